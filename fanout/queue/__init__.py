@@ -1,0 +1,1 @@
+"""The queue in Redis streams. The only room that knows Redis."""

@@ -1,0 +1,70 @@
+"""What one stream entry holds, and its bytes.
+
+Rule guarded: an entry names its format version first, so that a process that meets a newer one parks it as a dead
+letter instead of guessing (design section 5; poison stalls nothing).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from fanout.signalr.message import Item
+
+VERSION = 1
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One REST call waiting: the hub in lower case, the id a person can follow it by, and the call itself."""
+
+    version: int
+    hub: str
+    message_id: str
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """An entry on its way into the queue.
+
+    `dedup_id` is None when repeats are not to be told apart; else an entry with the same id for the same destination
+    within the dedup window is a duplicate when `fingerprint` is equal and a conflict when it is not.
+    """
+
+    entry: Entry
+    dedup_id: str | None = None
+    fingerprint: bytes = b""
+
+
+class Admission(StrEnum):
+    """What became of a submission."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    FULL = "full"
+    UNKNOWN = "unknown"  # the store did not answer; the entry may or may not be stored
+
+
+class UnreadableEntryError(ValueError):
+    """The bytes are not an entry this version can read."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Entry)
+
+
+def encode(entry: Entry) -> bytes:
+    """Give the bytes that are stored."""
+    return _encoder.encode(entry)
+
+
+def decode(data: bytes) -> Entry:
+    """Read stored bytes; UnreadableEntryError when they are broken or of another version."""
+    try:
+        entry = _decoder.decode(data)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise UnreadableEntryError(f"entry cannot be decoded: {error}") from None
+    if entry.version != VERSION:
+        raise UnreadableEntryError(f"entry is of version {entry.version}, this process reads {VERSION}")
+    return entry

@@ -1,0 +1,1 @@
+"""What Azure SignalR Service speaks. Nothing in this room knows Redis."""

@@ -1,0 +1,89 @@
+"""The frozen values that travel: one value is one REST call to one destination.
+
+Source: the Functions binding's SignalRMessage and SignalRGroupAction, widened by what the REST API can do (excluded
+connections, membership TTL, closing connections). A list of targets in the caller's JSON has been expanded before a
+value of this kind exists, so everything behind the ingress deals with one destination at a time.
+
+The classes are msgspec structs because the queue stores them: array-shaped and tagged, so that a field added at the
+end with a default is readable by older and newer processes alike.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Scope(StrEnum):
+    """Who is addressed. The values are the words used in metrics, logs and the API."""
+
+    BROADCAST = "broadcast"
+    USER = "user"
+    GROUP = "group"
+    CONNECTION = "connection"
+
+
+class Verb(StrEnum):
+    """What a group action does; the values are the binding's own spelling."""
+
+    ADD = "add"
+    REMOVE = "remove"
+    REMOVE_ALL = "removeAll"
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, tag="m"):
+    """A client method call for one destination.
+
+    `to` is the user, group or connection id, "" for a broadcast. `body` is the exact REST body,
+    `{"target":...,"arguments":...}`, with the caller's bytes of `arguments` inside. `excluded` are connection ids
+    (broadcast and group only). `ttl` is how many seconds the message may wait in the queue, None for ever.
+    """
+
+    scope: Scope
+    to: str
+    body: bytes
+    excluded: tuple[str, ...] = ()
+    ttl: float | None = None
+
+
+class GroupAction(msgspec.Struct, frozen=True, array_like=True, tag="g"):
+    """A change of membership. `member_scope` is USER or CONNECTION; `group` is "" for removeAll.
+
+    `ttl` is the membership's own lifetime in whole seconds (add of a user only), None for the service's default.
+    """
+
+    verb: Verb
+    member_scope: Scope
+    member: str
+    group: str = ""
+    ttl: int | None = None
+
+
+class CloseConnections(msgspec.Struct, frozen=True, array_like=True, tag="c"):
+    """Close one connection, or all of a user or group. `reason` reaches the client when the service allows it."""
+
+    scope: Scope
+    to: str
+    reason: str = ""
+    excluded: tuple[str, ...] = ()
+
+
+Item = Message | GroupAction | CloseConnections
+
+
+def operation_of(item: Item) -> str:
+    """Name the kind of call for metrics and logs, e.g. `sendToUser`; a small closed set."""
+    match item:
+        case Message():
+            return f"sendTo{item.scope.value.capitalize()}" if item.scope is not Scope.BROADCAST else "broadcast"
+        case GroupAction():
+            return f"{item.verb.value}{item.member_scope.value.capitalize()}"
+        case CloseConnections():
+            return f"close{item.scope.value.capitalize()}"
+
+
+OPERATIONS: tuple[str, ...] = (
+    "broadcast",
+    *(f"sendTo{s}" for s in ("User", "Group", "Connection")),
+    *(f"{v.value}{s}" for v in Verb for s in ("User", "Connection")),
+    *(f"close{s}" for s in ("Connection", "User", "Group")),
+)

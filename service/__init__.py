@@ -1,0 +1,1 @@
+"""The top floor: the HTTP front door, the process and the command line."""

@@ -83,6 +83,12 @@ class QueueError(FanoutError):
         self.retry_after = retry_after
 
 
+class QueueSilentError(QueueError):
+    """The store was asked and did not answer: what was asked may or may not have been done."""
+
+    label = "queueSilent"
+
+
 class QueueFullError(QueueError):
     """The queue is past its configured depth, or the store is out of memory."""
 

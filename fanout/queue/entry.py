@@ -46,6 +46,36 @@ class Admission(StrEnum):
     UNKNOWN = "unknown"  # the store did not answer; the entry may or may not be stored
 
 
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The answer to one submission; `entry_id` is `<partition>:<stream id>` where an entry is known to be stored."""
+
+    admission: Admission
+    entry_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One entry as read back: the stream's own id (milliseconds of the store's clock, then a counter) and its bytes."""
+
+    id: bytes
+    data: bytes
+
+    @property
+    def stored_at(self) -> float:
+        """Unix time in seconds by the store's clock."""
+        return int(self.id.partition(b"-")[0]) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How much waits: entries by partition, age in seconds of the oldest, and dead letters kept."""
+
+    entries: tuple[int, ...]
+    oldest_age: float
+    dead_letters: int
+
+
 class UnreadableEntryError(ValueError):
     """The bytes are not an entry this version can read."""
 

@@ -1,0 +1,45 @@
+"""Every key the queue uses, in one place.
+
+Rule guarded: all keys of a partition carry its number as the hash tag, so that they share one Cluster slot and one
+script may touch them together (design section 4).
+"""
+
+from hashlib import blake2b
+
+PARTITIONS = "fanout:partitions"  # how many partitions this store was first used with
+WORKERS = "fanout:workers"  # sorted set: live workers, scored by the millisecond at which they count as gone
+FIELD = b"e"  # the one field of a stream entry
+
+
+def stream(partition: int) -> str:
+    """Name the entries waiting, oldest first."""
+    return f"fanout:{{{partition}}}:stream"
+
+
+def dead(partition: int) -> str:
+    """Name the dead letters, oldest first."""
+    return f"fanout:{{{partition}}}:dead"
+
+
+def lease(partition: int) -> str:
+    """Name the holder's token; expires with the lease."""
+    return f"fanout:{{{partition}}}:lease"
+
+
+def fence(partition: int) -> str:
+    """Name the counter that makes each holder's token greater than its predecessor's."""
+    return f"fanout:{{{partition}}}:fence"
+
+
+def seen(partition: int, hub: str, dedup_id: str, lane: str) -> str:
+    """Name what remembers one dedup id; an id is told apart per destination."""
+    return f"fanout:{{{partition}}}:seen:{_digest(hub, dedup_id, lane)}"
+
+
+def idempotency(partition: int, hub: str, key: str) -> str:
+    """Name what remembers the body an Idempotency-Key was used with."""
+    return f"fanout:{{{partition}}}:key:{_digest(hub, key)}"
+
+
+def _digest(*parts: str) -> str:
+    return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,115 @@
+"""Who owns which partition: leases with a fencing token, spread evenly over the live workers.
+
+Rules guarded: one owner per partition, which is what makes order possible; an expired lease silences its holder (the
+token is compared inside every script that writes); partitions are shared by rank, so that workers agree without talking
+(design section 5).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fanout.clock import Clock
+from fanout.queue import keys
+from fanout.queue.scripts import ACQUIRE, ATTEND, RELEASE, RENEW
+from fanout.queue.wire import Call, Wire, raised
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Ownership of one partition until `expires`, a reading of this process's monotonic clock."""
+
+    partition: int
+    token: str
+    expires: float
+
+    def is_valid(self, now: float) -> bool:
+        """Say whether the holder may still act at `now`."""
+        return now < self.expires
+
+
+@dataclass(frozen=True, slots=True)
+class Attendance:
+    """The live workers, in the order that gives each its rank, and the store's unix time in seconds."""
+
+    workers: tuple[str, ...]
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A lease held on to: the lease with its new end, and the oldest entry of its stream (b"" when empty)."""
+
+    lease: Lease
+    oldest: bytes
+
+
+def share_of(worker: str, attendance: Attendance, partitions: int) -> int:
+    """Give how many partitions `worker` should own; the shares of all live workers add up to `partitions`."""
+    workers = sorted({*attendance.workers, worker})
+    each, left = divmod(partitions, len(workers))
+    return each + (1 if workers.index(worker) < left else 0)
+
+
+class Leases:
+    """The leases as one worker sees them. `lifetime` is seconds."""
+
+    def __init__(self, wire: Wire, clock: Clock, *, worker: str, lifetime: float) -> None:
+        self._wire = wire
+        self._clock = clock
+        self._worker = worker
+        self._lifetime = lifetime
+        self._lifetime_ms = int(lifetime * 1000)
+
+    def __repr__(self) -> str:
+        return f"<Leases of {self._worker}, {self._lifetime} s>"
+
+    async def attend(self) -> Attendance:
+        """Mark this worker as live for one lifetime and see who else is."""
+        return _attendance(await self._wire.run(ATTEND, [keys.WORKERS], [self._worker, self._lifetime_ms]))
+
+    async def leave(self) -> None:
+        """Take this worker's mark away, so that the others share without it."""
+        await self._wire.run(ATTEND, [keys.WORKERS], [self._worker, 0])
+
+    async def owners(self, partitions: int) -> dict[int, str]:
+        """Give the holder's token of each partition that has one."""
+        replies = await self._wire.call(*(("GET", keys.lease(partition)) for partition in range(partitions)))
+        tokens = [raised(reply) for reply in replies]
+        return {partition: token.decode() for partition, token in enumerate(tokens) if token is not None}
+
+    async def acquire(self, partitions: Sequence[int]) -> list[Lease]:
+        """Try to take each of `partitions`; those somebody else holds are left out of the answer."""
+        now = self._clock.monotonic()
+        calls: list[Call] = [
+            (ACQUIRE, [keys.lease(partition), keys.fence(partition)], [self._worker, self._lifetime_ms])
+            for partition in partitions
+        ]
+        tokens = [raised(reply) for reply in await self._wire.run_all(calls)] if calls else []
+        return [
+            Lease(partition, token.decode(), now + self._lifetime)
+            for partition, token in zip(partitions, tokens, strict=True)
+            if token is not None
+        ]
+
+    async def renew(self, leases: Sequence[Lease]) -> Mapping[int, Renewal | None]:
+        """Prolong `leases`; by partition, None for one that is lost."""
+        now = self._clock.monotonic()  # read before asking: the store's lifetime starts later than ours, never earlier
+        calls: list[Call] = [
+            (RENEW, [keys.lease(lease.partition), keys.stream(lease.partition)], [lease.token, self._lifetime_ms])
+            for lease in leases
+        ]
+        replies = [raised(reply) for reply in await self._wire.run_all(calls)] if calls else []
+        return {
+            lease.partition: None
+            if oldest is None
+            else Renewal(Lease(lease.partition, lease.token, now + self._lifetime), oldest)
+            for lease, oldest in zip(leases, replies, strict=True)
+        }
+
+    async def release(self, lease: Lease) -> None:
+        """Hand one partition back; harmless when it was lost already."""
+        await self._wire.run(RELEASE, [keys.lease(lease.partition)], [lease.token])
+
+
+def _attendance(reply: Sequence[bytes]) -> Attendance:
+    return Attendance(workers=tuple(worker.decode() for worker in reply[1:]), now=int(reply[0]) / 1000)

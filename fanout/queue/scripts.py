@@ -1,0 +1,121 @@
+"""The Lua functions: each is one atomic step in one partition's slot, documented by KEYS, ARGV and what it returns.
+
+Rule guarded: two writes that belong together are one script. What a worker writes is fenced: the script first compares
+the lease with the caller's token, so a holder whose lease was taken over can neither delete nor park anything.
+Scripts that workers need in order to drain a full store are allowed past maxmemory (`allow-oom`, Redis 7.0); PARK adds
+before it deletes, so that a refused write leaves the entry where it was.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import sha1
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Lua text and its SHA1, the name EVALSHA knows it by."""
+
+    text: str = field(repr=False)
+
+    @property
+    def sha(self) -> str:
+        return sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+# KEYS[1] the stream; KEYS[2..] what remembers the dedup ids, for those entries that have one, in order.
+# ARGV[1] the most entries the stream may hold, ARGV[2] the dedup window in milliseconds; then per entry its bytes and
+# either "" (no dedup id) or its fingerprint.
+# Returns the stream's length, then per entry: the new stream id; "D" + the id stored before; "C"; or "F".
+APPEND = Script("""
+local room = redis.call('XLEN', KEYS[1]) < tonumber(ARGV[1])
+local answers, seen = {0}, 1
+for i = 3, #ARGV, 2 do
+  local fingerprint, known = ARGV[i + 1], false
+  if fingerprint ~= '' then
+    seen = seen + 1
+    known = redis.call('GET', KEYS[seen])
+  end
+  if known then
+    if string.sub(known, 1, #fingerprint) == fingerprint then
+      answers[#answers + 1] = 'D' .. string.sub(known, #fingerprint + 1)
+    else
+      answers[#answers + 1] = 'C'
+    end
+  elseif not room then
+    answers[#answers + 1] = 'F'
+  else
+    local id = redis.call('XADD', KEYS[1], '*', 'e', ARGV[i])
+    if fingerprint ~= '' then
+      redis.call('SET', KEYS[seen], fingerprint .. id, 'PX', ARGV[2])
+    end
+    answers[#answers + 1] = id
+  end
+end
+answers[1] = redis.call('XLEN', KEYS[1])
+return answers
+""")
+
+# KEYS[1] the lease, KEYS[2] the stream. ARGV[1] the holder's token, ARGV[2..] stream ids.
+# Returns how many were deleted, or -1 when the lease is not the caller's.
+SETTLE = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+return redis.call('XDEL', KEYS[2], unpack(ARGV, 2))
+""")
+
+# KEYS[1] the lease, KEYS[2] the stream, KEYS[3] the dead letters. ARGV[1] the holder's token, ARGV[2] the stream id,
+# ARGV[3..] field, value, ... of the dead letter. Returns 1, 0 when the entry was gone already, -1 when fenced.
+PARK = Script("""#!lua flags=allow-oom
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+if #redis.call('XRANGE', KEYS[2], ARGV[2], ARGV[2]) == 0 then return 0 end
+redis.call('XADD', KEYS[3], '*', unpack(ARGV, 3))
+redis.call('XDEL', KEYS[2], ARGV[2])
+return 1
+""")
+
+# KEYS[1] the lease, KEYS[2] the fence. ARGV[1] the worker, ARGV[2] the lifetime in milliseconds.
+# Returns the token of the new lease, or nil when somebody holds it.
+ACQUIRE = Script("""#!lua flags=allow-oom
+if redis.call('EXISTS', KEYS[1]) == 1 then return false end
+local token = ARGV[1] .. ':' .. redis.call('INCR', KEYS[2])
+redis.call('SET', KEYS[1], token, 'PX', ARGV[2])
+return token
+""")
+
+# KEYS[1] the lease, KEYS[2] the stream. ARGV[1] the holder's token, ARGV[2] the lifetime in milliseconds.
+# Returns nil when the lease is not the caller's, else the id of the oldest entry ("" for an empty stream).
+RENEW = Script("""#!lua flags=allow-oom
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
+return oldest[1] and oldest[1][1] or ''
+""")
+
+# KEYS[1] the lease. ARGV[1] the holder's token. Returns 1 when released, 0 when it was not the caller's any more.
+RELEASE = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+""")
+
+# KEYS[1] the set of workers. ARGV[1] this worker, ARGV[2] the lifetime of its mark in milliseconds (0 takes it away).
+# Returns the store's time in milliseconds, then every live worker.
+ATTEND = Script("""#!lua flags=allow-oom
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if tonumber(ARGV[2]) > 0 then
+  redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+else
+  redis.call('ZREM', KEYS[1], ARGV[1])
+end
+local answer = redis.call('ZRANGE', KEYS[1], 0, -1)
+table.insert(answer, 1, string.format('%.0f', now))
+return answer
+""")
+
+# KEYS[1] what remembers an Idempotency-Key. ARGV[1] the body's fingerprint, ARGV[2] the dedup window in milliseconds.
+# Returns 1 when the key is new or was used with the same body, else 0.
+CLAIM = Script("""
+local known = redis.call('GET', KEYS[1])
+if known and known ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+""")

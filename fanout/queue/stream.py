@@ -1,0 +1,153 @@
+"""The queue as its two sides see it: append at the ingress, read and settle in a worker.
+
+Why there is no consumer group: the lease of a partition already says who may take its entries, and settling deletes
+them, so the stream itself is exactly what is not yet settled, in order. A new owner reads it from the start: first what
+its predecessor left, then what is new. A group would add a second record of ownership that can disagree with the first:
+a blocked XREADGROUP of a stalled worker takes entries for a holder that may not send them any more, and the group can
+vanish (NOGROUP). XREAD takes nothing, so a zombie's read harms nobody, and every write is fenced by the lease.
+
+Rules guarded: nothing unread is ever trimmed; an append is one round trip, and its outcome is told item by item.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fanout.clock import Clock
+from fanout.errors import LeaseLostError, QueueSilentError
+from fanout.queue import keys
+from fanout.queue.entry import Admission, Depth, Receipt, Stored, Submission, encode
+from fanout.queue.partition import lane_of, partition_of
+from fanout.queue.scripts import APPEND, CLAIM, SETTLE
+from fanout.queue.wire import Argument, Call, Wire, raised
+
+START = b"0-0"
+_REFRESH = 1.0  # seconds after which an append asks for every partition's length again
+_DEPTH_WITHIN = 2.0
+
+
+class Stream:
+    """All partitions of the queue. `dedup_window` is seconds, `max_depth` counts entries of all partitions."""
+
+    def __init__(self, wire: Wire, clock: Clock, *, partitions: int, max_depth: int, dedup_window: float) -> None:
+        self._wire = wire
+        self._clock = clock
+        self._partitions = partitions
+        self._max_depth = max_depth
+        self._window_ms = int(dedup_window * 1000)
+        self._lengths = [0] * partitions
+        self._refreshed = float("-inf")
+
+    def __repr__(self) -> str:
+        return f"<Stream {self._partitions} partitions, about {sum(self._lengths)} entries>"
+
+    async def append(self, submissions: Sequence[Submission]) -> list[Receipt]:
+        """Store submissions, those of one lane in their order, in one round trip; one receipt each.
+
+        Where the store fell silent the receipts say UNKNOWN; QueueError is raised when nothing was written.
+        """
+        placed = self._place(submissions)
+        await self._refresh_lengths()
+        room = self._max_depth if sum(self._lengths) < self._max_depth else 0
+        calls = [self._append_call(partition, submissions, places, room) for partition, places in placed.items()]
+        try:
+            replies = await self._wire.run_all(calls)
+        except QueueSilentError:
+            return [Receipt(Admission.UNKNOWN)] * len(submissions)
+        receipts: list[Receipt] = [Receipt(Admission.UNKNOWN)] * len(submissions)
+        for (partition, places), reply in zip(placed.items(), replies, strict=True):
+            self._note(partition, places, reply, receipts, alone=len(placed) == 1)
+        return receipts
+
+    async def claim_key(self, hub: str, key: str, fingerprint: bytes) -> bool:
+        """Remember the body an Idempotency-Key stands for; False when it stood for another one."""
+        partition = partition_of(f"{hub}\n{key}", self._partitions)
+        name = keys.idempotency(partition, hub, key)
+        return bool(await self._wire.run(CLAIM, [name], [fingerprint, self._window_ms]))
+
+    async def read(self, partition: int, after: bytes, *, count: int, block: float) -> list[Stored]:
+        """Give up to `count` entries after the id `after`, oldest first; wait up to `block` seconds for one."""
+        command: list[Argument] = ["XREAD", "COUNT", count, "BLOCK", int(block * 1000)]
+        command += ["STREAMS", keys.stream(partition), after]
+        reply = await self._wire.ask(*command, within=block + _DEPTH_WITHIN)
+        return [Stored(id=entry[0], data=_data_of(entry[1])) for entry in reply[0][1]] if reply else []
+
+    async def settle(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
+        """Delete delivered entries; LeaseLostError when `token` does not hold the partition any more."""
+        reply = await self._wire.run(SETTLE, [keys.lease(partition), keys.stream(partition)], [token, *ids])
+        if reply == -1:
+            raise LeaseLostError(f"partition {partition} has another owner")
+
+    async def depth(self) -> Depth:
+        """Count what waits and what is dead, and find the age of the oldest entry by the store's clock."""
+        commands: list[Sequence[Argument]] = [("TIME",)]
+        for partition in range(self._partitions):
+            commands.append(("XLEN", keys.stream(partition)))
+            commands.append(("XLEN", keys.dead(partition)))
+            commands.append(("XRANGE", keys.stream(partition), "-", "+", "COUNT", 1))
+        replies = [raised(reply) for reply in await self._wire.call(*commands, within=_DEPTH_WITHIN)]
+        now = int(replies[0][0]) + int(replies[0][1]) / 1e6
+        lengths, dead, oldest = replies[1::3], replies[2::3], replies[3::3]
+        ages = [now - Stored(first[0][0], b"").stored_at for first in oldest if first]
+        return Depth(entries=tuple(lengths), oldest_age=max([0.0, *ages]), dead_letters=sum(dead))
+
+    async def ping(self) -> None:
+        """Do nothing but ask; QueueError when the store does not answer."""
+        await self._wire.ask("PING", within=1.0)
+
+    def _place(self, submissions: Sequence[Submission]) -> dict[int, list[tuple[int, str]]]:
+        placed: dict[int, list[tuple[int, str]]] = {}
+        for position, submission in enumerate(submissions):
+            lane = lane_of(submission.entry.hub, submission.entry.item)
+            placed.setdefault(partition_of(lane, self._partitions), []).append((position, lane))
+        return placed
+
+    def _append_call(
+        self, partition: int, submissions: Sequence[Submission], places: Sequence[tuple[int, str]], room: int
+    ) -> Call:
+        names = [keys.stream(partition)]
+        args: list[Argument] = [room, self._window_ms]
+        for position, lane in places:
+            submission = submissions[position]
+            args.append(encode(submission.entry))
+            if submission.dedup_id is None:
+                args.append(b"")
+            else:
+                args.append(b"=" + submission.fingerprint)
+                names.append(keys.seen(partition, submission.entry.hub, submission.dedup_id, lane))
+        return APPEND, names, args
+
+    def _note(
+        self, partition: int, places: Sequence[tuple[int, str]], reply: Any, receipts: list[Receipt], *, alone: bool
+    ) -> None:
+        if isinstance(reply, Exception):
+            if alone:
+                raised(reply)  # nothing of this request is stored, so the plain error is the truth
+            return
+        self._lengths[partition] = reply[0]
+        for (position, _lane), answer in zip(places, reply[1:], strict=True):
+            receipts[position] = _receipt(partition, answer)
+
+    async def _refresh_lengths(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._refreshed < _REFRESH:
+            return
+        self._refreshed = now
+        commands = [("XLEN", keys.stream(partition)) for partition in range(self._partitions)]
+        self._lengths = [raised(reply) for reply in await self._wire.call(*commands)]
+
+
+def _receipt(partition: int, answer: bytes) -> Receipt:
+    match answer[:1]:
+        case b"C":
+            return Receipt(Admission.CONFLICT)
+        case b"F":
+            return Receipt(Admission.FULL)
+        case b"D":
+            return Receipt(Admission.DUPLICATE, f"{partition}:{answer[1:].decode()}")
+        case _:
+            return Receipt(Admission.ACCEPTED, f"{partition}:{answer.decode()}")
+
+
+def _data_of(fields: Sequence[bytes]) -> bytes:
+    # An entry somebody else wrote here has other fields: it is unreadable, and parked by whoever meets it.
+    return bytes(fields[1]) if len(fields) > 1 and fields[0] == keys.FIELD else b""

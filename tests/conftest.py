@@ -1,0 +1,48 @@
+"""Fixtures shared by all tests: real Redis-compatible servers, each private and empty."""
+
+import shutil
+from collections.abc import AsyncIterator
+
+import pytest
+
+from fanout.clock import SystemClock
+from fanout.queue.store import open_wire
+from fanout.queue.wire import Wire
+from service.private_redis import find_server, private_redis
+
+
+def servers() -> dict[str, str]:
+    """Every kind of server this machine has, by name; the first is the one `make run` uses."""
+    found = {"valkey": find_server()}
+    redis = shutil.which("redis-server")
+    if redis:
+        found["redis"] = redis
+    return found
+
+
+@pytest.fixture(scope="session", params=sorted(servers(), reverse=True))
+def every_server(request: pytest.FixtureRequest) -> str:
+    """The binary of each kind of server in turn."""
+    return servers()[request.param]
+
+
+@pytest.fixture
+async def redis_url() -> AsyncIterator[str]:
+    """The URL of an empty server."""
+    async with private_redis(SystemClock()) as url:
+        yield url
+
+
+@pytest.fixture
+async def every_redis_url(every_server: str) -> AsyncIterator[str]:
+    """The URL of an empty server, one test run for each kind of server."""
+    async with private_redis(SystemClock(), binary=every_server) as url:
+        yield url
+
+
+@pytest.fixture
+async def wire(every_redis_url: str) -> AsyncIterator[Wire]:
+    """A wire to an empty server of each kind."""
+    wire = open_wire(every_redis_url, SystemClock())
+    yield wire
+    await wire.aclose()

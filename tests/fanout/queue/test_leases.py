@@ -1,0 +1,80 @@
+"""Leases on every kind of server this machine has."""
+
+import asyncio
+
+from fanout.clock import SystemClock
+from fanout.queue import keys
+from fanout.queue.leases import Attendance, Lease, Leases, share_of
+from fanout.queue.wire import Wire
+
+
+def leases_of(wire: Wire, worker: str, lifetime: float = 60.0) -> Leases:
+    return Leases(wire, SystemClock(), worker=worker, lifetime=lifetime)
+
+
+async def test_a_partition_has_one_owner(wire: Wire) -> None:
+    [held] = await leases_of(wire, "a").acquire([3])
+    assert held.token == "a:1"
+    assert await leases_of(wire, "b").acquire([3]) == []
+    assert await leases_of(wire, "b").owners(4) == {3: "a:1"}
+
+
+async def test_a_released_partition_is_free_and_its_next_token_is_greater(wire: Wire) -> None:
+    a, b = leases_of(wire, "a"), leases_of(wire, "b")
+    [held] = await a.acquire([0])
+    await a.release(held)
+    [next_] = await b.acquire([0])
+    assert next_.token == "b:2"
+    await a.release(held)  # the old holder's release touches nothing
+    assert await b.owners(1) == {0: "b:2"}
+
+
+async def test_a_dead_workers_lease_runs_out(wire: Wire) -> None:
+    await leases_of(wire, "a", lifetime=0.05).acquire([0])
+    b = leases_of(wire, "b")
+    deadline = asyncio.get_running_loop().time() + 5
+    while not await b.acquire([0]):
+        assert asyncio.get_running_loop().time() < deadline
+
+
+async def test_renewing_tells_the_lost_ones_and_the_oldest_entry(wire: Wire) -> None:
+    a = leases_of(wire, "a")
+    kept, lost = sorted(await a.acquire([0, 1]), key=lambda lease: lease.partition)
+    await wire.ask("DEL", keys.lease(1))
+    await wire.ask("XADD", keys.stream(0), "5-1", "e", "x")
+    renewals = await a.renew([kept, lost])
+    assert renewals[1] is None
+    renewed = renewals[0]
+    assert renewed is not None
+    assert renewed.oldest == b"5-1"
+    assert renewed.lease.expires >= kept.expires
+
+
+async def test_a_lease_counts_from_before_it_was_asked_for() -> None:
+    lease = Lease(0, "a:1", expires=10.0)
+    assert lease.is_valid(9.9)
+    assert not lease.is_valid(10.0)
+
+
+async def test_workers_that_attend_see_each_other_until_they_leave(wire: Wire) -> None:
+    a, b = leases_of(wire, "a"), leases_of(wire, "b")
+    await a.attend()
+    assert (await b.attend()).workers == ("a", "b")
+    await a.leave()
+    assert (await b.attend()).workers == ("b",)
+
+
+async def test_leases_can_be_taken_when_the_store_is_full(wire: Wire) -> None:
+    await wire.ask("CONFIG", "SET", "maxmemory", "1")
+    a = leases_of(wire, "a")
+    await a.attend()
+    [lease] = await a.acquire([0])
+    assert (await a.renew([lease]))[0] is not None
+
+
+def test_shares_of_all_workers_add_up() -> None:
+    for count in range(1, 20):
+        attendance = Attendance(tuple(f"w{i:02}" for i in range(count)), 0.0)
+        shares = [share_of(worker, attendance, 16) for worker in attendance.workers]
+        assert sum(shares) == 16
+        assert max(shares) - min(shares) <= 1

@@ -1,0 +1,43 @@
+"""Opening and judging the store."""
+
+import pytest
+
+from fanout.clock import SystemClock
+from fanout.errors import ConfigurationError
+from fanout.queue.store import judge, open_wire, prepare
+from fanout.queue.wire import Wire
+
+
+async def test_the_number_of_partitions_is_fixed_at_the_first_start(wire: Wire) -> None:
+    await prepare(wire, 16)
+    await prepare(wire, 16)
+    with pytest.raises(ConfigurationError, match="FANOUT_PARTITIONS=16"):
+        await prepare(wire, 8)
+
+
+async def test_a_private_server_has_nothing_to_complain_about(wire: Wire) -> None:
+    assert await prepare(wire, 16) == []
+
+
+def test_a_server_that_may_forget_or_evict_is_told() -> None:
+    texts = [f.text for f in judge({"redis_version": "7.2.4", "aof_enabled": "0", "maxmemory": "9"}, "allkeys-lru")]
+    assert len(texts) == 2
+    assert "allkeys-lru" in texts[0]
+    assert "appendonly" in texts[1]
+
+
+def test_an_old_server_stops_the_start() -> None:
+    [finding] = judge({"redis_version": "6.2.14", "aof_enabled": "1"}, "noeviction")
+    assert finding.fatal
+
+
+@pytest.mark.parametrize("url", ["http://x", "localhost:6379", "redis://h:notaport/0"])
+def test_a_url_that_cannot_be_used_is_refused_by_name(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="FANOUT_REDIS_URL"):
+        open_wire(url, SystemClock())
+
+
+def test_a_refused_url_does_not_show_its_password() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        open_wire("http://user:hunter2@host/0", SystemClock())
+    assert "hunter2" not in str(caught.value)

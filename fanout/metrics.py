@@ -5,9 +5,11 @@ connection id can become one; what is counted on the hot path is a child looked 
 per message.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import ClassVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from fanout.signalr.message import OPERATIONS
@@ -33,6 +35,46 @@ STATUSES = ("2xx", "4xx", "5xx")
 
 _WAIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 _CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Readings:
+    """Numbers that somebody else keeps and that are read when metrics are scraped; zero until somebody does."""
+
+    _GAUGES: ClassVar[dict[str, str]] = {
+        "in_flight": "REST calls in flight or not yet settled.",
+        "waiting": "Entries this worker holds in memory.",
+        "lanes": "Destinations with entries in this worker's memory.",
+        "leases": "Partitions this worker owns.",
+        "connections": "Connections to the service now.",
+        "tokens": "REST tokens in the cache.",
+    }
+    _COUNTERS: ClassVar[dict[str, str]] = {
+        "token_cache_hits": "REST tokens found in the cache.",
+        "token_cache_misses": "REST tokens signed.",
+        "connections_opened": "Connections made to the service.",
+        "connections_reused": "REST calls that found an open connection.",
+    }
+
+    def __init__(self) -> None:
+        self._sources: dict[str, Callable[[], float]] = {}
+
+    def watch(self, **sources: Callable[[], float]) -> None:
+        """Read these names from these functions from now on."""
+        unknown = sources.keys() - self._GAUGES.keys() - self._COUNTERS.keys()
+        if unknown:
+            raise ValueError(f"no such readings: {sorted(unknown)}")
+        self._sources.update(sources)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give all readings, as the registry asks for them."""
+        for name, text in self._GAUGES.items():
+            yield GaugeMetricFamily(f"fanout_{name}", text, value=self._read(name))
+        for name, text in self._COUNTERS.items():
+            yield CounterMetricFamily(f"fanout_{name}", text, value=self._read(name))
+
+    def _read(self, name: str) -> float:
+        source = self._sources.get(name)
+        return 0.0 if source is None else source()
 
 
 def _by(counter: Counter, values: Iterable[str]) -> dict[str, Counter]:
@@ -94,14 +136,8 @@ class Metrics:
         self.depth = Gauge("fanout_queue_depth", "Entries in the queue, by partition.", ["partition"], registry=r)
         self.oldest_age = Gauge("fanout_oldest_age_seconds", "Age of the oldest entry in the queue.", registry=r)
         self.dead_letters = Gauge("fanout_dead_letters", "Dead letters kept.", registry=r)
-        self.in_flight = Gauge("fanout_in_flight", "REST calls in flight or not yet settled.", registry=r)
-        self.waiting = Gauge("fanout_waiting", "Entries this worker holds in memory.", registry=r)
-        self.lanes = Gauge("fanout_lanes", "Destinations with entries in this worker's memory.", registry=r)
-        self.leases = Gauge("fanout_leases", "Partitions this worker owns.", registry=r)
-        self.token_hits = Counter("fanout_token_cache_hits", "REST tokens found in the cache.", registry=r)
-        self.token_misses = Counter("fanout_token_cache_misses", "REST tokens signed.", registry=r)
-        self.connections_opened = Counter("fanout_connections_opened", "Connections made to the service.", registry=r)
-        self.connections = Gauge("fanout_connections", "Connections to the service now.", registry=r)
+        self.readings = Readings()
+        r.register(self.readings)
 
     def render(self) -> bytes:
         """Give the Prometheus text format."""

@@ -54,22 +54,22 @@ class Leases:
     """The leases as one worker sees them. `lifetime` is seconds."""
 
     def __init__(self, wire: Wire, clock: Clock, *, worker: str, lifetime: float) -> None:
+        self.worker = worker
+        self.lifetime = lifetime
         self._wire = wire
         self._clock = clock
-        self._worker = worker
-        self._lifetime = lifetime
         self._lifetime_ms = int(lifetime * 1000)
 
     def __repr__(self) -> str:
-        return f"<Leases of {self._worker}, {self._lifetime} s>"
+        return f"<Leases of {self.worker}, {self.lifetime} s>"
 
     async def attend(self) -> Attendance:
         """Mark this worker as live for one lifetime and see who else is."""
-        return _attendance(await self._wire.run(ATTEND, [keys.WORKERS], [self._worker, self._lifetime_ms]))
+        return _attendance(await self._wire.run(ATTEND, [keys.WORKERS], [self.worker, self._lifetime_ms]))
 
     async def leave(self) -> None:
         """Take this worker's mark away, so that the others share without it."""
-        await self._wire.run(ATTEND, [keys.WORKERS], [self._worker, 0])
+        await self._wire.run(ATTEND, [keys.WORKERS], [self.worker, 0])
 
     async def owners(self, partitions: int) -> dict[int, str]:
         """Give the holder's token of each partition that has one."""
@@ -81,12 +81,12 @@ class Leases:
         """Try to take each of `partitions`; those somebody else holds are left out of the answer."""
         now = self._clock.monotonic()
         calls: list[Call] = [
-            (ACQUIRE, [keys.lease(partition), keys.fence(partition)], [self._worker, self._lifetime_ms])
+            (ACQUIRE, [keys.lease(partition), keys.fence(partition)], [self.worker, self._lifetime_ms])
             for partition in partitions
         ]
         tokens = [raised(reply) for reply in await self._wire.run_all(calls)] if calls else []
         return [
-            Lease(partition, token.decode(), now + self._lifetime)
+            Lease(partition, token.decode(), now + self.lifetime)
             for partition, token in zip(partitions, tokens, strict=True)
             if token is not None
         ]
@@ -102,7 +102,7 @@ class Leases:
         return {
             lease.partition: None
             if oldest is None
-            else Renewal(Lease(lease.partition, lease.token, now + self._lifetime), oldest)
+            else Renewal(Lease(lease.partition, lease.token, now + self.lifetime), oldest)
             for lease, oldest in zip(leases, replies, strict=True)
         }
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fanout.clock import Clock
-from fanout.errors import LeaseLostError, QueueSilentError
+from fanout.errors import QueueSilentError
 from fanout.queue import keys
 from fanout.queue.entry import Admission, Depth, Receipt, Stored, Submission, encode
 from fanout.queue.partition import lane_of, partition_of
@@ -23,6 +23,7 @@ from fanout.queue.wire import Argument, Call, Wire, raised
 START = b"0-0"
 _REFRESH = 1.0  # seconds after which an append asks for every partition's length again
 _DEPTH_WITHIN = 2.0
+_SETTLE_AT_ONCE = 1000  # Lua's unpack has a limit
 
 
 class Stream:
@@ -71,11 +72,27 @@ class Stream:
         reply = await self._wire.ask(*command, within=block + _DEPTH_WITHIN)
         return [Stored(id=entry[0], data=_data_of(entry[1])) for entry in reply[0][1]] if reply else []
 
-    async def settle(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
-        """Delete delivered entries; LeaseLostError when `token` does not hold the partition any more."""
-        reply = await self._wire.run(SETTLE, [keys.lease(partition), keys.stream(partition)], [token, *ids])
-        if reply == -1:
-            raise LeaseLostError(f"partition {partition} has another owner")
+    async def scan(self, partition: int, after: bytes, *, count: int) -> list[Stored]:
+        """Give up to `count` entries after the id `after`, oldest first, without waiting."""
+        rows = await self._wire.ask("XRANGE", keys.stream(partition), b"(" + after, "+", "COUNT", count)
+        return [Stored(id=row[0], data=_data_of(row[1])) for row in rows]
+
+    async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool]:
+        """Delete delivered entries, each batch (partition, lease token, ids), in one round trip.
+
+        False for a batch whose token does not hold its partition any more. Repeating is harmless.
+        """
+        calls: list[Call] = []
+        owners: list[int] = []
+        for position, (partition, token, ids) in enumerate(batches):
+            for start in range(0, len(ids), _SETTLE_AT_ONCE):
+                chunk = ids[start : start + _SETTLE_AT_ONCE]
+                calls.append((SETTLE, [keys.lease(partition), keys.stream(partition)], [token, *chunk]))
+                owners.append(position)
+        held = [True] * len(batches)
+        for position, reply in zip(owners, await self._wire.run_all(calls), strict=True):
+            held[position] = held[position] and raised(reply) != -1
+        return held
 
     async def depth(self) -> Depth:
         """Count what waits and what is dead, and find the age of the oldest entry by the store's clock."""

@@ -74,6 +74,16 @@ class ConnectionString:
         )
 
 
+def with_access_key(service: ConnectionString) -> ConnectionString:
+    """Give `service` back when it can be proved to with an access key; ConfigurationError when it asks for Entra ID."""
+    if service.entra is not None:
+        raise ConfigurationError(
+            f"The connection string asks for AuthType={service.entra.auth_type} (Microsoft Entra ID), which this "
+            "version cannot do. Use the connection string that carries an AccessKey."
+        )
+    return service
+
+
 def _entra(pairs: dict[str, str]) -> EntraIdentity | None:
     auth_type = pairs.get("AuthType", "").lower()
     if auth_type not in _ENTRA_TYPES:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from fanout.clock import SystemClock
-from fanout.errors import LeaseLostError, QueueError, QueueFullError
+from fanout.errors import QueueError, QueueFullError
 from fanout.queue import keys
 from fanout.queue.entry import Admission, decode
 from fanout.queue.leases import Leases
@@ -132,11 +132,10 @@ async def test_settling_deletes_and_is_fenced_by_the_lease(wire: Wire) -> None:
     await stream.append([submission])
     [stored] = await stream.read(partition, START, count=10, block=0.01)
     [lease] = await Leases(wire, SystemClock(), worker="w", lifetime=60).acquire([partition])
-    with pytest.raises(LeaseLostError):
-        await stream.settle(partition, "w:0", [stored.id])
+    assert await stream.settle([(partition, "w:0", [stored.id])]) == [False]
     assert sum((await stream.depth()).entries) == 1
-    await stream.settle(partition, lease.token, [stored.id])
-    await stream.settle(partition, lease.token, [stored.id])  # repeating is harmless
+    assert await stream.settle([(partition, lease.token, [stored.id])]) == [True]
+    assert await stream.settle([(partition, lease.token, [stored.id])]) == [True]  # repeating is harmless
     assert sum((await stream.depth()).entries) == 0
 
 
@@ -191,3 +190,19 @@ async def test_a_store_that_falls_silent_leaves_every_outcome_unknown(wire: Wire
     await wire.ask("CLIENT", "PAUSE", "2000", "ALL")
     receipts = await stream.append([a_submission()])
     assert receipts[0].admission is Admission.UNKNOWN
+
+
+async def test_a_scan_goes_on_after_an_id(wire: Wire) -> None:
+    for i in range(1, 6):
+        await wire.ask("XADD", keys.stream(0), f"{i}-0", "e", str(i))
+    found = await a_stream(wire).scan(0, b"2-0", count=2)
+    assert [(stored.id, stored.data) for stored in found] == [(b"3-0", b"3"), (b"4-0", b"4")]
+
+
+async def test_more_entries_than_one_script_takes_are_settled(wire: Wire) -> None:
+    stream = a_stream(wire)
+    [lease] = await Leases(wire, SystemClock(), worker="w", lifetime=60).acquire([0])
+    ids = [f"{i}-1".encode() for i in range(1, 2502)]
+    await wire.call(*(("XADD", keys.stream(0), stream_id, "e", "x") for stream_id in ids))
+    assert await stream.settle([(0, lease.token, ids)]) == [True]
+    assert await wire.ask("XLEN", keys.stream(0)) == 0

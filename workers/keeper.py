@@ -1,0 +1,168 @@
+"""Keeps this worker's leases: renews them, takes its share of what is free, hands back what is too much.
+
+Rules guarded: one beat renews everything in one round trip, several times within a lease's lifetime; a tenure that is
+given back first stops reading, then lets its calls in flight end and settle, and only then releases, so that the next
+owner starts where this one stopped; a partition is not taken again while calls of its last tenure are still in flight.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from fanout.clock import Clock
+from fanout.errors import QueueError
+from fanout.log import Logger
+from fanout.queue.leases import Lease, Leases, Renewal, share_of
+from workers.lanes import Lanes
+from workers.store_time import StoreTime
+from workers.tenure import START, Tenure, order_of
+
+_BEATS_PER_LEASE = 5
+_LONGEST_BEAT = 1.0
+
+StartReading = Callable[[Tenure], asyncio.Task[None]]
+
+
+class Keeper:
+    """The leases of one worker. `start_reading` starts the reader of a new tenure and gives its task."""
+
+    def __init__(self, leases: Leases, lanes: Lanes, clock: Clock, log: Logger, *, partitions: int) -> None:
+        self._leases = leases
+        self._lanes = lanes
+        self._clock = clock
+        self._log = log
+        self._partitions = partitions
+        self._tenures: dict[int, Tenure] = {}
+        self._readers: dict[int, asyncio.Task[None]] = {}
+        self._leaving: set[int] = set()
+        self._suspects: dict[int, bytes] = {}
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Keeper of {sorted(self._tenures)}, leaving {sorted(self._leaving)}>"
+
+    @property
+    def held(self) -> int:
+        """How many partitions this worker owns."""
+        return len(self._tenures)
+
+    async def run(self, group: asyncio.TaskGroup, start_reading: StartReading, store_time: StoreTime) -> None:
+        """Beat until cancelled. `lifetime` of the leases decides how often."""
+        while True:
+            try:
+                await self._beat(group, start_reading, store_time)
+            except QueueError as error:
+                self._log.warning("leases.unreachable", error=str(error), held=self.held)
+                self._end_expired()
+            await self._clock.sleep(min(_LONGEST_BEAT, self._leases.lifetime / _BEATS_PER_LEASE))
+
+    async def leave(self) -> None:
+        """Give every partition back, waiting for its calls in flight, and leave the list of workers."""
+        self.close()
+        async with asyncio.TaskGroup() as group:
+            for tenure in list(self._tenures.values()):
+                group.create_task(self._hand_back(tenure))
+        try:
+            await self._leases.leave()
+        except QueueError as error:
+            self._log.warning("leases.unreachable", error=str(error), held=self.held)
+
+    def close(self) -> None:
+        """Take no further partition and end what waits; calls in flight go on, under leases that are still renewed."""
+        self._closed = True
+        for tenure in self._tenures.values():
+            self._stop(tenure)
+
+    async def release_all(self) -> None:
+        """Release what is still held, calls in flight or not: their time to finish is over."""
+        for tenure in list(self._tenures.values()):
+            await self._release(tenure)
+
+    async def _beat(self, group: asyncio.TaskGroup, start_reading: StartReading, store_time: StoreTime) -> None:
+        attendance = await self._leases.attend()
+        store_time.note(attendance.now, self._clock.monotonic())
+        self._end_expired()
+        await self._renew()
+        if self._closed:
+            return
+        share = share_of(self._leases.worker, attendance, self._partitions)
+        if self.held < share:
+            for lease in await self._leases.acquire(await self._free(share - self.held)):
+                self._begin(lease, start_reading)
+        surplus = self.held - len(self._leaving) - share
+        for tenure in [t for t in self._tenures.values() if t.partition not in self._leaving][: max(0, surplus)]:
+            self._leaving.add(tenure.partition)
+            group.create_task(self._hand_back(tenure))
+
+    async def _renew(self) -> None:
+        tenures = [tenure for tenure in self._tenures.values() if not tenure.lost]
+        renewals = await self._leases.renew([tenure.lease for tenure in tenures])
+        for tenure in tenures:
+            renewal = renewals[tenure.partition]
+            if renewal is None:
+                self._lose(tenure)
+            else:
+                tenure.lease = renewal.lease
+                self._check_reading(tenure, renewal)
+
+    def _check_reading(self, tenure: Tenure, renewal: Renewal) -> None:
+        # The oldest entry must be one we hold, or still ahead of us. It is neither when the store lost its last writes
+        # (a failover) and its clock gave out smaller ids again: then read from the start. Asked twice, because what
+        # was oldest may have been settled in between.
+        oldest = renewal.oldest
+        missed = bool(oldest) and oldest not in tenure.known and order_of(oldest) <= order_of(tenure.cursor)
+        if not missed:
+            self._suspects.pop(tenure.partition, None)
+        elif self._suspects.get(tenure.partition) != oldest:
+            self._suspects[tenure.partition] = oldest
+        elif not self._lanes.has_spilled(tenure):
+            self._log.warning("reader.rewound", partition=tenure.partition, oldest=oldest.decode())
+            tenure.cursor = START
+
+    async def _free(self, wanted: int) -> list[int]:
+        owners = await self._leases.owners(self._partitions)
+        free = [p for p in range(self._partitions) if p not in owners and p not in self._tenures]
+        return free[:wanted]
+
+    def _begin(self, lease: Lease, start_reading: StartReading) -> None:
+        tenure = Tenure(lease)
+        self._tenures[lease.partition] = tenure
+        self._readers[lease.partition] = start_reading(tenure)
+        self._log.info("lease.taken", partition=lease.partition, token=lease.token)
+
+    def _end_expired(self) -> None:
+        now = self._clock.monotonic()
+        for tenure in [t for t in self._tenures.values() if not t.lost and not t.lease.is_valid(now)]:
+            self._lose(tenure)
+
+    def _lose(self, tenure: Tenure) -> None:
+        self._stop(tenure)
+        tenure.lose()
+        self._log.warning("lease.lost", partition=tenure.partition, in_flight=tenure.in_flight)
+        tenure.when_quiet(lambda: self._forget(tenure))
+
+    def _stop(self, tenure: Tenure) -> None:
+        tenure.ended = True
+        self._lanes.drop(tenure)
+        reader = self._readers.pop(tenure.partition, None)
+        if reader is not None:
+            reader.cancel()
+
+    async def _hand_back(self, tenure: Tenure) -> None:
+        self._stop(tenure)
+        quiet = asyncio.Event()
+        tenure.when_quiet(quiet.set)
+        await quiet.wait()
+        await self._release(tenure)
+
+    async def _release(self, tenure: Tenure) -> None:
+        try:
+            await self._leases.release(tenure.lease)
+            self._log.info("lease.released", partition=tenure.partition)
+        except QueueError as error:
+            self._log.warning("leases.unreachable", error=str(error), held=self.held)
+        self._forget(tenure)
+
+    def _forget(self, tenure: Tenure) -> None:
+        self._leaving.discard(tenure.partition)
+        if self._tenures.get(tenure.partition) is tenure:
+            del self._tenures[tenure.partition]

@@ -1,0 +1,127 @@
+"""Redis in: reads a leased partition into the lanes, oldest first, and fetches what lanes had to leave behind.
+
+Rules guarded: it reads only as much as there is room for; a new tenure starts at the beginning of the stream, so what a
+predecessor left comes first; an entry that cannot be read is parked at once and stalls nothing.
+"""
+
+from fanout.clock import Clock
+from fanout.errors import QueueError
+from fanout.log import Logger
+from fanout.metrics import Metrics
+from fanout.queue.dead_letters import Verdict
+from fanout.queue.entry import Entry, Stored, UnreadableEntryError, decode
+from fanout.queue.partition import lane_of
+from fanout.queue.stream import Stream
+from workers.bell import Bell
+from workers.lanes import Lane, Lanes
+from workers.settler import Settler
+from workers.tenure import START, Held, Tenure, order_of
+
+_AT_ONCE = 256
+_BLOCK = 5.0  # seconds a read waits in the store; the wait is cancelled when the tenure ends
+_PAUSE = 0.2  # seconds between tries while the store does not answer
+_SCAN = 64
+_SCAN_AT_MOST = 1024
+
+
+class Reader:
+    """Fills the lanes of one worker; `room` is how many entries it may hold."""
+
+    def __init__(self, stream: Stream, lanes: Lanes, settler: Settler, bell: Bell, tools: "Tools") -> None:
+        self._stream = stream
+        self._lanes = lanes
+        self._settler = settler
+        self._bell = bell
+        self._tools = tools
+        self._room = tools.room
+
+    async def run(self, tenure: Tenure) -> None:
+        """Read one partition until cancelled."""
+        while True:
+            await self._bell.room.wait()
+            count = min(_AT_ONCE, self._room - self._lanes.waiting)
+            if count <= 0:
+                self._bell.room.clear()
+                continue
+            try:
+                batch = await self._stream.read(tenure.partition, tenure.cursor, count=count, block=_BLOCK)
+            except QueueError as error:
+                self._tools.log.warning("reader.failed", partition=tenure.partition, error=str(error))
+                await self._tools.clock.sleep(_PAUSE)
+                continue
+            for stored in batch:
+                await self._take_in(tenure, stored)
+            self._bell.ring(self._lanes.ready)
+
+    async def refill(self) -> None:
+        """Fetch for lanes that spilled and have room again, for ever."""
+        while True:
+            lane = self._lanes.hungry()
+            if lane is None:
+                await self._bell.hungry.wait()
+                self._bell.hungry.clear()
+                continue
+            await self._fetch(lane)
+            self._bell.ring(self._lanes.ready)
+
+    async def _fetch(self, lane: Lane) -> None:
+        found: list[Held] = []
+        position = lane.spilled_after or START
+        complete, count = False, _SCAN
+        while not complete and not lane.dropped and len(found) < _SCAN:
+            try:
+                batch = await self._stream.scan(lane.tenure.partition, position, count=count)
+            except QueueError:
+                await self._tools.clock.sleep(_PAUSE)
+                continue
+            cursor = order_of(lane.tenure.cursor)  # what comes after it the reader will bring
+            seen = [stored for stored in batch if order_of(stored.id) <= cursor]
+            found += [held for stored in seen if (held := self._of_lane(lane, stored)) is not None]
+            position = seen[-1].id if seen else position
+            complete = len(seen) < count
+            count = min(count * 2, _SCAN_AT_MOST)  # a lane that is rare in the stream is looked for in longer strides
+        self._lanes.refill(lane, found, scanned_to=position, complete=complete)
+
+    def _of_lane(self, lane: Lane, stored: Stored) -> Held | None:
+        if stored.id in lane.tenure.known:
+            return None
+        try:
+            entry = decode(stored.data)
+        except UnreadableEntryError:
+            return None  # the reader parked it, or will
+        return Held(lane.tenure, stored.id, entry, stored.stored_at) if _key(entry) == lane.key else None
+
+    async def _take_in(self, tenure: Tenure, stored: Stored) -> None:
+        tenure.cursor = stored.id
+        if stored.id in tenure.known:
+            return
+        try:
+            entry = decode(stored.data)
+        except UnreadableEntryError as error:
+            await self._bury(tenure, stored, str(error))
+            return
+        self._lanes.add(_key(entry), Held(tenure, stored.id, entry, stored.stored_at))
+
+    async def _bury(self, tenure: Tenure, stored: Stored, detail: str) -> None:
+        parked = await self._settler.park_unread(
+            tenure, stored, Verdict(reason="unreadable", status=0, attempts=0, detail=detail)
+        )
+        if parked:
+            self._tools.metrics.dead["unreadable"].inc()
+            self._tools.log.error("entry.unreadable", partition=tenure.partition, id=stored.id.decode(), detail=detail)
+
+
+class Tools:
+    """What the reader works with besides the queue."""
+
+    __slots__ = ("clock", "log", "metrics", "room")
+
+    def __init__(self, clock: Clock, metrics: Metrics, log: Logger, *, room: int) -> None:
+        self.clock = clock
+        self.metrics = metrics
+        self.log = log
+        self.room = room
+
+
+def _key(entry: Entry) -> str:
+    return lane_of(entry.hub, entry.item)

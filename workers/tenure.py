@@ -1,0 +1,78 @@
+"""One ownership of one partition, from taking its lease to giving it back; the state its reader and lanes share.
+
+Rule guarded: what a tenure read belongs to it alone. When it ends, its waiting entries are forgotten (they still stand
+in the stream) and nothing of it is settled under a later lease. Pure: whoever waits hands in a callback.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from fanout.queue.entry import Entry
+from fanout.queue.leases import Lease
+
+START = b"0-0"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An entry in a worker's memory: the stream's id, what it says, and when it was stored (the store's clock)."""
+
+    tenure: "Tenure"
+    id: bytes
+    entry: Entry
+    stored_at: float
+
+
+class Tenure:
+    """Where one partition's reading stands.
+
+    `cursor` is the last id read; `known` are the ids held in memory, from being read until they are settled.
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.cursor = START
+        self.known: set[bytes] = set()
+        self.in_flight = 0
+        self.ended = False
+        self.lost = False
+        self._on_quiet: Callable[[], None] | None = None
+
+    def __repr__(self) -> str:
+        state = "ended" if self.ended else "running"
+        return f"<Tenure of {self.partition} {state}: {len(self.known)} known, {self.in_flight} in flight>"
+
+    @property
+    def partition(self) -> int:
+        return self.lease.partition
+
+    def may_act(self, now: float) -> bool:
+        """Say whether something of this partition may still be sent."""
+        return not self.ended and self.lease.is_valid(now)
+
+    def lose(self) -> None:
+        """Fall silent: nothing more is sent or settled under this lease."""
+        self.ended = self.lost = True
+        self.lease = replace(self.lease, expires=float("-inf"))
+
+    def began_call(self) -> None:
+        """Count a call in flight; it counts until it is settled."""
+        self.in_flight += 1
+
+    def ended_call(self) -> None:
+        """Count it off."""
+        self.in_flight -= 1
+        if self.in_flight == 0 and self._on_quiet is not None:
+            self._on_quiet()
+
+    def when_quiet(self, tell: Callable[[], None]) -> None:
+        """Call `tell` when no call of this tenure is in flight, at once if none is now."""
+        self._on_quiet = tell
+        if self.in_flight == 0:
+            tell()
+
+
+def order_of(stream_id: bytes) -> tuple[int, int]:
+    """Give what stream ids are ordered by: milliseconds, then the counter within one."""
+    milliseconds, _dash, sequence = stream_id.partition(b"-")
+    return int(milliseconds), int(sequence or 0)

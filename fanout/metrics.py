@@ -139,6 +139,11 @@ class Metrics:
         self.readings = Readings()
         r.register(self.readings)
 
+    def expect_partitions(self, count: int) -> None:
+        """Have the depth of each partition present from the start."""
+        for partition in range(count):
+            self.depth.labels(str(partition)).set(0)
+
     def render(self) -> bytes:
         """Give the Prometheus text format."""
         return generate_latest(self.registry)

@@ -59,7 +59,7 @@ class Settings(BaseModel):
     )
     allow_anonymous: bool = Field(
         default=False,
-        description="Serve callers without an API key on an address other than loopback. Say so only behind a gateway.",
+        description="Without an API key, serve callers from anywhere, not loopback alone. Only behind a gateway.",
     )
     max_body: int = Field(16 * _MIB, ge=1024, description="Largest request body.")
     max_items: int = Field(10_000, ge=1, description="Most items in one batch.")

@@ -22,6 +22,7 @@ from fanout.errors import ConfigurationError
 from fanout.log import configure, masked
 from fanout.settings import Settings, load, variable_of
 from service.dev import DevPlan, run_dev
+from service.orphans import end_with_parent
 from service.process import Plan, run, stop_on_signals
 from service.send import Sending, send
 
@@ -63,11 +64,14 @@ def serve(role: Any, host: str | None, port: int | None) -> None:
 )
 @click.option("--no-emulator", is_flag=True, help="Deliver to AzureSignalRConnectionString instead.")
 @click.option("--redis-url", default="", envvar="FANOUT_REDIS_URL", help="Use this Redis instead of a private one.")
-def dev(port: int, emulator_port: int, *, no_emulator: bool, redis_url: str) -> None:
+@click.option("--die-with-parent", is_flag=True, help="End when the process that started this one is killed.")
+def dev(port: int, emulator_port: int, *, no_emulator: bool, redis_url: str, die_with_parent: bool) -> None:
     """Run everything on this machine: Redis, emulator, ingress, worker and a live page. For development.
 
     The Redis is private and empty and goes away at the end, unless --redis-url names one.
     """
+    if die_with_parent:
+        end_with_parent()
     settings = _settings(host="127.0.0.1", port=port, **_conveniences())
     plan = DevPlan(settings, redis_url, None if no_emulator else emulator_port)
     _run(settings, lambda clock, stopping: run_dev(plan, clock, stopping))

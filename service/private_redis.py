@@ -5,13 +5,10 @@ kernel to die when its parent does (a killed parent leaves no orphan), and the d
 """
 
 import asyncio
-import ctypes
 import os
 import shutil
-import signal
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +16,8 @@ from pathlib import Path
 from fanout.clock import Clock
 from fanout.errors import ConfigurationError, QueueError
 from fanout.queue.store import open_wire
+from service.orphans import dying_with
 
-_PR_SET_PDEATHSIG = 1
 _START_WITHIN = 10.0
 _STOP_WITHIN = 5.0
 
@@ -63,21 +60,8 @@ async def _start(binary: str, directory: Path, options: Sequence[str]) -> asynci
     with (directory / "redis.log").open("wb") as log:
         return await asyncio.create_subprocess_exec(
             binary, *arguments, *options, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True, preexec_fn=_dying_with(os.getpid()),
+            start_new_session=True, preexec_fn=dying_with(os.getpid()),
         )  # fmt: skip
-
-
-def _dying_with(parent: int) -> Callable[[], None] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-    def arrange() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the arrangement was made
-            os._exit(1)
-
-    return arrange
 
 
 async def _answer(url: str, process: asyncio.subprocess.Process, clock: Clock) -> None:

@@ -139,7 +139,9 @@ async def _parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
         await _prepare(wire, url, settings, log, clock)
         limits = {"partitions": settings.partitions, "max_depth": settings.max_depth}
         stream = Stream(wire, clock, **limits, dedup_window=settings.dedup_window)
-        yield Parts(settings, clock, Metrics(), wire, stream, log)
+        metrics = Metrics()
+        metrics.expect_partitions(settings.partitions)
+        yield Parts(settings, clock, metrics, wire, stream, log)
     finally:
         await wire.aclose()
 

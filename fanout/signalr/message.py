@@ -71,19 +71,19 @@ Item = Message | GroupAction | CloseConnections
 
 
 def operation_of(item: Item) -> str:
-    """Name the kind of call for metrics and logs, e.g. `sendToUser`; a small closed set."""
+    """Name the kind of call for metrics and logs, e.g. `sendToUser`; one of OPERATIONS."""
     match item:
         case Message():
-            return f"sendTo{item.scope.value.capitalize()}" if item.scope is not Scope.BROADCAST else "broadcast"
+            return _SENDS[item.scope]
         case GroupAction():
-            return f"{item.verb.value}{item.member_scope.value.capitalize()}"
+            return _CHANGES[item.verb, item.member_scope]
         case CloseConnections():
-            return f"close{item.scope.value.capitalize()}"
+            return _CLOSES[item.scope]
 
 
-OPERATIONS: tuple[str, ...] = (
-    "broadcast",
-    *(f"sendTo{s}" for s in ("User", "Group", "Connection")),
-    *(f"{v.value}{s}" for v in Verb for s in ("User", "Connection")),
-    *(f"close{s}" for s in ("Connection", "User", "Group")),
-)
+_MEMBERS = {Scope.USER: "User", Scope.CONNECTION: "Connection"}
+_TARGETS = {Scope.USER: "User", Scope.GROUP: "Group", Scope.CONNECTION: "Connection"}
+_SENDS = {Scope.BROADCAST: "broadcast"} | {scope: f"sendTo{name}" for scope, name in _TARGETS.items()}
+_CHANGES = {(verb, scope): f"{verb.value}{name}" for verb in Verb for scope, name in _MEMBERS.items()}
+_CLOSES = {scope: f"close{name}" for scope, name in _TARGETS.items()}
+OPERATIONS: tuple[str, ...] = (*_SENDS.values(), *_CHANGES.values(), *_CLOSES.values())

@@ -1,0 +1,64 @@
+# One command for each thing one does here; `make` alone lists them.
+
+PORT ?= 8080
+EMULATOR_PORT ?= 8888
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types unit format requirements clean
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: $(VENV)/.run ## start Redis, emulator, ingress, worker and a live page (PORT=8080 EMULATOR_PORT=8888)
+	@exec $(BIN)/fanout dev --port $(PORT) --emulator-port $(EMULATOR_PORT) --die-with-parent
+
+test: lint types unit ## everything CI runs: lint, types, tests
+
+lint: $(VENV)/.test ## ruff, rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.test ## mypy --strict
+	@$(BIN)/mypy
+
+unit: $(VENV)/.test ## the tests alone (ARGS="-k lanes" hands arguments to pytest)
+	@$(BIN)/pytest $(ARGS)
+
+format: $(VENV)/.test ## rewrite the code in the house format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+requirements: ## renew the pinned requirements (needs uv)
+	@for set in ":requirements.txt" "--extra dev:requirements-run.txt" "--extra dev --group test:requirements-test.txt"; do \
+	  uv pip compile pyproject.toml $${set%%:*} --universal --python-version 3.11 --generate-hashes --upgrade -q \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o $${set##*:} || exit 1; \
+	done
+
+clean: ## remove the virtual environment and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "Python's venv module is missing: apt-get install python3-venv, then again." >&2; exit 1; }
+
+$(VENV)/.run: requirements-run.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV) (once, about half a minute) ..."
+	@$(call install,requirements-run.txt)
+	@touch $@
+
+$(VENV)/.test: requirements-test.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the test tools into $(VENV) (once, about a minute) ..."
+	@$(call install,requirements-test.txt)
+	@touch $@ $(VENV)/.run
+
+define install
+{ $(PIP) install --require-hashes -r $(1) && $(PIP) install --no-deps --editable . ; } || { \
+  echo "Installing failed, see above. Where a package has no wheel for this machine it is compiled: that needs a C" \
+    "compiler and Python's headers (apt-get install build-essential python3-dev)." >&2; exit 1; }
+endef

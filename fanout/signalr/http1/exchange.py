@@ -1,0 +1,127 @@
+"""The values of the delivery call: what goes in, what comes out, where to, and within which bounds.
+
+Source: RFC 9110 and RFC 9112. Rule guarded: they are frozen and hold no connection, so the code that decides (wire,
+answer) and the code that acts (connection, pool) share nothing else. Bearer tokens stand in `Request.headers`, so no
+repr of a request shows its headers or its body.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_KIB: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call. `target` is in origin-form and already escaped.
+
+    `headers` are finished lines (`Name: value` and CRLF each) without Host, Content-Length, Transfer-Encoding and
+    Connection, which the client writes itself.
+    """
+
+    method: str
+    target: str
+    headers: bytes = field(default=b"", repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+
+class Headers:
+    """The fields of an answer in their order, read when asked for; names compare without case."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, lines: bytes = b"") -> None:
+        """`lines` are whole field lines, each ended by CRLF, as they came."""
+        self._lines = lines
+
+    def get(self, name: str) -> str | None:
+        """Give the first value of `name` as latin-1 text, None when the answer has no such field."""
+        wanted = name.lower()
+        return next((value for known, value in self if known == wanted), None)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Walk over (lower-case name, value)."""
+        for line in self._lines.decode("latin-1").split("\r\n")[:-1]:
+            name, _, value = line.partition(":")
+            yield name.lower(), value.strip(" \t")
+
+    def __len__(self) -> int:
+        return self._lines.count(b"\n")
+
+    def __eq__(self, other: object) -> bool:
+        return self._lines == other._lines if isinstance(other, Headers) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._lines)
+
+    def __repr__(self) -> str:
+        return f"<Headers {', '.join(name for name, _ in self)}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One final answer, whatever its status; redirects are answers.
+
+    `body` has at most `Limits.max_body` bytes, the rest was cut off. `reused` tells whether the connection had
+    carried an exchange before.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of one pool. Times are seconds, sizes are bytes.
+
+    `connect_timeout` covers name lookup, TCP and TLS. `request_timeout` covers one whole exchange, from the write to
+    the last byte of the answer; waiting for a free connection counts against neither. A connection is closed after
+    `idle_seconds` without use and takes no new request once it is `max_age_seconds` old, so that a changed DNS record
+    is followed. `max_headers` bounds the heads of one answer, interim ones included.
+    """
+
+    connections: int = 128
+    connect_timeout: float = 5.0
+    request_timeout: float = 10.0
+    idle_seconds: float = 30.0
+    max_age_seconds: float = 300.0
+    max_headers: int = 64 * _KIB
+    max_body: int = 64 * _KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where requests go: `host` is a name or an address (IPv6 without brackets), `scheme` is http or https."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Read `scheme://host[:port][/]`; raises ValueError for anything more, because it would be ignored."""
+        parts = urlsplit(url)
+        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+            raise ValueError("An origin is http://host or https://host, with an optional port.")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("An origin carries no credentials.")
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError("An origin carries no path, query or fragment.")
+        host = parts.hostname
+        if not host.isascii() or not host.isprintable() or any(c in host for c in ' %"<>\\^`{|}'):
+            raise ValueError("An origin's host is an ASCII name or an address; write names in their xn-- form.")
+        return cls(parts.scheme, host, parts.port if parts.port is not None else _DEFAULT_PORTS[parts.scheme])
+
+    @property
+    def authority(self) -> str:
+        """What the Host header says: IPv6 in brackets, the scheme's own port left out."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}"

@@ -1,0 +1,58 @@
+"""Every reason for which a batch, an item or a name is refused: one table, code and sentence.
+
+Rule guarded: a refusal is never silent and never vague (functions-binding-contract 1.9). The codes are part of the
+public API: problem details, the OpenAPI document and the docs print this table, so a code is renamed nowhere.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from fanout.errors import BadRequestError
+
+ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # The body as a whole
+        "emptyBody": "The body, or the JSON string in it, is empty.",
+        "invalidUtf8": "The body is not UTF-8.",
+        "invalidJson": "The body is not JSON.",
+        "tooDeep": "The JSON is nested too deeply.",
+        "notABatch": "A batch is one object, an array of objects, or a JSON string that holds either.",
+        "nestedString": "A JSON string stands where an object must stand: only the whole batch may be a string.",
+        "tooManyItems": "The batch has more items than one request may carry.",
+        "tooManyTargets": "The target lists name more destinations than one batch may reach.",
+        # An item
+        "notAnObject": "An item is a JSON object; null, true, false and numbers are not.",
+        "nestedArray": "An array stands inside the batch's array: items are not nested.",
+        "itemTooLarge": "The item is larger than any deliverable message with its target lists.",
+        "noTargetOrAction": "An item needs a target (a message) or an action (a group action); it has neither.",
+        "emptyTarget": "The target, the client method's name, is empty.",
+        "unknownAction": "The action is not add, remove, removeAll or closeConnection.",
+        "argumentsNotAnArray": "The arguments are not an array.",
+        "messageTooLarge": "The REST body of the message is larger than the service takes.",
+        "noMember": "A group action needs a connectionId or a userId, or a list of them.",
+        "noGroup": "Adding and removing need a groupName, or a list of them.",
+        "noDestination": "closeConnection needs a connectionId, userId or groupName, or a list of them.",
+        # A property
+        "notAString": "The property must be a string.",
+        "notAList": "The property must be an array of strings.",
+        "emptyList": "The list is empty; leave it out, or null, to mean that there is none.",
+        "notAllowedHere": "The property cannot be honoured on this item, and dropping it would change its effect.",
+        "invalidTtl": "ttlSeconds is out of range or not a number.",
+        "invalidMessageId": "A messageId is 1 to 128 printable characters.",
+        "invalidEndpoints": "endpoints must be an array of objects as the signalREndpoints binding gives them.",
+        "noEndpointSelected": "endpoints selects none of the endpoints configured here, so nothing would be sent.",
+        # Names
+        "invalidHub": "A hub name starts with a letter and has 1 to 128 letters, digits and _ ` , . [ ].",
+        "invalidApplication": "An application name follows the rule of hub names.",
+        "invalidGroupName": "A group name has 1 to 1024 characters, not all white space, and is not . or .. .",
+        "invalidUserId": "A user id has 1 to 1024 characters and is not . or .. .",
+        "invalidConnectionId": "A connection id is not empty and is not . or .. .",
+        "uriTooLong": "The names and excluded ids do not fit into the 12 K that the service allows a URI.",
+    }
+)
+
+
+def refuse(code: str, detail: str, pointer: str = "") -> BadRequestError:
+    """Make the error to raise; `code` is a key of ERROR_CODES, `pointer` is relative to what is being read."""
+    return BadRequestError(detail, label=code, pointer=pointer)

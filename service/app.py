@@ -1,0 +1,115 @@
+"""Puts the front door together: which routes there are for which role, and what surrounds them all.
+
+Rules guarded: a worker answers probes and metrics and nothing else; routes that everybody may name a hub in come last,
+so that no hub can hide one of ours; every refusal, the router's own included, is a problem document (RFC 9457).
+"""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
+
+from fanout import __version__
+from fanout.errors import FanoutError
+from service.auth import Guard
+from service.door import Door, Readiness, Role
+from service.envelope import Envelope, request_id_of
+from service.health import Health
+from service.ingress import Ingress
+from service.negotiate import Negotiate
+from service.openapi import DESCRIPTION, MESSAGES, OPERATIONS, SCHEMAS, SECURITY, operation_object
+from service.problems import Problem, explanation_of, problem_of, problem_of_status, response_of
+
+__all__ = ["Door", "Readiness", "Role", "create_app"]
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class FrontDoor(FastAPI):
+    """FastAPI with the schemas of this service, and its plain route, in the document."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Give the OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document["components"] = {"schemas": SCHEMAS, "securitySchemes": SECURITY}
+            if any(isinstance(route, Route) and route.path == MESSAGES for route in self.routes):
+                document["paths"][MESSAGES] = {"post": operation_object(OPERATIONS["POST", MESSAGES])}
+        return super().openapi()
+
+
+def create_app(door: Door) -> FastAPI:
+    """Make the ASGI application of one process."""
+    app = FrontDoor(
+        title="signalr-fanout", version=__version__, description=DESCRIPTION, redoc_url=None, redirect_slashes=False
+    )
+    app.add_middleware(Envelope)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(FanoutError, _on_fanout)
+    door.readiness.add("queue", door.queue.ping)
+    guard = Guard(door.settings)
+    if door.role != "worker":
+        # A plain route, and the first: what FastAPI does around each request costs as much as handling a small batch.
+        app.add_route(MESSAGES, Ingress(door, guard).answer, methods=["POST"])
+    health = Health(door)
+    _get(app, "/livez", health.livez)
+    _get(app, "/readyz", health.readyz)
+    _get(app, "/metrics", health.metrics)
+    _get(app, "/problems/{code}", _problem)
+    if door.role != "worker":
+        _mount_negotiate(app, Negotiate(door, guard))
+    if door.page is not None:
+        app.add_route("/", _file(door.page / "index.html"), methods=["GET"], include_in_schema=False)
+        app.mount("/page", StaticFiles(directory=door.page))
+    return app
+
+
+def _mount_negotiate(app: FastAPI, negotiate: Negotiate) -> None:
+    _route(app, "POST", "/{hub}/negotiate", negotiate.answer)
+    app.add_route("/{hub}/negotiate", negotiate.preflight, methods=["OPTIONS"], include_in_schema=False)
+
+
+def _get(app: FastAPI, path: str, handler: Handler) -> None:
+    _route(app, "GET", path, handler)
+
+
+def _route(app: FastAPI, method: str, path: str, handler: Handler) -> None:
+    app.add_api_route(
+        path, handler, methods=[method], response_model=None, response_class=Response, **OPERATIONS[method, path]
+    )
+
+
+def _file(path: Path) -> Handler:
+    async def answer(_request: Request) -> Response:
+        return FileResponse(path)
+
+    return answer
+
+
+async def _problem(request: Request) -> Response:
+    text = explanation_of(request.path_params["code"])
+    if text is None:
+        raise HTTPException(404)
+    return PlainTextResponse(text)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return _answer(request, problem_of_status(error.status_code, error.headers))
+
+
+async def _on_fanout(request: Request, error: Exception) -> Response:
+    if not isinstance(error, FanoutError):
+        raise error
+    return _answer(request, problem_of(error))
+
+
+def _answer(request: Request, problem: Problem) -> Response:
+    return response_of(problem, request_id_of(request.scope))

@@ -1,0 +1,232 @@
+"""What /openapi.json says beyond what the routes say themselves: bodies, statuses, examples.
+
+Rule guarded: the document tells the truth. The routes read and write bytes, so nothing here is derived from code; the
+tests hold real answers of every status against these schemas instead.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.problems import MEDIA_TYPE
+from service.schemas import BATCH, ITEM, PROBLEM, RECEIPT, RESULT
+
+MESSAGES = "/v1/hubs/{hub}/messages"
+DESCRIPTION = (
+    "Takes batches of SignalR messages and group actions, stores them in order, and delivers them to Azure SignalR "
+    "Service. A 202 means stored. Every refusal is a problem document (RFC 9457) whose `type` explains itself."
+)
+SCHEMAS: Mapping[str, Any] = {
+    "Batch": BATCH,
+    "Item": ITEM,
+    "Receipt": RECEIPT,
+    "Result": RESULT,
+    "Problem": PROBLEM,
+    "ClientConnection": {
+        "type": "object",
+        "required": ["url", "accessToken"],
+        "properties": {"url": {"type": "string", "format": "uri"}, "accessToken": {"type": "string"}},
+        "additionalProperties": False,
+    },
+    "Wanted": {
+        "type": "object",
+        "properties": {
+            "userId": {"type": ["string", "null"], "maxLength": 1024},
+            "claims": {"type": ["object", "null"]},
+        },
+        "additionalProperties": False,
+    },
+    "Readiness": {
+        "type": "object",
+        "required": ["status", "reasons"],
+        "properties": {
+            "status": {"enum": ["ready", "notReady"]},
+            "reasons": {"type": "array", "items": {"type": "string"}},
+        },
+    },
+    "Liveness": {"type": "object", "required": ["status"], "properties": {"status": {"const": "alive"}}},
+}
+SECURITY: Mapping[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The API key."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+_ITEMS: list[Any] = [
+    {"userId": "alice", "target": "newMessage", "arguments": [{"text": "hi"}]},
+    {"userId": "alice", "groupName": "room-1", "action": "add"},
+    {"groupName": "room-1", "target": "newMessage", "arguments": ["joined", "alice"], "messageId": "order-1"},
+]
+_ACCEPTED = {
+    "accepted": 2,
+    "duplicates": 1,
+    "rejected": 0,
+    "results": [
+        {"index": 0, "status": "accepted", "messageId": "9f2c4e1ab03d5577.0"},
+        {"index": 1, "status": "accepted", "messageId": "9f2c4e1ab03d5577.1"},
+        {"index": 2, "status": "duplicate", "messageId": "order-1"},
+    ],
+}
+_INVALID = {
+    "type": "/problems/invalidItems",
+    "title": "Some items are not valid",
+    "status": 400,
+    "detail": "1 of 2 items are not valid; nothing was queued.",
+    "code": "invalidItems",
+    "requestId": "9f2c4e1ab03d5577",
+    "errors": [
+        {"index": 1, "pointer": "/1/action", "code": "unknownAction", "detail": "The action is not one of the known."}
+    ],
+}
+
+
+def _content(schema: str, media_type: str = "application/json", example: Any = None) -> dict[str, Any]:
+    described: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
+    if example is not None:
+        described["example"] = example
+    return {media_type: described}
+
+
+def _refusal(description: str, example: Any = None) -> dict[str, Any]:
+    return {"description": description, "content": _content("Problem", MEDIA_TYPE, example)}
+
+
+def _busy(description: str) -> dict[str, Any]:
+    header = {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer", "minimum": 1}}
+    return _refusal(description) | {"headers": {"Retry-After": header}}
+
+
+def _text(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+
+
+_HUB = {
+    "name": "hub",
+    "in": "path",
+    "required": True,
+    "description": "The hub; upper case becomes lower case.",
+    "schema": {"type": "string", "pattern": r"^[A-Za-z][A-Za-z0-9_`,.\[\]]{0,127}$"},
+}
+_REQUEST_ID = _header(
+    "X-Request-Id",
+    "Comes back on the answer; made here when absent or not of this form.",
+    {"type": "string", "pattern": r"^[A-Za-z0-9._\-]{1,64}$"},
+)
+_SEND_EXTRA = {
+    "security": [{"bearer": []}, {"apiKey": []}, {}],
+    "parameters": [
+        _HUB,
+        _header(
+            "Idempotency-Key",
+            "Repeats of this request with this key store nothing twice; with another body they are refused.",
+            {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+        ),
+        _header(
+            "Prefer",
+            "handling=lenient queues the valid items of a batch that also has invalid ones.",
+            {"type": "string", "examples": ["handling=lenient"]},
+        ),
+        _REQUEST_ID,
+    ],
+    "requestBody": {"required": True, "content": _content("Batch", example=_ITEMS)},
+}
+_SEND = {
+    "operation_id": "sendMessages",
+    "summary": "Queue a batch of messages and group actions",
+    "tags": ["messages"],
+    "openapi_extra": _SEND_EXTRA,
+    "responses": {
+        202: {"description": "Stored.", "content": _content("Receipt", example=_ACCEPTED)},
+        400: _refusal("The hub, a header, the body or an item is not valid; nothing was queued.", _INVALID),
+        401: _refusal("The caller is not known."),
+        403: _refusal("The caller may not send."),
+        413: _refusal("The body is larger than FANOUT_MAX_BODY."),
+        415: _refusal("The body is not JSON in UTF-8, or is compressed."),
+        422: _refusal(
+            "The Idempotency-Key was used with another body (nothing was queued), or a messageId with another "
+            "content (`results` tells what became of each item)."
+        ),
+        500: _refusal("An unexpected error."),
+        503: _busy("The queue is full or silent; with `results` when some items may be stored."),
+    },
+}
+_NEGOTIATE = {
+    "operation_id": "negotiate",
+    "summary": "Give a client the address of the service and a token for it",
+    "tags": ["clients"],
+    "openapi_extra": {
+        "security": [{}, {"bearer": []}, {"apiKey": []}],
+        "parameters": [
+            _HUB,
+            {
+                "name": "userId",
+                "in": "query",
+                "required": False,
+                "description": "Whose token: for callers with an API key, and others where FANOUT_NEGOTIATE_USER "
+                "lists `query`.",
+                "schema": {"type": "string", "maxLength": 1024},
+            },
+            _REQUEST_ID,
+        ],
+        "requestBody": {
+            "required": False,
+            "description": "Read from callers with an API key only.",
+            "content": _content("Wanted", example={"userId": "alice", "claims": {"role": "admin"}}),
+        },
+    },
+    "responses": {
+        200: {"description": "Where to connect, and with what.", "content": _content("ClientConnection")},
+        400: _refusal("The hub, the query or the body is not valid."),
+        401: _refusal("No user was found and clients without one are not served."),
+        413: _refusal("The body is too large, or the token would be longer than the 4,096 characters of the service."),
+        415: _refusal("The body is not JSON in UTF-8, or is compressed."),
+        500: _refusal("No service is configured, or an unexpected error."),
+    },
+}
+OPERATIONS: Mapping[tuple[str, str], dict[str, Any]] = {
+    ("POST", MESSAGES): _SEND,
+    ("POST", "/{hub}/negotiate"): _NEGOTIATE,
+    ("GET", "/livez"): {
+        "operation_id": "livez",
+        "summary": "Tell that the process is alive; never looks at the queue",
+        "tags": ["operation"],
+        "responses": {200: {"description": "Alive.", "content": _content("Liveness")}},
+    },
+    ("GET", "/readyz"): {
+        "operation_id": "readyz",
+        "summary": "Tell whether there should be traffic",
+        "tags": ["operation"],
+        "responses": {
+            200: {"description": "Ready.", "content": _content("Readiness")},
+            503: {"description": "Not ready; the reasons are listed.", "content": _content("Readiness")},
+        },
+    },
+    ("GET", "/metrics"): {
+        "operation_id": "metrics",
+        "summary": "Give the metrics in the Prometheus text format",
+        "tags": ["operation"],
+        "responses": {200: _text("The metrics.")},
+    },
+    ("GET", "/problems/{code}"): {
+        "operation_id": "explainProblem",
+        "summary": "Explain the code of a problem",
+        "tags": ["operation"],
+        "openapi_extra": {
+            "parameters": [{"name": "code", "in": "path", "required": True, "schema": {"type": "string"}}]
+        },
+        "responses": {200: _text("What it means and what to do."), 404: _refusal("There is no such code.")},
+    },
+}
+
+
+def operation_object(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the OpenAPI operation of a route that FastAPI does not describe, from the same arguments it would take."""
+    return {
+        "operationId": described["operation_id"],
+        "summary": described["summary"],
+        "tags": described["tags"],
+        "responses": {str(status): response for status, response in described["responses"].items()},
+        **described["openapi_extra"],
+    }

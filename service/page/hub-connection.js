@@ -1,0 +1,166 @@
+// A SignalR client, JSON hub protocol over a WebSocket, as small as receiving needs.
+//
+// The steps: POST {origin}/{hub}/negotiate names the service and gives a token; POST {service}/client/negotiate gives a
+// connection; the socket opens with both; the first frame is a handshake; then every frame holds one or more messages,
+// each ended by the record separator. Pings keep both sides sure of each other. A lost connection is opened again with
+// exponential backoff, and the owner hears of every change of state.
+
+import { memberText } from "./raw-json.js";
+
+const SEPARATOR = "\u001e";
+const INVOCATION = 1;
+const PING = 6;
+const CLOSE = 7;
+const PING_EVERY = 15_000;
+const SILENCE_LIMIT = 30_000;
+const FIRST_BACKOFF = 500;
+const BACKOFF_CAP = 10_000;
+
+class ClosedForGood extends Error {}
+
+export class HubConnection {
+  #options;
+  #abort = new AbortController();
+  #wake = () => {};
+
+  // options: {hub, user, onState({name, ...}), onInvocation({target, argumentsText, arguments})}
+  // State names: connecting; connected {connectionId}; waiting {reason, until}; closed {reason}.
+  constructor(options) {
+    this.#options = options;
+  }
+
+  start() {
+    this.#run();
+    return this;
+  }
+
+  stop() {
+    this.#abort.abort();
+    this.#wake();
+  }
+
+  retryNow() {
+    this.#wake();
+  }
+
+  async #run() {
+    let attempt = 0;
+    while (!this.#abort.signal.aborted) {
+      this.#say({ name: "connecting" });
+      let reason = "the connection was lost";
+      let final = false;
+      try {
+        await this.#session(() => { attempt = 0; });
+      } catch (error) {
+        reason = error.message;
+        final = error instanceof ClosedForGood;
+      }
+      if (this.#abort.signal.aborted) return;
+      const ceiling = Math.min(BACKOFF_CAP, FIRST_BACKOFF * 2 ** attempt++);
+      const wait = ceiling * (0.5 + Math.random() / 2);
+      this.#say(final ? { name: "closed", reason } : { name: "waiting", reason, until: Date.now() + wait });
+      await this.#pause(final ? null : wait);
+    }
+  }
+
+  #say(state) {
+    if (!this.#abort.signal.aborted) this.#options.onState(state);
+  }
+
+  #pause(wait) {
+    return new Promise((resolve) => {
+      const timer = wait === null ? undefined : setTimeout(resolve, wait);
+      this.#wake = () => { clearTimeout(timer); resolve(); };
+    });
+  }
+
+  async #session(onConnected) {
+    const signal = this.#abort.signal;
+    const { hub, user } = this.#options;
+    const own = new URL(`${encodeURIComponent(hub)}/negotiate`, document.baseURI);
+    own.searchParams.set("negotiateVersion", "1");
+    own.searchParams.set("userId", user);
+    const service = await post(own, {}, signal);
+    const endpoint = new URL(service.url);
+    const bearer = { Authorization: `Bearer ${service.accessToken}` };
+    const connection = await post(negotiateUrl(endpoint), bearer, signal);
+    endpoint.protocol = endpoint.protocol.replace("http", "ws");
+    endpoint.searchParams.set("id", connection.connectionToken ?? connection.connectionId);
+    endpoint.searchParams.set("access_token", service.accessToken);
+    await this.#listen(new WebSocket(endpoint), () => {
+      onConnected();
+      this.#say({ name: "connected", connectionId: connection.connectionId });
+    });
+  }
+
+  // Resolves when the socket closes, rejects when the service says why.
+  #listen(socket, onReady) {
+    return new Promise((resolve, reject) => {
+      let ready = false;
+      let heard = Date.now();
+      const close = () => socket.close();
+      const pulse = setInterval(() => {
+        if (Date.now() - heard > SILENCE_LIMIT) return finish(reject, new Error("the service fell silent"));
+        if (ready) socket.send(JSON.stringify({ type: PING }) + SEPARATOR);
+      }, PING_EVERY);
+      const finish = (settle, value) => {
+        clearInterval(pulse);
+        this.#abort.signal.removeEventListener("abort", close);
+        socket.close();
+        settle(value);
+      };
+      this.#abort.signal.addEventListener("abort", close);
+      socket.onopen = () => socket.send(JSON.stringify({ protocol: "json", version: 1 }) + SEPARATOR);
+      socket.onclose = () => finish(ready ? resolve : reject, new Error("the service did not take the connection"));
+      socket.onmessage = (event) => {
+        heard = Date.now();
+        try {
+          for (const text of event.data.split(SEPARATOR)) {
+            if (!text) continue;
+            if (ready) this.#take(text);
+            else { greet(text); ready = true; onReady(); }
+          }
+        } catch (error) {
+          finish(reject, error);
+        }
+      };
+    });
+  }
+
+  #take(text) {
+    const message = JSON.parse(text);
+    if (message.type === INVOCATION) {
+      const argumentsText = memberText(text, "arguments") ?? "[]";
+      this.#options.onInvocation({ target: message.target, arguments: message.arguments ?? [], argumentsText });
+    } else if (message.type === CLOSE) {
+      const reason = message.error || "the service closed the connection";
+      throw message.allowReconnect ? new Error(reason) : new ClosedForGood(reason);
+    }
+  }
+}
+
+function greet(text) {
+  const answer = JSON.parse(text);
+  if (answer.error) throw new ClosedForGood(answer.error);
+}
+
+function negotiateUrl(endpoint) {
+  const url = new URL(endpoint);
+  url.pathname = url.pathname.replace(/\/?$/, "/negotiate");
+  url.searchParams.set("negotiateVersion", "1");
+  return url;
+}
+
+async function post(url, headers, signal) {
+  let answer;
+  try {
+    answer = await fetch(url, { method: "POST", headers, signal, credentials: "omit" });
+  } catch {
+    throw new Error(`${url.host} does not answer`);
+  }
+  if (!answer.ok) {
+    const problem = await answer.json().catch(() => ({}));
+    throw new Error(problem.detail || problem.title || `${url.host} answered ${answer.status}`);
+  }
+  return answer.json();
+}

@@ -1,0 +1,98 @@
+"""The control API shows and steers what tests in another process cannot reach."""
+
+from typing import Any
+
+from tests.emulator.running import Service
+
+
+async def ask(service: Service, method: str, path: str, **options: Any) -> Any:
+    answer = await service.http.request(method, f"{service.base}/emulator/{path}", **options)
+    assert answer.status_code in {200, 204}
+    return answer.json() if answer.content else None
+
+
+async def test_the_journal_is_read_in_pages_and_cleared(service: Service) -> None:
+    for number in range(3):
+        await service.send(body=f'{{"target":"m{number}"}}')
+    page = await ask(service, "GET", "journal?since=1&limit=1")
+    assert page["last"] == 2
+    (entry,) = page["entries"]
+    assert {name: entry[name] for name in ("sequence", "method", "status", "fault", "delivered", "hub", "body")} == {
+        "sequence": 2,
+        "method": "POST",
+        "status": 202,
+        "fault": None,
+        "delivered": True,
+        "hub": "chat",
+        "body": '{"target":"m1"}',
+    }
+    assert len(entry["token"]) == 64
+    await ask(service, "DELETE", "journal")
+    assert (await ask(service, "GET", "journal?since=3"))["entries"] == []
+
+
+async def test_statistics_sum_up(service: Service) -> None:
+    async with service.client("ann"):
+        await service.send()
+        await service.send()
+        await service.call("HEAD", "groups/none")
+        stats = await ask(service, "GET", "stats")
+    assert stats == {
+        "calls": 3,
+        "statuses": {"202": 2, "404": 1},
+        "inFlight": 0,
+        "maxInFlight": 1,
+        "maxInFlightPerPath": 1,
+        "distinctTokens": 2,
+        "connections": 1,
+        "duplicates": {"/api/hubs/chat/:send": 1},
+        "clients": {"chat": 1},
+    }
+
+
+async def test_clients_are_listed(service: Service) -> None:
+    async with service.client("ann", protocol="messagepack"):
+        await service.call("PUT", "users/ann/groups/g")
+        (client,) = await ask(service, "GET", "clients")
+    assert client.pop("connectionId")
+    assert client == {
+        "hub": "chat",
+        "userId": "ann",
+        "transport": "webSockets",
+        "protocol": "messagepack",
+        "groups": ["g"],
+        "unread": 0,
+    }
+
+
+async def test_faults_are_set_shown_and_cleared(service: Service) -> None:
+    rules = [{"kind": "status", "status": 429, "retryAfter": 3, "match": {"path": ":send"}, "times": 1}]
+    await ask(service, "PUT", "faults", json=rules)
+    assert (await service.send()).headers["retry-after"] == "3"
+    assert await ask(service, "GET", "faults") == [{**rules[0], "seen": 1, "hits": 1}]
+    assert await ask(service, "DELETE", "faults") == []
+    assert (await service.send()).status_code == 202
+
+
+async def test_a_quota_is_set_shown_and_lifted(service: Service) -> None:
+    await ask(service, "PUT", "quota", json={"perSecond": 1, "retryAfter": 7})
+    assert await ask(service, "GET", "quota") == {"perSecond": 1, "retryAfter": 7}
+    answers = [await service.send() for _ in range(4)]
+    assert "7" in [answer.headers.get("retry-after") for answer in answers]
+    assert await ask(service, "DELETE", "quota") == {"perSecond": 0, "retryAfter": None}
+
+
+async def test_bad_orders_are_400_and_say_why(service: Service) -> None:
+    url = f"{service.base}/emulator"
+    answer = await service.http.put(f"{url}/faults", content=b'[{"kind":"status"}]')
+    assert (answer.status_code, "status" in answer.json()["message"]) == (400, True)
+    answer = await service.http.put(f"{url}/quota", content=b'{"perSecnd":1}')
+    assert (answer.status_code, "perSecnd" in answer.json()["message"]) == (400, True)
+    assert (await service.http.get(f"{url}/journal?since=x")).status_code == 400
+    assert (await service.http.get(f"{url}/nothing")).status_code == 404
+    assert (await service.http.post(f"{url}/stats")).status_code == 404
+
+
+async def test_control_calls_are_not_in_the_journal(service: Service) -> None:
+    await ask(service, "GET", "stats")
+    assert len(service.emulator.journal) == 0

@@ -1,0 +1,119 @@
+"""Front doors to knock at: with defaults, in memory or on a real port, every answer held against /openapi.json."""
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+from jsonschema import Draft202012Validator
+
+from fanout.clock import Clock, SystemClock
+from fanout.metrics import Metrics
+from fanout.settings import load
+from fanout.signalr.connection_string import ConnectionString
+from service.app import Door, Readiness, Role, create_app
+from service.door import QueuePort
+from tests.service.memory_queue import MemoryQueue
+
+KEY = "the-key-of-the-tests"
+ACCESS_KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH"
+SERVICE = ConnectionString.parse(f"Endpoint=https://example.service.signalr.net;AccessKey={ACCESS_KEY};Version=1.0;")
+BATCH = "/v1/hubs/chat/messages"
+ITEM: dict[str, Any] = {"userId": "alice", "target": "newMessage", "arguments": ["hi"]}
+
+
+def a_door(
+    queue: QueuePort | None = None,
+    *,
+    role: Role = "all",
+    service: ConnectionString | None = SERVICE,
+    clock: Clock | None = None,
+    page: Path | None = None,
+    **settings: Any,
+) -> Door:
+    """Make a door; keyword arguments it does not know are settings."""
+    return Door(
+        settings=load({}, **settings),
+        role=role,
+        queue=queue or MemoryQueue(),
+        metrics=Metrics(),
+        clock=clock or SystemClock(),
+        service=service,
+        readiness=Readiness(),
+        page=page,
+    )
+
+
+@asynccontextmanager
+async def knocking(door: Door, *, peer: str = "127.0.0.1", **headers: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client whose requests reach the application without a network, as if they came from `peer`."""
+    app = create_app(door)
+    transport = httpx.ASGITransport(app=app, client=(peer, 50_000))
+    async with httpx.AsyncClient(
+        transport=transport,
+        base_url="http://127.0.0.1:8080",
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+        event_hooks={"response": [Documented(app)]},
+    ) as client:
+        yield client
+
+
+@asynccontextmanager
+async def listening(door: Door) -> AsyncIterator[str]:
+    """The base URL of a real server on a loopback port."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        config = uvicorn.Config(create_app(door), log_config=None, lifespan="off", proxy_headers=False)
+        server = uvicorn.Server(config)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.serve(sockets=[sock]))
+            try:
+                yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+            finally:
+                server.should_exit = True
+
+
+class Documented:
+    """Fails a test whose answer is not what the OpenAPI document says."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._document = app.openapi()
+
+    async def __call__(self, response: httpx.Response) -> None:
+        await response.aread()
+        described = self._described(response)
+        if described is None:
+            return
+        content = described.get("content", {})
+        media_type = response.headers["content-type"].partition(";")[0]
+        assert media_type in content, f"{response.status_code} {media_type} is not documented"
+        if media_type.endswith("json"):
+            schema = content[media_type]["schema"] | {"components": self._document["components"]}
+            Draft202012Validator(schema).validate(response.json())
+        for name, header in described.get("headers", {}).items():
+            assert name in response.headers or not header["required"]
+
+    def _described(self, response: httpx.Response) -> dict[str, Any] | None:
+        request = response.request
+        for path, operations in self._document["paths"].items():
+            pattern = re.sub(r"\{\w+\}", "[^/]+", path)
+            operation = operations.get(request.method.lower())
+            if operation is not None and re.fullmatch(pattern, request.url.path):
+                responses: dict[str, dict[str, Any]] = operation["responses"]
+                assert str(response.status_code) in responses, f"{path}: {response.status_code} is not documented"
+                return responses[str(response.status_code)]
+        return None
+
+
+def metric(door: Door, name: str, **labels: str) -> float:
+    """Read one sample; a metric that is not there fails the test."""
+    value = door.metrics.registry.get_sample_value(name, labels)
+    assert value is not None, f"{name}{labels} is not exported"
+    return value

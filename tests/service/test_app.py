@@ -1,0 +1,84 @@
+"""Which routes there are for which role, and what the application answers where there is none."""
+
+from pathlib import Path
+
+import pytest
+
+from service.app import Role
+from tests.service.doors import BATCH, ITEM, KEY, a_door, knocking
+from tests.service.memory_queue import MemoryQueue
+
+
+@pytest.mark.parametrize(("role", "served"), [("all", True), ("ingress", True), ("worker", False)])
+async def test_a_worker_serves_probes_and_nothing_to_send_to(role: Role, *, served: bool) -> None:
+    async with knocking(a_door(role=role, negotiate_anonymous=True)) as client:
+        sent = await client.post(BATCH, json=ITEM)
+        negotiated = await client.post("/chat/negotiate")
+        probes = [(await client.get(path)).status_code for path in ("/livez", "/readyz", "/metrics")]
+        paths = (await client.get("/openapi.json")).json()["paths"]
+    assert (sent.status_code, negotiated.status_code) == ((202, 200) if served else (404, 404))
+    assert probes == [200, 200, 200]
+    assert ("/v1/hubs/{hub}/messages" in paths) is served
+
+
+@pytest.mark.parametrize("path", ["/nothing", f"{BATCH}/", "/v1/hubs//messages", "/"])
+async def test_an_unknown_address_is_a_404_problem(path: str) -> None:
+    async with knocking(a_door()) as client:
+        answer = await client.post(path, json=ITEM)
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/notFound")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_method_that_is_not_taken_is_a_405_problem() -> None:
+    async with knocking(a_door()) as client:
+        answer = await client.get(BATCH)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    assert answer.json()["code"] == "methodNotAllowed"
+
+
+async def test_the_page_is_at_the_root_and_its_files_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<title>here</title>")
+    (tmp_path / "app.js").write_text("export {};")
+    async with knocking(a_door(page=tmp_path, negotiate_anonymous=True)) as client:
+        index = await client.get("/")
+        script = await client.get("/page/app.js")
+        missing = await client.get("/page/none.js")
+        hub = await client.post("/page/negotiate")
+    assert (index.status_code, index.text) == (200, "<title>here</title>")
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert (missing.status_code, missing.json()["code"]) == (404, "notFound")
+    assert hub.status_code == 200
+
+
+async def test_the_type_of_a_problem_leads_to_its_explanation() -> None:
+    async with knocking(a_door()) as client:
+        problem = (await client.post(BATCH, json={})).json()
+        own = await client.get(problem["type"])
+        items = await client.get(f"/problems/{problem['errors'][0]['code']}")
+        unknown = await client.get("/problems/none")
+    assert "handling=lenient" in own.text
+    assert items.status_code == 200
+    assert unknown.status_code == 404
+
+
+async def test_the_docs_page_is_served() -> None:
+    async with knocking(a_door()) as client:
+        answer = await client.get("/docs")
+    assert answer.status_code == 200
+
+
+async def test_an_unexpected_error_is_a_500_without_internals_and_logged_with_its_id(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Broken(MemoryQueue):
+        async def _answer(self) -> None:
+            raise RuntimeError(f"the secret is {KEY}")
+
+    async with knocking(a_door(Broken())) as client:
+        answer = await client.post(BATCH, json=ITEM, headers={"X-Request-Id": "req-7"})
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert KEY not in answer.text
+    assert answer.json()["requestId"] == answer.headers["X-Request-Id"] == "req-7"
+    logged = "".join(capsys.readouterr())
+    assert logged.count("request.failed") == 1
+    assert "req-7" in logged

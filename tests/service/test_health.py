@@ -1,0 +1,110 @@
+"""The probes and the metrics endpoint."""
+
+import asyncio
+
+from fanout.errors import FanoutError, QueueError
+from fanout.metrics import DEAD_REASONS, FAILURES, STATUSES
+from fanout.signalr.message import OPERATIONS
+from tests.fakes import FakeClock
+from tests.service.doors import a_door, knocking, metric
+from tests.service.memory_queue import MemoryQueue
+
+
+async def test_liveness_answers_while_the_queue_is_silent() -> None:
+    queue = MemoryQueue()
+    queue.silent = True
+    door = a_door(queue)
+    door.readiness.draining = True
+    async with knocking(door) as client:
+        answer = await client.get("/livez")
+    assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+async def test_ready_when_the_queue_answers() -> None:
+    async with knocking(a_door()) as client:
+        answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "reasons": []})
+
+
+async def test_not_ready_while_draining_whatever_else_is_well() -> None:
+    door = a_door()
+    async with knocking(door) as client:
+        door.readiness.draining = True
+        answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()["reasons"]) == (503, ["draining"])
+
+
+async def test_not_ready_when_the_queue_fails_or_a_check_of_the_process_does() -> None:
+    queue = MemoryQueue()
+    queue.error = QueueError("The queue is away.")
+    door = a_door(queue)
+
+    async def no_lease() -> None:
+        raise FanoutError("no partition is ours yet")
+
+    door.readiness.add("worker", no_lease)
+    async with knocking(door) as client:
+        answer = await client.get("/readyz")
+    assert answer.json()["reasons"] == ["worker: no partition is ours yet", "queue: The queue is away."]
+
+
+async def test_not_ready_when_the_queue_is_silent_for_a_second() -> None:
+    queue, clock = MemoryQueue(), FakeClock()
+    queue.silent = True
+    async with knocking(a_door(queue, clock=clock)) as client, asyncio.TaskGroup() as group:
+        asking = group.create_task(client.get("/readyz"))
+        await clock.advance(0.9)
+        assert not asking.done()
+        await clock.advance(0.2)
+        answer = await asking
+    assert (answer.status_code, answer.json()["reasons"]) == (503, ["queue: no answer within 1 s"])
+
+
+async def test_every_series_is_there_at_zero_from_the_start() -> None:
+    async with knocking(a_door()) as client:
+        answer = await client.get("/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    lines = answer.text.splitlines()
+    for name, label, values in (
+        ("fanout_accepted_total", "operation", OPERATIONS),
+        ("fanout_delivered_total", "operation", OPERATIONS),
+        ("fanout_failed_attempts_total", "failure", FAILURES),
+        ("fanout_dead_total", "reason", DEAD_REASONS),
+        ("fanout_ingress_requests_total", "status", STATUSES),
+        ("fanout_negotiate_requests_total", "status", STATUSES),
+        ("fanout_queue_depth", "partition", ("0", "1", "2", "3")),
+    ):
+        for value in values:
+            assert f'{name}{{{label}="{value}"}} 0.0' in lines
+    for name in ("duplicates_total", "rejected_total", "backpressure_total", "dead_letters", "oldest_age_seconds"):
+        assert f"fanout_{name} 0.0" in lines
+
+
+async def test_a_scrape_asks_the_queue_at_most_once_a_second() -> None:
+    queue, clock = MemoryQueue(), FakeClock()
+    door = a_door(queue, clock=clock)
+    async with knocking(door) as client:
+        await client.get("/metrics")
+        queue.waiting = (3, 0, 4, 0)
+        await client.get("/metrics")
+        assert (queue.asked_depth, metric(door, "fanout_queue_depth", partition="0")) == (1, 0)
+        clock.jump(1.1)
+        await client.get("/metrics")
+    assert queue.asked_depth == 2
+    assert metric(door, "fanout_queue_depth", partition="0") == 3
+    assert metric(door, "fanout_queue_depth", partition="2") == 4
+    assert metric(door, "fanout_oldest_age_seconds") == 1.5
+
+
+async def test_metrics_are_served_while_the_queue_fails_or_is_silent() -> None:
+    queue, clock = MemoryQueue(), FakeClock()
+    queue.error = QueueError("The queue is away.")
+    async with knocking(a_door(queue, clock=clock)) as client, asyncio.TaskGroup() as group:
+        failed = await client.get("/metrics")
+        clock.jump(2)
+        queue.error, queue.silent = None, True
+        asking = group.create_task(client.get("/metrics"))
+        await clock.advance(1.1)
+        silent = await asking
+    assert failed.status_code == silent.status_code == 200
+    assert "fanout_accepted_total" in silent.text

@@ -1,0 +1,178 @@
+"""`POST /v1/hubs/{hub}/messages`: what is taken, what is refused, and what is told of each."""
+
+import json
+
+import pytest
+
+from fanout.errors import QueueError
+from fanout.queue.entry import Admission
+from fanout.signalr.message import Message, Scope
+from tests.service.doors import BATCH, ITEM, KEY, SERVICE, a_door, knocking, metric
+from tests.service.memory_queue import MemoryQueue
+
+BAD = {"userId": "alice"}
+LENIENT = {"Prefer": "handling=lenient"}
+
+
+async def test_a_batch_is_stored_in_order_and_answered_202() -> None:
+    queue = MemoryQueue()
+    door = a_door(queue)
+    batch = [ITEM, {"userId": "bob", "groupName": "g", "action": "add"}, {"target": "t", "arguments": []}]
+    async with knocking(door) as client:
+        answer = await client.post("/v1/hubs/Chat/messages", json=batch, headers={"X-Request-Id": "abc"})
+    assert answer.status_code == 202
+    assert answer.json() == {
+        "accepted": 3,
+        "duplicates": 0,
+        "rejected": 0,
+        "results": [{"index": i, "status": "accepted", "messageId": f"abc.{i}"} for i in range(3)],
+    }
+    assert answer.headers["X-Request-Id"] == "abc"
+    assert [s.entry.hub for s in queue.stored] == ["chat"] * 3
+    assert [s.entry.message_id for s in queue.stored] == ["abc.0", "abc.1", "abc.2"]
+    assert queue.stored[0].entry.item == Message(Scope.USER, "alice", b'{"target":"newMessage","arguments":["hi"]}')
+    assert {s.dedup_id for s in queue.stored} == {None}
+
+
+async def test_what_is_stored_is_counted_by_operation() -> None:
+    door = a_door()
+    batch = [ITEM, ITEM, {"target": "t"}, {"userId": "u", "groupName": "g", "action": "add", "messageId": "m"}]
+    async with knocking(door) as client:
+        await client.post(BATCH, json=batch)
+        await client.post(BATCH, json=batch[3])
+    assert metric(door, "fanout_accepted_total", operation="sendToUser") == 2
+    assert metric(door, "fanout_accepted_total", operation="broadcast") == 1
+    assert metric(door, "fanout_accepted_total", operation="addUser") == 1
+    assert metric(door, "fanout_duplicates_total") == 1
+    assert metric(door, "fanout_ingress_requests_total", status="2xx") == 2
+    assert metric(door, "fanout_append_seconds_count") == 2
+
+
+async def test_a_string_that_holds_the_batch_is_taken_as_functions_send_it() -> None:
+    async with knocking(a_door()) as client:
+        answer = await client.post(BATCH, json=json.dumps([ITEM, ITEM]))
+    assert answer.json()["accepted"] == 2
+
+
+async def test_an_empty_batch_is_accepted_and_asks_the_queue_nothing() -> None:
+    queue = MemoryQueue()
+    queue.error = QueueError("gone")
+    async with knocking(a_door(queue)) as client:
+        answer = await client.post(BATCH, json=[])
+        lenient = await client.post(BATCH, json=[], headers=LENIENT)
+    assert (answer.status_code, answer.json()["results"]) == (202, [])
+    assert lenient.status_code == 202
+
+
+async def test_one_bad_item_refuses_the_batch_and_nothing_is_queued() -> None:
+    queue = MemoryQueue()
+    door = a_door(queue)
+    async with knocking(door) as client:
+        answer = await client.post(BATCH, json=[ITEM, BAD, {"target": {}}])
+    problem = answer.json()
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (problem["type"], problem["status"]) == ("/problems/invalidItems", 400)
+    assert [(e["index"], e["pointer"], e["code"]) for e in problem["errors"]] == [
+        (1, "/1", "noTargetOrAction"),
+        (2, "/2/target", "notAString"),
+    ]
+    assert "results" not in problem
+    assert queue.stored == []
+    assert metric(door, "fanout_rejected_total") == 2
+    assert metric(door, "fanout_ingress_requests_total", status="4xx") == 1
+
+
+async def test_lenient_takes_the_good_items() -> None:
+    queue = MemoryQueue()
+    async with knocking(a_door(queue)) as client:
+        answer = await client.post(BATCH, json=[BAD, ITEM], headers=LENIENT)
+    assert answer.status_code == 202
+    assert answer.headers["Preference-Applied"] == "handling=lenient"
+    content = answer.json()
+    assert (content["accepted"], content["rejected"]) == (1, 1)
+    assert content["results"][0] == {
+        "index": 0,
+        "status": "rejected",
+        "code": "noTargetOrAction",
+        "pointer": "/0",
+        "detail": content["results"][0]["detail"],
+    }
+    assert content["results"][1]["index"] == 1
+    assert len(queue.stored) == 1
+
+
+async def test_lenient_with_no_good_item_is_refused() -> None:
+    async with knocking(a_door()) as client:
+        answer = await client.post(BATCH, json=[BAD, BAD], headers=LENIENT)
+    assert answer.status_code == 400
+    assert len(answer.json()["errors"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [(b"", "emptyBody"), (b"{", "invalidJson"), (b"7", "notABatch"), (b"\xff", "invalidUtf8")]
+)
+async def test_a_body_that_is_no_batch_is_refused_as_a_whole(content: bytes, code: str) -> None:
+    async with knocking(a_door()) as client:
+        answer = await client.post(BATCH, content=content)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["type"]) == (400, code, f"/problems/{code}")
+    assert problem["errors"][0]["pointer"] == ""
+
+
+async def test_limits_of_items_and_targets_come_from_the_settings() -> None:
+    async with knocking(a_door(max_items=1)) as client:
+        many = await client.post(BATCH, json=[ITEM, ITEM])
+    async with knocking(a_door(max_targets=3)) as client:
+        wide = await client.post(BATCH, json=[{"userIds": ["a", "b"], "target": "t"}] * 2)
+    assert (many.status_code, many.json()["code"]) == (400, "tooManyItems")
+    assert (wide.status_code, wide.json()["code"]) == (400, "tooManyTargets")
+
+
+async def test_a_hub_name_the_service_cannot_have_is_refused() -> None:
+    async with knocking(a_door()) as client:
+        answer = await client.post("/v1/hubs/9lives/messages", json=ITEM)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalidHub")
+
+
+async def test_warnings_reach_the_sender() -> None:
+    async with knocking(a_door()) as client:
+        answer = await client.post(BATCH, json=ITEM | {"groupName": "g"})
+    assert "More than one scope" in answer.json()["results"][0]["warnings"][0]
+
+
+async def test_several_targets_are_one_result_with_counts() -> None:
+    queue = MemoryQueue()
+    item = {"userIds": ["a", "b", "c"], "target": "t", "messageId": "m"}
+    async with knocking(a_door(queue)) as client:
+        queue.outcomes = {1: Admission.DUPLICATE}
+        first = await client.post(BATCH, json=item)
+        queue.outcomes = {1: Admission.DUPLICATE}
+        again = await client.post(BATCH, json=item)
+    assert first.json()["results"] == [
+        {
+            "index": 0,
+            "status": "accepted",
+            "messageId": "m",
+            "targets": 3,
+            "targetCounts": {"accepted": 2, "duplicate": 1},
+        }
+    ]
+    assert again.json()["results"][0]["status"] == "duplicate"
+
+
+async def test_without_the_key_nothing_is_read_or_queued() -> None:
+    queue = MemoryQueue()
+    async with knocking(a_door(queue, api_key=KEY)) as client:
+        answer = await client.post(BATCH, content=b"not even JSON")
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="signalr-fanout"')
+    assert queue.stored == []
+
+
+async def test_items_for_an_endpoint_that_is_not_ours_are_refused() -> None:
+    ours = {"endpoint": SERVICE.endpoint, "name": "x", "endpointType": "Primary", "online": True}
+    async with knocking(a_door()) as client:
+        taken = await client.post(BATCH, json=ITEM | {"endpoints": [ours]})
+        refused = await client.post(BATCH, json=ITEM | {"endpoints": [ours | {"endpoint": "https://other.example"}]})
+    assert taken.status_code == 202
+    assert refused.json()["errors"][0]["code"] == "noEndpointSelected"

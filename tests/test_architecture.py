@@ -1,0 +1,167 @@
+"""The house as drawn: which floor knows which, and which room holds which key (see README, "The house")."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOORS = ("fanout", "workers", "service")  # lowest first: a floor imports only from those before it and itself
+PACKAGES = (*FLOORS, "emulator")
+
+# One door, one key: who may import what. A name ending in a dot means everything below it.
+KEYS = {
+    "redis": ("fanout.queue.wire", "fanout.queue.store"),
+    "httptools": ("fanout.signalr.http1.", "emulator."),
+    "httpx": ("service.send",),
+    "jwt": ("fanout.signalr.tokens",),
+    "fastapi": ("service.", "emulator."),
+    "starlette": ("service.", "emulator."),
+    "uvicorn": ("fanout.serving", "service.process", "emulator."),
+    "click": ("service.cli",),
+    "time": ("fanout.clock",),
+    "random": ("service.process", "emulator."),
+    "secrets": ("service.", "emulator."),
+    "subprocess": (),
+    "threading": (),
+}
+PURE = (
+    "workers.lanes",
+    "workers.retry",
+    "workers.verdicts",
+    "workers.tenure",
+    "workers.store_time",
+    "fanout.signalr.message",
+    "fanout.signalr.routes",
+    "fanout.signalr.names",
+    "fanout.signalr.batch",
+    "fanout.queue.partition",
+    "fanout.queue.entry",
+    "fanout.queue.keys",
+)
+IMPURE = {"asyncio", "redis", "httpx", "time", "random", "os", "socket", "uvicorn"}
+MOST_LINES = 250
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: imports are absolute here"
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+MODULES = modules()
+IMPORTS = {name: imports(path) for name, path in MODULES.items()}
+
+
+def ours(names: set[str]) -> set[str]:
+    return {name for name in names if name in MODULES}
+
+
+def may(module: str, holders: tuple[str, ...]) -> bool:
+    return any(module == holder or (holder.endswith(".") and module.startswith(holder)) for holder in holders)
+
+
+def test_floors_import_downwards_only() -> None:
+    for module, names in IMPORTS.items():
+        floor = module.split(".", maxsplit=1)[0]
+        if floor not in FLOORS:
+            continue
+        above = FLOORS[FLOORS.index(floor) + 1 :]
+        assert not [name for name in names if name.split(".")[0] in above], module
+
+
+def test_there_are_no_cycles() -> None:
+    left = {module: ours(names) - {module} for module, names in IMPORTS.items()}
+    while left:
+        free = {module for module, names in left.items() if not names & left.keys()}
+        assert free, f"cycle among {sorted(left)}"
+        left = {module: names for module, names in left.items() if module not in free}
+
+
+def test_only_the_process_knows_the_workers() -> None:
+    knowing = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == "workers" for name in names)}
+    assert {module for module in knowing if not module.startswith("workers")} == {"service.process"}
+
+
+def test_only_the_command_line_and_dev_know_the_emulator() -> None:
+    knowing = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == "emulator" for name in names)}
+    assert {module for module in knowing if not module.startswith("emulator")} == {"service.cli", "service.dev"}
+
+
+def test_the_emulator_knows_the_protocol_and_nothing_of_the_queue() -> None:
+    allowed = ("fanout.signalr", "fanout.clock", "fanout.errors", "fanout.serving")
+    for module, names in IMPORTS.items():
+        if module.startswith("emulator"):
+            assert all(name.startswith(allowed) for name in ours(names) if name.startswith("fanout.")), module
+
+
+def test_the_protocol_knows_no_queue() -> None:
+    for module, names in IMPORTS.items():
+        if module.startswith("fanout.signalr"):
+            assert not [name for name in names if name.startswith("fanout.queue")], module
+
+
+@pytest.mark.parametrize("library", sorted(KEYS))
+def test_each_door_has_one_key(library: str) -> None:
+    users = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == library for name in names)}
+    assert {module for module in users if not may(module, KEYS[library])} == set()
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_modules_stay_pure(module: str) -> None:
+    assert not {name.split(".")[0] for name in IMPORTS[module]} & IMPURE
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    readers = {module for module, path in MODULES.items() if "os.environ" in path.read_text()}
+    assert readers == {"fanout.settings"}
+
+
+def test_no_bare_tasks() -> None:
+    for module, path in MODULES.items():
+        text = path.read_text()
+        assert "asyncio.create_task(" not in text, module
+        assert "ensure_future(" not in text, module
+
+
+def test_every_module_says_why_it_exists() -> None:
+    for module, path in MODULES.items():
+        head = ast.get_docstring(ast.parse(path.read_text()))
+        assert head, f"{module} has no head"
+        if path.name != "__init__.py":
+            assert len(head.splitlines()) >= 2, (
+                f"{module}: the head does not say why the file exists and what it guards"
+            )
+
+
+def test_no_file_grows_past_its_bound() -> None:
+    long = {
+        module: count for module, path in MODULES.items() if (count := len(path.read_text().splitlines())) > MOST_LINES
+    }
+    assert long == {}
+
+
+def test_tests_mirror_the_code() -> None:
+    missing = []
+    for module, path in MODULES.items():
+        if path.name == "__init__.py":
+            continue
+        package, *inner, name = module.split(".")
+        if not (ROOT.joinpath("tests", package, *inner, f"test_{name}.py")).exists():
+            missing.append(module)
+    assert missing == []

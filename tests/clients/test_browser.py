@@ -1,0 +1,81 @@
+"""In headless Chromium: the vendor's client on a page of another origin, and our own page.
+
+The second is the only test of `service/page`; it looks at the page as a visitor does, by labels and visible words.
+"""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.clients.conftest import RunScript, Stack
+from tests.clients.scenario import TARGETS, Listener, check, expected_count, messages
+
+pytestmark = pytest.mark.browser
+# Numbers that do not survive being decoded and encoded again.
+EXACT = '[{"total": 1.10, "account": 12345678901234567890}, "it\'s"]'
+
+
+@pytest.mark.parametrize("protocol", ["json", "messagepack"])
+async def test_the_vendors_client_receives_on_a_page_of_another_origin(
+    stack: Stack, listener: Listener, run_script: RunScript, chromium: str, protocol: str
+) -> None:
+    base = stack.negotiate_base(listener)
+    async with run_script("receive_in_page.mjs", chromium, str(stack.page_port), base, protocol, *TARGETS) as page:
+        connection_id = (await page.next("connected"))["connectionId"]
+        assert await stack.joined(listener) == connection_id
+        stack.post(listener.hub, messages(listener, connection_id))
+        lines = [await page.next("message") for _ in range(expected_count())]
+    check([(line["target"], line["arguments"]) for line in lines])
+
+
+async def test_our_page_joins_sends_shows_what_arrives_and_comes_back_when_closed(
+    stack: Stack, listener: Listener, run_script: RunScript, chromium: str, tmp_path: Path
+) -> None:
+    visit = (chromium, stack.ingress_url, listener.user, listener.hub, "red team", EXACT, str(tmp_path))
+    async with run_script("use_page.mjs", *visit) as page:
+        connected = await page.next("connected")
+        assert connected["title"] == f"{listener.user} · fanout"
+        assert len(connected["connectionId"]) > 1
+        assert await page.next("joined") == {"event": "joined", "scope": "group", "name": "red team"}
+
+        by_form = await page.next("arrived")
+        assert by_form["target"] == "exact"
+        assert _words(by_form["arguments"]) == _words(EXACT[1:-1].replace('}, "', '}\n"'))
+        assert by_form["latency"].endswith(" ms")
+
+        url, body = _request_of(by_form["curl"])
+        assert stack.http.post(url, content=body, headers={"Content-Type": "application/json"}).status_code == 202
+        by_curl = await page.next("arrived")
+        assert (by_curl["arguments"], by_curl["latency"]) == (by_form["arguments"], "")
+
+        burst = await page.next("burst")
+        assert burst["summary"].startswith("100 of 100 arrived, in the order they were sent")
+        assert (burst["count"], burst["depth"]) == ("102", "0")
+        assert burst["accepted"].endswith(" in all")
+        assert all(path.count("L") == 59 for path in burst["peaks"])
+        assert burst["nameless"] == []
+
+        stack.post(listener.hub, {"action": "closeConnection", "userId": listener.user, "reason": "try me"})
+        await page.next("returned")
+
+        assert (await page.next("narrow"))["overflow"] <= 0
+        assert (await page.next("left"))["complaints"] == []
+    assert _pictures(tmp_path) == ["dark.png", "light.png", "narrow.png"]
+
+
+def _pictures(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.png") if path.stat().st_size)
+
+
+def _words(text: str) -> str:
+    return "".join(text.split())
+
+
+def _request_of(curl: str) -> tuple[str, str]:
+    words = shlex.split(curl.replace("\\\n", ""))  # a shell joins the lines, shlex does not
+    assert words[0] == "curl"
+    assert words[2:5:2] == ["-H", "-d"]
+    json.loads(words[5])
+    return words[1], words[5]

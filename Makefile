@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types unit format requirements clean
+.PHONY: help run test lint types unit format docs requirements clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,9 @@ unit: $(VENV)/.test ## the tests alone (ARGS="-k lanes" hands arguments to pytes
 format: $(VENV)/.test ## rewrite the code in the house format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: $(VENV)/.test ## write settings and verdicts into README and chart
+	@$(BIN)/python -m tests.documents
 
 requirements: ## renew the pinned requirements (needs uv)
 	@for set in ":requirements.txt" "--extra dev:requirements-run.txt" "--extra dev --group test:requirements-test.txt"; do \

@@ -66,6 +66,11 @@ class Settings(BaseModel):
     max_targets: int = Field(
         10_000, ge=1, description="Most queue entries one batch may become once its target lists are expanded."
     )
+    max_expanded: int = Field(
+        64 * _MIB,
+        ge=1024,
+        description="Largest sum of message bodies one batch may become once its targets are expanded.",
+    )
     max_message: int = Field(
         1_000_000, ge=1024, description="Largest REST body of one message; the service refuses more than 1 MB."
     )

@@ -14,10 +14,10 @@ from prometheus_client import Counter as Metric
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from fanout.errors import FanoutError, IdempotencyConflictError
+from fanout.errors import BodyTooLargeError, FanoutError, IdempotencyConflictError
 from fanout.queue.entry import Admission, Receipt, Submission
 from fanout.signalr.batch import Batch, BatchLimits, parse_batch
-from fanout.signalr.message import operation_of
+from fanout.signalr.message import Message, operation_of
 from fanout.signalr.names import check_hub
 from service.auth import Guard, Right
 from service.body import check_media_type, read_body
@@ -66,12 +66,12 @@ class Ingress:
         return await self._store(hub, body, batch, terms)
 
     async def _store(self, hub: str, body: bytes, batch: Batch, terms: Terms) -> Accepted | Problem:
-        fingerprint = b""
-        if terms.key is not None:
-            fingerprint = hashlib.blake2b(body, digest_size=16).digest()
-            if not await self._door.queue.claim_key(hub, terms.key, fingerprint):
-                raise IdempotencyConflictError("The Idempotency-Key was used before with another body.")
+        fingerprint = b"" if terms.key is None else hashlib.blake2b(body, digest_size=16).digest()
         submissions = submissions_of(batch, hub, terms, fingerprint)
+        if len(submissions) > len(batch.results):
+            _check_expanded(submissions, self._door.settings.max_expanded)
+        if terms.key is not None and not await self._door.queue.claim_key(hub, terms.key, fingerprint):
+            raise IdempotencyConflictError("The Idempotency-Key was used before with another body.")
         receipts = await self._append(submissions) if submissions else []
         outcome = outcome_of(batch, receipts, terms)
         self._tally(submissions, receipts, outcome)
@@ -99,6 +99,15 @@ class Ingress:
         metrics.duplicates.inc(duplicates)
         document = outcome.document if isinstance(outcome, Accepted) else outcome.members
         metrics.rejected.inc(document["rejected"])
+
+
+def _check_expanded(submissions: Sequence[Submission], most: int) -> None:
+    size = sum(len(s.entry.item.body) for s in submissions if isinstance(s.entry.item, Message))
+    if size > most:
+        raise BodyTooLargeError(
+            f"With its lists of targets expanded the batch would take {size} bytes of the queue, the limit is {most}. "
+            "Send fewer targets at a time."
+        )
 
 
 def limits_of(door: Door) -> BatchLimits:

@@ -1,0 +1,126 @@
+{{/*
+What the schema cannot say: rules between values. All of them are checked before anything is rendered, and one message
+lists every broken one. No message repeats a credential.
+*/}}
+{{- define "signalr-fanout.checks" -}}
+{{- $problems := list -}}
+{{- range list "credentialProblems" "roleProblems" "objectProblems" -}}
+{{- $found := include (printf "signalr-fanout.%s" .) $ | trim -}}
+{{- if $found -}}
+{{- $problems = append $problems $found -}}
+{{- end -}}
+{{- end -}}
+{{- if $problems -}}
+{{- fail (printf "\n\nsignalr-fanout cannot be installed with these values:\n%s\n" (join "\n" $problems)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "signalr-fanout.credentialProblems" -}}
+{{- range $name, $credential := .Values.credentials }}
+{{- if and $credential.value $credential.existingSecret }}
+- credentials.{{ $name }}: give value or existingSecret, not both.
+{{- end }}
+{{- end }}
+{{- if not (include "signalr-fanout.hasCredential" (dict "root" . "credential" "connectionString")) }}
+- credentials.connectionString is required: the Azure SignalR Service to deliver to, as value or as the name of an existingSecret.
+{{- end }}
+{{- with .Values.credentials.connectionString.value }}
+{{- if not (regexMatch "(?i)(^|;)\\s*endpoint\\s*=" .) }}
+- credentials.connectionString.value is no connection string: it has no Endpoint=.
+{{- end }}
+{{- end }}
+{{- if not (include "signalr-fanout.hasCredential" (dict "root" . "credential" "redisUrl")) }}
+- credentials.redisUrl is required: the Redis 7.0+ or Valkey that keeps the queue, as value or as the name of an existingSecret.
+{{- end }}
+{{- with .Values.credentials.redisUrl.value }}
+{{- if not (contains "://" .) }}
+- credentials.redisUrl.value is no URL: it starts with redis://, rediss:// or unix://.
+{{- end }}
+{{- end }}
+{{- if and .Values.ingress.enabled (not .Values.config.allowAnonymous) (not (include "signalr-fanout.hasCredential" (dict "root" . "credential" "apiKey"))) }}
+- credentials.apiKey is required for the ingress, as value or as the name of an existingSecret; or say config.allowAnonymous: true when a gateway in front of it keeps strangers out.
+{{- end }}
+{{- end -}}
+
+{{- define "signalr-fanout.roleProblems" -}}
+{{- if not (or .Values.ingress.enabled .Values.worker.enabled) }}
+- ingress.enabled and worker.enabled are both false: nothing would run.
+{{- end }}
+{{- range $role := list "ingress" "worker" }}
+{{- $values := index $.Values $role }}
+{{- if $values.enabled }}
+{{- $needed := include "signalr-fanout.neededGrace" (dict "root" $ "role" $role) | int }}
+{{- if lt (include "signalr-fanout.grace" (dict "root" $ "role" $role) | int) $needed }}
+- {{ $role }}.terminationGracePeriodSeconds is {{ $values.terminationGracePeriodSeconds | int }}, too short to drain: at least {{ $needed }} is needed (preStopSleepSeconds {{ $values.preStopSleepSeconds | int }} + config.shutdownGrace {{ include "signalr-fanout.shutdownGrace" $ }} + terminationMarginSeconds {{ $values.terminationMarginSeconds | int }}).
+{{- end }}
+{{- include "signalr-fanout.autoscalingProblems" (dict "role" $role "values" $values) }}
+{{- include "signalr-fanout.environmentProblems" (dict "role" $role "values" $values) }}
+{{- include "signalr-fanout.labelProblems" (dict "where" (printf "%s.podLabels" $role) "labels" $values.podLabels) }}
+{{- if and (not (kindIs "invalid" $values.podDisruptionBudget.minAvailable)) (not (kindIs "invalid" $values.podDisruptionBudget.maxUnavailable)) }}
+- {{ $role }}.podDisruptionBudget: give minAvailable or maxUnavailable, not both.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "signalr-fanout.autoscalingProblems" -}}
+{{- with .values.autoscaling }}
+{{- if .enabled }}
+{{- if lt (.maxReplicas | int) (.minReplicas | int) }}
+- {{ $.role }}.autoscaling.maxReplicas {{ .maxReplicas | int }} is smaller than minReplicas {{ .minReplicas | int }}.
+{{- end }}
+{{- if not (or .targetCPUUtilizationPercentage .targetMemoryUtilizationPercentage .metrics) }}
+- {{ $.role }}.autoscaling has nothing to go by: set targetCPUUtilizationPercentage, targetMemoryUtilizationPercentage or metrics.
+{{- end }}
+{{- if and .targetCPUUtilizationPercentage (not (dig "requests" "cpu" "" ($.values.resources | default dict))) }}
+- {{ $.role }}.autoscaling.targetCPUUtilizationPercentage is a share of resources.requests.cpu, which is not set.
+{{- end }}
+{{- if and .targetMemoryUtilizationPercentage (not (dig "requests" "memory" "" ($.values.resources | default dict))) }}
+- {{ $.role }}.autoscaling.targetMemoryUtilizationPercentage is a share of resources.requests.memory, which is not set.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* extraEnv may not bring in a credential in clear, nor a second opinion on what the chart already sets. */}}
+{{- define "signalr-fanout.environmentProblems" -}}
+{{- range .values.extraEnv }}
+{{- $name := upper .name }}
+{{- if has $name (list "AZURESIGNALRCONNECTIONSTRING" "FANOUT_REDIS_URL" "FANOUT_API_KEY") }}
+- {{ $.role }}.extraEnv: {{ .name }} is a credential and belongs in credentials, which keeps it in a Secret.
+{{- else if has $name (list "FANOUT_HOST" "FANOUT_PORT") }}
+- {{ $.role }}.extraEnv: {{ .name }} is set by listenAddress and containerPort.
+{{- else if eq $name "FANOUT_SHUTDOWN_GRACE" }}
+- {{ $.role }}.extraEnv: {{ .name }} belongs in config.shutdownGrace, from which the termination grace period follows.
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A label of the chart given twice would take pods out of the reach of their selectors. */}}
+{{- define "signalr-fanout.labelProblems" -}}
+{{- range $name, $text := .labels }}
+{{- if or (hasPrefix "app.kubernetes.io/" $name) (hasPrefix "helm.sh/" $name) }}
+- {{ $.where }}: {{ $name }} is the chart's own label; choose another name.
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "signalr-fanout.objectProblems" -}}
+{{- include "signalr-fanout.labelProblems" (dict "where" "commonLabels" "labels" .Values.commonLabels) }}
+{{- range $kind := list "ingress" "httpRoute" }}
+{{- if (index $.Values.expose $kind).enabled }}
+{{- if not $.Values.ingress.enabled }}
+- expose.{{ $kind }}.enabled needs ingress.enabled: there is no front door to expose.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and .Values.expose.ingress.enabled (not .Values.expose.ingress.hosts) }}
+- expose.ingress.hosts is required when expose.ingress.enabled is true.
+{{- end }}
+{{- if and .Values.expose.httpRoute.enabled (not .Values.expose.httpRoute.parentRefs) }}
+- expose.httpRoute.parentRefs is required when expose.httpRoute.enabled is true: the Gateway to attach to.
+{{- end }}
+{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.enabled) }}
+- metrics.serviceMonitor.enabled needs metrics.enabled: it finds the pods through the metrics Service.
+{{- end }}
+{{- end -}}

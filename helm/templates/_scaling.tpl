@@ -1,0 +1,76 @@
+{{/*
+How many pods of a role there are, and how many may go at once. Both take a dict of root and role.
+*/}}
+{{- define "signalr-fanout.autoscaler" -}}
+{{- $root := .root -}}
+{{- $role := index $root.Values .role -}}
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: {{ include "signalr-fanout.fullname" $root }}-{{ .role }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "signalr-fanout.labels" (dict "root" $root "component" .role) | nindent 4 }}
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: Deployment
+    name: {{ include "signalr-fanout.fullname" $root }}-{{ .role }}
+  {{- with $role.autoscaling }}
+  minReplicas: {{ .minReplicas }}
+  maxReplicas: {{ .maxReplicas }}
+  metrics:
+    {{- with .targetCPUUtilizationPercentage }}
+    - type: Resource
+      resource:
+        name: cpu
+        target:
+          type: Utilization
+          averageUtilization: {{ . }}
+    {{- end }}
+    {{- with .targetMemoryUtilizationPercentage }}
+    - type: Resource
+      resource:
+        name: memory
+        target:
+          type: Utilization
+          averageUtilization: {{ . }}
+    {{- end }}
+    {{- with .metrics }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .behavior }}
+  behavior:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- end }}
+{{- end -}}
+
+{{/* Only where a second pod keeps the work going: with one pod a budget would just block every node drain. */}}
+{{- define "signalr-fanout.disruptionBudget" -}}
+{{- $root := .root -}}
+{{- $role := index $root.Values .role -}}
+{{- if and $role.podDisruptionBudget.enabled (gt (include "signalr-fanout.minimumReplicas" . | int) 1) -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ include "signalr-fanout.fullname" $root }}-{{ .role }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "signalr-fanout.labels" (dict "root" $root "component" .role) | nindent 4 }}
+spec:
+  {{- with $role.podDisruptionBudget }}
+  {{- if not (kindIs "invalid" .minAvailable) }}
+  minAvailable: {{ .minAvailable }}
+  {{- else }}
+  maxUnavailable: {{ kindIs "invalid" .maxUnavailable | ternary 1 .maxUnavailable }}
+  {{- end }}
+  {{- with .unhealthyPodEvictionPolicy }}
+  unhealthyPodEvictionPolicy: {{ . }}
+  {{- end }}
+  {{- end }}
+  selector:
+    matchLabels:
+      {{- include "signalr-fanout.roleSelectorLabels" . | nindent 6 }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,81 @@
+{{/*
+From values to the environment of the process.
+*/}}
+
+{{/*
+One value as the text its variable carries. A number that arrives as a float64 is written without an exponent:
+1000000 would otherwise become 1e+06.
+*/}}
+{{- define "signalr-fanout.settingText" -}}
+{{- if kindIs "slice" . -}}
+{{- join "," . -}}
+{{- else if or (kindIs "string" .) (kindIs "bool" .) -}}
+{{- . -}}
+{{- else if eq (floor .) (float64 .) -}}
+{{- printf "%.0f" (float64 .) -}}
+{{- else -}}
+{{- . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The data of the ConfigMap: config.retryMaxAge becomes FANOUT_RETRY_MAX_AGE. A null means the default. */}}
+{{- define "signalr-fanout.configData" -}}
+{{- range $key, $value := .Values.config }}
+{{- if not (kindIs "invalid" $value) }}
+FANOUT_{{ $key | snakecase | upper }}: {{ include "signalr-fanout.settingText" $value | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The data of the Secret: the credentials that were given as values. */}}
+{{- define "signalr-fanout.secretData" -}}
+{{- range $name, $credential := .Values.credentials }}
+{{- if and $credential.value (not $credential.existingSecret) }}
+{{ $credential.key }}: {{ $credential.value | b64enc | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* One environment variable that comes from a Secret. Takes a dict of root, variable and credential (its name). */}}
+{{- define "signalr-fanout.secretVariable" -}}
+{{- $credential := index .root.Values.credentials .credential -}}
+- name: {{ .variable }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ default (include "signalr-fanout.secretName" .root) $credential.existingSecret }}
+      key: {{ $credential.key }}
+{{- end -}}
+
+{{/* "true" when the credential comes from somewhere. Takes a dict of root and credential. */}}
+{{- define "signalr-fanout.hasCredential" -}}
+{{- $credential := index .root.Values.credentials .credential -}}
+{{- if or $credential.value $credential.existingSecret -}}true{{- end -}}
+{{- end -}}
+
+{{/* FANOUT_SHUTDOWN_GRACE in whole seconds; 25 is the default of the process. */}}
+{{- define "signalr-fanout.shutdownGrace" -}}
+{{- $grace := 25 -}}
+{{- with .Values.config.shutdownGrace }}{{- $grace = . -}}{{- end -}}
+{{- ceil $grace | int -}}
+{{- end -}}
+
+{{/* The shortest termination grace period that lets a pod of the role drain. Takes a dict of root and role. */}}
+{{- define "signalr-fanout.neededGrace" -}}
+{{- $role := index .root.Values .role -}}
+{{- add (include "signalr-fanout.shutdownGrace" .root | int) ($role.preStopSleepSeconds | int) ($role.terminationMarginSeconds | int) -}}
+{{- end -}}
+
+{{- define "signalr-fanout.grace" -}}
+{{- $role := index .root.Values .role -}}
+{{- default (include "signalr-fanout.neededGrace" . | int) ($role.terminationGracePeriodSeconds | int) -}}
+{{- end -}}
+
+{{/* The number of pods the role never falls below by its own doing. Takes a dict of root and role. */}}
+{{- define "signalr-fanout.minimumReplicas" -}}
+{{- $role := index .root.Values .role -}}
+{{- if $role.autoscaling.enabled -}}
+{{- $role.autoscaling.minReplicas | int -}}
+{{- else -}}
+{{- $role.replicaCount | int -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,108 @@
+"""Writes what is generated from the code into the documents: `make docs`, then read the difference.
+
+Rule guarded: a setting or a verdict is described once, where it is defined; README and chart repeat it word for word,
+and tests fail when they do not.
+"""
+
+import json
+import re
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from fanout.settings import Settings, load, variable_of
+from workers.verdicts import GONE, TABLE
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+VALUES = ROOT / "helm" / "values.yaml"
+SCHEMA = ROOT / "helm" / "values.schema.json"
+# In the chart these are credentials, or set by listenAddress and containerPort.
+NOT_IN_CHART = {"connection_string", "redis_url", "api_key", "host", "port"}
+
+
+def settings_table() -> str:
+    defaults = load({})
+    rows = ["| name | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        value = getattr(defaults, name)
+        value = value.get_secret_value() if hasattr(value, "get_secret_value") else plain(value)
+        shown = ",".join(value) if isinstance(value, list) else value if isinstance(value, str) else json.dumps(value)
+        rows.append(f"| `{variable_of(name)}` | {f'`{shown}`' if shown else ''} | {field.description} |")
+    return "\n".join(rows)
+
+
+def verdict_table() -> str:
+    rows = ["| status | a message | a group action | why |", "| --- | --- | --- | --- |"]
+    rows.append(f"| 404 with one of {len(GONE)} `x-ms-error-code`s | delivered | delivered | Gone is an answer. |")
+    for rule in TABLE:
+        status = str(rule.first) if rule.first == rule.last else f"{rule.first}-{rule.last}"
+        rows.append(f"| {status} | {rule.message} | {rule.action} | {rule.why} |")
+    rows.append("| other | dead | dead | A refusal that will not change. |")
+    rows.append("| not sent | retry | retry | Nothing was written: repeating it cannot duplicate anything. |")
+    rows.append("| no answer | unknown | retry | Written, and the answer was lost or late. |")
+    return "\n".join(rows)
+
+
+def readme(text: str) -> str:
+    """Give the README with its tables made anew."""
+    for name, table in (("settings", settings_table()), ("verdicts", verdict_table())):
+        before, rest = text.split(f"<!-- {name} -->\n", 1)
+        after = rest.split(f"<!-- /{name} -->", 1)[1]
+        text = f"{before}<!-- {name} -->\n{table}\n<!-- /{name} -->{after}"
+    return text
+
+
+def values(text: str) -> str:
+    """Give the chart's values with the comments under `config:` made anew."""
+    before, rest = text.split("\nconfig: {}\n", 1)
+    after = rest.split("\n\n", 1)[1]
+    lines = []
+    for name in chart_settings():
+        field = Settings.model_fields[name]
+        lines += textwrap.wrap(f"-- {field.description}", 116, initial_indent="  # ", subsequent_indent="  # ")
+        lines.append(f"  # {camel(name)}: {json.dumps(number(plain(field.default)))}")
+    return before + "\nconfig: {}\n" + "\n".join(lines) + "\n\n" + after
+
+
+def schema(text: str) -> str:
+    """Give the chart's schema with the properties of `config` made anew."""
+    document = json.loads(text)
+    described = Settings.model_json_schema()["properties"]
+    document["definitions"]["config"]["properties"] = {
+        camel(name): property_of(name, described[name]) for name in chart_settings()
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def property_of(name: str, described: dict[str, Any]) -> dict[str, Any]:
+    """Give the JSON schema of one setting, in the order a reader wants."""
+    order = ("description", "type", "enum", "items", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+    kept = {key: number(described[key]) for key in order if key in described}
+    return {**kept, "default": number(plain(Settings.model_fields[name].default))}
+
+
+def chart_settings() -> list[str]:
+    return [name for name in Settings.model_fields if name not in NOT_IN_CHART]
+
+
+def camel(field: str) -> str:
+    first, *rest = field.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def number(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and re.fullmatch(r"\d+\.0", str(value)) else value
+
+
+DOCUMENTS = ((README, readme), (VALUES, values), (SCHEMA, schema))
+
+if __name__ == "__main__":
+    for path, made in DOCUMENTS:
+        path.write_text(made(path.read_text()))
+    sys.exit(0)

@@ -1,0 +1,99 @@
+"""The chart as Helm's own engine renders it, and questions to ask the result.
+
+Rule guarded: no test reads a template; each one looks at the objects a cluster would be given.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm"
+ROLES = ("ingress", "worker")
+Object = dict[str, Any]
+
+
+@cache
+def chart() -> helm_python.Chart:
+    """Load the chart once for all tests."""
+    return helm_python.Chart.load(CHART)
+
+
+def example(name: str) -> Object:
+    """Read one of the chart's example values files."""
+    values: Object = yaml.safe_load((CHART / "ci" / f"{name}-values.yaml").read_text())
+    return values
+
+
+def merged(base: Object, over: Object) -> Object:
+    """Lay `over` upon `base`, key by key, as `helm --values` does with a second file."""
+    result = copy.deepcopy(base)
+    for key, value in over.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result
+
+
+@dataclass(frozen=True)
+class Release:
+    """What one installation of the chart consists of."""
+
+    objects: tuple[Object, ...]
+    notes: str
+
+    def of_kind(self, kind: str) -> list[Object]:
+        return [thing for thing in self.objects if thing["kind"] == kind]
+
+    def one(self, kind: str, suffix: str = "") -> Object:
+        """Give the only object of a kind, or the only one whose name ends with `suffix`."""
+        found = [thing for thing in self.of_kind(kind) if thing["metadata"]["name"].endswith(suffix)]
+        assert len(found) == 1, f"{len(found)} objects of kind {kind} end with {suffix!r}"
+        return found[0]
+
+    def pod(self, role: str) -> Object:
+        """Give the pod template of a role: its metadata and spec."""
+        template: Object = self.one("Deployment", f"-{role}")["spec"]["template"]
+        return template
+
+    def container(self, role: str) -> Object:
+        """Give the container that runs the process."""
+        found: Object = self.pod(role)["spec"]["containers"][0]
+        return found
+
+    def pod_specs(self) -> Iterator[Object]:
+        """Give every pod spec of the release, the test's included."""
+        for thing in self.objects:
+            if thing["kind"] == "Deployment":
+                yield thing["spec"]["template"]["spec"]
+            elif thing["kind"] == "Pod":
+                yield thing["spec"]
+
+
+def render(values: Object, *, name: str = "demo", namespace: str = "prod") -> Release:
+    """Render the chart with these values alone; HelmError where Helm refuses."""
+    files = chart().render(values, name=name, namespace=namespace)
+    notes = next(text for path, text in files.items() if path.endswith("NOTES.txt"))
+    objects = [
+        thing
+        for path, text in sorted(files.items())
+        if not path.endswith("NOTES.txt")
+        for thing in yaml.safe_load_all(text)
+        if thing
+    ]
+    return Release(tuple(objects), notes)
+
+
+def matches(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    """Say whether a label selector takes a thing with these labels."""
+    return selector.items() <= labels.items()
+
+
+def install(over: Object | None = None, *, base: str = "minimal") -> Release:
+    """Render an example with changes."""
+    return render(merged(example(base), over or {}))

@@ -1,0 +1,141 @@
+"""What the chart installs: objects that are valid, well named, and find one another by their labels.
+
+Rule guarded: the rendered objects are judged by the published Kubernetes schemas with unknown fields refused, so that
+a field that is misspelt or too new for the oldest version the chart admits fails here and not in a cluster.
+"""
+
+import kubernetes_validate
+import kubernetes_validate.utils
+import pytest
+import yaml
+
+from tests.helm.release import CHART, ROLES, Release, example, install, matches, render
+
+EXAMPLES = ("minimal", "existing-secrets", "full")
+VERSIONS = tuple(kubernetes_validate.utils.all_versions())
+# The schemas carry Kubernetes itself; these come from operators.
+CUSTOM = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}
+
+
+@pytest.fixture(scope="module", params=EXAMPLES)
+def release(request: pytest.FixtureRequest) -> Release:
+    return render(example(request.param))
+
+
+def test_the_chart_admits_the_oldest_version_that_is_checked() -> None:
+    metadata = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    oldest = ".".join(VERSIONS[0].split(".")[:2])
+    assert metadata["kubeVersion"] == f">={oldest}.0-0"
+
+
+# The oldest, the newest and every third between: each version costs some tenths of a second an example.
+@pytest.mark.parametrize("version", sorted({*VERSIONS[::3], VERSIONS[-1]}))
+def test_every_object_is_valid_for_kubernetes(release: Release, version: str) -> None:
+    assert release.objects
+    for thing in release.objects:
+        if thing["kind"] not in CUSTOM:
+            kubernetes_validate.validate(thing, version, strict=True)
+
+
+def test_the_validation_refuses_an_unknown_field() -> None:
+    broken = install().one("Deployment", "-worker")
+    broken["spec"]["template"]["spec"]["enableServiceLink"] = False
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
+
+
+def test_no_two_objects_share_kind_and_name(release: Release) -> None:
+    names = [(thing["kind"], thing["metadata"]["name"]) for thing in release.objects]
+    assert len(names) == len(set(names))
+
+
+def test_every_object_carries_the_recommended_labels(release: Release) -> None:
+    wanted = {f"app.kubernetes.io/{key}" for key in ("name", "instance", "version", "managed-by", "part-of")}
+    for thing in release.objects:
+        if not thing["metadata"]["name"].endswith(("-extra", "-text")):
+            labels = thing["metadata"]["labels"]
+            assert wanted | {"helm.sh/chart"} <= set(labels), thing["metadata"]["name"]
+            assert all(isinstance(text, str) and len(text) <= 63 for text in labels.values())
+
+
+def test_long_release_names_still_make_valid_names() -> None:
+    """Every name is a DNS label of at most 63 characters, for the longest release name Helm allows."""
+    release = render(example("full"), name="r" * 53)
+    for thing in release.objects:
+        assert len(thing["metadata"]["name"]) <= 63, thing["metadata"]["name"]
+
+
+def test_a_name_given_in_full_replaces_the_release_name() -> None:
+    release = install({"fullnameOverride": "push"})
+    assert {thing["metadata"]["name"] for thing in release.of_kind("Deployment")} == {"push-ingress", "push-worker"}
+
+
+# Selectors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_selectors_match_their_own_pods_and_no_others(release: Release, role: str) -> None:
+    selector = release.one("Deployment", f"-{role}")["spec"]["selector"]["matchLabels"]
+    labels = {other: release.pod(other)["metadata"]["labels"] for other in ROLES}
+    assert [other for other in ROLES if matches(selector, labels[other])] == [role]
+    assert not matches(selector, release.one("Pod")["metadata"]["labels"])
+    for budget in release.of_kind("PodDisruptionBudget"):
+        if budget["metadata"]["name"].endswith(role):
+            assert budget["spec"]["selector"]["matchLabels"] == selector
+
+
+def test_selectors_hold_only_what_never_changes(release: Release) -> None:
+    """A Deployment's selector is immutable: a version or a user's label in it would break the next upgrade."""
+    steady = {f"app.kubernetes.io/{key}" for key in ("name", "instance", "component")}
+    for deployment in release.of_kind("Deployment"):
+        assert set(deployment["spec"]["selector"]["matchLabels"]) == steady
+    for service in release.of_kind("Service"):
+        assert set(service["spec"]["selector"]) <= steady
+
+
+def test_the_front_door_leads_to_ingress_pods_only(release: Release) -> None:
+    selector = release.one("Service", "signalr-fanout")["spec"]["selector"]
+    assert matches(selector, release.pod("ingress")["metadata"]["labels"])
+    assert not matches(selector, release.pod("worker")["metadata"]["labels"])
+
+
+def test_the_metrics_service_reaches_every_pod_but_the_test() -> None:
+    release = install()
+    service = release.one("Service", "-metrics")
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    for role in ROLES:
+        assert matches(service["spec"]["selector"], release.pod(role)["metadata"]["labels"])
+    assert not matches(service["spec"]["selector"], release.one("Pod")["metadata"]["labels"])
+
+
+def test_the_monitor_finds_the_metrics_service_and_nothing_else() -> None:
+    release = render(example("full"))
+    monitor = release.one("ServiceMonitor")["spec"]
+    found = [
+        service
+        for service in release.of_kind("Service")
+        if matches(monitor["selector"]["matchLabels"], service["metadata"]["labels"])
+    ]
+    assert [service["metadata"]["name"] for service in found] == ["demo-signalr-fanout-metrics"]
+    assert [endpoint["port"] for endpoint in monitor["endpoints"]] == [found[0]["spec"]["ports"][0]["name"]]
+    assert monitor["endpoints"][0]["path"] == "/metrics"
+    assert monitor["namespaceSelector"] == {"matchNames": ["prod"]}
+
+
+def test_spread_constraints_count_the_pods_of_their_own_role(release: Release) -> None:
+    for role in ROLES:
+        selector = release.one("Deployment", f"-{role}")["spec"]["selector"]
+        constraints = release.pod(role)["spec"]["topologySpreadConstraints"]
+        assert {constraint["topologyKey"] for constraint in constraints} == {
+            "kubernetes.io/hostname",
+            "topology.kubernetes.io/zone",
+        }
+        assert all(constraint["labelSelector"] == selector for constraint in constraints)
+
+
+def test_a_spread_constraint_keeps_a_selector_of_its_own() -> None:
+    mine = {"matchLabels": {"team": "realtime"}}
+    constraint = {"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": mine}
+    release = install({"worker": {"topologySpreadConstraints": [constraint]}})
+    assert release.pod("worker")["spec"]["topologySpreadConstraints"] == [constraint]

@@ -1,0 +1,146 @@
+"""What the chart refuses, and that it says why.
+
+Rules guarded: a bad value is refused by its name, rules between values are checked before anything reaches a cluster,
+and no refusal repeats a credential.
+"""
+
+import helm_python
+import pytest
+
+from tests.helm.release import Object, chart, example, install, merged, render
+
+KEY = "bm90LWEtcmVhbC1rZXktanVzdC1hbi1leGFtcGxlLTAwMDA="
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"replicas": 3}, "replicas"),
+        ({"ingress": {"replicaCount": "three"}}, "replicaCount"),
+        ({"ingress": {"replicaCount": -1}}, "replicaCount"),
+        ({"worker": {"resource": {}}}, "resource"),
+        ({"worker": {"resources": {"limits": {"memory": "1 gig"}}}}, "memory"),
+        ({"worker": {"terminationGracePeriodSeconds": 0}}, "terminationGracePeriodSeconds"),
+        ({"worker": {"preStopSleepSeconds": 1.5}}, "preStopSleepSeconds"),
+        ({"worker": {"podDisruptionBudget": {"minAvailable": "half"}}}, "minAvailable"),
+        ({"worker": {"extraEnv": [{"name": "N", "value": 1}]}}, "value"),
+        ({"worker": {"extraEnv": [{"name": "N", "from": "x"}]}}, "from"),
+        ({"worker": {"strategy": {"type": "Canary"}}}, "type"),
+        ({"worker": {"strategy": {"rollingUpdate": {"maxSurge": "101%"}}}}, "maxSurge"),
+        ({"worker": {"tolerations": [{"keys": "x"}]}}, "keys"),
+        ({"worker": {"affinity": {"podAffinities": {}}}}, "podAffinities"),
+        ({"worker": {"topologySpreadConstraints": [{"maxSkew": 1}]}}, "topologyKey"),
+        ({"ingress": {"podAnnotations": {"a": 1}}}, "podAnnotations"),
+        ({"config": {"partition": 8}}, "partition"),
+        ({"config": {"partitions": 0}}, "partitions"),
+        ({"config": {"partitions": 2.5}}, "partitions"),
+        ({"config": {"logLevel": "verbose"}}, "logLevel"),
+        ({"config": {"retryBase": 0}}, "retryBase"),
+        ({"config": {"corsOrigins": "https://a.example"}}, "corsOrigins"),
+        ({"config": {"negotiateUser": ["cookie"]}}, "negotiateUser"),
+        ({"config": {"apiKey": "x"}}, "apiKey"),
+        ({"config": {"redisUrl": "x"}}, "redisUrl"),
+        ({"credentials": {"apiKey": "plain"}}, "apiKey"),
+        ({"credentials": {"password": {}}}, "password"),
+        ({"image": {"tag": 1.2}}, "tag"),
+        ({"image": {"digest": "sha256:short"}}, "digest"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+        ({"containerPort": 80}, "containerPort"),
+        ({"service": {"port": 70000}}, "port"),
+        ({"service": {"type": "ExternalName"}}, "type"),
+        ({"probes": {"liveness": {"path": "/healthz"}}}, "path"),
+        ({"probes": {"readiness": {"periodSeconds": 0}}}, "periodSeconds"),
+        ({"podSecurityContext": {"runAsUser": 0}}, "runAsUser"),
+        ({"securityContext": {"readOnlyRootFileSystem": True}}, "readOnlyRootFileSystem"),
+        ({"expose": {"ingress": {"hosts": ["fanout.example.com"]}}}, "hosts"),
+        ({"expose": {"ingress": {"hosts": [{"paths": [{"path": "v1"}]}]}}}, "path"),
+        ({"metrics": {"serviceMonitor": {"interval": "half a minute"}}}, "interval"),
+        ({"networkPolicy": {"callers": [{"namespace": "x"}]}}, "namespace"),
+        ({"fullnameOverride": "Not_A_Name"}, "fullnameOverride"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
+    everything = merged(example("minimal"), values)
+    with pytest.raises(helm_python.HelmValuesError, match=named):
+        chart().validate_schema(everything)
+    with pytest.raises(helm_python.HelmError, match=named):
+        render(everything)
+
+
+# Rules between values ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"credentials": {"connectionString": {"value": ""}}}, "credentials.connectionString is required"),
+        ({"credentials": {"redisUrl": {"value": ""}}}, "credentials.redisUrl is required"),
+        ({"credentials": {"apiKey": {"value": ""}}}, "credentials.apiKey is required for the ingress"),
+        (
+            {"credentials": {"apiKey": {"value": ""}}, "config": {"allowAnonymous": False}},
+            "config.allowAnonymous: true",
+        ),
+        ({"credentials": {"apiKey": {"existingSecret": "x"}}}, "credentials.apiKey: give value or existingSecret"),
+        ({"credentials": {"connectionString": {"value": KEY}}}, "credentials.connectionString.value is no connection"),
+        ({"credentials": {"redisUrl": {"value": KEY}}}, "credentials.redisUrl.value is no URL"),
+        ({"ingress": {"enabled": False}, "worker": {"enabled": False}}, "nothing would run"),
+        ({"ingress": {"terminationGracePeriodSeconds": 39}}, "ingress.terminationGracePeriodSeconds is 39"),
+        ({"worker": {"terminationGracePeriodSeconds": 34}}, "at least 35 is needed"),
+        (
+            {"worker": {"terminationGracePeriodSeconds": 60}, "config": {"shutdownGrace": 50.5}},
+            "at least 61 is needed .* config.shutdownGrace 51",
+        ),
+        (
+            {"worker": {"autoscaling": {"enabled": True, "minReplicas": 9}}},
+            "worker.autoscaling.maxReplicas 8 is smaller than minReplicas 9",
+        ),
+        (
+            {"worker": {"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": 0}}},
+            "worker.autoscaling has nothing to go by",
+        ),
+        (
+            {"worker": {"autoscaling": {"enabled": True, "targetMemoryUtilizationPercentage": 80}, "resources": None}},
+            "share of resources.requests.memory",
+        ),
+        (
+            {"worker": {"podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": 1}}},
+            "worker.podDisruptionBudget: give minAvailable or maxUnavailable",
+        ),
+        ({"worker": {"extraEnv": [{"name": "FANOUT_API_KEY", "value": KEY}]}}, "belongs in credentials"),
+        ({"worker": {"extraEnv": [{"name": "fanout_redis_url", "value": KEY}]}}, "belongs in credentials"),
+        ({"worker": {"extraEnv": [{"name": "AzureSignalRConnectionString", "value": KEY}]}}, "belongs in credentials"),
+        ({"worker": {"extraEnv": [{"name": "FANOUT_PORT", "value": "1"}]}}, "set by listenAddress and containerPort"),
+        (
+            {"worker": {"extraEnv": [{"name": "FANOUT_SHUTDOWN_GRACE", "value": "1"}]}},
+            "belongs in config.shutdownGrace",
+        ),
+        ({"ingress": {"podLabels": {"app.kubernetes.io/name": "x"}}}, "ingress.podLabels: app.kubernetes.io/name"),
+        ({"commonLabels": {"app.kubernetes.io/instance": "x"}}, "commonLabels: app.kubernetes.io/instance"),
+        ({"expose": {"ingress": {"enabled": True}}}, "expose.ingress.hosts is required"),
+        ({"expose": {"httpRoute": {"enabled": True}}}, "expose.httpRoute.parentRefs is required"),
+        (
+            {"expose": {"httpRoute": {"enabled": True, "parentRefs": [{"name": "x"}]}}, "ingress": {"enabled": False}},
+            "expose.httpRoute.enabled needs ingress.enabled",
+        ),
+        (
+            {"metrics": {"enabled": False, "serviceMonitor": {"enabled": True}}},
+            "metrics.serviceMonitor.enabled needs metrics.enabled",
+        ),
+    ],
+)
+def test_values_that_do_not_fit_together_are_refused_in_words(values: Object, message: str) -> None:
+    with pytest.raises(helm_python.HelmRenderError, match=message) as refusal:
+        install(values)
+    assert KEY not in str(refusal.value)
+
+
+def test_the_least_values_are_all_asked_for_at_once() -> None:
+    with pytest.raises(helm_python.HelmRenderError) as refusal:
+        render({})
+    for name in ("connectionString", "redisUrl", "apiKey"):
+        assert f"credentials.{name} is required" in str(refusal.value)
+
+
+def test_workers_alone_need_no_key_for_callers() -> None:
+    release = install({"ingress": {"enabled": False}, "credentials": {"apiKey": {"value": ""}}})
+    assert [thing["kind"] for thing in release.objects].count("Deployment") == 1

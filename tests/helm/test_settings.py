@@ -1,0 +1,215 @@
+"""From values to the environment of the process, with nothing lost on the way.
+
+Rules guarded: every setting of the process can be set through the chart under its camelCase name and with the same
+bounds; and a credential is never outside a Secret.
+"""
+
+import base64
+import json
+import re
+import shlex
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import SecretStr
+
+from fanout.metrics import Metrics
+from fanout.settings import Settings, load, variable_of
+from tests.helm.release import CHART, ROLES, Object, Release, chart, example, install, render
+
+CREDENTIALS = {"connection_string": "connectionString", "redis_url": "redisUrl", "api_key": "apiKey"}
+# Set by listenAddress and containerPort.
+ELSEWHERE = {"host", "port"}
+FIELDS = sorted(set(Settings.model_fields) - set(CREDENTIALS) - ELSEWHERE)
+BOUNDS = ("type", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "items")
+
+
+def camel(field: str) -> str:
+    first, *rest = field.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def plain(value: Any) -> Any:
+    """Write a default as YAML and JSON have it: a tuple is a list."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def offered() -> dict[str, Object]:
+    """Read the schema of config: what the chart lets its users set."""
+    schema = chart().schema
+    assert schema is not None
+    properties: dict[str, Object] = schema["definitions"]["config"]["properties"]
+    return properties
+
+
+def environment(release: Release, role: str) -> dict[str, str]:
+    """Put the environment of a pod together as the kubelet does, from the Secrets and ConfigMaps of the release."""
+    secrets = {thing["metadata"]["name"]: thing["data"] for thing in release.of_kind("Secret")}
+    found: dict[str, str] = dict(release.one("ConfigMap", "-config")["data"])
+    for variable in release.container(role)["env"]:
+        source = variable["valueFrom"]["secretKeyRef"]
+        found[variable["name"]] = base64.b64decode(secrets[source["name"]][source["key"]]).decode()
+    return found
+
+
+def test_every_secret_of_the_process_is_a_credential_of_the_chart() -> None:
+    secret = {name for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
+    assert secret == set(CREDENTIALS)
+    assert set(example("minimal")["credentials"]) == set(CREDENTIALS.values())
+
+
+def test_every_setting_is_offered_and_no_other() -> None:
+    """A setting added to the process has to be added to helm/values.schema.json and helm/values.yaml."""
+    assert sorted(offered()) == sorted(camel(field) for field in FIELDS)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_setting_has_the_same_type_bounds_and_default_in_the_chart(field: str) -> None:
+    theirs, ours = Settings.model_json_schema()["properties"][field], offered()[camel(field)]
+    assert {key: ours[key] for key in BOUNDS if key in ours} == {key: theirs[key] for key in BOUNDS if key in theirs}
+    assert ours["default"] == plain(Settings.model_fields[field].default)
+    assert ours["description"]
+
+
+def test_values_show_every_setting_with_its_default() -> None:
+    text = (CHART / "values.yaml").read_text()
+    block = text.split("\nconfig: {}\n", 1)[1].split("\n\n", 1)[0]
+    lines = [line.removeprefix("  # ") for line in block.splitlines()]
+    shown = yaml.safe_load("\n".join(line for line in lines if re.match(r"[a-z][A-Za-z]*: ", line)))
+    defaults = {camel(field): plain(Settings.model_fields[field].default) for field in FIELDS}
+    assert shown == defaults
+
+
+def _another(field: str) -> Any:
+    """Choose a legal value of a field that is not its default."""
+    schema = offered()[camel(field)]
+    default = schema["default"]
+    choices: dict[str, Any] = {
+        "boolean": not default,
+        "integer": default + 1 if isinstance(default, int) else None,
+        "number": default / 2 if isinstance(default, float | int) else None,
+        "string": "2023-07-01",
+        "array": ["query"] if schema.get("items", {}).get("enum") else ["https://a.example", "https://b.example"],
+    }
+    if "enum" in schema:
+        return next(choice for choice in schema["enum"] if choice != default)
+    return choices[schema["type"]]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_setting_reaches_the_process(field: str) -> None:
+    """The process reads back what the user wrote in values, through ConfigMap and environment."""
+    value = _another(field)
+    release = install({"config": {camel(field): value}})
+    assert list(release.one("ConfigMap", "-config")["data"]) == [variable_of(field)]
+    settings = load(environment(release, "ingress"))
+    assert plain(getattr(settings, field)) == value
+
+
+def test_large_numbers_are_written_in_full() -> None:
+    """Helm hands numbers to templates as floats; 1e+06 is no whole number for the process."""
+    data = install({"config": {"maxDepth": 12_345_678, "retryBase": 0.001}}).one("ConfigMap", "-config")["data"]
+    assert data == {"FANOUT_MAX_DEPTH": "12345678", "FANOUT_RETRY_BASE": "0.001"}
+
+
+def test_the_drain_of_the_chart_starts_from_the_default_of_the_process() -> None:
+    grace = install({"worker": {"terminationMarginSeconds": 1}}).pod("worker")["spec"]["terminationGracePeriodSeconds"]
+    assert grace == Settings.model_fields["shutdown_grace"].default + 1
+
+
+# Credentials -------------------------------------------------------------------------------------------------------
+
+
+def test_credentials_reach_the_process_that_needs_them() -> None:
+    given = example("minimal")["credentials"]
+    release = install()
+    ingress, worker = (load(environment(release, role)) for role in ROLES)
+    for field, name in CREDENTIALS.items():
+        assert getattr(ingress, field).get_secret_value() == given[name]["value"]
+    assert worker.connection_string == ingress.connection_string
+    assert worker.redis_url == ingress.redis_url
+    # A worker serves no callers.
+    assert worker.api_key.get_secret_value() == ""
+
+
+@pytest.mark.parametrize("base", ["minimal", "full"])
+def test_no_credential_is_seen_outside_the_secret(base: str) -> None:
+    release = render(example(base))
+    given = [entry["value"] for entry in example(base)["credentials"].values() if "value" in entry]
+    secret = json.dumps([base64.b64decode(text).decode() for text in release.one("Secret")["data"].values()])
+    others = json.dumps([thing for thing in release.objects if thing["kind"] != "Secret"]) + release.notes
+    assert given
+    for text in given:
+        assert text in secret
+        assert text not in others
+        assert base64.b64encode(text.encode()).decode() not in others
+
+
+def test_credentials_kept_elsewhere_are_only_pointed_at() -> None:
+    release = render(example("existing-secrets"))
+    assert release.of_kind("Secret") == []
+    sources = {
+        variable["name"]: variable["valueFrom"]["secretKeyRef"] for variable in release.container("ingress")["env"]
+    }
+    assert sources == {
+        "AzureSignalRConnectionString": {"name": "signalr", "key": "primary"},
+        "FANOUT_REDIS_URL": {"name": "queue-redis", "key": "url"},
+        "FANOUT_API_KEY": {"name": "signalr", "key": "front-door"},
+    }
+
+
+def test_an_ingress_without_a_key_is_said_to_be_open() -> None:
+    release = install({"credentials": {"apiKey": {"value": ""}}, "config": {"allowAnonymous": True}})
+    assert "FANOUT_API_KEY" not in environment(release, "ingress")
+    assert release.one("ConfigMap", "-config")["data"] == {"FANOUT_ALLOW_ANONYMOUS": "true"}
+    assert "WARNING" in release.notes
+
+
+# Rolling -----------------------------------------------------------------------------------------------------------
+
+
+def _sums(release: Release, role: str) -> dict[str, str]:
+    annotations: dict[str, str] = release.pod(role)["metadata"]["annotations"]
+    return {name: text for name, text in annotations.items() if name.startswith("checksum/")}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_change_of_settings_or_credentials_rolls_the_pods(role: str) -> None:
+    before = _sums(install(), role)
+    setting = _sums(install({"config": {"logLevel": "debug"}}), role)
+    credential = _sums(install({"credentials": {"redisUrl": {"value": "redis://other.example"}}}), role)
+    assert [name for name in before if setting[name] != before[name]] == ["checksum/config"]
+    assert [name for name in before if credential[name] != before[name]] == ["checksum/credentials"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_same_values_roll_nothing(role: str) -> None:
+    assert install().pod(role) == install({"service": {"port": 81}}).pod(role)
+
+
+# Alerts and notes --------------------------------------------------------------------------------------------------
+
+
+def test_alerts_ask_only_for_metrics_the_process_exports() -> None:
+    exported = set(re.findall(rb"^(fanout_\w+)", Metrics().render(), re.MULTILINE))
+    families = set(re.findall(rb"^# TYPE (fanout_\w+)", Metrics().render(), re.MULTILINE))
+    text = json.dumps(render(example("full")).one("PrometheusRule")["spec"])
+    asked = {name.encode() for name in re.findall(r"\b(fanout_\w+)\{", text)}
+    assert len(asked) >= 5
+    assert asked <= exported | families
+
+
+def test_the_notes_give_a_request_that_sends_a_message() -> None:
+    command = re.search(r"curl (?:.*\\\n)*.*", install().notes)
+    assert command
+    words = shlex.split(command[0].replace("\\\n", " "))
+    assert words[2] == "http://127.0.0.1:8080/v1/hubs/chat/messages"
+    assert "Authorization: Bearer $API_KEY" in words
+    assert json.loads(words[-1]) == [{"target": "newMessage", "arguments": ["hello"]}]
+
+
+def test_the_notes_tell_of_single_pods_and_of_secrets_kept_elsewhere() -> None:
+    assert "NOTE" not in install().notes
+    assert "worker runs as one pod" in install({"worker": {"replicaCount": 1}}).notes
+    assert "rollout restart" in render(example("existing-secrets")).notes

@@ -50,7 +50,7 @@ class Emulator:
             await self._websockets.handle(call, receive, send)
             return
         send = sharing(call, send)
-        root = call.segments[0]
+        root = call.segments[0] if call.segments else ""  # `OPTIONS *` has no path
         if is_preflight(call):
             await respond(send, preflight_reply(call))
         elif root == "api":

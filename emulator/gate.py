@@ -13,7 +13,7 @@ from emulator.faults import Faults, Quota, Verdict
 from emulator.journal import Entry, Journal
 from emulator.peer import cut, peer_of
 from emulator.refusal import V1, RefusedError, reply_of
-from emulator.rest_side import RestSide, is_v1
+from emulator.rest_side import HEALTH, RestSide, is_v1
 from fanout.clock import Clock
 
 _SUCCESS = range(200, 300)
@@ -69,7 +69,7 @@ class Gate:
         return await self._deliver(call, entry, rule, body)
 
     async def _deliver(self, call: Call, entry: Entry, rule: FaultRule | None, body: bytes) -> Reply | None:
-        if call.segments[-1] != "health" and not self.quota.admits(self._clock.monotonic()):
+        if call.segments not in HEALTH and not self.quota.admits(self._clock.monotonic()):
             entry.fault = "quota"
             return _throttled(429, self.quota.retry_after)
         reply = await self._rest.answer(call, body)

@@ -87,8 +87,9 @@ class Journal:
     def body(self, entry: Entry, body: bytes) -> None:
         """Record the body once it has been read."""
         entry.body = body
-        self._bytes += len(body)
-        self._shorten()
+        if self._entries and entry.sequence >= self._entries[0].sequence:  # it may have gone while it was read
+            self._bytes += len(body)
+            self._shorten()
 
     def leave(self, entry: Entry, status: int | None) -> None:
         """Record how a call ended; None when its connection was reset."""

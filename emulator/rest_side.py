@@ -16,7 +16,7 @@ from emulator.rest_access import Access
 from emulator.rest_call import Offer, RestCall
 from emulator.routing import Router
 
-_HEALTH = (("api", "health"), ("api", "v1", "health"))
+HEALTH = (("api", "health"), ("api", "v1", "health"))
 _ACCESS_KEY = (("api", "auth", "accessKey"), ("api", "v1", "auth", "accessKey"))
 _HEADER_OVERHEAD = 4  # ": " and CRLF
 
@@ -41,7 +41,7 @@ class RestSide:
 
     async def answer(self, call: Call, body: bytes) -> Reply:
         """Do what is asked and say how it went."""
-        if call.segments in _HEALTH and call.method in {"HEAD", "GET"}:
+        if call.segments in HEALTH and call.method in {"HEAD", "GET"}:
             return Reply(200)
         version = V1 if is_v1(call) else call.parameter("api-version")
         try:

@@ -25,6 +25,7 @@ from emulator.hubs import Hub
 _PROTOCOLS: dict[str, HubProtocol] = {"json": JsonHubProtocol(), "messagepack": MessagePackHubProtocol()}
 _VERSIONS = (1, 2)
 _LONGEST_HANDSHAKE = 4096
+_LONGEST_MESSAGE = 16 * 1024 * 1024
 TEXT_ONLY = "serverSentEvents"
 
 
@@ -59,9 +60,7 @@ class Session:
                 self._shake_hands(now)
             protocol = self.client.protocol
             if protocol is not None and not self.client.outbox.closed:
-                messages, self._buffer = protocol.read(self._buffer)
-                for message in messages:
-                    self._take(message)
+                self._read(protocol)
         except ProtocolViolationError as error:
             self.refuse(str(error))
 
@@ -120,6 +119,13 @@ class Session:
         if protocol.name != "json" and self.client.transport == TEXT_ONLY:
             raise ProtocolViolationError(f"The protocol '{protocol.name}' needs a transport for binary data.")
         return protocol
+
+    def _read(self, protocol: HubProtocol) -> None:
+        messages, self._buffer = protocol.read(self._buffer)
+        for message in messages:
+            self._take(message)
+        if len(self._buffer) > _LONGEST_MESSAGE:
+            raise ProtocolViolationError("The message does not end.")
 
     def _take(self, message: Incoming) -> None:
         if message.kind in {INVOCATION, STREAM_INVOCATION}:

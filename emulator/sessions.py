@@ -85,6 +85,10 @@ class Sessions:
             raise
         return session
 
+    def all(self) -> list[Session]:
+        """List the open sessions."""
+        return list(self._open.values())
+
     def close(self, session: Session) -> None:
         """End a conversation for good."""
         self._open.pop(session.token, None)

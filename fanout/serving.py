@@ -8,7 +8,7 @@ ConfigurationError that says what to do.
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import uvicorn
 
@@ -38,15 +38,16 @@ async def serve(
     listener: socket.socket,
     *,
     ready: Callable[[], None] = lambda: None,
-    closing: Callable[[], None] = lambda: None,
+    closing: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Serve on `listener` until cancelled; `ready` is called once connections are taken, `closing` before they end."""
+    """Serve on `listener` until cancelled; `ready` is called when connections are taken, `closing` before they end."""
     server = _Server(config, ready)
     with contextlib.closing(listener):
         try:
             await server.serve(sockets=[listener])
         except asyncio.CancelledError:
-            closing()
+            if closing is not None:
+                await closing()
             await server.shutdown(sockets=[listener])
             raise
 

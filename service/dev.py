@@ -40,7 +40,13 @@ async def run_dev(plan: DevPlan, clock: Clock, stopping: asyncio.Event) -> None:
             listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             emulator = create_emulator(EmulatorConfig(), clock)
             emulating = group.create_task(
-                serve_emulator(emulator, host="127.0.0.1", port=plan.emulator_port, ready=listening.set_result)
+                serve_emulator(
+                    emulator,
+                    host="127.0.0.1",
+                    port=plan.emulator_port,
+                    ready=listening.set_result,
+                    option="--emulator-port",
+                )
             )
             settings = _delivering_to(settings, await listening)
         await run(Plan(settings, "all", PAGE, ready=_greet), clock, stopping)

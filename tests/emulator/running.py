@@ -4,7 +4,7 @@ Rule guarded: tests sign every call by the public tokens module and the URL they
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +21,13 @@ from fanout.signalr.tokens import rest_token, sign
 END = "\x1e"
 HANDSHAKE = '{"protocol":"%s","version":1}' + END
 JSON = {"content-type": "application/json"}
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let everything run until `condition` holds; five seconds are a failure."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - the condition is the server's state, which signals nobody
+            await asyncio.sleep(0)
 
 
 class SignalRClient:

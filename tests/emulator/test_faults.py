@@ -8,7 +8,7 @@ import pytest
 
 from emulator.fault_rules import FaultRule, parse_rules, rules_from
 from emulator.faults import Faults, Quota
-from tests.emulator.running import Service
+from tests.emulator.running import Service, until
 from tests.fakes import FakeClock
 
 
@@ -83,9 +83,7 @@ async def test_latency_delays_and_then_delivers(timed: Service, clock: FakeClock
     timed.emulator.faults.set([{"kind": "latency", "seconds": 5}, {"kind": "latency", "seconds": 2}])
     async with asyncio.TaskGroup() as tasks:
         call = tasks.create_task(timed.send())
-        async with asyncio.timeout(5):
-            while not timed.emulator.journal.in_flight:
-                await asyncio.sleep(0)
+        await until(lambda: timed.emulator.journal.in_flight)
         await clock.advance(6.9)
         assert not call.done()
         await clock.advance(0.2)
@@ -110,9 +108,10 @@ async def test_a_quota_answers_429_past_it_and_recovers_with_the_next_second(tim
     assert [answer.status_code for answer in answers] == [202, 202, 429]
     assert answers[2].headers["retry-after"] == "1"
     assert (await timed.http.head(timed.base + "/api/health")).status_code == 200
+    assert await timed.status("HEAD", "groups/health") == 429
     clock.jump(1)
     assert (await timed.send()).status_code == 202
-    assert [entry.fault for entry in timed.emulator.journal.entries()] == [None, None, "quota", None, None]
+    assert [entry.fault for entry in timed.emulator.journal.entries()] == [None, None, "quota", None, "quota", None]
 
 
 def hits(rule: dict[str, Any], calls: int) -> list[int]:

@@ -7,7 +7,7 @@ import httpx
 
 from emulator.exchange import Call, call_of
 from emulator.journal import Journal
-from tests.emulator.running import Service
+from tests.emulator.running import Service, until
 from tests.fakes import FakeClock
 
 
@@ -56,9 +56,7 @@ async def test_calls_in_flight_and_connections_are_counted(timed: Service, clock
         for _ in range(3):
             tasks.create_task(timed.send("users/a/:send"))
         tasks.create_task(other.post(timed.base + "/api/hubs/chat/:send"))
-        async with asyncio.timeout(5):
-            while journal.in_flight < 4:
-                await asyncio.sleep(0)
+        await until(lambda: journal.in_flight == 4)
         await clock.advance(1.5)
     assert (journal.in_flight, journal.most_in_flight, journal.most_in_flight_per_path) == (0, 4, 3)
     assert journal.connections_used == 4
@@ -112,8 +110,12 @@ def test_a_clear_keeps_count_of_what_is_in_flight() -> None:
     assert (journal.in_flight, journal.statuses()) == (0, {"reset": 1})
 
 
-async def test_a_call_answered_before_the_clear_leaves_no_byte_count(service: Service) -> None:
-    await service.send()
-    service.emulator.journal.clear()
-    await service.send()
-    assert [entry.sequence for entry in service.emulator.journal.entries()] == [2]
+def test_a_body_read_after_the_clear_takes_no_room() -> None:
+    journal = a_journal(size=250)
+    entry = journal.arrive(a_call(), hub="chat", connection=1, token="")
+    journal.clear()
+    journal.body(entry, b"x" * 240)
+    journal.leave(entry, 202)
+    record(journal, b"x" * 100)
+    record(journal, b"x" * 100)
+    assert len(journal) == 2

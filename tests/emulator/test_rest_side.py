@@ -1,5 +1,7 @@
 """What every REST call is checked for: route, api-version, names, size; and the v1 forms."""
 
+from typing import Any
+
 import pytest
 
 from emulator.config import EmulatorConfig
@@ -31,7 +33,7 @@ async def test_the_api_version_check_can_be_switched_off() -> None:
 async def test_an_operation_exists_from_its_first_api_version_on(
     service: Service, method: str, path: str, since: str
 ) -> None:
-    body = {"content": "[]", "headers": JSON} if path == ":execute" else {}
+    body: dict[str, Any] = {"content": "[]", "headers": JSON} if path == ":execute" else {}
     before = await service.call(method, path, version="2020-10-01", **body)
     assert before.status_code == 404
     assert "x-ms-error-code" not in before.headers

@@ -1,0 +1,35 @@
+"""The outbox keeps order, ends cleanly and does not grow without bound."""
+
+from emulator.client import Client, Identity, Outbox
+from emulator.hub_protocol_json import JsonHubProtocol
+from emulator.outgoing import Invocation
+
+
+def test_frames_leave_in_order_and_nothing_is_taken_after_the_end() -> None:
+    outbox = Outbox(10)
+    assert outbox.put("a")
+    assert outbox.put("b")
+    outbox.close()
+    assert not outbox.put("c")
+    assert outbox.take() == ["a", "b"]
+    assert outbox.waiting == 0
+
+
+async def test_whoever_waits_is_woken_by_frames_and_by_the_end() -> None:
+    outbox = Outbox(10)
+    outbox.put("a")
+    await outbox.wait()
+    outbox.take()
+    outbox.close()
+    await outbox.wait()
+
+
+def test_a_client_that_never_reads_is_ended_at_the_limit() -> None:
+    client = Client("c", Identity("chat"), "webSockets", now=0, unread=2)
+    client.deliver(Invocation('"m"', "[]"), now=1)
+    assert client.outbox.waiting == 0
+    client.protocol = JsonHubProtocol()
+    for _ in range(3):
+        client.deliver(Invocation('"m"', "[]"), now=1)
+    assert client.outbox.closed
+    assert client.outbox.waiting == 2

@@ -70,7 +70,9 @@ def create_emulator(config: EmulatorConfig | None = None, clock: Clock | None = 
     hubs = Hubs(clock)
     credentials = Credentials(config, clock)
     access = Access(config, credentials, clock)
-    routes = RestRoutes(current(access, Invoker(clock, config.invoke_timeout)), legacy(), access)
+    routes = RestRoutes(
+        current(access, Invoker(clock, config.invoke_timeout), execute=config.execute), legacy(), access
+    )
     journal = Journal(clock, most_entries=config.journal_entries, most_bytes=config.journal_bytes)
     gate = Gate(config, clock, journal, RestSide(config, credentials, hubs, routes))
     return Emulator(config, clock, hubs, Sessions(config, clock, hubs, credentials), gate)

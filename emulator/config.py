@@ -17,12 +17,14 @@ class EmulatorConfig:
 
     `keys` are the access keys in force, primary first (it signs what `:generateToken` gives). `endpoint` is the URL of
     the connection string: its host is accepted in audiences besides the one the caller names in `Host`.
-    `entra_tokens` are opaque bearer tokens taken as Entra ID tokens by every REST route.
+    `entra_tokens` are opaque bearer tokens taken as Entra ID tokens by every REST route. `execute` tells whether
+    `:execute` exists.
     """
 
     keys: tuple[str, ...] = field(default=(WELL_KNOWN_KEY,), repr=False)
     endpoint: str = "http://localhost"
     entra_tokens: tuple[str, ...] = field(default=(), repr=False)
+    execute: bool = True
 
     # Strictness
     check_signature: bool = True

@@ -5,25 +5,16 @@ Source: contract 8.1 point 11. JSON in camelCase both ways; what is refused is a
 
 from typing import Any
 
-import msgspec
-
 from emulator.exchange import BodyTooLongError, Call, Receive, Reply, json_reply, read_body, text_reply
 from emulator.fault_rules import parse_rules
-from emulator.faults import Faults, Quota
+from emulator.faults import Faults
 from emulator.hubs import Hubs
 from emulator.journal import Entry, Journal
+from emulator.quota import Quota, parse_quota
 from emulator.refusal import RefusedError, invalid, reply_of
 
 _MOST_BODY = 1024 * 1024
 _PAGE = 1000
-
-
-class _QuotaOrder(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    per_second: int
-    retry_after: float | int | None = None
-
-
-_quota_order = msgspec.json.Decoder(_QuotaOrder)
 
 
 class Control:
@@ -115,15 +106,14 @@ class Control:
     def _order_quota(self, call: Call, body: bytes) -> Reply:
         if call.method == "PUT":
             try:
-                order = _quota_order.decode(body)
-            except msgspec.DecodeError as error:
-                raise invalid(f"quota: {error}") from None
-            self._quota.set(max(0, order.per_second), order.retry_after)
+                self._quota.set_classes(parse_quota(body))
+            except ValueError as error:
+                raise invalid(str(error)) from None
         elif call.method == "DELETE":
             self._quota.set(0)
         elif call.method != "GET":
             return _unknown()
-        return json_reply({"perSecond": self._quota.per_second, "retryAfter": self._quota.retry_after})
+        return json_reply(self._quota.report())
 
 
 def _unknown() -> Reply:

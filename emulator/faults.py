@@ -1,7 +1,6 @@
-"""Decides, call by call, what goes wrong: which rule hits, and whether the quota of this second is used up.
+"""Decides, call by call, what goes wrong: which rule hits.
 
-Rule guarded: decisions depend on the calls seen and on the seeds only, so a failing run can be repeated. The quota
-takes `now` as a number.
+Rule guarded: decisions depend on the calls seen and on the seeds only, so a failing run can be repeated.
 """
 
 import random
@@ -94,32 +93,3 @@ class Faults:
     def report(self) -> list[dict[str, Any]]:
         """List the rules with how many calls they matched and hit."""
         return [{**msgspec.to_builtins(armed.rule), "seen": armed.seen, "hits": armed.hits} for armed in self._armed]
-
-
-class Quota:
-    """So many calls per second of the clock; 0 is no quota."""
-
-    def __init__(self) -> None:
-        self.per_second = 0
-        self.retry_after: float | None = None
-        self._second = 0
-        self._used = 0
-
-    def __repr__(self) -> str:
-        return f"<Quota {self.per_second or 'none'} per second>"
-
-    def set(self, per_second: int, retry_after: float | None = None) -> None:
-        """Allow `per_second` calls in each second; past it the answer carries `retry_after` if it is not None."""
-        self.per_second = per_second
-        self.retry_after = retry_after
-        self._used = 0
-
-    def admits(self, now: float) -> bool:
-        """Count one call at `now` (seconds) and tell whether it is within the quota."""
-        if not self.per_second:
-            return True
-        if int(now) != self._second:
-            self._second = int(now)
-            self._used = 0
-        self._used += 1
-        return self._used <= self.per_second

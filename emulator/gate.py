@@ -9,9 +9,10 @@ from emulator.config import EmulatorConfig
 from emulator.credentials import bearer_of
 from emulator.exchange import BodyTooLongError, Call, CallerGoneError, Receive, Reply, Scope, Send, read_body, respond
 from emulator.fault_rules import FaultRule
-from emulator.faults import Faults, Quota, Verdict
+from emulator.faults import Faults, Verdict
 from emulator.journal import Entry, Journal
 from emulator.peer import cut, peer_of
+from emulator.quota import Quota
 from emulator.refusal import V1, RefusedError, reply_of
 from emulator.rest_side import HEALTH, RestSide, is_v1
 from fanout.clock import Clock
@@ -69,9 +70,10 @@ class Gate:
         return await self._deliver(call, entry, rule, body)
 
     async def _deliver(self, call: Call, entry: Entry, rule: FaultRule | None, body: bytes) -> Reply | None:
-        if call.segments not in HEALTH and not self.quota.admits(self._clock.monotonic()):
+        past = None if call.segments in HEALTH else self.quota.refusal(call.raw_path, self._clock.monotonic())
+        if past is not None:
             entry.fault = "quota"
-            return _throttled(429, self.quota.retry_after)
+            return _throttled(429, past.retry_after)
         reply = await self._rest.answer(call, body)
         entry.delivered = reply.status in _SUCCESS
         if rule is None:

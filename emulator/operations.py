@@ -18,8 +18,8 @@ _STREAM = _CONNECTION + "/streams/{stream}"
 _CLOSE = ":closeConnections"
 
 
-def current(access: Access, invoker: Invoker) -> Router[Offer]:
-    """Build the routes under `/api/hubs/{hub}/`."""
+def current(access: Access, invoker: Invoker, *, execute: bool = True) -> Router[Offer]:
+    """Build the routes under `/api/hubs/{hub}/`; without `execute` that path does not exist."""
     router: Router[Offer] = Router()
     table: tuple[tuple[str, str, Operation, str], ...] = (
         ("POST", ":send", rest_sends.broadcast, ""),
@@ -29,7 +29,6 @@ def current(access: Access, invoker: Invoker) -> Router[Offer]:
         ("POST", f"{_CONNECTION}/:invoke", invoker.invoke, "2024-12-01"),
         ("POST", f"{_STREAM}/:send", rest_sends.stream_item, "2024-12-01"),
         ("POST", f"{_STREAM}/:complete", rest_sends.complete_stream, "2024-12-01"),
-        ("POST", ":execute", rest_execute.execute, "2023-07-01"),
         ("POST", ":generateToken", access.generate_token, "2022-11-01"),
         ("POST", _CLOSE, rest_connections.close_all, "2022-06-01"),
         ("POST", f"{_GROUP}/{_CLOSE}", rest_connections.close_group, "2022-06-01"),
@@ -39,6 +38,8 @@ def current(access: Access, invoker: Invoker) -> Router[Offer]:
     )
     for method, pattern, operation, since in table:
         router.add(method, pattern, Offer(operation, since))
+    if execute:
+        router.add("POST", ":execute", Offer(rest_execute.execute, "2023-07-01"))
     return _shared(router)
 
 

@@ -22,7 +22,8 @@ _SHAPES = (
     (re.compile(r"(AccessKey|ClientSecret)=[^;\s]+", re.IGNORECASE), rf"\1={MASK}"),
     (re.compile(r"(Bearer\s+)[\w\-.~+/=]+", re.IGNORECASE), rf"\1{MASK}"),
     (re.compile(r"eyJ[\w\-]+\.[\w\-]+\.[\w\-]+"), MASK),
-    (re.compile(r"(\w+://[^:/@\s]*):[^@/\s]+@"), rf"\1:{MASK}@"),
+    (re.compile(r"([?&]\w*password=)[^&\s]+", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(r"(\b\w+://[^:/@\s]*):\S*@"), rf"\1:{MASK}@"),
 )
 
 Logger = FilteringBoundLogger
@@ -80,11 +81,20 @@ def _capture_libraries(level: int, shared: list[Processor], renderer: Processor,
 
 def _mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     for name, value in event.items():
-        if name in _SECRET_NAMES:
-            event[name] = MASK
-        elif isinstance(value, str):
-            event[name] = masked(value)
+        event[name] = _safe(name, value)
     return event
+
+
+def _safe(name: object, value: Any) -> Any:
+    if isinstance(name, str) and name.lower() in _SECRET_NAMES:
+        return MASK
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {key: _safe(key, inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_safe("", inner) for inner in value]
+    return masked(str(value))
 
 
 def _dumps(event: Any, **_: Any) -> str:

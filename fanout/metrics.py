@@ -5,14 +5,15 @@ connection id can become one; what is counted on the hot path is a child looked 
 per message.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from fanout.signalr.message import OPERATIONS
+from fanout.tally import Tallies
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -29,7 +30,18 @@ FAILURES = (
     "refused",
 )
 # Why an entry lies in the dead letters.
-DEAD_REASONS = ("refused", "unauthorized", "wrongEndpoint", "tooLarge", "tooOld", "outcomeUnknown", "unreadable")
+DEAD_REASONS = (
+    "refused",
+    "unauthorized",
+    "wrongEndpoint",
+    "tooLarge",
+    "tooOld",
+    "tooManyAttempts",
+    "outcomeUnknown",
+    "unreadable",
+)
+# The classes of calls that the service limits apart.
+CLASSES = ("broadcast", "send", "action")
 # How a request to the ingress ended.
 STATUSES = ("2xx", "4xx", "5xx")
 
@@ -46,17 +58,26 @@ class Readings:
         "lanes": "Destinations with entries in this worker's memory.",
         "leases": "Partitions this worker owns.",
         "connections": "Connections to the service now.",
+        "window": "Calls that may be in flight at once.",
         "tokens": "REST tokens in the cache.",
+    }
+    _BY_CLASS: ClassVar[dict[str, str]] = {
+        "rate_limit": "Calls per second for all workers together, by class; +Inf without a limit.",
+        "rate_share": "This worker's part of it, by class.",
+        "breaker_open": "1 while calls of the class are held back because the far side fails, by class.",
     }
     _COUNTERS: ClassVar[dict[str, str]] = {
         "token_cache_hits": "REST tokens found in the cache.",
         "token_cache_misses": "REST tokens signed.",
         "connections_opened": "Connections made to the service.",
         "connections_reused": "REST calls that found an open connection.",
+        "trace_events_skipped": "Events of messages whose trace is not kept, because there are too many.",
+        "trace_events_lost": "Events of traces that found no room here, or no store.",
     }
 
     def __init__(self) -> None:
         self._sources: dict[str, Callable[[], float]] = {}
+        self._by_class: dict[str, Callable[[int], float]] = {}
 
     def watch(self, **sources: Callable[[], float]) -> None:
         """Read these names from these functions from now on."""
@@ -65,10 +86,20 @@ class Readings:
             raise ValueError(f"no such readings: {sorted(unknown)}")
         self._sources.update(sources)
 
+    def watch_classes(self, **sources: Callable[[int], float]) -> None:
+        """Read these names, for each number of a class, from these functions from now on."""
+        self._by_class.update(sources)
+
     def collect(self) -> Iterator[Metric]:
         """Give all readings, as the registry asks for them."""
         for name, text in self._GAUGES.items():
             yield GaugeMetricFamily(f"fanout_{name}", text, value=self._read(name))
+        for name, text in self._BY_CLASS.items():
+            family = GaugeMetricFamily(f"fanout_{name}", text, labels=["class"])
+            source = self._by_class.get(name, _nothing)
+            for number, label in enumerate(CLASSES):
+                family.add_metric([label], source(number))
+            yield family
         for name, text in self._COUNTERS.items():
             yield CounterMetricFamily(f"fanout_{name}", text, value=self._read(name))
 
@@ -77,8 +108,8 @@ class Readings:
         return 0.0 if source is None else source()
 
 
-def _by(counter: Counter, values: Iterable[str]) -> dict[str, Counter]:
-    return {value: counter.labels(value) for value in values}
+def _nothing(_number: int) -> float:
+    return 0.0
 
 
 class Metrics:
@@ -86,49 +117,44 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._ingress()
-        self._delivery()
+        tallies = Tallies()
+        self._ingress(tallies)
+        self._delivery(tallies)
+        self.registry.register(tallies)
         self._state()
 
-    def _ingress(self) -> None:
-        r = self.registry
-        self.accepted = _by(
-            Counter("fanout_accepted", "Entries stored, by operation.", ["operation"], registry=r), OPERATIONS
+    def _ingress(self, new: Tallies) -> None:
+        self.accepted = new.counts("fanout_accepted", "Entries stored, by operation.", "operation", OPERATIONS)
+        self.duplicates = new.count("fanout_duplicates", "Entries that were stored before.")
+        self.rejected = new.count("fanout_rejected", "Items refused by the ingress.")
+        self.backpressure = new.count("fanout_backpressure", "Requests answered 503: queue full or absent.")
+        self.requests = new.counts("fanout_ingress_requests", "Batches answered, by status class.", "status", STATUSES)
+        self.negotiated = new.counts(
+            "fanout_negotiate_requests", "Negotiations answered, by status class.", "status", STATUSES
         )
-        self.duplicates = Counter("fanout_duplicates", "Entries that were stored before.", registry=r)
-        self.rejected = Counter("fanout_rejected", "Items refused by the ingress.", registry=r)
-        self.backpressure = Counter("fanout_backpressure", "Requests answered 503: queue full or absent.", registry=r)
-        self.requests = _by(
-            Counter("fanout_ingress_requests", "Batches answered, by status class.", ["status"], registry=r), STATUSES
-        )
-        self.negotiated = _by(
-            Counter("fanout_negotiate_requests", "Negotiations answered, by status class.", ["status"], registry=r),
-            STATUSES,
-        )
-        self.append_seconds = Histogram(
-            "fanout_append_seconds", "Time to store one batch.", buckets=_CALL_BUCKETS, registry=r
-        )
+        self.append_seconds = new.spread("fanout_append_seconds", "Time to store one batch.", _CALL_BUCKETS)
 
-    def _delivery(self) -> None:
-        r = self.registry
-        self.delivered = _by(
-            Counter("fanout_delivered", "Entries delivered, by operation.", ["operation"], registry=r), OPERATIONS
+    def _delivery(self, new: Tallies) -> None:
+        self.delivered = new.counts("fanout_delivered", "Entries delivered, by operation.", "operation", OPERATIONS)
+        self.failures = new.counts(
+            "fanout_failed_attempts", "REST calls that did not deliver, by class.", "failure", FAILURES
         )
-        self.failures = _by(
-            Counter("fanout_failed_attempts", "REST calls that did not deliver, by class.", ["failure"], registry=r),
-            FAILURES,
+        self.retries = new.count("fanout_retries", "REST calls repeated.")
+        self.dead = new.counts("fanout_dead", "Entries parked as dead letters, by reason.", "reason", DEAD_REASONS)
+        self.expired = new.count("fanout_expired", "Messages dropped because their ttlSeconds ran out.")
+        self.superseded = new.count(
+            "fanout_superseded", "Entries dropped because a newer one of their key or member waited."
         )
-        self.retries = Counter("fanout_retries", "REST calls repeated.", registry=r)
-        self.dead = _by(
-            Counter("fanout_dead", "Entries parked as dead letters, by reason.", ["reason"], registry=r), DEAD_REASONS
+        self.joined = new.count("fanout_joined", "Messages that shared a call with others.")
+        self.slowdowns = new.counts(
+            "fanout_slowdowns", "Refusals for speed (429) that slowed a class down.", "class", CLASSES
         )
-        self.expired = Counter("fanout_expired", "Messages dropped because their ttlSeconds ran out.", registry=r)
-        self.queue_wait_seconds = Histogram(
-            "fanout_queue_wait_seconds", "From stored to first REST call.", buckets=_WAIT_BUCKETS, registry=r
+        self.queue_wait_seconds = new.spread(
+            "fanout_queue_wait_seconds", "From stored to first REST call.", _WAIT_BUCKETS
         )
-        self.send_seconds = Histogram("fanout_send_seconds", "One REST call.", buckets=_CALL_BUCKETS, registry=r)
-        self.settle_seconds = Histogram(
-            "fanout_settle_seconds", "Taking delivered entries out of the queue.", buckets=_CALL_BUCKETS, registry=r
+        self.send_seconds = new.spread("fanout_send_seconds", "One REST call.", _CALL_BUCKETS)
+        self.settle_seconds = new.spread(
+            "fanout_settle_seconds", "Taking delivered entries out of the queue.", _CALL_BUCKETS
         )
 
     def _state(self) -> None:

@@ -41,7 +41,25 @@ class Settings(BaseModel):
     # The queue ----------------------------------------------------------------------------------------------------
     redis_url: SecretStr = Field(
         SecretStr("redis://localhost:6379/0"),
-        description="Redis 7.0+ or Valkey: redis://, rediss:// (TLS), unix://, each with user:password@ as needed.",
+        description="Redis 7.0+ or Valkey: redis://, rediss:// (TLS), unix://, a Cluster with ?cluster=true, or "
+        "redis+sentinel://host:port,host:port/service; each with user:password@ as needed.",
+    )
+    redis_ca: str = Field(
+        "", description="File of certificate authorities to trust for rediss://, besides those of the machine."
+    )
+    durability: Literal["configured", "replicas", "aof"] = Field(
+        "configured",
+        description="What a 202 waits for: configured (the primary, as Redis is configured), replicas (WAIT), or aof "
+        "(WAITAOF: the primary's append-only file is on disk, and the replicas' too; Redis 7.2+ or Valkey).",
+    )
+    durability_replicas: int = Field(
+        1, ge=0, le=16, description="Replicas that have to acknowledge; 0 with aof waits for the primary's disk alone."
+    )
+    durability_timeout: float = Field(
+        2.0,
+        gt=0,
+        le=60,
+        description="How long a request waits for them before it is answered 503: stored, unconfirmed.",
     )
     partitions: int = Field(
         16, ge=1, le=1024, description="Streams the queue is cut into; fixed at the first start of a Redis."
@@ -103,10 +121,33 @@ class Settings(BaseModel):
         "retry",
         description="After a 500 or a lost answer to a message: retry (at least once) or dead (at most once, parked).",
     )
+    execute: bool = Field(
+        default=False,
+        description="The service runs :execute: messages that wait for one user, or for everybody, share a call. "
+        "`fanout doctor` proves whether it does.",
+    )
+    units: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Units of the service, to derive rates from (200 sends a second each, 2 broadcasts a second); "
+        "0: follow what the service refuses.",
+    )
+    send_rate: float = Field(
+        0.0,
+        ge=0,
+        description="Most sends to users, groups and connections per second, all workers together; 0: by units.",
+    )
+    broadcast_rate: float = Field(
+        0.0, ge=0, description="Most broadcasts per second, all workers together; 0: by units."
+    )
     retry_base: float = Field(0.2, gt=0, description="First backoff ceiling; doubles with each attempt, full jitter.")
     retry_cap: float = Field(30.0, gt=0, description="Largest backoff ceiling.")
     retry_max_age: float = Field(
         3600.0, gt=0, description="An entry older than this is parked as dead instead of retried."
+    )
+    retry_max_attempts: int = Field(
+        200, ge=1, description="An entry that failed this often is parked as dead; being throttled does not count."
     )
     shutdown_grace: float = Field(25.0, gt=0, description="How long calls in flight may take to finish after SIGTERM.")
     token_lifetime: float = Field(3600.0, ge=120, le=86_400, description="Lifetime of the tokens our REST calls carry.")
@@ -119,6 +160,22 @@ class Settings(BaseModel):
         "info", description="Least severe level that is written."
     )
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
+
+    # Trace --------------------------------------------------------------------------------------------------------
+    trace_keep: float = Field(
+        0.0,
+        ge=0,
+        le=604_800,
+        description="How long the life of a message can be asked for after its last event (fanout trace ID); "
+        "0 keeps it in the logs alone.",
+    )
+    trace_most: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="Messages a second whose trace one process keeps, chosen by their ids when there are more; each "
+        "takes about 1 KB of Redis, at most 64 events.",
+    )
 
 
 def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:

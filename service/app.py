@@ -17,13 +17,14 @@ from starlette.staticfiles import StaticFiles
 
 from fanout import __version__
 from fanout.errors import FanoutError
+from service.admin import Admin
 from service.auth import Guard
 from service.door import Door, Readiness, Role
 from service.envelope import Envelope, request_id_of
 from service.health import Health
 from service.ingress import Ingress
 from service.negotiate import Negotiate
-from service.openapi import DESCRIPTION, MESSAGES, OPERATIONS, SCHEMAS, SECURITY, operation_object
+from service.openapi import DESCRIPTION, MESSAGE_TRACE, MESSAGES, OPERATIONS, SCHEMAS, SECURITY, operation_object
 from service.problems import Problem, explanation_of, problem_of, problem_of_status, response_of
 
 __all__ = ["Door", "Readiness", "Role", "create_app"]
@@ -63,6 +64,7 @@ def create_app(door: Door) -> FastAPI:
     _get(app, "/metrics", health.metrics)
     _get(app, "/problems/{code}", _problem)
     if door.role != "worker":
+        _get(app, MESSAGE_TRACE, Admin(door, guard).trace)
         _mount_negotiate(app, Negotiate(door, guard))
     if door.page is not None:
         app.add_route("/", _file(door.page / "index.html"), methods=["GET"], include_in_schema=False)
@@ -80,8 +82,9 @@ def _get(app: FastAPI, path: str, handler: Handler) -> None:
 
 
 def _route(app: FastAPI, method: str, path: str, handler: Handler) -> None:
+    whole = path.replace("{message_id}", "{message_id:path}")  # an id may have a / in it
     app.add_api_route(
-        path, handler, methods=[method], response_model=None, response_class=Response, **OPERATIONS[method, path]
+        whole, handler, methods=[method], response_model=None, response_class=Response, **OPERATIONS[method, path]
     )
 
 

@@ -27,6 +27,7 @@ class Right(StrEnum):
 
     SEND = "send"
     NEGOTIATE = "negotiate"  # get a client token for any user it names
+    ADMIN = "admin"  # look into the queue and act on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Caller:
 
 KEY_HOLDER = Caller("api-key", frozenset(Right))
 # Sends, but names no users: in a browser it could be anybody, so negotiate asks `negotiate_user` about it.
-LOCAL = Caller("local", frozenset({Right.SEND}))
+LOCAL = Caller("local", frozenset({Right.SEND, Right.ADMIN}))
 ANYBODY = Caller("anybody", frozenset({Right.SEND}))
 STRANGER = Caller("stranger", advice="Send the API key as Authorization: Bearer <key>, or as X-API-Key.")
 OUTSIDER = Caller(

@@ -1,4 +1,4 @@
-"""The command line: `fanout serve | dev | emulate | send | config`.
+"""The command line: `fanout serve | dev | emulate | send | trace | config | doctor`.
 
 Rule guarded: a wrong configuration is one clear line on standard error and exit code 2, never a traceback; an error
 while running is a traceback and exit code 1.
@@ -19,12 +19,15 @@ from emulator.server import serve as serve_emulator
 from fanout import __version__
 from fanout.clock import Clock, SystemClock
 from fanout.errors import ConfigurationError
-from fanout.log import configure, masked
+from fanout.log import MASK, configure
+from fanout.queue.address import parse
 from fanout.settings import Settings, load, variable_of
 from service.dev import DevPlan, run_dev
+from service.doctor.command import doctor
 from service.orphans import end_with_parent
 from service.process import Plan, run, stop_on_signals
 from service.send import Sending, send
+from service.trace import Asking, trace
 
 T = TypeVar("T")
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -122,6 +125,19 @@ def send_command(url: str, file: Path | None, arguments: Sequence[str], **messag
     sys.exit(_settled(lambda: send(Sending(url, load().api_key.get_secret_value(), message, tuple(arguments), file))))
 
 
+@main.command(name="trace")
+@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="The ingress.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as it came.")
+@click.argument("message_id", metavar="ID")
+def trace_command(url: str, message_id: str, *, as_json: bool) -> None:
+    """Tell the life of a message: accepted, read, each attempt, settled.
+
+    ID is the messageId that the ingress answered. Kept as long as FANOUT_TRACE_KEEP says, on the ingress and the
+    workers. The API key is read from FANOUT_API_KEY.
+    """
+    sys.exit(_settled(lambda: trace(Asking(url, load().api_key.get_secret_value(), message_id, as_json=as_json))))
+
+
 @main.command()
 def config() -> None:
     """Print every setting with its effective value and what it means; secrets are masked."""
@@ -132,6 +148,9 @@ def config() -> None:
         mark = "" if value == getattr(defaults, name) else click.style("  (set)", fg="green")
         click.echo(f"{click.style(variable_of(name), bold=True)}={_shown(name, value)}{mark}")
         click.echo(f"    {field.description}")
+
+
+main.add_command(doctor)
 
 
 def _conveniences() -> dict[str, Any]:
@@ -182,10 +201,17 @@ def _first(group: BaseExceptionGroup[ConfigurationError]) -> BaseException:
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
+def _without_secrets(url: str) -> str:
+    try:
+        return str(parse(url))
+    except ConfigurationError:
+        return MASK  # it cannot be read, so nobody knows where its password ends
+
+
 def _shown(name: str, value: Any) -> str:
     if hasattr(value, "get_secret_value"):
         secret = value.get_secret_value()
-        return masked(secret) if name == "redis_url" else ("***" if secret else "")
+        return _without_secrets(secret) if name == "redis_url" else (MASK if secret else "")
     if isinstance(value, tuple):
         return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

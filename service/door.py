@@ -1,7 +1,7 @@
 """What the front door is given: the queue as it needs it, the service to name, and how ready the process is.
 
-Rule guarded: the HTTP side knows the queue by the four calls below and nothing else, so that no route can reach Redis
-by a side path; everything a route needs is in one frozen `Door` that the composition root fills in.
+Rule guarded: the HTTP side knows the queue by the four calls below and the traces and nothing else, so that no route
+can reach Redis by a side path; everything a route needs is in one frozen `Door` that the composition root fills in.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,6 +13,7 @@ from fanout.clock import Clock
 from fanout.errors import FanoutError
 from fanout.metrics import Metrics
 from fanout.queue.entry import Depth, Receipt, Submission
+from fanout.queue.traces import Traces
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 
@@ -72,7 +73,10 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Everything the HTTP side needs. `service` is None without a connection string, `page` without a page to show."""
+    """Everything the HTTP side needs.
+
+    `service` is None without a connection string, `page` without a page to show, `traces` where none are kept.
+    """
 
     settings: Settings
     role: Role
@@ -82,3 +86,4 @@ class Door:
     service: ConnectionString | None = None
     readiness: Readiness = field(default_factory=Readiness)
     page: Path | None = None
+    traces: Traces | None = None

@@ -6,19 +6,22 @@ request, because a model per item would cost more than everything else here toge
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 
 import orjson
-from prometheus_client import Counter as Metric
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from fanout.errors import BodyTooLargeError, FanoutError, IdempotencyConflictError
+from fanout.log import get_logger, masked
 from fanout.queue.entry import Admission, Receipt, Submission
+from fanout.queue.traces import TraceEvent
 from fanout.signalr.batch import Batch, BatchLimits, parse_batch
 from fanout.signalr.message import Message, operation_of
 from fanout.signalr.names import check_hub
+from fanout.tally import Count
 from service.auth import Guard, Right
 from service.body import check_media_type, read_body
 from service.door import Door
@@ -26,6 +29,11 @@ from service.envelope import request_id_of
 from service.outcome import Accepted, outcome_of, refusal_of, submissions_of
 from service.problems import Problem, problem_of, response_of
 from service.terms import Terms, terms_of
+
+_STORED = (Admission.ACCEPTED, Admission.DUPLICATE)
+_LOGGED_IDS = 20
+# All shapes of secrets that `masked` knows have one of these; to look for them in each id costs as much as storing it.
+_SUSPECT = re.compile(r"[=:\s]|eyJ")
 
 
 class Ingress:
@@ -35,6 +43,7 @@ class Ingress:
         self._door = door
         self._guard = guard
         self._limits = limits_of(door)
+        self._log = get_logger()
 
     async def answer(self, request: Request) -> Response:
         """Handle one request."""
@@ -63,7 +72,9 @@ class Ingress:
         if refusal is not None:
             self._door.metrics.rejected.inc(len(refusal.members["errors"]))
             return refusal
-        return await self._store(hub, body, batch, terms)
+        outcome = await self._store(hub, body, batch, terms)
+        self._say(outcome, hub, request_id_of(request.scope))
+        return outcome
 
     async def _store(self, hub: str, body: bytes, batch: Batch, terms: Terms) -> Accepted | Problem:
         fingerprint = b"" if terms.key is None else hashlib.blake2b(body, digest_size=16).digest()
@@ -72,9 +83,11 @@ class Ingress:
             _check_expanded(submissions, self._door.settings.max_expanded)
         if terms.key is not None and not await self._door.queue.claim_key(hub, terms.key, fingerprint):
             raise IdempotencyConflictError("The Idempotency-Key was used before with another body.")
+        asked_at = self._door.clock.wall()  # before it: a worker may be done with an entry before the receipt is here
         receipts = await self._append(submissions) if submissions else []
         outcome = outcome_of(batch, receipts, terms)
         self._tally(submissions, receipts, outcome)
+        self._trace(submissions, receipts, asked_at)
         return outcome
 
     async def _append(self, submissions: Sequence[Submission]) -> list[Receipt]:
@@ -100,6 +113,40 @@ class Ingress:
         document = outcome.document if isinstance(outcome, Accepted) else outcome.members
         metrics.rejected.inc(document["rejected"])
 
+    def _trace(self, submissions: Sequence[Submission], receipts: Sequence[Receipt], at: float) -> None:
+        traces = self._door.traces
+        if traces is None or not traces.on:
+            return
+        for submission, receipt in zip(submissions, receipts, strict=True):
+            if receipt.admission in _STORED:
+                traces.note(submission.entry.message_id, _accepted(submission, receipt, at))
+
+    def _say(self, outcome: Accepted | Problem, hub: str, request_id: str) -> None:
+        document = outcome.document if isinstance(outcome, Accepted) else outcome.members
+        ids = [result["messageId"] for result in document["results"] if result["status"] != "rejected"]
+        if ids:
+            self._log.info(
+                "ingress.accepted",
+                request_id=request_id,
+                hub=hub,
+                items=len(document["results"]),
+                accepted=document["accepted"],
+                duplicates=document["duplicates"],
+                rejected=document["rejected"],
+                failed=document.get("failed", 0),
+                ids=[masked(name) if _SUSPECT.search(name) else name for name in ids[:_LOGGED_IDS]],
+                more_ids=max(0, len(ids) - _LOGGED_IDS),
+            )
+
+
+def _accepted(submission: Submission, receipt: Receipt, at: float) -> TraceEvent:
+    detail: dict[str, str | int] = {"admission": receipt.admission.value, "hub": submission.entry.hub}
+    detail["operation"] = operation_of(submission.entry.item)
+    partition, colon, entry_id = receipt.entry_id.partition(":")
+    if colon:
+        detail |= {"partition": int(partition), "entry": entry_id}
+    return TraceEvent(at, "accepted", detail)
+
 
 def _check_expanded(submissions: Sequence[Submission], most: int) -> None:
     size = sum(len(s.entry.item.body) for s in submissions if isinstance(s.entry.item, Message))
@@ -121,7 +168,7 @@ def limits_of(door: Door) -> BatchLimits:
     )
 
 
-async def counted(metrics: Mapping[str, Metric], answering: Awaitable[Response]) -> Response:
+async def counted(metrics: Mapping[str, Count], answering: Awaitable[Response]) -> Response:
     """Count an answer by its status class; one that never came counts as 5xx, a client that left as 4xx."""
     status = 500
     try:

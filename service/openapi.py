@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.problems import MEDIA_TYPE
-from service.schemas import BATCH, ITEM, PROBLEM, RECEIPT, RESULT
+from service.schemas import BATCH, CONNECTION, ITEM, LIVENESS, PROBLEM, READINESS, RECEIPT, RESULT, TRACE, WANTED
 
 MESSAGES = "/v1/hubs/{hub}/messages"
+MESSAGE_TRACE = "/v1/admin/messages/{message_id}/trace"
 DESCRIPTION = (
     "Takes batches of SignalR messages and group actions, stores them in order, and delivers them to Azure SignalR "
     "Service. A 202 means stored. Every refusal is a problem document (RFC 9457) whose `type` explains itself."
@@ -21,29 +22,11 @@ SCHEMAS: Mapping[str, Any] = {
     "Receipt": RECEIPT,
     "Result": RESULT,
     "Problem": PROBLEM,
-    "ClientConnection": {
-        "type": "object",
-        "required": ["url", "accessToken"],
-        "properties": {"url": {"type": "string", "format": "uri"}, "accessToken": {"type": "string"}},
-        "additionalProperties": False,
-    },
-    "Wanted": {
-        "type": "object",
-        "properties": {
-            "userId": {"type": ["string", "null"], "maxLength": 1024},
-            "claims": {"type": ["object", "null"]},
-        },
-        "additionalProperties": False,
-    },
-    "Readiness": {
-        "type": "object",
-        "required": ["status", "reasons"],
-        "properties": {
-            "status": {"enum": ["ready", "notReady"]},
-            "reasons": {"type": "array", "items": {"type": "string"}},
-        },
-    },
-    "Liveness": {"type": "object", "required": ["status"], "properties": {"status": {"const": "alive"}}},
+    "ClientConnection": CONNECTION,
+    "Wanted": WANTED,
+    "Readiness": READINESS,
+    "Liveness": LIVENESS,
+    "Trace": TRACE,
 }
 SECURITY: Mapping[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "The API key."},
@@ -185,9 +168,39 @@ _NEGOTIATE = {
         500: _refusal("No service is configured, or an unexpected error."),
     },
 }
+_ADMIN: list[Any] = [{"bearer": []}, {"apiKey": []}, {}]  # without a key, callers on this machine
+_TRACED = {
+    "messageId": "order-1",
+    "events": [
+        {"at": 1800000000.25, "what": "accepted", "detail": {"hub": "chat", "admission": "accepted", "partition": 3}},
+        {"at": 1800000000.26, "what": "attempt", "detail": {"number": 1, "status": 202, "verdict": "delivered"}},
+        {"at": 1800000000.27, "what": "settled", "detail": {"end": "delivered", "attempts": 1}},
+    ],
+}
+_TRACE_ONE = {
+    "operation_id": "traceMessage",
+    "summary": "Tell the life of one message, as long as it is kept",
+    "tags": ["admin"],
+    "openapi_extra": {
+        "security": _ADMIN,
+        "parameters": [
+            {"name": "message_id", "in": "path", "required": True, "schema": {"type": "string"}},
+            _REQUEST_ID,
+        ],
+    },
+    "responses": {
+        200: {"description": "What is kept of it.", "content": _content("Trace", example=_TRACED)},
+        401: _refusal("The caller is not known."),
+        403: _refusal("The caller may not administer."),
+        404: _refusal("Traces are not kept (traceOff), or none of this id is (traceUnknown)."),
+        500: _refusal("An unexpected error."),
+        503: _busy("The queue does not answer."),
+    },
+}
 OPERATIONS: Mapping[tuple[str, str], dict[str, Any]] = {
     ("POST", MESSAGES): _SEND,
     ("POST", "/{hub}/negotiate"): _NEGOTIATE,
+    ("GET", MESSAGE_TRACE): _TRACE_ONE,
     ("GET", "/livez"): {
         "operation_id": "livez",
         "summary": "Tell that the process is alive; never looks at the queue",

@@ -43,6 +43,17 @@ KINDS: Mapping[str, Kind] = {
     "unauthorized": Kind(401, "The caller is not known", "Send Authorization: Bearer <API key>, or X-API-Key."),
     "forbidden": Kind(403, "The caller may not do this", "Use a key that has the right."),
     "notFound": Kind(404, "There is nothing at this address", "/openapi.json lists what there is."),
+    "traceOff": Kind(
+        404,
+        "Traces are not kept",
+        "Set FANOUT_TRACE_KEEP on ingress and workers; until then the logs tell the life of a message by its id.",
+    ),
+    "traceUnknown": Kind(
+        404,
+        "No trace of this message is kept",
+        "Its id may be another, its time over (FANOUT_TRACE_KEEP), or it was one too many (FANOUT_TRACE_MOST); "
+        "the logs have it.",
+    ),
     "methodNotAllowed": Kind(405, "This address does not take this method", "The Allow header lists what it takes."),
     "bodyTooLarge": Kind(413, "The body is too large", "Send smaller batches."),
     "tokenTooLong": Kind(413, "The access token would be too long", "Ask for fewer or shorter claims."),

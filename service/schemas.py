@@ -1,4 +1,4 @@
-"""JSON schemas of what the batch route reads and writes, for the OpenAPI document.
+"""JSON schemas of what the routes read and write, for the OpenAPI document.
 
 Source: the Functions binding's contract, section 1 (names in any of two spellings, "" and null as absent), our own
 optional fields, and RFC 9457. The parser in `fanout.signalr.batch` decides; these schemas describe it for people and
@@ -43,6 +43,15 @@ ITEM: dict[str, Any] = {
         "ttlSeconds": {
             "type": ["number", "null"],
             "description": "On a message: dropped when it waited longer. On adding a user: the membership's lifetime.",
+        },
+        "collapseKey": {
+            "type": ["string", "null"],
+            "maxLength": 128,
+            "description": "On a message: of those waiting for one destination under one key only the newest is sent.",
+        },
+        "delivery": {
+            "type": ["string", "null"],
+            "description": "On a message: atLeastOnce or atMostOnce, in any case; what to do when an answer is lost.",
         },
         "reason": {"type": ["string", "null"], "description": "Told to a client whose connection is closed."},
         "endpoints": {"type": ["array", "null"], "description": "As the signalREndpoints binding gives them."},
@@ -121,6 +130,62 @@ PROBLEM: dict[str, Any] = {
         "rejected": _COUNT,
         "failed": _COUNT,
         "results": _RESULTS,
+    },
+    "additionalProperties": False,
+}
+CONNECTION: dict[str, Any] = {
+    "type": "object",
+    "required": ["url", "accessToken"],
+    "properties": {"url": {"type": "string", "format": "uri"}, "accessToken": {"type": "string"}},
+    "additionalProperties": False,
+}
+WANTED: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "userId": {"type": ["string", "null"], "maxLength": 1024},
+        "claims": {"type": ["object", "null"]},
+    },
+    "additionalProperties": False,
+}
+READINESS: dict[str, Any] = {
+    "type": "object",
+    "required": ["status", "reasons"],
+    "properties": {
+        "status": {"enum": ["ready", "notReady"]},
+        "reasons": {"type": "array", "items": {"type": "string"}},
+    },
+}
+LIVENESS: dict[str, Any] = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {"status": {"const": "alive"}},
+}
+TRACE: dict[str, Any] = {
+    "type": "object",
+    "required": ["messageId", "events"],
+    "properties": {
+        "messageId": {"type": "string"},
+        "events": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 64,
+            "description": "Oldest first, by the clocks of the machines; of more than 64 the newest.",
+            "items": {
+                "type": "object",
+                "required": ["at", "what", "detail"],
+                "properties": {
+                    "at": {"type": "number", "description": "Unix time in seconds."},
+                    "what": {"enum": ["accepted", "read", "attempt", "settled"]},
+                    "detail": {
+                        "type": "object",
+                        "additionalProperties": {"type": ["string", "number", "boolean"]},
+                        "description": "As the step has them: hub, operation, admission, partition, entry, worker, "
+                        "number, status, failure, verdict, delay, end, attempts.",
+                    },
+                },
+                "additionalProperties": False,
+            },
+        },
     },
     "additionalProperties": False,
 }

@@ -1,7 +1,7 @@
 """Fixtures shared by all tests: real Redis-compatible servers, each private and empty."""
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -9,6 +9,7 @@ from fanout.clock import SystemClock
 from fanout.queue.store import open_wire
 from fanout.queue.wire import Wire
 from service.private_redis import find_server, private_redis
+from tests.redis_kinds import KINDS, Store, borrowed
 
 
 def servers() -> dict[str, str]:
@@ -24,6 +25,20 @@ def servers() -> dict[str, str]:
 def every_server(request: pytest.FixtureRequest) -> str:
     """The binary of each kind of server in turn."""
     return servers()[request.param]
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A store of each kind in turn, one at a time: single servers, TLS, Sentinel, Cluster."""
+    with borrowed(request.param) as store:
+        yield store
+
+
+@pytest.fixture
+def store(kind: Store) -> Store:
+    """The same, empty."""
+    kind.empty()
+    return kind
 
 
 @pytest.fixture

@@ -56,6 +56,11 @@ class FakeClock:
         finally:
             watcher.cancel()
 
+    @property
+    def sleeping(self) -> int:
+        """How many wait for time to pass."""
+        return sum(not future.done() for _when, _count, future in self._sleepers)
+
     def jump(self, seconds: float) -> None:
         """Move time without waking anybody, as a stopped process sees it."""
         self._now += seconds

@@ -11,22 +11,29 @@ PACKAGES = (*FLOORS, "emulator")
 
 # One door, one key: who may import what. A name ending in a dot means everything below it.
 KEYS = {
-    "redis": ("fanout.queue.wire", "fanout.queue.store"),
+    "redis": ("fanout.queue.wire", "fanout.queue.cluster", "fanout.queue.sentinel", "fanout.queue.dial"),
     "httptools": ("fanout.signalr.http1.", "emulator."),
-    "httpx": ("service.send",),
+    "httpx": ("service.send", "service.trace", "service.doctor."),
     "jwt": ("fanout.signalr.tokens",),
     "fastapi": ("service.", "emulator."),
     "starlette": ("service.", "emulator."),
     "uvicorn": ("fanout.serving", "service.process", "emulator."),
-    "click": ("service.cli",),
+    "click": ("service.cli", "service.doctor.command", "service.trace"),
     "time": ("fanout.clock",),
-    "random": ("service.process", "emulator."),
+    "random": ("service.assembly", "emulator."),
     "secrets": ("service.", "emulator."),
     "subprocess": (),
     "threading": (),
 }
 PURE = (
+    "workers.lane",
     "workers.lanes",
+    "workers.coalescer",
+    "workers.pace",
+    "workers.window",
+    "workers.breaker",
+    "workers.gate",
+    "workers.route_class",
     "workers.retry",
     "workers.verdicts",
     "workers.tenure",
@@ -35,6 +42,15 @@ PURE = (
     "fanout.signalr.routes",
     "fanout.signalr.names",
     "fanout.signalr.batch",
+    "fanout.signalr.http1.exchange",
+    "fanout.signalr.http1.failures",
+    "fanout.signalr.http1.wire",
+    "fanout.signalr.http1.head",
+    "fanout.signalr.http1.chunks",
+    "fanout.signalr.http1.answer",
+    "fanout.queue.address",
+    "fanout.queue.durability",
+    "fanout.queue.slots",
     "fanout.queue.partition",
     "fanout.queue.entry",
     "fanout.queue.keys",
@@ -93,9 +109,9 @@ def test_there_are_no_cycles() -> None:
         left = {module: names for module, names in left.items() if module not in free}
 
 
-def test_only_the_process_knows_the_workers() -> None:
+def test_only_the_assembly_knows_the_workers() -> None:
     knowing = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == "workers" for name in names)}
-    assert {module for module in knowing if not module.startswith("workers")} == {"service.process"}
+    assert {module for module in knowing if not module.startswith("workers")} == {"service.assembly"}
 
 
 def test_only_the_command_line_and_dev_know_the_emulator() -> None:

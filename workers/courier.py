@@ -1,40 +1,24 @@
-"""Carries heads of lanes to the service, judges how it went and has them settled: the loop around one entry.
+"""Carries heads of lanes to the service, judges how it went and has them settled: the loop around one call.
 
-Rules guarded: an entry holds its place among `concurrency` calls until it is settled, so what a crash can duplicate is
+Rules guarded: a call holds its place among `concurrency` calls until it is settled, so what a crash can duplicate is
 bounded by what was in flight; the lane moves on as soon as its head is delivered, without waiting for the store;
-nothing is sent under a lease that may have run out.
+nothing is sent under a lease that may have run out, nor past the gate; being held back or throttled is no attempt.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from fanout.clock import Clock
-from fanout.log import Logger
-from fanout.metrics import Metrics
-from fanout.queue.dead_letters import Verdict as DeadVerdict
-from fanout.signalr.message import operation_of
+from fanout.signalr.message import Message
 from workers.bell import Bell
-from workers.lanes import Lane, Lanes
-from workers.retry import Again, Answered, Attempt, Dead, Delivered, Outcome, RetryPolicy, is_expired, judge
+from workers.coalescer import Plan, may_be_expired, plan
+from workers.lane import Lane
+from workers.lanes import Lanes
+from workers.records import Records
+from workers.retry import THROTTLED, Again, Attempt, Dead, Delivered, Outcome, judge
+from workers.route_class import RouteClass, class_of
 from workers.sender import Sender
 from workers.settler import Settler
-from workers.store_time import StoreTime
 from workers.tenure import Held
-
-
-class Trade:
-    """What couriers work with besides lanes, sender and settler."""
-
-    __slots__ = ("clock", "log", "metrics", "policy", "random", "store_time")
-
-    def __init__(
-        self, clock: Clock, metrics: Metrics, log: Logger, *, policy: RetryPolicy, random: Callable[[], float]
-    ) -> None:
-        self.clock = clock
-        self.metrics = metrics
-        self.log = log
-        self.policy = policy
-        self.random = random
-        self.store_time = StoreTime()
+from workers.trade import Trade
 
 
 class Couriers:
@@ -46,6 +30,8 @@ class Couriers:
         self._settler = settler
         self._bell = bell
         self._trade = trade
+        self._gate = trade.gate
+        self._records = Records(trade)
         self._closed = False
         self.in_flight = 0
 
@@ -57,116 +43,155 @@ class Couriers:
         self._closed = True
 
     async def run(self) -> None:
-        """Carry one entry after the other, until cancelled."""
+        """Carry one call after the other, until cancelled."""
         while True:
-            lane = None if self._closed else self._lanes.take(self._trade.clock.monotonic())
+            now = self._trade.clock.monotonic()
+            self._bell.ring(self._lanes.wake_due(now))  # one of them is ours, and the others need somebody too
+            classes = () if self._closed else self._gate.open_classes(now, self.in_flight)
+            lane = self._lanes.take(now, classes) if classes else None
             if lane is None:
                 await self._bell.sleep()
-            elif lane.head.tenure.may_act(self._trade.clock.monotonic()):
-                await self._carry(lane, lane.head)
+            elif lane.tenure.may_act(now):
+                await self._carry(lane)
             else:
                 self._lanes.drop(lane.tenure)  # the keeper will see that this tenure is over and start another
+                self._bell.room.set()
 
     async def watch_delays(self) -> None:
-        """Wake a courier whenever a postponed lane is due, until cancelled."""
+        """Wake a courier for each lane that is due and each class that opens, until cancelled."""
         while True:
             self._bell.due.clear()
-            due = self._lanes.next_due()
-            wait = None if due is None else due - self._trade.clock.monotonic()
-            if wait is not None and wait <= 0:
+            now = self._trade.clock.monotonic()
+            self._bell.ring(self._lanes.wake_due(now))
+            opening = min((at for at in self._openings(now) if at > now), default=None)
+            if any(at <= now for at in self._openings(now)):
                 self._bell.ring(1)
-                wait = 0.001  # the courier takes it before we look again
+            due = [at for at in (self._lanes.next_due(), opening) if at is not None]
             try:
-                async with self._trade.clock.timeout(wait):
+                async with self._trade.clock.timeout(min(due) - now if due else None):
                     await self._bell.due.wait()
             except TimeoutError:
                 continue
 
-    async def _carry(self, lane: Lane, held: Held) -> None:
+    def _openings(self, now: float) -> list[float]:
+        if not self._gate.holds_back:
+            return []
+        waiting = [route_class for route_class in RouteClass if self._lanes.ready_in(route_class)]
+        return [at for route_class in waiting if (at := self._gate.opens_at(route_class, now)) != float("inf")]
+
+    async def _carry(self, lane: Lane) -> None:
+        bounds = None if lane.alone else self._sender.bounds
+        todo = plan(lane.waiting, self._records.age, bounds)
         self.in_flight += 1
-        held.tenure.began_call()
+        lane.tenure.began_call()
         try:
-            await self._attempt(lane, held)
+            if todo.superseded:
+                await self._drop_and_call(lane, todo)
+            elif not await self._expire(lane, todo.call[0]):
+                await self._call(lane, todo.call)
         finally:
-            held.tenure.ended_call()
+            lane.tenure.ended_call()
             self.in_flight -= 1
 
-    async def _attempt(self, lane: Lane, held: Held) -> None:
-        age = self._age(held)
-        if is_expired(held.entry, age):
-            await self._expire(lane, held)
-            return
+    async def _drop_and_call(self, lane: Lane, todo: Plan) -> None:
+        self._lanes.remove(lane, todo.superseded)
+        settlement = self._settler.hand_in(todo.superseded)
+        if not await self._expire(lane, todo.call[0]):
+            await self._call(lane, todo.call)
+        if await settlement.end():
+            for held in todo.superseded:
+                self._records.superseded(held)
+
+    async def _expire(self, lane: Lane, head: Held) -> bool:
+        item = head.entry.item
+        if not isinstance(item, Message) or item.ttl is None or not may_be_expired(head, self._records.age):
+            return False
+        attempts = lane.attempts
+        expired = await self._settler.expire(head, item.ttl)
+        if expired is False:
+            return False
+        self._lanes.advance(lane)
+        self._moved_on()
+        if expired:
+            self._records.expired(head, attempts)
+        return True
+
+    async def _call(self, lane: Lane, call: Sequence[Held]) -> None:
+        head = call[0]
         lane.attempts += 1
-        if lane.attempts == 1:
-            self._trade.metrics.queue_wait_seconds.observe(age)
-        else:
-            self._trade.metrics.retries.inc()
+        self._records.began(call, lane.attempts, throttled=lane.throttled)
         started = self._trade.clock.monotonic()
-        outcome = await self._sender.send(held.entry)
-        attempt = Attempt(lane.attempts, self._age(held), self._trade.random(), renewed=lane.renewed)
+        outcome = await self._send(lane, class_of(head.entry.item), call)
         took = self._trade.clock.monotonic() - started
-        match judge(held.entry, outcome, attempt, self._trade.policy):
+        if len(call) > 1 and self._sender.refused_joining(outcome):
+            self._apart(lane)
+            return
+        attempt = Attempt(lane.attempts, self._records.age(head), self._trade.random(), renewed=lane.renewed)
+        verdict = judge(head.entry, outcome, attempt, self._trade.policy)
+        self._records.judged(call, attempt, outcome, verdict)
+        match verdict:
             case Delivered():
-                await self._deliver(lane, held, outcome, took)
-            case Again() as again:
-                self._postpone(lane, held, again)
-            case Dead() as dead:
-                await self._bury(lane, held, dead)
+                await self._deliver(lane, call, outcome, took)
+            case Again():
+                self._postpone(lane, call, verdict)
+            case Dead():
+                await self._bury(lane, call, verdict)
 
-    async def _deliver(self, lane: Lane, held: Held, outcome: Outcome, took: float) -> None:
+    async def _send(self, lane: Lane, route_class: RouteClass, call: Sequence[Held]) -> Outcome:
+        outcome: Outcome | None = None
+        began = self._trade.clock.monotonic()
+        self._gate.began(route_class, began)
+        if self._gate.holds_back:
+            self._bell.due.set()
+        try:
+            outcome = await self._sender.send([held.entry for held in call])
+        finally:
+            if outcome is None:
+                self._gate.abandoned(route_class)
+        now = self._trade.clock.monotonic()
+        slowdown = self._gate.ended(route_class, lane.key, outcome, now=now, took=now - began, in_flight=self.in_flight)
+        if slowdown is not None:
+            self._trade.tell(route_class, slowdown)
+        if self._gate.holds_back:
+            self._bell.due.set()
+        return outcome
+
+    async def _deliver(self, lane: Lane, call: Sequence[Held], outcome: Outcome, took: float) -> None:
         attempts = lane.attempts
-        self._next(lane)
-        self._trade.metrics.delivered[operation_of(held.entry.item)].inc()
-        settled = await self._settler.settle(held)
-        self._say(held, "delivered" if settled else "delivered, not settled", outcome, attempts=attempts, took=took)
+        self._lanes.advance(lane, len(call))
+        self._moved_on()
+        self._records.delivered(call)
+        settled = await self._settler.settle(*call)
+        self._records.settled(call, outcome, attempts=attempts, took=took, certain=settled)
 
-    async def _expire(self, lane: Lane, held: Held) -> None:
+    async def _bury(self, lane: Lane, call: Sequence[Held], dead: Dead) -> None:
+        if len(call) > 1:  # which of them is it? each is judged in a call of its own
+            self._apart(lane)
+            return
         attempts = lane.attempts
-        self._next(lane)
-        if await self._settler.settle(held):
-            self._trade.metrics.expired.inc()
-            self._say(held, "expired", None, attempts=attempts, took=0.0)
+        self._lanes.advance(lane)
+        self._moved_on()
+        if await self._settler.park(call[0], self._records.verdict(dead, attempts)):
+            self._records.parked(call[0], dead, attempts)
 
-    async def _bury(self, lane: Lane, held: Held, dead: Dead) -> None:
-        attempts = lane.attempts
-        self._trade.metrics.failures[dead.failure].inc()
-        verdict = DeadVerdict(reason=dead.reason, status=dead.status, attempts=attempts, detail=dead.detail)
-        self._next(lane)
-        if await self._settler.park(held, verdict):
-            self._trade.metrics.dead[dead.reason].inc()
-            self._say(held, f"dead: {dead.reason}", Answered(dead.status), attempts=attempts, took=0.0)
+    def _apart(self, lane: Lane) -> None:
+        lane.alone = lane.throttled = True
+        lane.attempts -= 1
+        self._lanes.release(lane)
+        self._moved_on()
 
-    def _postpone(self, lane: Lane, held: Held, again: Again) -> None:
-        self._trade.metrics.failures[again.failure].inc()
+    def _postpone(self, lane: Lane, call: Sequence[Held], again: Again) -> None:
         if again.renew:
             lane.renewed = True
-            self._sender.renew_token(held.entry)
+            self._sender.renew_token([held.entry for held in call])
+        if again.failure == THROTTLED:
+            lane.attempts -= 1
+            lane.throttled = True
         self._lanes.postpone(lane, self._trade.clock.monotonic() + again.delay)
         self._bell.due.set()
-        self._trade.log.debug(
-            "delivery.postponed", id=held.entry.message_id, failure=again.failure, delay=round(again.delay, 3)
-        )
+        self._bell.room.set()  # what waited behind the head may have been left to the stream
 
-    def _next(self, lane: Lane) -> None:
-        self._lanes.advance(lane)
+    def _moved_on(self) -> None:
         self._bell.ring(1)
         self._bell.room.set()
         self._bell.hungry.set()
-
-    def _age(self, held: Held) -> float:
-        return max(0.0, self._trade.store_time.now(self._trade.clock.monotonic()) - held.stored_at)
-
-    def _say(self, held: Held, end: str, outcome: Outcome | None, *, attempts: int, took: float) -> None:
-        self._trade.log.info(
-            "delivery.settled",
-            end=end,
-            id=held.entry.message_id,
-            hub=held.entry.hub,
-            operation=operation_of(held.entry.item),
-            partition=held.tenure.partition,
-            entry=held.id.decode(),
-            status=outcome.status if isinstance(outcome, Answered) else 0,
-            attempts=attempts,
-            age=round(self._age(held), 4),
-            took=round(took, 4),
-        )

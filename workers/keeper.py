@@ -56,15 +56,13 @@ class Keeper:
             await self._clock.sleep(min(_LONGEST_BEAT, self._leases.lifetime / _BEATS_PER_LEASE))
 
     async def leave(self) -> None:
-        """Give every partition back, waiting for its calls in flight, and leave the list of workers."""
+        """Leave the list of workers and give every partition back, each as soon as its calls in flight have ended."""
         self.close()
+        await self._sign_off()  # first, so that the others take what is released without waiting for the rest
         async with asyncio.TaskGroup() as group:
             for tenure in list(self._tenures.values()):
                 group.create_task(self._hand_back(tenure))
-        try:
-            await self._leases.leave()
-        except QueueError as error:
-            self._log.warning("leases.unreachable", error=str(error), held=self.held)
+        await self._sign_off()  # again, because a beat on its way may have signed us on in between
 
     def close(self) -> None:
         """Take no further partition and end what waits; calls in flight go on, under leases that are still renewed."""
@@ -78,31 +76,46 @@ class Keeper:
             await self._release(tenure)
 
     async def _beat(self, group: asyncio.TaskGroup, start_reading: StartReading, store_time: StoreTime) -> None:
-        attendance = await self._leases.attend()
-        store_time.note(attendance.now, self._clock.monotonic())
-        self._end_expired()
-        await self._renew()
         if self._closed:
+            self._end_expired()
+            await self._renew()
             return
+        self._end_expired()
+        overslept = await self._renew()  # first: the list of workers may live in a part of the store that is away
+        asked = self._clock.monotonic()
+        attendance = await self._leases.attend()
+        store_time.note(attendance.now, asked, self._clock.monotonic())
         share = share_of(self._leases.worker, attendance, self._partitions)
-        if self.held < share:
+        if self.held < share and not self._closed:
             for lease in await self._leases.acquire(await self._free(share - self.held)):
                 self._begin(lease, start_reading)
         surplus = self.held - len(self._leaving) - share
-        for tenure in [t for t in self._tenures.values() if t.partition not in self._leaving][: max(0, surplus)]:
+        others = [t for t in self._tenures.values() if t.partition not in self._leaving and t not in overslept]
+        for tenure in [*overslept, *others[: max(0, surplus - len(overslept))]]:
             self._leaving.add(tenure.partition)
             group.create_task(self._hand_back(tenure))
 
-    async def _renew(self) -> None:
+    async def _renew(self) -> list[Tenure]:
+        """Renew all leases; gives the tenures to begin anew: they are doubted, or their lease ran out by our clock.
+
+        Couriers may have dropped what these had read, so they cannot go on as they are.
+        """
         tenures = [tenure for tenure in self._tenures.values() if not tenure.lost]
         renewals = await self._leases.renew([tenure.lease for tenure in tenures])
+        now = self._clock.monotonic()
+        overslept = []
         for tenure in tenures:
+            if self._tenures.get(tenure.partition) is not tenure:
+                continue  # it was given back while the renewal was on its way
             renewal = renewals[tenure.partition]
             if renewal is None:
                 self._lose(tenure)
-            else:
-                tenure.lease = renewal.lease
-                self._check_reading(tenure, renewal)
+                continue
+            if (tenure.doubted or not tenure.lease.is_valid(now)) and tenure.partition not in self._leaving:
+                overslept.append(tenure)
+            tenure.lease = renewal.lease
+            self._check_reading(tenure, renewal)
+        return overslept
 
     def _check_reading(self, tenure: Tenure, renewal: Renewal) -> None:
         # The oldest entry must be one we hold, or still ahead of us. It is neither when the store lost its last writes
@@ -126,6 +139,9 @@ class Keeper:
     def _begin(self, lease: Lease, start_reading: StartReading) -> None:
         tenure = Tenure(lease)
         self._tenures[lease.partition] = tenure
+        if self._closed:  # while it was being taken; `release_all` gives it back
+            tenure.ended = True
+            return
         self._readers[lease.partition] = start_reading(tenure)
         self._log.info("lease.taken", partition=lease.partition, token=lease.token)
 
@@ -153,6 +169,12 @@ class Keeper:
         tenure.when_quiet(quiet.set)
         await quiet.wait()
         await self._release(tenure)
+
+    async def _sign_off(self) -> None:
+        try:
+            await self._leases.leave()
+        except QueueError as error:
+            self._log.warning("leases.unreachable", error=str(error), held=self.held)
 
     async def _release(self, tenure: Tenure) -> None:
         try:

@@ -1,59 +1,39 @@
 """Which entry is delivered next: serial inside a lane, in turn across lanes. Pure; imports no asyncio and no client.
 
 Rules guarded: a lane has one call in flight at most; a retry waits in its lane while the others go on; lanes that are
-ready take turns, so a long one does not starve a short one (design section 5). No lane fills the worker's memory: past
-`depth` entries, and as soon as its head has to be retried, the rest of a lane is left in the stream ("spilled") and
-fetched again when the lane has room, so one slow destination never stops the reading for the others.
+ready take turns, so a long one does not starve a short one, and a class of calls that is held back holds back no other
+(design section 5). No lane fills the worker's memory: past `depth` entries, and when its head has to be retried while
+memory is short, the rest of a lane is left in the stream ("spilled") and fetched again when the lane has room, so one
+slow destination never stops the reading for the others.
 """
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
+from workers.lane import Lane
+from workers.route_class import RouteClass, class_of
 from workers.tenure import Held, Tenure
 
-
-class Lane:
-    """One destination: its entries in order, the head of which is the one being delivered.
-
-    `spilled_after` is None when the lane holds all that was read for it; else the rest stands in the stream after that
-    id, and nothing read later may be added before it.
-    """
-
-    __slots__ = ("attempts", "dropped", "fetching", "key", "renewed", "spilled_after", "tenure", "waiting")
-
-    def __init__(self, key: str, tenure: Tenure) -> None:
-        self.key = key
-        self.tenure = tenure
-        self.waiting: deque[Held] = deque()
-        self.attempts = 0
-        self.renewed = False
-        self.dropped = False
-        self.fetching = False
-        self.spilled_after: bytes | None = None
-
-    def __repr__(self) -> str:
-        spilled = ", more in the stream" if self.spilled_after is not None else ""
-        return f"<Lane {self.key!r} {len(self.waiting)} waiting{spilled}, attempt {self.attempts}>"
-
-    @property
-    def head(self) -> Held:
-        return self.waiting[0]
+_CLASSES = tuple(RouteClass)
 
 
 class Lanes:
-    """All lanes of one worker. Times are readings of the monotonic clock, handed in."""
+    """All lanes of one worker, `room` entries at most in them together. Times are readings of the monotonic clock."""
 
-    def __init__(self, *, depth: int = 64) -> None:
+    def __init__(self, *, depth: int = 64, room: int = 2000) -> None:
         self._depth = depth
+        self._crowded = room // 2
         self._lanes: dict[tuple[int, str], Lane] = {}
-        self._ready: deque[Lane] = deque()
+        self._ready: tuple[deque[Lane], ...] = tuple(deque() for _ in _CLASSES)
         self._delayed: list[tuple[float, int, Lane]] = []
         self._hungry: deque[Lane] = deque()
         self._count = 0
         self._waiting = 0
+        self._turn = 0
 
     def __repr__(self) -> str:
-        return f"<Lanes {len(self)}, {self._waiting} entries, {len(self._ready)} ready, {len(self._delayed)} delayed>"
+        return f"<Lanes {len(self)}, {self._waiting} entries, {self.ready} ready, {len(self._delayed)} delayed>"
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -65,8 +45,12 @@ class Lanes:
 
     @property
     def ready(self) -> int:
-        """How many lanes could go now."""
-        return len(self._ready)
+        """How many lanes could go now, as far as the lanes are concerned."""
+        return sum(map(len, self._ready))
+
+    def ready_in(self, route_class: RouteClass) -> int:
+        """How many of them have a head of this class."""
+        return len(self._ready[route_class])
 
     def add(self, key: str, held: Held) -> bool:
         """Put an entry at the end of its lane; False when it is left in the stream for later."""
@@ -74,46 +58,77 @@ class Lanes:
         lane = self._lanes.get(place)
         if lane is None:
             lane = self._lanes[place] = Lane(key, held.tenure)
-            self._ready.append(lane)
-        elif lane.spilled_after is not None:
+            self._hold(lane, held)
+            self._queue_up(lane)
+            return True
+        if lane.spilled_after is not None:
             return False
-        elif len(lane.waiting) >= self._depth or lane.attempts > 1:
+        if len(lane.waiting) >= self._depth or (lane.attempts > 1 and self._waiting > self._crowded):
             lane.spilled_after = lane.waiting[-1].id
             return False
         self._hold(lane, held)
         return True
 
-    def take(self, now: float) -> Lane | None:
-        """Give the next lane whose head may go, or None; it is the taker's until `advance` or `postpone`."""
-        while self._delayed and self._delayed[0][0] <= now:
-            self._ready.append(heappop(self._delayed)[2])
-        while self._ready:
-            lane = self._ready.popleft()
-            if not lane.dropped:
-                return lane
+    def take(self, now: float, classes: Sequence[RouteClass] = _CLASSES) -> Lane | None:
+        """Give the next lane whose head may go, or None; it is the taker's until `advance`, `release` or `postpone`.
+
+        Only lanes whose head is of one of `classes` are given; the classes take turns.
+        """
+        self.wake_due(now)
+        self._turn += 1
+        for i in range(len(classes)):
+            queue = self._ready[classes[(self._turn + i) % len(classes)]]
+            while queue:
+                lane = queue.popleft()
+                if not lane.dropped:
+                    return lane
         return None
 
-    def advance(self, lane: Lane) -> None:
-        """Take the head out: it is done with. The lane queues up again behind the others when more waits in it."""
+    def wake_due(self, now: float) -> int:
+        """Let postponed lanes that are due at `now` queue up with the others; give how many came."""
+        count = 0
+        while self._delayed and self._delayed[0][0] <= now:
+            self._queue_up(heappop(self._delayed)[2])
+            count += 1
+        return count
+
+    def advance(self, lane: Lane, count: int = 1) -> None:
+        """Take `count` entries out at the front: they are done with. The lane queues up again behind the others."""
         if lane.dropped:
             return
-        lane.waiting.popleft()
-        lane.attempts = 0
-        lane.renewed = False
-        self._waiting -= 1
+        for _ in range(count):
+            lane.waiting.popleft()
+        self._waiting -= count
+        lane.begin_next()
+        self.release(lane)
+
+    def remove(self, lane: Lane, entries: Iterable[Held]) -> None:
+        """Take entries out of a lane that was taken, wherever they stand in it."""
+        if lane.dropped:
+            return
+        gone = {held.id for held in entries}
+        if lane.waiting[0].id in gone:
+            lane.begin_next()
+        lane.waiting = deque(held for held in lane.waiting if held.id not in gone)
+        self._waiting -= len(gone)
+
+    def release(self, lane: Lane) -> None:
+        """Give a lane back that was taken: it queues up, fetches what it left in the stream, or is over."""
+        if lane.dropped:
+            return
         if lane.waiting:
-            self._ready.append(lane)
+            self._queue_up(lane)
         if lane.spilled_after is not None and not lane.fetching and len(lane.waiting) <= self._depth // 4:
-            lane.fetching = True
-            self._hungry.append(lane)
+            self._ask_for_more(lane)
         elif not lane.waiting and not lane.fetching:
             del self._lanes[lane.tenure.partition, lane.key]
 
     def postpone(self, lane: Lane, until: float) -> None:
-        """Keep the head; the lane is ready again at `until`. What waits behind it is left to the stream."""
+        """Keep the head; the lane is ready again at `until`. When memory is short, the rest is left to the stream."""
         if lane.dropped:
             return
-        self._spill(lane)
+        if self._waiting > self._crowded:
+            self._spill(lane)
         self._count += 1
         heappush(self._delayed, (until, self._count, lane))
 
@@ -128,15 +143,21 @@ class Lanes:
         while self._hungry:
             lane = self._hungry.popleft()
             if not lane.dropped:
+                lane.stale = False
                 return lane
         return None
 
     def refill(self, lane: Lane, found: list[Held], *, scanned_to: bytes, complete: bool) -> None:
-        """Add what was found for the lane up to the id `scanned_to`; `complete` when nothing read so far is missing."""
+        """Add what was found for the lane up to the id `scanned_to`; `complete` when nothing read so far is missing.
+
+        Nothing is added when the lane was postponed since the fetch began: what it left behind then comes first.
+        """
         lane.fetching = False
         if lane.dropped:
             return
         was_idle = not lane.waiting
+        if lane.stale:
+            found, scanned_to, complete = [], lane.spilled_after or scanned_to, False
         room = max(0, self._depth - len(lane.waiting))
         for held in found[:room]:
             self._hold(lane, held)
@@ -145,7 +166,7 @@ class Lanes:
         else:
             lane.spilled_after = None if complete else scanned_to
         if was_idle:
-            self._wake(lane)
+            self.release(lane)
 
     def has_spilled(self, tenure: Tenure) -> bool:
         """Say whether some lane of the tenure has entries left in the stream."""
@@ -158,14 +179,13 @@ class Lanes:
             self._waiting -= len(lane.waiting)
             lane.dropped = True
 
-    def _wake(self, lane: Lane) -> None:
-        if lane.waiting:
-            self._ready.append(lane)
-        elif lane.spilled_after is not None:
-            lane.fetching = True
-            self._hungry.append(lane)
-        else:
-            del self._lanes[lane.tenure.partition, lane.key]
+    def _queue_up(self, lane: Lane) -> None:
+        if not lane.dropped:
+            self._ready[class_of(lane.head.entry.item)].append(lane)
+
+    def _ask_for_more(self, lane: Lane) -> None:
+        lane.fetching = True
+        self._hungry.append(lane)
 
     def _hold(self, lane: Lane, held: Held) -> None:
         lane.waiting.append(held)
@@ -181,3 +201,4 @@ class Lanes:
         self._waiting -= len(lane.waiting) - 1
         lane.waiting = deque([head])
         lane.spilled_after = head.id
+        lane.stale = lane.fetching

@@ -11,7 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 from math import inf
 
-_STEP = 0.01  # the first growth after a refusal, a share of the rate per second; triples each second without one
+_GROW_EVERY = 0.8  # seconds
+_STEP = 0.01  # the first growth after a refusal, a share of the rate; triples each time nothing was refused
 _STEPS_BY = 3.0
 _LARGEST_STEP = 1.0
 _USED = 0.7  # share of its rate a worker must have used for the rate to grow
@@ -69,7 +70,7 @@ class Pace:
         if self.rate == inf:
             return
         self._next_at = max(self._next_at, now - _BURST) + 1.0 / max(_LOWEST / 10, self.rate * self.share)
-        if now - self._grown_at >= 1.0:
+        if now - self._grown_at >= _GROW_EVERY:
             self._grow(now)
 
     def accepted(self, now: float) -> None:
@@ -93,6 +94,7 @@ class Pace:
 
     def heard(self, slowdown: Slowdown, now: float) -> None:
         """Slow down because another worker was refused."""
+        self._streak += 1
         if slowdown.factor < 1.0 and now - self._cut_at < _EPOCH:
             slowdown = Slowdown(slowdown.pause, self.rate, 1.0, slowdown.asked)
         self._apply(slowdown, now)
@@ -111,7 +113,7 @@ class Pace:
     def _cut(self, now: float) -> tuple[float, float]:
         self._trim(now)
         window = self._window()
-        taken = len(self._taken) / window / max(self.share, 1e-6)
+        taken = (len(self._taken) + 1) / window / max(self.share, 1e-6)
         if self.rate == inf:
             return 0.5, max(_LOWEST, taken)
         rate = max(_LOWEST, self.rate * 0.5, min(self.rate * _CUT, taken))

@@ -13,7 +13,8 @@ from fanout.queue.entry import Entry, Stored, UnreadableEntryError, decode
 from fanout.queue.partition import lane_of
 from fanout.queue.stream import Stream
 from workers.bell import Bell
-from workers.lanes import Lane, Lanes
+from workers.lane import Lane
+from workers.lanes import Lanes
 from workers.settler import Settler
 from workers.tenure import START, Held, Tenure, order_of
 
@@ -37,19 +38,32 @@ class Reader:
 
     async def run(self, tenure: Tenure) -> None:
         """Read one partition until cancelled."""
+        try:
+            await self._read(tenure)
+        finally:
+            self._bell.room.set()  # what this partition held in memory makes room for the others
+
+    async def _read(self, tenure: Tenure) -> None:
         while True:
             await self._bell.room.wait()
             count = min(_AT_ONCE, self._room - self._lanes.waiting)
             if count <= 0:
                 self._bell.room.clear()
                 continue
+            asked_after = tenure.cursor
             try:
-                batch = await self._stream.read(tenure.partition, tenure.cursor, count=count, block=_BLOCK)
+                batch = await self._stream.read(tenure.partition, asked_after, count=count, block=_BLOCK)
             except QueueError as error:
+                # A broken connection may mean another server with other ids: what was read is left, and read again by
+                # a tenure that begins at the start of the stream.
                 self._tools.log.warning("reader.failed", partition=tenure.partition, error=str(error))
-                await self._tools.clock.sleep(_PAUSE)
-                continue
+                tenure.doubt()
+                return
+            if tenure.cursor != asked_after:
+                continue  # it was rewound meanwhile: what this batch holds comes again, in its place
             for stored in batch:
+                if self._lanes.waiting >= self._room:
+                    break  # other partitions were read meanwhile; the rest comes again
                 await self._take_in(tenure, stored)
             self._bell.ring(self._lanes.ready)
 
@@ -69,6 +83,7 @@ class Reader:
         position = lane.spilled_after or START
         complete, count = False, _SCAN
         while not complete and not lane.dropped and len(found) < _SCAN:
+            known_to = lane.tenure.cursor
             try:
                 batch = await self._stream.scan(lane.tenure.partition, position, count=count)
             except QueueError:
@@ -78,7 +93,8 @@ class Reader:
             seen = [stored for stored in batch if order_of(stored.id) <= cursor]
             found += [held for stored in seen if (held := self._of_lane(lane, stored)) is not None]
             position = seen[-1].id if seen else position
-            complete = len(seen) < count
+            # Without an entry beyond the cursor in it, a batch may have been made before what was read meanwhile came.
+            complete = len(seen) < len(batch) or (len(batch) < count and lane.tenure.cursor == known_to)
             count = min(count * 2, _SCAN_AT_MOST)  # a lane that is rare in the stream is looked for in longer strides
         self._lanes.refill(lane, found, scanned_to=position, complete=complete)
 

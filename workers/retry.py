@@ -1,8 +1,8 @@
 """Judges how a call ended: delivered, again after a while, or dead. Pure.
 
-Rules guarded: retries are bounded by age, not by count, so a long outage of the service loses nothing that is young
-enough; backoff is exponential with full jitter and never shorter than the service's own Retry-After; a token is renewed
-once per entry (design section 5).
+Rules guarded: retries are bounded by age and, far above what an outage needs, by count; being throttled counts as no
+attempt; backoff is exponential with full jitter and never shorter than the service's own Retry-After; a token is
+renewed once per entry (design section 5).
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from fanout.queue.entry import Entry
 from fanout.signalr.message import Message
 from workers.verdicts import GONE, Ruling, rule_of
 
+THROTTLED = "throttled"
 _MAX_DOUBLINGS = 30
 _NOT_FOUND = 404
 
@@ -77,6 +78,7 @@ class RetryPolicy:
     base: float
     cap: float
     max_age: float
+    max_attempts: int
     retry_unknown: bool
 
 
@@ -98,12 +100,11 @@ def judge(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy)
         reason = "unauthorized" if verdict.failure == "unauthorized" else "tooOld"
         detail = f"not delivered within {policy.max_age:g} s, last: {_describe(outcome)}"
         return Dead(reason, verdict.failure, status, detail)
+    if isinstance(verdict, Again) and attempt.number >= policy.max_attempts and verdict.failure != THROTTLED:
+        status = outcome.status if isinstance(outcome, Answered) else 0
+        detail = f"not delivered in {attempt.number} attempts, last: {_describe(outcome)}"
+        return Dead("tooManyAttempts", verdict.failure, status, detail)
     return verdict
-
-
-def is_expired(entry: Entry, age: float) -> bool:
-    """Say whether a message's own ttl has run out, so that it is dropped instead of sent late."""
-    return isinstance(entry.item, Message) and entry.item.ttl is not None and age > entry.item.ttl
 
 
 def backoff(policy: RetryPolicy, attempt: int, jitter: float) -> float:
@@ -132,7 +133,7 @@ def _ruled(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy
         case NotSent():
             return Again(wait, "notSent")
         case MaybeSent(detail, stale):
-            if isinstance(entry.item, Message) and not policy.retry_unknown:
+            if isinstance(entry.item, Message) and not _repeats_unknown(entry.item, policy):
                 return Dead("outcomeUnknown", "maybeSent", 0, detail)
             return Again(0.0 if stale and attempt.number == 1 else wait, "maybeSent")
 
@@ -145,14 +146,21 @@ def _answered(entry: Entry, outcome: Answered, policy: RetryPolicy, *, wait: flo
     if ruling is Ruling.RENEW_TOKEN:
         return Again(wait, rule.failure) if renewed else Again(0.0, rule.failure, renew=True)
     if ruling is Ruling.UNKNOWN:
-        ruling = Ruling.RETRY if policy.retry_unknown else Ruling.DEAD
+        repeats = isinstance(entry.item, Message) and _repeats_unknown(entry.item, policy)
+        ruling = Ruling.RETRY if repeats else Ruling.DEAD
     match ruling:
         case Ruling.DELIVERED:
             return Delivered()
         case Ruling.RETRY:
+            if rule.failure == THROTTLED:  # the pace of its class holds it back; backing off as well would starve it
+                return Again(outcome.retry_after or 0.0, rule.failure)
             return Again(max(wait, outcome.retry_after or 0.0), rule.failure)
         case _:
             return Dead(rule.reason, rule.failure, outcome.status, _describe(outcome))
+
+
+def _repeats_unknown(message: Message, policy: RetryPolicy) -> bool:
+    return policy.retry_unknown if message.at_most_once is None else not message.at_most_once
 
 
 def _describe(outcome: Outcome) -> str:

@@ -6,6 +6,7 @@ lease is not ours any more; then its holder falls silent.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fanout.clock import Clock
@@ -20,10 +21,17 @@ _PAUSE = 0.1  # seconds between tries while the store does not answer
 
 
 @dataclass(slots=True)
-class _Batch:
+class Settlement:
+    """Entries of one tenure that are settled together."""
+
     ids: list[bytes] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
     settled: bool = False
+
+    async def end(self) -> bool:
+        """Wait for it; False when the lease was lost before it was certain."""
+        await self.done.wait()
+        return self.settled
 
 
 class Settler:
@@ -34,21 +42,45 @@ class Settler:
         self._dead_letters = dead_letters
         self._clock = clock
         self._metrics = metrics
-        self._open: dict[Tenure, _Batch] = {}
+        self._open: dict[Tenure, Settlement] = {}
         self._wake = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Settler {sum(len(batch.ids) for batch in self._open.values())} waiting>"
 
-    async def settle(self, held: Held) -> bool:
-        """Take one entry out of the queue; False when the lease was lost before that was certain."""
-        batch = self._open.get(held.tenure)
+    def hand_in(self, entries: Sequence[Held]) -> "Settlement":
+        """Have entries of one tenure taken out of the queue; returns at once, the answer is awaited for the end."""
+        tenure = entries[0].tenure
+        batch = self._open.get(tenure)
         if batch is None:
-            batch = self._open[held.tenure] = _Batch()
+            batch = self._open[tenure] = Settlement()
             self._wake.set()
-        batch.ids.append(held.id)
-        await batch.done.wait()
-        return batch.settled
+        batch.ids.extend(held.id for held in entries)
+        return batch
+
+    async def settle(self, *entries: Held) -> bool:
+        """Take entries of one tenure out of the queue; False when the lease was lost before that was certain."""
+        return await self.hand_in(entries).end()
+
+    async def expire(self, held: Held, ttl: float) -> bool | None:
+        """Take out an entry that is older than `ttl` seconds by the store's own clock, which has the last word.
+
+        False when it is not that old after all, None when the lease was lost before it was certain.
+        """
+        tenure = held.tenure
+        while tenure.lease.is_valid(self._clock.monotonic()):
+            try:
+                expired = await self._stream.expire(tenure.partition, tenure.lease.token, held.id, ttl)
+            except LeaseLostError:
+                tenure.doubt()
+                break
+            except QueueError:
+                await self._clock.sleep(_PAUSE)
+            else:
+                if expired:
+                    tenure.known.discard(held.id)
+                return expired
+        return None
 
     async def park(self, held: Held, verdict: Verdict) -> bool:
         """Move one entry to the dead letters; False when the lease was lost before that was certain."""
@@ -60,6 +92,7 @@ class Settler:
             try:
                 await self._dead_letters.park(tenure.partition, tenure.lease.token, stored, verdict)
             except LeaseLostError:
+                tenure.doubt()
                 break
             except QueueError:
                 await self._clock.sleep(_PAUSE)
@@ -76,7 +109,7 @@ class Settler:
             batches, self._open = self._open, {}
             await self._flush(batches)
 
-    async def _flush(self, batches: dict[Tenure, _Batch]) -> None:
+    async def _flush(self, batches: dict[Tenure, Settlement]) -> None:
         while batches:
             started = self._clock.monotonic()
             for tenure in [tenure for tenure in batches if not tenure.lease.is_valid(started)]:
@@ -88,8 +121,14 @@ class Settler:
                 await self._clock.sleep(_PAUSE)
                 continue
             self._metrics.settle_seconds.observe(self._clock.monotonic() - started)
-            for (tenure, batch), settled in zip(batches.items(), answers, strict=True):
+            for (tenure, batch), settled in zip(list(batches.items()), answers, strict=True):
+                if settled is None:
+                    continue  # its part of the store is away; it is tried again
+                del batches[tenure]
                 batch.settled = settled
+                if not settled:
+                    tenure.doubt()
                 tenure.known.difference_update(batch.ids)
                 batch.done.set()
-            return
+            if batches:
+                await self._clock.sleep(_PAUSE)

@@ -36,7 +36,8 @@ class Tenure:
         self.in_flight = 0
         self.ended = False
         self.lost = False
-        self._on_quiet: Callable[[], None] | None = None
+        self.doubted = False
+        self._on_quiet: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "running"
@@ -48,7 +49,11 @@ class Tenure:
 
     def may_act(self, now: float) -> bool:
         """Say whether something of this partition may still be sent."""
-        return not self.ended and self.lease.is_valid(now)
+        return not self.ended and not self.doubted and self.lease.is_valid(now)
+
+    def doubt(self) -> None:
+        """Act no more under this lease: a write under it was refused, or reading broke off. The keeper ends it."""
+        self.doubted = True
 
     def lose(self) -> None:
         """Fall silent: nothing more is sent or settled under this lease."""
@@ -62,14 +67,17 @@ class Tenure:
     def ended_call(self) -> None:
         """Count it off."""
         self.in_flight -= 1
-        if self.in_flight == 0 and self._on_quiet is not None:
-            self._on_quiet()
+        if self.in_flight == 0:
+            waiting, self._on_quiet = self._on_quiet, []
+            for tell in waiting:
+                tell()
 
     def when_quiet(self, tell: Callable[[], None]) -> None:
-        """Call `tell` when no call of this tenure is in flight, at once if none is now."""
-        self._on_quiet = tell
+        """Call `tell` once no call of this tenure is in flight, at once if none is now; each who asks is told."""
         if self.in_flight == 0:
             tell()
+        else:
+            self._on_quiet.append(tell)
 
 
 def order_of(stream_id: bytes) -> tuple[int, int]:

@@ -5,14 +5,17 @@ in flight finish and are settled while the leases are still renewed, and the lea
 """
 
 import asyncio
+from dataclasses import dataclass
 
 from fanout.clock import Clock
 from fanout.log import Logger
-from workers.courier import Couriers, Trade
+from workers.courier import Couriers
 from workers.keeper import Keeper
 from workers.reader import Reader
 from workers.settler import Settler
 from workers.tenure import Tenure
+from workers.trade import Trade
+from workers.whisper import Whisper
 
 
 class Worker:
@@ -37,22 +40,23 @@ class Worker:
         """Deliver until `stop`, then end in order. An error in any task ends all of them and is raised."""
         crew = self.crew
         async with asyncio.TaskGroup() as outer:
-            settling = outer.create_task(crew.settler.run())
+            lasting = [outer.create_task(crew.settler.run())]
             async with asyncio.TaskGroup() as inner:
 
                 def read(tenure: Tenure) -> asyncio.Task[None]:
                     return inner.create_task(crew.reader.run(tenure))
 
-                beating = outer.create_task(crew.keeper.run(outer, read, crew.trade.store_time))
+                lasting.append(outer.create_task(crew.keeper.run(outer, read, crew.trade.store_time)))
                 tasks = [inner.create_task(crew.couriers.run()) for _ in range(self._concurrency)]
                 tasks += [inner.create_task(crew.couriers.watch_delays()), inner.create_task(crew.reader.refill())]
+                tasks += [inner.create_task(talk) for talk in crew.whisper.tasks()]
                 await self._stopping.wait()
                 await self._drain()
                 for task in tasks:
                     task.cancel()
-            beating.cancel()
             await crew.keeper.release_all()
-            settling.cancel()
+            for task in lasting:
+                task.cancel()
 
     async def _drain(self) -> None:
         self._log.info("worker.draining", in_flight=self.crew.couriers.in_flight, leases=self.crew.keeper.held)
@@ -64,14 +68,13 @@ class Worker:
             self._log.warning("worker.grace_over", in_flight=self.crew.couriers.in_flight, grace=self._grace)
 
 
+@dataclass(frozen=True, slots=True)
 class Crew:
     """The stations of one worker."""
 
-    __slots__ = ("couriers", "keeper", "reader", "settler", "trade")
-
-    def __init__(self, keeper: Keeper, reader: Reader, couriers: Couriers, settler: Settler, trade: Trade) -> None:
-        self.keeper = keeper
-        self.reader = reader
-        self.couriers = couriers
-        self.settler = settler
-        self.trade = trade
+    keeper: Keeper
+    reader: Reader
+    couriers: Couriers
+    settler: Settler
+    trade: Trade
+    whisper: Whisper

@@ -93,7 +93,7 @@ def decode(data: bytes) -> Entry:
     """Read stored bytes; UnreadableEntryError when they are broken or of another version."""
     try:
         entry = _decoder.decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableEntryError(f"entry cannot be decoded: {error}") from None
     if entry.version != VERSION:
         raise UnreadableEntryError(f"entry is of version {entry.version}, this process reads {VERSION}")

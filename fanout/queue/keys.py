@@ -8,6 +8,8 @@ from hashlib import blake2b
 
 PARTITIONS = "fanout:partitions"  # how many partitions this store was first used with
 WORKERS = "fanout:workers"  # sorted set: live workers, scored by the millisecond at which they count as gone
+SIGNALS = "fanout:signals"  # stream: slowdowns that workers tell each other
+DEMAND = "fanout:demand"  # hash: by worker, when its word runs out and how many lanes of each class wait
 FIELD = b"e"  # the one field of a stream entry
 
 
@@ -39,6 +41,11 @@ def seen(partition: int, hub: str, dedup_id: str, lane: str) -> str:
 def idempotency(partition: int, hub: str, key: str) -> str:
     """Name what remembers the body an Idempotency-Key was used with."""
     return f"fanout:{{{partition}}}:key:{_digest(hub, key)}"
+
+
+def trace(message_id: str) -> str:
+    """Name the events of one message's life; a digest, because callers choose the ids."""
+    return f"fanout:trace:{_digest(message_id)}"
 
 
 def _digest(*parts: str) -> str:

@@ -7,11 +7,14 @@ token is compared inside every script that writes); partitions are shared by ran
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fanout.clock import Clock
 from fanout.queue import keys
 from fanout.queue.scripts import ACQUIRE, ATTEND, RELEASE, RENEW
 from fanout.queue.wire import Call, Wire, raised
+
+_SILENT: Any = object()  # in the place of a reply that did not come
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,37 +77,39 @@ class Leases:
     async def owners(self, partitions: int) -> dict[int, str]:
         """Give the holder's token of each partition that has one."""
         replies = await self._wire.call(*(("GET", keys.lease(partition)) for partition in range(partitions)))
-        tokens = [raised(reply) for reply in replies]
-        return {partition: token.decode() for partition, token in enumerate(tokens) if token is not None}
+        tokens = _answered(replies)
+        return {partition: token.decode() for partition, token in enumerate(tokens) if token not in (None, _SILENT)}
 
     async def acquire(self, partitions: Sequence[int]) -> list[Lease]:
-        """Try to take each of `partitions`; those somebody else holds are left out of the answer."""
+        """Try to take each of `partitions`; those somebody else holds are left out of the answer.
+
+        So are those whose node did not answer: one that was taken all the same runs out by itself.
+        """
         now = self._clock.monotonic()
         calls: list[Call] = [
             (ACQUIRE, [keys.lease(partition), keys.fence(partition)], [self.worker, self._lifetime_ms])
             for partition in partitions
         ]
-        tokens = [raised(reply) for reply in await self._wire.run_all(calls)] if calls else []
+        tokens = _answered(await self._wire.run_all(calls)) if calls else []
         return [
             Lease(partition, token.decode(), now + self.lifetime)
             for partition, token in zip(partitions, tokens, strict=True)
-            if token is not None
+            if token not in (None, _SILENT)
         ]
 
     async def renew(self, leases: Sequence[Lease]) -> Mapping[int, Renewal | None]:
-        """Prolong `leases`; by partition, None for one that is lost."""
+        """Prolong `leases`; by partition, None for one that is lost.
+
+        One whose node did not answer, while others did, keeps the end it had.
+        """
         now = self._clock.monotonic()  # read before asking: the store's lifetime starts later than ours, never earlier
         calls: list[Call] = [
             (RENEW, [keys.lease(lease.partition), keys.stream(lease.partition)], [lease.token, self._lifetime_ms])
             for lease in leases
         ]
-        replies = [raised(reply) for reply in await self._wire.run_all(calls)] if calls else []
-        return {
-            lease.partition: None
-            if oldest is None
-            else Renewal(Lease(lease.partition, lease.token, now + self.lifetime), oldest)
-            for lease, oldest in zip(leases, replies, strict=True)
-        }
+        replies = _answered(await self._wire.run_all(calls)) if calls else []
+        end = now + self.lifetime
+        return {lease.partition: _renewal(lease, oldest, end) for lease, oldest in zip(leases, replies, strict=True)}
 
     async def release(self, lease: Lease) -> None:
         """Hand one partition back; harmless when it was lost already."""
@@ -113,3 +118,16 @@ class Leases:
 
 def _attendance(reply: Sequence[bytes]) -> Attendance:
     return Attendance(workers=tuple(worker.decode() for worker in reply[1:]), now=int(reply[0]) / 1000)
+
+
+def _renewal(lease: Lease, oldest: bytes | None, end: float) -> Renewal | None:
+    if oldest is None:
+        return None
+    return Renewal(lease, b"") if oldest is _SILENT else Renewal(Lease(lease.partition, lease.token, end), oldest)
+
+
+def _answered(replies: Sequence[Any]) -> list[Any]:
+    # One node of a cluster that is down must not take the leases on the others with it.
+    if replies and all(isinstance(reply, Exception) for reply in replies):
+        raised(replies[0])
+    return [_SILENT if isinstance(reply, Exception) else reply for reply in replies]

@@ -6,25 +6,28 @@ Scripts that workers need in order to drain a full store are allowed past maxmem
 before it deletes, so that a refused write leaves the entry where it was.
 """
 
-from dataclasses import dataclass, field
 from hashlib import sha1
 
 
-@dataclass(frozen=True, slots=True)
 class Script:
     """Lua text and its SHA1, the name EVALSHA knows it by."""
 
-    text: str = field(repr=False)
+    __slots__ = ("sha", "text")
 
-    @property
-    def sha(self) -> str:
-        return sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"<Script {self.sha[:8]}>"
 
 
 # KEYS[1] the stream; KEYS[2..] what remembers the dedup ids, for those entries that have one, in order.
 # ARGV[1] the most entries the stream may hold, ARGV[2] the dedup window in milliseconds; then per entry its bytes and
 # either "" (no dedup id) or its fingerprint.
 # Returns the stream's length, then per entry: the new stream id; "D" + the id stored before; "C"; or "F".
+# A duplicate writes too (the lifetime it has), so that a WAIT behind it waits for replicas to have come up to here, and
+# with that to the entry stored before, instead of seeing a connection that wrote nothing.
 APPEND = Script("""
 local room = redis.call('XLEN', KEYS[1]) < tonumber(ARGV[1])
 local answers, seen = {0}, 1
@@ -37,6 +40,7 @@ for i = 3, #ARGV, 2 do
   if known then
     if string.sub(known, 1, #fingerprint) == fingerprint then
       answers[#answers + 1] = 'D' .. string.sub(known, #fingerprint + 1)
+      redis.call('PEXPIRE', KEYS[seen], redis.call('PTTL', KEYS[seen]))
     else
       answers[#answers + 1] = 'C'
     end
@@ -59,6 +63,18 @@ return answers
 SETTLE = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 return redis.call('XDEL', KEYS[2], unpack(ARGV, 2))
+""")
+
+# KEYS[1] the lease, KEYS[2] the stream. ARGV[1] the holder's token, ARGV[2] a stream id, ARGV[3] a time to live in
+# milliseconds. Returns 1 when the entry is older than that by this clock, which also wrote the id, and was deleted (or
+# was gone already); 0 when it is not; -1 when fenced.
+EXPIRE = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if now - tonumber(string.match(ARGV[2], '^%d+')) <= tonumber(ARGV[3]) then return 0 end
+redis.call('XDEL', KEYS[2], ARGV[2])
+return 1
 """)
 
 # KEYS[1] the lease, KEYS[2] the stream, KEYS[3] the dead letters. ARGV[1] the holder's token, ARGV[2] the stream id,
@@ -118,4 +134,22 @@ local known = redis.call('GET', KEYS[1])
 if known and known ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
+""")
+
+# KEYS[1] the demand of all workers. ARGV[1] this worker, ARGV[2] how long its word counts in milliseconds, ARGV[3] its
+# demand. Returns name, "until:demand", name, ... of every worker whose word still counts.
+SHARE = Script("""#!lua flags=allow-oom
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + ARGV[2]) .. ':' .. ARGV[3])
+local all, answer = redis.call('HGETALL', KEYS[1]), {}
+for i = 1, #all, 2 do
+  if tonumber(string.match(all[i + 1], '^%d+')) < now then
+    redis.call('HDEL', KEYS[1], all[i])
+  else
+    answer[#answer + 1] = all[i]
+    answer[#answer + 1] = all[i + 1]
+  end
+end
+return answer
 """)

@@ -1,25 +1,24 @@
 """Opens the store named by FANOUT_REDIS_URL and looks whether it is fit to keep a promise.
 
-Rules guarded: a URL with a password never reaches an error or a log; the number of partitions is fixed at the first
-start, because changing it would move lanes between streams and break their order; a store that may evict or forget
-says so at start-up, loudly.
+Rules guarded: the number of partitions is fixed at the first start, because changing it would move lanes between
+streams and break their order; a store that may evict or forget, on any of its primaries, says so at start-up, loudly;
+what a setting asks of the store is looked for in the store (by capability, not by its name), before the first 202.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
-
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from typing import Any
 
 from fanout.clock import Clock
 from fanout.errors import ConfigurationError, QueueError
-from fanout.log import masked
 from fanout.queue import keys
-from fanout.queue.wire import Wire
+from fanout.queue.address import Node, parse
+from fanout.queue.cluster import ClusterWire
+from fanout.queue.dial import Dialler
+from fanout.queue.durability import Durability
+from fanout.queue.sentinel import Sentinels
+from fanout.queue.wire import ServerWire, Wire
 
-_SCHEMES = ("redis://", "rediss://", "unix://")
 _MINIMUM = (7, 0)
 
 
@@ -31,33 +30,43 @@ class Finding:
     fatal: bool = False
 
 
-def open_wire(url: str, clock: Clock) -> Wire:
-    """Build the wire to `url`; nothing is connected yet. ConfigurationError when the URL cannot be used."""
-    if not url.startswith(_SCHEMES):
-        raise ConfigurationError(
-            f"FANOUT_REDIS_URL must start with {', '.join(_SCHEMES[:-1])} or {_SCHEMES[-1]}; "
-            f"{masked(url).partition(':')[0]!r} is none of them."
-        )
-    try:
-        pool = ConnectionPool.from_url(
-            url, protocol=2, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0),
-            retry_on_error=[],
-        )  # fmt: skip
-    except ValueError as error:
-        raise ConfigurationError(f"FANOUT_REDIS_URL cannot be read: {masked(str(error))}") from None
+def open_wire(url: str, clock: Clock, *, ca: str = "", within: float = 5.0) -> Wire:
+    """Build the wire to `url`; nothing is connected yet. ConfigurationError when the URL cannot be used.
 
-    def make() -> AbstractConnection:
-        return cast("AbstractConnection", pool.make_connection())  # type: ignore[no-untyped-call] # redis-py has none
+    `ca` is a file of certificate authorities to trust besides the machine's, where the URL names none; `within` bounds
+    connecting and each round trip, in seconds.
+    """
+    address = parse(url, ca=ca)
+    dialler = Dialler(address)
 
-    return Wire(make, clock)
+    def open_node(node: Node) -> ServerWire:
+        return ServerWire(lambda: dialler.server(node), clock, within=within)
+
+    match address.kind:
+        case "cluster":
+            return ClusterWire(open_node, address.nodes, clock)
+        case "sentinel":
+            sentinels = Sentinels(dialler.sentinel, address.nodes, address.service, clock)
+            return ServerWire(lambda: dialler.master(sentinels.master), clock, within=within)
+        case "single":
+            if address.path:
+                return ServerWire(dialler.socket, clock, within=within)
+            return open_node(address.nodes[0])
 
 
-async def prepare(wire: Wire, partitions: int) -> list[Finding]:
-    """Fix the number of partitions, or check it, and look the store over.
+async def prepare(wire: Wire, partitions: int, durability: Durability | None = None) -> list[Finding]:
+    """Fix the number of partitions, or check it, and look the store over: each primary of it.
 
     Raises ConfigurationError when the store cannot be used as configured and QueueError when it does not answer.
     """
-    findings = judge(_info(await wire.ask("INFO")), await _policy(wire))
+    infos = [_info(text) for text in await wire.each("INFO")]
+    if infos[0].get("cluster_enabled") == "1" and not wire.is_cluster:
+        raise ConfigurationError("FANOUT_REDIS_URL names a node of a Redis Cluster: add ?cluster=true to it.")
+    findings: list[Finding] = []
+    for info, policy in zip(infos, await _policies(wire, len(infos)), strict=True):
+        findings += judge(info, policy)
+        if durability is not None:
+            findings += judge_durability(info, durability, waitaof=await _knows(wire, "WAITAOF"))
     for finding in findings:
         if finding.fatal:
             raise ConfigurationError(finding.text)
@@ -68,7 +77,7 @@ async def prepare(wire: Wire, partitions: int) -> list[Finding]:
             f"This Redis was first used with {found} partitions and FANOUT_PARTITIONS says {partitions}. Set "
             f"FANOUT_PARTITIONS={found}, or drain the queue, stop every process and delete the key {keys.PARTITIONS}."
         )
-    return findings
+    return list(dict.fromkeys(findings))
 
 
 def judge(info: dict[str, str], policy: str) -> list[Finding]:
@@ -90,12 +99,35 @@ def judge(info: dict[str, str], policy: str) -> list[Finding]:
     return findings
 
 
-async def _policy(wire: Wire) -> str:
+def judge_durability(info: dict[str, str], durability: Durability, *, waitaof: bool) -> list[Finding]:
+    """Decide whether a store with this INFO can give what FANOUT_DURABILITY asks for; `waitaof`: it has the command."""
+    findings = []
+    if durability.aof and not waitaof:
+        findings.append(Finding("FANOUT_DURABILITY=aof needs WAITAOF: Redis 7.2 or newer, or Valkey.", fatal=True))
+    elif durability.aof and info.get("aof_enabled") == "0":
+        findings.append(Finding("FANOUT_DURABILITY=aof needs an append-only file: appendonly yes.", fatal=True))
+    connected = int(info.get("connected_slaves", "0"))
+    if connected < durability.replicas:
+        findings.append(
+            Finding(
+                f"FANOUT_DURABILITY asks for {durability.replicas} replicas and {connected} are "
+                "connected: until there are enough, nothing is answered 202."
+            )
+        )
+    return findings
+
+
+async def _policies(wire: Wire, count: int) -> list[str]:
     try:
-        reply: Sequence[bytes] = await wire.ask("CONFIG", "GET", "maxmemory-policy")
+        replies: Sequence[Sequence[bytes]] = await wire.each("CONFIG", "GET", "maxmemory-policy")
     except QueueError:
-        return ""  # managed services forbid CONFIG; INFO carries the policy there too, when it is set
-    return reply[1].decode() if len(reply) > 1 else ""
+        return [""] * count  # managed services forbid CONFIG; INFO carries the policy there too, when it is set
+    return [reply[1].decode() if len(reply) > 1 else "" for reply in replies]
+
+
+async def _knows(wire: Wire, command: str) -> bool:
+    replies: Sequence[Any] = await wire.ask("COMMAND", "INFO", command)
+    return bool(replies) and replies[0] is not None
 
 
 def _info(text: Any) -> dict[str, str]:

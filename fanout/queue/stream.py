@@ -4,37 +4,45 @@ Why there is no consumer group: the lease of a partition already says who may ta
 them, so the stream itself is exactly what is not yet settled, in order. A new owner reads it from the start: first what
 its predecessor left, then what is new. A group would add a second record of ownership that can disagree with the first:
 a blocked XREADGROUP of a stalled worker takes entries for a holder that may not send them any more, and the group can
-vanish (NOGROUP). XREAD takes nothing, so a zombie's read harms nobody, and every write is fenced by the lease.
+vanish (NOGROUP). XREAD takes nothing, so a zombie's read harms nobody, and every write is fenced by the lease. For the
+same reason newer servers' group commands (XREADGROUP CLAIM, XACKDEL) have no use here.
 
 Rules guarded: nothing unread is ever trimmed; an append is one round trip, and its outcome is told item by item.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fanout.clock import Clock
-from fanout.errors import QueueSilentError
+from fanout.errors import LeaseLostError, QueueSilentError
 from fanout.queue import keys
+from fanout.queue.durability import Durability, Unconfirmed
 from fanout.queue.entry import Admission, Depth, Receipt, Stored, Submission, encode
 from fanout.queue.partition import lane_of, partition_of
-from fanout.queue.scripts import APPEND, CLAIM, SETTLE
+from fanout.queue.scripts import APPEND, CLAIM, EXPIRE, SETTLE
 from fanout.queue.wire import Argument, Call, Wire, raised
 
 START = b"0-0"
 _REFRESH = 1.0  # seconds after which an append asks for every partition's length again
 _DEPTH_WITHIN = 2.0
 _SETTLE_AT_ONCE = 1000  # Lua's unpack has a limit
+_UNSURE = Admission.UNKNOWN
 
 
 class Stream:
     """All partitions of the queue. `dedup_window` is seconds, `max_depth` counts entries of all partitions."""
 
-    def __init__(self, wire: Wire, clock: Clock, *, partitions: int, max_depth: int, dedup_window: float) -> None:
+    def __init__(
+        self, wire: Wire, clock: Clock, *, partitions: int, max_depth: int, dedup_window: float,
+        durability: Durability | None = None,
+    ) -> None:  # fmt: skip
         self._wire = wire
         self._clock = clock
         self._partitions = partitions
         self._max_depth = max_depth
         self._window_ms = int(dedup_window * 1000)
+        self._durability = durability
         self._lengths = [0] * partitions
         self._refreshed = float("-inf")
 
@@ -44,19 +52,22 @@ class Stream:
     async def append(self, submissions: Sequence[Submission]) -> list[Receipt]:
         """Store submissions, those of one lane in their order, in one round trip; one receipt each.
 
-        Where the store fell silent the receipts say UNKNOWN; QueueError is raised when nothing was written.
+        Where the store fell silent the receipts say UNKNOWN; QueueError is raised when nothing was written. An UNKNOWN
+        with an entry id is stored in the primary, and fewer than the configured replicas acknowledged it in time.
         """
         placed = self._place(submissions)
         await self._refresh_lengths()
         room = self._max_depth if sum(self._lengths) < self._max_depth else 0
         calls = [self._append_call(partition, submissions, places, room) for partition, places in placed.items()]
         try:
-            replies = await self._wire.run_all(calls)
+            replies = await self._wire.run_all(calls, confirm=self._durability)
         except QueueSilentError:
             return [Receipt(Admission.UNKNOWN)] * len(submissions)
+        if not any(isinstance(reply, QueueSilentError) for reply in replies):
+            _raise_if_all_failed(replies)  # nothing of this request is stored, so the plain error is the truth
         receipts: list[Receipt] = [Receipt(Admission.UNKNOWN)] * len(submissions)
         for (partition, places), reply in zip(placed.items(), replies, strict=True):
-            self._note(partition, places, reply, receipts, alone=len(placed) == 1)
+            self._note(partition, places, reply, receipts)
         return receipts
 
     async def claim_key(self, hub: str, key: str, fingerprint: bytes) -> bool:
@@ -77,10 +88,11 @@ class Stream:
         rows = await self._wire.ask("XRANGE", keys.stream(partition), b"(" + after, "+", "COUNT", count)
         return [Stored(id=row[0], data=_data_of(row[1])) for row in rows]
 
-    async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool]:
+    async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool | None]:
         """Delete delivered entries, each batch (partition, lease token, ids), in one round trip.
 
-        False for a batch whose token does not hold its partition any more. Repeating is harmless.
+        False for a batch whose token does not hold its partition any more; None for one that could not be settled now,
+        while others could (a node of a Cluster is away). Repeating is harmless.
         """
         calls: list[Call] = []
         owners: list[int] = []
@@ -89,10 +101,24 @@ class Stream:
                 chunk = ids[start : start + _SETTLE_AT_ONCE]
                 calls.append((SETTLE, [keys.lease(partition), keys.stream(partition)], [token, *chunk]))
                 owners.append(position)
-        held = [True] * len(batches)
+        held: list[bool | None] = [True] * len(batches)
         for position, reply in zip(owners, await self._wire.run_all(calls), strict=True):
-            held[position] = held[position] and raised(reply) != -1
+            if isinstance(reply, Exception):
+                held[position] = None
+            elif reply == -1:
+                held[position] = False
         return held
+
+    async def expire(self, partition: int, token: str, stream_id: bytes, ttl: float) -> bool:
+        """Delete an entry that is older than `ttl` seconds by the store's clock; False when it is not.
+
+        LeaseLostError when `token` does not hold the partition any more. Repeating is harmless.
+        """
+        names = [keys.lease(partition), keys.stream(partition)]
+        reply = await self._wire.run(EXPIRE, names, [token, stream_id, int(ttl * 1000)])
+        if reply == -1:
+            raise LeaseLostError(f"partition {partition} has another owner")
+        return bool(reply)
 
     async def depth(self) -> Depth:
         """Count what waits and what is dead, and find the age of the oldest entry by the store's clock."""
@@ -133,16 +159,15 @@ class Stream:
                 names.append(keys.seen(partition, submission.entry.hub, submission.dedup_id, lane))
         return APPEND, names, args
 
-    def _note(
-        self, partition: int, places: Sequence[tuple[int, str]], reply: Any, receipts: list[Receipt], *, alone: bool
-    ) -> None:
+    def _note(self, partition: int, places: Sequence[tuple[int, str]], reply: Any, receipts: list[Receipt]) -> None:
         if isinstance(reply, Exception):
-            if alone:
-                raised(reply)  # nothing of this request is stored, so the plain error is the truth
             return
-        self._lengths[partition] = reply[0]
-        for (position, _lane), answer in zip(places, reply[1:], strict=True):
-            receipts[position] = _receipt(partition, answer)
+        sure = not isinstance(reply, Unconfirmed)
+        answers = reply if sure else reply.reply
+        self._lengths[partition] = answers[0]
+        for (position, _lane), answer in zip(places, answers[1:], strict=True):
+            receipt = _receipt(partition, answer)
+            receipts[position] = receipt if sure or not receipt.entry_id else replace(receipt, admission=_UNSURE)
 
     async def _refresh_lengths(self) -> None:
         now = self._clock.monotonic()
@@ -150,7 +175,15 @@ class Stream:
             return
         self._refreshed = now
         commands = [("XLEN", keys.stream(partition)) for partition in range(self._partitions)]
-        self._lengths = [raised(reply) for reply in await self._wire.call(*commands)]
+        replies = await self._wire.call(*commands)
+        _raise_if_all_failed(replies)
+        known = zip(replies, self._lengths, strict=True)  # a node that is down must not stop what goes to the others
+        self._lengths = [before if isinstance(reply, Exception) else reply for reply, before in known]
+
+
+def _raise_if_all_failed(replies: Sequence[Any]) -> None:
+    if replies and all(isinstance(reply, Exception) for reply in replies):
+        raised(replies[0])
 
 
 def _receipt(partition: int, answer: bytes) -> Receipt:

@@ -2,70 +2,72 @@
 
 Rule guarded: nothing that was written is repeated silently. redis-py's pool and client retry on their own, which would
 append a batch twice; so this file keeps its own short list of idle redis-py connections, without retries, and says
-which of two things happened: nothing was written (QueueError), or it was and no reply came (QueueSilentError).
-A script unknown to the server was not run, so that one case is sent again, as text.
+which of two things happened: nothing was done (QueueError), or it was written and no reply came (QueueSilentError).
+A script unknown to the server was not run, so that one case is sent again, as text. A server that fell silent, or says
+that it is no primary any more, loses all its connections: the next call asks anew where the primary is.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 
 from fanout.clock import Clock
 from fanout.errors import QueueError, QueueFullError, QueueSilentError
+from fanout.queue.durability import Durability, confirmed
 from fanout.queue.scripts import Script
 
 Argument = str | bytes | int | float
 Command = Sequence[Argument]
 Call = tuple[Script, Sequence[str], Sequence[Argument]]  # script, keys, arguments
 
-_BROKEN = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError, TimeoutError)
+BROKEN = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError, TimeoutError)
+_DEMOTED = (redis_errors.ReadOnlyError, redis_errors.MasterDownError)
 
 
-class Wire:
-    """Redis connections without retries; `make` builds an unconnected one, `within` bounds a round trip in seconds."""
+class Wire(ABC):
+    """The store, be it one server or many."""
 
-    def __init__(self, make: Callable[[], AbstractConnection], clock: Clock, *, within: float = 5.0) -> None:
-        self._make = make
-        self._clock = clock
-        self._within = within
-        self._idle: list[AbstractConnection] = []
-        self._closed = False
+    is_cluster: ClassVar[bool] = False
 
-    def __repr__(self) -> str:
-        return f"<Wire {len(self._idle)} idle>"
+    @abstractmethod
+    async def call(
+        self, *commands: Command, within: float | None = None, confirm: Durability | None = None
+    ) -> list[Any]:
+        """Send all commands in one write to each server concerned and give their replies in order.
 
-    async def call(self, *commands: Command, within: float | None = None) -> list[Any]:
-        """Send all commands in one write and give their replies in order; an error reply stands as its exception.
-
-        Raises QueueError when nothing was written and QueueSilentError when a reply is missing.
+        An error reply stands as its exception. With `confirm`, what is done and not acknowledged stands as Unconfirmed.
+        Raises QueueError when nothing was done and QueueSilentError when no outcome is known; where there are several
+        servers, these stand in the place of the replies of the server they concern. `within` is seconds a round trip.
         """
-        connection = await self._connected()
-        try:
-            async with self._clock.timeout(self._within if within is None else within):
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-                replies = [await _reply(connection) for _ in commands]
-        except _BROKEN as error:
-            await connection.disconnect(nowait=True)
-            raise QueueSilentError(f"Redis did not answer: {_reason(error)}") from None
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-        await self._put_back(connection)
-        return replies
+
+    @abstractmethod
+    async def each(self, *command: Argument, within: float | None = None) -> list[Any]:
+        """Ask every primary the same and give their replies; an error reply is raised as QueueError."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close what is idle; connections in use close when they come back."""
 
     async def ask(self, *command: Argument, within: float | None = None) -> Any:
         """Send one command and give its reply; an error reply is raised as QueueError."""
         return raised((await self.call(command, within=within))[0])
 
-    async def run_all(self, calls: Sequence[Call]) -> list[Any]:
-        """Run scripts, each (script, keys, arguments), in one round trip; an error reply stands as its exception."""
-        replies = await self.call(*(("EVALSHA", s.sha, len(keys), *keys, *args) for s, keys, args in calls))
+    async def run_all(self, calls: Sequence[Call], *, confirm: Durability | None = None) -> list[Any]:
+        """Run scripts, each (script, keys, arguments), in one round trip; replies are those of `call`."""
+        commands = (("EVALSHA", s.sha, len(keys), *keys, *args) for s, keys, args in calls)
+        replies = await self.call(*commands, confirm=confirm)
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, redis_errors.NoScriptError)]
         if unknown:
             again = [calls[i] for i in unknown]
-            texts = await self.call(*(("EVAL", s.text, len(keys), *keys, *args) for s, keys, args in again))
+            try:
+                texts = await self.call(
+                    *(("EVAL", s.text, len(keys), *keys, *args) for s, keys, args in again), confirm=confirm
+                )
+            except QueueError as error:  # the outcomes of the others are known and must not be lost with it
+                texts = [error] * len(unknown)
             for i, reply in zip(unknown, texts, strict=True):
                 replies[i] = reply
         return replies
@@ -74,50 +76,109 @@ class Wire:
         """Run one script; an error reply is raised as QueueError."""
         return raised((await self.run_all([(script, keys, args)]))[0])
 
+
+class ServerWire(Wire):
+    """Connections to one server; `make` builds an unconnected one, `within` bounds a round trip in seconds."""
+
+    def __init__(self, make: Callable[[], AbstractConnection], clock: Clock, *, within: float = 5.0) -> None:
+        self._make = make
+        self._clock = clock
+        self._within = within
+        self._idle: list[tuple[AbstractConnection, int]] = []
+        self._epoch = 0  # connections of an earlier one are not used again
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<ServerWire {len(self._idle)} idle>"
+
+    async def call(
+        self, *commands: Command, within: float | None = None, confirm: Durability | None = None
+    ) -> list[Any]:
+        bound = self._within if within is None else within
+        if confirm is None:
+            return await self._exchange(commands, bound)
+        return confirmed(await self._exchange((*commands, confirm.command), bound + confirm.timeout), confirm)
+
+    async def each(self, *command: Argument, within: float | None = None) -> list[Any]:
+        return [await self.ask(*command, within=within)]
+
     async def aclose(self) -> None:
-        """Close what is idle; connections in use close when they come back."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().disconnect(nowait=True)
+            await hang_up(self._idle.pop()[0])
+
+    async def _exchange(self, commands: Sequence[Command], within: float) -> list[Any]:
+        epoch = self._epoch
+        connection = await self._connected()
+        replies: list[Any] = []
+        try:
+            async with self._clock.timeout(within):
+                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                for _ in commands:  # what came before an error must be seen by it
+                    replies.append(await self._reply(connection))  # noqa: PERF401 - see above
+        except BROKEN as error:
+            if isinstance(error, TimeoutError):
+                self._epoch += 1  # a machine that is gone hangs up on nobody: the idle ones would time out one by one
+            await hang_up(connection)
+            if isinstance(error, redis_errors.BusyLoadingError) and not replies:
+                raise QueueError(f"Redis is starting: {error}.") from None  # it does nothing for anybody yet
+            raise QueueSilentError(f"Redis did not answer: {reason_of(error)}.") from None
+        except BaseException:
+            await hang_up(connection)
+            raise
+        await self._put_back(connection, epoch)
+        return replies
+
+    async def _reply(self, connection: AbstractConnection) -> Any:
+        try:
+            return await connection.read_response()
+        except redis_errors.ResponseError as error:
+            if isinstance(error, _DEMOTED) or str(error).startswith("UNBLOCKED"):
+                self._epoch += 1
+            return error
 
     async def _connected(self) -> AbstractConnection:
         while self._idle:
-            connection = self._idle.pop()
+            connection, epoch = self._idle.pop()
             reader = connection._reader  # noqa: SLF001 - redis-py offers no cheap way to see that the server hung up
-            if connection.is_connected and reader is not None and not reader.at_eof():
+            if epoch == self._epoch and connection.is_connected and reader is not None and not reader.at_eof():
                 return connection
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
         connection = self._make()
         try:
             async with self._clock.timeout(self._within):
                 await connection.connect()  # type: ignore[no-untyped-call] # redis-py has no annotation here
-        except (*_BROKEN, redis_errors.RedisError) as error:
-            await connection.disconnect(nowait=True)
-            raise QueueError(f"Redis cannot be reached: {_reason(error)}") from None
+        except (*BROKEN, redis_errors.RedisError) as error:
+            await hang_up(connection)
+            raise QueueError(f"Redis cannot be reached: {reason_of(error)}.") from None
         return connection
 
-    async def _put_back(self, connection: AbstractConnection) -> None:
-        if self._closed:
-            await connection.disconnect(nowait=True)
+    async def _put_back(self, connection: AbstractConnection, epoch: int) -> None:
+        if self._closed or epoch != self._epoch:
+            await hang_up(connection)
         elif connection.is_connected:
-            self._idle.append(connection)
+            self._idle.append((connection, epoch))
 
 
 def raised(reply: Any) -> Any:
     """Give a reply back, or raise what an error reply means to a caller."""
-    if not isinstance(reply, redis_errors.RedisError):
+    if not isinstance(reply, Exception):
         return reply
+    if isinstance(reply, QueueError):
+        raise reply
     if isinstance(reply, redis_errors.OutOfMemoryError) or "OOM" in str(reply):
         raise QueueFullError("Redis is out of memory (maxmemory); give it more, or let the workers drain the queue.")
     raise QueueError(f"Redis refused: {reply}")
 
 
-async def _reply(connection: AbstractConnection) -> Any:
-    try:
-        return await connection.read_response()
-    except redis_errors.ResponseError as error:
-        return error
+async def hang_up(connection: AbstractConnection) -> None:
+    """Close at once: a TLS good-bye would wait half a minute for a peer that is gone; nothing is left to be said."""
+    writer = getattr(connection, "_writer", None)  # redis-py itself can only close politely
+    if writer is not None:
+        writer.transport.abort()
+    await connection.disconnect(nowait=True)
 
 
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+def reason_of(error: BaseException) -> str:
+    """Give what an error says, or what it is when it says nothing; without a full stop."""
+    return str(error).removesuffix(".") or type(error).__name__

@@ -104,4 +104,4 @@ def _close(properties: Properties, limits: BatchLimits) -> Reading:
 
 def _warnings_of(properties: Properties, named: Destinations, *meaningless: str) -> tuple[str, ...]:
     losers = precedence(named.ignored, named.named[0][0])
-    return (*losers, *ignored(properties, "arguments", *meaningless))
+    return (*losers, *ignored(properties, "arguments", "collapseKey", "delivery", *meaningless))

@@ -1,9 +1,10 @@
-"""One REST call: route, audience, token and headers around an item, sent over the pool.
+"""One REST call: route, audience, token and headers around an item or several messages, sent over the pool.
 
 Rule guarded: the audience is made of the very path that goes into the request line, on the host of Endpoint unless the
 operator says otherwise (contract 3.1). No retry happens here; the answer or the error goes up as it is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -11,12 +12,13 @@ from fanout import __version__
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.http1.exchange import Request, Response
 from fanout.signalr.http1.pool import Pool
-from fanout.signalr.message import Item, Message
-from fanout.signalr.routes import API_VERSION, Route, route_of
+from fanout.signalr.message import Item, Message, Scope
+from fanout.signalr.routes import API_VERSION, EXECUTE_API_VERSION, Route, execute_body, execute_route, route_of
 from fanout.signalr.tokens import TokenCache
 
-_AGENT = f"Asrs-User-Agent: signalr-fanout/{__version__}\r\nUser-Agent: signalr-fanout/{__version__}\r\n"
-_JSON = "Content-Type: application/json; charset=utf-8\r\n"
+_AGENT = f"Asrs-User-Agent: signalr-fanout/{__version__}\r\nUser-Agent: signalr-fanout/{__version__}\r\n".encode()
+_JSON = _AGENT + b"Content-Type: application/json; charset=utf-8\r\n"
+_KNOWN = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +48,60 @@ class Client:
         self.pool = pool
         self.tokens = tokens
         self._address = address
+        self._sends: dict[tuple[str, Scope, str], tuple[str, str]] = {}
 
     def __repr__(self) -> str:
         return f"<Client {self._address.audience} {self.pool!r} {self.tokens!r}>"
 
     async def call(self, hub: str, item: Item) -> Response:
         """Deliver one item; NotSentError or MaybeSentError when no answer came."""
-        route = self._route(hub, item)
-        token = self.tokens.token(self._address.audience + route.path)
-        has_body = isinstance(item, Message)
-        headers = f"Authorization: Bearer {token}\r\n{_AGENT}{_JSON if has_body else ''}"
-        body = item.body if isinstance(item, Message) else b""
-        return await self.pool.send(
-            Request(route.method, self._address.prefix + route.target, headers.encode("ascii"), body)
-        )
+        if isinstance(item, Message) and not item.excluded:
+            target, audience = self._send(hub, item)
+            return await self.pool.send(Request("POST", target, self.tokens.authorization(audience) + _JSON, item.body))
+        return await self._exchange(self._route(hub, item), item.body if isinstance(item, Message) else None)
+
+    async def execute(self, hub: str, scope: Scope, to: str, bodies: Sequence[bytes]) -> Response:
+        """Deliver messages for everybody or one user in one call, in order; errors as `call`.
+
+        ValueError for another scope. `bodies` are what `Message.body` holds; the service takes 1 MB of them.
+        """
+        return await self._exchange(self._execute_route(hub, scope, to), execute_body(bodies))
 
     def renew_token(self, hub: str, item: Item) -> None:
         """Sign a new token for the next call of this item: the service refused the last one."""
         self.tokens.forget(self._address.audience + self._route(hub, item).path)
 
+    def renew_execute_token(self, hub: str, scope: Scope, to: str) -> None:
+        """Sign a new token for the next `execute` of this destination: the service refused the last one."""
+        self.tokens.forget(self._address.audience + self._execute_route(hub, scope, to).path)
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self.pool.aclose()
+
+    async def _exchange(self, route: Route, body: bytes | None) -> Response:
+        token = self.tokens.authorization(self._address.audience + route.path)
+        target = self._address.prefix + route.target
+        return await self.pool.send(
+            Request(route.method, target, token + (_AGENT if body is None else _JSON), body or b"")
+        )
+
+    def _send(self, hub: str, message: Message) -> tuple[str, str]:
+        # A destination gets many messages, and naming its address costs more than looking it up.
+        key = (hub, message.scope, message.to)
+        known = self._sends.get(key)
+        if known is None:
+            if len(self._sends) >= _KNOWN:
+                self._sends.clear()
+            route = self._route(hub, message)
+            known = (self._address.prefix + route.target, self._address.audience + route.path)
+            self._sends[key] = known
+        return known
+
+    def _execute_route(self, hub: str, scope: Scope, to: str) -> Route:
+        named = f"{self._address.application}_{hub}" if self._address.application else hub
+        version = max(self._address.api_version, EXECUTE_API_VERSION)  # dates, so they compare as text
+        return execute_route(named, scope, to, api_version=version)
 
     def _route(self, hub: str, item: Item) -> Route:
         return route_of(hub, item, api_version=self._address.api_version, application=self._address.application)

@@ -36,6 +36,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag="m"):
     `to` is the user, group or connection id, "" for a broadcast. `body` is the exact REST body,
     `{"target":...,"arguments":...}`, with the caller's bytes of `arguments` inside. `excluded` are connection ids
     (broadcast and group only). `ttl` is how many seconds the message may wait in the queue, None for ever.
+    `collapse` is the key under which only the newest of what waits for this destination is wanted, "" for none.
+    `at_most_once` is what the sender wants after a lost answer, None for what the setting says.
     """
 
     scope: Scope
@@ -43,6 +45,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag="m"):
     body: bytes
     excluded: tuple[str, ...] = ()
     ttl: float | None = None
+    collapse: str = ""
+    at_most_once: bool | None = None
 
 
 class GroupAction(msgspec.Struct, frozen=True, array_like=True, tag="g"):

@@ -16,9 +16,11 @@ from fanout.signalr.refusals import refuse
 from fanout.signalr.targets import KINDS, Destinations, destinations_of
 
 MAX_TTL: Final = 31 * 86_400  # seconds
+MAX_COLLAPSE_KEY: Final = 128
 _EVERYBODY: Final = ((Scope.BROADCAST, ""),)
 _EXCLUDING: Final = frozenset({Scope.BROADCAST, Scope.GROUP})
 _MEANINGLESS: Final = frozenset({"action", "reason"})
+_AT_MOST_ONCE: Final = {"atleastonce": False, "atmostonce": True}
 _encode = msgspec.json.Encoder().encode
 _number = msgspec.json.Decoder(int | float)
 
@@ -32,7 +34,9 @@ def read_message(properties: Properties, target: str, limits: BatchLimits) -> Re
     scopes = [scope for scope, _ in named] if "excluded" in values else ()
     excluded = excluded_of(properties, scopes, _EXCLUDING) if scopes else ()
     ttl = _ttl_of(properties) if "ttlSeconds" in values else None
-    items = tuple([Message(scope, name, body, excluded, ttl) for scope, name in named])
+    key = _collapse_of(properties) if "collapseKey" in values else ""
+    at_most_once = _at_most_once_of(properties) if "delivery" in values else None
+    items = tuple([Message(scope, name, body, excluded, ttl, key, at_most_once) for scope, name in named])
     for item in items:
         check_uri(item)
     return Reading(items, _warnings_of(properties, destinations))
@@ -65,6 +69,24 @@ def _ttl_of(properties: Properties) -> float | None:
         detail = f"ttlSeconds of a message is a number above 0 and up to {MAX_TTL} (31 days)."
         raise refuse("invalidTtl", detail, properties.pointer("ttlSeconds"))
     return ttl
+
+
+def _collapse_of(properties: Properties) -> str:
+    key = properties.name("collapseKey") or ""
+    if len(key) > MAX_COLLAPSE_KEY:
+        detail = f"collapseKey has {len(key)} characters; it may have {MAX_COLLAPSE_KEY}."
+        raise refuse("invalidCollapseKey", detail, properties.pointer("collapseKey"))
+    return key
+
+
+def _at_most_once_of(properties: Properties) -> bool | None:
+    word = properties.text("delivery")
+    if word is None:
+        return None
+    at_most_once = _AT_MOST_ONCE.get(word.lower())
+    if at_most_once is None:
+        raise refuse("invalidDelivery", "delivery must be atLeastOnce or atMostOnce.", properties.pointer("delivery"))
+    return at_most_once
 
 
 def _warnings_of(properties: Properties, destinations: Destinations) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ KNOWN: Final = frozenset(
     {
         "target", "arguments", "action", "connectionId", "userId", "groupName", "endpoints",  # the binding's
         "connectionIds", "userIds", "groupNames", "excluded", "messageId", "ttlSeconds", "reason",  # ours
+        "collapseKey", "delivery",  # and how a message is queued and repeated
     }
 )  # fmt: skip
 _CANONICAL: Final = {name.lower(): name for name in KNOWN}

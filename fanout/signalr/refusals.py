@@ -39,6 +39,8 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "emptyList": "The list is empty; leave it out, or null, to mean that there is none.",
         "notAllowedHere": "The property cannot be honoured on this item, and dropping it would change its effect.",
         "invalidTtl": "ttlSeconds is out of range or not a number.",
+        "invalidCollapseKey": "A collapseKey is at most 128 characters long.",
+        "invalidDelivery": "delivery is atLeastOnce or atMostOnce.",
         "invalidMessageId": "A messageId is 1 to 128 printable characters.",
         "invalidEndpoints": "endpoints must be an array of objects as the signalREndpoints binding gives them.",
         "noEndpointSelected": "endpoints selects none of the endpoints configured here, so nothing would be sent.",

@@ -1,16 +1,18 @@
-"""Which REST call an item becomes. Pure: values in, a route out.
+"""Which REST call an item, or several messages for one destination, becomes. Pure: values in, a route out.
 
-Source: the data-plane OpenAPI files, api-version 2022-06-01. Rule guarded: the path is escaped once, here, and both the
-request line and the token's audience are made of the same bytes (contract 3.1); the audience carries no query.
+Source: the data-plane OpenAPI files, api-version 2022-06-01, and 2023-07-01 for `:execute` (contract 2.4). Rules
+guarded: the path is escaped once, here, and both the request line and the token's audience are made of the same bytes
+(contract 3.1); the audience carries no query. A user id stands in a filter as an OData string and can never end it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 
 API_VERSION = "2022-06-01"
+EXECUTE_API_VERSION = "2023-07-01"  # the first that has it
 _SCOPE_PATH = {Scope.USER: "users", Scope.GROUP: "groups", Scope.CONNECTION: "connections"}
 
 
@@ -35,6 +37,28 @@ def route_of(hub: str, item: Item, *, api_version: str = API_VERSION, applicatio
     common = (*common, ("api-version", api_version))
     method, rest, extra = _call_of(item)
     return Route(method, root + rest, _query((*common, *extra)))
+
+
+def execute_route(hub: str, scope: Scope, to: str, *, api_version: str = EXECUTE_API_VERSION) -> Route:
+    """Name the call that runs commands for everybody or for one user; ValueError for a group or a connection.
+
+    The route takes no `application`: a hub with one is named `<application>_<hub>` (contract 2.4).
+    """
+    if scope not in {Scope.BROADCAST, Scope.USER}:
+        raise ValueError(f"No filter of :execute is known to name a {scope.value}.")
+    chosen = (("filter", f"userId eq {_odata_string(to)}"),) if scope is Scope.USER else ()
+    return Route("POST", f"/api/hubs/{_segment(hub.lower())}/:execute", _query((("api-version", api_version), *chosen)))
+
+
+def execute_body(bodies: Sequence[bytes]) -> bytes:
+    """Give the body that sends messages in the order given; `bodies` are REST bodies as `Message.body` holds them."""
+    commands = b",".join([b'{"type":"SendMessage","message":%b}' % body for body in bodies])
+    return b"[%b]" % commands
+
+
+def _odata_string(text: str) -> str:
+    """Write an OData string literal: one apostrophe stands as two (OData 4.01 URL conventions, 5.1.1.6.1)."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _call_of(item: Item) -> tuple[str, str, tuple[tuple[str, str], ...]]:

@@ -113,7 +113,7 @@ class TokenCache:
         self._clock = clock
         self._lifetime = lifetime
         self._size = size
-        self._tokens: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._tokens: OrderedDict[str, tuple[str, float, bytes]] = OrderedDict()
         self.hits = 0
         self.misses = 0
 
@@ -125,19 +125,27 @@ class TokenCache:
 
     def token(self, audience: str) -> str:
         """Give a token for `audience` that stays valid for at least a tenth of its lifetime."""
+        return self._held(audience)[0]
+
+    def authorization(self, audience: str) -> bytes:
+        """Give the same as a finished header line."""
+        return self._held(audience)[2]
+
+    def _held(self, audience: str) -> tuple[str, float, bytes]:
         now = self._clock.wall()
         held = self._tokens.get(audience)
         if held is not None and now < held[1]:
             self._tokens.move_to_end(audience)
             self.hits += 1
-            return held[0]
+            return held
         self.misses += 1
         token = rest_token(self._key, audience, int(now + self._lifetime))
-        self._tokens[audience] = (token, now + self._lifetime * (1 - _RENEW_BEFORE))
+        line = f"Authorization: Bearer {token}\r\n".encode("ascii")
+        held = self._tokens[audience] = (token, now + self._lifetime * (1 - _RENEW_BEFORE), line)
         self._tokens.move_to_end(audience)
         if len(self._tokens) > self._size:
             self._tokens.popitem(last=False)
-        return token
+        return held
 
     def forget(self, audience: str) -> None:
         """Drop one token: the service refused it."""

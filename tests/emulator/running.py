@@ -17,6 +17,7 @@ from emulator.config import WELL_KNOWN_KEY, EmulatorConfig
 from emulator.server import serve
 from fanout.clock import Clock, SystemClock
 from fanout.signalr.tokens import rest_token, sign
+from tests.fakes import FakeClock
 
 END = "\x1e"
 HANDSHAKE = '{"protocol":"%s","version":1}' + END
@@ -125,3 +126,5 @@ async def running(config: EmulatorConfig | None = None, clock: Clock | None = No
         async with httpx.AsyncClient() as http:
             yield Service(emulator, clock, await port, http)
         server.cancel()
+        while isinstance(clock, FakeClock) and not server.done():
+            await clock.advance(1)  # the goodbye to clients takes time

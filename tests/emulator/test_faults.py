@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from emulator.fault_rules import FaultRule, parse_rules, rules_from
-from emulator.faults import Faults, Quota
+from emulator.faults import Faults
 from tests.emulator.running import Service, until
 from tests.fakes import FakeClock
 
@@ -176,10 +176,3 @@ def test_a_rule_that_could_not_mean_anything_is_refused(rules: bytes, complaint:
 def test_rules_may_be_given_as_values() -> None:
     (rule,) = rules_from([{"kind": "status", "status": 503, "retryAfter": 1}])
     assert rule == FaultRule("status", status=503, retry_after=1)
-
-
-def test_a_quota_counts_per_second_of_the_clock() -> None:
-    quota = Quota()
-    assert all(quota.admits(10.0) for _ in range(5))
-    quota.set(2)
-    assert [quota.admits(now) for now in (10.0, 10.5, 10.9, 11.0, 11.1, 11.2)] == [True, True, False, True, True, False]

@@ -4,9 +4,10 @@ import msgspec
 import pytest
 
 from emulator.client import Client, Identity
+from emulator.config import EmulatorConfig
 from emulator.filters import filter_of
 from emulator.refusal import RefusedError
-from tests.emulator.running import JSON, Service
+from tests.emulator.running import JSON, Service, running
 
 NEW = "2023-07-01"
 
@@ -64,6 +65,20 @@ async def test_one_bad_command_and_nothing_happens(service: Service, commands: o
 async def test_only_json_is_read(service: Service) -> None:
     headers = {"content-type": "application/octet-stream"}
     assert await service.status("POST", ":execute", content=b"\x80", headers=headers, version=NEW) == 415
+
+
+async def test_it_can_be_switched_off() -> None:
+    async with running(EmulatorConfig(execute=False)) as service:
+        assert await execute(service, []) == 404
+        assert (await service.send()).status_code == 202
+
+
+@pytest.mark.parametrize("status", [400, 404, 415, 501])
+async def test_it_can_be_told_to_refuse_for_a_while(service: Service, status: int) -> None:
+    rules = [{"kind": "status", "status": status, "match": {"path": ":execute$"}, "times": 1}]
+    await service.http.put(f"{service.base}/emulator/faults", json=rules)
+    assert (await service.send()).status_code == 202
+    assert [await execute(service, []) for _ in range(2)] == [status, 202]
 
 
 def a_client(user: str | None) -> Client:

@@ -16,7 +16,7 @@ from fanout.signalr.http1.failures import (
     MalformedAnswerError,
     StaleConnectionError,
 )
-from fanout.signalr.http1.head import CHUNKED, UNTIL_CLOSE, Head, UnacceptableError, read_head
+from fanout.signalr.http1.head import CHUNKED, FINAL, UNTIL_CLOSE, Head, UnacceptableError, read_head
 
 _HEAD_START: Final = b"HTTP/1."
 _HEAD_END: Final = b"\r\n\r\n"
@@ -123,7 +123,7 @@ class AnswerReader:
         self._head_size += size
         self._partial = None
         head = read_head(bytes(text[:size]), self._method)
-        if not head.interim:
+        if head.status >= FINAL:
             self._take_head(head)
         return bytes(text[size:])
 
@@ -144,6 +144,8 @@ class AnswerReader:
 
     def _read_plain(self, head: Head, data: bytes) -> Response | None:
         """Gather a body that is counted or lasts until the end of the connection."""
+        if not data and not self._missing:
+            return self._answer(head, b"")
         counted = head.length != UNTIL_CLOSE
         if counted and len(data) > self._missing:
             data = data[: self._missing]

@@ -67,13 +67,17 @@ class Connection(asyncio.Protocol):
             and now - self._idle_since < self._idle_limit
         )
 
+    def is_closing(self) -> bool:
+        """Tell whether it has ended or is about to, as far as the loop knows; nothing can be written then."""
+        return not self.open or self._transport.is_closing()
+
     def is_silent(self) -> bool:
         """Tell whether nothing waits to be read, as it must be between exchanges.
 
         The loop may not have looked at the socket since the last answer. An end or stray bytes that already lie in the
         kernel are seen here, before the request is written, and not mistaken for its answer.
         """
-        return not self._transport.is_closing() and self._poll is not None and not self._poll.poll(0)
+        return not self.is_closing() and self._poll is not None and not self._poll.poll(0)
 
     def exchange(self, message: bytes, method: str, deadline: float) -> asyncio.Future[Response]:
         """Write `message` and give the future of its answer; the connection must be fit and idle."""

@@ -6,6 +6,9 @@ with the certificate and the name checked, before the connection exists for anyo
 """
 
 import asyncio
+import contextlib
+import ipaddress
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -45,8 +48,7 @@ async def _first_that_answers(
 ) -> _Protocol:
     loop = asyncio.get_running_loop()
     name = origin.host if tls else None
-    found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-    hosts = list(dict.fromkeys(str(address[0]) for *_, address in found))[:_MAX_ADDRESSES]
+    hosts = await _addresses_of(origin.host, origin.port)
     for left in range(len(hosts), 1, -1):
         try:
             async with clock.timeout((deadline - clock.monotonic()) / left):
@@ -60,11 +62,21 @@ async def _first_that_answers(
     return protocol
 
 
+async def _addresses_of(host: str, port: int) -> list[str]:
+    """Look the name up in a thread of the loop; an address is its own answer and needs none."""
+    with contextlib.suppress(ValueError):
+        return [str(ipaddress.ip_address(host))]
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))[:_MAX_ADDRESSES]
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate was refused ({error.verify_message})"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed ({error.reason})"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if isinstance(error, socket.gaierror):
+        return error.strerror or "the name was not found"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     return type(error).__name__

@@ -155,7 +155,8 @@ class Pool:
             self._tls = default_tls()
         tls = self._tls if self._origin.scheme == "https" else None
         connection = await dial(self._origin, tls, self._new_connection, self._clock, self._limits.connect_timeout)
-        if connection.open and not self._closed:
+        silent = tls is not None or connection.is_silent()  # TLS has session tickets to read
+        if not connection.is_closing() and silent and not self._closed:
             self._connections.add(connection)
             self._opened += 1
             self._start_sweeping()

@@ -39,6 +39,6 @@ async def test_parking_is_fenced_by_the_lease(wire: Wire) -> None:
 async def test_parking_works_when_the_store_is_full(wire: Wire) -> None:
     entry = await a_stored(wire)
     [lease] = await Leases(wire, SystemClock(), worker="w", lifetime=60).acquire([0])
-    await wire.ask("CONFIG", "SET", "maxmemory", "1")
+    await wire.each("CONFIG", "SET", "maxmemory", "1")
     await DeadLetters(wire).park(0, lease.token, entry, VERDICT)
     assert await wire.ask("XLEN", keys.dead(0)) == 1

@@ -65,7 +65,7 @@ async def test_workers_that_attend_see_each_other_until_they_leave(wire: Wire) -
 
 
 async def test_leases_can_be_taken_when_the_store_is_full(wire: Wire) -> None:
-    await wire.ask("CONFIG", "SET", "maxmemory", "1")
+    await wire.each("CONFIG", "SET", "maxmemory", "1")
     a = leases_of(wire, "a")
     await a.attend()
     [lease] = await a.acquire([0])

@@ -4,7 +4,8 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError
-from fanout.queue.store import judge, open_wire, prepare
+from fanout.queue.durability import Durability
+from fanout.queue.store import judge, judge_durability, open_wire, prepare
 from fanout.queue.wire import Wire
 
 
@@ -29,6 +30,21 @@ def test_a_server_that_may_forget_or_evict_is_told() -> None:
 def test_an_old_server_stops_the_start() -> None:
     [finding] = judge({"redis_version": "6.2.14", "aof_enabled": "1"}, "noeviction")
     assert finding.fatal
+
+
+def test_what_a_setting_asks_of_the_store_is_looked_for_in_it() -> None:
+    disk, copies = Durability(0, aof=True, timeout=1.0), Durability(2, aof=False, timeout=1.0)
+    info = {"aof_enabled": "1", "connected_slaves": "1"}
+    assert judge_durability(info, disk, waitaof=True) == []
+    [old] = judge_durability(info, disk, waitaof=False)
+    assert old.fatal
+    assert "WAITAOF" in old.text
+    [off] = judge_durability(info | {"aof_enabled": "0"}, disk, waitaof=True)
+    assert off.fatal
+    assert "appendonly" in off.text
+    [few] = judge_durability(info, copies, waitaof=True)
+    assert not few.fatal
+    assert "2 replicas and 1" in few.text
 
 
 @pytest.mark.parametrize("url", ["http://x", "localhost:6379", "redis://h:notaport/0"])

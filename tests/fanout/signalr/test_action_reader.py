@@ -76,6 +76,14 @@ def test_an_action_that_cannot_be_done_as_asked_is_refused(fields: str, code: st
     assert (result.code, result.pointer) == (code, pointer)
 
 
+@pytest.mark.parametrize("action", ['"add","groupName":"g"', '"closeConnection"'])
+def test_what_only_messages_have_is_named_as_ignored_on_an_action(action: str) -> None:
+    body = f'{{"action":{action},"userId":"u","collapseKey":"k","Delivery":"whatever"}}'
+    (result,) = parse_batch(body.encode(), LIMITS).results
+    assert isinstance(result, Parsed)
+    assert "collapseKey, Delivery" in result.warnings[0]
+
+
 def test_a_reason_on_a_group_action_is_named_as_ignored() -> None:
     (result,) = parse_batch(b'{"action":"removeAll","userId":"u","Reason":"x"}', LIMITS).results
     assert isinstance(result, Parsed)

@@ -22,7 +22,17 @@ def test_an_item_with_a_message_id_has_a_fingerprint_of_its_meaning() -> None:
     assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
-@pytest.mark.parametrize("text", ["{}", '{"ttlSeconds":1}', '{"excluded":["c"]}', '{"groupName":"g"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        '{"ttlSeconds":1}',
+        '{"collapseKey":"k"}',
+        '{"delivery":"atMostOnce"}',
+        '{"excluded":["c"]}',
+        '{"groupName":"g"}',
+    ],
+)
 def test_a_fingerprint_covers_more_than_the_body(text: str) -> None:
     plain = parsed('{"messageId":"1","target":"t"}')
     other = parsed(text[:-1] + (',"' if len(text) > 2 else '"') + 'messageId":"1","target":"t"}')

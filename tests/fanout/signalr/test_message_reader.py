@@ -145,6 +145,47 @@ def test_excluded_and_ttl_that_cannot_be_honoured_are_refused(fields: str, code:
     assert rejection(f'{{"target":"t",{fields}}}') == (code, pointer)
 
 
+# collapseKey, delivery ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ('"collapseKey":"price"', Message(B, "", BODY, collapse="price")),
+        (f'"CollapseKey":"{"k" * 128}","userId":"u"', Message(U, "u", BODY, collapse="k" * 128)),
+        ('"collapseKey":7', Message(B, "", BODY, collapse="7")),
+        ('"collapseKey":""', Message(B, "", BODY)),
+        ('"collapseKey":null', Message(B, "", BODY)),
+        ('"delivery":"atLeastOnce"', Message(B, "", BODY, at_most_once=False)),
+        ('"delivery":"AtMostOnce","userId":"u"', Message(U, "u", BODY, at_most_once=True)),
+        ('"Delivery":"ATMOSTONCE"', Message(B, "", BODY, at_most_once=True)),
+        ('"delivery":null', Message(B, "", BODY)),
+    ],
+)
+def test_collapse_key_and_delivery_travel_with_the_message(fields: str, expected: Message) -> None:
+    assert items_of(f'{{"target":"t",{fields}}}') == (expected,)
+
+
+def test_each_destination_of_a_list_gets_collapse_key_and_delivery() -> None:
+    items = items_of('{"target":"t","userIds":["a","b"],"collapseKey":"k","delivery":"atMostOnce"}')
+    assert items == tuple(Message(U, name, BODY, collapse="k", at_most_once=True) for name in "ab")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "pointer"),
+    [
+        (f'"collapseKey":"{"k" * 129}"', "invalidCollapseKey", "/collapseKey"),
+        ('"CollapseKey":["k"]', "notAString", "/CollapseKey"),
+        ('"delivery":"exactlyOnce"', "invalidDelivery", "/delivery"),
+        ('"delivery":""', "invalidDelivery", "/delivery"),
+        ('"delivery":1', "invalidDelivery", "/delivery"),
+        ('"Delivery":{}', "notAString", "/Delivery"),
+    ],
+)
+def test_collapse_key_and_delivery_that_cannot_be_read_are_refused(fields: str, code: str, pointer: str) -> None:
+    assert rejection(f'{{"target":"t",{fields}}}') == (code, pointer)
+
+
 def test_the_destinations_of_a_list_share_one_body() -> None:
     items: Any = items_of('{"target":"t","userIds":["a","b"]}')
     assert items[0].body is items[1].body

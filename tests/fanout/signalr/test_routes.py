@@ -3,12 +3,16 @@
 import json
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
 
+from emulator.client import Client, Identity
+from emulator.filters import filter_of
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
-from fanout.signalr.routes import route_of
+from fanout.signalr.routes import Route, execute_body, execute_route, route_of
 
 U, G, C = Scope.USER, Scope.GROUP, Scope.CONNECTION
 OPENAPI = Path(__file__).parents[4] / "shared" / "signalr-rest" / "azure-signalr.2022-06-01.json"
@@ -77,3 +81,82 @@ def test_hub_and_application_are_lower_case_and_the_application_comes_first() ->
 
 def test_a_hub_name_s_legal_punctuation_is_escaped() -> None:
     assert route_of("a`,.[]", Message(Scope.BROADCAST, "", b"")).path == "/api/hubs/a%60%2C.%5B%5D/:send"
+
+
+# Several messages in one call -----------------------------------------------------------------------------------------
+
+EXECUTE = "/api/hubs/chat/:execute?api-version=2023-07-01"
+# What could end a string, start another condition, or be read as something else after one more decoding.
+_fragments = st.sampled_from(
+    ["'", "''", "%27", "%2527", "\u2019", "\u2018", "\u02bc", "\uff07", '"', "\\", "&", "filter=", "#", "+", " ", "\n",
+     "' or userId ne '", "' or 1 eq 1 or '", "userId eq ", "startswith(userId,'')", "(", ")", "\0", "a", "A", "\u00e9"]
+)  # fmt: skip
+_users = st.lists(_fragments | st.text(st.characters(codec="utf-8"), max_size=3), min_size=1, max_size=6).map("".join)
+
+
+def reaches(route: Route, user: str | None) -> bool:
+    """Whether the service, reading the query as its HTTP server does, would send to a client of `user`."""
+    (text,) = (value for name, value in parse_qsl(route.query, keep_blank_values=True) if name == "filter")
+    return filter_of(text)(Client("c", Identity("chat", user), "webSockets", now=0, unread=1))
+
+
+def test_everybody_is_reached_without_a_filter() -> None:
+    route = execute_route("Chat", Scope.BROADCAST, "")
+    assert f"{route.method} {route.target}" == f"POST {EXECUTE}"
+
+
+@pytest.mark.parametrize(
+    ("user", "escaped"),
+    [
+        ("ann", "ann"),
+        ("O'Neil", "O%27%27Neil"),
+        ("'", "%27%27"),
+        ("%27", "%2527"),
+        ("O\u2019Neil", "O%E2%80%99Neil"),
+        ("a b&c=d+e", "a%20b%26c%3Dd%2Be"),
+        ("' or userId ne '", "%27%27%20or%20userId%20ne%20%27%27"),
+        ("", ""),
+    ],
+)
+def test_a_user_stands_in_the_filter_as_one_odata_string(user: str, escaped: str) -> None:
+    route = execute_route("chat", Scope.USER, user)
+    assert route.target == f"{EXECUTE}&filter=userId%20eq%20%27{escaped}%27"
+    assert route.path == "/api/hubs/chat/:execute"
+
+
+@settings(max_examples=1000, deadline=None)  # a busy machine is no counterexample
+@given(_users, _users)
+@example("a", "a'")
+@example("' or userId ne '", "a")
+@example("a' or userId eq 'b", "b")
+@example("%27", "'")
+@example("\u2019", "'")
+@example("A", "a")
+def test_what_is_for_one_user_reaches_no_other(user: str, other: str) -> None:
+    route = execute_route("chat", Scope.USER, user)
+    assert reaches(route, user)
+    assert not reaches(route, None)
+    assume(user != other)
+    assert not reaches(route, other)
+
+
+@given(_users)
+def test_a_filter_s_query_is_printable_ascii_with_two_parameters(user: str) -> None:
+    route = execute_route("chat", Scope.USER, user)
+    assert re.fullmatch(r"[A-Za-z0-9%&=._~-]+", route.query)
+    assert [name for name, _ in parse_qsl(route.query)] == ["api-version", "filter"]
+
+
+@pytest.mark.parametrize("scope", [G, C])
+def test_a_scope_that_no_filter_names_is_refused(scope: Scope) -> None:
+    with pytest.raises(ValueError, match=scope.value):
+        execute_route("chat", scope, "x")
+
+
+def test_the_commands_hold_the_bodies_byte_for_byte_and_in_order() -> None:
+    bodies = [b'{"target":"a","arguments":[ 1.10 ]}', b'{"target":"\xc3\xa9","arguments":[]}']
+    assert execute_body(bodies) == (
+        b'[{"type":"SendMessage","message":{"target":"a","arguments":[ 1.10 ]}},'
+        b'{"type":"SendMessage","message":{"target":"\xc3\xa9","arguments":[]}}]'
+    )
+    assert execute_body([]) == b"[]"

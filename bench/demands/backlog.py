@@ -1,0 +1,88 @@
+"""R13: a backlog of a million. Drained at one pace, by a worker that does not grow, from a Redis that is not wasteful.
+
+Measured once a run: it takes minutes. The worker is started when the backlog stands. The pace at the start and at the
+end is taken over a tenth of the backlog each, away from the edges.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+
+from bench.demand import Bench, Demand, read
+from bench.messages import batches
+from bench.rig import resident_bytes
+from bench.stacks import BATCH, Sample, Shape, Stack, start_worker
+
+_BACKLOG = Shape("ours-backlog", has_worker=False, environ=(("FANOUT_MAX_DEPTH", "100000000"),))
+_WITHIN_EACH = 0.005  # seconds a message: slower than that is broken
+_LOOK_EVERY = 0.25
+_MEGABYTE = 1e6
+FLAT = 1.1  # the most that counts as flat
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The drain at one moment: monotonic seconds, messages delivered, bytes of the worker."""
+
+    at: float
+    delivered: int
+    resident: int
+
+
+async def backlog(bench: Bench) -> Sample:
+    """Fill, then drain."""
+    count = bench.scale.backlog
+    stack = await bench.stack(_BACKLOG)
+    empty = await stack.redis.memory()
+    await stack.post(batches(count, BATCH), BATCH)
+    held = await stack.redis.memory() - empty
+    first = await stack.sink.answered()
+    worker = await start_worker(bench.rig, stack.shape, stack.sink, stack.redis)
+    draining = replace(stack, worker=worker)
+    looks = await _watched(draining, first, count)
+    return {
+        "bytes": held / count,
+        "rate_start": pace(looks, 0.05 * count, 0.15 * count),
+        "rate_end": pace(looks, 0.85 * count, 0.95 * count),
+        "rss_peak": max(look.resident for look in looks) / _MEGABYTE,
+        "rss_early": next(look.resident for look in looks if look.delivered >= 0.1 * count) / _MEGABYTE,
+        "worker_us": worker.cpu() * 1e6 / count,
+    }
+
+
+def pace(looks: list[Look], low: float, high: float) -> float:
+    """Give messages a second between the first looks past `low` and past `high` messages."""
+    start = next(look for look in looks if look.delivered >= low)
+    end = next(look for look in looks if look.delivered >= high)
+    return (end.delivered - start.delivered) / max(end.at - start.at, 1e-9)
+
+
+async def _watched(stack: Stack, first: int, count: int) -> list[Look]:
+    worker = stack.worker
+    if worker is None:
+        raise ValueError("nobody drains")
+    looks: list[Look] = []
+    async with asyncio.timeout(60 + _WITHIN_EACH * count):
+        while not looks or looks[-1].delivered < count:
+            await asyncio.sleep(_LOOK_EVERY)
+            worker.check()
+            delivered = await stack.sink.answered() - first
+            looks.append(Look(time.monotonic(), delivered, resident_bytes(worker.pid)))
+    await stack.settled()
+    return looks
+
+
+DEMANDS = (
+    Demand(
+        "R13", "drain of a backlog, rate at the end / at the start", 0.9, (backlog,),
+        read(backlog, "rate_end"), read(backlog, "rate_start"), at_least=True, unit="/s", once=True,
+    ),
+    Demand(
+        "R13", "worker memory in the drain, peak", 150.0, (backlog,), read(backlog, "rss_peak"), unit="MB", once=True
+    ),
+    Demand(
+        "R13", "worker memory, peak / after a tenth of the backlog", FLAT, (backlog,),
+        read(backlog, "rss_peak"), read(backlog, "rss_early"), unit="MB", once=True,
+    ),
+    Demand("R13", "Redis bytes a queued 1 KB message", 1400.0, (backlog,), read(backlog, "bytes"), unit="B", once=True),
+)  # fmt: skip

@@ -1,0 +1,103 @@
+"""The emulator as the far side of a run, with what the delivery benchmarks ask of it: quota, latency, counts.
+
+Rule guarded: what was delivered and refused is counted by the far side, never by the service that is measured.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from bench.rig import Child, Redis, Rig, answering, free_port
+from emulator.config import connection_string
+
+_TAKEN = range(200, 300)
+_REFUSED = 429
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Calls so far: taken, and refused with 429."""
+
+    taken: int
+    refused: int
+
+    def since(self, earlier: "Counts") -> "Counts":
+        """Give the difference."""
+        return Counts(self.taken - earlier.taken, self.refused - earlier.refused)
+
+
+@dataclass(frozen=True, slots=True)
+class FarSide:
+    """A running emulator and the product in front of it."""
+
+    http: httpx.AsyncClient
+    emulator: str
+    ingress: str
+    redis: Redis
+    workers: tuple[Child, ...]
+
+    async def quota(self, per_second: int, retry_after: float | None = None) -> None:
+        """Allow so many calls in each second; 0 ends it."""
+        answer = await self.http.put(
+            f"{self.emulator}/emulator/quota", json={"perSecond": per_second, "retryAfter": retry_after}
+        )
+        answer.raise_for_status()
+
+    async def latency(self, seconds: float, path: str = "") -> None:
+        """Have every call (of a path) answered after so many seconds."""
+        rule = {"kind": "latency", "seconds": seconds, "match": {"path": path} if path else {}}
+        await self.faults([rule])
+
+    async def faults(self, rules: list[dict[str, Any]]) -> None:
+        """Set the emulator's fault rules."""
+        (await self.http.put(f"{self.emulator}/emulator/faults", json=rules)).raise_for_status()
+
+    async def counts(self) -> Counts:
+        """Count calls as the far side saw them."""
+        statuses = (await self.http.get(f"{self.emulator}/emulator/stats")).json()["statuses"]
+        taken = sum(count for status, count in statuses.items() if int(status) in _TAKEN)
+        return Counts(taken, int(statuses.get(str(_REFUSED), 0)))
+
+    async def journal(self, since: int = 0) -> list[dict[str, Any]]:
+        """Give every call since a sequence number."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = (await self.http.get(f"{self.emulator}/emulator/journal?since={since}&limit=10000")).json()
+            if not page["entries"]:
+                return found
+            found += page["entries"]
+            since = page["last"]
+
+    async def post(self, hub: str, items: list[dict[str, Any]]) -> None:
+        """Have items accepted."""
+        answer = await self.http.post(f"{self.ingress}/v1/hubs/{hub}/messages", json=items)
+        answer.raise_for_status()
+
+
+@asynccontextmanager
+async def far_side(rig: Rig, *, workers: int, **settings: str) -> AsyncIterator[FarSide]:
+    """Start Redis, emulator, ingress and workers for as long as the block lasts."""
+    redis, port, front = await rig.redis(), free_port(), free_port()
+    emulator = await rig.python("emulator", "service.cli", "emulate", "--port", str(port))
+    environ = {
+        "AzureSignalRConnectionString": connection_string(port),
+        "FANOUT_REDIS_URL": redis.url,
+        "FANOUT_LOG_LEVEL": "warning",
+    } | settings
+    ingress = await rig.python("ingress", "service.cli", "serve", "--role", "ingress", "--port", str(front), **environ)
+    await answering(emulator, port, "/api/health")
+    await answering(ingress, front)
+    started = []
+    for number in range(workers):
+        own = free_port()
+        worker = await rig.python(
+            f"worker{number}", "service.cli", "serve", "--role", "worker", "--port", str(own), **environ
+        )
+        await answering(worker, own)
+        started.append(worker)
+    async with httpx.AsyncClient(timeout=60) as http:
+        base = "http://127.0.0.1"
+        yield FarSide(http, f"{base}:{port}", f"{base}:{front}", redis, tuple(started))

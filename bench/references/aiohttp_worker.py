@@ -1,0 +1,66 @@
+"""The product with another sender: the same process, with aiohttp in the place of its own pool.
+
+Everything else is the product's: it is run as it is, after the Pool it is put together with was exchanged for one with
+the same members over an aiohttp session. Takes the arguments of `fanout`.
+"""
+
+import ssl
+import sys
+
+import aiohttp
+from yarl import URL
+
+import fanout.signalr.http1.pool
+from fanout.clock import Clock
+from fanout.signalr.http1.exchange import Headers, Limits, Origin, Request, Response
+from fanout.signalr.http1.pool import Stats
+
+_SKIPPED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
+
+
+class AiohttpPool:
+    """What the product's Pool is to its callers, over aiohttp."""
+
+    def __init__(self, origin: Origin, limits: Limits, clock: Clock, tls: ssl.SSLContext | None = None) -> None:
+        del clock
+        self._origin = origin
+        self._limits = limits
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def stats(self) -> Stats:
+        """Nothing is counted here."""
+        return Stats(0, 0, 0, 0, 0)
+
+    async def send(self, request: Request) -> Response:
+        """Make one call."""
+        if self._session is None:
+            self._session = self._open()
+        url = URL(str(self._origin) + request.target, encoded=True)
+        lines = (line.split(": ", 1) for line in request.headers.decode().splitlines())
+        async with self._session.request(
+            request.method, url, data=request.body, headers=dict(lines), allow_redirects=False
+        ) as answer:
+            body = await answer.read()
+            raw = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
+            return Response(answer.status, Headers(raw), body, reused=True)
+
+    async def aclose(self) -> None:
+        """Close the session."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=self._limits.connections, ssl=self._tls or True)
+        timeout = aiohttp.ClientTimeout(total=self._limits.request_timeout)
+        return aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=_SKIPPED, timeout=timeout
+        )
+
+
+if __name__ == "__main__":
+    vars(fanout.signalr.http1.pool)["Pool"] = AiohttpPool
+    from service.cli import main  # after the exchange, so that whoever imports Pool by name gets this one
+
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""`fanout doctor`: proves against a real service what delivery relies on."""

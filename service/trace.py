@@ -1,0 +1,77 @@
+"""`fanout trace ID`: the life of one message, asked of an ingress, for people.
+
+Rules guarded: what others wrote (ids, the service's words) is printed without control characters, so that no message
+can write on the operator's terminal; the exit code tells whether there was something to tell.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from fanout.errors import ConfigurationError
+
+_TIMEOUT = 10.0
+_OK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Which message to ask whom about; `as_json` prints the answer as it came."""
+
+    url: str
+    api_key: str = field(repr=False)
+    message_id: str
+    as_json: bool
+
+
+def trace(asking: Asking) -> int:
+    """Ask, print, and give the exit code: 0 when there are events, else 1. ConfigurationError without an answer."""
+    response = _ask(asking)
+    if asking.as_json:
+        sys.stdout.write(response.text.rstrip() + "\n")
+        return 0 if response.status_code == _OK else 1
+    try:
+        document = msgspec.json.decode(response.content, type=dict[str, Any])
+        lines = story_of(document) if response.status_code == _OK else []
+    except (msgspec.DecodeError, LookupError, TypeError):
+        raise ConfigurationError(f"{asking.url} answered {response.status_code} and is no fanout ingress.") from None
+    if not lines:
+        sys.stderr.write(f"fanout: {_plain(document.get('detail', response.status_code))}\n")
+        return 1
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def story_of(document: Mapping[str, Any]) -> list[str]:
+    """Give the lines that tell a trace: the id and when it began (UTC), then one line for each event, seconds since."""
+    events: Sequence[Mapping[str, Any]] = document["events"]
+    began = events[0]["at"]
+    at = datetime.fromtimestamp(began, UTC).isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00")
+    return [f"{_plain(document['messageId'])}  {at} UTC", *(_line(event, event["at"] - began) for event in events)]
+
+
+def _line(event: Mapping[str, Any], after: float) -> str:
+    details = "  ".join(f"{_plain(name)}={_plain(value)}" for name, value in event["detail"].items() if value != "")
+    return f"  +{after:.3f} s".ljust(14) + f"{_plain(event['what']):<10}{details}".rstrip()
+
+
+def _ask(asking: Asking) -> httpx.Response:
+    name = quote(asking.message_id, safe="").replace(".", "%2E")  # an id may be `..`, and that is no step upwards
+    headers = {"Authorization": f"Bearer {asking.api_key}"} if asking.api_key else {}
+    try:
+        return httpx.get(f"{asking.url.rstrip('/')}/v1/admin/messages/{name}/trace", headers=headers, timeout=_TIMEOUT)
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(f"--url {asking.url} is not a URL: {error}") from None
+    except httpx.HTTPError as error:
+        raise ConfigurationError(f"{asking.url} cannot be reached: {error}. Is `fanout serve` running there?") from None
+
+
+def _plain(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

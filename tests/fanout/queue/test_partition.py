@@ -1,0 +1,69 @@
+"""Which lane an item rides and which partition the lane lives in."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fanout.queue.partition import lane_of, partition_of
+from fanout.signalr.message import CloseConnections, GroupAction, Item, Scope, Verb
+from tests.builders import a_message
+
+
+@pytest.mark.parametrize(
+    ("item", "lane"),
+    [
+        (a_message("", scope=Scope.BROADCAST), "chat\nb"),
+        (a_message("x", scope=Scope.USER), "chat\nux"),
+        (a_message("x", scope=Scope.GROUP), "chat\ngx"),
+        (a_message("x", scope=Scope.CONNECTION), "chat\ncx"),
+        (GroupAction(Verb.ADD, Scope.USER, "alice", "x"), "chat\ngx"),
+        (GroupAction(Verb.REMOVE, Scope.CONNECTION, "c1", "x"), "chat\ngx"),
+        (GroupAction(Verb.REMOVE_ALL, Scope.USER, "x"), "chat\nux"),
+        (GroupAction(Verb.REMOVE_ALL, Scope.CONNECTION, "x"), "chat\ncx"),
+        (CloseConnections(Scope.CONNECTION, "x"), "chat\ncx"),
+        (CloseConnections(Scope.USER, "x"), "chat\nux"),
+        (CloseConnections(Scope.GROUP, "x"), "chat\ngx"),
+    ],
+)
+def test_an_item_rides_the_lane_of_whom_it_concerns(item: Item, lane: str) -> None:
+    assert lane_of("chat", item) == lane
+
+
+def test_hubs_and_kinds_of_destination_have_lanes_of_their_own() -> None:
+    items = [a_message("x", scope=scope) for scope in (Scope.USER, Scope.GROUP, Scope.CONNECTION)]
+    assert len({lane_of(hub, item) for hub in ("chat", "news") for item in items}) == 6
+
+
+PLACES = st.tuples(
+    st.from_regex(r"[a-z][a-z0-9_`,.\[\]]{0,9}", fullmatch=True),
+    st.sampled_from([Scope.USER, Scope.GROUP, Scope.CONNECTION]),
+    st.text("ab\nugc", min_size=1, max_size=4),
+)
+
+
+@given(PLACES, PLACES)
+def test_two_places_never_share_a_lane(one: tuple[str, Scope, str], two: tuple[str, Scope, str]) -> None:
+    """A hub name holds no line feed, so the first one ends it, whatever stands in the other name."""
+    lanes = [lane_of(hub, a_message(name, scope=scope)) for hub, scope, name in (one, two)]
+    assert (lanes[0] == lanes[1]) == (one == two)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 1024))
+def test_a_partition_is_one_of_those_there_are(lane: str, partitions: int) -> None:
+    assert 0 <= partition_of(lane, partitions) < partitions
+
+
+@pytest.mark.parametrize(
+    ("lane", "of_16", "of_1024"), [("chat\nb", 15, 207), ("chat\nualice", 10, 954), ("chat\ngroom é", 12, 812)]
+)
+def test_lanes_stay_where_they_are(lane: str, of_16: int, of_1024: int) -> None:
+    """A change that moves lanes between streams breaks the order of what waits."""
+    assert (partition_of(lane, 16), partition_of(lane, 1024)) == (of_16, of_1024)
+
+
+def test_lanes_spread_over_all_partitions() -> None:
+    counts = Counter(partition_of(f"chat\nuuser{number}", 16) for number in range(16_000))
+    assert len(counts) == 16
+    assert max(counts.values()) < 2 * min(counts.values())

@@ -1,0 +1,144 @@
+"""One REST call against a real server on loopback: where it goes, whom its token names, what it carries."""
+
+import pytest
+
+from fanout import __version__
+from fanout.errors import MaybeSentError, NotSentError
+from fanout.signalr.client import Address, address_of
+from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.message import CloseConnections, Message, Scope
+from fanout.signalr.tokens import verify
+from tests.builders import a_join, a_message
+from tests.fakes import FakeClock
+from tests.workers.service_end import KEY, Received, calling, service_end
+
+SERVICE = f"Endpoint=https://x.service.signalr.net;AccessKey={KEY};Version=1.0;"
+
+
+def token_of(request: Received) -> str:
+    scheme, _space, token = request.fields["authorization"].partition(" ")
+    assert scheme == "Bearer"
+    return token
+
+
+async def test_a_message_is_posted_with_its_body_as_it_stands() -> None:
+    body = b'{"target":"t","arguments":[1.10,12345678901234567890,"\\u00e9"]}'
+    async with service_end() as end, calling(end.port) as client:
+        response = await client.call("Chat", Message(Scope.USER, "alice", body))
+    [request] = end.received
+    assert (response.status, request.method, request.body) == (202, "POST", body)
+    assert request.target == "/api/hubs/chat/users/alice/:send?api-version=2022-06-01"
+    assert request.fields["host"] == f"127.0.0.1:{end.port}"
+    assert request.fields["content-type"] == "application/json; charset=utf-8"
+    assert request.fields["content-length"] == str(len(body))
+    assert request.fields["user-agent"] == f"signalr-fanout/{__version__}"
+    assert request.fields["asrs-user-agent"] == f"signalr-fanout/{__version__}"
+
+
+@pytest.mark.parametrize(
+    ("item", "method"), [(a_join(), "PUT"), (CloseConnections(Scope.CONNECTION, "c1", "bye"), "DELETE")]
+)
+async def test_an_action_has_no_body_and_no_type_of_one(item: CloseConnections, method: str) -> None:
+    async with service_end() as end, calling(end.port) as client:
+        await client.call("chat", item)
+    [request] = end.received
+    assert (request.method, request.body) == (method, b"")
+    assert "content-type" not in request.fields
+
+
+async def test_the_token_names_the_path_that_was_called_without_its_query() -> None:
+    clock = FakeClock()
+    async with service_end() as end, calling(end.port, clock=clock) as client:
+        await client.call("chat", a_message("a b/ü?", scope=Scope.GROUP))
+        await client.call("chat", Message(Scope.BROADCAST, "", b"{}", excluded=("c1", "c2")))
+    for request in end.received:
+        path, _mark, query = request.target.partition("?")
+        assert "api-version=2022-06-01" in query
+        expires = int(clock.wall()) + 3600
+        claims = verify(token_of(request), [KEY], [f"http://127.0.0.1:{end.port}{path}"], leeway=10**9)
+        assert claims == {"aud": f"http://127.0.0.1:{end.port}{path}", "exp": expires}
+    assert end.received[0].target.startswith("/api/hubs/chat/groups/a%20b%2F%C3%BC%3F/:send?")
+    assert "excluded=c1&excluded=c2" in end.received[1].target
+
+
+async def test_an_address_behind_a_proxy_has_its_prefix_on_the_wire_and_the_endpoint_in_the_token() -> None:
+    address = Address(prefix="/behind/proxy", audience="https://x.service.signalr.net")
+    async with service_end() as end, calling(end.port, address=address) as client:
+        await client.call("chat", a_message("alice"))
+    [request] = end.received
+    assert request.target.startswith("/behind/proxy/api/hubs/chat/users/alice/:send?")
+    verify(token_of(request), [KEY], ["https://x.service.signalr.net/api/hubs/chat/users/alice/:send"])
+
+
+def addressed(text: str, audience: str) -> Address:
+    service = ConnectionString.parse(SERVICE + text)
+    return address_of(service, audience=audience, api_version="2023-07-01", application="app")
+
+
+@pytest.mark.parametrize(
+    ("text", "audience", "expected"),
+    [
+        ("", "endpoint", ("", "https://x.service.signalr.net")),
+        ("", "server", ("", "https://x.service.signalr.net")),
+        ("ServerEndpoint=https://proxy.example/signalr/;", "endpoint", ("/signalr", "https://x.service.signalr.net")),
+        ("ServerEndpoint=https://proxy.example/signalr/;", "server", ("/signalr", "https://proxy.example/signalr")),
+        ("ServerEndpoint=https://proxy.example:444;", "server", ("", "https://proxy.example:444")),
+    ],
+)
+def test_the_address_follows_server_endpoint_and_the_audience_setting(
+    text: str, audience: str, expected: tuple[str, str]
+) -> None:
+    address = addressed(text, audience)
+    assert (address.prefix, address.audience) == expected
+    assert (address.api_version, address.application) == ("2023-07-01", "app")
+
+
+async def test_application_and_api_version_go_into_the_query() -> None:
+    address = Address(prefix="", audience="http://x", api_version="2023-07-01", application="App")
+    async with service_end() as end, calling(end.port, address=address) as client:
+        await client.call("chat", a_message("alice"))
+    assert end.received[0].target.endswith("?application=app&api-version=2023-07-01")
+
+
+async def test_a_token_serves_until_it_is_renewed() -> None:
+    clock = FakeClock()
+    async with service_end() as end, calling(end.port, clock=clock) as client:
+        for _ in range(2):
+            await client.call("chat", a_message("alice"))
+        clock.jump(60)
+        client.renew_token("chat", a_message("alice", text="the text does not matter"))
+        await client.call("chat", a_message("alice"))
+    first, second, third = [token_of(request) for request in end.received]
+    assert first == second
+    assert third != first
+    assert (client.tokens.hits, client.tokens.misses) == (1, 2)
+
+
+async def test_an_answer_comes_up_whatever_its_status() -> None:
+    async def refuse(_request: Received) -> bytes:
+        return b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\nRetry-After: 9\r\n\r\nbusy"
+
+    async with service_end(refuse) as end, calling(end.port) as client:
+        response = await client.call("chat", a_message())
+    assert (response.status, response.headers.get("retry-after"), response.body) == (503, "9", b"busy")
+    assert len(end.received) == 1  # nothing is repeated here
+
+
+async def test_a_call_that_brought_no_answer_says_whether_it_was_written() -> None:
+    async def hang_up(_request: Received) -> bytes:
+        return b""
+
+    async with service_end(hang_up) as end, calling(end.port) as client:
+        with pytest.raises(MaybeSentError):
+            await client.call("chat", a_message())
+    async with calling(end.port) as client:
+        with pytest.raises(NotSentError):
+            await client.call("chat", a_message())
+
+
+async def test_no_key_and_no_token_is_in_what_is_shown_of_a_client() -> None:
+    async with service_end() as end, calling(end.port) as client:
+        await client.call("chat", a_message())
+        assert KEY not in repr(client)
+        assert token_of(end.received[0]) not in repr(client)
+        assert f"http://127.0.0.1:{end.port}" in repr(client)

@@ -1,0 +1,77 @@
+"""A Redis-compatible server that a test may kill and start again on the same files.
+
+Rule guarded: a killed server comes back with everything it had acknowledged, so what a test then finds missing was lost
+by us. That takes `appendfsync always`: with the usual `everysec` a killed server may have held back its last second.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from fanout.clock import SystemClock
+from fanout.errors import QueueError
+from fanout.queue.store import open_wire
+from service.orphans import dying_with
+from service.private_redis import find_server
+from tests.flow.waiting import until
+
+_STARTS_WITHIN = 10.0
+
+
+class RedisServer:
+    """One server on a unix socket in a directory of its own; `options` are further command line arguments."""
+
+    def __init__(self, *options: str) -> None:
+        self._options: Sequence[str] = options
+        self._directory = Path(tempfile.mkdtemp(prefix="fanout-flow-"))
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._directory / 'redis.sock'}?db=0"
+
+    @property
+    def log(self) -> Path:
+        return self._directory / "redis.log"
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        """The running process, for tests that stop or signal it."""
+        assert self._process is not None
+        return self._process
+
+    async def start(self) -> None:
+        """Start on the files that are there and return once it answers."""
+        arguments = ["--port", "0", "--unixsocket", str(self._directory / "redis.sock"), "--dir", str(self._directory)]
+        arguments += ["--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"]
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                find_server(), *arguments, *self._options, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL,
+                preexec_fn=dying_with(os.getpid()),
+            )  # fmt: skip
+        await until(self._answers, within=_STARTS_WITHIN, what="Redis answers")
+
+    async def kill(self) -> None:
+        """End it at once, as a power cut of its machine would."""
+        self.process.kill()
+        await self.process.wait()
+
+    async def stop(self) -> None:
+        """End it for good and remove its files."""
+        if self._process is not None and self._process.returncode is None:
+            await self.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    async def _answers(self) -> bool:
+        assert self.process.returncode is None, self.log.read_text()
+        wire = open_wire(self.url, SystemClock())
+        try:
+            await wire.ask("PING", within=1.0)
+        except QueueError:
+            return False
+        finally:
+            await wire.aclose()
+        return True

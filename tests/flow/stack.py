@@ -1,0 +1,273 @@
+"""The whole product around one test: a Redis, an emulator, an ingress, and as many workers as asked for.
+
+Rule guarded: the flow and fault tests see what an operator sees. Every part is a real process, reached over its real
+door; what the tests know comes from HTTP answers, the emulator's journal, the metrics and the keys in Redis.
+"""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from emulator.config import connection_string
+from fanout.clock import SystemClock
+from fanout.queue import keys
+from fanout.queue.dead_letters import DeadLetter, DeadLetters
+from fanout.queue.store import open_wire
+from fanout.queue.wire import Wire
+from tests.flow.child import Child, free_port
+from tests.flow.oracle import Call
+from tests.flow.redis_server import RedisServer
+from tests.flow.waiting import until
+
+PARTITIONS = 16
+LEASE = 1.0
+_PAGE = 1000
+# What every process of a stack is told; workers may be told otherwise one by one.
+_SETTINGS = {
+    "FANOUT_PARTITIONS": str(PARTITIONS),
+    "FANOUT_LEASE_SECONDS": str(LEASE),
+    "FANOUT_RETRY_BASE": "0.05",
+    "FANOUT_RETRY_CAP": "0.5",
+    "FANOUT_LOG_LEVEL": "warning",
+}
+
+
+class Stack:
+    """A running product; made by `running_stack`.
+
+    `redis`, `emulator` and `ingress` are always there. Workers come with `add_worker` and are ended by `reset`.
+    """
+
+    def __init__(self, redis: RedisServer, emulator: Child, http: httpx.AsyncClient, directory: Path) -> None:
+        self.redis = redis
+        self.emulator = emulator
+        self.workers: list[Child] = []
+        self.http = http
+        self._directory = directory
+        self._numbers = itertools.count(1)
+        self._wire = open_wire(redis.url, SystemClock())
+        self._ingress: Child | None = None
+        self._common: Child | None = None
+
+    def __repr__(self) -> str:
+        return f"<Stack {self.emulator!r}, {self._ingress!r}, {self.workers!r}>"
+
+    @property
+    def ingress(self) -> Child:
+        assert self._ingress is not None
+        return self._ingress
+
+    @property
+    def wire(self) -> Wire:
+        """A connection of the test's own to the Redis."""
+        return self._wire
+
+    @property
+    def children(self) -> list[Child]:
+        """Every process that is or was part of it since the last `reset`."""
+        return [self.emulator, *([self._ingress] if self._ingress else []), *self.workers]
+
+    # Sending ----------------------------------------------------------------------------------------------------------
+
+    async def try_post(self, hub: str, items: Any, **headers: str) -> httpx.Response:
+        """POST a batch, `items` as a value or as the body's own bytes; header names have `_` for `-`."""
+        content = items if isinstance(items, bytes) else orjson.dumps(items)
+        sent = {"Content-Type": "application/json"} | {name.replace("_", "-"): text for name, text in headers.items()}
+        return await self.http.post(f"{self.ingress.url}/v1/hubs/{hub}/messages", content=content, headers=sent)
+
+    async def post(self, hub: str, items: Any, **headers: str) -> dict[str, Any]:
+        """POST a batch that has to be taken whole, and give the document of the 202."""
+        answer = await self.try_post(hub, items, **headers)
+        assert answer.status_code == 202, answer.text
+        document: dict[str, Any] = answer.json()
+        assert not document["rejected"], document
+        return document
+
+    # The service's side -----------------------------------------------------------------------------------------------
+
+    async def journal(self, hub: str) -> list[Call]:
+        """Give every call to one hub in order of arrival."""
+        return [Call.of(entry) async for entry in self._entries(0) if entry["hub"] == hub.lower()]
+
+    async def faults(self, *rules: Mapping[str, Any]) -> None:
+        """Have these things go wrong from now on, instead of what went wrong before; none: all is well again."""
+        await self._control("PUT", "faults", list(rules))
+
+    async def fault_hits(self) -> list[int]:
+        """Give how many calls each rule in force has hit."""
+        return [rule["hits"] for rule in (await self._control("GET", "faults")).json()]
+
+    async def quota(self, per_second: int, retry_after: float | None = None) -> None:
+        """Answer 429 past so many calls a second; 0 ends it."""
+        await self._control("PUT", "quota", {"perSecond": per_second, "retryAfter": retry_after})
+
+    async def stats(self) -> dict[str, Any]:
+        """Give the emulator's counters since the last `reset`."""
+        stats: dict[str, Any] = (await self._control("GET", "stats")).json()
+        return stats
+
+    async def arrived(self, hub: str, count: int, *, within: float = 30.0) -> None:
+        """Wait until so many calls to a hub have arrived."""
+        last = found = 0
+
+        async def enough() -> bool:
+            nonlocal last, found
+            async for entry in self._entries(last):
+                last = entry["sequence"]
+                found += entry["hub"] == hub.lower()
+            return found >= count
+
+        await until(enough, within=within, what=f"{count} calls to {hub}")
+
+    # The queue --------------------------------------------------------------------------------------------------------
+
+    async def depth(self) -> int:
+        """Count what waits or is not yet settled."""
+        return sum(await self._wire.call(*(("XLEN", keys.stream(p)) for p in range(PARTITIONS))))
+
+    async def drained(self, *, within: float = 30.0) -> None:
+        """Wait until nothing waits."""
+
+        async def empty() -> bool:
+            return await self.depth() == 0
+
+        await until(empty, within=within, what="the queue is empty")
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """Give all dead letters."""
+        letters = DeadLetters(self._wire)
+        return [letter for partition in range(PARTITIONS) for letter in await letters.oldest(partition)]
+
+    async def leases(self) -> dict[int, str]:
+        """Give the holder of each partition that has one, by its token without the fence's number."""
+        tokens = await self._wire.call(*(("GET", keys.lease(p)) for p in range(PARTITIONS)))
+        return {p: token.decode().rpartition(":")[0] for p, token in enumerate(tokens) if token is not None}
+
+    async def owner_of(self, partition: int) -> Child:
+        """Give the worker that holds a partition; its process id is part of the lease's token."""
+        holder = (await self.leases())[partition]
+        return next(worker for worker in self.workers if f"-{worker.process.pid}-" in holder)
+
+    async def shared_as(self, *shares: int, within: float = 15.0) -> None:
+        """Wait until the partitions are held in these numbers, smallest first; no number: nobody holds any."""
+
+        async def so() -> bool:
+            holders = list((await self.leases()).values())
+            return sorted(holders.count(holder) for holder in set(holders)) == list(shares)
+
+        await until(so, within=within, what=f"partitions are shared {shares}")
+
+    # Processes --------------------------------------------------------------------------------------------------------
+
+    async def add_worker(self, **settings: object) -> Child:
+        """Start one more worker; settings by their lower-case names, for example `concurrency=8`."""
+        return (await self.add_workers(1, **settings))[0]
+
+    async def add_workers(self, count: int, **settings: object) -> list[Child]:
+        """Start several workers at the same time."""
+        started = [await self._serve("worker", settings) for _ in range(count)]
+        self.workers += started
+        await asyncio.gather(*(worker.ready() for worker in started))
+        return started
+
+    async def start_ingress(self) -> None:
+        """Start the ingress; it believes who sends x-ms-client-principal-id, for tests with clients."""
+        self._ingress = await self._serve("ingress", {"negotiate_user": "principal-id"})
+        await self._ingress.ready()
+
+    async def common_worker(self) -> Child:
+        """Give a worker with the common settings that lives on from test to test, its counters at zero."""
+        if self._common is None or not self._common.running:
+            self._common = await self.add_worker()
+        await self._common.count_anew()
+        return self._common
+
+    async def retire_common_worker(self) -> None:
+        """End the worker that lives on, for a test that wants none or others."""
+        if self._common is not None:
+            self.workers.remove(self._common)
+            if self._common.running:
+                await self._common.terminate()
+            self._common = None
+
+    async def reset(self) -> None:
+        """End the workers, each with exit code 0 unless it was killed, and forget everything that happened."""
+        await self.faults()
+        await self.quota(0)
+        running = [worker for worker in self.workers if worker.running and worker is not self._common]
+        self.workers = [] if self._common is None else [self._common]
+        await asyncio.gather(*(worker.terminate() for worker in running))
+        names: list[bytes] = await self._wire.ask("KEYS", "*")
+        forgotten = [name for name in names if not name.endswith((b":lease", b":fence", keys.WORKERS.encode()))]
+        await self._wire.call(*(("DEL", name) for name in forgotten))
+        await self._control("DELETE", "journal")
+
+    async def aclose(self) -> None:
+        """End everything; a process that is still running is told to and has to leave with 0."""
+        running = [child for child in self.children if child.running]
+        try:
+            await asyncio.gather(*(child.terminate() for child in running))
+        finally:
+            for child in running:
+                if child.running:
+                    await child.kill()
+            await self._wire.aclose()
+
+    async def _serve(self, role: str, settings: Mapping[str, object]) -> Child:
+        number = next(self._numbers)
+        child = Child(f"{role} {number}", free_port(), self._directory / f"{role}-{number}.log", self.http)
+        environment = {
+            **_SETTINGS,
+            "AzureSignalRConnectionString": connection_string(self.emulator.port),
+            "FANOUT_REDIS_URL": self.redis.url,
+            **{f"FANOUT_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        await child.start(["serve", "--role", role, "--port", str(child.port)], environment)
+        return child
+
+    async def _entries(self, since: int) -> AsyncIterator[dict[str, Any]]:
+        """Walk over the journal's entries after a sequence number, a page at a time."""
+        while True:
+            page = (await self._control("GET", f"journal?since={since}&limit={_PAGE}")).json()
+            for entry in page["entries"]:
+                yield entry
+            if len(page["entries"]) < _PAGE:
+                return
+            since = page["last"]
+
+    async def _control(self, method: str, path: str, document: Any = None) -> httpx.Response:
+        answer = await self.http.request(method, f"{self.emulator.url}/emulator/{path}", json=document)
+        assert answer.is_success, answer.text
+        return answer
+
+
+@asynccontextmanager
+async def running_stack(directory: Path, *redis_options: str) -> AsyncIterator[Stack]:
+    """Run a stack without workers for the time of the block; logs go to `directory`."""
+    redis = RedisServer(*redis_options)
+    async with httpx.AsyncClient(trust_env=False, timeout=30.0) as http:
+        emulator = Child("emulator", free_port(), directory / "emulator.log", http)
+        stack = Stack(redis, emulator, http, directory)
+        try:
+            await redis.start()
+            await emulator.start(["emulate", "--port", str(emulator.port)], {})
+            await stack.start_ingress()
+            await emulator.ready("/emulator/stats")
+            yield stack
+        finally:
+            try:
+                await stack.aclose()
+            finally:
+                await redis.stop()
+
+
+def logs_of(stack: Stack, most: int = 4000) -> Sequence[tuple[str, str]]:
+    """Give the end of each process's log, for the report of a failed test."""
+    logs = [(child.name, child.log) for child in stack.children] + [("redis", stack.redis.log)]
+    return [(name, log.read_text(errors="replace")[-most:]) for name, log in logs if log.exists()]

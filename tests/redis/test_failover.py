@@ -1,0 +1,116 @@
+"""A primary dies, or a slot moves, while messages flow: it heals by itself, and what WAIT confirmed is not lost.
+
+What may happen again is what was delivered and not yet known to be settled at the new primary; its first occurrence
+keeps its place.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from fanout.queue import keys
+from fanout.queue.slots import slot_of
+from tests.flow.traffic import mixed
+from tests.redis.product import HUB, running_product
+from tests.redis_kinds import KINDS, PASSWORD, Store, name_of, node_id, ready_to_fail_over
+from tests.redis_servers import RedisProcess, eventually
+
+WAIT_1 = {"durability": "replicas", "durability_replicas": 1, "durability_timeout": 1.0}
+_MOST_AGAIN = 200  # a WAIT confirms what was accepted, not what was settled; in flight are 128 at most
+
+
+@pytest.fixture
+def watched() -> Iterator[Store]:
+    """A store that Sentinels are ready to fail over."""
+    store = KINDS[name_of("sentinel")]()
+    try:
+        ready_to_fail_over(store)
+        yield store
+    finally:
+        store.stop()
+
+
+@pytest.fixture(scope="module")
+def whole_cluster() -> Iterator[Store]:
+    """A cluster for the tests of this file, in this order: the last one takes it apart."""
+    store = KINDS[name_of("cluster")]()
+    try:
+        yield store
+    finally:
+        store.stop()
+
+
+@pytest.fixture
+def clustered(whole_cluster: Store) -> Store:
+    """The same, empty."""
+    whole_cluster.empty()
+    return whole_cluster
+
+
+async def test_a_killed_master_is_replaced_and_nothing_accepted_is_lost(watched: Store) -> None:
+    items = mixed(HUB, 500, seed=11)
+    async with running_product(watched, **WAIT_1) as product, asyncio.TaskGroup() as tasks:
+        sending = tasks.create_task(product.send(items, pause=0.02))
+        await product.delivered(150)
+        watched.servers[0].kill()
+        await sending
+        await product.delivered(len(items))
+    assert product.refused  # it was noticed
+    product.examine(items).check(most_duplicates=_MOST_AGAIN)
+
+
+async def test_slots_that_move_between_nodes_are_followed(clustered: Store) -> None:
+    items = mixed(HUB, 500, seed=13)
+    async with running_product(clustered) as product, asyncio.TaskGroup() as tasks:
+        sending = tasks.create_task(product.send(items, pause=0.02))
+        await product.delivered(100)
+        for partition in range(4):
+            await asyncio.to_thread(_move, clustered, slot_of(keys.stream(partition)))
+        await asyncio.to_thread(_move, clustered, slot_of(keys.WORKERS))
+        assert not sending.done()
+        await sending
+        await product.delivered(len(items))
+    product.examine(items).check()
+
+
+async def test_a_killed_node_of_a_cluster_is_replaced_and_nothing_accepted_is_lost(clustered: Store) -> None:
+    items = mixed(HUB, 500, seed=12)
+    victim, heir = _owner_and_heir(clustered, 0)
+    async with running_product(clustered, **WAIT_1) as product, asyncio.TaskGroup() as tasks:
+        sending = tasks.create_task(product.send(items, pause=0.02))
+        await product.delivered(150)
+        victim.kill()
+        await asyncio.to_thread(eventually, heir.is_primary, what="the replica takes over")
+        await asyncio.to_thread(victim.start)  # comes back as the replica that WAIT asks for
+        await sending
+        await product.delivered(len(items))
+    assert product.refused
+    product.examine(items).check(most_duplicates=_MOST_AGAIN)
+
+
+def _owner_and_heir(store: Store, partition: int) -> tuple[RedisProcess, RedisProcess]:
+    slot = slot_of(keys.stream(partition))
+    [entry] = [entry for entry in store.servers[0].ask("CLUSTER", "SLOTS") if entry[0] <= slot <= entry[1]]
+    servers = {server.port: server for server in store.servers}
+    return servers[entry[2][1]], servers[entry[3][1]]
+
+
+def _move(store: Store, slot: int) -> None:
+    # As redis-cli --cluster reshard does it; the other primaries learn of it from the first.
+    primaries = [server for server in store.servers if server.is_primary()]
+    source = next(server for server in primaries if _serves(server, slot))
+    target = next(server for server in primaries if server is not source)
+    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", node_id(source))
+    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", node_id(target))
+    while names := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 10):
+        source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "AUTH", PASSWORD, "KEYS", *names)
+    target.ask("CLUSTER", "SETSLOT", slot, "NODE", node_id(target))
+    source.ask("CLUSTER", "SETSLOT", slot, "NODE", node_id(target))
+    eventually(partial(_serves, target, slot), what="the slot has moved")
+
+
+def _serves(server: RedisProcess, slot: int) -> bool:
+    slots = server.ask("CLUSTER", "SLOTS")
+    return any(entry[2][1] == server.port and entry[0] <= slot <= entry[1] for entry in slots)

@@ -1,0 +1,73 @@
+"""Which tokens are taken is found out form by form."""
+
+import pytest
+
+from emulator.config import WELL_KNOWN_KEY, EmulatorConfig
+from fanout.settings import Settings, load
+from fanout.signalr.connection_string import ConnectionString
+from service.doctor import token_forms
+from service.doctor.check import Check
+from service.doctor.patient import Patient
+from service.doctor.token_forms import ACCEPTED, ENDPOINT, SERVER, other_port, version_check
+from tests.service.doctor.examining import disproved, examined, seen
+
+
+def all_of(patient: Patient) -> tuple[Check, ...]:
+    return token_forms.checks(patient.service, patient.settings)
+
+
+async def test_every_form_the_service_takes_is_proved() -> None:
+    async with examined() as (_service, patient):
+        for check in all_of(patient):
+            assert await check.run(patient)
+
+
+async def test_a_wrong_key_is_disproof() -> None:
+    async with examined(EmulatorConfig(keys=("x" * 44,))) as (service, patient):
+        assert await disproved(patient, all_of(patient), ACCEPTED) == f"Answered 401 to a token for {service.base}."
+
+
+async def test_a_service_that_checks_no_audience_is_noticed() -> None:
+    async with examined(EmulatorConfig(check_audience=False)) as (_service, patient):
+        words = await disproved(patient, all_of(patient), "a token for another URL is refused")
+        assert words == "The service takes tokens made for other URLs."
+
+
+async def test_a_server_error_says_nothing_of_a_token() -> None:
+    async with examined() as (service, patient):
+        service.emulator.faults.set([{"kind": "status", "status": 503}])
+        assert "says nothing" in await disproved(patient, all_of(patient), ACCEPTED)
+
+
+async def test_an_api_version_the_service_does_not_know_is_disproof() -> None:
+    async with examined(settings=load({}, api_version="2031-01-01")) as (_service, patient):
+        assert await disproved(patient, all_of(patient), version_check("2031-01-01")) == "Answered 400."
+
+
+@pytest.mark.parametrize(("audience", "relied_on"), [("endpoint", ENDPOINT), ("server", SERVER)])
+def test_the_configured_host_is_relied_on_and_the_other_is_not(audience: str, relied_on: str) -> None:
+    where = ConnectionString.parse(f"Endpoint=https://a.example;ServerEndpoint=https://b.example;AccessKey={'k' * 44}")
+    settings: Settings = load({}, audience=audience)
+    chosen = {check.name: check.relied_on for check in token_forms.checks(where, settings)}
+    assert {name for name in (ENDPOINT, SERVER) if chosen[name]} == {relied_on}
+
+
+async def test_each_host_is_tried_for_itself() -> None:
+    async with examined(EmulatorConfig(endpoint="http://signalr.example")) as (service, patient):
+        text = f"Endpoint=http://else.example;ServerEndpoint={service.base};AccessKey={WELL_KNOWN_KEY}"
+        checks = token_forms.checks(ConnectionString.parse(text), load({}, audience="server"))
+        assert "else.example" in await disproved(patient, checks, ENDPOINT)
+        assert await seen(patient, checks, SERVER) == service.base
+
+
+@pytest.mark.parametrize(
+    ("base", "other"),
+    [
+        ("https://a.example", "https://a.example:443"),
+        ("http://a.example", "http://a.example:80"),
+        ("http://localhost:8888", "http://localhost"),
+        ("https://[::1]:444/under", "https://[::1]/under"),
+    ],
+)
+def test_the_other_form_of_a_port(base: str, other: str) -> None:
+    assert other_port(base) == other

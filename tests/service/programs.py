@@ -1,0 +1,85 @@
+"""The program as people run it: a process of its own, its output, its signals, its exit code."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH"
+_KEPT = ("PATH", "HOME", "LANG", "VIRTUAL_ENV")
+
+
+class Program:
+    """A running process; what it wrote is read from files."""
+
+    def __init__(self, process: asyncio.subprocess.Process, directory: Path) -> None:
+        self.process = process
+        self._directory = directory
+
+    @property
+    def out(self) -> str:
+        return (self._directory / "out").read_text()
+
+    @property
+    def err(self) -> str:
+        return (self._directory / "err").read_text()
+
+    def lines_of(self, event: str) -> list[dict[str, Any]]:
+        """Give the log lines of one event."""
+        texts = self.err.splitlines()
+        lines = [json.loads(text) for text in texts if text.startswith("{") and text.endswith("}")]
+        return [line for line in lines if line["event"] == event]
+
+    async def port(self) -> int:
+        """Wait until it takes requests and give its port."""
+        await self.until(lambda: bool(self.lines_of("service.ready")))
+        return int(self.lines_of("service.ready")[0]["port"])
+
+    async def until(self, true: Any, *, within: float = 20.0) -> None:
+        """Wait for something; fail with what the program wrote when it ends before that, or takes too long."""
+        async with asyncio.timeout(within):
+            while not true():
+                assert self.process.returncode is None, f"it ended with {self.process.returncode}: {self.err}"
+                await asyncio.sleep(0.02)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self, *, within: float = 30.0) -> int:
+        """Wait for its end and give its exit code."""
+        return await asyncio.wait_for(self.process.wait(), within)
+
+    def children(self) -> list[int]:
+        """Name the processes it started."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@asynccontextmanager
+async def program(directory: Path, *arguments: str, code: str = "", **environ: str) -> AsyncIterator[Program]:
+    """Run `fanout` with these arguments in an environment that holds nothing else; `code` runs before it."""
+    directory.mkdir(exist_ok=True)  # noqa: ASYNC240 - nothing else runs yet
+    start = ["-m", "service.cli"] if not code else ["-c", f"{code}\nfrom service.cli import main\nmain()"]
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    with (directory / "out").open("wb") as out, (directory / "err").open("wb") as err:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *start, *arguments,
+            cwd=ROOT, env=kept | environ, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=err,
+        )  # fmt: skip
+    try:
+        yield Program(process, directory)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def service_at(port: int, more: str = "") -> str:
+    """Give the connection string of a service on a loopback port."""
+    return f"Endpoint=http://127.0.0.1;Port={port};AccessKey={KEY};Version=1.0;{more}"

@@ -1,0 +1,70 @@
+"""Runs seeds, one or thousands, and says about a failed one all that is needed to see why.
+
+Rule guarded: the result of a seed depends on the seed and the code alone, never on the seeds run before it or beside it;
+its digest is over everything that happened, so two runs can be compared.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from multiprocessing import get_context
+from typing import Any
+
+from tests.simulation.plan import Plan, plan_of
+from tests.simulation.witness import Witness
+from tests.simulation.world import World
+
+_CHUNK = 25
+_LAST_EVENTS = 40
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one seed; `story` is empty when nothing was violated."""
+
+    seed: int
+    digest: str
+    violations: tuple[str, ...]
+    calls: int
+    story: str
+
+
+def run_plan(plan: Plan, *, whole: bool = False, stations: Mapping[str, Any] | None = None) -> Result:
+    """Run one plan; `whole` has the story tell everything, `stations` stand in for the product's own."""
+    world = World(plan, stations)
+    world.run()
+    witness = world.witness
+    digest = blake2b("\n".join(map(repr, witness.journal)).encode(), digest_size=16).hexdigest()
+    calls = sum(len(parcel.calls) for parcel in witness.parcels.values())
+    story = _story(plan, witness, whole=whole) if witness.violations or whole else ""
+    return Result(plan.seed, digest, tuple(witness.violations), calls, story)
+
+
+def run_seed(seed: int) -> Result:
+    """Run one seed."""
+    return run_plan(plan_of(seed))
+
+
+def run_seeds(seeds: Iterable[int], *, processes: int | None = None) -> Iterator[Result]:
+    """Run seeds on `processes` (by default one for each core) and give their results in the order of the seeds."""
+    count = processes or len(os.sched_getaffinity(0))
+    if count == 1:
+        yield from map(run_seed, seeds)
+        return
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(run_seed, seeds, chunksize=_CHUNK)
+
+
+def _story(plan: Plan, witness: Witness, *, whole: bool) -> str:
+    events = witness.journal if whole else witness.journal[-_LAST_EVENTS:]
+    lines = [
+        f"seed {plan.seed}: {plan}",
+        *(f"  fault at {fault.at:.3f} s: {fault}" for fault in plan.faults),
+        *(f"  VIOLATED {text}" for text in witness.violations),
+        f"  {'all' if whole else f'the last {len(events)} of {len(witness.journal)}'} events:",
+        *(f"  {event[0]:10.6f} {' '.join(map(str, event[1:]))}" for event in events),
+        f"  replay: python -m tests.simulation --seed {plan.seed} -v",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,180 @@
+"""Makes things go wrong, and right again.
+
+Rule guarded: each fault is something that happens to real systems, and each ends by itself; `heal` ends all of them at
+once, so that what is still wrong afterwards is the product's fault.
+"""
+
+from typing import TYPE_CHECKING
+
+from tests.simulation.plan import Fault
+from tests.simulation.store_network import StoreWeather
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_STEPS = 40
+_MOST_LOST = 1.5
+_LARGEST_JUMP = 4.0
+
+
+class Faults:
+    """The hand of fate in one world."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._healed = False
+
+    def schedule(self) -> None:
+        """Have all faults of the plan happen at their time."""
+        for fault in self._world.plan.faults:
+            self._world.loop.outside(fault.at, self._strike, fault)
+
+    def heal(self) -> None:
+        """End all trouble."""
+        self._healed = True
+        world = self._world
+        paused = world.network.weather.paused
+        world.network.weather = StoreWeather(latency=world.plan.store_latency)
+        world.store.full = False
+        if paused:
+            world.network.resume()
+        world.far.weather.conditions.clear()
+        world.far.weather.noise = 0.0
+        for worker in world.workers:
+            worker.host.trap = None
+            worker.host.thaw()
+        if not world.living:
+            world.start_worker()
+        world.witness.note("world", "healed")
+
+    def _strike(self, fault: Fault) -> None:
+        if not self._healed:
+            self._world.witness.note("fault", fault.kind, fault)
+            getattr(self, f"_{fault.kind}")(fault)
+
+    def _after(self, fault: Fault, undo: str) -> None:
+        def run() -> None:
+            if not self._healed:
+                getattr(self, undo)(fault)
+
+        self._world.loop.outside(fault.lasts, run)
+
+    # Workers ------------------------------------------------------------------------------------------------------
+
+    def _kill(self, fault: Fault) -> None:
+        living = self._world.living
+        if not living:
+            return
+        worker = living[fault.who % len(living)]
+
+        def spring() -> None:
+            if not self._healed and not worker.host.dead:
+                worker.host.kill()
+                self._world.witness.killed(worker.host)
+
+        worker.host.set_trap(spring, int(fault.amount * _STEPS))
+        self._after(fault, "_start")
+
+    def _freeze(self, fault: Fault) -> None:
+        living = self._world.living
+        if not living:
+            return
+        worker = living[fault.who % len(living)]
+
+        def spring() -> None:
+            if not self._healed and worker.host.running:
+                self._world.witness.note("world", "frozen", worker.host.name)
+                worker.host.freeze()
+                self._world.loop.outside(fault.lasts, worker.host.thaw)
+
+        worker.host.set_trap(spring, int(fault.amount * _STEPS))
+
+    def _stop(self, fault: Fault) -> None:
+        living = self._world.living
+        if living:
+            self._world.stop_worker(living[fault.who % len(living)])
+            self._after(fault, "_start")
+
+    def _start(self, _fault: Fault) -> None:
+        self._world.start_worker()
+
+    def _clock(self, fault: Fault) -> None:
+        for worker in self._world.living:
+            worker.clock.epoch += (fault.amount - 0.5) * 2 * _LARGEST_JUMP
+
+    # The store ----------------------------------------------------------------------------------------------------
+
+    def _cut(self, _fault: Fault) -> None:
+        self._world.network.cut_all()
+
+    def _down(self, fault: Fault) -> None:
+        self._world.network.go_down()
+        self._after(fault, "_up")
+
+    def _up(self, _fault: Fault) -> None:
+        self._world.network.weather.down = False
+
+    def _pause(self, fault: Fault) -> None:
+        self._world.network.weather.paused = True
+        self._after(fault, "_resume")
+
+    def _resume(self, _fault: Fault) -> None:
+        self._world.network.resume()
+
+    def _failover(self, fault: Fault) -> None:
+        world = self._world
+        world.network.go_down()
+        lost = fault.amount * _MOST_LOST
+        world.lose(lambda: world.store.lose_tail(lost), "failover")
+        world.store.forget_scripts()
+        # A clock that is behind gives out the ids of what was lost once more: aim there.
+        world.shift_store_clock(-(fault.lasts + lost * (fault.who % 4) / 3) if fault.who % 4 else 0.0)
+        self._after(fault, "_up")
+
+    def _flush(self, _fault: Fault) -> None:
+        self._world.lose(self._world.store.flush, "FLUSHALL")
+
+    def _jump(self, fault: Fault) -> None:
+        self._world.shift_store_clock((fault.amount - 0.5) * 2 * _LARGEST_JUMP)
+
+    def _noise(self, fault: Fault) -> None:
+        weather = self._world.network.weather
+        name = ("cut_before", "cut_within", "cut_after", "swallow")[fault.who % 4]
+        setattr(weather, name, fault.amount * 0.5)
+        self._after(fault, "_calm")
+
+    def _calm(self, _fault: Fault) -> None:
+        weather = self._world.network.weather
+        weather.cut_before = weather.cut_within = weather.cut_after = weather.swallow = 0.0
+
+    def _forget(self, _fault: Fault) -> None:
+        self._world.store.forget_scripts()
+
+    def _full(self, fault: Fault) -> None:
+        self._world.store.full = True
+        self._after(fault, "_drained")
+
+    def _drained(self, _fault: Fault) -> None:
+        self._world.store.full = False
+
+    def _slow(self, fault: Fault) -> None:
+        self._world.network.weather.latency = 0.02 + fault.amount * 0.2
+        self._after(fault, "_fast")
+
+    def _fast(self, _fault: Fault) -> None:
+        self._world.network.weather.latency = self._world.plan.store_latency
+
+    # The far side -------------------------------------------------------------------------------------------------
+
+    def _far(self, fault: Fault) -> None:
+        self._world.far.weather.conditions.append((fault.what, 0.3 + fault.amount, None))
+        self._after(fault, "_clear")
+
+    def _lane(self, fault: Fault) -> None:
+        lanes = sorted({parcel.lane for parcel in self._world.witness.parcels.values()})
+        self._world.far.weather.conditions.append((fault.what, 1.0, lanes[fault.who % len(lanes)]))
+        self._after(fault, "_clear")
+
+    def _clear(self, _fault: Fault) -> None:
+        if self._world.far.weather.conditions:
+            self._world.far.weather.conditions.pop(0)

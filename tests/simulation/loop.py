@@ -1,0 +1,223 @@
+"""An event loop without a machine below it: simulated time, several simulated processes, one order per seed.
+
+Rule guarded: everything that can differ between two runs is drawn from the seed. What is drawn and what is not follows
+from what asyncio and an operating system promise. Within one process callbacks run first come, first served, as asyncio
+documents; processes owe each other no order, so at each step the seed picks which of them runs its next callback. Time
+moves only when no process can run. A timer or a wake-up of a frozen process is kept until it thaws, one of a killed
+process for ever: the process stops between two callbacks, and none of its clean-up code runs.
+
+Which process a callback belongs to is told by its context, which asyncio hands on from task to task.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from heapq import heappop, heappush
+from random import Random
+from typing import Any
+
+STEP_LIMIT = 400_000  # callbacks in one run; past it something spins
+_LAST_ROUNDS = 100
+
+
+class Host:
+    """One simulated process: what it could run now, and whether it may."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ready: deque[asyncio.Handle] = deque()
+        self.running = True
+        self.dead = False
+        self.trap: Callable[[], None] | None = None  # what happens to it, after `trap_in` more callbacks
+        self.trap_in = 0
+
+    def __repr__(self) -> str:
+        return f"<Host {self.name}{', dead' if self.dead else '' if self.running else ', frozen'}>"
+
+    def freeze(self) -> None:
+        """Let it run no further callback."""
+        self.running = False
+
+    def thaw(self) -> None:
+        """Let it go on, unless it is dead."""
+        self.running = not self.dead
+
+    def kill(self) -> None:
+        """End it between two callbacks."""
+        self.running, self.dead = False, True
+
+    def set_trap(self, spring: Callable[[], None], steps: int) -> None:
+        """Have `spring` called after it ran `steps` more callbacks."""
+        self.trap, self.trap_in = spring, steps
+
+
+HOST: ContextVar[Host] = ContextVar("HOST")
+
+
+class StuckError(Exception):
+    """Nothing can run any more, or something runs without end."""
+
+
+class SimulatedTask(asyncio.Task[Any]):
+    """A task with a hash of its own, so that sets of tasks have the same order in every run."""
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], *, number: int, **kwargs: Any) -> None:
+        self.number = number
+        super().__init__(coro, **kwargs)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """The loop; `world` is the process of everything that is nobody's: network, store, far side, script."""
+
+    def __init__(self, random: Random) -> None:
+        super().__init__()
+        self.world = Host("world")
+        self.hosts = [self.world]
+        self.steps = 0
+        self.failures: list[str] = []
+        self.unfit: NotImplementedError | None = None  # what the model does not know: no verdict without it
+        self._random = random
+        self._now = 0.0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._count = 0
+        self._tasks: list[SimulatedTask] = []
+        self._world_context = copy_context()
+        self._world_context.run(HOST.set, self.world)
+        self.set_task_factory(self._make_task)
+        self.set_exception_handler(self._note_failure)
+
+    def time(self) -> float:
+        return self._now
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._host_of(handle).ready.append(handle)
+        return handle
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._count += 1
+        heappush(self._timers, (when, self._count, timer))
+        return timer
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def outside(self, delay: float, callback: Callable[..., object], *args: Any) -> None:
+        """Call something of the world's own in `delay` seconds, whoever asks and whatever becomes of him."""
+        self.call_at(self._now + delay, callback, *args, context=self._world_context)
+
+    def start(self, host: Host, coro: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run `coro` as the first task of a process."""
+        if host not in self.hosts:
+            self.hosts.append(host)
+        context = copy_context()
+        context.run(HOST.set, host)
+        return self.create_task(coro, context=context)
+
+    def bury(self) -> None:
+        """Cancel all tasks of all processes until none is left; for after the verdict."""
+        for host in self.hosts:
+            host.running, host.dead, host.trap = True, False, None
+        for _ in range(_LAST_ROUNDS):
+            left = [task for task in self._tasks if not task.done()]
+            if not left:
+                return
+            for task in left:
+                task.cancel()
+            self.call_soon(self.stop, context=self._world_context)
+            self.run_forever()
+
+    def _run_once(self) -> None:
+        host = self._next_host()
+        if host is None:
+            self._advance()
+            return
+        handle = host.ready.popleft()
+        if handle.cancelled():
+            return
+        self.steps += 1
+        if self.steps > STEP_LIMIT:
+            raise StuckError(f"more than {STEP_LIMIT} callbacks by {self._now:.3f} s, the last of {host.name}: {handle}")
+        handle._run()
+        if self.unfit is not None:
+            raise self.unfit
+        if host.trap is not None:
+            self._approach(host)
+
+    def _next_host(self) -> Host | None:
+        able = [host for host in self.hosts if host.running and host.ready]
+        if len(able) > 1:
+            return able[int(self._random.random() * len(able))]
+        return able[0] if able else None
+
+    def _advance(self) -> None:
+        while self._timers:
+            when, _count, timer = heappop(self._timers)
+            if not timer.cancelled():
+                self._now = max(self._now, when)
+                self._host_of(timer).ready.append(timer)
+                return
+        raise StuckError(f"nothing left to wait for at {self._now:.3f} s")
+
+    def _approach(self, host: Host) -> None:
+        host.trap_in -= 1
+        if host.trap_in < 0 and host.trap is not None:
+            spring, host.trap = host.trap, None
+            self._world_context.run(spring)
+
+    def _host_of(self, handle: asyncio.Handle) -> Host:
+        return handle._context.get(HOST, self.world)  # type: ignore[attr-defined,no-any-return] # asyncio keeps it private
+
+    def _make_task(
+        self, _loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **kwargs: Any
+    ) -> SimulatedTask:
+        self._count += 1
+        task = SimulatedTask(coro, number=self._count, loop=self, **kwargs)
+        self._tasks.append(task)
+        return task
+
+    def _note_failure(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if isinstance(context.get("exception"), NotImplementedError):
+            self.unfit = context["exception"]
+        self.failures.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    def _timer_handle_cancelled(self, _handle: asyncio.TimerHandle) -> None:
+        pass  # cancelled timers are skipped when their time comes
+
+    def _write_to_self(self) -> None:
+        pass  # nobody sleeps in a selector
+
+
+class SimulatedClock:
+    """The clocks of one process; `monotonic` starts somewhere else in each, `wall` may be wrong and jump."""
+
+    def __init__(self, loop: SimulatedLoop, *, boot: float = 0.0, epoch: float = 1_800_000_000.0) -> None:
+        self._loop = loop
+        self.boot = boot
+        self.epoch = epoch
+
+    def monotonic(self) -> float:
+        return self._loop.time() + self.boot
+
+    def wall(self) -> float:
+        return self._loop.time() + self.epoch
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def timeout(self, seconds: float | None) -> asyncio.Timeout:
+        return asyncio.timeout(seconds)

@@ -1,0 +1,175 @@
+"""Bugs planted into the stations, one each, to see that the simulation finds them.
+
+Each is a way in which a queue worker really goes wrong. `PLANTED` names it, what stands in for which station of
+service.assembly, and a part of what the witness has to say.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from fanout.clock import Clock
+from fanout.errors import QueueError
+from fanout.queue import keys
+from fanout.queue.dead_letters import DeadLetters
+from fanout.queue.entry import Entry, Stored
+from fanout.queue.leases import Attendance, Lease, Leases, Renewal
+from fanout.queue.stream import Stream
+from fanout.signalr.message import Message
+from workers.keeper import Keeper
+from workers.lane import Lane
+from workers.lanes import Lanes
+from workers.reader import Reader
+from workers.retry import Answered, MaybeSent, Outcome
+from workers.route_class import RouteClass
+from workers.sender import Sender
+from workers.settler import Settler
+from workers.tenure import Held, Tenure
+
+
+class UnfencedSettler(Settler):
+    """Looks up whose lease it is and settles in his name: a zombie acks what is not its own any more."""
+
+    async def settle(self, *entries: Held) -> bool:
+        partition, ids = entries[0].tenure.partition, [held.id for held in entries]
+        while True:
+            try:
+                token = await self._stream._wire.ask("GET", keys.lease(partition))
+                if token is not None:
+                    await self._stream.settle([(partition, token.decode(), ids)])
+            except QueueError:
+                await self._clock.sleep(0.1)
+            else:
+                entries[0].tenure.known.difference_update(ids)
+                return True
+
+
+class HastySettler(Settler):
+    """Gives up a settlement the store did not answer."""
+
+    async def settle(self, *entries: Held) -> bool:
+        tenure, ids = entries[0].tenure, [held.id for held in entries]
+        try:
+            await self._stream.settle([(tenure.partition, tenure.lease.token, ids)])
+        except QueueError:
+            return False
+        tenure.known.difference_update(ids)
+        return True
+
+
+class TwoHeads(Lanes):
+    """Lets a lane that has more waiting go twice at once."""
+
+    def take(self, now: float, classes: Sequence[RouteClass] = tuple(RouteClass)) -> Lane | None:
+        lane = super().take(now, classes)
+        if lane is not None and len(lane.waiting) > 1 and lane.attempts == 0:
+            self._queue_up(lane)
+        return lane
+
+
+class LaneThatOvertakes(Lanes):
+    """Sends what waits behind while its head waits for a retry."""
+
+    def postpone(self, lane: Lane, until: float) -> None:
+        if not lane.dropped and len(lane.waiting) > 1:
+            lane.waiting.rotate(-1)
+            lane.begin_next()
+        super().postpone(lane, until)
+
+
+class SkippingReader(Reader):
+    """Reads past every fifth entry."""
+
+    async def _take_in(self, tenure: Tenure, stored: Stored) -> None:
+        self._count = getattr(self, "_count", 0) + 1
+        if self._count % 5 == 0:
+            tenure.cursor = stored.id
+            return
+        await super()._take_in(tenure, stored)
+
+
+class HopefulSender(Sender):
+    """Takes a lost answer for a delivery."""
+
+    async def send(self, entries: Sequence[Entry]) -> Outcome:
+        outcome = await super().send(entries)
+        return Answered(202) if isinstance(outcome, MaybeSent) else outcome
+
+
+class RewritingSender(Sender):
+    """Tidies payloads up."""
+
+    async def send(self, entries: Sequence[Entry]) -> Outcome:
+        return await super().send([self._tidied(entry) for entry in entries])
+
+    def _tidied(self, entry: Entry) -> Entry:
+        if not isinstance(entry.item, Message):
+            return entry
+        item = msgspec.structs.replace(entry.item, body=entry.item.body.replace(b"1.10", b"1.1"))
+        return msgspec.structs.replace(entry, item=item)
+
+
+class EternalLeases(Leases):
+    """Believes in its leases for ever."""
+
+    async def acquire(self, partitions: Sequence[int]) -> list[Lease]:
+        return [replace(lease, expires=float("inf")) for lease in await super().acquire(partitions)]
+
+    async def renew(self, leases: Sequence[Lease]) -> Mapping[int, Renewal | None]:
+        renewals = await super().renew(leases)
+        return {
+            partition: renewal and replace(renewal, lease=replace(renewal.lease, expires=float("inf")))
+            for partition, renewal in renewals.items()
+        }
+
+
+class HurriedKeeper(Keeper):
+    """Hands a partition back without waiting for its calls in flight."""
+
+    async def _hand_back(self, tenure: Tenure) -> None:
+        self._stop(tenure)
+        await self._release(tenure)
+
+
+class ForgetfulLetters(DeadLetters):
+    """Drops what it should keep."""
+
+    async def park(self, partition: int, token: str, entry: Stored, verdict: Any) -> None:
+        del verdict
+        await Stream(self._wire, _NO_CLOCK, partitions=1, max_depth=1, dedup_window=1).settle(
+            [(partition, token, [entry.id])]
+        )
+
+
+class LonelyLeases(Leases):
+    """Takes its time from itself: an hour ahead of the store."""
+
+    async def attend(self) -> Attendance:
+        attendance = await super().attend()
+        return Attendance(attendance.workers, attendance.now + 3600)
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A bug: stations by their names in service.assembly, and words of the violation it causes."""
+
+    stations: Mapping[str, type]
+    words: tuple[str, ...]
+
+
+_NO_CLOCK: Clock = Any  # type: ignore[assignment] # settling reads no clock
+PLANTED: Mapping[str, Planted] = {
+    "a settler that ignores the fence": Planted({"Settler": UnfencedSettler}, ("did SETTLE on",)),
+    "a settler that gives up": Planted({"Settler": HastySettler}, ("not done", "sent again")),
+    "two heads of a lane at once": Planted({"Lanes": TwoHeads}, ("same lane",)),
+    "a lane that overtakes its retry": Planted({"Lanes": LaneThatOvertakes}, ("was delivered before",)),
+    "a reader that skips": Planted({"Reader": SkippingReader}, ("was delivered before", "not done")),
+    "a lost answer taken for a delivery": Planted({"Sender": HopefulSender}, ("neither delivered nor expired",)),
+    "a payload that is rewritten": Planted({"Sender": RewritingSender}, ("left as",)),
+    "a zombie that goes on": Planted({"Leases": EternalLeases}, ("while partition",)),
+    "a lease released over calls in flight": Planted({"Keeper": HurriedKeeper}, ("calls in flight",)),
+    "dead letters that are dropped": Planted({"DeadLetters": ForgetfulLetters}, ("settled",)),
+    "ages by a wrong clock": Planted({"Leases": LonelyLeases}, ("neither delivered nor expired",)),
+}

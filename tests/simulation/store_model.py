@@ -1,0 +1,171 @@
+"""What a Redis server does with the commands and scripts the product sends, and no more; test_conformance.py checks it
+against real servers.
+
+Rule guarded: the model is at the level of commands. Everything above (connections, scripts by hash, time-outs, what a
+missing reply means) is the product's real code. Lost writes are modelled as Redis loses them: a prefix of all writes
+survives, the rest was never replicated.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+Id = tuple[int, int]
+Fields = list[bytes]
+_KEPT = 4.0  # seconds of writes that can still be lost
+
+
+class Observer(Protocol):
+    """Who is told what the store did."""
+
+    def added(self, key: bytes, entry_id: bytes, fields: Fields) -> None: ...
+    def deleted(self, key: bytes, entry_id: bytes, fields: Fields, by: str) -> None: ...
+    def changed(self, key: bytes, old: bytes | None, new: bytes | None, by: str) -> None: ...
+
+
+class Silence:
+    """An observer who does not care."""
+
+    def added(self, key: bytes, entry_id: bytes, fields: Fields) -> None: ...
+    def deleted(self, key: bytes, entry_id: bytes, fields: Fields, by: str) -> None: ...
+    def changed(self, key: bytes, old: bytes | None, new: bytes | None, by: str) -> None: ...
+
+
+class StreamState:
+    """One stream: entries in the order of their ids, and the greatest id it ever gave out."""
+
+    __slots__ = ("entries", "last")
+
+    def __init__(self, entries: dict[Id, Fields], last: Id) -> None:
+        self.entries = entries
+        self.last = last
+
+    def copy(self) -> "StreamState":
+        return StreamState(dict(self.entries), self.last)
+
+
+class StoreModel:
+    """The data of one server; `now` is its own clock in unix seconds, `ticks` a clock that never jumps."""
+
+    def __init__(self, now: Callable[[], float], ticks: Callable[[], float], observer: Observer) -> None:
+        self.now = now
+        self.observer = observer
+        self.full = False
+        self.tick = 0.001  # seconds; a coarser one makes the ids of entries alike, as a busy server's are
+        self.by = ""  # the script or command that runs now
+        self.caller = ""  # the process it runs for
+        self.loaded: set[str] = set()  # scripts it knows, by hash
+        self.streams: dict[bytes, StreamState] = {}
+        self.strings: dict[bytes, tuple[bytes, int | None]] = {}
+        self.sets: dict[bytes, dict[bytes, float]] = {}
+        self.hashes: dict[bytes, dict[bytes, bytes]] = {}
+        self._ticks = ticks
+        self._undo: list[tuple[float, dict[bytes, Any], bytes, Any]] = []
+
+    def forget_scripts(self) -> None:
+        """Lose the scripts, as a restart does."""
+        self.loaded.clear()
+
+    def flush(self) -> None:
+        """FLUSHALL."""
+        self.by = "FLUSHALL"
+        for key in list(self.strings):
+            self.write_string(key, None)
+        for table in (self.streams, self.sets, self.hashes):
+            for key in list(table):
+                self._note(table, key)
+                del table[key]  # type: ignore[attr-defined] # both are dicts by key
+
+    def lose_tail(self, seconds: float) -> None:
+        """Take back all writes of the last `seconds`."""
+        horizon = self._ticks() - seconds
+        while self._undo and self._undo[-1][0] > horizon:
+            _when, table, key, old = self._undo.pop()
+            if old is None:
+                table.pop(key, None)
+            else:
+                table[key] = old
+
+    def milliseconds(self) -> int:
+        """The server's clock."""
+        return int(self.now() * 1000)
+
+    def stream(self, key: bytes) -> StreamState:
+        """A stream as it is, for reading."""
+        return self.streams.get(key) or StreamState({}, (0, 0))
+
+    def add(self, key: bytes, fields: Fields) -> bytes:
+        """XADD key *."""
+        self._note(self.streams, key)
+        stream = self.streams.setdefault(key, StreamState({}, (0, 0)))
+        now = int(self.now() // self.tick * self.tick * 1000)
+        entry_id = (now, 0) if now > stream.last[0] else (stream.last[0], stream.last[1] + 1)
+        stream.entries[entry_id] = fields
+        stream.last = entry_id
+        self.observer.added(key, text_of(entry_id), fields)
+        return text_of(entry_id)
+
+    def delete_entry(self, key: bytes, entry_id: Id) -> int:
+        """XDEL of one id."""
+        if entry_id not in self.stream(key).entries:
+            return 0
+        self._note(self.streams, key)
+        fields = self.streams[key].entries.pop(entry_id)
+        self.observer.deleted(key, text_of(entry_id), fields, self.by)
+        return 1
+
+    def string(self, key: bytes) -> bytes | None:
+        """GET; a key past its time is gone."""
+        held = self.strings.get(key)
+        if held is None:
+            return None
+        value, expires = held
+        if expires is not None and expires <= self.milliseconds():
+            by, self.by = self.by, "expiry"
+            self.write_string(key, None)
+            self.by = by
+            return None
+        return value
+
+    def write_string(self, key: bytes, value: bytes | None, lifetime_ms: int | None = None) -> None:
+        """SET or DEL; a lifetime of None is for ever."""
+        old = self.strings.get(key)
+        self._note(self.strings, key)
+        if value is None:
+            self.strings.pop(key, None)
+        else:
+            self.strings[key] = (value, None if lifetime_ms is None else self.milliseconds() + lifetime_ms)
+        if (old[0] if old else None) != value:
+            self.observer.changed(key, old[0] if old else None, value, self.by)
+
+    def sorted_set(self, key: bytes) -> dict[bytes, float]:
+        """A sorted set, for writing."""
+        self._note(self.sets, key)
+        return self.sets.setdefault(key, {})
+
+    def hash_of(self, key: bytes) -> dict[bytes, bytes]:
+        """A hash, for writing."""
+        self._note(self.hashes, key)
+        return self.hashes.setdefault(key, {})
+
+    def _note(self, table: dict[bytes, Any], key: bytes) -> None:
+        old = table.get(key)
+        now = self._ticks()
+        self._undo.append((now, table, key, old.copy() if isinstance(old, StreamState | dict) else old))
+        if len(self._undo) > 2000:
+            self._undo = [change for change in self._undo if change[0] > now - _KEPT]
+
+
+def as_bytes(part: Any) -> bytes:
+    """Give a command's part as redis-py would write it."""
+    return part if isinstance(part, bytes) else str(part).encode()
+
+
+def text_of(entry_id: Id) -> bytes:
+    """Give an id as Redis writes it."""
+    return b"%d-%d" % entry_id
+
+
+def id_of(text: bytes, *, missing: int = 0) -> Id:
+    """Read an id; `missing` stands in for an absent counter."""
+    milliseconds, _dash, sequence = text.partition(b"-")
+    return int(milliseconds), int(sequence) if sequence else missing

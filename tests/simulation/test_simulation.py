@@ -1,0 +1,17 @@
+"""The promise under simulated faults: seed after seed, each a world of its own (see world.py for what is real in it)."""
+
+import os
+
+import pytest
+
+from tests.simulation.campaign import run_seeds
+
+SEEDS = int(os.environ.get("FANOUT_SIMULATION_SEEDS", "2000"))
+FIRST = int(os.environ.get("FANOUT_SIMULATION_FIRST", "0"))
+
+
+@pytest.mark.timeout(60 + SEEDS)
+def test_no_seed_breaks_the_promise() -> None:
+    """Every accepted id is delivered, expired or dead, unchanged and in order, and repeated only for a reason."""
+    failed = [result for result in run_seeds(range(FIRST, FIRST + SEEDS)) if result.violations]
+    assert not failed, f"{len(failed)} seeds: {[result.seed for result in failed]}\n{failed[0].story}"

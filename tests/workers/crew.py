@@ -1,0 +1,91 @@
+"""Parts of a worker for tests: tenures and entries by hand, a log that is read back, queues on a real store."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from fanout.clock import Clock
+from fanout.log import Logger
+from fanout.metrics import Metrics
+from fanout.queue.dead_letters import DeadLetters
+from fanout.queue.entry import Entry
+from fanout.queue.leases import Lease, Leases
+from fanout.queue.partition import lane_of, partition_of
+from fanout.queue.stream import Stream
+from fanout.queue.wire import Wire
+from fanout.signalr.message import Message
+from tests.builders import a_message, an_entry
+from workers.settler import Settler
+from workers.tenure import Held, Tenure
+
+PARTITIONS = 2
+
+
+class Lines:
+    """A log that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self.told.append((event, fields))
+
+    info = warning = error = debug
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """Give the fields of each line of one event."""
+        return [fields for told, fields in self.told if told == event]
+
+    @property
+    def log(self) -> Logger:
+        """The same thing as the code under test sees it."""
+        return cast("Logger", self)
+
+
+def a_tenure(partition: int = 0, *, expires: float = float("inf"), token: str = "w:1") -> Tenure:
+    return Tenure(Lease(partition, token, expires))
+
+
+def held_in(tenure: Tenure, sequence: int, to: str = "alice", *, entry: Entry | None = None) -> Held:
+    """Make an entry with the stream id `<sequence>-0` that was stored at second 1000."""
+    return Held(tenure, f"{sequence}-0".encode(), entry or an_entry(a_message(to, text=str(sequence))), 1000.0)
+
+
+def a_stream(wire: Wire, clock: Clock, partitions: int = PARTITIONS) -> Stream:
+    return Stream(wire, clock, partitions=partitions, max_depth=100_000, dedup_window=60.0)
+
+
+def a_settler(wire: Wire, clock: Clock, metrics: Metrics | None = None) -> Settler:
+    return Settler(a_stream(wire, clock), DeadLetters(wire), clock, metrics or Metrics())
+
+
+async def taken(wire: Wire, clock: Clock, *partitions: int, worker: str = "w", lifetime: float = 600.0) -> list[Tenure]:
+    """Take real leases and give their tenures."""
+    leases = await Leases(wire, clock, worker=worker, lifetime=lifetime).acquire(partitions)
+    assert len(leases) == len(partitions)
+    return [Tenure(lease) for lease in leases]
+
+
+def home_of(user: str, partitions: int = PARTITIONS) -> int:
+    """Give the partition in which messages to `user` of the hub `chat` live."""
+    return partition_of(lane_of("chat", a_message(user)), partitions)
+
+
+def users_in(partition: int, count: int, partitions: int = PARTITIONS) -> list[str]:
+    """Name `count` users whose messages live in `partition`."""
+    names = (f"user{i}" for i in range(10_000))
+    found = [name for name in names if home_of(name, partitions) == partition]
+    return found[:count]
+
+
+def text_of(entry: Entry) -> str:
+    """Give the text that `a_message` put in."""
+    assert isinstance(entry.item, Message)
+    return entry.item.body.decode().split('["')[1].split('"]')[0]
+
+
+async def until(true: Callable[[], bool], *, within: float = 5.0) -> None:
+    """Let the loop run until `true()` holds; fail when it does not in time."""
+    async with asyncio.timeout(within):
+        while not true():  # noqa: ASYNC110 - what is waited for happens in code that tells nobody
+            await asyncio.sleep(0.002)

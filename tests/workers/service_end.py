@@ -1,0 +1,90 @@
+"""The other end of the delivery call for tests: a real HTTP server on loopback that answers as it is told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fanout.clock import Clock, SystemClock
+from fanout.signalr.client import Address, Client
+from fanout.signalr.http1.exchange import Limits, Origin
+from fanout.signalr.http1.pool import Pool
+from fanout.signalr.tokens import TokenCache
+
+KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH"
+ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request as it came: the request line, the fields by lower-case name, the body."""
+
+    method: str
+    target: str
+    fields: dict[str, str]
+    body: bytes
+
+
+Answer = Callable[[Received], Awaitable[bytes]]
+
+
+class ServiceEnd:
+    """What came, in order. `answer` gives the bytes that go back; b"" hangs up."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.received: list[Received] = []
+        self.answer = answer
+        self.port = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                request = await _read(reader)
+                self.received.append(request)
+                answer = await self.answer(request)
+                if not answer:
+                    return
+                writer.write(answer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
+
+
+async def _read(reader: asyncio.StreamReader) -> Received:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *lines = head.split("\r\n")[:-2]
+    method, target, _version = first.split(" ")
+    pairs = (line.partition(":") for line in lines)
+    fields = {name.lower(): value.strip() for name, _colon, value in pairs}
+    return Received(method, target, fields, await reader.readexactly(int(fields.get("content-length", "0"))))
+
+
+async def accept(_request: Received) -> bytes:
+    return ACCEPTED
+
+
+@asynccontextmanager
+async def service_end(answer: Answer = accept) -> AsyncIterator[ServiceEnd]:
+    """Listen for the time of the block."""
+    end = ServiceEnd(answer)
+    server = await asyncio.start_server(end.serve, "127.0.0.1", 0)
+    end.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield end
+
+
+@asynccontextmanager
+async def calling(
+    port: int, *, clock: Clock | None = None, address: Address | None = None, request_timeout: float = 5.0
+) -> AsyncIterator[Client]:
+    """A client of the server on `port`."""
+    clock = clock or SystemClock()
+    limits = Limits(connections=8, connect_timeout=2.0, request_timeout=request_timeout)
+    pool = Pool(Origin("http", "127.0.0.1", port), limits, clock)
+    tokens = TokenCache(KEY, clock, lifetime=3600, size=100)
+    client = Client(pool, tokens, address or Address(prefix="", audience=f"http://127.0.0.1:{port}"))
+    try:
+        yield client
+    finally:
+        await client.aclose()

@@ -1,0 +1,384 @@
+"""Reading a partition into the lanes, on every kind of server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from fanout.clock import SystemClock
+from fanout.errors import QueueError
+from fanout.metrics import Metrics
+from fanout.queue import keys
+from fanout.queue.dead_letters import DeadLetters
+from fanout.queue.entry import Stored, encode
+from fanout.queue.stream import Stream
+from fanout.queue.wire import Wire
+from tests.builders import a_message, an_entry
+from tests.fakes import FakeClock
+from tests.workers.crew import PARTITIONS, Lines, taken, text_of, until, users_in
+from workers.bell import Bell
+from workers.lane import Lane
+from workers.lanes import Lanes
+from workers.reader import Reader, Tools
+from workers.settler import Settler
+from workers.tenure import START, Tenure
+
+ALICE, BOB, CAROL = users_in(0, 3)
+
+
+async def nothing_happens() -> None:
+    """What happens between the store's answer and our reading of it."""
+
+
+class Interrupted(Stream):
+    """A stream that lets something happen just after the store answered a scan, and can fail a number of times."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__(wire, SystemClock(), partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
+        self.after_scan: Callable[[], Awaitable[None]] = nothing_happens
+        self.failures = 0
+        self.asked: list[int] = []
+
+    async def read(self, partition: int, after: bytes, *, count: int, block: float) -> list[Stored]:
+        self.asked.append(count)
+        self._fail()
+        return await super().read(partition, after, count=count, block=block)
+
+    async def scan(self, partition: int, after: bytes, *, count: int) -> list[Stored]:
+        self._fail()
+        batch = await super().scan(partition, after, count=count)
+        meanwhile, self.after_scan = self.after_scan, nothing_happens
+        await meanwhile()
+        return batch
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise QueueError("the store is away")
+
+
+class Desk:
+    """A reader and what it works with."""
+
+    def __init__(self, wire: Wire, *, room: int = 1000, depth: int = 64) -> None:
+        self.wire = wire
+        self.clock = FakeClock()
+        self.metrics = Metrics()
+        self.lines = Lines()
+        self.lanes = Lanes(depth=depth, room=0)
+        self.bell = Bell()
+        self.stream = Interrupted(wire)
+        self.settler = Settler(self.stream, DeadLetters(wire), self.clock, self.metrics)
+        tools = Tools(self.clock, self.metrics, self.lines.log, room=room)
+        self.reader = Reader(self.stream, self.lanes, self.settler, self.bell, tools)
+
+    async def put(self, *texts: str, to: str = ALICE, partition: int = 0) -> list[bytes]:
+        data = [encode(an_entry(a_message(to, text=text))) for text in texts]
+        replies = await self.wire.call(*(("XADD", keys.stream(partition), "*", "e", each) for each in data))
+        return [bytes(reply) for reply in replies]
+
+    @asynccontextmanager
+    async def reading(self, *tenures: Tenure) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.reader.run(tenure)) for tenure in tenures]
+            tasks.append(group.create_task(self.reader.refill()))
+            yield
+            for task in tasks:
+                task.cancel()
+
+    def take(self) -> Lane | None:
+        return self.lanes.take(self.clock.monotonic())
+
+    async def delivered(self, count: int) -> list[str]:
+        """Deliver and settle `count` entries as they become ready; give their texts."""
+        texts: list[str] = []
+        async with asyncio.timeout(10):
+            while len(texts) < count:
+                lane = self.take()
+                if lane is None:
+                    await asyncio.sleep(0.001)
+                    continue
+                held = lane.head
+                texts.append(text_of(held.entry))
+                self.lanes.advance(lane)
+                await self.wire.ask("XDEL", keys.stream(held.tenure.partition), held.id)
+                held.tenure.known.discard(held.id)
+                self.bell.room.set()
+                self.bell.hungry.set()
+        return texts
+
+
+async def test_what_a_predecessor_left_comes_first_and_then_what_is_new(wire: Wire) -> None:
+    desk = Desk(wire)
+    await desk.put("old 1", "old 2")
+    [tenure] = await taken(wire, desk.clock, 0)
+    async with desk.reading(tenure):
+        await until(lambda: desk.lanes.waiting == 2)
+        [last] = await desk.put("new")
+        await until(lambda: desk.lanes.waiting == 3)
+        assert await desk.delivered(3) == ["old 1", "old 2", "new"]
+    assert tenure.cursor == last
+
+
+async def test_an_entry_says_when_it_was_stored(wire: Wire) -> None:
+    desk = Desk(wire)
+    [entry_id] = await desk.put("hi")
+    [tenure] = await taken(wire, desk.clock, 0)
+    async with desk.reading(tenure):
+        await until(lambda: desk.lanes.waiting == 1)
+    lane = desk.take()
+    assert lane is not None
+    assert lane.head.stored_at == int(entry_id.partition(b"-")[0]) / 1000
+
+
+async def test_whoever_waits_for_work_is_woken_when_there_is_some(wire: Wire) -> None:
+    desk = Desk(wire)
+    [tenure] = await taken(wire, desk.clock, 0)
+    async with desk.reading(tenure), asyncio.TaskGroup() as group:
+        sleepers = [group.create_task(desk.bell.sleep()) for _ in range(3)]
+        await desk.clock.settle()
+        await desk.put("1")
+        await desk.put("2", to=BOB)
+        await until(lambda: sum(task.done() for task in sleepers) >= 2)
+        desk.bell.ring(1)
+
+
+async def test_what_is_held_already_is_not_taken_in_again(wire: Wire) -> None:
+    desk = Desk(wire)
+    await desk.put("1", "2")
+    [tenure] = await taken(wire, desk.clock, 0)
+    async with desk.reading(tenure):
+        await until(lambda: desk.lanes.waiting == 2)
+    tenure.cursor = START  # as after a store that lost its last writes
+    async with desk.reading(tenure):
+        await desk.put("3")
+        await until(lambda: desk.lanes.waiting == 3)
+        assert await desk.delivered(3) == ["1", "2", "3"]
+
+
+async def test_no_more_is_asked_for_than_there_is_room_for(wire: Wire) -> None:
+    desk = Desk(wire, room=5)
+    await desk.put(*"123456789")
+    [tenure] = await taken(wire, desk.clock, 0)
+    async with desk.reading(tenure):
+        await until(lambda: desk.lanes.waiting == 5)
+        await desk.clock.settle()
+        assert desk.stream.asked == [5]
+        assert not desk.bell.room.is_set()
+        assert await desk.delivered(9) == list("123456789")
+    assert max(desk.stream.asked) == 5
+
+
+async def test_readers_of_several_partitions_share_the_room(wire: Wire) -> None:
+    """`read_ahead` counts all partitions together, also when entries arrive in all of them at once."""
+    desk = Desk(wire, room=4)
+    tenures = await taken(wire, desk.clock, 0, 1)
+    async with desk.reading(*tenures):
+        await until(lambda: len(desk.stream.asked) == 2)
+        await asyncio.gather(desk.put(*"123456", partition=0), desk.put(*"abcdef", to=users_in(1, 1)[0], partition=1))
+        await until(lambda: desk.lanes.waiting >= 4)
+        await desk.clock.settle()
+        assert desk.lanes.waiting == 4
+        assert sorted(await desk.delivered(12)) == list("123456abcdef")
+
+
+async def test_an_entry_nobody_can_read_is_parked_at_once_and_stalls_nothing(wire: Wire) -> None:
+    desk = Desk(wire)
+    await desk.put("1")
+    bad = [
+        await wire.ask("XADD", keys.stream(0), "*", "e", b"garbage"),
+        await wire.ask("XADD", keys.stream(0), "*", "somebody", "else", "wrote", "this"),
+    ]
+    await desk.put("2")
+    [tenure] = await taken(wire, desk.clock, 0)
+    async with desk.reading(tenure):
+        assert await desk.delivered(2) == ["1", "2"]
+    letters = await DeadLetters(wire).oldest(0)
+    assert [letter.entry.id for letter in letters] == bad
+    assert {letter.verdict.reason for letter in letters} == {"unreadable"}
+    assert desk.metrics.registry.get_sample_value("fanout_dead_total", {"reason": "unreadable"}) == 2
+    assert [line["id"] for line in desk.lines.of("entry.unreadable")] == [each.decode() for each in bad]
+    assert await wire.ask("XLEN", keys.stream(0)) == 0
+
+
+async def test_bytes_that_are_no_text_or_nest_without_end_are_parked_too(wire: Wire) -> None:
+    """Whatever lies in the stream, the reader lives on."""
+    desk = Desk(wire)
+    good = encode(an_entry(a_message(ALICE, text="1")))
+    await wire.ask("XADD", keys.stream(0), "*", "e", good.replace(b"chat", b"ch\xff\xfe"))
+    await wire.ask("XADD", keys.stream(0), "*", "e", b"\x95" + good[1:] + b"\x91" * 100_000 + b"\xc0")
+    await desk.put("2")
+    [tenure] = await taken(wire, desk.clock, 0)
+    async with desk.reading(tenure):
+        assert await desk.delivered(1) == ["2"]
+    assert len(await DeadLetters(wire).oldest(0)) == 2
+
+
+async def test_under_a_lost_lease_an_unreadable_entry_stays_where_it_is(wire: Wire) -> None:
+    desk = Desk(wire)
+    await wire.ask("XADD", keys.stream(0), "*", "e", b"garbage")
+    [tenure] = await taken(wire, desk.clock, 0)
+    await wire.ask("SET", keys.lease(0), "somebody:9")
+    async with desk.reading(tenure):
+        await until(lambda: tenure.cursor != START)
+        await desk.put("1")
+        await until(lambda: desk.lanes.waiting == 1)
+    assert await DeadLetters(wire).oldest(0) == []
+    assert await wire.ask("XLEN", keys.stream(0)) == 2
+    assert desk.metrics.registry.get_sample_value("fanout_dead_total", {"reason": "unreadable"}) == 0
+
+
+async def test_when_the_store_breaks_off_the_tenure_is_in_doubt_and_its_reading_ends(wire: Wire) -> None:
+    """It may be another server that answers next, with other ids."""
+    desk = Desk(wire)
+    desk.stream.failures = 1
+    await desk.put("1")
+    [tenure] = await taken(wire, desk.clock, 0)
+    await asyncio.wait_for(desk.reader.run(tenure), 5)
+    assert tenure.doubted
+    assert len(desk.lines.of("reader.failed")) == 1
+    assert desk.lanes.waiting == 0
+
+
+async def test_what_lanes_left_behind_is_fetched_in_order_without_the_entries_of_others(wire: Wire) -> None:
+    desk = Desk(wire, depth=4)
+    for number in range(30):
+        await desk.put(f"a{number}")
+        await desk.put(f"b{number}", to=BOB)
+    [tenure] = await taken(wire, desk.clock, 0)
+    async with desk.reading(tenure):
+        await until(lambda: desk.lanes.waiting == 8)
+        texts = await desk.delivered(60)
+    assert [text for text in texts if text[0] == "a"] == [f"a{number}" for number in range(30)]
+    assert [text for text in texts if text[0] == "b"] == [f"b{number}" for number in range(30)]
+    assert (len(desk.lanes), desk.lanes.waiting, tenure.known) == (0, 0, set())
+
+
+async def test_a_lane_that_is_rare_in_the_stream_is_found_across_many_others(wire: Wire) -> None:
+    desk = Desk(wire, depth=4)
+    await desk.put(*"12345")
+    await desk.put(*(f"b{number}" for number in range(300)), to=BOB)
+    await desk.put("6")
+    [tenure] = await taken(wire, desk.clock, 0)
+    async with desk.reading(tenure):
+        texts = await desk.delivered(306)
+    assert [text for text in texts if text[0] != "b"] == list("123456")
+
+
+async def test_a_fetch_goes_on_after_the_store_was_away_and_past_what_nobody_can_read(wire: Wire) -> None:
+    desk = Desk(wire, depth=4)
+    await desk.put(*"1234")
+    await wire.ask("XADD", keys.stream(0), "*", "e", b"garbage")
+    await desk.put(*"567")
+    [tenure] = await taken(wire, desk.clock, 0)
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(desk.reader.run(tenure))
+        await until(lambda: len(desk.lanes) == 1 and desk.lanes.has_spilled(tenure))
+        await wire.ask("XADD", keys.stream(0), "*", "e", b"more garbage")
+        reading.cancel()
+    desk.stream.failures = 1
+    async with desk.reading():
+        first = await desk.delivered(4)
+        await desk.clock.settle()
+        await until(lambda: not desk.stream.failures)
+        await desk.clock.advance(0.2)
+        assert first + await desk.delivered(3) == list("1234567")
+
+
+async def test_an_entry_that_comes_while_its_lane_is_fetched_for_is_not_lost(wire: Wire) -> None:
+    """The reader meets it after the store answered the scan and before the scan is read; its lane leaves it behind."""
+    desk = Desk(wire, depth=4)
+    await desk.put(*"12345")
+    [tenure] = await taken(wire, desk.clock, 0)
+
+    async def one_more_is_read() -> None:
+        [entry_id] = await desk.put("6")
+        await until(lambda: tenure.cursor == entry_id)
+
+    async with desk.reading(tenure):
+        await until(lambda: desk.lanes.has_spilled(tenure))
+        desk.stream.after_scan = one_more_is_read
+        assert await desk.delivered(6) == list("123456")
+
+
+async def test_a_head_that_fails_while_its_lane_is_fetched_for_keeps_the_order(wire: Wire) -> None:
+    desk = Desk(wire, depth=8)
+    await desk.put(*"123456789")
+    [tenure] = await taken(wire, desk.clock, 0)
+
+    async def the_head_fails() -> None:
+        lane = desk.take()
+        assert lane is not None
+        desk.lanes.postpone(lane, desk.clock.monotonic())
+
+    async with desk.reading(tenure):
+        await until(lambda: desk.lanes.has_spilled(tenure))
+        desk.stream.after_scan = the_head_fails
+        first = await desk.delivered(6)
+        await until(lambda: desk.stream.after_scan is nothing_happens)
+        assert first + await desk.delivered(3) == list("123456789")
+
+
+async def test_a_tenure_that_ends_while_its_lane_is_fetched_for_leaves_nothing(wire: Wire) -> None:
+    desk = Desk(wire, depth=4)
+    await desk.put(*"12345")
+    [tenure] = await taken(wire, desk.clock, 0)
+
+    async def it_ends() -> None:
+        desk.lanes.drop(tenure)
+
+    async with desk.reading(tenure):
+        await until(lambda: desk.lanes.has_spilled(tenure))
+        desk.stream.after_scan = it_ends
+        await desk.delivered(4)
+        await until(lambda: desk.stream.after_scan is nothing_happens)
+        await desk.clock.settle()
+    assert (desk.lanes.waiting, len(desk.lanes)) == (0, 0)
+
+
+class Throng:
+    """Three lanes written to, read, delivered, failed and fetched for, all at once."""
+
+    def __init__(self, desk: Desk, tenure: Tenure) -> None:
+        self.desk = desk
+        self.tenure = tenure
+        self.texts: dict[str, list[str]] = {"a": [], "b": [], "c": []}
+
+    async def write(self) -> None:
+        for number in range(80):
+            for letter, user in zip(self.texts, (ALICE, BOB, CAROL), strict=True):
+                await self.desk.put(f"{letter}{number}", to=user)
+
+    async def deliver(self) -> None:
+        calls = 0
+        while sum(map(len, self.texts.values())) < 240:
+            lane = self.desk.take()
+            calls += 1
+            if lane is None:
+                await asyncio.sleep(0.001)
+            elif calls % 7 == 0:
+                self.desk.lanes.postpone(lane, self.desk.clock.monotonic())
+                self.desk.bell.room.set()
+                await asyncio.sleep(0)
+            else:
+                await self._settle(lane)
+
+    async def _settle(self, lane: Lane) -> None:
+        held = lane.head
+        text = text_of(held.entry)
+        self.texts[text[0]].append(text)
+        self.desk.lanes.advance(lane)
+        await self.desk.wire.ask("XDEL", keys.stream(0), held.id)
+        self.tenure.known.discard(held.id)
+        self.desk.bell.room.set()
+        self.desk.bell.hungry.set()
+
+
+async def test_everything_comes_in_order_while_it_is_written_read_failed_and_fetched_at_once(wire: Wire) -> None:
+    desk = Desk(wire, depth=6, room=20)
+    [tenure] = await taken(wire, desk.clock, 0)
+    throng = Throng(desk, tenure)
+    async with desk.reading(tenure), asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(throng.write())
+        group.create_task(throng.deliver())
+    assert throng.texts == {letter: [f"{letter}{number}" for number in range(80)] for letter in "abc"}
+    assert desk.lanes.waiting == 0

@@ -1,0 +1,118 @@
+"""One call, timed, its end told as a value."""
+
+import asyncio
+import socket
+
+from fanout.clock import SystemClock
+from fanout.metrics import Metrics
+from tests.builders import a_message, an_entry
+from tests.workers.service_end import ACCEPTED, Received, calling, service_end
+from workers.retry import Answered, MaybeSent, NotSent
+from workers.sender import Sender
+
+
+def timed(metrics: Metrics) -> float | None:
+    return metrics.registry.get_sample_value("fanout_send_seconds_count")
+
+
+async def test_an_answer_is_told_with_status_error_code_and_retry_after() -> None:
+    async def answer(_request: Received) -> bytes:
+        return b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\nRetry-After: 3\r\nx-ms-error-code: Too.Fast\r\n\r\n"
+
+    metrics = Metrics()
+    async with service_end(answer) as end, calling(end.port) as client:
+        outcome = await Sender(client, SystemClock(), metrics).send([an_entry(a_message("alice", text="yo"))])
+    assert outcome == Answered(429, "Too.Fast", 3.0)
+    assert end.received[0].target.startswith("/api/hubs/chat/users/alice/:send?")
+    assert end.received[0].body == b'{"target":"newMessage","arguments":["yo"]}'
+    assert timed(metrics) == 1
+
+
+async def test_an_answer_without_these_fields_has_none() -> None:
+    async with service_end() as end, calling(end.port) as client:
+        outcome = await Sender(client, SystemClock(), Metrics()).send([an_entry()])
+    assert outcome == Answered(202, "", None)
+
+
+async def test_nobody_there_is_not_sent() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        metrics = Metrics()
+        async with calling(free.getsockname()[1]) as client:
+            outcome = await Sender(client, SystemClock(), metrics).send([an_entry()])
+    assert isinstance(outcome, NotSent)
+    assert outcome.detail
+    assert timed(metrics) == 1
+
+
+async def test_a_server_that_hangs_up_on_a_new_connection_is_maybe_sent_and_not_stale() -> None:
+    async def hang_up(_request: Received) -> bytes:
+        return b""
+
+    async with service_end(hang_up) as end, calling(end.port) as client:
+        outcome = await Sender(client, SystemClock(), Metrics()).send([an_entry()])
+    assert isinstance(outcome, MaybeSent)
+    assert not outcome.stale
+
+
+async def test_a_kept_connection_that_dies_under_a_request_is_stale() -> None:
+    answers = [ACCEPTED, b""]
+
+    async def answer(_request: Received) -> bytes:
+        return answers.pop(0)
+
+    async with service_end(answer) as end, calling(end.port) as client:
+        sender = Sender(client, SystemClock(), Metrics())
+        await sender.send([an_entry()])
+        outcome = await sender.send([an_entry()])
+    assert isinstance(outcome, MaybeSent)
+    assert outcome.stale
+
+
+async def test_a_service_that_takes_too_long_on_a_kept_connection_is_not_stale() -> None:
+    """Stale is repeated at once; a service that is slow must not be."""
+    never, answers = asyncio.Event(), [ACCEPTED]
+
+    async def answer(_request: Received) -> bytes:
+        if not answers:
+            await never.wait()
+        return answers.pop()
+
+    async with service_end(answer) as end, calling(end.port, request_timeout=0.2) as client:
+        sender = Sender(client, SystemClock(), Metrics())
+        await sender.send([an_entry()])
+        outcome = await sender.send([an_entry()])
+        never.set()
+        answers.append(b"")
+    assert isinstance(outcome, MaybeSent)
+    assert not outcome.stale
+
+
+async def test_an_answer_cut_off_in_its_body_on_a_kept_connection_is_not_stale() -> None:
+    answers = [ACCEPTED, b"HTTP/1.1 500 Oh\r\nContent-Length: 9\r\n\r\nhalf", b""]
+
+    async def answer(_request: Received) -> bytes:
+        first = answers.pop(0)
+        if b"half" in first:
+            answers.clear()
+        return first
+
+    async with service_end(answer) as end, calling(end.port, request_timeout=0.3) as client:
+        sender = Sender(client, SystemClock(), Metrics())
+        await sender.send([an_entry()])
+        outcome = await sender.send([an_entry()])
+    assert isinstance(outcome, MaybeSent)
+    assert not outcome.stale
+
+
+async def test_a_renewed_token_is_signed_anew_for_that_address_alone() -> None:
+    async with service_end() as end, calling(end.port) as client:
+        sender = Sender(client, SystemClock(), Metrics())
+        alice, bob = an_entry(a_message("alice")), an_entry(a_message("bob"))
+        for entry in (alice, bob, alice):
+            await sender.send([entry])
+        assert (client.tokens.misses, client.tokens.hits) == (2, 1)
+        sender.renew_token([alice])
+        for entry in (alice, bob):
+            await sender.send([entry])
+        assert (client.tokens.misses, client.tokens.hits) == (3, 2)

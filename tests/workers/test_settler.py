@@ -1,0 +1,195 @@
+"""Taking entries out of the queue, on every kind of server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from fanout.clock import SystemClock
+from fanout.errors import QueueSilentError
+from fanout.metrics import Metrics
+from fanout.queue import keys
+from fanout.queue.dead_letters import DeadLetters, Verdict
+from fanout.queue.entry import Stored, encode
+from fanout.queue.store import open_wire
+from fanout.queue.stream import Stream
+from fanout.queue.wire import Wire
+from tests.builders import an_entry
+from tests.fakes import FakeClock
+from tests.workers.crew import PARTITIONS, a_tenure, taken, until
+from workers.settler import Settler
+from workers.tenure import Held, Tenure
+
+VERDICT = Verdict("refused", 400, 1, "status 400")
+
+
+class Watched(Stream):
+    """A stream that counts settlements, holds them up at a gate, and falls silent when told."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__(wire, SystemClock(), partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
+        self.sizes: list[int] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.silent = False
+
+    async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool]:
+        self.sizes.append(sum(len(ids) for _partition, _token, ids in batches))
+        await self.gate.wait()
+        if self.silent:
+            raise QueueSilentError("the answer never came")
+        return await super().settle(batches)
+
+
+@asynccontextmanager
+async def settling(stream: Watched, wire: Wire, clock: FakeClock, metrics: Metrics) -> AsyncIterator[Settler]:
+    settler = Settler(stream, DeadLetters(wire), clock, metrics)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(settler.run())
+        yield settler
+        running.cancel()
+
+
+async def stored(wire: Wire, tenure: Tenure, count: int) -> list[Held]:
+    held = []
+    for _ in range(count):
+        entry_id = await wire.ask("XADD", keys.stream(tenure.partition), "*", "e", encode(an_entry()))
+        held.append(Held(tenure, entry_id, an_entry(), 0.0))
+        tenure.known.add(entry_id)
+    return held
+
+
+async def length(wire: Wire, partition: int) -> int:
+    return int(await wire.ask("XLEN", keys.stream(partition)))
+
+
+async def test_a_settled_entry_is_gone_and_not_known_any_more(wire: Wire) -> None:
+    clock, metrics = FakeClock(), Metrics()
+    [tenure] = await taken(wire, clock, 0)
+    [held] = await stored(wire, tenure, 1)
+    async with settling(Watched(wire), wire, clock, metrics) as settler:
+        assert await settler.settle(held)
+        assert repr(settler) == "<Settler 0 waiting>"
+    assert await length(wire, 0) == 0
+    assert tenure.known == set()
+    assert metrics.registry.get_sample_value("fanout_settle_seconds_count") == 1
+
+
+async def test_what_becomes_done_while_a_settlement_is_on_its_way_goes_together_with_the_next(wire: Wire) -> None:
+    clock, stream = FakeClock(), Watched(wire)
+    one, two = await taken(wire, clock, 0, 1)
+    held = await stored(wire, one, 6) + await stored(wire, two, 3)
+    async with settling(stream, wire, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
+        stream.gate.clear()
+        tasks = [group.create_task(settler.settle(held[0]))]
+        await clock.settle()
+        tasks += [group.create_task(settler.settle(each)) for each in held[1:]]
+        await clock.settle()
+        assert stream.sizes == [1]
+        assert repr(settler) == "<Settler 8 waiting>"
+        stream.gate.set()
+        assert all([await task for task in tasks])
+    assert stream.sizes == [1, 8]
+    assert await length(wire, 0) + await length(wire, 1) == 0
+
+
+async def test_under_a_lost_lease_nothing_is_settled_and_whoever_waits_is_told(wire: Wire) -> None:
+    clock = FakeClock()
+    lost, kept = await taken(wire, clock, 0, 1)
+    [theirs], [ours] = await stored(wire, lost, 1), await stored(wire, kept, 1)
+    await wire.ask("SET", keys.lease(0), "somebody:9")
+    async with settling(Watched(wire), wire, clock, Metrics()) as settler:
+        lost_one, kept_one = await asyncio.gather(settler.settle(theirs), settler.settle(ours))
+    assert (lost_one, kept_one) == (False, True)
+    assert (await length(wire, 0), await length(wire, 1)) == (1, 0)
+
+
+async def test_a_lease_that_ran_out_falls_silent_without_asking_the_store(wire: Wire) -> None:
+    clock, stream = FakeClock(), Watched(wire)
+    [tenure] = await taken(wire, clock, 0, lifetime=60.0)
+    [held] = await stored(wire, tenure, 1)
+    clock.jump(60.0)
+    async with settling(stream, wire, clock, Metrics()) as settler:
+        assert not await settler.settle(held)
+        assert not await settler.park(held, VERDICT)
+    assert sum(stream.sizes) == 0
+    assert await length(wire, 0) == 1
+
+
+async def test_a_silent_store_is_asked_again_until_it_answers(wire: Wire) -> None:
+    clock, stream = FakeClock(), Watched(wire)
+    [tenure] = await taken(wire, clock, 0)
+    first, second = await stored(wire, tenure, 2)
+    stream.silent = True
+    async with settling(stream, wire, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(settler.settle(first))]
+        await clock.advance(1.0)
+        assert len(stream.sizes) >= 5
+        assert not tasks[0].done()
+        tasks.append(group.create_task(settler.settle(second)))
+        stream.silent = False
+        await clock.advance(0.1)
+        assert [await task for task in tasks] == [True, True]
+    assert await length(wire, 0) == 0
+
+
+async def test_a_store_that_stays_silent_is_given_up_when_the_lease_runs_out(wire: Wire) -> None:
+    clock, stream = FakeClock(), Watched(wire)
+    [tenure] = await taken(wire, clock, 0, lifetime=10.0)
+    [held] = await stored(wire, tenure, 1)
+    stream.silent = True
+    async with settling(stream, wire, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
+        task = group.create_task(settler.settle(held))
+        await clock.advance(9.9)
+        assert not task.done()
+        await clock.advance(0.2)
+        assert not await task
+    assert await length(wire, 0) == 1
+
+
+async def test_a_dead_entry_moves_to_the_dead_letters_as_it_was(wire: Wire) -> None:
+    clock = FakeClock()
+    [tenure] = await taken(wire, clock, 0)
+    [held] = await stored(wire, tenure, 1)
+    settler = Settler(Watched(wire), DeadLetters(wire), clock, Metrics())
+    assert await settler.park(held, VERDICT)
+    [letter] = await DeadLetters(wire).oldest(0)
+    assert (letter.entry, letter.verdict) == (Stored(held.id, encode(held.entry)), VERDICT)
+    assert (await length(wire, 0), tenure.known) == (0, set())
+
+
+async def test_nothing_is_parked_under_a_lost_lease(wire: Wire) -> None:
+    clock = FakeClock()
+    [tenure] = await taken(wire, clock, 0)
+    [held] = await stored(wire, tenure, 1)
+    await wire.ask("SET", keys.lease(0), "somebody:9")
+    settler = Settler(Watched(wire), DeadLetters(wire), clock, Metrics())
+    assert not await settler.park(held, VERDICT)
+    assert await length(wire, 0) == 1
+    assert await DeadLetters(wire).oldest(0) == []
+
+
+async def test_parking_is_repeated_while_the_store_cannot_be_reached(every_redis_url: str, wire: Wire) -> None:
+    """The dead letters' key is of another kind at first, which the store refuses."""
+    clock = FakeClock()
+    [tenure] = await taken(wire, clock, 0)
+    [held] = await stored(wire, tenure, 1)
+    await wire.ask("SET", keys.dead(0), "in the way")
+    settler = Settler(Watched(wire), DeadLetters(wire), clock, Metrics())
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(settler.park(held, VERDICT))
+        await until(lambda: clock.sleeping == 1)
+        assert await length(wire, 0) == 1
+        await wire.ask("DEL", keys.dead(0))
+        await clock.advance(0.1)
+        assert await asyncio.wait_for(task, 5)
+    assert await length(wire, 0) == 0
+
+
+async def test_a_settlement_for_a_lost_tenure_ends_at_once() -> None:
+    """No store is needed to say no."""
+    clock = FakeClock()
+    tenure = a_tenure()
+    tenure.lose()
+    wire = open_wire("redis://127.0.0.1:1/0", clock)  # nobody listens there
+    async with settling(Watched(wire), wire, clock, Metrics()) as settler:
+        assert not await settler.settle(Held(tenure, b"1-0", an_entry(), 0.0))

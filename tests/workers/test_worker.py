@@ -1,0 +1,213 @@
+"""One whole worker on a real store and a real HTTP server: how it delivers, and the order in which it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from fanout.clock import SystemClock
+from fanout.metrics import Metrics
+from fanout.queue import keys
+from fanout.queue.dead_letters import DeadLetters
+from fanout.queue.entry import Stored
+from fanout.queue.leases import Leases
+from fanout.queue.signals import Signals
+from fanout.queue.store import open_wire
+from fanout.queue.stream import Stream
+from fanout.queue.wire import Wire
+from tests.builders import a_message, a_submission
+from tests.workers.crew import PARTITIONS, Lines, until, users_in
+from tests.workers.service_end import ACCEPTED, Received, ServiceEnd, calling, service_end
+from workers.bell import Bell
+from workers.courier import Couriers
+from workers.gate import Gate
+from workers.keeper import Keeper
+from workers.lanes import Lanes
+from workers.reader import Reader, Tools
+from workers.retry import RetryPolicy
+from workers.sender import Sender
+from workers.settler import Settler
+from workers.trade import Trade
+from workers.whisper import Mouth, Whisper
+from workers.window import Window
+from workers.worker import Crew, Worker
+
+POLICY = RetryPolicy(base=0.01, cap=0.1, max_age=60.0, max_attempts=100, retry_unknown=True)
+
+
+@pytest.fixture
+async def wire(redis_url: str) -> AsyncIterator[Wire]:
+    """One server is enough here."""
+    wire = open_wire(redis_url, SystemClock())
+    yield wire
+    await wire.aclose()
+
+
+class Broken(Stream):
+    """A stream with a mistake in the program."""
+
+    where = ""
+
+    async def read(self, partition: int, after: bytes, *, count: int, block: float) -> list[Stored]:
+        if self.where == "read":
+            raise RuntimeError("a mistake in reading")
+        return await super().read(partition, after, count=count, block=block)
+
+    async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool]:
+        if self.where == "settle":
+            raise RuntimeError("a mistake in settling")
+        return await super().settle(batches)
+
+
+class BrokenLeases(Leases):
+    """Leases with a mistake in the program."""
+
+    async def owners(self, partitions: int) -> dict[int, str]:
+        raise RuntimeError("a mistake in sharing")
+
+
+class Shop:
+    """One worker and what it works with."""
+
+    def __init__(self, wire: Wire, end: ServiceEnd, worker: Worker, stream: Broken, lines: Lines) -> None:
+        self.wire = wire
+        self.end = end
+        self.worker = worker
+        self.stream = stream
+        self.lines = lines
+
+    async def put(self, *users: str) -> None:
+        await self.stream.append([a_submission(a_message(user)) for user in users])
+
+    async def leases(self) -> int:
+        return len(await Leases(self.wire, SystemClock(), worker="nobody", lifetime=1).owners(PARTITIONS))
+
+    async def left(self) -> int:
+        return sum((await self.stream.depth()).entries)
+
+
+@asynccontextmanager
+async def a_shop(
+    wire: Wire, end: ServiceEnd, *, grace: float = 5.0, lease: type[Leases] = Leases, concurrency: int = 4
+) -> AsyncIterator[Shop]:
+    clock, metrics, lines, lanes, bell = SystemClock(), Metrics(), Lines(), Lanes(), Bell()
+    stream = Broken(wire, clock, partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
+    settler = Settler(stream, DeadLetters(wire), clock, metrics)
+    gate, signals = Gate(Window(concurrency), {}, lambda: 0.5), Signals(wire, clock, worker="w")
+    trade = Trade(clock, metrics, lines.log, POLICY, lambda: 0.5, gate, Mouth(signals, metrics))
+    async with calling(end.port) as client:
+        couriers = Couriers(lanes, Sender(client, clock, metrics), settler, bell, trade)
+        reader = Reader(stream, lanes, settler, bell, Tools(clock, metrics, lines.log, room=100))
+        keeper = Keeper(lease(wire, clock, worker="w", lifetime=10.0), lanes, clock, lines.log, partitions=PARTITIONS)
+        crew = Crew(keeper, reader, couriers, settler, trade, Whisper(signals, gate, lanes, bell, clock))
+        worker = Worker(crew, clock, lines.log, concurrency=concurrency, grace=grace)
+        yield Shop(wire, end, worker, stream, lines)
+
+
+async def test_a_worker_delivers_what_is_in_the_queue_and_what_comes_and_ends_when_told(wire: Wire) -> None:
+    async with service_end() as end, a_shop(wire, end) as shop, asyncio.TaskGroup() as group:
+        await shop.put("alice", "bob")
+        running = group.create_task(shop.worker.run())
+        await until(lambda: len(end.received) == 2)
+        await shop.put("carol")
+        await until(lambda: len(end.received) == 3)
+        await until(lambda: not shop.worker.crew.couriers.in_flight)
+        assert repr(shop.worker).startswith("<Worker <Keeper of [0, 1]")
+        shop.worker.stop()
+        await asyncio.wait_for(running, 5)
+        assert (await shop.left(), await shop.leases()) == (0, 0)
+    assert [line["in_flight"] for line in shop.lines.of("worker.draining")] == [0]
+
+
+async def test_stopping_ends_reading_then_calls_are_finished_and_settled_and_then_leases_are_released(
+    wire: Wire,
+) -> None:
+    gate = asyncio.Event()
+
+    async def answer(_request: Received) -> bytes:
+        await gate.wait()
+        return ACCEPTED
+
+    [alice, bob] = users_in(0, 2)
+    async with service_end(answer) as end, a_shop(wire, end) as shop, asyncio.TaskGroup() as group:
+        await shop.put(alice, alice)
+        running = group.create_task(shop.worker.run())
+        await until(lambda: len(end.received) == 1)
+        shop.worker.stop()
+        await until(lambda: bool(shop.lines.of("worker.draining")))
+        await shop.put(bob)
+        await until(lambda: shop.worker.crew.keeper.held == 1)  # the idle partition goes at once
+        assert not running.done()
+        assert await shop.leases() == 1
+        assert await shop.left() == 3
+        gate.set()
+        await asyncio.wait_for(running, 5)
+        assert len(end.received) == 1
+        assert (await shop.left(), await shop.leases()) == (2, 0)
+    events = [event for event, _fields in shop.lines.told if event in {"delivery.settled", "lease.released"}]
+    assert events == ["lease.released", "delivery.settled", "lease.released"]
+    assert shop.lines.of("delivery.settled")[0]["end"] == "delivered"
+    assert shop.lines.of("worker.grace_over") == []
+
+
+async def test_when_grace_is_over_calls_are_given_up_and_leases_released_all_the_same(wire: Wire) -> None:
+    never = asyncio.Event()
+
+    async def answer(_request: Received) -> bytes:
+        await never.wait()
+        return b""
+
+    async with service_end(answer) as end, a_shop(wire, end, grace=0.1) as shop, asyncio.TaskGroup() as group:
+        await shop.put("alice")
+        running = group.create_task(shop.worker.run())
+        await until(lambda: len(end.received) == 1)
+        shop.worker.stop()
+        await asyncio.wait_for(running, 5)
+        never.set()
+        assert (await shop.left(), await shop.leases()) == (1, 0)
+    assert [line["in_flight"] for line in shop.lines.of("worker.grace_over")] == [1]
+
+
+async def test_a_worker_told_to_stop_before_it_began_ends(wire: Wire) -> None:
+    async with service_end() as end, a_shop(wire, end) as shop:
+        shop.worker.stop()
+        await asyncio.wait_for(shop.worker.run(), 5)
+        assert await shop.leases() == 0
+        assert await wire.ask("ZCARD", keys.WORKERS) == 0
+
+
+@pytest.mark.parametrize("where", ["read", "settle"])
+async def test_a_mistake_in_one_task_ends_all_of_them_and_is_raised(wire: Wire, where: str) -> None:
+    async with service_end() as end, a_shop(wire, end) as shop:
+        await shop.put("alice")
+        shop.stream.where = where
+        with pytest.raises(ExceptionGroup) as caught:
+            await asyncio.wait_for(shop.worker.run(), 5)
+        assert caught.value.subgroup(lambda error: "a mistake in" in str(error)) is not None
+
+
+async def test_a_mistake_in_keeping_leases_ends_all_of_it(wire: Wire) -> None:
+    async with service_end() as end, a_shop(wire, end, lease=BrokenLeases) as shop:
+        with pytest.raises(ExceptionGroup, match="unhandled"):
+            await asyncio.wait_for(shop.worker.run(), 5)
+
+
+async def test_no_more_calls_are_in_flight_than_the_concurrency_says(wire: Wire) -> None:
+    gate, busy = asyncio.Event(), list[int]()
+
+    async def answer(_request: Received) -> bytes:
+        busy.append(1)
+        await gate.wait()
+        return ACCEPTED
+
+    async with service_end(answer) as end, a_shop(wire, end, concurrency=3) as shop, asyncio.TaskGroup() as group:
+        await shop.put(*(f"user{number}" for number in range(10)))
+        running = group.create_task(shop.worker.run())
+        await until(lambda: len(busy) == 3)
+        await until(lambda: shop.worker.crew.couriers.in_flight == 3)
+        gate.set()
+        await until(lambda: len(busy) == 10)
+        shop.worker.stop()
+        await running
+        assert await shop.left() == 0

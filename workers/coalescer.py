@@ -1,0 +1,103 @@
+"""Decides what of a lane's waiting entries goes into the next call, and what need not go at all. Pure.
+
+Source: design section 5. It works on what waits anyway while a call is in flight, so it adds no latency.
+
+- A message that looks older than its `ttlSeconds` shares no call: the store is asked about it when it is the head.
+- Of the messages with one `collapseKey` only the newest goes, in its own place, so nothing overtakes anything.
+- Of the changes to one member's place in a group only the last goes, as long as no message stands between them: a
+  message depends on who is in the group, other members' changes do not.
+- Where the service runs `:execute`, consecutive plain messages of a user's or the broadcast lane share one call.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from fanout.signalr.message import GroupAction, Message, Scope
+from workers.tenure import Held
+
+_PER_MESSAGE = 64  # bytes of a command around its message, in round numbers
+_JOINABLE = frozenset({Scope.USER, Scope.BROADCAST})
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Most messages and bytes of one `:execute`."""
+
+    count: int = 100
+    size: int = 900_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`call` goes out together; `superseded` is settled without a call, because something newer waits."""
+
+    call: tuple[Held, ...]
+    superseded: tuple[Held, ...] = ()
+
+
+def plan(waiting: Sequence[Held], age: Callable[[Held], float], bounds: Bounds | None) -> Plan:
+    """Plan the next call of a lane in which something waits; `bounds` is None where the service has no `:execute`."""
+    if len(waiting) == 1:
+        return Plan((waiting[0],))
+    gone = _superseded(waiting)
+    if not gone:
+        return Plan(_joined(waiting, age, bounds))
+    left = [held for held in waiting if held.id not in gone]
+    return Plan(_joined(left, age, bounds), tuple(held for held in waiting if held.id in gone))
+
+
+def may_be_expired(held: Held, age: Callable[[Held], float]) -> bool:
+    """Say whether a message's own ttl may have run out."""
+    item = held.entry.item
+    return isinstance(item, Message) and item.ttl is not None and age(held) > item.ttl
+
+
+def _superseded(waiting: Sequence[Held]) -> set[bytes]:
+    found: set[bytes] = set()
+    keys: set[str] = set()
+    members: set[tuple[Scope, str, str]] = set()
+    for held in reversed(waiting):
+        item = held.entry.item
+        if isinstance(item, GroupAction):
+            member = (item.member_scope, item.member, item.group)
+            if member in members:
+                found.add(held.id)
+            members.add(member)
+            continue
+        members.clear()  # what stands before this entry decides who gets it
+        if isinstance(item, Message) and item.collapse:
+            if item.collapse in keys:
+                found.add(held.id)
+            keys.add(item.collapse)
+    return found
+
+
+def _joined(left: Sequence[Held], age: Callable[[Held], float], bounds: Bounds | None) -> tuple[Held, ...]:
+    head = left[0]
+    if bounds is None or not _is_joinable(head) or may_be_expired(head, age):
+        return (head,)
+    call: list[Held] = []
+    size = 0
+    for held in islice(left, bounds.count):
+        size += _size(held)
+        fits = _is_joinable(held) and _same_promise(head, held) and not may_be_expired(held, age)
+        if not fits or (call and size > bounds.size):
+            break
+        call.append(held)
+    return tuple(call)
+
+
+def _is_joinable(held: Held) -> bool:
+    item = held.entry.item
+    return isinstance(item, Message) and item.scope in _JOINABLE and not item.excluded
+
+
+def _same_promise(one: Held, other: Held) -> bool:
+    a, b = one.entry.item, other.entry.item
+    return isinstance(a, Message) and isinstance(b, Message) and a.at_most_once == b.at_most_once
+
+
+def _size(held: Held) -> int:
+    item = held.entry.item
+    return len(item.body) + _PER_MESSAGE if isinstance(item, Message) else 0

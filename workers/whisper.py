@@ -1,0 +1,61 @@
+"""Joins a worker's gate to the other workers: what it learns of limits is told, what they learn is heard.
+
+Rule guarded: values of the queue's room become values of the gate here and nowhere else; without an answer from the
+store the gate keeps the share it has.
+"""
+
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from fanout.clock import Clock
+from fanout.metrics import CLASSES, Metrics
+from fanout.queue.signals import Signal, Signals
+from workers.bell import Bell
+from workers.gate import Gate
+from workers.lanes import Lanes
+from workers.pace import Slowdown
+from workers.route_class import RouteClass
+
+
+class Whisper:
+    """One worker's ear and mouth."""
+
+    def __init__(self, signals: Signals, gate: Gate, lanes: Lanes, bell: Bell, clock: Clock) -> None:
+        self._signals = signals
+        self._gate = gate
+        self._lanes = lanes
+        self._bell = bell
+        self._clock = clock
+
+    def tasks(self) -> list[Coroutine[Any, Any, None]]:
+        """Give what has to run for as long as the worker delivers."""
+        signals = self._signals
+        return [signals.run_telling(), signals.run_hearing(self._hear), signals.run_sharing(self._demand, self._share)]
+
+    def _hear(self, signal: Signal) -> None:
+        slowdown = Slowdown(pause=signal.pause, rate=signal.rate, factor=signal.factor, asked=signal.asked)
+        self._gate.heard(RouteClass(signal.route_class), slowdown, self._clock.monotonic())
+        self._bell.due.set()
+
+    def _demand(self) -> Sequence[float]:
+        return [float(self._lanes.ready_in(kind) + self._gate.flying(kind)) for kind in RouteClass]
+
+    def _share(self, others: Sequence[float]) -> None:
+        mine = dict(zip(RouteClass, self._demand(), strict=True))
+        self._gate.share(mine, dict(zip(RouteClass, others, strict=True)))
+        self._bell.due.set()
+
+
+class Mouth:
+    """Tells the others of a slowdown, and counts it."""
+
+    def __init__(self, signals: Signals, metrics: Metrics) -> None:
+        self._signals = signals
+        self._metrics = metrics
+
+    def __call__(self, route_class: RouteClass, slowdown: Slowdown) -> None:
+        """Tell; returns at once."""
+        self._metrics.slowdowns[CLASSES[route_class]].inc()
+        self._signals.tell(
+            Signal(int(route_class), slowdown.pause, slowdown.rate, slowdown.factor, asked=slowdown.asked)
+        )

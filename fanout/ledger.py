@@ -19,11 +19,11 @@ _FULL_RATE = 500  # lines a second that are all written
 _SAMPLE = 100  # past them, one in so many
 
 
-def open_ledger(clock: Clock, *, level: str, style: str) -> "Ledger | None":
-    """Give where settled deliveries are entered in a process that logs JSON; None where people read the log."""
+def open_ledger(event: str, clock: Clock, *, level: str, style: str) -> "Ledger | None":
+    """Give where lines of `event` are entered in a process that logs JSON; None where people read the log."""
     if style != "json":
         return None
-    return Ledger("delivery.settled", clock, _write if level in {"debug", "info"} else None)
+    return Ledger(event, clock, _write if level in {"debug", "info"} else None)
 
 
 def _write(lines: bytes) -> None:

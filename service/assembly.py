@@ -68,7 +68,10 @@ def build_worker(parts: Parts, client: Client) -> Worker:
     gate = Gate(Window(settings.concurrency), ceilings_of(settings), random.random)
     signals = Signals(parts.wire, clock, worker=name)
     settler = Settler(parts.stream, DeadLetters(parts.wire), clock, metrics)
-    mouth, ledger = Mouth(signals, metrics), open_ledger(clock, level=settings.log_level, style=settings.log_format)
+    mouth, ledger = (
+        Mouth(signals, metrics),
+        open_ledger("delivery.settled", clock, level=settings.log_level, style=settings.log_format),
+    )
     trade = Trade(clock, metrics, log, policy_of(settings), random.random, gate, mouth, ledger, parts.traces)
     sender = Sender(client, clock, metrics, joined=Bounds() if settings.execute and not settings.application else None)
     couriers = Couriers(lanes, sender, settler, bell, trade)

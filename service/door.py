@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from fanout.clock import Clock
 from fanout.errors import FanoutError
+from fanout.ledger import Ledger
 from fanout.metrics import Metrics
 from fanout.queue.entry import Depth, Receipt, Submission
 from fanout.queue.traces import Traces
@@ -87,3 +88,4 @@ class Door:
     readiness: Readiness = field(default_factory=Readiness)
     page: Path | None = None
     traces: Traces | None = None
+    ledger: Ledger | None = None

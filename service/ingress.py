@@ -124,19 +124,24 @@ class Ingress:
     def _say(self, outcome: Accepted | Problem, hub: str, request_id: str) -> None:
         document = outcome.document if isinstance(outcome, Accepted) else outcome.members
         ids = [result["messageId"] for result in document["results"] if result["status"] != "rejected"]
-        if ids:
-            self._log.info(
-                "ingress.accepted",
-                request_id=request_id,
-                hub=hub,
-                items=len(document["results"]),
-                accepted=document["accepted"],
-                duplicates=document["duplicates"],
-                rejected=document["rejected"],
-                failed=document.get("failed", 0),
-                ids=[masked(name) if _SUSPECT.search(name) else name for name in ids[:_LOGGED_IDS]],
-                more_ids=max(0, len(ids) - _LOGGED_IDS),
-            )
+        ledger = self._door.ledger
+        if not ids or (ledger is not None and not (stands_for := ledger.wants(important=False))):
+            return
+        fields = {
+            "request_id": request_id,
+            "hub": hub,
+            "items": len(document["results"]),
+            "accepted": document["accepted"],
+            "duplicates": document["duplicates"],
+            "rejected": document["rejected"],
+            "failed": document.get("failed", 0),
+            "ids": [masked(name) if _SUSPECT.search(name) else name for name in ids[:_LOGGED_IDS]],
+            "more_ids": max(0, len(ids) - _LOGGED_IDS),
+        }
+        if ledger is None:
+            self._log.info("ingress.accepted", **fields)
+        else:
+            ledger.enter(fields, stands_for)
 
 
 def _accepted(submission: Submission, receipt: Receipt, at: float) -> TraceEvent:

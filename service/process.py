@@ -17,6 +17,7 @@ import uvicorn
 
 from fanout.clock import Clock
 from fanout.errors import ConfigurationError
+from fanout.ledger import open_ledger
 from fanout.log import Logger
 from fanout.serving import listen, port_of, serve
 from fanout.settings import Settings
@@ -51,7 +52,10 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
     try:
         async with open_parts(settings, clock) as parts:
             queue, metrics, traces = parts.stream, parts.metrics, parts.traces
-            door = Door(settings, plan.role, queue, metrics, clock, service, page=plan.page, traces=traces)
+            ledger = open_ledger("ingress.accepted", clock, level=settings.log_level, style=settings.log_format)
+            door = Door(
+                settings, plan.role, queue, metrics, clock, service, page=plan.page, traces=traces, ledger=ledger
+            )
             async with asyncio.TaskGroup() as group:
                 ready = _announce(plan, listener, parts.log)
                 serving = group.create_task(serve(_uvicorn(door), listener, ready=ready))

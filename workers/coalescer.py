@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import msgspec
+
 from fanout.signalr.message import GroupAction, Message, Scope
 from workers.tenure import Held
 
@@ -28,8 +30,7 @@ class Bounds:
     size: int = 900_000
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """`call` goes out together; `superseded` is settled without a call, because something newer waits."""
 
     call: tuple[Held, ...]
@@ -40,7 +41,7 @@ def plan(waiting: Sequence[Held], age: Callable[[Held], float], bounds: Bounds |
     """Plan the next call of a lane in which something waits; `bounds` is None where the service has no `:execute`."""
     if len(waiting) == 1:
         return Plan((waiting[0],))
-    gone = _superseded(waiting)
+    gone = _superseded(waiting) if any(_may_supersede(held) for held in waiting) else set()
     if not gone:
         return Plan(_joined(waiting, age, bounds))
     left = [held for held in waiting if held.id not in gone]
@@ -51,6 +52,11 @@ def may_be_expired(held: Held, age: Callable[[Held], float]) -> bool:
     """Say whether a message's own ttl may have run out."""
     item = held.entry.item
     return isinstance(item, Message) and item.ttl is not None and age(held) > item.ttl
+
+
+def _may_supersede(held: Held) -> bool:
+    item = held.entry.item
+    return not isinstance(item, Message) or bool(item.collapse)
 
 
 def _superseded(waiting: Sequence[Held]) -> set[bytes]:

@@ -15,7 +15,7 @@ from workers.lanes import Lanes
 from workers.records import Records
 from workers.retry import THROTTLED, Again, Attempt, Dead, Delivered, Outcome, judge
 from workers.route_class import RouteClass, class_of
-from workers.sender import Sender
+from workers.sender import TAKEN, Sender
 from workers.settler import Settler
 from workers.tenure import Held
 from workers.trade import Trade
@@ -80,11 +80,10 @@ class Couriers:
         return [at for route_class in waiting if (at := self._gate.opens_at(route_class, now)) != float("inf")]
 
     async def _carry(self, lane: Lane) -> None:
-        bounds = None if lane.alone else self._sender.bounds
-        todo = plan(lane.waiting, self._records.age, bounds)
         self.in_flight += 1
         lane.tenure.began_call()
         try:
+            todo = plan(lane.waiting, self._records.age, None if lane.alone else self._sender.bounds)
             if todo.superseded:
                 await self._drop_and_call(lane, todo)
             elif not await self._expire(lane, todo.call[0]):
@@ -111,7 +110,7 @@ class Couriers:
         if expired is False:
             return False
         self._lanes.advance(lane)
-        self._moved_on()
+        self._moved_on(lane)
         if expired:
             self._records.expired(head, attempts)
         return True
@@ -125,6 +124,9 @@ class Couriers:
         took = self._trade.clock.monotonic() - started
         if len(call) > 1 and self._sender.refused_joining(outcome):
             self._apart(lane)
+            return
+        if outcome is TAKEN and not self._records.traces:
+            await self._deliver(lane, call, outcome, took)
             return
         attempt = Attempt(lane.attempts, self._records.age(head), self._trade.random(), renewed=lane.renewed)
         verdict = judge(head.entry, outcome, attempt, self._trade.policy)
@@ -159,7 +161,7 @@ class Couriers:
     async def _deliver(self, lane: Lane, call: Sequence[Held], outcome: Outcome, took: float) -> None:
         attempts = lane.attempts
         self._lanes.advance(lane, len(call))
-        self._moved_on()
+        self._moved_on(lane)
         self._records.delivered(call)
         settled = await self._settler.settle(*call)
         self._records.settled(call, outcome, attempts=attempts, took=took, certain=settled)
@@ -170,7 +172,7 @@ class Couriers:
             return
         attempts = lane.attempts
         self._lanes.advance(lane)
-        self._moved_on()
+        self._moved_on(lane)
         if await self._settler.park(call[0], self._records.verdict(dead, attempts)):
             self._records.parked(call[0], dead, attempts)
 
@@ -178,7 +180,7 @@ class Couriers:
         lane.alone = lane.throttled = True
         lane.attempts -= 1
         self._lanes.release(lane)
-        self._moved_on()
+        self._moved_on(lane)
 
     def _postpone(self, lane: Lane, call: Sequence[Held], again: Again) -> None:
         if again.renew:
@@ -191,7 +193,9 @@ class Couriers:
         self._bell.due.set()
         self._bell.room.set()  # what waited behind the head may have been left to the stream
 
-    def _moved_on(self) -> None:
+    def _moved_on(self, lane: Lane) -> None:
         self._bell.ring(1)
-        self._bell.room.set()
-        self._bell.hungry.set()
+        if lane.tenure.held <= lane.tenure.low:
+            self._bell.room.set()
+        if lane.fetching:
+            self._bell.hungry.set()

@@ -98,7 +98,7 @@ class Lanes:
             return
         for _ in range(count):
             lane.waiting.popleft()
-        self._waiting -= count
+        self._let_go(lane, count)
         lane.begin_next()
         self.release(lane)
 
@@ -110,7 +110,7 @@ class Lanes:
         if lane.waiting[0].id in gone:
             lane.begin_next()
         lane.waiting = deque(held for held in lane.waiting if held.id not in gone)
-        self._waiting -= len(gone)
+        self._let_go(lane, len(gone))
 
     def release(self, lane: Lane) -> None:
         """Give a lane back that was taken: it queues up, fetches what it left in the stream, or is over."""
@@ -176,7 +176,7 @@ class Lanes:
         """Forget everything of a tenure that ended."""
         for place, lane in [(place, lane) for place, lane in self._lanes.items() if lane.tenure is tenure]:
             del self._lanes[place]
-            self._waiting -= len(lane.waiting)
+            self._let_go(lane, len(lane.waiting))
             lane.dropped = True
 
     def _queue_up(self, lane: Lane) -> None:
@@ -190,7 +190,12 @@ class Lanes:
     def _hold(self, lane: Lane, held: Held) -> None:
         lane.waiting.append(held)
         lane.tenure.known.add(held.id)
+        lane.tenure.held += 1
         self._waiting += 1
+
+    def _let_go(self, lane: Lane, count: int) -> None:
+        lane.tenure.held -= count
+        self._waiting -= count
 
     def _spill(self, lane: Lane) -> None:
         if len(lane.waiting) == 1:
@@ -198,7 +203,7 @@ class Lanes:
         head = lane.waiting[0]
         for held in list(lane.waiting)[1:]:
             lane.tenure.known.discard(held.id)
-        self._waiting -= len(lane.waiting) - 1
+        self._let_go(lane, len(lane.waiting) - 1)
         lane.waiting = deque([head])
         lane.spilled_after = head.id
         lane.stale = lane.fetching

@@ -35,18 +35,28 @@ class Reader:
         self._bell = bell
         self._tools = tools
         self._room = tools.room
+        self._reading = 0
 
     async def run(self, tenure: Tenure) -> None:
         """Read one partition until cancelled."""
+        self._reading += 1
         try:
             await self._read(tenure)
         finally:
+            self._reading -= 1
             self._bell.room.set()  # what this partition held in memory makes room for the others
+
+    def _share(self, tenure: Tenure) -> int:
+        # Each partition has its part of the room, so that readers cannot take the same room twice, nor wait for room
+        # that an idle partition would have to give up.
+        share = max(1, self._room // self._reading)
+        tenure.low = share // 2
+        return min(_AT_ONCE, share - tenure.held, self._room - self._lanes.waiting)
 
     async def _read(self, tenure: Tenure) -> None:
         while True:
             await self._bell.room.wait()
-            count = min(_AT_ONCE, self._room - self._lanes.waiting)
+            count = self._share(tenure)
             if count <= 0:
                 self._bell.room.clear()
                 continue
@@ -62,8 +72,6 @@ class Reader:
             if tenure.cursor != asked_after:
                 continue  # it was rewound meanwhile: what this batch holds comes again, in its place
             for stored in batch:
-                if self._lanes.waiting >= self._room:
-                    break  # other partitions were read meanwhile; the rest comes again
                 await self._take_in(tenure, stored)
             self._bell.ring(self._lanes.ready)
 

@@ -22,7 +22,7 @@ class Records:
     def __init__(self, trade: Trade) -> None:
         self._trade = trade
         self._metrics = trade.metrics
-        self._traces = trade.traces if trade.traces is not None and trade.traces.on else None
+        self.traces = trade.traces if trade.traces is not None and trade.traces.on else None
 
     def age(self, held: Held) -> float:
         """Give how long ago an entry was stored, in seconds by the store's clock."""
@@ -35,14 +35,14 @@ class Records:
         if attempts == 1:
             for held in call:
                 self._metrics.queue_wait_seconds.observe(self.age(held))
-                if self._traces is not None:
+                if self.traces is not None:
                     self._note(held, "read", {"partition": held.tenure.partition, "entry": held.id.decode()})
         else:
             self._metrics.retries.inc()
 
     def judged(self, call: Sequence[Held], attempt: Attempt, outcome: Outcome, verdict: Verdict) -> None:
         """Note how a call ended, when it did not deliver."""
-        if self._traces is not None:
+        if self.traces is not None:
             self._trace_attempt(call, attempt, outcome, verdict)
         if isinstance(verdict, Delivered):
             return
@@ -103,7 +103,7 @@ class Records:
     def _say(self, held: Held, end: str, status: int, *, attempts: int, took: float) -> None:
         ledger = self._trade.ledger
         stands_for = 1 if ledger is None else ledger.wants(important=end != DELIVERED or attempts > 1)
-        if self._traces is not None:
+        if self.traces is not None:
             self._note(held, "settled", {"end": end, "status": status, "attempts": attempts})
         if not stands_for:
             return
@@ -125,8 +125,8 @@ class Records:
             ledger.enter(fields, stands_for)
 
     def _note(self, held: Held, what: What, detail: Detail) -> None:
-        if self._traces is not None:
-            self._traces.note(held.entry.message_id, TraceEvent(self._trade.clock.wall(), what, detail))
+        if self.traces is not None:
+            self.traces.note(held.entry.message_id, TraceEvent(self._trade.clock.wall(), what, detail))
 
 
 def _status(outcome: Outcome) -> int:

@@ -5,7 +5,9 @@ in the stream) and nothing of it is settled under a later lease. Pure: whoever w
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import msgspec
 
 from fanout.queue.entry import Entry
 from fanout.queue.leases import Lease
@@ -13,8 +15,7 @@ from fanout.queue.leases import Lease
 START = b"0-0"
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """An entry in a worker's memory: the stream's id, what it says, and when it was stored (the store's clock)."""
 
     tenure: "Tenure"
@@ -34,6 +35,8 @@ class Tenure:
         self.cursor = START
         self.known: set[bytes] = set()
         self.in_flight = 0
+        self.held = 0  # entries in the lanes
+        self.low = 0  # held so few, its reader wants to know
         self.ended = False
         self.lost = False
         self.doubted = False

@@ -23,8 +23,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     item: Item
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True):
     """An entry on its way into the queue.
 
     `dedup_id` is None when repeats are not to be told apart; else an entry with the same id for the same destination
@@ -46,16 +45,14 @@ class Admission(StrEnum):
     UNKNOWN = "unknown"  # the store did not answer; the entry may or may not be stored
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """The answer to one submission; `entry_id` is `<partition>:<stream id>` where an entry is known to be stored."""
 
     admission: Admission
     entry_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """One entry as read back: the stream's own id (milliseconds of the store's clock, then a counter) and its bytes."""
 
     id: bytes

@@ -49,6 +49,7 @@ class Client:
         self.tokens = tokens
         self._address = address
         self._sends: dict[tuple[str, Scope, str], tuple[str, str]] = {}
+        self._blocks: dict[bytes, bytes] = {}
 
     def __repr__(self) -> str:
         return f"<Client {self._address.audience} {self.pool!r} {self.tokens!r}>"
@@ -57,7 +58,8 @@ class Client:
         """Deliver one item; NotSentError or MaybeSentError when no answer came."""
         if isinstance(item, Message) and not item.excluded:
             target, audience = self._send(hub, item)
-            return await self.pool.send(Request("POST", target, self.tokens.authorization(audience) + _JSON, item.body))
+            line = self.tokens.authorization(audience)
+            return await self.pool.send(Request("POST", target, self._with_json(line), item.body))
         return await self._exchange(self._route(hub, item), item.body if isinstance(item, Message) else None)
 
     async def execute(self, hub: str, scope: Scope, to: str, bodies: Sequence[bytes]) -> Response:
@@ -85,6 +87,14 @@ class Client:
         return await self.pool.send(
             Request(route.method, target, token + (_AGENT if body is None else _JSON), body or b"")
         )
+
+    def _with_json(self, line: bytes) -> bytes:
+        block = self._blocks.get(line)
+        if block is None:
+            if len(self._blocks) >= _KNOWN:
+                self._blocks.clear()
+            block = self._blocks[line] = line + _JSON
+        return block
 
     def _send(self, hub: str, message: Message) -> tuple[str, str]:
         # A destination gets many messages, and naming its address costs more than looking it up.

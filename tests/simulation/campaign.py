@@ -1,6 +1,6 @@
 """Runs seeds, one or thousands, and says about a failed one all that is needed to see why.
 
-Rule guarded: the result of a seed depends on the seed and the code alone, never on the seeds run before it or beside it;
+Rule guarded: the result of a seed depends on the seed and the code alone, never on the seeds run before or beside it;
 its digest is over everything that happened, so two runs can be compared.
 """
 

@@ -7,8 +7,8 @@ answer may be lost after the delivery; each call is told apart, so that every re
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from email.utils import format_datetime
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from random import Random
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from tests.simulation.loop import HOST, Host, SimulatedLoop
 
 DELIVERING = frozenset({"ok", "500 after", "lost after", "hang"})
 REFUSING = frozenset({"400", "403", "404", "413"})
-TROUBLE = ("429", "429 wait", "429 date", "500", "500 after", "503", "503 wait", "408", "401", "gone")
+TROUBLE: tuple[str, ...] = ("429", "429 wait", "429 date", "500", "500 after", "503", "503 wait", "408", "401", "gone")
 TROUBLE += ("not sent", "lost before", "lost after", "hang")
 
 
@@ -131,7 +131,7 @@ class FarSide:
                 when = datetime.fromtimestamp(1_800_000_000 + self.loop.time() + 1, UTC)
                 status, headers = int(code), f"Retry-After: {format_datetime(when, usegmt=True)}\r\n".encode()
             case _:
-                status = int(fate.split()[0])
+                status = int(fate.split(maxsplit=1)[0])
         return Response(status, Headers(headers), b"", reused=False)
 
 

@@ -15,10 +15,12 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from heapq import heappop, heappush
 from random import Random
-from typing import Any
+from typing import Any, TypeVarTuple
 
+EPOCH = 1_800_000_000.0  # unix time at which every run begins
 STEP_LIMIT = 400_000  # callbacks in one run; past it something spins
 _LAST_ROUNDS = 100
+_Ts = TypeVarTuple("_Ts")
 
 
 class Host:
@@ -90,21 +92,21 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._tasks: list[SimulatedTask] = []
         self._world_context = copy_context()
         self._world_context.run(HOST.set, self.world)
-        self.set_task_factory(self._make_task)
+        self.set_task_factory(self._make_task)  # type: ignore[arg-type] # typeshed wants any awaitable taken
         self.set_exception_handler(self._note_failure)
 
     def time(self) -> float:
         return self._now
 
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self._host_of(handle).ready.append(handle)
         return handle
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         self._count += 1
@@ -112,11 +114,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return timer
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def outside(self, delay: float, callback: Callable[..., object], *args: Any) -> None:
+    def outside(self, delay: float, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
         """Call something of the world's own in `delay` seconds, whoever asks and whatever becomes of him."""
         self.call_at(self._now + delay, callback, *args, context=self._world_context)
 
@@ -151,7 +153,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             return
         self.steps += 1
         if self.steps > STEP_LIMIT:
-            raise StuckError(f"more than {STEP_LIMIT} callbacks by {self._now:.3f} s, the last of {host.name}: {handle}")
+            raise StuckError(
+                f"more than {STEP_LIMIT} callbacks by {self._now:.3f} s, the last of {host.name}: {handle}"
+            )
         handle._run()
         if self.unfit is not None:
             raise self.unfit
@@ -205,7 +209,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 class SimulatedClock:
     """The clocks of one process; `monotonic` starts somewhere else in each, `wall` may be wrong and jump."""
 
-    def __init__(self, loop: SimulatedLoop, *, boot: float = 0.0, epoch: float = 1_800_000_000.0) -> None:
+    def __init__(self, loop: SimulatedLoop, *, boot: float = 0.0, epoch: float = EPOCH) -> None:
         self._loop = loop
         self.boot = boot
         self.epoch = epoch

@@ -75,7 +75,7 @@ def plan_of(seed: int) -> Plan:
         doomed={tag: random.choice(("400", "403", "404", "413")) for tag in tags if random.random() < 0.03},
         poison=tuple(random.random() * LASTS for _ in range(random.choice((0, 0, 0, 1, 2)))),
         executes=random.random() < 0.7,
-        tick=random.choice((0.001, 0.001, 0.001, 0.05)),
+        tick=random.choice((0.001, 0.001, 0.001, 0.05, 0.5)),
         far_noise=random.choice((0.0, 0.0, 0.1, 0.3)),
         far_latency=random.choice((0.002, 0.01, 0.05)),
         store_latency=random.choice((0.0002, 0.001, 0.005)),

@@ -1,12 +1,11 @@
-"""What a Redis server does with the commands and scripts the product sends, and no more; test_conformance.py checks it
-against real servers.
+"""What a Redis server does with what the product sends, and no more; test_conformance.py checks it against real ones.
 
 Rule guarded: the model is at the level of commands. Everything above (connections, scripts by hash, time-outs, what a
 missing reply means) is the product's real code. Lost writes are modelled as Redis loses them: a prefix of all writes
 survives, the rest was never replicated.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 Id = tuple[int, int]
@@ -73,7 +72,7 @@ class StoreModel:
         for table in (self.streams, self.sets, self.hashes):
             for key in list(table):
                 self._note(table, key)
-                del table[key]  # type: ignore[attr-defined] # both are dicts by key
+                del table[key]
 
     def lose_tail(self, seconds: float) -> None:
         """Take back all writes of the last `seconds`."""

@@ -4,7 +4,6 @@ Ids of entries differ from server to server, so they are compared by when they w
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from random import Random
 from typing import Any, cast
@@ -21,13 +20,12 @@ from fanout.queue.wire import ServerWire, Wire
 from service.private_redis import private_redis
 from tests.conftest import servers
 from tests.simulation.loop import SimulatedClock, SimulatedLoop
-from tests.simulation.store_commands import NAMES, SCRIPT_TWINS
+from tests.simulation.player import LONG, Operation, Player
+from tests.simulation.store_commands import NAMES
 from tests.simulation.store_model import Silence, StoreModel
 from tests.simulation.store_network import StoreNetwork
+from tests.simulation.store_scripts import SCRIPT_TWINS
 
-_LONG = 600_000
-_ID = re.compile(rb"(?<!\d)\d{13}-\d+")
-Operation = tuple[Any, ...]
 Play = Callable[[Wire, Callable[[float], Awaitable[None]]], Awaitable[Any]]
 
 
@@ -89,124 +87,21 @@ NUMBER = st.integers(0, 5)  # which of the ids given out so far
 OPERATION = st.one_of(
     st.tuples(st.just("append"), PARTITION, st.sampled_from([100, 2]), st.lists(ENTRY, min_size=1, max_size=3)),
     st.tuples(st.just("settle"), PARTITION, TOKEN, st.lists(NUMBER, min_size=1, max_size=3)),
-    st.tuples(st.just("expire"), PARTITION, TOKEN, NUMBER, st.sampled_from([_LONG, -_LONG])),
+    st.tuples(st.just("expire"), PARTITION, TOKEN, NUMBER, st.sampled_from([LONG, -LONG])),
     st.tuples(st.just("park"), PARTITION, TOKEN, NUMBER),
     st.tuples(st.just("acquire"), PARTITION, WORKER),
     st.tuples(st.just("renew"), PARTITION, TOKEN),
     st.tuples(st.just("release"), PARTITION, TOKEN),
-    st.tuples(st.just("attend"), WORKER, st.sampled_from([_LONG, 0])),
+    st.tuples(st.just("attend"), WORKER, st.sampled_from([LONG, 0])),
     st.tuples(st.just("claim"), st.sampled_from([b"f", b"g"])),
     st.tuples(st.just("range"), PARTITION, NUMBER, st.integers(1, 3)),
     st.tuples(st.just("read"), PARTITION, NUMBER, st.integers(1, 3)),
     st.tuples(st.just("look"), PARTITION),
-    st.tuples(st.just("share"), WORKER, st.sampled_from([_LONG, -_LONG]), st.integers(0, 9)),
-    st.tuples(st.just("set"), st.sampled_from([(), ("NX",), ("PX", _LONG)])),
+    st.tuples(st.just("share"), WORKER, st.sampled_from([LONG, -LONG]), st.integers(0, 9)),
+    st.tuples(st.just("set"), st.sampled_from([(), ("NX",), ("PX", LONG)])),
     st.tuples(st.just("tell"), st.integers(0, 2)),
     st.tuples(st.just("flush")),
 )
-
-
-class Player:
-    """Plays operations on one server and gives their replies with its ids replaced by their numbers."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-        self._ids: dict[tuple[int, bytes], bytes] = {}
-        self._partition = 0
-
-    async def play(self, operation: Operation) -> Any:
-        name, *args = operation
-        self._partition = args[0] if args and isinstance(args[0], int) else 0
-        try:
-            reply = await getattr(self, f"_{name}")(*args)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it has to be the same on both
-            return type(error).__name__
-        return self._plain(reply)
-
-    async def _append(self, partition: int, room: int, entries: Sequence[tuple[bytes, str, bytes]]) -> Any:
-        names, args = [keys.stream(partition)], [room, _LONG]
-        for data, dedup_id, fingerprint in entries:
-            args += [cast("Any", data), fingerprint if dedup_id else b""]
-            names += [keys.seen(partition, "hub", dedup_id, "lane")] if dedup_id else []
-        return await self._wire.run(scripts.APPEND, names, args)
-
-    async def _settle(self, partition: int, token: str, numbers: list[int]) -> Any:
-        ids = [self._id(number) for number in numbers]
-        return await self._wire.run(scripts.SETTLE, [keys.lease(partition), keys.stream(partition)], [token, *ids])
-
-    async def _expire(self, partition: int, token: str, number: int, lifetime: int) -> Any:
-        names = [keys.lease(partition), keys.stream(partition)]
-        return await self._wire.run(scripts.EXPIRE, names, [token, self._id(number), lifetime])
-
-    async def _park(self, partition: int, token: str, number: int) -> Any:
-        names = [keys.lease(partition), keys.stream(partition), keys.dead(partition)]
-        return await self._wire.run(scripts.PARK, names, [token, self._id(number), "reason", "r"])
-
-    async def _acquire(self, partition: int, worker: str) -> Any:
-        return await self._wire.run(scripts.ACQUIRE, [keys.lease(partition), keys.fence(partition)], [worker, _LONG])
-
-    async def _renew(self, partition: int, token: str) -> Any:
-        return await self._wire.run(scripts.RENEW, [keys.lease(partition), keys.stream(partition)], [token, _LONG])
-
-    async def _release(self, partition: int, token: str) -> Any:
-        return await self._wire.run(scripts.RELEASE, [keys.lease(partition)], [token])
-
-    async def _attend(self, worker: str, lifetime: int) -> Any:
-        now, *workers = await self._wire.run(scripts.ATTEND, [keys.WORKERS], [worker, lifetime])
-        return [len(now), sorted(workers)]  # those of one millisecond stand in the order of their names
-
-    async def _share(self, worker: str, lifetime: int, demand: int) -> Any:
-        reply = await self._wire.run(scripts.SHARE, ["shares"], [worker, lifetime, demand])
-        pairs = zip(reply[::2], reply[1::2], strict=True)
-        return sorted((name, word.partition(b":")[2], len(word)) for name, word in pairs)  # a hash has no order
-
-    async def _claim(self, fingerprint: bytes) -> Any:
-        return await self._wire.run(scripts.CLAIM, [keys.idempotency(0, "hub", "key")], [fingerprint, _LONG])
-
-    async def _range(self, partition: int, number: int, count: int) -> Any:
-        key, after = keys.stream(partition), self._id(number)
-        return await self._wire.call(
-            ("XRANGE", key, b"(" + after, "+", "COUNT", count), ("XRANGE", key, "-", "+"), ("XRANGE", key, after, after)
-        )
-
-    async def _read(self, partition: int, number: int, count: int) -> Any:
-        key = keys.stream(partition)
-        return await self._wire.ask("XREAD", "COUNT", count, "BLOCK", 1, "STREAMS", key, self._id(number))
-
-    async def _look(self, partition: int) -> Any:
-        letters, *others = await self._wire.call(
-            ("XRANGE", keys.dead(partition), "-", "+"), ("GET", keys.lease(partition)), ("GET", keys.fence(partition)),
-            ("XLEN", keys.stream(partition)), ("XLEN", keys.dead(partition)), ("PING",), ("GET", "thing"),
-            ("EXISTS", keys.lease(partition), keys.fence(partition)),
-        )  # fmt: skip
-        return [[fields for _id, fields in letters], *others]
-
-    async def _set(self, options: tuple[Any, ...]) -> Any:
-        return await self._wire.ask("SET", "thing", 1.5, *options)
-
-    async def _tell(self, count: int) -> Any:
-        add = ("XADD", "told", "MAXLEN", "~", 1000, "*", "w", "a")
-        *_ids, back, reply = await self._wire.call(
-            *[add] * count, ("XREVRANGE", "told", "+", "-", "COUNT", 3), ("XRANGE", "told", "-", "+")
-        )
-        return [len(back), [row[0] for row in back] == [row[0] for row in reversed(reply)][:3], len(reply)]
-
-    async def _flush(self) -> Any:
-        return await self._wire.call(*(("DEL", keys.lease(p), keys.fence(p), "thing") for p in range(2)))
-
-    def _number(self, entry_id: bytes) -> bytes:
-        return self._ids.setdefault((self._partition, entry_id), b"id %d" % len(self._ids))
-
-    def _id(self, number: int) -> bytes:
-        known = [entry_id for partition, entry_id in self._ids if partition == self._partition]
-        return known[number] if number < len(known) else b"5-0"
-
-    def _plain(self, reply: Any) -> Any:
-        if isinstance(reply, list):
-            return [self._plain(part) for part in reply]
-        if isinstance(reply, bytes):
-            return _ID.sub(lambda found: self._number(found[0]), reply)
-        return type(reply).__name__ if isinstance(reply, Exception) else reply
 
 
 def playing(operations: Sequence[Operation]) -> Play:
@@ -233,10 +128,11 @@ def test_a_life_of_a_partition_gives_equal_replies(real: Real) -> None:
         ("acquire", 0, "a"), ("acquire", 0, "b"), ("append", 0, 100, entries), ("append", 0, 100, entries),
         ("append", 0, 3, [(b"four", "", b"")]), ("append", 0, 100, [(b"one", "x", b"=h")]), ("read", 0, 9, 2),
         ("read", 0, 1, 5), ("range", 0, 0, 2), ("settle", 0, "b:1", [0]), ("settle", 0, "a:1", [0, 0, 9]),
-        ("append", 0, 100, [(b"old", "", b"")]), ("expire", 0, "b:1", 3, -_LONG), ("expire", 0, "a:1", 3, _LONG),
-        ("expire", 0, "a:1", 3, -_LONG), ("expire", 0, "a:1", 3, -_LONG), ("park", 0, "a:1", 1), ("park", 0, "a:1", 1), ("park", 0, "b:2", 2), ("look", 0), ("renew", 0, "a:1"),
+        ("append", 0, 100, [(b"old", "", b"")]), ("expire", 0, "b:1", 3, -LONG), ("expire", 0, "a:1", 3, LONG),
+        ("expire", 0, "a:1", 3, -LONG), ("expire", 0, "a:1", 3, -LONG), ("park", 0, "a:1", 1),
+        ("park", 0, "a:1", 1), ("park", 0, "b:2", 2), ("look", 0), ("renew", 0, "a:1"),
         ("renew", 0, "b:1"), ("release", 0, "b:1"), ("release", 0, "a:1"), ("acquire", 0, "b"), ("look", 0),
-        ("settle", 0, "b:2", [1, 2, 3]), ("renew", 0, "b:2"), ("look", 0), ("attend", "a", _LONG), ("attend", "b", 0),
+        ("settle", 0, "b:2", [1, 2, 3]), ("renew", 0, "b:2"), ("look", 0), ("attend", "a", LONG), ("attend", "b", 0),
         ("claim", b"f"), ("claim", b"f"), ("claim", b"g"), ("set", ("NX",)), ("set", ("NX",)), ("look", 0),
     ]  # fmt: skip
     assert model(playing(operations)) == real.play(playing(operations))
@@ -256,10 +152,10 @@ def test_what_has_a_lifetime_ends_alike(real: Real) -> None:
             await wire.call(("GET", keys.lease(0)), ("EXISTS", keys.lease(0), "seen", "claimed"), ("DEL", "seen")),
             await wire.run(scripts.RENEW, [keys.lease(0), keys.stream(0)], ["a:1", 30]),
             await wire.run(scripts.RELEASE, [keys.lease(0)], ["a:1"]),
-            await wire.run(scripts.ACQUIRE, [keys.lease(0), keys.fence(0)], ["b", _LONG]),
+            await wire.run(scripts.ACQUIRE, [keys.lease(0), keys.fence(0)], ["b", LONG]),
             (await wire.run(scripts.ATTEND, [keys.WORKERS], ["b", 30]))[1:],
-            await wire.run(scripts.CLAIM, ["claimed"], [b"g", _LONG]),
-            (await wire.run(scripts.APPEND, [keys.stream(0), "seen"], [9, _LONG, b"one", b"=f"]))[0],
+            await wire.run(scripts.CLAIM, ["claimed"], [b"g", LONG]),
+            (await wire.run(scripts.APPEND, [keys.stream(0), "seen"], [9, LONG, b"one", b"=f"]))[0],
         ]
 
     assert model(play) == real.play(play)
@@ -269,7 +165,7 @@ def test_a_read_that_waits_is_served_by_an_append(real: Real) -> None:
     async def play(wire: Wire, sleep: Callable[[float], Awaitable[None]]) -> Any:
         async def append() -> None:
             await sleep(0.05)
-            await wire.run(scripts.APPEND, [keys.stream(0)], [9, _LONG, b"one", b"", b"two", b""])
+            await wire.run(scripts.APPEND, [keys.stream(0)], [9, LONG, b"one", b"", b"two", b""])
 
         async with asyncio.TaskGroup() as group:
             group.create_task(append())
@@ -292,7 +188,7 @@ def test_a_full_server_refuses_alike(real: Real) -> None:
     before: list[Operation] = [("acquire", 0, "a"), ("append", 0, 100, [(b"one", "x", b"=f"), (b"two", "", b"")])]
     after: list[Operation] = [
         ("append", 0, 100, [(b"one", "x", b"=f")]), ("append", 0, 100, [(b"one", "x", b"=f"), (b"three", "", b"")]),
-        ("claim", b"f"), ("set", ()), ("renew", 0, "a:1"), ("attend", "a", _LONG), ("park", 0, "a:1", 0), ("look", 0),
+        ("claim", b"f"), ("set", ()), ("renew", 0, "a:1"), ("attend", "a", LONG), ("park", 0, "a:1", 0), ("look", 0),
         ("settle", 0, "a:1", [1]), ("look", 0), ("release", 0, "a:1"), ("acquire", 0, "b"), ("look", 0),
     ]  # fmt: skip
 

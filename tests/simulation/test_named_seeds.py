@@ -1,5 +1,7 @@
-"""Seeds that once found a bug, each named for it. A plan is drawn from its seed, so a change of plan.py changes what
-these seeds are: such a change finds, for each bug, a new seed with `planted.py` or keeps its plan here as a value.
+"""Seeds that once found a bug, each named for it.
+
+A plan is drawn from its seed, so a change of plan.py makes other worlds of these seeds: whoever changes it looks for
+new ones (undo the fix, run the campaign) and says so here.
 """
 
 import pytest

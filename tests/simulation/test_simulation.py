@@ -1,4 +1,4 @@
-"""The promise under simulated faults: seed after seed, each a world of its own (see world.py for what is real in it)."""
+"""The promise under simulated faults: seed after seed, each a world of its own (world.py says what is real in it)."""
 
 import os
 

@@ -8,9 +8,11 @@ flight. A call that arrived when its sender had given up or was gone is a stray:
 
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 
 from tests.simulation.far_side import Call
-from tests.simulation.witness import ANSWERED, Parcel, Witness
+from tests.simulation.parcel import ANSWERED, Parcel
+from tests.simulation.witness import Witness
 
 
 def judge(witness: Witness, *, concurrency: int) -> None:
@@ -76,7 +78,7 @@ def _check_duplicates(witness: Witness, concurrency: int) -> None:
     excused: dict[str, set[int]] = defaultdict(set)  # a call may carry several ids
     for parcel in witness.parcels.values():
         calls = parcel.calls
-        for call, later in zip(calls, calls[1:], strict=False):
+        for call, later in pairwise(calls):
             if call.arrived is None:
                 continue
             reason = _reason(witness, parcel, call, later)
@@ -111,4 +113,4 @@ def _lease_end(witness: Witness, parcel: Parcel, call: Call, later: Call) -> str
     ends = [end for end in witness.lease_ends if end.partition == parcel.partition and end.at <= later.began]
     during = [end for end in ends if end.at >= call.began]
     end = during[0] if during else ends[-1] if ends and ends[-1].at >= call.began - unaware else None
-    return end and f"{place} lost ({end.how} at {end.at:.6f})"
+    return None if end is None else f"{place} lost ({end.how} at {end.at:.6f})"

@@ -1,7 +1,7 @@
-"""One simulated world: workers built by the product's own composition root, producers, a store and a far side.
+"""One simulated world: workers, producers, a store, a far side, and a plan of what goes wrong.
 
-Rule guarded: what is simulated ends at connections, clock and chance. Workers come from service.assembly.build_worker,
-so a station that is added there is simulated from that day on; queue, wire, tokens and client are the real ones.
+Rule guarded: after the trouble everything heals, and a healed world delivers all it accepted within a bounded time; what
+a run did depends on its plan alone.
 """
 
 import asyncio
@@ -11,38 +11,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
-from types import SimpleNamespace
-from typing import Any, cast
-from unittest.mock import patch
-
-from redis.asyncio.connection import AbstractConnection
+from typing import Any
 
 from fanout.errors import QueueError
-from fanout.log import Logger
-from fanout.metrics import Metrics
 from fanout.queue import keys
 from fanout.queue.entry import Admission
 from fanout.queue.stream import Stream
-from fanout.queue.wire import ServerWire, Wire
 from fanout.settings import Settings
-from fanout.signalr.connection_string import ConnectionString, with_access_key
-from fanout.signalr.http1.pool import Pool
-from service import assembly
-from service.parts import Parts
-from tests.simulation.far_side import FarSide, FarWeather, ModelPool
+from tests.simulation.far_side import FarSide, FarWeather
 from tests.simulation.faults import Faults
-from tests.simulation.loop import Host, SimulatedClock, SimulatedLoop, StuckError
+from tests.simulation.loop import EPOCH, Host, SimulatedClock, SimulatedLoop, StuckError
 from tests.simulation.plan import LASTS, Batch, Plan
 from tests.simulation.store_model import StoreModel
 from tests.simulation.store_network import StoreNetwork, StoreWeather
 from tests.simulation.verdict import judge
 from tests.simulation.witness import Witness
+from tests.simulation.workshop import Workshop
 from workers.worker import Worker
 
-_EPOCH = 1_800_000_000.0
 _HEALED_WITHIN = 90.0  # seconds in which a healed world has to deliver everything
-_SERVICE = with_access_key(ConnectionString.parse("Endpoint=http://far.example;AccessKey=" + "k" * 44 + ";Version=1.0;"))
-_METRICS = Metrics()  # counts for nobody; made once because it is slow to make
 
 
 @dataclass(eq=False)
@@ -56,28 +43,12 @@ class Running:
     stopping: bool = False
 
 
-class JournalLog:
-    """A logger that writes into the witness's journal."""
-
-    def __init__(self, witness: Witness, who: str) -> None:
-        self._witness = witness
-        self._who = who
-
-    def debug(self, event: str, **fields: Any) -> None:
-        self._witness.note(self._who, event, fields)
-        if event == "worker.grace_over":
-            self._witness.overtime.add(self._who)
-
-    info = warning = error = debug
-
-
 class World:
     """Everything of one run."""
 
     def __init__(self, plan: Plan, stations: Mapping[str, Any] | None = None) -> None:
         """`stations` stand in for the product's own, by their names in service.assembly."""
         self.plan = plan
-        self._stations = dict(stations or {})
         self.loop = SimulatedLoop(Random(f"turns {plan.seed}"))
         self.witness = Witness(self.loop)
         self.store = StoreModel(self._store_clock, self.loop.time, self.witness)
@@ -91,7 +62,8 @@ class World:
         self.witness.store = self.store
         self.witness.unaware = self.settings.lease_seconds
         self.witness.settings = self.settings
-        self._store_epoch = _EPOCH
+        self.workshop = Workshop(self.settings, self.network, self.far, self.witness, stations or {})
+        self._store_epoch = EPOCH
         self._random = Random(f"world {plan.seed}")
         self._producing = 0
 
@@ -117,8 +89,8 @@ class World:
     def start_worker(self) -> None:
         """Start one more worker process."""
         host = Host(f"w{len(self.workers) + 1}-0-0")
-        clock = SimulatedClock(self.loop, boot=self._random.random() * 1000, epoch=_EPOCH)
-        worker = self._build(host, clock)
+        clock = SimulatedClock(self.loop, boot=self._random.random() * 1000)
+        worker = self.workshop.worker(host.name, clock)
         task = self.loop.start(host, worker.run())
         running = Running(host, clock, worker, task)
         self.workers.append(running)
@@ -147,53 +119,6 @@ class World:
         if seconds:
             self.witness.clock_changed = self.witness.store_changed = True
             self.witness.unsure_until = self.loop.time() + self.witness.unaware
-
-    def _build(self, host: Host, clock: SimulatedClock) -> Worker:
-        settings = self.settings
-        wire = self._wire(clock)
-        stream = self._stream(wire, clock)
-        client = assembly.open_client(settings, clock, _SERVICE)
-        client.pool = cast("Pool", ModelPool(self.far, clock, request_timeout=settings.attempt_timeout))
-        log = cast("Logger", JournalLog(self.witness, host.name))
-        parts = Parts(settings, clock, _METRICS, wire, stream, log)
-        others = {name: station for name, station in self._stations.items() if name != "Leases"}
-        chance = {
-            "socket": SimpleNamespace(gethostname=lambda: host.name.partition("-")[0]),
-            "os": SimpleNamespace(getpid=lambda: 0),
-            "secrets": SimpleNamespace(token_hex=lambda _length: "0"),
-        }
-        with patch.multiple(assembly, **{"Leases": self._tapped(clock), **chance, **others}):
-            return assembly.build_worker(parts, client)
-
-    def _tapped(self, clock: SimulatedClock) -> type:
-        witness = self.witness
-        base: Any = self._stations.get("Leases", assembly.Leases)
-
-        class Tapped(base):  # type: ignore[misc] # which class it is is known at run time
-            """Tells the witness what a worker believes of its leases, and changes nothing."""
-
-            async def acquire(self, partitions: Any) -> Any:
-                leases = await super().acquire(partitions)
-                for lease in leases:
-                    witness.believed(self.worker, lease.partition, lease.expires - clock.boot)
-                return leases
-
-            async def renew(self, leases: Any) -> Any:
-                renewals = await super().renew(leases)
-                for renewal in renewals.values():
-                    if renewal is not None:
-                        witness.believed(self.worker, renewal.lease.partition, renewal.lease.expires - clock.boot)
-                return renewals
-
-        return Tapped
-
-    def _wire(self, clock: SimulatedClock) -> Wire:
-        return ServerWire(lambda: cast("AbstractConnection", self.network.connect()), clock)
-
-    def _stream(self, wire: Wire, clock: SimulatedClock) -> Stream:
-        settings = self.settings
-        limits = {"partitions": settings.partitions, "max_depth": settings.max_depth}
-        return Stream(wire, clock, **limits, dedup_window=settings.dedup_window)
 
     async def _live(self) -> None:
         for _ in range(self.plan.workers):
@@ -232,8 +157,8 @@ class World:
             self.witness.violate(f"leases are left behind: {self._leases()}")
 
     async def _produce(self, batches: tuple[Batch, ...]) -> None:
-        clock = SimulatedClock(self.loop, epoch=_EPOCH)
-        stream = self._stream(self._wire(clock), clock)
+        clock = SimulatedClock(self.loop)
+        stream = self.workshop.stream(clock)
         for batch in batches:
             await clock.sleep(batch.gap)
             while not await self._append(stream, batch):

@@ -6,16 +6,17 @@ repr of a request shows its headers or its body.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import urlsplit
+
+import msgspec
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _KIB: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One call. `target` is in origin-form and already escaped.
 
     `headers` are finished lines (`Name: value` and CRLF each) without Host, Content-Length, Transfer-Encoding and
@@ -24,8 +25,11 @@ class Request:
 
     method: str
     target: str
-    headers: bytes = field(default=b"", repr=False)
-    body: bytes = field(default=b"", repr=False)
+    headers: bytes = b""
+    body: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Request(method={self.method!r}, target={self.target!r})"
 
 
 class Headers:
@@ -61,8 +65,7 @@ class Headers:
         return f"<Headers {', '.join(name for name, _ in self)}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """One final answer, whatever its status; redirects are answers.
 
     `body` has at most `Limits.max_body` bytes, the rest was cut off. `reused` tells whether the connection had

@@ -1,0 +1,77 @@
+"""What happened in one run: the journal, the ids, the ends of leases and processes, and what was violated.
+
+Rule guarded: the journal holds every event in its order and nothing that differs between two runs of a seed, so that
+equal journals mean equal runs.
+"""
+
+from typing import Any
+
+from fanout.queue.entry import Submission
+from fanout.queue.partition import lane_of, partition_of
+from fanout.settings import load
+from fanout.signalr.message import Message
+from fanout.signalr.routes import route_of
+from tests.simulation.far_side import Call
+from tests.simulation.loop import Host, SimulatedLoop
+from tests.simulation.parcel import LeaseEnd, Parcel
+from tests.simulation.store_model import StoreModel
+
+
+class Chronicle:
+    """Told by store, far side, workers and producers; `violations` is what must not be."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self.loop = loop
+        self.store: StoreModel | None = None
+        self.parcels: dict[str, Parcel] = {}
+        self.violations: list[str] = []
+        self.journal: list[tuple[Any, ...]] = []
+        self.lease_ends: list[LeaseEnd] = []
+        self.overtime: set[str] = set()  # hosts whose grace ran out with calls in flight
+        self.kills: dict[str, float] = {}
+        self.beliefs: dict[tuple[str, int], list[tuple[float, float]]] = {}
+        self.poison: set[bytes] = set()  # unreadable entries that were stored
+        self.buried: set[bytes] = set()  # and that were parked
+        self.unsure_until = -1.0  # leases may have two holders until then: the store lost some, or its clock jumped
+        self.clock_changed = False
+        self.store_changed = False  # it lost something, or its clock jumped
+        self.unaware = 0.0  # seconds a worker may believe in a lease that the store has forgotten
+        self.settings = load({})
+        self.closed = False
+        self.routes: dict[tuple[str, str], str] = {}  # of calls that carry no message
+        self.in_flight: dict[tuple[str, str], Call] = {}
+
+    def note(self, *event: Any) -> None:
+        """Write into the journal."""
+        if not self.closed:
+            self.journal.append((round(self.loop.time(), 6), *event))
+
+    def violate(self, text: str) -> None:
+        """Tell of something that must not be."""
+        if not self.closed:
+            self.note("VIOLATION", text)
+            self.violations.append(f"at {self.loop.time():.3f} s: {text}")
+
+    def expect(self, submission: Submission, partitions: int) -> None:
+        """Know an id before it is handed in."""
+        lane = lane_of(submission.entry.hub, submission.entry.item)
+        tag = submission.entry.message_id
+        self.parcels[tag] = Parcel(tag, submission, lane, partition_of(lane, partitions))
+        route = route_of(submission.entry.hub, submission.entry.item)
+        if not isinstance(submission.entry.item, Message):
+            self.routes[route.method, route.target] = tag
+
+    def killed(self, host: Host) -> None:
+        """A process was ended hard."""
+        self.note("world", "killed", host.name)
+        self.kills[host.name] = self.loop.time()
+
+    def believed(self, worker: str, partition: int, until: float) -> None:
+        """A worker was told that it holds a lease, and believes so until then."""
+        self.beliefs.setdefault((worker, partition), []).append((self.loop.time(), until))
+
+    def lapses(self, place: tuple[str, int]) -> list[float]:
+        """When the leases of a worker on a partition ran out by its own clock, before it heard that they go on."""
+        told = self.beliefs.get(place, [])
+        heard = [at for at, _until in told[1:]] + [float("inf")]
+        return [until for (_at, until), again in zip(told, heard, strict=True) if until <= again]

@@ -1,0 +1,73 @@
+"""One id and all that happened to it: what the verdict is about.
+
+Rule guarded: facts only. Whether they are as promised is judged elsewhere (store_watch.py, witness.py, verdict.py).
+"""
+
+from dataclasses import dataclass, field
+
+from fanout.queue.entry import Submission, UnreadableEntryError, decode
+from fanout.signalr.message import Message
+from tests.simulation.far_side import Call
+from tests.simulation.store_model import Fields
+
+ANSWERED = frozenset({"ok", "gone"})
+
+
+@dataclass(eq=False)
+class Parcel:
+    """One id: what was handed in, and all that happened to it."""
+
+    tag: str
+    submission: Submission
+    lane: str
+    partition: int
+    accepted: bool = False
+    position: int = 0  # place in the order of all appends, 0 when never stored
+    entry_id: bytes = b""
+    stored_at: float = 0.0
+    lost: bool = False  # the store lost it and it was not stored again
+    ever_lost: bool = False
+    forgotten: bool = False  # the store does not know any more that it was stored
+    returned: list[float] = field(default_factory=list)  # when the store forgot that it had been taken out
+    expired: bool = False
+    superseded: bool = False
+    dead: list[str] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+
+    @property
+    def ttl(self) -> float | None:
+        item = self.submission.entry.item
+        return item.ttl if isinstance(item, Message) else None
+
+    @property
+    def answered(self) -> bool:
+        """Some worker was told that it is delivered, or that nobody is there to deliver it to."""
+        return any(call.seen in ANSWERED for call in self.calls)
+
+    @property
+    def is_still_due(self) -> bool:
+        """Certainly neither delivered nor dropped yet; what may expire or collapse may be on its way out."""
+        item = self.submission.entry.item
+        over = self.answered or self.dead or self.expired or self.superseded or self.lost
+        return not over and self.ttl is None and not (isinstance(item, Message) and item.collapse)
+
+    @property
+    def arrivals(self) -> list[Call]:
+        return [call for call in self.calls if call.arrived is not None]
+
+
+@dataclass
+class LeaseEnd:
+    """A lease that ended without its holder's doing: when, and of which partition."""
+
+    at: float
+    partition: int
+    how: str
+
+
+def tag_of(fields: Fields) -> str | None:
+    """Give the id of a stream entry, None when it cannot be read."""
+    try:
+        return decode(fields[1]).message_id if fields[0] == b"e" else None
+    except UnreadableEntryError:
+        return None

@@ -1,0 +1,120 @@
+"""Plays operations of the product on a server, real or model, for the conformance test.
+
+Rule guarded: what is compared is what the product would see: replies through its own Wire. Ids of entries differ from
+server to server, so each is replaced by a number, in the order in which they were given out.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from fanout.queue import keys, scripts
+from fanout.queue.wire import Argument, Wire
+
+LONG = 600_000  # milliseconds: longer than a test
+_ID = re.compile(rb"(?<!\d)\d{13}-\d+")
+Operation = tuple[Any, ...]
+
+
+class Player:
+    """Plays operations on one server and gives their replies with its ids replaced by their numbers."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._ids: dict[tuple[int, bytes], bytes] = {}
+        self._partition = 0
+
+    async def play(self, operation: Operation) -> Any:
+        name, *args = operation
+        self._partition = args[0] if args and isinstance(args[0], int) else 0
+        try:
+            reply = await getattr(self, f"_{name}")(*args)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it has to be the same on both
+            return type(error).__name__
+        return self._plain(reply)
+
+    async def _append(self, partition: int, room: int, entries: Sequence[tuple[bytes, str, bytes]]) -> Any:
+        names: list[str] = [keys.stream(partition)]
+        args: list[Argument] = [room, LONG]
+        for data, dedup_id, fingerprint in entries:
+            args += [data, fingerprint if dedup_id else b""]
+            names += [keys.seen(partition, "hub", dedup_id, "lane")] if dedup_id else []
+        return await self._wire.run(scripts.APPEND, names, args)
+
+    async def _settle(self, partition: int, token: str, numbers: list[int]) -> Any:
+        ids = [self._id(number) for number in numbers]
+        return await self._wire.run(scripts.SETTLE, [keys.lease(partition), keys.stream(partition)], [token, *ids])
+
+    async def _expire(self, partition: int, token: str, number: int, lifetime: int) -> Any:
+        names = [keys.lease(partition), keys.stream(partition)]
+        return await self._wire.run(scripts.EXPIRE, names, [token, self._id(number), lifetime])
+
+    async def _park(self, partition: int, token: str, number: int) -> Any:
+        names = [keys.lease(partition), keys.stream(partition), keys.dead(partition)]
+        return await self._wire.run(scripts.PARK, names, [token, self._id(number), "reason", "r"])
+
+    async def _acquire(self, partition: int, worker: str) -> Any:
+        return await self._wire.run(scripts.ACQUIRE, [keys.lease(partition), keys.fence(partition)], [worker, LONG])
+
+    async def _renew(self, partition: int, token: str) -> Any:
+        return await self._wire.run(scripts.RENEW, [keys.lease(partition), keys.stream(partition)], [token, LONG])
+
+    async def _release(self, partition: int, token: str) -> Any:
+        return await self._wire.run(scripts.RELEASE, [keys.lease(partition)], [token])
+
+    async def _attend(self, worker: str, lifetime: int) -> Any:
+        now, *workers = await self._wire.run(scripts.ATTEND, [keys.WORKERS], [worker, lifetime])
+        return [len(now), sorted(workers)]  # those of one millisecond stand in the order of their names
+
+    async def _share(self, worker: str, lifetime: int, demand: int) -> Any:
+        reply = await self._wire.run(scripts.SHARE, ["shares"], [worker, lifetime, demand])
+        pairs = zip(reply[::2], reply[1::2], strict=True)
+        return sorted((name, word.partition(b":")[2], len(word)) for name, word in pairs)  # a hash has no order
+
+    async def _claim(self, fingerprint: bytes) -> Any:
+        return await self._wire.run(scripts.CLAIM, [keys.idempotency(0, "hub", "key")], [fingerprint, LONG])
+
+    async def _range(self, partition: int, number: int, count: int) -> Any:
+        key, after = keys.stream(partition), self._id(number)
+        return await self._wire.call(
+            ("XRANGE", key, b"(" + after, "+", "COUNT", count), ("XRANGE", key, "-", "+"), ("XRANGE", key, after, after)
+        )
+
+    async def _read(self, partition: int, number: int, count: int) -> Any:
+        key = keys.stream(partition)
+        return await self._wire.ask("XREAD", "COUNT", count, "BLOCK", 1, "STREAMS", key, self._id(number))
+
+    async def _look(self, partition: int) -> Any:
+        letters, *others = await self._wire.call(
+            ("XRANGE", keys.dead(partition), "-", "+"), ("GET", keys.lease(partition)), ("GET", keys.fence(partition)),
+            ("XLEN", keys.stream(partition)), ("XLEN", keys.dead(partition)), ("PING",), ("GET", "thing"),
+            ("EXISTS", keys.lease(partition), keys.fence(partition)),
+        )  # fmt: skip
+        return [[fields for _id, fields in letters], *others]
+
+    async def _set(self, options: tuple[Any, ...]) -> Any:
+        return await self._wire.ask("SET", "thing", 1.5, *options)
+
+    async def _tell(self, count: int) -> Any:
+        add = ("XADD", "told", "MAXLEN", "~", 1000, "*", "w", "a")
+        *_ids, back, reply = await self._wire.call(
+            *[add] * count, ("XREVRANGE", "told", "+", "-", "COUNT", 3), ("XRANGE", "told", "-", "+")
+        )
+        return [len(back), [row[0] for row in back] == [row[0] for row in reversed(reply)][:3], len(reply)]
+
+    async def _flush(self) -> Any:
+        return await self._wire.call(*(("DEL", keys.lease(p), keys.fence(p), "thing") for p in range(2)))
+
+    def _number(self, entry_id: bytes) -> bytes:
+        return self._ids.setdefault((self._partition, entry_id), b"id %d" % len(self._ids))
+
+    def _id(self, number: int) -> bytes:
+        known = [entry_id for partition, entry_id in self._ids if partition == self._partition]
+        return known[number] if number < len(known) else b"5-0"
+
+    def _plain(self, reply: Any) -> Any:
+        if isinstance(reply, list):
+            return [self._plain(part) for part in reply]
+        if isinstance(reply, bytes):
+            return _ID.sub(lambda found: self._number(found[0]), reply)
+        return type(reply).__name__ if isinstance(reply, Exception) else reply

@@ -1,0 +1,134 @@
+"""The Lua functions of the product, each as one Python function that does what the original does.
+
+Rule guarded: a script the product gained and the model does not know fails by name, so that the simulation never runs
+beside the code; test_conformance.py holds each twin against its original.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis import exceptions as redis_errors
+
+from tests.simulation.store_model import StoreModel, id_of, text_of
+
+Args = Sequence[bytes]
+OOM = "OOM command not allowed when used memory > 'maxmemory'."
+
+
+def _append(store: StoreModel, keys: Args, args: Args) -> Any:
+    room = len(store.stream(keys[0]).entries) < int(args[0])
+    answers: list[Any] = [0]
+    dirty = False  # a script that has written once is not refused for want of memory any more
+    seen = iter(keys[1:])
+    for data, fingerprint in zip(args[2::2], args[3::2], strict=True):
+        name = next(seen) if fingerprint else b""
+        known = store.string(name) if fingerprint else None
+        if known is not None:
+            dirty = dirty or known.startswith(fingerprint)
+            answers.append(b"D" + known[len(fingerprint) :] if known.startswith(fingerprint) else b"C")
+        elif not room:
+            answers.append(b"F")
+        elif store.full and not dirty:
+            return redis_errors.OutOfMemoryError(OOM)
+        else:
+            entry_id = store.add(keys[0], [b"e", data])
+            if fingerprint:
+                store.write_string(name, fingerprint + entry_id, int(args[1]))
+            answers.append(entry_id)
+    answers[0] = len(store.stream(keys[0]).entries)
+    return answers
+
+
+def _settle(store: StoreModel, keys: Args, args: Args) -> Any:
+    if store.string(keys[0]) != args[0]:
+        return -1
+    return sum(store.delete_entry(keys[1], id_of(entry_id)) for entry_id in args[1:])
+
+
+def _expire(store: StoreModel, keys: Args, args: Args) -> Any:
+    if store.string(keys[0]) != args[0]:
+        return -1
+    if store.milliseconds() - id_of(args[1])[0] <= int(args[2]):
+        return 0
+    store.delete_entry(keys[1], id_of(args[1]))
+    return 1
+
+
+def _park(store: StoreModel, keys: Args, args: Args) -> Any:
+    if store.string(keys[0]) != args[0]:
+        return -1
+    entry_id = id_of(args[1])
+    if entry_id not in store.stream(keys[1]).entries:
+        return 0
+    store.add(keys[2], list(args[2:]))
+    store.delete_entry(keys[1], entry_id)
+    return 1
+
+
+def _acquire(store: StoreModel, keys: Args, args: Args) -> Any:
+    if store.string(keys[0]) is not None:
+        return None
+    count = b"%d" % (int(store.string(keys[1]) or b"0") + 1)
+    store.write_string(keys[1], count)
+    token = args[0] + b":" + count
+    store.write_string(keys[0], token, int(args[1]))
+    return token
+
+
+def _renew(store: StoreModel, keys: Args, args: Args) -> Any:
+    if store.string(keys[0]) != args[0]:
+        return None
+    store.write_string(keys[0], args[0], int(args[1]))
+    return next((text_of(entry_id) for entry_id in store.stream(keys[1]).entries), b"")
+
+
+def _release(store: StoreModel, keys: Args, args: Args) -> Any:
+    if store.string(keys[0]) != args[0]:
+        return 0
+    store.write_string(keys[0], None)
+    return 1
+
+
+def _attend(store: StoreModel, keys: Args, args: Args) -> Any:
+    now = store.milliseconds()
+    workers = store.sorted_set(keys[0])
+    for worker in [worker for worker, until in workers.items() if until <= now]:
+        del workers[worker]
+    if int(args[1]) > 0:
+        workers[args[0]] = now + int(args[1])
+    else:
+        workers.pop(args[0], None)
+    return [b"%d" % now, *sorted(workers, key=lambda worker: (workers[worker], worker))]
+
+
+def _claim(store: StoreModel, keys: Args, args: Args) -> Any:
+    known = store.string(keys[0])
+    if known is not None and known != args[0]:
+        return 0
+    if store.full:
+        return redis_errors.OutOfMemoryError(OOM)
+    store.write_string(keys[0], args[0], int(args[1]))
+    return 1
+
+
+def _share(store: StoreModel, keys: Args, args: Args) -> Any:
+    now = store.milliseconds()
+    words = store.hash_of(keys[0])
+    words[args[0]] = b"%d:%s" % (now + int(args[1]), args[2])
+    for worker in [worker for worker, word in words.items() if int(word.partition(b":")[0]) < now]:
+        del words[worker]
+    return [part for pair in words.items() for part in pair]
+
+
+SCRIPT_TWINS: dict[str, Callable[[StoreModel, Args, Args], Any]] = {
+    "APPEND": _append,
+    "SETTLE": _settle,
+    "EXPIRE": _expire,
+    "PARK": _park,
+    "ACQUIRE": _acquire,
+    "RENEW": _renew,
+    "RELEASE": _release,
+    "ATTEND": _attend,
+    "CLAIM": _claim,
+    "SHARE": _share,
+}

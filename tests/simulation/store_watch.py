@@ -1,0 +1,170 @@
+"""Watches the store: who takes what out of it, and with what right.
+
+Rule guarded: an entry leaves the store because it was delivered, is too old by the store's own clock, is made needless
+by a newer one, or goes to the dead letters with a reason that is true; and only its partition's holder takes it out. What the store itself lost (a failover's tail, FLUSHALL) excuses those ids alone.
+"""
+
+from fanout.queue import keys
+from fanout.signalr.message import GroupAction, Message
+from tests.simulation.chronicle import Chronicle
+from tests.simulation.loop import SimulatedLoop
+from tests.simulation.parcel import ANSWERED, LeaseEnd, Parcel, tag_of
+from tests.simulation.store_model import Fields, id_of
+
+
+class StoreWatch(Chronicle):
+    """An observer of the model server."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        super().__init__(loop)
+        self._position = 0
+        self._latest = 0.0  # the latest time the store's clock has shown
+
+    def added(self, key: bytes, entry_id: bytes, fields: Fields) -> None:
+        if key.endswith(b":dead"):
+            self._parked(dict(zip(fields[::2], fields[1::2], strict=True)))
+            return
+        if not key.endswith(b":stream"):
+            return  # what workers tell each other
+        tag = tag_of(fields)
+        self.note("store", "added", key, entry_id, tag)
+        if tag is None:
+            self.poison.add(fields[1])
+            return
+        parcel = self.parcels[tag]
+        if parcel.position and not parcel.forgotten:
+            self.violate(f"{tag} was stored twice")
+        self._position += 1
+        parcel.position = self._position
+        parcel.entry_id = entry_id
+        parcel.stored_at = id_of(entry_id)[0] / 1000
+        parcel.lost = parcel.forgotten = False
+
+    def deleted(self, key: bytes, entry_id: bytes, fields: Fields, by: str) -> None:
+        tag = tag_of(fields)
+        self.note("store", by, key, entry_id, tag)
+        self._check_right(key, by)
+        if by not in ("SETTLE", "EXPIRE"):
+            return
+        parcel = self.parcels.get(tag or "")
+        if parcel is None:
+            self.violate(f"an unreadable entry was settled: {entry_id!r}")
+        elif parcel.answered:
+            return
+        elif parcel.ttl is not None and self._store_time() - parcel.stored_at > parcel.ttl - 0.001:
+            parcel.expired = True
+        elif self._is_superseded(parcel):
+            parcel.superseded = True
+        else:
+            self.violate(f"{tag} ({entry_id.decode()}) was settled and neither delivered nor expired")
+
+    def _is_superseded(self, parcel: Parcel) -> bool:
+        """Say whether an entry stored later, in the same lane, makes this one needless."""
+        item = parcel.submission.entry.item
+        later = [p for p in self.parcels.values() if p.lane == parcel.lane and p.position > parcel.position]
+        for other in sorted(later, key=lambda p: p.position):
+            newer = other.submission.entry.item
+            if isinstance(item, GroupAction) and isinstance(newer, GroupAction):
+                if (item.member, item.group) == (newer.member, newer.group):
+                    return True
+            elif isinstance(item, GroupAction):
+                if other.is_still_due:
+                    return False  # whether the member sees this message depends on the change before it
+            elif isinstance(item, Message) and isinstance(newer, Message) and item.collapse == newer.collapse != "":
+                return True
+        return False
+
+    def changed(self, key: bytes, old: bytes | None, new: bytes | None, by: str) -> None:
+        if not key.endswith(b":lease"):
+            return
+        partition = int(key.split(b"{")[1].split(b"}")[0])
+        self.note("store", by, key, old, new)
+        if new is None and by in ("expiry", "FLUSHALL", "failover"):
+            self.lease_ends.append(LeaseEnd(self.loop.time(), partition, by))
+        elif by == "RELEASE" and old is not None:
+            self._check_release(partition, old.decode().partition(":")[0])
+
+    def _check_right(self, key: bytes, by: str) -> None:
+        assert self.store is not None
+        holder = self.store.string(key.replace(b":stream", b":lease"))
+        if holder is None or not holder.startswith(self.store.caller.encode() + b":"):
+            self.violate(f"{self.store.caller} did {by} on {key!r}, which was held by {holder!r}")
+
+    def _check_release(self, partition: int, worker: str) -> None:
+        flying = [
+            call
+            for (host, lane), call in self.in_flight.items()
+            if host == worker and self.parcels[call.tags[0]].partition == partition
+        ]
+        if flying and worker not in self.overtime:
+            self.violate(f"{worker} released partition {partition} with calls in flight: {flying[0].tags}")
+        if worker in self.overtime:
+            self.lease_ends.append(LeaseEnd(self.loop.time(), partition, "overtime"))
+
+    def _parked(self, fields: dict[bytes, bytes]) -> None:
+        tag, reason = tag_of([b"e", fields[b"entry"]]), fields[b"reason"].decode()
+        self.note("store", "parked", tag, reason)
+        if tag is None:
+            if reason != "unreadable" or fields[b"entry"] not in self.poison:
+                self.violate(f"something unknown was parked: {reason}")
+            self.buried.add(fields[b"entry"])
+            return
+        parcel = self.parcels[tag]
+        parcel.dead.append(reason)
+        self._check_reason(parcel, reason)
+
+    def _check_reason(self, parcel: Parcel, reason: str) -> None:
+        seen = {call.seen for call in parcel.calls}
+        match reason:
+            case "refused" | "tooLarge" | "wrongEndpoint":
+                fair = bool(seen & {"400", "413", "404", "403"})
+            case "unauthorized":
+                fair = bool(seen & {"401", "403"})
+            case "outcomeUnknown":
+                unknown = {"500", "500 after", "StaleConnectionError", "ExchangeTimeoutError"}
+                fair = bool(seen & unknown) and self._is_once_at_most(parcel)
+            case "tooManyAttempts":
+                fair = len(parcel.calls) >= self.settings.retry_max_attempts
+            case "tooOld":
+                fair = bool(seen - ANSWERED)
+            case _:
+                fair = False
+        if not fair:
+            self.violate(f"{parcel.tag} was parked as {reason}, its calls ended {sorted(seen)}")
+
+    def _is_once_at_most(self, parcel: Parcel) -> bool:
+        item = parcel.submission.entry.item
+        wanted = item.at_most_once if isinstance(item, Message) else False
+        return self.settings.outcome_unknown == "dead" if wanted is None else wanted
+
+    def store_lost(self, before: dict[str, bool]) -> None:
+        """The store went back to an earlier state; `before` tells by tag whether it was stored until then."""
+        assert self.store is not None
+        self._note_forgotten()
+        now_stored = {tag for stream in self.store.streams.values() for tag in map(tag_of, stream.entries.values())}
+        for tag, parcel in self.parcels.items():
+            if before.get(tag) and tag not in now_stored:
+                self.note("store", "lost", tag)
+                parcel.lost = parcel.ever_lost = True
+            elif tag in now_stored and not before.get(tag):
+                self.note("store", "returned", tag)
+                parcel.returned.append(self.loop.time())
+
+    def _note_forgotten(self) -> None:
+        assert self.store is not None
+        for parcel in self.parcels.values():
+            last = self.store.stream(keys.stream(parcel.partition).encode()).last
+            if parcel.position and id_of(parcel.entry_id) > last:
+                parcel.forgotten = True
+                parcel.returned.append(self.loop.time())
+
+    def stored(self) -> dict[str, bool]:
+        """Tell which ids stand in the store now."""
+        assert self.store is not None
+        entries = (fields for stream in self.store.streams.values() for fields in stream.entries.values())
+        return {tag: True for fields in entries if (tag := tag_of(fields)) is not None}
+
+    def _store_time(self) -> float:
+        assert self.store is not None
+        self._latest = max(self._latest, self.store.now())
+        return self._latest

@@ -1,0 +1,111 @@
+"""Builds worker processes as service/assembly.py does, on a simulated network.
+
+Rule guarded: what is simulated ends at connections, clock and chance. Stations, queue, wire, tokens and client are the
+real ones, put together by the product's own build_worker; so a station that is added there is simulated from that day.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import patch
+
+from redis.asyncio.connection import AbstractConnection
+
+from fanout.log import Logger
+from fanout.metrics import Metrics
+from fanout.queue.leases import Lease, Leases, Renewal
+from fanout.queue.stream import Stream
+from fanout.queue.wire import ServerWire, Wire
+from fanout.settings import Settings
+from fanout.signalr.connection_string import ConnectionString, with_access_key
+from fanout.signalr.http1.pool import Pool
+from service import assembly
+from service.parts import Parts
+from tests.simulation.far_side import FarSide, ModelPool
+from tests.simulation.loop import SimulatedClock
+from tests.simulation.store_network import StoreNetwork
+from tests.simulation.witness import Witness
+from workers.worker import Worker
+
+_SERVICE = with_access_key(
+    ConnectionString.parse("Endpoint=http://far.example;AccessKey=" + "k" * 44 + ";Version=1.0;")
+)
+_METRICS = Metrics()  # counts for nobody; made once because it is slow to make
+
+
+class JournalLog:
+    """A logger that writes into the witness's journal."""
+
+    def __init__(self, witness: Witness, who: str) -> None:
+        self._witness = witness
+        self._who = who
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self._witness.note(self._who, event, fields)
+        if event == "worker.grace_over":
+            self._witness.overtime.add(self._who)
+
+    info = warning = error = debug
+
+
+class Workshop:
+    """Where processes are put together; `stations` stand in for the product's own, by their names in assembly."""
+
+    def __init__(
+        self, settings: Settings, network: StoreNetwork, far: FarSide, witness: Witness, stations: Mapping[str, Any]
+    ) -> None:
+        self._settings = settings
+        self._network = network
+        self._far = far
+        self._witness = witness
+        self._stations = stations
+
+    def worker(self, name: str, clock: SimulatedClock) -> Worker:
+        """Build the worker of a process."""
+        wire = self._wire(clock)
+        client = assembly.open_client(self._settings, clock, _SERVICE)
+        client.pool = cast("Pool", ModelPool(self._far, clock, request_timeout=self._settings.attempt_timeout))
+        log = cast("Logger", JournalLog(self._witness, name))
+        parts = Parts(self._settings, clock, _METRICS, wire, self._stream(wire, clock), log)
+        chance = {
+            "socket": SimpleNamespace(gethostname=lambda: name.partition("-")[0]),
+            "os": SimpleNamespace(getpid=lambda: 0),
+            "secrets": SimpleNamespace(token_hex=lambda _length: "0"),
+        }
+        leases = _tapped(self._stations.get("Leases", Leases), self._witness, clock)
+        with patch.multiple(assembly, **{**self._stations, **chance, "Leases": leases}):
+            return assembly.build_worker(parts, client)
+
+    def stream(self, clock: SimulatedClock) -> Stream:
+        """Build the queue as a producer sees it."""
+        return self._stream(self._wire(clock), clock)
+
+    def _wire(self, clock: SimulatedClock) -> Wire:
+        return ServerWire(lambda: cast("AbstractConnection", self._network.connect()), clock)
+
+    def _stream(self, wire: Wire, clock: SimulatedClock) -> Stream:
+        settings = self._settings
+        return Stream(
+            wire, clock, partitions=settings.partitions, max_depth=settings.max_depth,
+            dedup_window=settings.dedup_window,
+        )  # fmt: skip
+
+
+def _tapped(base: type[Leases], witness: Witness, clock: SimulatedClock) -> type[Leases]:
+    class Tapped(base):  # type: ignore[misc, valid-type] # which class it is is known at run time
+        """Tells the witness what a worker believes of its leases, and changes nothing."""
+
+        async def acquire(self, partitions: Sequence[int]) -> list[Lease]:
+            leases: list[Lease] = await super().acquire(partitions)
+            for lease in leases:
+                witness.believed(self.worker, lease.partition, lease.expires - clock.boot)
+            return leases
+
+        async def renew(self, leases: Sequence[Lease]) -> Mapping[int, Renewal | None]:
+            renewals: Mapping[int, Renewal | None] = await super().renew(leases)
+            for renewal in renewals.values():
+                if renewal is not None:
+                    witness.believed(self.worker, renewal.lease.partition, renewal.lease.expires - clock.boot)
+            return renewals
+
+    return Tapped

@@ -1,0 +1,46 @@
+"""What the pages under docs/ name exists: tests that prove a promise, metrics an operator is told of.
+
+Rule guarded: a promise without a test that can be run is no promise, so each has one and none is only a name.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from fanout.metrics import Metrics
+
+ROOT = Path(__file__).parent.parent
+GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
+OPERATING = (ROOT / "docs" / "operating.md").read_text()
+PROOFS = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", GUARANTEES)))
+
+
+def promises() -> Sequence[str]:
+    """Give each promise with the proofs under it."""
+    promised = GUARANTEES.split("\n## Promised\n", 1)[1].split("\n## ", 1)[0]
+    return re.split(r"\n(?=- )", promised)[1:]
+
+
+@cache
+def tests_of(path: str) -> frozenset[str]:
+    return frozenset(re.findall(r"^(?:async )?def (test_\w+)\(", (ROOT / path).read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize(("path", "name"), PROOFS)
+def test_every_proof_is_a_test(path: str, name: str) -> None:
+    assert name in tests_of(path)
+
+
+@pytest.mark.parametrize("promise", promises(), ids=lambda text: " ".join(text.split()[1:6]))
+def test_every_promise_has_a_proof(promise: str) -> None:
+    assert re.search(r"^  - `tests/[\w/]+\.py::test_\w+`", promise, re.MULTILINE), promise
+
+
+def test_every_metric_is_explained_and_none_that_does_not_exist() -> None:
+    exported = set(re.findall(r"^# HELP (fanout_\w+)", Metrics().render().decode(), re.MULTILINE))
+    named = set(re.findall(r"\bfanout_[a-z_]+[a-z]\b", OPERATING))
+    assert exported - named == set()
+    assert {name for name in named if not name.startswith("fanout_doctor")} - exported == set()

@@ -32,7 +32,7 @@ class Keeper:
         self._log = log
         self._partitions = partitions
         self._tenures: dict[int, Tenure] = {}
-        self._readers: dict[int, asyncio.Task[None]] = {}
+        self._readers: dict[Tenure, asyncio.Task[None]] = {}
         self._leaving: set[int] = set()
         self._suspects: dict[int, bytes] = {}
         self._closed = False
@@ -53,6 +53,7 @@ class Keeper:
             except QueueError as error:
                 self._log.warning("leases.unreachable", error=str(error), held=self.held)
                 self._end_expired()
+                self._doubt_broken()
             await self._clock.sleep(min(_LONGEST_BEAT, self._leases.lifetime / _BEATS_PER_LEASE))
 
     async def leave(self) -> None:
@@ -81,6 +82,7 @@ class Keeper:
             await self._renew()
             return
         self._end_expired()
+        self._doubt_broken()
         overslept = await self._renew()  # first: the list of workers may live in a part of the store that is away
         asked = self._clock.monotonic()
         attendance = await self._leases.attend()
@@ -138,12 +140,19 @@ class Keeper:
 
     def _begin(self, lease: Lease, start_reading: StartReading) -> None:
         tenure = Tenure(lease)
+        tenure.breaks = self._leases.breaks
         self._tenures[lease.partition] = tenure
         if self._closed:  # while it was being taken; `release_all` gives it back
             tenure.ended = True
             return
-        self._readers[lease.partition] = start_reading(tenure)
+        self._readers[tenure] = start_reading(tenure)
         self._log.info("lease.taken", partition=lease.partition, token=lease.token)
+
+    def _doubt_broken(self) -> None:
+        # A broken connection is the sign of a failover, and another server may give out smaller ids than were read.
+        for tenure in self._tenures.values():
+            if tenure.breaks != self._leases.breaks:
+                tenure.doubt()
 
     def _end_expired(self) -> None:
         now = self._clock.monotonic()
@@ -159,7 +168,7 @@ class Keeper:
     def _stop(self, tenure: Tenure) -> None:
         tenure.ended = True
         self._lanes.drop(tenure)
-        reader = self._readers.pop(tenure.partition, None)
+        reader = self._readers.pop(tenure, None)
         if reader is not None:
             reader.cancel()
 

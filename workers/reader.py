@@ -69,6 +69,9 @@ class Reader:
                 self._tools.log.warning("reader.failed", partition=tenure.partition, error=str(error))
                 tenure.doubt()
                 return
+            if tenure.breaks != self._stream.breaks:
+                tenure.doubt()  # somebody saw a connection break; it may be another server that answered us
+                return
             if tenure.cursor != asked_after:
                 continue  # it was rewound meanwhile: what this batch holds comes again, in its place
             for stored in batch:

@@ -35,6 +35,7 @@ class Tenure:
         self.cursor = START
         self.known: set[bytes] = set()
         self.in_flight = 0
+        self.breaks = 0  # of connections to the store, as counted when it began
         self.held = 0  # entries in the lanes
         self.low = 0  # held so few, its reader wants to know
         self.ended = False

@@ -56,6 +56,7 @@ class ClusterWire(Wire):
         self._seeds = tuple(seeds)
         self._clock = clock
         self._nodes: dict[Node, ServerWire] = {}
+        self._gone = 0  # breaks of nodes that are no part of it any more, and their going
         self._slots = SlotMap([], ())
         self._informant = self._seeds[0]
         self._stale = True
@@ -65,6 +66,10 @@ class ClusterWire(Wire):
 
     def __repr__(self) -> str:
         return f"<ClusterWire {self._slots!r}>"
+
+    @property
+    def breaks(self) -> int:
+        return self._gone + sum(wire.breaks for wire in self._nodes.values())
 
     async def call(
         self, *commands: Command, within: float | None = None, confirm: Durability | None = None
@@ -190,7 +195,9 @@ class ClusterWire(Wire):
             self._stale = False
             self._slots = slots
             for node in self._nodes.keys() - set(slots.nodes):
-                await self._nodes.pop(node).aclose()
+                wire = self._nodes.pop(node)
+                self._gone += wire.breaks + 1
+                await wire.aclose()
 
     async def _ask_around(self) -> SlotMap:
         reason = "no slots are served"

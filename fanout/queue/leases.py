@@ -66,6 +66,11 @@ class Leases:
     def __repr__(self) -> str:
         return f"<Leases of {self.worker}, {self.lifetime} s>"
 
+    @property
+    def breaks(self) -> int:
+        """How often a connection to the store broke."""
+        return self._wire.breaks
+
     async def attend(self) -> Attendance:
         """Mark this worker as live for one lifetime and see who else is."""
         return _attendance(await self._wire.run(ATTEND, [keys.WORKERS], [self.worker, self._lifetime_ms]))

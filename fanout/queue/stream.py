@@ -49,6 +49,11 @@ class Stream:
     def __repr__(self) -> str:
         return f"<Stream {self._partitions} partitions, about {sum(self._lengths)} entries>"
 
+    @property
+    def breaks(self) -> int:
+        """How often a connection to the store broke: what was read before the last time may not be there any more."""
+        return self._wire.breaks
+
     async def append(self, submissions: Sequence[Submission]) -> list[Receipt]:
         """Store submissions, those of one lane in their order, in one round trip; one receipt each.
 

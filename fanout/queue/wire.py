@@ -32,6 +32,11 @@ class Wire(ABC):
 
     is_cluster: ClassVar[bool] = False
 
+    @property
+    @abstractmethod
+    def breaks(self) -> int:
+        """How many connections broke so far; each may be the sign of a failover."""
+
     @abstractmethod
     async def call(
         self, *commands: Command, within: float | None = None, confirm: Durability | None = None
@@ -87,9 +92,14 @@ class ServerWire(Wire):
         self._idle: list[tuple[AbstractConnection, int]] = []
         self._epoch = 0  # connections of an earlier one are not used again
         self._closed = False
+        self._breaks = 0
 
     def __repr__(self) -> str:
         return f"<ServerWire {len(self._idle)} idle>"
+
+    @property
+    def breaks(self) -> int:
+        return self._breaks
 
     async def call(
         self, *commands: Command, within: float | None = None, confirm: Durability | None = None
@@ -117,6 +127,7 @@ class ServerWire(Wire):
                 for _ in commands:  # what came before an error must be seen by it
                     replies.append(await self._reply(connection))  # noqa: PERF401 - see above
         except BROKEN as error:
+            self._breaks += 1
             if isinstance(error, TimeoutError):
                 self._epoch += 1  # a machine that is gone hangs up on nobody: the idle ones would time out one by one
             await hang_up(connection)
@@ -143,12 +154,14 @@ class ServerWire(Wire):
             reader = connection._reader  # noqa: SLF001 - redis-py offers no cheap way to see that the server hung up
             if epoch == self._epoch and connection.is_connected and reader is not None and not reader.at_eof():
                 return connection
+            self._breaks += 1
             await hang_up(connection)
         connection = self._make()
         try:
             async with self._clock.timeout(self._within):
                 await connection.connect()  # type: ignore[no-untyped-call] # redis-py has no annotation here
         except (*BROKEN, redis_errors.RedisError) as error:
+            self._breaks += 1
             await hang_up(connection)
             raise QueueError(f"Redis cannot be reached: {reason_of(error)}.") from None
         return connection

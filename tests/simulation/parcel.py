@@ -6,7 +6,7 @@ Rule guarded: facts only. Whether they are as promised is judged elsewhere (stor
 from dataclasses import dataclass, field
 
 from fanout.queue.entry import Submission, UnreadableEntryError, decode
-from fanout.signalr.message import Message
+from fanout.signalr.message import GroupAction, Message
 from tests.simulation.far_side import Call
 from tests.simulation.store_model import Fields
 
@@ -50,6 +50,13 @@ class Parcel:
         item = self.submission.entry.item
         over = self.answered or self.dead or self.expired or self.superseded or self.lost
         return not over and self.ttl is None and not (isinstance(item, Message) and item.collapse)
+
+    def is_needless_after(self, newer: "Parcel") -> bool:
+        """Say whether what `newer` brings about makes this one needless, if nothing stands between them."""
+        mine, other = self.submission.entry.item, newer.submission.entry.item
+        if isinstance(mine, GroupAction) and isinstance(other, GroupAction):
+            return (mine.member, mine.group) == (other.member, other.group)
+        return isinstance(mine, Message) and isinstance(other, Message) and mine.collapse == other.collapse != ""
 
     @property
     def arrivals(self) -> list[Call]:

@@ -144,11 +144,11 @@ class ForgetfulLetters(DeadLetters):
 
 
 class LonelyLeases(Leases):
-    """Takes its time from itself: an hour ahead of the store."""
+    """Takes its time from itself: an hour behind the store."""
 
     async def attend(self) -> Attendance:
         attendance = await super().attend()
-        return Attendance(attendance.workers, attendance.now + 3600)
+        return Attendance(attendance.workers, attendance.now - 3600)
 
 
 @dataclass(frozen=True)
@@ -171,5 +171,5 @@ PLANTED: Mapping[str, Planted] = {
     "a zombie that goes on": Planted({"Leases": EternalLeases}, ("while partition",)),
     "a lease released over calls in flight": Planted({"Keeper": HurriedKeeper}, ("calls in flight",)),
     "dead letters that are dropped": Planted({"DeadLetters": ForgetfulLetters}, ("settled",)),
-    "ages by a wrong clock": Planted({"Leases": LonelyLeases}, ("neither delivered nor expired",)),
+    "ages by a wrong clock": Planted({"Leases": LonelyLeases}, ("its ttl is",)),
 }

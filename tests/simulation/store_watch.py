@@ -1,7 +1,8 @@
 """Watches the store: who takes what out of it, and with what right.
 
 Rule guarded: an entry leaves the store because it was delivered, is too old by the store's own clock, is made needless
-by a newer one, or goes to the dead letters with a reason that is true; and only its partition's holder takes it out. What the store itself lost (a failover's tail, FLUSHALL) excuses those ids alone.
+by a newer one, or goes to the dead letters with a reason that is true; and only its partition's holder takes it out.
+What the store itself lost (a failover's tail, FLUSHALL) excuses those ids alone.
 """
 
 from fanout.queue import keys
@@ -60,18 +61,13 @@ class StoreWatch(Chronicle):
 
     def _is_superseded(self, parcel: Parcel) -> bool:
         """Say whether an entry stored later, in the same lane, makes this one needless."""
-        item = parcel.submission.entry.item
+        is_change = isinstance(parcel.submission.entry.item, GroupAction)
         later = [p for p in self.parcels.values() if p.lane == parcel.lane and p.position > parcel.position]
-        for other in sorted(later, key=lambda p: p.position):
-            newer = other.submission.entry.item
-            if isinstance(item, GroupAction) and isinstance(newer, GroupAction):
-                if (item.member, item.group) == (newer.member, newer.group):
-                    return True
-            elif isinstance(item, GroupAction):
-                if other.is_still_due:
-                    return False  # whether the member sees this message depends on the change before it
-            elif isinstance(item, Message) and isinstance(newer, Message) and item.collapse == newer.collapse != "":
+        for newer in sorted(later, key=lambda p: p.position):
+            if parcel.is_needless_after(newer):
                 return True
+            if is_change and not isinstance(newer.submission.entry.item, GroupAction) and newer.is_still_due:
+                return False  # whether the member sees this message depends on the change before it
         return False
 
     def changed(self, key: bytes, old: bytes | None, new: bytes | None, by: str) -> None:

@@ -53,7 +53,7 @@ def _check_order(witness: Witness, lane: list[Parcel]) -> None:
         assert first.reached is not None
         if first.reached < latest:
             for other, others_first, reached in late:
-                if reached > first.reached and not _is_excused(witness, other, others_first, first.reached):
+                if reached > first.reached and not _is_excused(witness, (other, others_first), (parcel, first)):
                     witness.violate(f"{parcel.tag} was delivered before {other.tag}, which was stored before it")
         late.append((parcel, first, first.reached))
         latest = max(latest, first.reached)
@@ -63,15 +63,28 @@ def _first(parcel: Parcel) -> Call:
     return min((call for call in parcel.calls if call.reached is not None), key=lambda call: call.reached or 0.0)
 
 
-def _is_excused(witness: Witness, parcel: Parcel, first: Call, overtaken_at: float) -> bool:
-    """Nobody could have sent it earlier: it is a stray, or the store gave it back after what overtook it had gone."""
-    return _is_stray(witness, first) or any(overtaken_at <= at + witness.unaware for at in parcel.returned)
+def _is_excused(witness: Witness, late: tuple[Parcel, Call], early: tuple[Parcel, Call]) -> bool:
+    """Say whether nobody could help it that the call `early` came first, or whether it does no harm.
 
-
-def _is_stray(witness: Witness, call: Call) -> bool:
-    killed = witness.kills.get(call.host.name)
+    The late one is a stray; or the store gave it back after what overtook it had gone; or it was to be dropped for the
+    other one's sake, the lease was lost before it was, and then both were sent, in their order.
+    """
+    (parcel, call), (other, overtaking) = late, early
     assert call.reached is not None
-    return (killed is not None and killed <= call.reached) or (call.ended is not None and call.ended <= call.reached)
+    assert overtaking.reached is not None
+    if _is_stray(witness, parcel, call) or any(overtaking.reached <= at + witness.unaware for at in parcel.returned):
+        return True
+    again = any(repeated.reached is not None and repeated.reached > call.reached for repeated in other.calls)
+    return again and parcel.is_needless_after(other)
+
+
+def _is_stray(witness: Witness, parcel: Parcel, call: Call) -> bool:
+    """Say whether a call was answered when its sender had given up, was gone, or had lost the lease it sent under."""
+    killed = witness.kills.get(call.host.name)
+    ends = [end.at for end in witness.lease_ends if end.partition == parcel.partition]
+    ends += witness.lapses((call.host.name, parcel.partition))
+    ends += [at for at in (killed, call.ended) if at is not None]
+    return any(call.began <= at <= (call.reached or 0.0) for at in ends)
 
 
 def _check_duplicates(witness: Witness, concurrency: int) -> None:

@@ -1,7 +1,7 @@
 """One simulated world: workers, producers, a store, a far side, and a plan of what goes wrong.
 
-Rule guarded: after the trouble everything heals, and a healed world delivers all it accepted within a bounded time; what
-a run did depends on its plan alone.
+Rule guarded: after the trouble everything heals, and a healed world delivers all it accepted within a bounded time;
+what a run did depends on its plan alone.
 """
 
 import asyncio

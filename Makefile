@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types unit format docs requirements clean
+.PHONY: help run test lint types unit format bench simulate docs requirements clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,11 +32,17 @@ format: $(VENV)/.test ## rewrite the code in the house format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+bench: $(VENV)/.bench ## performance against floors and peers of the same run (QUICK=1 for a short one, ARGS="--only R1")
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
+
+simulate: $(VENV)/.test ## the deterministic simulation with SEEDS=n seeds
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000)
+
 docs: $(VENV)/.test ## write settings and verdicts into README and chart
 	@$(BIN)/python -m tests.documents
 
 requirements: ## renew the pinned requirements (needs uv)
-	@for set in ":requirements.txt" "--extra dev:requirements-run.txt" "--extra dev --group test:requirements-test.txt"; do \
+	@for set in ":requirements.txt" "--extra dev:requirements-run.txt" "--extra dev --group test:requirements-test.txt" "--extra dev --group test --group bench:requirements-bench.txt"; do \
 	  uv pip compile pyproject.toml $${set%%:*} --universal --python-version 3.11 --generate-hashes --upgrade -q \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o $${set##*:} || exit 1; \
 	done
@@ -59,6 +65,11 @@ $(VENV)/.test: requirements-test.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the test tools into $(VENV) (once, about a minute) ..."
 	@$(call install,requirements-test.txt)
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.bench: requirements-bench.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the benchmarks' peers into $(VENV) (once) ..."
+	@$(call install,requirements-bench.txt)
+	@touch $@ $(VENV)/.test $(VENV)/.run
 
 define install
 { $(PIP) install --require-hashes -r $(1) && $(PIP) install --no-deps --editable . ; } || { \

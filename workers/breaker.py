@@ -1,8 +1,9 @@
 """Stops calling a far side that fails whatever it is asked. Pure: a transition table over frozen states.
 
-Rules guarded: it opens only when calls for several destinations fail, so one dead destination cannot close the door for
-the others; while it is open nothing is sent and no attempt is counted; one probe at a time decides whether it closes; a
-failed probe doubles the wait. Refusals of a single call (4xx, 429) say nothing about the far side's health.
+Rules guarded: it opens only when calls for several destinations fail and none has succeeded for a while, so dead
+destinations, be they one or most of them, cannot close the door for the others; while it is open nothing is sent and no
+attempt is counted; one probe at a time decides whether it closes; a failed probe doubles the wait. Refusals of a single
+call (4xx, 429) say nothing about the far side's health.
 
 | state | event | next |
 | --- | --- | --- |
@@ -18,10 +19,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 _STREAK = 10  # failures in a row
+_LASTING = 1.0  # seconds from the first of them to the last
 _WIDTH = 3  # lanes they must come from
 _WINDOW = 10.0  # seconds looked back on
-_SAMPLE = 20  # calls that must be in the window
-_RATE = 0.9  # share of them that failed
+_SAMPLE = 50  # calls that must be in the window
+_RATE = 0.98  # share of them that failed
 _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 30.0
 
@@ -55,6 +57,7 @@ class Breaker:
     def __init__(self) -> None:
         self.state = State()
         self._streak: list[str] = []
+        self._streak_began = 0.0
         self._calls: deque[tuple[float, bool, str]] = deque()
 
     def __repr__(self) -> str:
@@ -95,8 +98,10 @@ class Breaker:
             return False  # a call that was under way when it opened
         if self.state.phase is Phase.CLOSED:
             self._note(now, lane, failed=True)
+            if not self._streak:
+                self._streak_began = now
             self._streak.append(lane)
-            if not (self._long_streak() or self._bad_window()):
+            if not (self._long_streak(now) or self._bad_window()):
                 return False
         self.state = opened(self.state, now, jitter)
         self._streak.clear()
@@ -108,8 +113,9 @@ class Breaker:
         while self._calls and (self._calls[0][0] < now - _WINDOW or len(self._calls) > 10 * _SAMPLE):
             self._calls.popleft()
 
-    def _long_streak(self) -> bool:
-        return len(self._streak) >= _STREAK and len(set(self._streak)) >= _WIDTH
+    def _long_streak(self, now: float) -> bool:
+        lasting = now - self._streak_began >= _LASTING
+        return lasting and len(self._streak) >= _STREAK and len(set(self._streak)) >= _WIDTH
 
     def _bad_window(self) -> bool:
         failed = [lane for _when, bad, lane in self._calls if bad]

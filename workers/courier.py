@@ -13,7 +13,7 @@ from workers.coalescer import Plan, may_be_expired, plan
 from workers.lane import Lane
 from workers.lanes import Lanes
 from workers.records import Records
-from workers.retry import THROTTLED, Again, Attempt, Dead, Delivered, Outcome, judge
+from workers.retry import OUTCOME_UNKNOWN, THROTTLED, Again, Attempt, Dead, Delivered, Outcome, judge
 from workers.route_class import RouteClass, class_of
 from workers.sender import TAKEN, Sender
 from workers.settler import Settler
@@ -167,14 +167,15 @@ class Couriers:
         self._records.settled(call, outcome, attempts=attempts, took=took, certain=settled)
 
     async def _bury(self, lane: Lane, call: Sequence[Held], dead: Dead) -> None:
-        if len(call) > 1:  # which of them is it? each is judged in a call of its own
+        if len(call) > 1 and dead.reason != OUTCOME_UNKNOWN:  # which of them is it? each is judged in a call of its own
             self._apart(lane)
             return
         attempts = lane.attempts
-        self._lanes.advance(lane)
+        self._lanes.advance(lane, len(call))
         self._moved_on(lane)
-        if await self._settler.park(call[0], self._records.verdict(dead, attempts)):
-            self._records.parked(call[0], dead, attempts)
+        for held in call:
+            if await self._settler.park(held, self._records.verdict(dead, attempts)):
+                self._records.parked(held, dead, attempts)
 
     def _apart(self, lane: Lane) -> None:
         lane.alone = lane.throttled = True

@@ -29,7 +29,7 @@ class Lane:
         self.waiting: deque[Held] = deque()
         self.attempts = 0
         self.renewed = False
-        self.alone = self.throttled = False
+        self.alone = False
         self.throttled = False
         self.dropped = False
         self.fetching = False

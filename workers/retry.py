@@ -13,6 +13,7 @@ from fanout.signalr.message import Message
 from workers.verdicts import GONE, Ruling, rule_of
 
 THROTTLED = "throttled"
+OUTCOME_UNKNOWN = "outcomeUnknown"
 _MAX_DOUBLINGS = 30
 _NOT_FOUND = 404
 
@@ -95,12 +96,14 @@ class Attempt:
 def judge(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy) -> Verdict:
     """Decide what happens after a call ended with `outcome`."""
     verdict = _ruled(entry, outcome, attempt, policy)
+    if isinstance(verdict, Again) and verdict.failure == THROTTLED:
+        return verdict  # it is the service that sets the pace: nothing grows too old by waiting for it
     if isinstance(verdict, Again) and attempt.age + verdict.delay > policy.max_age:
         status = outcome.status if isinstance(outcome, Answered) else 0
         reason = "unauthorized" if verdict.failure == "unauthorized" else "tooOld"
         detail = f"not delivered within {policy.max_age:g} s, last: {_describe(outcome)}"
         return Dead(reason, verdict.failure, status, detail)
-    if isinstance(verdict, Again) and attempt.number >= policy.max_attempts and verdict.failure != THROTTLED:
+    if isinstance(verdict, Again) and attempt.number >= policy.max_attempts:
         status = outcome.status if isinstance(outcome, Answered) else 0
         detail = f"not delivered in {attempt.number} attempts, last: {_describe(outcome)}"
         return Dead("tooManyAttempts", verdict.failure, status, detail)
@@ -134,7 +137,7 @@ def _ruled(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy
             return Again(wait, "notSent")
         case MaybeSent(detail, stale):
             if isinstance(entry.item, Message) and not _repeats_unknown(entry.item, policy):
-                return Dead("outcomeUnknown", "maybeSent", 0, detail)
+                return Dead(OUTCOME_UNKNOWN, "maybeSent", 0, detail)
             return Again(0.0 if stale and attempt.number == 1 else wait, "maybeSent")
 
 

@@ -67,6 +67,7 @@ def plan_of(seed: int) -> Plan:
     """Draw the plan of a seed."""
     random = Random(f"plan {seed}")
     producers, tags = _producers(random)
+    faults = _faults(random, _busy_times(producers))
     return Plan(
         seed=seed,
         settings=_settings(random),
@@ -75,11 +76,11 @@ def plan_of(seed: int) -> Plan:
         doomed={tag: random.choice(("400", "403", "404", "413")) for tag in tags if random.random() < 0.03},
         poison=tuple(random.random() * LASTS for _ in range(random.choice((0, 0, 0, 1, 2)))),
         executes=random.random() < 0.7,
-        tick=random.choice((0.001, 0.001, 0.001, 0.05, 0.5)),
+        tick=_tick(random, faults),
         far_noise=random.choice((0.0, 0.0, 0.1, 0.3)),
         far_latency=random.choice((0.002, 0.01, 0.05)),
         store_latency=random.choice((0.0002, 0.001, 0.005)),
-        faults=tuple(sorted(_faults(random, _busy_times(producers)), key=lambda fault: fault.at)),
+        faults=tuple(sorted(faults, key=lambda fault: fault.at)),
     )
 
 
@@ -145,6 +146,13 @@ def _submission(random: Random, changes: list[GroupAction], tag: str, destinatio
         collapse, once = random.choice(("", "", "", "k")), random.choice((None, None, None, True, False))
         item = Message(scope, to, body, ttl=ttl, collapse=collapse, at_most_once=once)
     return Submission(Entry(VERSION, "chat", tag, item), dedup_id=tag, fingerprint=tag.encode().ljust(16, b"."))
+
+
+def _tick(random: Random, faults: list[Fault]) -> float:
+    # A coarse clock stands for a busy server, many entries to a millisecond. After FLUSHALL it would stand for new entries
+    # in the very millisecond of the flush, which is no case.
+    tick = random.choice((0.001, 0.001, 0.001, 0.05, 0.5))
+    return 0.001 if any(fault.kind == "flush" for fault in faults) else tick
 
 
 def _busy_times(producers: tuple[tuple[Batch, ...], ...]) -> list[float]:

@@ -67,7 +67,7 @@ def _is_excused(witness: Witness, late: tuple[Parcel, Call], early: tuple[Parcel
     """Say whether nobody could help it that the call `early` came first, or whether it does no harm.
 
     The late one is a stray; or the store gave it back after what overtook it had gone; or it was to be dropped for the
-    other one's sake, the lease was lost before it was, and then both were sent, in their order.
+    sake of a newer one, the lease was lost before it was, and then both were sent, in their order.
     """
     (parcel, call), (other, overtaking) = late, early
     assert call.reached is not None
@@ -75,7 +75,9 @@ def _is_excused(witness: Witness, late: tuple[Parcel, Call], early: tuple[Parcel
     if _is_stray(witness, parcel, call) or any(overtaking.reached <= at + witness.unaware for at in parcel.returned):
         return True
     again = any(repeated.reached is not None and repeated.reached > call.reached for repeated in other.calls)
-    return again and parcel.is_needless_after(other)
+    return again and any(
+        parcel.is_needless_after(newer) for newer in witness.parcels.values() if newer.lane == other.lane
+    )
 
 
 def _is_stray(witness: Witness, parcel: Parcel, call: Call) -> bool:

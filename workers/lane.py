@@ -15,12 +15,12 @@ class Lane:
     `spilled_after` is None when the lane holds all that was read for it; else the rest stands in the stream after that
     id, and nothing read later may be added before it. `stale` tells a fetch in progress that it began too late in the
     stream, because the lane has left more of it there since. `alone`: the head goes in a call of its own;
-    `throttled`: a call of it was made that does not count as an attempt.
+    `throttled`: a call of it was made that does not count as an attempt; `postponed`: a call of it went wrong.
     """
 
     __slots__ = (
-        "alone", "attempts", "dropped", "fetching", "key", "renewed", "spilled_after", "stale", "tenure", "throttled",
-        "waiting",
+        "alone", "attempts", "dropped", "fetching", "key", "postponed", "renewed", "spilled_after", "stale", "tenure",
+        "throttled", "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, tenure: Tenure) -> None:
@@ -31,6 +31,7 @@ class Lane:
         self.renewed = False
         self.alone = False
         self.throttled = False
+        self.postponed = False
         self.dropped = False
         self.fetching = False
         self.stale = False
@@ -47,5 +48,6 @@ class Lane:
     def begin_next(self) -> None:
         """Forget what belonged to the head that is done with."""
         self.attempts = 0
+        self.postponed = False
         self.renewed = False
         self.alone = False

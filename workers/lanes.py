@@ -63,7 +63,8 @@ class Lanes:
             return True
         if lane.spilled_after is not None:
             return False
-        if len(lane.waiting) >= self._depth or (lane.attempts > 1 and self._waiting > self._crowded):
+        failing = lane.postponed or lane.attempts > 1
+        if len(lane.waiting) >= self._depth or (failing and self._is_crowded(held.tenure)):
             lane.spilled_after = lane.waiting[-1].id
             return False
         self._hold(lane, held)
@@ -127,7 +128,8 @@ class Lanes:
         """Keep the head; the lane is ready again at `until`. When memory is short, the rest is left to the stream."""
         if lane.dropped:
             return
-        if self._waiting > self._crowded:
+        lane.postponed = True
+        if self._is_crowded(lane.tenure):
             self._spill(lane)
         self._count += 1
         heappush(self._delayed, (until, self._count, lane))
@@ -196,6 +198,10 @@ class Lanes:
     def _let_go(self, lane: Lane, count: int) -> None:
         lane.tenure.held -= count
         self._waiting -= count
+
+    def _is_crowded(self, tenure: Tenure) -> bool:
+        # Each partition has its own part of the room: one that is full of what cannot go would read nothing more.
+        return self._waiting > self._crowded or tenure.held > tenure.low
 
     def _spill(self, lane: Lane) -> None:
         if len(lane.waiting) == 1:

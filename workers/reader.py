@@ -55,10 +55,10 @@ class Reader:
 
     async def _read(self, tenure: Tenure) -> None:
         while True:
-            await self._bell.room.wait()
             count = self._share(tenure)
-            if count <= 0:
+            if count <= 0:  # only then: the bell is shared, and a reader that is full silences it for the others
                 self._bell.room.clear()
+                await self._bell.room.wait()
                 continue
             asked_after = tenure.cursor
             try:

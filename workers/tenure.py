@@ -6,6 +6,7 @@ in the stream) and nothing of it is settled under a later lease. Pure: whoever w
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 
 import msgspec
 
@@ -37,7 +38,7 @@ class Tenure:
         self.in_flight = 0
         self.breaks = 0  # of connections to the store, as counted when it began
         self.held = 0  # entries in the lanes
-        self.low = 0  # held so few, its reader wants to know
+        self.low = inf  # held so few, its reader wants to know; held more, its partition's part of the room is short
         self.ended = False
         self.lost = False
         self.doubted = False

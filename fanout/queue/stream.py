@@ -11,7 +11,6 @@ Rules guarded: nothing unread is ever trimmed; an append is one round trip, and 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from fanout.clock import Clock
@@ -172,7 +171,7 @@ class Stream:
         self._lengths[partition] = answers[0]
         for (position, _lane), answer in zip(places, answers[1:], strict=True):
             receipt = _receipt(partition, answer)
-            receipts[position] = receipt if sure or not receipt.entry_id else replace(receipt, admission=_UNSURE)
+            receipts[position] = receipt if sure or not receipt.entry_id else Receipt(_UNSURE, receipt.entry_id)
 
     async def _refresh_lengths(self) -> None:
         now = self._clock.monotonic()

@@ -42,7 +42,7 @@ async def test_entries_that_come_while_a_lane_is_fetched_are_not_overlooked(stac
 
 async def test_a_lane_that_is_fetched_and_repeated_at_the_same_time_keeps_its_order(stack: Stack, hub: str) -> None:
     """Its entries stand far apart in the stream, so a fetch takes several steps, and calls fail during it."""
-    busy, dead = _two_in_one_partition(hub)
+    busy, dead = _in_one_partition(hub, "busy", "dead")
     await stack.faults(
         {"kind": "status", "status": 503, "retryAfter": 60, "match": {"path": "users/dead"}},
         {"kind": "status", "status": 503, "every": 50, "match": {"path": "users/busy"}},
@@ -60,11 +60,10 @@ async def test_a_lane_that_is_fetched_and_repeated_at_the_same_time_keeps_its_or
     examine(sent_of(wanted), [call for call in await stack.journal(hub) if "busy" in call.target]).check()
 
 
-def _two_in_one_partition(hub: str) -> tuple[str, str]:
-    """Name two users, busy and dead, whose lanes share a partition."""
-    place = partition_of_user(hub, "busy", PARTITIONS)
-    names = (f"dead {number}" for number in range(1000))
-    return "busy", next(name for name in names if partition_of_user(hub, name, PARTITIONS) == place)
+def _in_one_partition(hub: str, *prefixes: str) -> list[str]:
+    """Name users, each by a prefix and a number, whose lanes share a partition."""
+    names = ([f"{prefix} {number}" for number in range(1000)] for prefix in prefixes)
+    return [next(user for user in some if partition_of_user(hub, user, PARTITIONS) == 0) for some in names]
 
 
 async def test_dead_destinations_do_not_slow_the_others(stack: Stack, hub: str) -> None:
@@ -86,6 +85,24 @@ async def test_dead_destinations_do_not_slow_the_others(stack: Stack, hub: str) 
     await until(all_delivered, within=10, what="the living have everything")
     living = [call for call in await stack.journal(hub) if "alive" in call.target]
     examine(sent_of(alive), living).check()
+
+
+async def test_dead_destinations_do_not_slow_the_others_of_their_partition(stack: Stack, hub: str) -> None:
+    """With the settings as they come, three dead users have more to get than one partition's part of the memory."""
+    *dead, alive = _in_one_partition(hub, "dead a", "dead b", "dead c", "alive")
+    worker = await stack.add_worker(retry_base=5, retry_cap=60)
+    await stack.faults({"kind": "status", "status": 408, "retryAfter": 60, "match": {"path": "users/dead"}})
+    for part in range(5):  # so that some of it is read before and some after the first calls have failed
+        waste = [message(hub, 1000 + 150 * part + n, "users", dead[n % 3]) for n in range(150)]
+        await stack.post(hub, batches(waste, 150)[0])
+    wanted = [message(hub, n, "users", alive) for n in range(50)]
+    await stack.post(hub, batches(wanted, 50)[0])
+
+    async def all_delivered() -> bool:
+        return (await worker.metrics())['fanout_delivered_total{operation="sendToUser"}'] == len(wanted)
+
+    await until(all_delivered, within=10, what="the living one has everything")
+    examine(sent_of(wanted), [call for call in await stack.journal(hub) if "users/alive" in call.target]).check()
 
 
 async def test_one_slow_destination_does_not_slow_the_others(stack: Stack, hub: str) -> None:

@@ -51,13 +51,13 @@ def _once_in_a_while(status: int, path: str, *, times: int) -> dict[str, object]
 
 
 async def test_retry_after_is_waited_for_by_every_worker_and_burns_no_attempt(stack: Stack, hub: str) -> None:
-    """One call is refused for 1.5 s; once that has gone round, nothing of its class is sent by either of two workers.
+    """One call is refused for two seconds; once that has gone round, neither of two workers sends any of its class.
 
     Each of the many users would be another lane, so it is no lane that waits here but the pace that all share.
     """
     workers = await stack.add_workers(2, retry_base=0.001, retry_cap=0.001)
     await stack.shared_as(8, 8)
-    await stack.faults({"kind": "status", "status": 429, "retryAfter": 1.5, "times": 1})
+    await stack.faults({"kind": "status", "status": 429, "retryAfter": 2, "times": 1})
     (first,) = batches([message(hub, 0, "users", "user 0")], 1)
     await stack.post(hub, first)
     await stack.arrived(hub, 1)
@@ -70,19 +70,20 @@ async def test_retry_after_is_waited_for_by_every_worker_and_burns_no_attempt(st
     examine(sent_of([message(hub, 0, "users", "user 0"), *items, everybody]), calls).check()
     refused, to_everybody, *later = calls
     assert (refused.status, to_everybody.mark) == (429, mark(4))  # another class goes on
-    assert to_everybody.arrived - refused.arrived < 1.4
-    assert min(call.arrived for call in later) - refused.arrived >= 1.5
+    assert to_everybody.arrived - refused.arrived < 1.9
+    assert min(call.arrived for call in later) - refused.arrived >= 2.0
     metrics = [await worker.metrics() for worker in workers]
     assert sum(each['fanout_failed_attempts_total{failure="throttled"}'] for each in metrics) == 1
     assert sum(each["fanout_retries_total"] for each in metrics) == 0
 
 
 async def test_without_retry_after_a_refusal_slows_down_and_does_not_stop(stack: Stack, hub: str) -> None:
+    """Of a service that took nothing before it is not known what it takes, so the pace begins at its lowest."""
     await stack.add_worker(retry_base=0.01, retry_cap=0.05)
     await stack.faults({"kind": "status", "status": 429, "times": 1})
     calls = await _send(stack, hub)
     assert [call.status for call in calls] == [429, 202, 202, 202]
-    assert max(after.arrived - before.arrived for before, after in itertools.pairwise(calls)) < 1.5
+    assert max(after.arrived - before.arrived for before, after in itertools.pairwise(calls)) < 3.0
 
 
 async def test_a_connection_that_breaks_after_the_request_is_an_unknown_outcome_and_repeated(

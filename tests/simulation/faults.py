@@ -125,7 +125,7 @@ class Faults:
         world = self._world
         world.network.go_down()
         lost = fault.amount * _MOST_LOST
-        world.lose(lambda: world.store.lose_tail(lost), "failover")
+        world.lose(lambda: world.store.lose_tail(lost), "failover", since=world.loop.time() - lost)
         world.store.forget_scripts()
         # A clock that is behind gives out the ids of what was lost once more: aim there.
         world.shift_store_clock(-(fault.lasts + lost * (fault.who % 4) / 3) if fault.who % 4 else 0.0)

@@ -23,8 +23,8 @@ class Parcel:
     partition: int
     accepted: bool = False
     position: int = 0  # place in the order of all appends, 0 when never stored
-    entry_id: bytes = b""
-    stored_at: float = 0.0
+    added_at: float = 0.0  # when it was stored, by the simulation's time
+    stored_at: float = 0.0  # the same by the store's clock
     lost: bool = False  # the store lost it and it was not stored again
     ever_lost: bool = False
     forgotten: bool = False  # the store does not know any more that it was stored
@@ -57,6 +57,11 @@ class Parcel:
         if isinstance(mine, GroupAction) and isinstance(other, GroupAction):
             return (mine.member, mine.group) == (other.member, other.group)
         return isinstance(mine, Message) and isinstance(other, Message) and mine.collapse == other.collapse != ""
+
+    @property
+    def answered_calls(self) -> list[Call]:
+        """The calls answered for good since it was stored; before, when the store forgot that, it had another place."""
+        return [call for call in self.calls if call.reached is not None and call.began >= self.added_at]
 
     @property
     def arrivals(self) -> list[Call]:

@@ -149,8 +149,8 @@ def _submission(random: Random, changes: list[GroupAction], tag: str, destinatio
 
 
 def _tick(random: Random, faults: list[Fault]) -> float:
-    # A coarse clock stands for a busy server, many entries to a millisecond. After FLUSHALL it would stand for new entries
-    # in the very millisecond of the flush, which is no case.
+    # A coarse clock stands for a busy server, many entries to a millisecond. After FLUSHALL it would stand for new
+    # entries in the very millisecond of the flush, which is no case.
     tick = random.choice((0.001, 0.001, 0.001, 0.05, 0.5))
     return 0.001 if any(fault.kind == "flush" for fault in faults) else tick
 

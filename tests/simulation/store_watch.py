@@ -5,7 +5,6 @@ by a newer one, or goes to the dead letters with a reason that is true; and only
 What the store itself lost (a failover's tail, FLUSHALL) excuses those ids alone.
 """
 
-from fanout.queue import keys
 from fanout.signalr.message import GroupAction, Message
 from tests.simulation.chronicle import Chronicle
 from tests.simulation.loop import SimulatedLoop
@@ -37,7 +36,7 @@ class StoreWatch(Chronicle):
             self.violate(f"{tag} was stored twice")
         self._position += 1
         parcel.position = self._position
-        parcel.entry_id = entry_id
+        parcel.added_at = self.loop.time()
         parcel.stored_at = id_of(entry_id)[0] / 1000
         parcel.lost = parcel.forgotten = False
 
@@ -133,25 +132,18 @@ class StoreWatch(Chronicle):
         wanted = item.at_most_once if isinstance(item, Message) else False
         return self.settings.outcome_unknown == "dead" if wanted is None else wanted
 
-    def store_lost(self, before: dict[str, bool]) -> None:
-        """The store went back to an earlier state; `before` tells by tag whether it was stored until then."""
-        assert self.store is not None
-        self._note_forgotten()
-        now_stored = {tag for stream in self.store.streams.values() for tag in map(tag_of, stream.entries.values())}
+    def store_lost(self, before: dict[str, bool], since: float) -> None:
+        """The store forgot what was done since; `before` tells by tag whether it was stored until then."""
+        now_stored = self.stored()
         for tag, parcel in self.parcels.items():
+            if parcel.position and parcel.added_at > since:
+                parcel.forgotten = True
+                parcel.returned.append(self.loop.time())
             if before.get(tag) and tag not in now_stored:
                 self.note("store", "lost", tag)
                 parcel.lost = parcel.ever_lost = True
             elif tag in now_stored and not before.get(tag):
                 self.note("store", "returned", tag)
-                parcel.returned.append(self.loop.time())
-
-    def _note_forgotten(self) -> None:
-        assert self.store is not None
-        for parcel in self.parcels.values():
-            last = self.store.stream(keys.stream(parcel.partition).encode()).last
-            if parcel.position and id_of(parcel.entry_id) > last:
-                parcel.forgotten = True
                 parcel.returned.append(self.loop.time())
 
     def stored(self) -> dict[str, bool]:

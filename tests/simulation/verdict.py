@@ -40,7 +40,7 @@ def _check_end(witness: Witness, parcel: Parcel) -> None:
 def _by_lane(parcels: Iterable[Parcel]) -> dict[str, list[Parcel]]:
     lanes: dict[str, list[Parcel]] = defaultdict(list)
     for parcel in sorted(parcels, key=lambda parcel: parcel.position):
-        if parcel.arrivals and not parcel.ever_lost:
+        if parcel.arrivals and parcel.answered_calls and not parcel.ever_lost:
             lanes[parcel.lane].append(parcel)
     return lanes
 
@@ -60,7 +60,7 @@ def _check_order(witness: Witness, lane: list[Parcel]) -> None:
 
 
 def _first(parcel: Parcel) -> Call:
-    return min((call for call in parcel.calls if call.reached is not None), key=lambda call: call.reached or 0.0)
+    return min(parcel.answered_calls, key=lambda call: call.reached or 0.0)
 
 
 def _is_excused(witness: Witness, late: tuple[Parcel, Call], early: tuple[Parcel, Call]) -> bool:
@@ -75,9 +75,8 @@ def _is_excused(witness: Witness, late: tuple[Parcel, Call], early: tuple[Parcel
     if _is_stray(witness, parcel, call) or any(overtaking.reached <= at + witness.unaware for at in parcel.returned):
         return True
     again = any(repeated.reached is not None and repeated.reached > call.reached for repeated in other.calls)
-    return again and any(
-        parcel.is_needless_after(newer) for newer in witness.parcels.values() if newer.lane == other.lane
-    )
+    lane = (newer for newer in witness.parcels.values() if newer.lane == parcel.lane)
+    return again and any(parcel.is_needless_after(newer) for newer in lane)
 
 
 def _is_stray(witness: Witness, parcel: Parcel, call: Call) -> bool:

@@ -102,12 +102,12 @@ class World:
         self.witness.note("world", "stopping", running.host.name)
         running.worker.stop()
 
-    def lose(self, forget: Callable[[], None], how: str) -> None:
-        """Have the store lose data, and take note of what."""
+    def lose(self, forget: Callable[[], None], how: str, *, since: float = -1.0) -> None:
+        """Have the store lose what was done since, and take note of what."""
         before, leases = self.witness.stored(), self._leases()
         forget()
         self.witness.store_changed = True
-        self.witness.store_lost(before)
+        self.witness.store_lost(before, since)
         self.witness.unsure_until = self.loop.time() + self.witness.unaware
         for key, token in leases.items():
             if how == "failover" and self._leases().get(key) != token:

@@ -1,0 +1,221 @@
+"""The transition table of the breaker, row by row."""
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.breaker import Breaker, Phase, State, opened
+
+LANES = ("a", "b", "c")
+
+
+def fail(breaker: Breaker, count: int, *, now: float = 0.0, lanes: tuple[str, ...] = LANES, jitter: float = 0.0) -> int:
+    """Fail so often, in turn for these lanes; gives how many of the failures said that they opened it."""
+    return sum(breaker.failed(now, lanes[number % len(lanes)], jitter) for number in range(count))
+
+
+def an_open_one(*, now: float = 0.0) -> Breaker:
+    breaker = Breaker()
+    fail(breaker, 10, now=now)
+    assert breaker.state.phase is Phase.OPEN
+    return breaker
+
+
+def a_half_open_one(*, now: float = 1.0) -> Breaker:
+    breaker = an_open_one(now=now - 1.0)
+    breaker.began(now)
+    assert breaker.state.phase is Phase.HALF_OPEN
+    return breaker
+
+
+# Closed
+
+
+def test_closed_lets_everything_go() -> None:
+    assert Breaker().opens_at(7.0) == 7.0
+
+
+def test_closed_opens_at_the_tenth_failure_in_a_row_and_says_so_once() -> None:
+    breaker = Breaker()
+    assert fail(breaker, 9) == 0
+    assert breaker.state.phase is Phase.CLOSED
+    assert fail(breaker, 1) == 1
+    assert breaker.state.phase is Phase.OPEN
+
+
+def test_closed_forgets_the_streak_at_a_success() -> None:
+    breaker = Breaker()
+    for _ in range(5):
+        fail(breaker, 9)
+        breaker.succeeded(0.0, "a")
+        breaker.succeeded(0.0, "b")
+    assert breaker.state == State()
+
+
+@pytest.mark.parametrize("lanes", [("a",), ("a", "b")])
+def test_one_dead_destination_or_two_cannot_open_it(lanes: tuple[str, ...]) -> None:
+    breaker = Breaker()
+    assert fail(breaker, 500, lanes=lanes) == 0
+    assert breaker.opens_at(0.0) == 0.0
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0.0, 2.0)), max_size=200))
+def test_one_lane_never_opens_it_however_it_fails(calls: list[tuple[bool, float]]) -> None:
+    breaker, now = Breaker(), 0.0
+    for ok, wait in calls:
+        now += wait
+        if ok:
+            breaker.succeeded(now, "only")
+        else:
+            assert not breaker.failed(now, "only", 0.5)
+    assert breaker.state == State()
+
+
+def test_closed_opens_when_nine_tenths_of_a_window_failed_though_never_ten_in_a_row() -> None:
+    breaker = Breaker()
+    for _ in range(2):
+        assert fail(breaker, 9) == 0
+        breaker.succeeded(0.0, "a")  # 18 of 20, judged at the next failure
+    assert fail(breaker, 1) == 1
+
+
+def test_a_window_in_which_more_succeeded_does_not_open_it() -> None:
+    breaker = Breaker()
+    for _ in range(100):
+        assert fail(breaker, 8) == 0
+        breaker.succeeded(0.0, "a")
+    assert breaker.state.phase is Phase.CLOSED
+
+
+def test_what_is_older_than_the_window_does_not_count() -> None:
+    breaker = Breaker()
+    fail(breaker, 9, now=0.0)
+    breaker.succeeded(0.0, "a")
+    fail(breaker, 9, now=0.0)
+    breaker.succeeded(10.5, "a")
+    assert fail(breaker, 1, now=10.6) == 0
+
+
+# Open
+
+
+def test_open_lets_nothing_go_until_its_time_is_over() -> None:
+    breaker = an_open_one(now=5.0)
+    assert breaker.opens_at(5.0) == 6.0
+    breaker.began(5.9)
+    assert breaker.state.phase is Phase.OPEN
+
+
+def test_open_lets_a_probe_go_when_its_time_is_over() -> None:
+    breaker = an_open_one(now=5.0)
+    breaker.began(6.0)
+    assert breaker.state.phase is Phase.HALF_OPEN
+
+
+def test_a_call_that_was_under_way_when_it_opened_and_fails_changes_nothing() -> None:
+    breaker = an_open_one()
+    before = breaker.state
+    assert fail(breaker, 50, now=0.5) == 0
+    assert breaker.state == before
+
+
+def test_a_call_that_was_under_way_when_it_opened_and_succeeds_closes_it() -> None:
+    breaker = an_open_one()
+    breaker.succeeded(0.5, "a")
+    assert breaker.state == State()
+
+
+# Half open
+
+
+def test_half_open_lets_one_probe_go_and_no_other_call() -> None:
+    assert a_half_open_one().opens_at(1.0) == inf
+
+
+def test_a_probe_that_succeeds_closes_it_and_nothing_of_before_counts() -> None:
+    breaker = a_half_open_one()
+    breaker.succeeded(1.1, "a")
+    assert breaker.state == State()
+    assert fail(breaker, 9, now=1.2) == 0
+
+
+def test_a_probe_that_fails_opens_it_for_twice_as_long() -> None:
+    breaker = a_half_open_one()
+    assert breaker.failed(1.1, "a", 0.0)
+    assert breaker.state == State(Phase.OPEN, 3.1, 2.0)
+
+
+def test_waits_double_up_to_half_a_minute() -> None:
+    breaker, waits, now = an_open_one(), [], 0.0
+    for _ in range(8):
+        waits.append(breaker.state.until - now)
+        now = breaker.state.until
+        breaker.began(now)
+        breaker.failed(now, "a", 0.0)
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+
+
+def test_after_it_closed_the_first_wait_is_short_again() -> None:
+    breaker = a_half_open_one()
+    breaker.failed(1.0, "a", 0.0)
+    breaker.began(3.0)
+    breaker.succeeded(3.1, "a")
+    fail(breaker, 10, now=4.0)
+    assert breaker.state.wait == 1.0
+
+
+def test_a_probe_without_an_end_leaves_the_door_ajar_for_the_next() -> None:
+    breaker = a_half_open_one()
+    breaker.abandoned()
+    assert breaker.opens_at(1.0) <= 1.0
+    breaker.began(1.0)
+    assert breaker.state.phase is Phase.HALF_OPEN
+
+
+def test_an_abandoned_call_of_a_closed_one_changes_nothing() -> None:
+    breaker = Breaker()
+    breaker.abandoned()
+    assert breaker.state == State()
+
+
+@given(
+    st.sampled_from([State(), State(Phase.HALF_OPEN, 0.0, 4.0), State(Phase.HALF_OPEN, 0.0, 30.0)]),
+    st.floats(0.0, 1.0, exclude_max=True),
+)
+def test_jitter_shortens_a_wait_by_less_than_a_quarter_and_never_adds_to_it(state: State, jitter: float) -> None:
+    now = 100.0
+    after = opened(state, now, jitter)
+    assert after.phase is Phase.OPEN
+    assert 0.75 * after.wait < after.until - now <= after.wait + 1e-9
+    assert after.wait == opened(state, now, 0.0).wait <= 30.0
+
+
+@given(st.lists(st.tuples(st.sampled_from(["call", "ok", "fail", "lost"]), st.floats(0.0, 3.0)), max_size=150))
+def test_one_probe_at_a_time_whatever_happens(events: list[tuple[str, float]]) -> None:
+    """The breaker is asked before each call, as the gate does; half open, nothing but the probe is out there."""
+    breaker, now, number = Breaker(), 0.0, 0
+    for name, wait in events:
+        now += wait
+        number += 1
+        before = breaker.state.phase
+        if name == "call" and breaker.opens_at(now) <= now:
+            assert before is not Phase.HALF_OPEN
+            breaker.began(now)
+            assert breaker.state.phase is (Phase.CLOSED if before is Phase.CLOSED else Phase.HALF_OPEN)
+        elif name == "ok":
+            breaker.succeeded(now, LANES[number % 3])
+            assert breaker.state.phase is Phase.CLOSED
+        elif name == "fail":
+            said = breaker.failed(now, LANES[number % 3], 0.5)
+            assert said == (before is not Phase.OPEN and breaker.state.phase is Phase.OPEN)
+        elif name == "lost":
+            breaker.abandoned()
+            assert breaker.state.phase is not Phase.HALF_OPEN
+        if breaker.state.phase is Phase.OPEN:
+            assert breaker.state.until <= now + 30.0
+
+
+def test_the_repr_names_the_phase() -> None:
+    assert repr(a_half_open_one()) == "<Breaker halfOpen>"

@@ -1,0 +1,189 @@
+"""Whether a call of a class may go now: pace, breaker and window together."""
+
+from math import inf
+
+import pytest
+
+from workers.gate import ALL, Gate, is_failure, is_overload
+from workers.pace import Pace, Slowdown
+from workers.retry import Answered, MaybeSent, NotSent, Outcome
+from workers.route_class import RouteClass
+from workers.window import Window
+
+OK = Answered(202)
+SEND, BROADCAST, ACTION = RouteClass.SEND, RouteClass.BROADCAST, RouteClass.ACTION
+
+
+def a_gate(most: int = 8, **ceilings: float) -> Gate:
+    return Gate(Window(most), {RouteClass[name.upper()]: rate for name, rate in ceilings.items()}, lambda: 0.0)
+
+
+def call(
+    gate: Gate, outcome: Outcome, *, route_class: RouteClass = SEND, lane: str = "a", now: float = 0.0
+) -> Slowdown | None:
+    """Make one call that ends at once."""
+    gate.began(route_class, now)
+    return gate.ended(route_class, lane, outcome, now=now, took=0.0, in_flight=1)
+
+
+def break_down(gate: Gate, route_class: RouteClass = SEND) -> None:
+    for number in range(10):
+        call(gate, NotSent("gone"), route_class=route_class, lane=f"lane{number}")
+
+
+def test_while_nothing_was_refused_or_failing_all_classes_are_open() -> None:
+    gate = a_gate()
+    for number in range(100):
+        assert call(gate, OK, now=number / 1000) is None
+        assert not gate.holds_back
+        assert gate.open_classes(number / 1000, 0) is ALL
+
+
+def test_while_nothing_holds_back_neither_pace_nor_breaker_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no(*_arguments: object) -> None:
+        pytest.fail("it was asked")
+
+    monkeypatch.setattr(Pace, "spend", no)
+    monkeypatch.setattr(Pace, "opens_at", property(no))
+    gate = a_gate()
+    call(gate, OK)
+    assert gate.open_classes(0.0, 0) is ALL
+
+
+def test_a_full_window_closes_all_classes() -> None:
+    gate = a_gate(8)
+    assert gate.open_classes(0.0, 7) == ALL
+    assert gate.open_classes(0.0, 8) == ()
+
+
+def test_a_configured_rate_holds_its_class_back_and_no_other() -> None:
+    gate = a_gate(broadcast=2.0)
+    assert gate.holds_back
+    assert gate.is_limited
+    gate.began(BROADCAST, 0.0)
+    assert gate.open_classes(0.1, 1) == (SEND, ACTION)
+    assert gate.open_classes(0.6, 1) == ALL
+
+
+def test_a_refusal_pauses_its_class_alone_and_gives_what_to_tell() -> None:
+    gate = a_gate()
+    told = call(gate, Answered(429, "", 3.0), route_class=BROADCAST, now=10.0)
+    assert told is not None
+    assert (told.pause, told.asked) == (3.0, True)
+    assert gate.holds_back
+    assert gate.open_classes(12.9, 0) == (SEND, ACTION)
+    assert gate.opens_at(BROADCAST, 12.9) >= 13.0
+
+
+def test_a_slowdown_heard_pauses_the_class_it_is_about() -> None:
+    gate = a_gate()
+    gate.heard(ACTION, Slowdown(2.0, 50.0, 0.0, asked=True), 10.0)
+    assert gate.open_classes(11.9, 0) == (BROADCAST, SEND)
+    assert gate.holds_back
+
+
+def test_an_open_breaker_holds_its_class_back_and_no_other() -> None:
+    gate = a_gate()
+    break_down(gate)
+    assert gate.holds_back
+    assert gate.open_classes(0.5, 0) == (BROADCAST, ACTION)
+    assert gate.opens_at(SEND, 0.5) == 1.0
+
+
+def test_while_a_probe_is_out_its_class_has_no_time_to_open() -> None:
+    gate = a_gate()
+    break_down(gate)
+    gate.began(SEND, 1.0)
+    assert gate.opens_at(SEND, 1.0) == inf
+    assert gate.open_classes(1.0, 1) == (BROADCAST, ACTION)
+
+
+def test_a_probe_that_succeeds_ends_the_holding_back() -> None:
+    gate = a_gate()
+    break_down(gate)
+    call(gate, OK, now=1.0)
+    assert not gate.holds_back
+    assert gate.open_classes(1.0, 0) is ALL
+
+
+def test_a_probe_that_is_abandoned_lets_the_next_go() -> None:
+    gate = a_gate()
+    break_down(gate)
+    gate.began(SEND, 1.0)
+    gate.abandoned(SEND)
+    assert gate.flying(SEND) == 0
+    assert SEND in gate.open_classes(1.0, 0)
+
+
+def test_the_later_of_pace_and_breaker_decides() -> None:
+    gate = a_gate()
+    call(gate, Answered(429, "", 5.0))
+    break_down(gate)
+    assert gate.opens_at(SEND, 0.0) >= 5.0
+    gate = a_gate(send=1000.0)
+    break_down(gate)
+    assert gate.opens_at(SEND, 0.0) == 1.0
+
+
+def test_a_refusal_says_nothing_against_the_health_of_the_far_side() -> None:
+    gate = a_gate()
+    for number in range(50):
+        call(gate, Answered(429), lane=f"lane{number}")
+        call(gate, Answered(400), lane=f"lane{number}")
+    assert gate.breakers[SEND].opens_at(0.0) == 0.0
+
+
+def test_an_overload_narrows_the_window_of_all_classes() -> None:
+    gate = a_gate(8)
+    call(gate, Answered(503), route_class=ACTION, now=1.0)
+    assert gate.window.limit == 6.0
+    assert gate.open_classes(1.0, 6) == ()
+
+
+def test_a_pause_that_was_heard_and_is_over_leaves_the_rate_behind() -> None:
+    gate = a_gate()
+    gate.heard(SEND, Slowdown(1.0, 50.0, 0.97, asked=False), 0.0)
+    call(gate, OK, now=5.0)
+    assert gate.is_limited
+    assert gate.holds_back
+
+
+def test_calls_under_way_are_counted_by_class() -> None:
+    gate = a_gate()
+    gate.began(SEND, 0.0)
+    gate.began(SEND, 0.0)
+    gate.began(ACTION, 0.0)
+    assert [gate.flying(route_class) for route_class in RouteClass] == [0, 2, 1]
+    gate.ended(SEND, "a", OK, now=0.0, took=0.0, in_flight=3)
+    assert gate.flying(SEND) == 1
+
+
+def test_each_class_has_its_own_share_by_what_waits_here_and_elsewhere() -> None:
+    gate = a_gate(send=100.0)
+    gate.share({SEND: 3.0, BROADCAST: 1.0}, {SEND: 1.0})
+    assert [pace.share for pace in gate.paces] == [1.0, 0.75, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failure", "overload"),
+    [
+        (Answered(202), False, False),
+        (Answered(404), False, False),
+        (Answered(429), False, True),
+        (Answered(500), True, False),
+        (Answered(502), True, False),
+        (Answered(503), True, True),
+        (NotSent("x"), True, False),
+        (MaybeSent("x"), True, True),
+        (MaybeSent("x", stale=True), True, False),
+    ],
+)
+def test_what_speaks_against_the_far_side_and_what_asks_for_fewer_calls(
+    outcome: Outcome, failure: bool, overload: bool
+) -> None:
+    assert is_failure(outcome) == failure
+    assert is_overload(outcome) == overload
+
+
+def test_the_repr_shows_all_three() -> None:
+    assert repr(a_gate(1)).startswith("<Gate <Window 1.0 of 1> [<Pace unlimited")

@@ -54,7 +54,8 @@ class Couriers:
             elif lane.tenure.may_act(now):
                 await self._carry(lane)
             else:
-                self._lanes.drop(lane.tenure)  # the keeper will see that this tenure is over and start another
+                lane.tenure.doubt()  # what is dropped here must come again before anything behind it goes
+                self._lanes.drop(lane.tenure)
                 self._bell.room.set()
 
     async def watch_delays(self) -> None:

@@ -1,4 +1,4 @@
-"""`python -m bench.pacing`: four workers against a far side with a hard quota; how much of it is used, how much refused.
+"""`python -m bench.pacing`: four workers against a hard quota; how much of it is used, how much is refused.
 
 Source of the demand: at least 95 % of the quota used, under 2 % of the calls refused, back at 95 % within 5 s when the
 quota halves or doubles; the same for a quota of two broadcasts a second. The rate is not configured: it is found.

@@ -172,7 +172,7 @@ def test_no_file_grows_past_its_bound() -> None:
     assert long == {}
 
 
-# The emulator is tested through its doors, REST and sockets; its modules are mirrored where they decide something alone.
+# The emulator is tested through its doors, REST and sockets; a module that decides something alone has its mirror.
 # A module of data, or one that only hands on, is tested through the one named.
 TESTED_THROUGH = {"service.schemas": "tests/service/test_openapi.py"}
 

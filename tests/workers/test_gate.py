@@ -27,8 +27,9 @@ def call(
 
 
 def break_down(gate: Gate, route_class: RouteClass = SEND) -> None:
+    """Fail for a second, until now is 0."""
     for number in range(10):
-        call(gate, NotSent("gone"), route_class=route_class, lane=f"lane{number}")
+        call(gate, NotSent("gone"), route_class=route_class, lane=f"lane{number}", now=number / 9 - 1.0)
 
 
 def test_while_nothing_was_refused_or_failing_all_classes_are_open() -> None:

@@ -32,7 +32,7 @@ class Watched(Stream):
         self.gate.set()
         self.silent = False
 
-    async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool]:
+    async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool | None]:
         self.sizes.append(sum(len(ids) for _partition, _token, ids in batches))
         await self.gate.wait()
         if self.silent:

@@ -54,7 +54,7 @@ class Broken(Stream):
             raise RuntimeError("a mistake in reading")
         return await super().read(partition, after, count=count, block=block)
 
-    async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool]:
+    async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool | None]:
         if self.where == "settle":
             raise RuntimeError("a mistake in settling")
         return await super().settle(batches)

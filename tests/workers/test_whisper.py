@@ -1,0 +1,110 @@
+"""A worker's gate joined to the other workers through a real store."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fanout.clock import SystemClock
+from fanout.metrics import Metrics
+from fanout.queue.signals import Signals
+from fanout.queue.wire import Wire
+from tests.builders import a_message, an_entry
+from tests.workers.crew import a_tenure, held_in, until
+from workers.bell import Bell
+from workers.gate import Gate
+from workers.lanes import Lanes
+from workers.retry import Answered
+from workers.route_class import RouteClass
+from workers.whisper import Mouth, Whisper
+from workers.window import Window
+
+
+class Peer:
+    """What of a worker listens and speaks."""
+
+    def __init__(self, wire: Wire, name: str) -> None:
+        self.clock = SystemClock()
+        self.metrics = Metrics()
+        self.signals = Signals(wire, self.clock, worker=name)
+        self.gate = Gate(Window(128), {RouteClass.SEND: 100.0}, lambda: 0.0)
+        self.lanes = Lanes()
+        self.bell = Bell()
+        self.mouth = Mouth(self.signals, self.metrics)
+        self._tenure = a_tenure()
+
+    def waits(self, count: int) -> None:
+        """Have messages for so many users wait here."""
+        for number in range(count):
+            held = held_in(self._tenure, number + 1, entry=an_entry(a_message(f"u{number}")))
+            self.lanes.add(f"u{number}", held)
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """Listen and speak for the block."""
+        whisper = Whisper(self.signals, self.gate, self.lanes, self.bell, self.clock)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in whisper.tasks()]
+            await until(lambda: bool(self.signals._last))
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+
+def refuse(peer: Peer, retry_after: float | None) -> None:
+    """Have one call of a peer refused."""
+    now = peer.clock.monotonic()
+    peer.gate.began(RouteClass.SEND, now)
+    answer = Answered(429, "", retry_after)
+    told = peer.gate.ended(RouteClass.SEND, "lane", answer, now=now, took=0.0, in_flight=1)
+    assert told is not None
+    peer.mouth(RouteClass.SEND, told)
+
+
+async def test_a_retry_after_seen_by_one_worker_pauses_all_within_a_tenth_of_a_second(wire: Wire) -> None:
+    one, other = Peer(wire, "one"), Peer(wire, "other")
+    async with one.at_work(), other.at_work():
+        refuse(one, 0.05)  # connects
+        await until(lambda: other.gate.paces[RouteClass.SEND].paused_until > 0)
+        other.bell.due.clear()
+        began = time.monotonic()
+        refuse(one, 60.0)
+        await until(lambda: other.gate.opens_at(RouteClass.SEND, time.monotonic()) > began + 59)
+        took = time.monotonic() - began
+        assert other.bell.due.is_set()
+        assert other.gate.open_classes(time.monotonic(), 0) == (RouteClass.BROADCAST, RouteClass.ACTION)
+        assert began + 60.0 <= other.gate.opens_at(RouteClass.SEND, began) <= began + 60.2
+    assert took < 0.1
+    assert one.metrics.slowdowns["send"].value == 2
+    assert other.metrics.slowdowns["send"].value == 0
+
+
+async def test_the_rate_is_shared_by_what_waits(wire: Wire) -> None:
+    one, other = Peer(wire, "one"), Peer(wire, "other")
+    one.waits(30)
+    other.waits(10)
+    async with one.at_work(), other.at_work():
+        await until(lambda: other.gate.paces[RouteClass.SEND].share == 0.25)
+        await until(lambda: one.gate.paces[RouteClass.SEND].share == 0.75)
+
+
+async def test_calls_under_way_are_demand_too(wire: Wire) -> None:
+    one, other = Peer(wire, "one"), Peer(wire, "other")
+    one.waits(1)
+    other.waits(1)
+    for _ in range(2):
+        one.gate.began(RouteClass.SEND, 0.0)
+    async with one.at_work(), other.at_work():
+        await until(lambda: one.gate.paces[RouteClass.SEND].share == 0.75)
+
+
+async def test_who_starts_while_a_pause_runs_keeps_to_it(wire: Wire) -> None:
+    one, late = Peer(wire, "one"), Peer(wire, "late")
+    async with one.at_work():
+        refuse(one, 60.0)
+        await until(lambda: "0 to tell" in repr(one.signals))
+        await wire.ask("PING")
+    async with late.at_work():
+        await until(lambda: late.gate.opens_at(RouteClass.SEND, time.monotonic()) > time.monotonic() + 50)

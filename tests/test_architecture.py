@@ -174,7 +174,15 @@ def test_no_file_grows_past_its_bound() -> None:
 
 # The emulator is tested through its doors, REST and sockets; a module that decides something alone has its mirror.
 # A module of data, or one that only hands on, is tested through the one named.
-TESTED_THROUGH = {"service.schemas": "tests/service/test_openapi.py"}
+TESTED_THROUGH = {
+    "service.schemas": "tests/service/test_openapi.py",
+    "service.door": "tests/service/test_health.py",
+    "service.identity": "tests/service/test_negotiate.py",
+    "service.cors": "tests/service/test_negotiate.py",
+    "service.parts": "tests/service/test_process.py",
+    "workers.lane": "tests/workers/test_lanes.py",
+    "workers.trade": "tests/workers/test_courier.py",
+}
 
 
 def test_tests_mirror_the_code() -> None:

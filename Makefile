@@ -33,7 +33,7 @@ format: $(VENV)/.test ## rewrite the code in the house format
 	@$(BIN)/ruff format .
 
 bench: $(VENV)/.bench ## performance against floors and peers of the same run (QUICK=1 for a short one, ARGS="--only R1")
-	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) --compare bench/baseline.json $(ARGS)
 
 simulate: $(VENV)/.test ## the deterministic simulation with SEEDS=n seeds
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000)

@@ -5,6 +5,7 @@ while running is a traceback and exit code 1.
 """
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -171,6 +172,11 @@ def _run(settings: Settings, work: Callable[[Clock, asyncio.Event], Coroutine[An
         stopping = asyncio.Event()
         stop_on_signals(stopping)
         await work(SystemClock(), stopping)
+
+    # Entries live from their reading to their settlement, a few thousand at a time: the default threshold would have
+    # the collector walk over them again and again, and find nothing.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
     def run_loop() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

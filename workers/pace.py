@@ -108,7 +108,7 @@ class Pace:
             return self._add_part(now, pause, asked=asked)
         if late and now + pause <= self.paused_until:
             return None
-        fresh = not late and now - self._cut_at >= _EPOCH
+        fresh = self.rate == inf or (not late and now - self._cut_at >= _EPOCH)
         factor, rate = self._cut(now) if fresh else (1.0, self.rate)
         slowdown = Slowdown(pause=pause, rate=rate, factor=factor, asked=asked)
         self._apply(slowdown, now)
@@ -146,6 +146,7 @@ class Pace:
         self._trim(now)
         told, self._part = self._part or 0, None
         self._set_rate(self.rate + (len(self._taken) - told) * _CUT)
+        pause = max(pause, self.paused_until - now)  # what is left of the pause we heard of holds for the others too
         slowdown = Slowdown(pause=pause, rate=len(self._taken) * _CUT, factor=0.0, asked=asked)
         self._apply(replace(slowdown, factor=1.0), now)
         return slowdown

@@ -29,6 +29,7 @@ class Parcel:
     ever_lost: bool = False
     forgotten: bool = False  # the store does not know any more that it was stored
     returned: list[float] = field(default_factory=list)  # when the store forgot that it had been taken out
+    spared: float = float("-inf")  # when the store last said that it is not too old yet
     expired: bool = False
     superseded: bool = False
     dead: list[str] = field(default_factory=list)

@@ -79,7 +79,7 @@ def plan_of(seed: int) -> Plan:
         tick=_tick(random, faults),
         far_noise=random.choice((0.0, 0.0, 0.1, 0.3)),
         far_latency=random.choice((0.002, 0.01, 0.05)),
-        store_latency=random.choice((0.0002, 0.001, 0.005)),
+        store_latency=random.choice((0.0002, 0.001, 0.005, 0.03)),
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
     )
 

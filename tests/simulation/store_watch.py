@@ -69,6 +69,14 @@ class StoreWatch(Chronicle):
                 return False  # whether the member sees this message depends on the change before it
         return False
 
+    def spared(self, key: bytes, entry_id: bytes) -> None:
+        self.note("store", "spared", key, entry_id)
+        assert self.store is not None
+        fields = self.store.stream(key).entries.get(id_of(entry_id))
+        tag = None if fields is None else tag_of(fields)
+        if tag is not None:
+            self.parcels[tag].spared = self.loop.time()
+
     def changed(self, key: bytes, old: bytes | None, new: bytes | None, by: str) -> None:
         if not key.endswith(b":lease"):
             return

@@ -66,17 +66,16 @@ def _first(parcel: Parcel) -> Call:
 def _is_excused(witness: Witness, late: tuple[Parcel, Call], early: tuple[Parcel, Call]) -> bool:
     """Say whether nobody could help it that the call `early` came first, or whether it does no harm.
 
-    The late one is a stray; or the store gave it back after what overtook it had gone; or it was to be dropped for the
-    sake of a newer one, the lease was lost before it was, and then both were sent, in their order.
+    The late one is a stray; or the store gave it back after what overtook it had gone; or it was to leave without a
+    delivery (dropped or parked), the lease was lost before it had, and then both were sent, in their order.
     """
     (parcel, call), (other, overtaking) = late, early
     assert call.reached is not None
     assert overtaking.reached is not None
     if _is_stray(witness, parcel, call) or any(overtaking.reached <= at + witness.unaware for at in parcel.returned):
         return True
-    again = any(repeated.reached is not None and repeated.reached > call.reached for repeated in other.calls)
-    lane = (newer for newer in witness.parcels.values() if newer.lane == parcel.lane)
-    return again and any(parcel.is_needless_after(newer) for newer in lane)
+    repeats = (later for later in other.calls if later.reached is not None and later.reached > call.reached)
+    return any(_reason(witness, other, overtaking, later) for later in repeats)
 
 
 def _is_stray(witness: Witness, parcel: Parcel, call: Call) -> bool:

@@ -51,3 +51,4 @@ class Lane:
         self.postponed = False
         self.renewed = False
         self.alone = False
+        self.throttled = False

@@ -1,6 +1,6 @@
 """The whole product as a subprocess, the way `make run` starts it, and the programs that clients are made of.
 
-Rule guarded: a client test that cannot run says so and why; where FANOUT_TEST_REQUIRE names its kind (`node`,
+Rule guarded: a client test that cannot run says so and why; where TEST_REQUIRE names its kind (`node`,
 `browser`), it fails instead, so that a check that is meant to run cannot fall silent.
 """
 
@@ -33,7 +33,7 @@ ROOT = HERE.parent.parent
 READY_WITHIN = 30.0
 STOPS_WITHIN = 40.0
 ANSWERS_WITHIN = 20.0
-_REQUIRED = "FANOUT_TEST_REQUIRE"
+_REQUIRED = "TEST_REQUIRE"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.campaign import run_seeds
 
-SEEDS = int(os.environ.get("FANOUT_SIMULATION_SEEDS", "2000"))
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
 FIRST = int(os.environ.get("FANOUT_SIMULATION_FIRST", "0"))
 
 

@@ -74,7 +74,7 @@ def _is_excused(witness: Witness, late: tuple[Parcel, Call], early: tuple[Parcel
     assert overtaking.reached is not None
     if _is_stray(witness, parcel, call) or any(overtaking.reached <= at + witness.unaware for at in parcel.returned):
         return True
-    repeats = (later for later in other.calls if later.reached is not None and later.reached > call.reached)
+    repeats = (later for later in other.calls if later.began > call.reached)
     return any(_reason(witness, other, overtaking, later) for later in repeats)
 
 

@@ -1,8 +1,13 @@
 """What is counted and logged of a call."""
 
+import json
 import random
+from typing import cast
 
-from fanout.metrics import Metrics
+from fanout.ledger import Ledger
+from fanout.metrics import DEAD_REASONS, Metrics
+from fanout.queue.traces import TraceEvent, Traces
+from fanout.signalr.message import OPERATIONS
 from tests.builders import a_join, an_entry
 from tests.fakes import FakeClock
 from tests.workers.crew import Lines, a_tenure, held_in
@@ -10,6 +15,7 @@ from workers.gate import Gate
 from workers.records import Records
 from workers.retry import Again, Answered, Attempt, Dead, Delivered, RetryPolicy
 from workers.trade import Trade
+from workers.verdicts import TABLE
 from workers.window import Window
 
 POLICY = RetryPolicy(base=1.0, cap=30.0, max_age=3600.0, max_attempts=9, retry_unknown=True)
@@ -71,3 +77,79 @@ def test_what_needed_no_call_is_counted_apart() -> None:
     records.parked(held, Dead("tooLarge", "refused", 413, "status 413"), 1)
     assert (metrics.superseded.value, metrics.expired.value, metrics.dead["tooLarge"].value) == (1, 1, 1)
     assert [line["end"] for line in lines.of("delivery.settled")] == ["superseded", "expired", "dead: tooLarge"]
+
+
+# Sampling and traces
+
+
+class Note:
+    """Traces that keep what is noted in memory; `on` is all the books look at besides."""
+
+    def __init__(self) -> None:
+        self.on = True
+        self.events: list[tuple[str, TraceEvent]] = []
+
+    def note(self, message_id: str, event: TraceEvent) -> None:
+        self.events.append((message_id, event))
+
+
+def traced_books(ledger: Ledger | None = None) -> tuple[Records, Note]:
+    gate, notes = Gate(Window(8), {}, random.random), Note()
+    trade = Trade(
+        FakeClock(), Metrics(), Lines().log, POLICY, random.random, gate, lambda _kind, _slowdown: None,
+        ledger, cast("Traces", notes),
+    )  # fmt: skip
+    return Records(trade), notes
+
+
+def test_a_trace_tells_the_life_of_a_message_from_reading_to_its_end() -> None:
+    records, notes = traced_books()
+    held = held_in(a_tenure(3), 1, entry=an_entry(message_id="m-7"))
+    records.began([held], 1, throttled=False)
+    records.judged([held], Attempt(1, 0.0, 0.0), Answered(503), Again(1.5, "unavailable"))
+    records.judged([held], Attempt(2, 0.0, 0.0), Answered(400), Dead("refused", "refused", 400, "status 400"))
+    records.parked(held, Dead("refused", "refused", 400, "status 400"), 2)
+    assert {message_id for message_id, _event in notes.events} == {"m-7"}
+    assert [(event.what, dict(event.detail)) for _id, event in notes.events] == [
+        ("read", {"partition": 3, "entry": "1-0"}),
+        ("attempt", {"number": 1, "status": 503, "verdict": "again", "failure": "unavailable", "delay": 1.5}),
+        ("attempt", {"number": 2, "status": 400, "verdict": "dead: refused", "failure": "refused"}),
+        ("settled", {"end": "dead: refused", "status": 400, "attempts": 2}),
+    ]
+
+
+def test_every_message_of_a_shared_call_has_a_trace_of_its_own() -> None:
+    records, notes = traced_books()
+    call = [held_in(a_tenure(), n, entry=an_entry(message_id=f"m{n}")) for n in range(3)]
+    records.judged(call, Attempt(1, 0.0, 0.0), Answered(202), Delivered())
+    assert [(id_, event.detail["verdict"]) for id_, event in notes.events] == [(f"m{n}", "delivered") for n in range(3)]
+
+
+async def test_what_went_well_is_sampled_and_what_did_not_never_is() -> None:
+    written: list[bytes] = []
+    ledger = Ledger("delivery.settled", FakeClock(), written.append)
+    records, notes = traced_books(ledger)
+    well, badly = held_in(a_tenure(), 1), held_in(a_tenure(), 2, entry=an_entry(message_id="bad"))
+    for _ in range(2000):
+        records.settled([well], Answered(202), attempts=1, took=0.1, certain=True)
+    records.settled([badly], Answered(202), attempts=2, took=0.1, certain=True)
+    records.settled([badly], Answered(202), attempts=1, took=0.1, certain=False)
+    records.superseded(badly)
+    records.expired(badly, 1)
+    records.parked(badly, Dead("tooLarge", "refused", 413, "status 413"), 1)
+    ledger.flush()
+    lines = [json.loads(line) for line in b"".join(written).splitlines()]
+    assert sum(line["id"] == "bad" for line in lines) == 5
+    assert sum(line.get("sampled", 1) for line in lines if line["id"] != "bad") == 2000
+    assert len(lines) < 600
+    assert len(notes.events) == 2005
+
+
+def test_every_label_the_books_use_exists() -> None:
+    """A failure or reason without its counter would be an error in the middle of a delivery."""
+    metrics = Metrics()
+    for rule in TABLE:
+        assert rule.failure in metrics.failures or rule.failure == ""
+        assert rule.reason in metrics.dead or rule.reason == ""
+    assert set(DEAD_REASONS) == set(metrics.dead)
+    assert set(OPERATIONS) == set(metrics.delivered)

@@ -36,20 +36,15 @@ class Ear:
 
 @asynccontextmanager
 async def talking(signals: Signals, ear: Ear) -> AsyncIterator[None]:
-    """Have one worker tell and hear for the block."""
+    """Have one worker tell and hear for the block, which begins when it has asked what is running: from then it hears."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(signals.run_telling()), group.create_task(signals.run_hearing(ear))]
+        await until(lambda: bool(signals._last))
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
-
-
-async def listening(wire: Wire, signals: Signals) -> None:
-    """Return when a worker has asked what is running, so that from now on it hears."""
-    await until(lambda: bool(signals._last))
-    await wire.ask("PING")
 
 
 async def test_a_slowdown_told_by_one_is_heard_by_all_others_within_a_tenth_of_a_second(
@@ -59,8 +54,6 @@ async def test_a_slowdown_told_by_one_is_heard_by_all_others_within_a_tenth_of_a
         tellers = [Signals(each, SystemClock(), worker=f"w{n}") for n, each in enumerate((wire, second, third))]
         ears = [Ear(), Ear(), Ear()]
         async with talking(tellers[0], ears[0]), talking(tellers[1], ears[1]), talking(tellers[2], ears[2]):
-            for signals in tellers:
-                await listening(wire, signals)
             tellers[0].tell(SLOW)  # connects: the first words may be late
             await until(lambda: bool(ears[1].heard and ears[2].heard))
             delays = []
@@ -79,7 +72,6 @@ async def test_all_that_was_told_at_once_is_heard_in_order(wire: Wire, store: St
     async with opened(store.url) as other:
         hearer, teller = Signals(other, SystemClock(), worker="h"), Signals(wire, SystemClock(), worker="t")
         async with talking(hearer, ear), talking(teller, Ear()):
-            await listening(wire, hearer)
             for signal in told:
                 teller.tell(signal)
             await until(lambda: len(ear.heard) == 100)
@@ -181,7 +173,6 @@ async def test_numbers_travel_as_they_are(wire: Wire, store: Store, factor: floa
     async with opened(store.url) as other:
         hearer, teller = Signals(other, SystemClock(), worker="h"), Signals(wire, SystemClock(), worker="t")
         async with talking(hearer, ear), talking(teller, Ear()):
-            await listening(wire, hearer)
             teller.tell(signal)
             await until(lambda: bool(ear.heard))
     assert ear.signals == [signal]

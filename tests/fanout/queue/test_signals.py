@@ -36,7 +36,7 @@ class Ear:
 
 @asynccontextmanager
 async def talking(signals: Signals, ear: Ear) -> AsyncIterator[None]:
-    """Have one worker tell and hear for the block, which begins when it has asked what is running: from then it hears."""
+    """Have one worker tell and hear for the block, which begins when it has asked what is running."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(signals.run_telling()), group.create_task(signals.run_hearing(ear))]
         await until(lambda: bool(signals._last))

@@ -37,13 +37,14 @@ async def test_statistics_sum_up(service: Service) -> None:
         await service.send()
         await service.call("HEAD", "groups/none")
         stats = await ask(service, "GET", "stats")
+    # A token names its expiry in whole seconds, so two calls to one address carry two tokens when a second passes.
+    assert stats.pop("distinctTokens") in {2, 3}
     assert stats == {
         "calls": 3,
         "statuses": {"202": 2, "404": 1},
         "inFlight": 0,
         "maxInFlight": 1,
         "maxInFlightPerPath": 1,
-        "distinctTokens": 2,
         "connections": 1,
         "duplicates": {"/api/hubs/chat/:send": 1},
         "clients": {"chat": 1},

@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.campaign import run_seeds
 
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
-FIRST = int(os.environ.get("FANOUT_SIMULATION_FIRST", "0"))
+FIRST = int(os.environ.get("SIMULATION_FIRST", "0"))
 
 
 @pytest.mark.timeout(60 + SEEDS)

@@ -51,12 +51,8 @@ class Couriers:
             lane = self._lanes.take(now, classes) if classes else None
             if lane is None:
                 await self._bell.sleep()
-            elif lane.tenure.may_act(now):
+            elif self._may_still_act(lane):
                 await self._carry(lane)
-            else:
-                lane.tenure.doubt()  # what is dropped here must come again before anything behind it goes
-                self._lanes.drop(lane.tenure)
-                self._bell.room.set()
 
     async def watch_delays(self) -> None:
         """Wake a courier for each lane that is due and each class that opens, until cancelled."""
@@ -93,6 +89,14 @@ class Couriers:
             lane.tenure.ended_call()
             self.in_flight -= 1
 
+    def _may_still_act(self, lane: Lane) -> bool:
+        if lane.tenure.may_act(self._trade.clock.monotonic()):
+            return True
+        lane.tenure.doubt()  # what is dropped here must come again before anything behind it goes
+        self._lanes.drop(lane.tenure)
+        self._bell.room.set()
+        return False
+
     async def _drop_and_call(self, lane: Lane, todo: Plan) -> None:
         self._lanes.remove(lane, todo.superseded)
         settlement = self._settler.hand_in(todo.superseded)
@@ -109,7 +113,7 @@ class Couriers:
         attempts = lane.attempts
         expired = await self._settler.expire(head, item.ttl)
         if expired is False:
-            return False
+            return not self._may_still_act(lane)
         self._lanes.advance(lane)
         self._moved_on(lane)
         if expired:

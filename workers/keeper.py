@@ -14,7 +14,7 @@ from fanout.log import Logger
 from fanout.queue.leases import Lease, Leases, Renewal, share_of
 from workers.lanes import Lanes
 from workers.store_time import StoreTime
-from workers.tenure import START, Tenure, order_of
+from workers.tenure import Tenure, order_of
 
 _BEATS_PER_LEASE = 5
 _LONGEST_BEAT = 1.0
@@ -121,9 +121,9 @@ class Keeper:
 
     def _check_reading(self, tenure: Tenure, renewal: Renewal) -> None:
         # The oldest entry must be one we hold, or still ahead of us. It is neither when the store lost its last writes
-        # (a failover) and its clock gave out smaller ids again: then read from the start. Asked twice, because what
+        # (a failover) and its clock gave out smaller ids again: then begin anew. Asked twice, because what
         # was oldest may have been settled in between.
-        oldest = renewal.oldest
+        oldest = b"" if tenure.doubted else renewal.oldest
         missed = bool(oldest) and oldest not in tenure.known and order_of(oldest) <= order_of(tenure.cursor)
         if not missed:
             self._suspects.pop(tenure.partition, None)
@@ -131,7 +131,7 @@ class Keeper:
             self._suspects[tenure.partition] = oldest
         elif not self._lanes.has_spilled(tenure):
             self._log.warning("reader.rewound", partition=tenure.partition, oldest=oldest.decode())
-            tenure.cursor = START
+            tenure.doubt()  # begun anew once its calls have ended, so that nothing crosses a settlement
 
     async def _free(self, wanted: int) -> list[int]:
         owners = await self._leases.owners(self._partitions)

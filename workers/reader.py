@@ -60,9 +60,8 @@ class Reader:
                 self._bell.room.clear()
                 await self._bell.room.wait()
                 continue
-            asked_after = tenure.cursor
             try:
-                batch = await self._stream.read(tenure.partition, asked_after, count=count, block=_BLOCK)
+                batch = await self._stream.read(tenure.partition, tenure.cursor, count=count, block=_BLOCK)
             except QueueError as error:
                 # A broken connection may mean another server with other ids: what was read is left, and read again by
                 # a tenure that begins at the start of the stream.
@@ -72,8 +71,6 @@ class Reader:
             if tenure.breaks != self._stream.breaks:
                 tenure.doubt()  # somebody saw a connection break; it may be another server that answered us
                 return
-            if tenure.cursor != asked_after:
-                continue  # it was rewound meanwhile: what this batch holds comes again, in its place
             for stored in batch:
                 await self._take_in(tenure, stored)
             self._bell.ring(self._lanes.ready)

@@ -72,7 +72,6 @@ class Settler:
             try:
                 expired = await self._stream.expire(tenure.partition, tenure.lease.token, held.id, ttl)
             except LeaseLostError:
-                tenure.doubt()
                 break
             except QueueError:
                 await self._clock.sleep(_PAUSE)
@@ -80,6 +79,7 @@ class Settler:
                 if expired:
                     tenure.known.discard(held.id)
                 return expired
+        tenure.doubt()  # a renewal on its way must not revive what goes on without this entry
         return None
 
     async def park(self, held: Held, verdict: Verdict) -> bool:
@@ -92,13 +92,13 @@ class Settler:
             try:
                 await self._dead_letters.park(tenure.partition, tenure.lease.token, stored, verdict)
             except LeaseLostError:
-                tenure.doubt()
                 break
             except QueueError:
                 await self._clock.sleep(_PAUSE)
             else:
                 tenure.known.discard(stored.id)
                 return True
+        tenure.doubt()
         return False
 
     async def run(self) -> None:
@@ -113,6 +113,7 @@ class Settler:
         while batches:
             started = self._clock.monotonic()
             for tenure in [tenure for tenure in batches if not tenure.lease.is_valid(started)]:
+                tenure.doubt()
                 batches.pop(tenure).done.set()
             work = [(tenure.partition, tenure.lease.token, batch.ids) for tenure, batch in batches.items()]
             try:

@@ -23,15 +23,35 @@ class Script:
 
 
 # KEYS[1] the stream; KEYS[2..] what remembers the dedup ids, for those entries that have one, in order.
-# ARGV[1] the most entries the stream may hold, ARGV[2] the dedup window in milliseconds; then per entry its bytes and
-# either "" (no dedup id) or its fingerprint.
+# ARGV[1] the most entries the stream may hold, ARGV[2] the dedup window in milliseconds, ARGV[3] a number below 2^32
+# that other requests will hardly have; then per entry its bytes and either "" (no dedup id) or its fingerprint.
 # Returns the stream's length, then per entry: the new stream id; "D" + the id stored before; "C"; or "F".
 # A duplicate writes too (the lifetime it has), so that a WAIT behind it waits for replicas to have come up to here, and
 # with that to the entry stored before, instead of seeing a connection that wrote nothing.
+# The second half of an id starts at ARGV[3], or is that much greater than the last one, instead of counting from 0: a
+# server that took over without the last writes, its clock behind, would give out their ids again, and a worker that
+# still holds one of those entries would delete another one with its id. Past 2^52 Lua could not count it any more.
 APPEND = Script("""
 local room = redis.call('XLEN', KEYS[1]) < tonumber(ARGV[1])
-local answers, seen = {0}, 1
-for i = 3, #ARGV, 2 do
+local answers, seen, fresh = {0}, 1, false
+local function add(data)
+  if fresh then return redis.call('XADD', KEYS[1], '*', 'e', data) end
+  fresh = true
+  local time = redis.call('TIME')
+  local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+  local id = redis.pcall('XADD', KEYS[1], now .. '-' .. ARGV[3], 'e', data)
+  if type(id) ~= 'table' then return id end
+  if not string.find(id.err, 'smaller', 1, true) then error(id) end
+  local info, last = redis.call('XINFO', 'STREAM', KEYS[1]), nil
+  for k = 1, #info, 2 do
+    if info[k] == 'last-generated-id' then last = info[k + 1] end
+  end
+  local head, count = string.match(last, '^(%d+)-(%d+)$')
+  if tonumber(count) > 4503599627370496 then head, count = head + 1, 0 end
+  id = string.format('%.0f-%.0f', head, count + ARGV[3] + 1)
+  return redis.call('XADD', KEYS[1], id, 'e', data)
+end
+for i = 4, #ARGV, 2 do
   local fingerprint, known = ARGV[i + 1], false
   if fingerprint ~= '' then
     seen = seen + 1
@@ -47,7 +67,7 @@ for i = 3, #ARGV, 2 do
   elseif not room then
     answers[#answers + 1] = 'F'
   else
-    local id = redis.call('XADD', KEYS[1], '*', 'e', ARGV[i])
+    local id = add(ARGV[i])
     if fingerprint ~= '' then
       redis.call('SET', KEYS[seen], fingerprint .. id, 'PX', ARGV[2])
     end

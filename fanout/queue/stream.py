@@ -12,6 +12,7 @@ Rules guarded: nothing unread is ever trimmed; an append is one round trip, and 
 
 from collections.abc import Sequence
 from typing import Any
+from zlib import crc32
 
 from fanout.clock import Clock
 from fanout.errors import LeaseLostError, QueueSilentError
@@ -152,10 +153,11 @@ class Stream:
         self, partition: int, submissions: Sequence[Submission], places: Sequence[tuple[int, str]], room: int
     ) -> Call:
         names = [keys.stream(partition)]
-        args: list[Argument] = [room, self._window_ms]
-        for position, lane in places:
+        stored = [encode(submissions[position].entry) for position, _lane in places]
+        args: list[Argument] = [room, self._window_ms, crc32(stored[0])]  # entries hold message ids: hardly two alike
+        for (position, lane), data in zip(places, stored, strict=True):
             submission = submissions[position]
-            args.append(encode(submission.entry))
+            args.append(data)
             if submission.dedup_id is None:
                 args.append(b"")
             else:

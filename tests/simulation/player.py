@@ -35,7 +35,7 @@ class Player:
 
     async def _append(self, partition: int, room: int, entries: Sequence[tuple[bytes, str, bytes]]) -> Any:
         names: list[str] = [keys.stream(partition)]
-        args: list[Argument] = [room, LONG]
+        args: list[Argument] = [room, LONG, 7]
         for data, dedup_id, fingerprint in entries:
             args += [data, fingerprint if dedup_id else b""]
             names += [keys.seen(partition, "hub", dedup_id, "lane")] if dedup_id else []

@@ -94,12 +94,14 @@ class StoreModel:
         """A stream as it is, for reading."""
         return self.streams.get(key) or StreamState({}, (0, 0))
 
-    def add(self, key: bytes, fields: Fields) -> bytes:
-        """XADD key *."""
+    def add(self, key: bytes, fields: Fields, fresh: int | None = None) -> bytes:
+        """XADD key *, or with an id whose second half starts at, or jumps by, `fresh` (script APPEND)."""
         self._note(self.streams, key)
         stream = self.streams.setdefault(key, StreamState({}, (0, 0)))
         now = int(self.now() // self.tick * self.tick * 1000)
-        entry_id = (now, 0) if now > stream.last[0] else (stream.last[0], stream.last[1] + 1)
+        entry_id = (now, fresh or 0)
+        if entry_id <= stream.last or (fresh is None and now == stream.last[0]):
+            entry_id = (stream.last[0], stream.last[1] + (fresh or 0) + 1)
         stream.entries[entry_id] = fields
         stream.last = entry_id
         self.observer.added(key, text_of(entry_id), fields)

@@ -20,7 +20,8 @@ def _append(store: StoreModel, keys: Args, args: Args) -> Any:
     answers: list[Any] = [0]
     dirty = False  # a script that has written once is not refused for want of memory any more
     seen = iter(keys[1:])
-    for data, fingerprint in zip(args[2::2], args[3::2], strict=True):
+    fresh: int | None = int(args[2])
+    for data, fingerprint in zip(args[3::2], args[4::2], strict=True):
         name = next(seen) if fingerprint else b""
         known = store.string(name) if fingerprint else None
         if known is not None:
@@ -31,7 +32,7 @@ def _append(store: StoreModel, keys: Args, args: Args) -> Any:
         elif store.full and not dirty:
             return redis_errors.OutOfMemoryError(OOM)
         else:
-            entry_id = store.add(keys[0], [b"e", data])
+            entry_id, fresh = store.add(keys[0], [b"e", data], fresh), None
             if fingerprint:
                 store.write_string(name, fingerprint + entry_id, int(args[1]))
             answers.append(entry_id)

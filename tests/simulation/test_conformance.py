@@ -144,7 +144,7 @@ def test_what_has_a_lifetime_ends_alike(real: Real) -> None:
             await wire.run(scripts.ACQUIRE, [keys.lease(0), keys.fence(0)], ["a", 30]),
             len(await wire.run(scripts.ATTEND, [keys.WORKERS], ["a", 30])),
             await wire.run(scripts.CLAIM, ["claimed"], [b"f", 30]),
-            len(await wire.run(scripts.APPEND, [keys.stream(0), "seen"], [9, 30, b"one", b"=f"])),
+            len(await wire.run(scripts.APPEND, [keys.stream(0), "seen"], [9, 30, 7, b"one", b"=f"])),
         ]
         await sleep(0.2)
         return [
@@ -155,7 +155,7 @@ def test_what_has_a_lifetime_ends_alike(real: Real) -> None:
             await wire.run(scripts.ACQUIRE, [keys.lease(0), keys.fence(0)], ["b", LONG]),
             (await wire.run(scripts.ATTEND, [keys.WORKERS], ["b", 30]))[1:],
             await wire.run(scripts.CLAIM, ["claimed"], [b"g", LONG]),
-            (await wire.run(scripts.APPEND, [keys.stream(0), "seen"], [9, LONG, b"one", b"=f"]))[0],
+            (await wire.run(scripts.APPEND, [keys.stream(0), "seen"], [9, LONG, 7, b"one", b"=f"]))[0],
         ]
 
     assert model(play) == real.play(play)
@@ -165,7 +165,7 @@ def test_a_read_that_waits_is_served_by_an_append(real: Real) -> None:
     async def play(wire: Wire, sleep: Callable[[float], Awaitable[None]]) -> Any:
         async def append() -> None:
             await sleep(0.05)
-            await wire.run(scripts.APPEND, [keys.stream(0)], [9, LONG, b"one", b"", b"two", b""])
+            await wire.run(scripts.APPEND, [keys.stream(0)], [9, LONG, 7, b"one", b"", b"two", b""])
 
         async with asyncio.TaskGroup() as group:
             group.create_task(append())

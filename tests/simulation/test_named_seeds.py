@@ -19,10 +19,7 @@ NAMED: dict[str, tuple[int, dict[str, Any]]] = {
     "a young message was dropped as expired when the store's clock was set back": (180, {}),
     "a message in a lane was dropped as expired when the store's clock was set back": (322, {}),
     "a lane that was dropped in memory was overtaken when its lease came back to life": (1907, {}),
-}
-# Found and not fixed yet: a fix makes these fail, and then they belong above.
-OPEN: dict[str, tuple[int, dict[str, Any]]] = {
-    "an id given out again after a failover: parking the lost entry deletes the new one": (2607, {}),
+    "an id given out again after a failover: parking the lost entry deleted the new one": (2607, {}),
     "a late RENEW answer rewound the reader, and what was settled came again": (1470, {"store_latency": 0.03}),
     "a head was sent after asking the store for its age, and the lease had run out meanwhile": (
         534,
@@ -36,10 +33,3 @@ def test_a_bug_stays_fixed(name: str) -> None:
     seed, changes = NAMED[name]
     result = run_plan(replace(plan_of(seed), **changes))
     assert not result.violations, result.story
-
-
-@pytest.mark.parametrize("name", sorted(OPEN))
-@pytest.mark.xfail(reason="known and open", strict=True)
-def test_a_known_bug_is_still_there(name: str) -> None:
-    seed, changes = OPEN[name]
-    assert not run_plan(replace(plan_of(seed), **changes)).violations

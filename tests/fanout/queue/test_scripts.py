@@ -16,7 +16,7 @@ STREAM, DEAD, LEASE, FENCE = keys.stream(3), keys.dead(3), keys.lease(3), keys.f
 async def append(wire: Wire, *entries: tuple[bytes, str, bytes], room: int = 100, window: int = 60_000) -> list[Any]:
     """Append (bytes, name of its dedup key or "", fingerprint)."""
     names = [STREAM, *(f"fanout:{{3}}:seen:{name}" for _data, name, _print in entries if name)]
-    args: list[Any] = [room, window]
+    args: list[Any] = [room, window, 7]
     for data, name, fingerprint in entries:
         args += [data, fingerprint if name else b""]
     return list(await wire.run(APPEND, names, args))
@@ -51,6 +51,32 @@ async def test_append_to_a_full_stream_stores_nothing_new(wire: Wire) -> None:
     full = await append(wire, (b"1", "a", b"=x"), (b"2", "b", b"=x"), (b"3", "", b""), room=1)
     assert full == [1, b"D" + first[1], b"F", b"F"]
     assert await wire.ask("EXISTS", "fanout:{3}:seen:b") == 0
+
+
+async def test_ids_of_a_request_start_at_its_number(wire: Wire) -> None:
+    [_, one, two] = await append(wire, (b"1", "", b""), (b"2", "", b""))
+    assert one.endswith(b"-7")
+    assert two == one.removesuffix(b"7") + b"8"
+
+
+@pytest.mark.parametrize(
+    ("last", "one", "two"),
+    [
+        (b"99999999999999-5", b"99999999999999-13", b"99999999999999-14"),
+        (b"99999999999999-4503599627370497", b"100000000000000-8", b"100000000000000-9"),
+    ],
+)
+async def test_a_clock_behind_the_stream_gives_no_id_a_lost_entry_may_have_had(
+    wire: Wire, last: bytes, one: bytes, two: bytes
+) -> None:
+    await wire.ask("XADD", STREAM, last, "e", b"0")
+    assert await append(wire, (b"1", "", b""), (b"2", "", b"")) == [3, one, two]
+
+
+async def test_an_append_the_store_refuses_says_why(wire: Wire) -> None:
+    await wire.ask("SET", STREAM, "no stream")
+    with pytest.raises(Exception, match="WRONGTYPE"):
+        await append(wire, (b"1", "", b""))
 
 
 async def test_a_duplicate_does_not_prolong_the_time_its_id_is_remembered(wire: Wire) -> None:

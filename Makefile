@@ -3,6 +3,7 @@
 PORT ?= 8080
 EMULATOR_PORT ?= 8888
 PYTHON ?= python3
+JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
@@ -25,8 +26,8 @@ lint: $(VENV)/.test ## ruff, rules and format
 types: $(VENV)/.test ## mypy --strict
 	@$(BIN)/mypy
 
-unit: $(VENV)/.test ## the tests alone (ARGS="-k lanes" hands arguments to pytest)
-	@$(BIN)/pytest $(ARGS)
+unit: $(VENV)/.test ## the tests alone, side by side (ARGS="-k lanes" hands arguments to pytest, JOBS=0 is one by one)
+	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 format: $(VENV)/.test ## rewrite the code in the house format
 	@$(BIN)/ruff check --fix .

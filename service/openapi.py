@@ -94,8 +94,8 @@ _HUB = {
 }
 _REQUEST_ID = _header(
     "X-Request-Id",
-    "Comes back on the answer; made here when absent or not of this form.",
-    {"type": "string", "pattern": r"^[A-Za-z0-9._\-]{1,64}$"},
+    "Comes back on the answer when it is 1 to 64 letters, digits, dots, dashes or underscores; else one is made here.",
+    {"type": "string"},
 )
 _SEND_EXTRA = {
     "security": [{"bearer": []}, {"apiKey": []}, {}],
@@ -227,7 +227,9 @@ OPERATIONS: Mapping[tuple[str, str], dict[str, Any]] = {
         "summary": "Explain the code of a problem",
         "tags": ["operation"],
         "openapi_extra": {
-            "parameters": [{"name": "code", "in": "path", "required": True, "schema": {"type": "string"}}]
+            "parameters": [
+                {"name": "code", "in": "path", "required": True, "schema": {"type": "string"}, "example": "invalidItems"}
+            ]
         },
         "responses": {200: _text("What it means and what to do."), 404: _refusal("There is no such code.")},
     },

@@ -19,6 +19,8 @@ from fanout.queue.store import open_wire
 from service.orphans import dying_with
 
 _START_WITHIN = 10.0
+_PATH_LIMIT = 103  # bytes of a unix socket's path: 107 on Linux, fewer elsewhere
+_NAME = "fanout-redis-"
 _STOP_WITHIN = 5.0
 
 
@@ -41,7 +43,7 @@ def find_server() -> str:
 @asynccontextmanager
 async def private_redis(clock: Clock, *, binary: str | None = None, options: Sequence[str] = ()) -> AsyncIterator[str]:
     """Run a server for as long as the block lasts and give its URL."""
-    directory = Path(tempfile.mkdtemp(prefix="fanout-redis-"))
+    directory = Path(tempfile.mkdtemp(prefix=_NAME, dir=_home()))
     try:
         process = await _start(binary or find_server(), directory, options)
         try:
@@ -52,6 +54,12 @@ async def private_redis(clock: Clock, *, binary: str | None = None, options: Seq
             await _stop(process, clock)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _home() -> str:
+    usual = tempfile.gettempdir()
+    longest = f"{usual}/{_NAME}12345678/redis.sock"
+    return usual if len(os.fsencode(longest)) <= _PATH_LIMIT else "/tmp"  # noqa: S108 - mkdtemp makes it private
 
 
 async def _start(binary: str, directory: Path, options: Sequence[str]) -> asyncio.subprocess.Process:

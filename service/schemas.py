@@ -54,7 +54,11 @@ ITEM: dict[str, Any] = {
             "description": "On a message: atLeastOnce or atMostOnce, in any case; what to do when an answer is lost.",
         },
         "reason": {"type": ["string", "null"], "description": "Told to a client whose connection is closed."},
-        "endpoints": {"type": ["array", "null"], "description": "As the signalREndpoints binding gives them."},
+        "endpoints": {
+            "type": ["array", "null"],
+            "items": {"type": "object"},
+            "description": "As the signalREndpoints binding gives them.",
+        },
     },
 }
 BATCH: dict[str, Any] = {
@@ -136,7 +140,11 @@ PROBLEM: dict[str, Any] = {
 CONNECTION: dict[str, Any] = {
     "type": "object",
     "required": ["url", "accessToken"],
-    "properties": {"url": {"type": "string", "format": "uri"}, "accessToken": {"type": "string"}},
+    "properties": {
+        # No "format": "uri": hub names may have brackets, which the service wants in its query as they are.
+        "url": {"type": "string", "description": "Where the client connects, the hub in its query."},
+        "accessToken": {"type": "string"},
+    },
     "additionalProperties": False,
 }
 WANTED: dict[str, Any] = {

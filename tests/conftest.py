@@ -1,7 +1,9 @@
 """Fixtures shared by all tests: real Redis-compatible servers, each private and empty."""
 
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,13 @@ def servers() -> dict[str, str]:
     if redis:
         found["redis"] = redis
     return found
+
+
+@pytest.fixture
+def short_directory() -> Iterator[Path]:
+    """An empty directory whose path is short enough for unix sockets in it; tmp_path may not be."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture(scope="session", params=sorted(servers(), reverse=True))

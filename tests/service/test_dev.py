@@ -12,11 +12,14 @@ import pytest
 from tests.service.programs import Program, program
 
 
-def places(tmp_path: Path) -> tuple[Path, Path]:
-    """Give a directory for the program's output and one for its temporary files."""
-    files = tmp_path / "temporary"
-    files.mkdir()
-    return tmp_path / "program", files
+@pytest.fixture
+def files(short_directory: Path) -> Path:
+    """Where the program puts its temporary files."""
+    return short_directory
+
+
+def names_in(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
 
 
 async def base_of(fanout: Program) -> str:
@@ -38,9 +41,8 @@ async def gone(*pids: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_ctrl_c_leaves_no_process_and_no_file(tmp_path: Path, number: signal.Signals) -> None:
-    output, files = places(tmp_path)
-    async with program(output, "dev", "--port", "0", "--emulator-port", "0", TMPDIR=str(files)) as fanout:
+async def test_ctrl_c_leaves_no_process_and_no_file(tmp_path: Path, files: Path, number: signal.Signals) -> None:
+    async with program(tmp_path / "program", "dev", "--port", "0", "--emulator-port", "0", TMPDIR=str(files)) as fanout:
         base = await base_of(fanout)
         async with httpx.AsyncClient() as client:
             assert (await client.get(base)).status_code == 200
@@ -49,17 +51,16 @@ async def test_ctrl_c_leaves_no_process_and_no_file(tmp_path: Path, number: sign
             assert (await client.post(f"{base}chat/negotiate?userId=alice")).status_code == 200
         children = fanout.children()
         assert len(children) == 1
-        assert len(list(files.iterdir())) == 1
+        assert len(names_in(files)) == 1
         fanout.signal(number)
         assert await fanout.ended() == 0
         await gone(*children)
-    assert list(files.iterdir()) == []
+    assert names_in(files) == []
     assert "Traceback" not in fanout.err
 
 
-async def test_a_killed_parent_leaves_no_server_behind(tmp_path: Path) -> None:
-    output, files = places(tmp_path)
-    async with program(output, "dev", "--port", "0", "--emulator-port", "0", TMPDIR=str(files)) as fanout:
+async def test_a_killed_parent_leaves_no_server_behind(tmp_path: Path, files: Path) -> None:
+    async with program(tmp_path / "program", "dev", "--port", "0", "--emulator-port", "0", TMPDIR=str(files)) as fanout:
         await base_of(fanout)
         children = fanout.children()
         assert all(is_alive(child) for child in children)
@@ -69,41 +70,38 @@ async def test_a_killed_parent_leaves_no_server_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--port", "--emulator-port"])
-async def test_a_taken_port_is_one_clear_line_that_names_the_option(tmp_path: Path, option: str) -> None:
-    output, files = places(tmp_path)
+async def test_a_taken_port_is_one_clear_line_that_names_the_option(tmp_path: Path, files: Path, option: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         ports = {"--port": "0", "--emulator-port": "0", option: str(taken.getsockname()[1])}
         arguments = [part for pair in ports.items() for part in pair]
-        async with program(output, "dev", *arguments, TMPDIR=str(files)) as fanout:
+        async with program(tmp_path / "program", "dev", *arguments, TMPDIR=str(files)) as fanout:
             assert await fanout.ended() == 2
     [line] = fanout.err.splitlines()
     assert line.startswith(f"fanout: Port {taken_of(ports, option)} on 127.0.0.1 cannot be had")
     assert f" {option}" in line
-    assert list(files.iterdir()) == []
+    assert names_in(files) == []
 
 
 def taken_of(ports: dict[str, str], option: str) -> str:
     return ports[option]
 
 
-async def test_a_redis_that_is_named_is_used_and_none_is_started(redis_url: str, tmp_path: Path) -> None:
-    output, files = places(tmp_path)
+async def test_a_redis_that_is_named_is_used_and_none_is_started(redis_url: str, tmp_path: Path, files: Path) -> None:
     arguments = ["--port", "0", "--emulator-port", "0", "--redis-url", redis_url]
-    async with program(output, "dev", *arguments, TMPDIR=str(files)) as fanout:
+    async with program(tmp_path / "program", "dev", *arguments, TMPDIR=str(files)) as fanout:
         await base_of(fanout)
-        assert (fanout.children(), list(files.iterdir())) == ([], [])
+        assert (fanout.children(), names_in(files)) == ([], [])
         fanout.signal(signal.SIGINT)
         assert await fanout.ended() == 0
 
 
-async def test_without_the_emulator_a_connection_string_is_needed(tmp_path: Path) -> None:
-    output, files = places(tmp_path)
-    async with program(output, "dev", "--port", "0", "--no-emulator", TMPDIR=str(files)) as fanout:
+async def test_without_the_emulator_a_connection_string_is_needed(tmp_path: Path, files: Path) -> None:
+    async with program(tmp_path / "program", "dev", "--port", "0", "--no-emulator", TMPDIR=str(files)) as fanout:
         assert await fanout.ended() == 2
     assert "AzureSignalRConnectionString is not set" in fanout.err
-    assert list(files.iterdir()) == []
+    assert names_in(files) == []
 
 
 def test_this_machine_tells_which_processes_live() -> None:

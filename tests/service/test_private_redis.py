@@ -15,10 +15,10 @@ from service.private_redis import find_server, private_redis
 
 
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def files(short_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where temporary files go."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path
+    monkeypatch.setattr(tempfile, "tempdir", str(short_directory))
+    return short_directory
 
 
 def names_in(directory: Path) -> list[Path]:
@@ -51,6 +51,17 @@ async def test_a_server_is_empty_keeps_what_it_is_told_and_goes_with_its_files(e
         assert is_process(pid)
     assert not is_process(pid)
     assert names_in(files) == []
+
+
+async def test_a_directory_too_deep_for_a_socket_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    async with private_redis(SystemClock()) as url:
+        assert names_in(deep) == []
+        directory = Path(url.removeprefix("unix://").partition("?")[0]).parent
+        assert mode_of(directory) == 0o700
+    assert not directory.exists()
 
 
 async def test_options_reach_the_server(files: Path) -> None:

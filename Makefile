@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types unit format bench simulate docs requirements clean
+.PHONY: help run test lint types unit format bench simulate fuzz soak docs requirements clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,8 +36,14 @@ format: $(VENV)/.test ## rewrite the code in the house format
 bench: $(VENV)/.bench ## performance against floors and peers of the same run (QUICK=1 for a short one, ARGS="--only R1")
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) --compare bench/baseline.json $(ARGS)
 
-simulate: $(VENV)/.test ## the deterministic simulation with SEEDS=n seeds
+simulate: $(VENV)/.test ## the deterministic simulation with SEEDS=n seeds; tells what they met
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000)
+
+fuzz: $(VENV)/.test ## the parsers under a coverage-guided fuzzer, SECONDS=n for each (ARGS="batch answer" chooses)
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(ARGS)
+
+soak: $(VENV)/.test ## MINUTES=n of load with random troubles against real processes, and a verdict (ARGS="--seed 7")
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
 docs: $(VENV)/.test ## write settings and verdicts into README and chart
 	@$(BIN)/python -m tests.documents

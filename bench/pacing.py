@@ -1,7 +1,8 @@
 """`python -m bench.pacing`: four workers against a hard quota; how much of it is used, how much is refused.
 
 Source of the demand: at least 95 % of the quota used, under 2 % of the calls refused, back at 95 % within 5 s when the
-quota halves or doubles; the same for a quota of two broadcasts a second. The rate is not configured: it is found.
+quota halves or doubles; the same for a quota of two broadcasts a second. Once the rate is found out by what the service
+refuses, once it is configured, for the quota as it is at the start.
 """
 
 import asyncio
@@ -16,18 +17,20 @@ _PHASES = ((15, _QUOTA, "at the start"), (12, _QUOTA // 2, "halved"), (15, _QUOT
 _SETTLING = 5  # seconds a phase is given before its goodput counts
 _USERS = 400
 _BROADCASTS = (40, 2)  # seconds, quota
+_MODES = {"found": {}, "configured": {"FANOUT_SEND_RATE": str(_QUOTA), "FANOUT_BROADCAST_RATE": "2"}}
 
 
-async def main() -> None:
-    """Run both and print a table."""
-    print("quota   phase          taken/s of quota   refused   back at 95 % after")
-    async with Rig.open() as rig, far_side(rig, workers=4) as far:
-        await sends(far)
-    async with Rig.open() as rig, far_side(rig, workers=4) as far:
-        await broadcasts(far)
+async def main(*modes: str) -> None:
+    """Run the modes that are named, or both, and print a table."""
+    print("rate        quota   phase          taken/s of quota   refused   back at 95 % after")
+    for mode in modes or _MODES:
+        async with Rig.open() as rig, far_side(rig, workers=4, **_MODES[mode]) as far:
+            await sends(far, mode)
+        async with Rig.open() as rig, far_side(rig, workers=4, **_MODES[mode]) as far:
+            await broadcasts(far, mode)
 
 
-async def sends(far: FarSide) -> None:
+async def sends(far: FarSide, mode: str) -> None:
     """Keep far more waiting than the quota allows, and change the quota twice."""
     seconds = sum(length for length, _, _ in _PHASES)
     wanted = seconds * _QUOTA * 2
@@ -37,15 +40,15 @@ async def sends(far: FarSide) -> None:
         await far.post("pacing", items)
     for length, quota, name in _PHASES:
         await far.quota(quota)
-        print_row(quota, name, *await watch(far, length, quota))
+        print_row(mode, quota, name, *await watch(far, length, quota))
 
 
-async def broadcasts(far: FarSide) -> None:
+async def broadcasts(far: FarSide, mode: str) -> None:
     """Two broadcasts a second from one hub, whose lane lives in one worker of the four."""
     length, quota = _BROADCASTS
     await far.quota(quota)
     await far.post("pacing", [{"target": "t", "arguments": [n]} for n in range(length * quota * 2)])
-    print_row(quota, "broadcasts", *await watch(far, length, quota))
+    print_row(mode, quota, "broadcasts", *await watch(far, length, quota))
 
 
 async def watch(far: FarSide, length: int, quota: int) -> tuple[float, Counts, float | None]:
@@ -66,13 +69,13 @@ async def watch(far: FarSide, length: int, quota: int) -> tuple[float, Counts, f
     return last.since(settled).taken / (length - _SETTLING) / quota, last.since(first), back
 
 
-def print_row(quota: int, name: str, goodput: float, counts: Counts, back: float | None) -> None:
+def print_row(mode: str, quota: int, name: str, goodput: float, counts: Counts, back: float | None) -> None:
     """Print one phase."""
     calls = counts.taken + counts.refused
     refused = counts.refused / calls if calls else 0.0
     after = "never" if back is None else f"{back:.0f} s"
-    print(f"{quota:>5}/s {name:<14} {goodput:>15.1%} {refused:>12.2%}   {after}", flush=True)
+    print(f"{mode:<11} {quota:>3}/s   {name:<14} {goodput:>15.1%} {refused:>12.2%}   {after}", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(asyncio.run(main(*sys.argv[1:])))

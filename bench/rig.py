@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 _PROCESS_CLOCK = 2  # Linux: the low bits of a clock id that mean "scheduler time of a whole process"
 _START_WITHIN = 20.0
 _STOP_WITHIN = 5.0
-_PARTITIONS = 16
+PARTITIONS = 16
 
 
 class BenchError(Exception):
@@ -99,7 +99,7 @@ class Redis:
     async def waiting(self) -> int:
         """How many entries the queue holds."""
         async with self.client.pipeline(transaction=False) as pipeline:
-            for partition in range(_PARTITIONS):
+            for partition in range(PARTITIONS):
                 pipeline.xlen(keys.stream(partition))
             return sum(await pipeline.execute())
 

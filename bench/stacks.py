@@ -120,9 +120,15 @@ class Stack:
 
 
 async def _start_ours(rig: Rig, shape: Shape, sink: Sink, redis: Redis, port: int) -> tuple[Child, Child | None]:
+    ingress = await start_ingress(rig, shape, sink, redis, port)
+    return ingress, await start_worker(rig, shape, sink, redis) if shape.has_worker else None
+
+
+async def start_ingress(rig: Rig, shape: Shape, sink: Sink, redis: Redis, port: int) -> Child:
+    """Start an ingress of this shape on this port."""
     ingress = await rig.python("ingress", *_served("service.cli", "ingress", port), **_environ(shape, sink, redis))
     await answering(ingress, port)
-    return ingress, await start_worker(rig, shape, sink, redis) if shape.has_worker else None
+    return ingress
 
 
 async def start_worker(rig: Rig, shape: Shape, sink: Sink, redis: Redis) -> Child:

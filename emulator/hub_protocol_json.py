@@ -57,7 +57,7 @@ class JsonHubProtocol:
 def _incoming(part: bytes) -> Incoming:
     try:
         message = _decoder.decode(part)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolViolationError(f"not a JSON hub message: {error}") from None
     result = bytes(message.result) or None
     return Incoming(message.kind, message.invocation_id or "", result, message.error)

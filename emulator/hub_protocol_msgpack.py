@@ -113,7 +113,7 @@ def _incoming(payload: bytes) -> Incoming:
             return Incoming(CLOSE, error=message[1] if len(message) > 1 else None)
         has_id = kind not in {PING, CLOSE} and kind <= CANCEL
         return Incoming(kind, str(message[_ID_AT] or "") if has_id else "")
-    except (msgspec.DecodeError, IndexError, TypeError, KeyError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError, TypeError, KeyError) as error:
         raise ProtocolViolationError(f"not a MessagePack hub message: {error}") from None
 
 

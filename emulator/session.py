@@ -109,7 +109,7 @@ class Session:
     def _protocol(self, request: bytes) -> HubProtocol:
         try:
             handshake = _decoder.decode(request)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise ProtocolViolationError("The handshake request is not JSON with protocol and version.") from None
         protocol = _PROTOCOLS.get(handshake.protocol)
         if protocol is None:

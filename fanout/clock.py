@@ -29,11 +29,9 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks and asyncio's waits."""
 
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def wall(self) -> float:
-        return time.time()
+    # The functions themselves: they are read several times for each message, and a call around them costs twice theirs.
+    monotonic = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -42,6 +42,14 @@ class BodyTooLargeError(FanoutError):
     label = "bodyTooLarge"
 
 
+class SlowBodyError(FanoutError):
+    """The request body did not come in the configured time."""
+
+    status = 408
+    retryable = True
+    label = "bodyTooSlow"
+
+
 class UnsupportedMediaTypeError(FanoutError):
     """The request body is of a type this route does not read."""
 

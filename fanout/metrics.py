@@ -64,7 +64,7 @@ class Readings:
     _BY_CLASS: ClassVar[dict[str, str]] = {
         "rate_limit": "Calls per second for all workers together, by class; +Inf without a limit.",
         "rate_share": "This worker's part of it, by class.",
-        "breaker_open": "1 while calls of the class are held back because the far side fails, by class.",
+        "breaker_open": "Hubs whose calls of the class are held back because the far side fails, by class.",
     }
     _COUNTERS: ClassVar[dict[str, str]] = {
         "token_cache_hits": "REST tokens found in the cache.",
@@ -132,6 +132,8 @@ class Metrics:
         self.negotiated = new.counts(
             "fanout_negotiate_requests", "Negotiations answered, by status class.", "status", STATUSES
         )
+        self.replayed = new.count("fanout_replayed", "Dead letters an operator sent again.")
+        self.purged = new.count("fanout_purged", "Dead letters an operator deleted.")
         self.append_seconds = new.spread("fanout_append_seconds", "Time to store one batch.", _CALL_BUCKETS)
 
     def _delivery(self, new: Tallies) -> None:

@@ -80,6 +80,12 @@ class Settings(BaseModel):
         description="Without an API key, serve callers from anywhere, not loopback alone. Only behind a gateway.",
     )
     max_body: int = Field(16 * _MIB, ge=1024, description="Largest request body.")
+    body_timeout: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="How long a request may take to send its head, and then its body, before it is refused with 408.",
+    )
     max_items: int = Field(10_000, ge=1, description="Most items in one batch.")
     max_targets: int = Field(
         10_000, ge=1, description="Most queue entries one batch may become once its target lists are expanded."

@@ -14,11 +14,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fanout import __version__
 from fanout.errors import FanoutError
 from service.admin import Admin
 from service.auth import Guard
+from service.dead_letters.desk import DeadLetterDesk
+from service.dead_letters.documents import DEAD_LETTER, DEAD_LETTERS, PURGE, REPLAY
 from service.door import Door, Readiness, Role
 from service.envelope import Envelope, request_id_of
 from service.health import Health
@@ -29,11 +32,27 @@ from service.problems import Problem, explanation_of, problem_of, problem_of_sta
 
 __all__ = ["Door", "Readiness", "Role", "create_app"]
 
+_BEFORE_HUB, _AFTER_HUB = MESSAGES.split("{hub}")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 class FrontDoor(FastAPI):
-    """FastAPI with the schemas of this service, and its plain route, in the document."""
+    """FastAPI with the schemas of this service, and its plain route, in the document.
+
+    Batches go to `messages` past the framework, whose way to a route costs more than handling a small one. The route is
+    there all the same: for other methods, and for paths that only the router understands.
+    """
+
+    messages: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on."""
+        hub = _hub_of(scope) if self.messages is not None and scope["type"] == "http" else ""
+        if hub:
+            scope["path_params"] = {"hub": hub}
+            await self.messages(scope, receive, send)  # type: ignore[misc] # looked at above
+        else:
+            await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """Give the OpenAPI document, made once."""
@@ -43,6 +62,15 @@ class FrontDoor(FastAPI):
             if any(isinstance(route, Route) and route.path == MESSAGES for route in self.routes):
                 document["paths"][MESSAGES] = {"post": operation_object(OPERATIONS["POST", MESSAGES])}
         return super().openapi()
+
+
+def _hub_of(scope: Scope) -> str:
+    # The hub of a batch that comes in, "" for any other request.
+    path: str = scope["path"]
+    if scope["method"] != "POST" or not path.startswith(_BEFORE_HUB) or not path.endswith(_AFTER_HUB):
+        return ""
+    hub = path[len(_BEFORE_HUB) : -len(_AFTER_HUB)]
+    return "" if "/" in hub else hub
 
 
 def create_app(door: Door) -> FastAPI:
@@ -56,8 +84,9 @@ def create_app(door: Door) -> FastAPI:
     door.readiness.add("queue", door.queue.ping)
     guard = Guard(door.settings)
     if door.role != "worker":
-        # A plain route, and the first: what FastAPI does around each request costs as much as handling a small batch.
-        app.add_route(MESSAGES, Ingress(door, guard).answer, methods=["POST"])
+        ingress = Ingress(door, guard)
+        app.router.routes.append(Route(MESSAGES, ingress, methods=["POST"]))
+        app.messages = Envelope(ingress)
     health = Health(door)
     _get(app, "/livez", health.livez)
     _get(app, "/readyz", health.readyz)
@@ -65,11 +94,19 @@ def create_app(door: Door) -> FastAPI:
     _get(app, "/problems/{code}", _problem)
     if door.role != "worker":
         _get(app, MESSAGE_TRACE, Admin(door, guard).trace)
+        _mount_dead_letters(app, DeadLetterDesk(door, guard))
         _mount_negotiate(app, Negotiate(door, guard))
     if door.page is not None:
         app.add_route("/", _file(door.page / "index.html"), methods=["GET"], include_in_schema=False)
         app.mount("/page", StaticFiles(directory=door.page))
     return app
+
+
+def _mount_dead_letters(app: FastAPI, desk: DeadLetterDesk) -> None:
+    _get(app, DEAD_LETTERS, desk.list)
+    _route(app, "POST", REPLAY, desk.replay)
+    _route(app, "POST", PURGE, desk.purge)
+    _get(app, DEAD_LETTER, desk.show)  # the last: what is no POST to the two above is refused in their name
 
 
 def _mount_negotiate(app: FastAPI, negotiate: Negotiate) -> None:

@@ -24,7 +24,6 @@ from fanout.signalr.http1.pool import Pool
 from fanout.signalr.tokens import TokenCache
 from service.parts import Parts
 from workers.bell import Bell
-from workers.breaker import Phase
 from workers.coalescer import Bounds
 from workers.courier import Couriers
 from workers.gate import Gate
@@ -87,7 +86,7 @@ def build_worker(parts: Parts, client: Client) -> Worker:
     _watch_client(metrics.readings, client)
     _watch_gate(metrics.readings, gate)
     crew = Crew(keeper, reader, couriers, settler, trade, Whisper(signals, gate, lanes, bell, clock))
-    return Worker(crew, clock, log, concurrency=settings.concurrency, grace=settings.shutdown_grace)
+    return Worker(crew, clock, log, grace=settings.shutdown_grace)
 
 
 def policy_of(settings: Settings) -> RetryPolicy:
@@ -125,5 +124,5 @@ def _watch_gate(readings: Readings, gate: Gate) -> None:
     readings.watch_classes(
         rate_limit=lambda number: gate.paces[number].rate,
         rate_share=lambda number: gate.paces[number].share,
-        breaker_open=lambda number: float(gate.breakers[number].state.phase is not Phase.CLOSED),
+        breaker_open=lambda number: float(gate.held_back(RouteClass(number))),
     )

@@ -12,13 +12,13 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from urllib.parse import urlsplit
-
-from starlette.datastructures import Headers
 
 from fanout.errors import ConfigurationError, ForbiddenError, UnauthorizedError
 from fanout.settings import Settings, variable_of
 
+_MOST_HOST = 300  # of a Host header; a name has at most 253 characters
 _PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
@@ -74,7 +74,7 @@ class Guard:
     def __repr__(self) -> str:
         return f"<Guard {'with a key' if self._digest else 'without a key'}>"
 
-    def caller_of(self, headers: Headers, peer: str | None) -> Caller:
+    def caller_of(self, headers: Mapping[str, str], peer: str | None) -> Caller:
         """Recognise a caller; `peer` is the address at the other end of the socket, None for a Unix socket.
 
         A wrong X-API-Key is refused at once. A bearer token that is not the key makes a stranger: on negotiate it may
@@ -86,7 +86,7 @@ class Guard:
             return ANYBODY
         return LOCAL if _is_local(headers, peer, self._origins) else OUTSIDER
 
-    def _keyed(self, headers: Headers, digest: bytes) -> Caller:
+    def _keyed(self, headers: Mapping[str, str], digest: bytes) -> Caller:
         presented = headers.get("x-api-key")
         if presented is not None:
             if hmac.compare_digest(_digest(_sent(presented)), digest):
@@ -109,6 +109,7 @@ def check_exposure(settings: Settings, host: str) -> None:
     )
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Tell whether a host name or address can only mean this machine; names are not looked up."""
     name = host.strip("[]").lower()
@@ -126,12 +127,13 @@ def _is_local(headers: Mapping[str, str], peer: str | None, origins: frozenset[s
     if peer is None or not is_loopback(peer) or any(name in headers for name in _PROXY_HEADERS):
         return False
     host = headers.get("host", "")
-    if not is_loopback(_hostname(f"//{host}")):
+    if len(host) > _MOST_HOST or not is_loopback(_hostname(f"//{host}")):
         return False
     origin = headers.get("origin")
     return origin is None or origin in origins or urlsplit(origin).netloc == host
 
 
+@lru_cache(maxsize=256)
 def _hostname(url: str) -> str:
     try:
         return urlsplit(url).hostname or ""

@@ -1,4 +1,4 @@
-"""The command line: `fanout serve | dev | emulate | send | trace | config | doctor`.
+"""The command line: `fanout serve | dev | emulate | send | trace | dead-letters | config | doctor`.
 
 Rule guarded: a wrong configuration is one clear line on standard error and exit code 2, never a traceback; an error
 while running is a traceback and exit code 1.
@@ -23,6 +23,7 @@ from fanout.errors import ConfigurationError
 from fanout.log import MASK, configure
 from fanout.queue.address import parse
 from fanout.settings import Settings, load, variable_of
+from service.dead_letters.command import dead_letters
 from service.dev import DevPlan, run_dev
 from service.doctor.command import doctor
 from service.orphans import end_with_parent
@@ -151,6 +152,7 @@ def config() -> None:
         click.echo(f"    {field.description}")
 
 
+main.add_command(dead_letters)
 main.add_command(doctor)
 
 

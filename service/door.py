@@ -1,7 +1,8 @@
 """What the front door is given: the queue as it needs it, the service to name, and how ready the process is.
 
-Rule guarded: the HTTP side knows the queue by the four calls below and the traces and nothing else, so that no route
-can reach Redis by a side path; everything a route needs is in one frozen `Door` that the composition root fills in.
+Rule guarded: the HTTP side knows the queue by the four calls below, the traces and the dead letters and nothing else,
+so that no route can reach Redis by a side path; everything a route needs is in one frozen `Door` that the composition
+root fills in.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,6 +14,7 @@ from fanout.clock import Clock
 from fanout.errors import FanoutError
 from fanout.ledger import Ledger
 from fanout.metrics import Metrics
+from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Depth, Receipt, Submission
 from fanout.queue.traces import Traces
 from fanout.settings import Settings
@@ -76,7 +78,8 @@ class Readiness:
 class Door:
     """Everything the HTTP side needs.
 
-    `service` is None without a connection string, `page` without a page to show, `traces` where none are kept.
+    `service` is None without a connection string, `page` without a page to show, `traces` where none are kept,
+    `dead_letters` where nobody may look at them.
     """
 
     settings: Settings
@@ -89,3 +92,4 @@ class Door:
     page: Path | None = None
     traces: Traces | None = None
     ledger: Ledger | None = None
+    dead_letters: DeadLetters | None = None

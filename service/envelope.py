@@ -7,9 +7,9 @@ it stands in the path of every request.
 
 import re
 import secrets
+from collections.abc import Iterable
 from typing import Final
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,7 +35,7 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _accepted(Headers(scope=scope).get("x-request-id")) or secrets.token_hex(8)
+        request_id = _given(scope["headers"]) or secrets.token_hex(8)
         scope[_KEY] = request_id
         started = False
 
@@ -57,5 +57,9 @@ class Envelope:
             await response_of(unexpected(), request_id)(scope, receive, send_with_id)
 
 
-def _accepted(text: str | None) -> str | None:
-    return text if text is not None and _SANE.fullmatch(text) else None
+def _given(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    for name, value in headers:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            return text if _SANE.fullmatch(text) else None
+    return None

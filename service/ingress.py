@@ -1,18 +1,19 @@
 """Takes batches in: `POST /v1/hubs/{hub}/messages`.
 
 Rules guarded: cheap refusals come first (who, which hub, what type, how large), nothing is queued of a batch that is
-refused, and 202 means stored. This file only acts; what to answer is decided in `outcome`. The route takes the plain
-request, because a model per item would cost more than everything else here together.
+refused, and 202 means stored. This file only acts; what to answer is decided in `outcome`. The route is plain ASGI,
+because what a framework does around a request, and a model per item, would each cost more than the rest together.
 """
 
 import hashlib
 import re
 from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, TypeVar
 
-import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from fanout.errors import BodyTooLargeError, FanoutError, IdempotencyConflictError
 from fanout.log import get_logger, masked
@@ -25,11 +26,21 @@ from fanout.tally import Count
 from service.auth import Guard, Right
 from service.body import check_media_type, read_body
 from service.door import Door
-from service.envelope import request_id_of
-from service.outcome import Accepted, outcome_of, refusal_of, submissions_of
+from service.knock import Knock, Short
+from service.outcome import (
+    Outcome,
+    Stored,
+    document_of,
+    outcome_of,
+    refusal_of,
+    stored_ids,
+    stored_of,
+    submissions_of,
+)
 from service.problems import Problem, problem_of, response_of
 from service.terms import Terms, terms_of
 
+_ACCEPTED = Admission.ACCEPTED
 _STORED = (Admission.ACCEPTED, Admission.DUPLICATE)
 _LOGGED_IDS = 20
 # All shapes of secrets that `masked` knows have one of these; to look for them in each id costs as much as storing it.
@@ -37,7 +48,7 @@ _SUSPECT = re.compile(r"[=:\s]|eyJ")
 
 
 class Ingress:
-    """The route's handler; holds what it needs, and nothing of any request."""
+    """The route as an ASGI application; holds what it needs, and nothing of any request."""
 
     def __init__(self, door: Door, guard: Guard) -> None:
         self._door = door
@@ -45,38 +56,40 @@ class Ingress:
         self._limits = limits_of(door)
         self._log = get_logger()
 
-    async def answer(self, request: Request) -> Response:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        return await counted(self._door.metrics.requests, self._answer(request))
+        knock = Knock(scope, receive)
+        response = await counted(self._door.metrics.requests, self._answer(knock))
+        await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, knock: Knock) -> Response | Short:
         try:
-            outcome = await self._take(request)
+            outcome = await self._take(knock)
         except FanoutError as error:
             outcome = problem_of(error)
-        if isinstance(outcome, Accepted):
-            return Response(orjson.dumps(outcome.document), 202, dict(outcome.headers), "application/json")
+        if not isinstance(outcome, Problem):
+            return Short(202, outcome.content, outcome.headers)
         if outcome.status == 503:  # noqa: PLR2004 - the status is the fact
             self._door.metrics.backpressure.inc()
-        return response_of(outcome, request_id_of(request.scope))
+        return response_of(outcome, knock.request_id)
 
-    async def _take(self, request: Request) -> Accepted | Problem:
-        peer = request.client.host if request.client else None
-        self._guard.caller_of(request.headers, peer).require(Right.SEND)
-        hub = check_hub(request.path_params["hub"])
-        check_media_type(request.headers)
-        terms = terms_of(request.headers, hub, request_id_of(request.scope))
-        body = await read_body(request, self._door.settings.max_body)
+    async def _take(self, knock: Knock) -> Outcome:
+        headers, settings = knock.headers, self._door.settings
+        self._guard.caller_of(headers, knock.peer).require(Right.SEND)
+        hub = check_hub(knock.path_param("hub"))
+        check_media_type(headers)
+        terms = terms_of(knock.all_headers, hub, knock.request_id) if _has_terms(headers) else Terms(knock.request_id)
+        body = await read_body(knock, settings.max_body, clock=self._door.clock, within=settings.body_timeout)
         batch = parse_batch(body, self._limits)
         refusal = refusal_of(batch, terms)
         if refusal is not None:
             self._door.metrics.rejected.inc(len(refusal.members["errors"]))
             return refusal
         outcome = await self._store(hub, body, batch, terms)
-        self._say(outcome, hub, request_id_of(request.scope))
+        self._say(outcome, hub, knock.request_id)
         return outcome
 
-    async def _store(self, hub: str, body: bytes, batch: Batch, terms: Terms) -> Accepted | Problem:
+    async def _store(self, hub: str, body: bytes, batch: Batch, terms: Terms) -> Outcome:
         fingerprint = b"" if terms.key is None else hashlib.blake2b(body, digest_size=16).digest()
         submissions = submissions_of(batch, hub, terms, fingerprint)
         if len(submissions) > len(batch.results):
@@ -85,7 +98,7 @@ class Ingress:
             raise IdempotencyConflictError("The Idempotency-Key was used before with another body.")
         asked_at = self._door.clock.wall()  # before it: a worker may be done with an entry before the receipt is here
         receipts = await self._append(submissions) if submissions else []
-        outcome = outcome_of(batch, receipts, terms)
+        outcome = stored_of(batch, submissions, receipts, terms) or outcome_of(batch, receipts, terms)
         self._tally(submissions, receipts, outcome)
         self._trace(submissions, receipts, asked_at)
         return outcome
@@ -96,22 +109,16 @@ class Ingress:
         self._door.metrics.append_seconds.observe(self._door.clock.monotonic() - started)
         return receipts
 
-    def _tally(
-        self, submissions: Sequence[Submission], receipts: Sequence[Receipt], outcome: Accepted | Problem
-    ) -> None:
+    def _tally(self, submissions: Sequence[Submission], receipts: Sequence[Receipt], outcome: Outcome) -> None:
         metrics = self._door.metrics
-        stored: Counter[str] = Counter()
-        duplicates = 0
-        for submission, receipt in zip(submissions, receipts, strict=True):
-            if receipt.admission is Admission.ACCEPTED:
-                stored[operation_of(submission.entry.item)] += 1
-            elif receipt.admission is Admission.DUPLICATE:
-                duplicates += 1
+        pairs = zip(submissions, receipts, strict=True)
+        stored = Counter([operation_of(s.entry.item) for s, receipt in pairs if receipt.admission is _ACCEPTED])
         for operation, count in stored.items():
             metrics.accepted[operation].inc(count)
-        metrics.duplicates.inc(duplicates)
-        document = outcome.document if isinstance(outcome, Accepted) else outcome.members
-        metrics.rejected.inc(document["rejected"])
+        if isinstance(outcome, Stored):
+            return
+        metrics.duplicates.inc(sum(receipt.admission is Admission.DUPLICATE for receipt in receipts))
+        metrics.rejected.inc(document_of(outcome)["rejected"])
 
     def _trace(self, submissions: Sequence[Submission], receipts: Sequence[Receipt], at: float) -> None:
         traces = self._door.traces
@@ -121,20 +128,19 @@ class Ingress:
             if receipt.admission in _STORED:
                 traces.note(submission.entry.message_id, _accepted(submission, receipt, at))
 
-    def _say(self, outcome: Accepted | Problem, hub: str, request_id: str) -> None:
-        document = outcome.document if isinstance(outcome, Accepted) else outcome.members
-        ids = [result["messageId"] for result in document["results"] if result["status"] != "rejected"]
+    def _say(self, outcome: Outcome, hub: str, request_id: str) -> None:
+        ids = outcome.names if isinstance(outcome, Stored) else stored_ids(document_of(outcome))
         ledger = self._door.ledger
         if not ids or (ledger is not None and not (stands_for := ledger.wants(important=False))):
             return
+        document: Mapping[str, Any] = (
+            {"accepted": len(ids), "results": ids} if isinstance(outcome, Stored) else document_of(outcome)
+        )
         fields = {
             "request_id": request_id,
             "hub": hub,
             "items": len(document["results"]),
-            "accepted": document["accepted"],
-            "duplicates": document["duplicates"],
-            "rejected": document["rejected"],
-            "failed": document.get("failed", 0),
+            **{word: document.get(word, 0) for word in ("accepted", "duplicates", "rejected", "failed")},
             "ids": [masked(name) if _SUSPECT.search(name) else name for name in ids[:_LOGGED_IDS]],
             "more_ids": max(0, len(ids) - _LOGGED_IDS),
         }
@@ -144,12 +150,15 @@ class Ingress:
             ledger.enter(fields, stands_for)
 
 
+def _has_terms(headers: Mapping[str, str]) -> bool:
+    return "prefer" in headers or "idempotency-key" in headers
+
+
 def _accepted(submission: Submission, receipt: Receipt, at: float) -> TraceEvent:
     detail: dict[str, str | int] = {"admission": receipt.admission.value, "hub": submission.entry.hub}
     detail["operation"] = operation_of(submission.entry.item)
-    partition, colon, entry_id = receipt.entry_id.partition(":")
-    if colon:
-        detail |= {"partition": int(partition), "entry": entry_id}
+    if receipt.stream_id:
+        detail |= {"partition": receipt.partition, "entry": receipt.stream_id.decode()}
     return TraceEvent(at, "accepted", detail)
 
 
@@ -173,7 +182,10 @@ def limits_of(door: Door) -> BatchLimits:
     )
 
 
-async def counted(metrics: Mapping[str, Count], answering: Awaitable[Response]) -> Response:
+T = TypeVar("T", bound=Response | Short)
+
+
+async def counted(metrics: Mapping[str, Count], answering: Awaitable[T]) -> T:
     """Count an answer by its status class; one that never came counts as 5xx, a client that left as 4xx."""
     status = 500
     try:

@@ -71,7 +71,8 @@ class Negotiate:
         peer = request.client.host if request.client else None
         caller = self._guard.caller_of(request.headers, peer)
         if Right.NEGOTIATE in caller.rights:
-            body = await read_body(request, _MAX_BODY)
+            within = self._door.settings.body_timeout
+            body = await read_body(request, _MAX_BODY, clock=self._door.clock, within=within)
             if body.strip():  # some clients name a type of the body they do not send
                 check_media_type(request.headers)
             return wanted_by_caller(body, request.query_params)

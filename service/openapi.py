@@ -7,7 +7,9 @@ tests hold real answers of every status against these schemas instead.
 from collections.abc import Mapping
 from typing import Any
 
-from service.problems import MEDIA_TYPE
+from service.dead_letters.documents import OPERATIONS as _DEAD_LETTER_OPERATIONS
+from service.dead_letters.documents import SCHEMAS as _DEAD_LETTER_SCHEMAS
+from service.described import ADMIN, REQUEST_ID, busy, content, header, refusal, text
 from service.schemas import BATCH, CONNECTION, ITEM, LIVENESS, PROBLEM, READINESS, RECEIPT, RESULT, TRACE, WANTED
 
 MESSAGES = "/v1/hubs/{hub}/messages"
@@ -27,6 +29,7 @@ SCHEMAS: Mapping[str, Any] = {
     "Readiness": READINESS,
     "Liveness": LIVENESS,
     "Trace": TRACE,
+    **_DEAD_LETTER_SCHEMAS,
 }
 SECURITY: Mapping[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "The API key."},
@@ -59,32 +62,6 @@ _INVALID = {
         {"index": 1, "pointer": "/1/action", "code": "unknownAction", "detail": "The action is not one of the known."}
     ],
 }
-
-
-def _content(schema: str, media_type: str = "application/json", example: Any = None) -> dict[str, Any]:
-    described: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
-    if example is not None:
-        described["example"] = example
-    return {media_type: described}
-
-
-def _refusal(description: str, example: Any = None) -> dict[str, Any]:
-    return {"description": description, "content": _content("Problem", MEDIA_TYPE, example)}
-
-
-def _busy(description: str) -> dict[str, Any]:
-    header = {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer", "minimum": 1}}
-    return _refusal(description) | {"headers": {"Retry-After": header}}
-
-
-def _text(description: str) -> dict[str, Any]:
-    return {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
-
-
-def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
-
-
 _HUB = {
     "name": "hub",
     "in": "path",
@@ -92,28 +69,23 @@ _HUB = {
     "description": "The hub; upper case becomes lower case.",
     "schema": {"type": "string", "pattern": r"^[A-Za-z][A-Za-z0-9_`,.\[\]]{0,127}$"},
 }
-_REQUEST_ID = _header(
-    "X-Request-Id",
-    "Comes back on the answer when it is 1 to 64 letters, digits, dots, dashes or underscores; else one is made here.",
-    {"type": "string"},
-)
 _SEND_EXTRA = {
     "security": [{"bearer": []}, {"apiKey": []}, {}],
     "parameters": [
         _HUB,
-        _header(
+        header(
             "Idempotency-Key",
             "Repeats of this request with this key store nothing twice; with another body they are refused.",
             {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
         ),
-        _header(
+        header(
             "Prefer",
             "handling=lenient queues the valid items of a batch that also has invalid ones.",
             {"type": "string", "examples": ["handling=lenient"]},
         ),
-        _REQUEST_ID,
+        REQUEST_ID,
     ],
-    "requestBody": {"required": True, "content": _content("Batch", example=_ITEMS)},
+    "requestBody": {"required": True, "content": content("Batch", example=_ITEMS)},
 }
 _SEND = {
     "operation_id": "sendMessages",
@@ -121,18 +93,19 @@ _SEND = {
     "tags": ["messages"],
     "openapi_extra": _SEND_EXTRA,
     "responses": {
-        202: {"description": "Stored.", "content": _content("Receipt", example=_ACCEPTED)},
-        400: _refusal("The hub, a header, the body or an item is not valid; nothing was queued.", _INVALID),
-        401: _refusal("The caller is not known."),
-        403: _refusal("The caller may not send."),
-        413: _refusal("The body is larger than FANOUT_MAX_BODY."),
-        415: _refusal("The body is not JSON in UTF-8, or is compressed."),
-        422: _refusal(
+        202: {"description": "Stored.", "content": content("Receipt", example=_ACCEPTED)},
+        400: refusal("The hub, a header, the body or an item is not valid; nothing was queued.", _INVALID),
+        401: refusal("The caller is not known."),
+        403: refusal("The caller may not send."),
+        408: refusal("The body did not come within FANOUT_BODY_TIMEOUT."),
+        413: refusal("The body is larger than FANOUT_MAX_BODY."),
+        415: refusal("The body is not JSON in UTF-8, or is compressed."),
+        422: refusal(
             "The Idempotency-Key was used with another body (nothing was queued), or a messageId with another "
             "content (`results` tells what became of each item)."
         ),
-        500: _refusal("An unexpected error."),
-        503: _busy("The queue is full or silent; with `results` when some items may be stored."),
+        500: refusal("An unexpected error."),
+        503: busy("The queue is full or silent; with `results` when some items may be stored."),
     },
 }
 _NEGOTIATE = {
@@ -151,24 +124,24 @@ _NEGOTIATE = {
                 "lists `query`.",
                 "schema": {"type": "string", "maxLength": 1024},
             },
-            _REQUEST_ID,
+            REQUEST_ID,
         ],
         "requestBody": {
             "required": False,
             "description": "Read from callers with an API key only.",
-            "content": _content("Wanted", example={"userId": "alice", "claims": {"role": "admin"}}),
+            "content": content("Wanted", example={"userId": "alice", "claims": {"role": "admin"}}),
         },
     },
     "responses": {
-        200: {"description": "Where to connect, and with what.", "content": _content("ClientConnection")},
-        400: _refusal("The hub, the query or the body is not valid."),
-        401: _refusal("No user was found and clients without one are not served."),
-        413: _refusal("The body is too large, or the token would be longer than the 4,096 characters of the service."),
-        415: _refusal("The body is not JSON in UTF-8, or is compressed."),
-        500: _refusal("No service is configured, or an unexpected error."),
+        200: {"description": "Where to connect, and with what.", "content": content("ClientConnection")},
+        400: refusal("The hub, the query or the body is not valid."),
+        401: refusal("No user was found and clients without one are not served."),
+        408: refusal("The body did not come within FANOUT_BODY_TIMEOUT."),
+        413: refusal("The body is too large, or the token would be longer than the 4,096 characters of the service."),
+        415: refusal("The body is not JSON in UTF-8, or is compressed."),
+        500: refusal("No service is configured, or an unexpected error."),
     },
 }
-_ADMIN: list[Any] = [{"bearer": []}, {"apiKey": []}, {}]  # without a key, callers on this machine
 _TRACED = {
     "messageId": "order-1",
     "events": [
@@ -182,45 +155,46 @@ _TRACE_ONE = {
     "summary": "Tell the life of one message, as long as it is kept",
     "tags": ["admin"],
     "openapi_extra": {
-        "security": _ADMIN,
+        "security": ADMIN,
         "parameters": [
             {"name": "message_id", "in": "path", "required": True, "schema": {"type": "string"}},
-            _REQUEST_ID,
+            REQUEST_ID,
         ],
     },
     "responses": {
-        200: {"description": "What is kept of it.", "content": _content("Trace", example=_TRACED)},
-        401: _refusal("The caller is not known."),
-        403: _refusal("The caller may not administer."),
-        404: _refusal("Traces are not kept (traceOff), or none of this id is (traceUnknown)."),
-        500: _refusal("An unexpected error."),
-        503: _busy("The queue does not answer."),
+        200: {"description": "What is kept of it.", "content": content("Trace", example=_TRACED)},
+        401: refusal("The caller is not known."),
+        403: refusal("The caller may not administer."),
+        404: refusal("Traces are not kept (traceOff), or none of this id is (traceUnknown)."),
+        500: refusal("An unexpected error."),
+        503: busy("The queue does not answer."),
     },
 }
 OPERATIONS: Mapping[tuple[str, str], dict[str, Any]] = {
     ("POST", MESSAGES): _SEND,
     ("POST", "/{hub}/negotiate"): _NEGOTIATE,
     ("GET", MESSAGE_TRACE): _TRACE_ONE,
+    **_DEAD_LETTER_OPERATIONS,
     ("GET", "/livez"): {
         "operation_id": "livez",
         "summary": "Tell that the process is alive; never looks at the queue",
         "tags": ["operation"],
-        "responses": {200: {"description": "Alive.", "content": _content("Liveness")}},
+        "responses": {200: {"description": "Alive.", "content": content("Liveness")}},
     },
     ("GET", "/readyz"): {
         "operation_id": "readyz",
         "summary": "Tell whether there should be traffic",
         "tags": ["operation"],
         "responses": {
-            200: {"description": "Ready.", "content": _content("Readiness")},
-            503: {"description": "Not ready; the reasons are listed.", "content": _content("Readiness")},
+            200: {"description": "Ready.", "content": content("Readiness")},
+            503: {"description": "Not ready; the reasons are listed.", "content": content("Readiness")},
         },
     },
     ("GET", "/metrics"): {
         "operation_id": "metrics",
         "summary": "Give the metrics in the Prometheus text format",
         "tags": ["operation"],
-        "responses": {200: _text("The metrics.")},
+        "responses": {200: text("The metrics.")},
     },
     ("GET", "/problems/{code}"): {
         "operation_id": "explainProblem",
@@ -228,10 +202,16 @@ OPERATIONS: Mapping[tuple[str, str], dict[str, Any]] = {
         "tags": ["operation"],
         "openapi_extra": {
             "parameters": [
-                {"name": "code", "in": "path", "required": True, "schema": {"type": "string"}, "example": "invalidItems"}
+                {
+                    "name": "code",
+                    "in": "path",
+                    "required": True,
+                    "schema": {"type": "string"},
+                    "example": "invalidItems",
+                }
             ]
         },
-        "responses": {200: _text("What it means and what to do."), 404: _refusal("There is no such code.")},
+        "responses": {200: text("What it means and what to do."), 404: refusal("There is no such code.")},
     },
 }
 

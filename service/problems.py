@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from fanout.errors import BadRequestError, FanoutError, QueueError, UnauthorizedError
+from fanout.errors import BadRequestError, FanoutError, QueueError, SlowBodyError, UnauthorizedError
 from fanout.signalr.batch import ERROR_CODES
 
 MEDIA_TYPE = "application/problem+json"
@@ -54,7 +54,23 @@ KINDS: Mapping[str, Kind] = {
         "Its id may be another, its time over (FANOUT_TRACE_KEEP), or it was one too many (FANOUT_TRACE_MOST); "
         "the logs have it.",
     ),
+    "deadLetterUnknown": Kind(
+        404,
+        "There is no such dead letter",
+        "It was sent again or deleted, or never was; GET /v1/admin/dead-letters lists those there are.",
+    ),
     "methodNotAllowed": Kind(405, "This address does not take this method", "The Allow header lists what it takes."),
+    "headTooSlow": Kind(
+        408,
+        "The head of the request came too slowly",
+        "Send it within FANOUT_BODY_TIMEOUT seconds; the connection is closed.",
+    ),
+    "headTooLarge": Kind(431, "The head of the request is too large", "Send fewer or shorter headers: 64 KB in all."),
+    "bodyTooSlow": Kind(
+        408,
+        "The body came too slowly",
+        "Send it within FANOUT_BODY_TIMEOUT seconds; nothing was queued. The connection is closed.",
+    ),
     "bodyTooLarge": Kind(413, "The body is too large", "Send smaller batches."),
     "tokenTooLong": Kind(413, "The access token would be too long", "Ask for fewer or shorter claims."),
     "unsupportedMediaType": Kind(415, "The body is of a type that is not read here", "Send application/json in UTF-8."),
@@ -79,6 +95,13 @@ KINDS: Mapping[str, Kind] = {
         "The queue was asked and did not answer",
         "Repeat after Retry-After with the same ids: what was stored answers `duplicate`. Without an Idempotency-Key "
         "or messageIds a repeat may store an item twice.",
+    ),
+    "notConfirmed": Kind(
+        503,
+        "Stored, but not confirmed by enough replicas",
+        "Repeat after Retry-After with the same ids: what was stored answers `duplicate` once it is confirmed. Without "
+        "an Idempotency-Key or messageIds do not repeat: the items are stored and will be delivered, unless the primary"
+        " is lost first.",
     ),
     "configuration": Kind(500, "The service is not set up for this", "Its operator has to change a setting."),
     "internal": Kind(500, "Something went wrong here", "Quote `requestId` to the operator; the log has the rest."),
@@ -106,6 +129,8 @@ def problem_of(error: FanoutError) -> Problem:
         members["errors"] = [{"pointer": error.pointer, "code": code, "detail": str(error)}]
     elif isinstance(error, QueueError):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    elif isinstance(error, SlowBodyError):
+        headers["Connection"] = "close"  # the rest of the body is not waited for
     elif isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = CHALLENGE
     return Problem(code, status, str(error), headers, members)

@@ -19,6 +19,7 @@ from fanout.clock import Clock
 from fanout.errors import ConfigurationError
 from fanout.ledger import open_ledger
 from fanout.log import Logger
+from fanout.queue.dead_letters import DeadLetters
 from fanout.serving import listen, port_of, serve
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, with_access_key
@@ -27,6 +28,7 @@ from service.assembly import build_worker, open_client
 from service.auth import check_exposure
 from service.door import Door, Readiness, Role
 from service.parts import Parts, open_parts
+from service.patience import patient
 
 _KEEP_ALIVE = 75
 _SERVER_GRACE = 5
@@ -54,8 +56,9 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
             queue, metrics, traces = parts.stream, parts.metrics, parts.traces
             ledger = open_ledger("ingress.accepted", clock, level=settings.log_level, style=settings.log_format)
             door = Door(
-                settings, plan.role, queue, metrics, clock, service, page=plan.page, traces=traces, ledger=ledger
-            )
+                settings, plan.role, queue, metrics, clock, service, page=plan.page, traces=traces, ledger=ledger,
+                dead_letters=DeadLetters(parts.wire),
+            )  # fmt: skip
             async with asyncio.TaskGroup() as group:
                 ready = _announce(plan, listener, parts.log)
                 serving = group.create_task(serve(_uvicorn(door), listener, ready=ready))
@@ -127,6 +130,7 @@ def _uvicorn(door: Door) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        http=patient(door.settings.body_timeout),
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_SERVER_GRACE,
     )

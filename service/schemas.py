@@ -76,7 +76,8 @@ RESULT: dict[str, Any] = {
         "index": {"type": "integer", "minimum": 0, "description": "The item's place in the batch."},
         "status": {
             "enum": ["accepted", "duplicate", "rejected", "failed"],
-            "description": "failed: not known to be stored, send it again (only in a 503).",
+            "description": "failed: not known to be stored, or not confirmed by enough replicas; send it again (only "
+            "in a 503).",
         },
         "messageId": {"type": "string", "description": "The caller's, or made here."},
         "code": {"type": "string", "description": "Why it was rejected or failed."},

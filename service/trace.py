@@ -42,7 +42,7 @@ def trace(asking: Asking) -> int:
     except (msgspec.DecodeError, LookupError, TypeError):
         raise ConfigurationError(f"{asking.url} answered {response.status_code} and is no fanout ingress.") from None
     if not lines:
-        sys.stderr.write(f"fanout: {_plain(document.get('detail', response.status_code))}\n")
+        sys.stderr.write(f"fanout: {plain(document.get('detail', response.status_code))}\n")
         return 1
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
@@ -53,12 +53,14 @@ def story_of(document: Mapping[str, Any]) -> list[str]:
     events: Sequence[Mapping[str, Any]] = document["events"]
     began = events[0]["at"]
     at = datetime.fromtimestamp(began, UTC).isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00")
-    return [f"{_plain(document['messageId'])}  {at} UTC", *(_line(event, event["at"] - began) for event in events)]
+    return [f"{plain(document['messageId'])}  {at} UTC", *(_line(event, event["at"] - began) for event in events)]
 
 
 def _line(event: Mapping[str, Any], after: float) -> str:
-    details = "  ".join(f"{_plain(name)}={_plain(value)}" for name, value in event["detail"].items() if value != "")
-    return f"  +{after:.3f} s".ljust(14) + f"{_plain(event['what']):<10}{details}".rstrip()
+    detail = dict(event["detail"])
+    what = detail.pop("admission", event["what"])  # what came of a submission says more than that there was one
+    details = "  ".join(f"{plain(name)}={plain(value)}" for name, value in detail.items() if value != "")
+    return f"  +{after:.3f} s".ljust(14) + f"{plain(what):<10}{details}".rstrip()
 
 
 def _ask(asking: Asking) -> httpx.Response:
@@ -72,6 +74,7 @@ def _ask(asking: Asking) -> httpx.Response:
         raise ConfigurationError(f"{asking.url} cannot be reached: {error}. Is `fanout serve` running there?") from None
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """Give what others wrote without characters that could write on the terminal."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -11,14 +11,14 @@ PACKAGES = (*FLOORS, "emulator")
 
 # One door, one key: who may import what. A name ending in a dot means everything below it.
 KEYS = {
-    "redis": ("fanout.queue.wire", "fanout.queue.cluster", "fanout.queue.sentinel", "fanout.queue.dial"),
+    "redis": tuple(f"fanout.queue.{name}" for name in ("wire", "link", "cluster", "sentinel", "dial")),
     "httptools": ("fanout.signalr.http1.", "emulator."),
-    "httpx": ("service.send", "service.trace", "service.doctor."),
+    "httpx": ("service.send", "service.trace", "service.dead_letters.caller", "service.doctor."),
     "jwt": ("fanout.signalr.tokens",),
     "fastapi": ("service.", "emulator."),
     "starlette": ("service.", "emulator."),
-    "uvicorn": ("fanout.serving", "service.process", "emulator."),
-    "click": ("service.cli", "service.doctor.command", "service.trace"),
+    "uvicorn": ("fanout.serving", "service.process", "service.patience", "emulator."),
+    "click": ("service.cli", "service.dead_letters.", "service.doctor.command", "service.trace"),
     "time": ("fanout.clock",),
     "random": ("service.assembly", "emulator."),
     "secrets": ("service.", "emulator."),
@@ -176,6 +176,9 @@ def test_no_file_grows_past_its_bound() -> None:
 # A module of data, or one that only hands on, is tested through the one named.
 TESTED_THROUGH = {
     "service.schemas": "tests/service/test_openapi.py",
+    "service.described": "tests/service/test_openapi.py",
+    "service.dead_letters.documents": "tests/service/test_openapi.py",
+    "service.dead_letters.options": "tests/service/dead_letters/test_command.py",
     "service.door": "tests/service/test_health.py",
     "service.identity": "tests/service/test_negotiate.py",
     "service.cors": "tests/service/test_negotiate.py",

@@ -1,9 +1,9 @@
 """Stops calling a far side that fails whatever it is asked. Pure: a transition table over frozen states.
 
 Rules guarded: it opens only when calls for several destinations fail and none has succeeded for a while, so dead
-destinations, be they one or most of them, cannot close the door for the others; while it is open nothing is sent and no
-attempt is counted; one probe at a time decides whether it closes; a failed probe doubles the wait. Refusals of a single
-call (4xx, 429) say nothing about the far side's health.
+destinations, be they one or most of them, cannot close the door for the others; each hub has its own, so neither can a
+dead hub; while it is open nothing is sent and no attempt is counted; one probe at a time decides whether it closes; a
+failed probe doubles the wait. Refusals of a single call (4xx, 429) say nothing about the far side's health.
 
 | state | event | next |
 | --- | --- | --- |
@@ -20,7 +20,7 @@ from enum import StrEnum
 
 _STREAK = 10  # failures in a row
 _LASTING = 1.0  # seconds from the first of them to the last
-_WIDTH = 3  # lanes they must come from
+_WIDTH = 3  # lanes they must come from, where a hub has several
 _WINDOW = 10.0  # seconds looked back on
 _SAMPLE = 50  # calls that must be in the window
 _RATE = 0.98  # share of them that failed
@@ -52,16 +52,22 @@ def opened(state: State, now: float, jitter: float) -> State:
 
 
 class Breaker:
-    """The breaker of one class of calls."""
+    """The breaker of one class of calls to one hub; failures have to come from `width` lanes to open it."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = _WIDTH) -> None:
         self.state = State()
+        self._width = width
         self._streak: list[str] = []
         self._streak_began = 0.0
+        self._failed_at = float("-inf")
         self._calls: deque[tuple[float, bool, str]] = deque()
 
     def __repr__(self) -> str:
         return f"<Breaker {self.state.phase.value}>"
+
+    def is_forgotten(self, now: float) -> bool:
+        """Say whether it stands as a new one would: closed, and no failure in its window."""
+        return self.state.phase is Phase.CLOSED and now - self._failed_at > _WINDOW
 
     def opens_at(self, now: float) -> float:
         """Give when a call may go: not after `now` means at once, infinity while a probe is out."""
@@ -94,6 +100,7 @@ class Breaker:
 
     def failed(self, now: float, lane: str, jitter: float) -> bool:
         """Note that the far side failed; True when that opened the breaker."""
+        self._failed_at = now
         if self.state.phase is Phase.OPEN:
             return False  # a call that was under way when it opened
         if self.state.phase is Phase.CLOSED:
@@ -115,8 +122,62 @@ class Breaker:
 
     def _long_streak(self, now: float) -> bool:
         lasting = now - self._streak_began >= _LASTING
-        return lasting and len(self._streak) >= _STREAK and len(set(self._streak)) >= _WIDTH
+        return lasting and len(self._streak) >= _STREAK and len(set(self._streak)) >= self._width
 
     def _bad_window(self) -> bool:
         failed = [lane for _when, bad, lane in self._calls if bad]
-        return len(self._calls) >= _SAMPLE and len(failed) >= _RATE * len(self._calls) and len(set(failed)) >= _WIDTH
+        most = len(self._calls) >= _SAMPLE and len(failed) >= _RATE * len(self._calls)
+        return most and len(set(failed)) >= self._width
+
+
+class Breakers:
+    """The breakers of one class of calls, one for each hub of which a call failed lately.
+
+    `only` says that a hub has but one lane of this class, as with broadcasts: it is the hub that is dead, then.
+    """
+
+    def __init__(self, *, only: bool = False) -> None:
+        self._width = 1 if only else _WIDTH
+        self._by_hub: dict[str, Breaker] = {}
+
+    def __repr__(self) -> str:
+        return f"<Breakers {self.open} of {len(self._by_hub)} open>"
+
+    def __len__(self) -> int:
+        return len(self._by_hub)
+
+    @property
+    def open(self) -> int:
+        """How many hubs are held back: open, or half open."""
+        return sum(breaker.state.phase is not Phase.CLOSED for breaker in self._by_hub.values())
+
+    def opens_at(self, hub: str, now: float) -> float:
+        """Give when a call may go to the hub: not after `now` means at once, infinity while a probe is out."""
+        breaker = self._by_hub.get(hub)
+        return now if breaker is None else breaker.opens_at(now)
+
+    def began(self, hub: str, now: float) -> None:
+        """Note that a call goes out."""
+        if breaker := self._by_hub.get(hub):
+            breaker.began(now)
+
+    def abandoned(self, hub: str) -> None:
+        """Note that a call ended without an end."""
+        if breaker := self._by_hub.get(hub):
+            breaker.abandoned()
+
+    def succeeded(self, hub: str, now: float, lane: str) -> None:
+        """Note that the far side answered sensibly for this hub."""
+        breaker = self._by_hub.get(hub)
+        if breaker is None:
+            return
+        breaker.succeeded(now, lane)
+        if breaker.is_forgotten(now):
+            del self._by_hub[hub]
+
+    def failed(self, hub: str, now: float, lane: str, jitter: float) -> bool:
+        """Note that the far side failed for this hub; True when that opened its breaker."""
+        breaker = self._by_hub.get(hub)
+        if breaker is None:
+            breaker = self._by_hub[hub] = Breaker(self._width)
+        return breaker.failed(now, lane, jitter)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.log import Logger
-from fanout.queue.leases import Lease, Leases, Renewal, share_of
+from fanout.queue.leases import Lease, Leases, Renewal, fence_of, share_of
 from workers.lanes import Lanes
 from workers.store_time import StoreTime
 from workers.tenure import Tenure, order_of
@@ -35,6 +35,8 @@ class Keeper:
         self._readers: dict[Tenure, asyncio.Task[None]] = {}
         self._leaving: set[int] = set()
         self._suspects: dict[int, bytes] = {}
+        self._latest: dict[int, str] = {}  # the token of each partition's latest owner
+        self._unsettled: dict[int, int] = {}  # entries read and not settled when its lease was lost
         self._closed = False
 
     def __repr__(self) -> str:
@@ -135,10 +137,14 @@ class Keeper:
 
     async def _free(self, wanted: int) -> list[int]:
         owners = await self._leases.owners(self._partitions)
+        for partition, token in owners.items():
+            if token != self._latest.get(partition):
+                self._check_fence(partition, token)
         free = [p for p in range(self._partitions) if p not in owners and p not in self._tenures]
         return free[:wanted]
 
     def _begin(self, lease: Lease, start_reading: StartReading) -> None:
+        self._check_fence(lease.partition, lease.token)
         tenure = Tenure(lease)
         tenure.breaks = self._leases.breaks
         self._tenures[lease.partition] = tenure
@@ -147,6 +153,14 @@ class Keeper:
             return
         self._readers[tenure] = start_reading(tenure)
         self._log.info("lease.taken", partition=lease.partition, token=lease.token)
+
+    def _check_fence(self, partition: int, token: str) -> None:
+        # The number in it grows with each owner, unless the store lost it, and with it what was stored since: say so.
+        latest = self._latest.get(partition)
+        if latest is not None and fence_of(token) <= fence_of(latest):
+            self._log.error("store.forgot", partition=partition, unsettled=self._unsettled.get(partition, 0))
+        self._latest[partition] = token
+        self._unsettled.pop(partition, None)
 
     def _doubt_broken(self) -> None:
         # A broken connection is the sign of a failover, and another server may give out smaller ids than were read.
@@ -162,6 +176,7 @@ class Keeper:
     def _lose(self, tenure: Tenure) -> None:
         self._stop(tenure)
         tenure.lose()
+        self._unsettled[tenure.partition] = len(tenure.known)
         self._log.warning("lease.lost", partition=tenure.partition, in_flight=tenure.in_flight)
         tenure.when_quiet(lambda: self._forget(tenure))
 

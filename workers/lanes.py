@@ -1,19 +1,22 @@
 """Which entry is delivered next: serial inside a lane, in turn across lanes. Pure; imports no asyncio and no client.
 
-Rules guarded: a lane has one call in flight at most; a retry waits in its lane while the others go on; lanes that are
-ready take turns, so a long one does not starve a short one, and a class of calls that is held back holds back no other
-(design section 5). No lane fills the worker's memory: past `depth` entries, and when its head has to be retried while
-memory is short, the rest of a lane is left in the stream ("spilled") and fetched again when the lane has room, so one
-slow destination never stops the reading for the others.
+Rules guarded: a lane has one call in flight at most; a retry waits in its lane while the others go on; hubs take turns,
+and so do the lanes of a hub, so neither a long lane nor a hub with many of them starves another, and a class of calls
+that is held back holds back no other (design section 5). No lane fills the worker's memory: past `depth` entries, and
+when its head has to be retried while memory is short, the rest of a lane is left in the stream ("spilled") and fetched
+again when the lane has room; where heads alone are too many, they are left there too until their time has come. So
+neither one slow destination nor many of them stop the reading for the others.
 """
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from heapq import heappop, heappush
 
+from fanout.signalr.message import Message
+from workers.delays import Delays
 from workers.lane import Lane
 from workers.route_class import RouteClass, class_of
-from workers.tenure import Held, Tenure
+from workers.tenure import Held, Tenure, before
+from workers.turns import Turns
 
 _CLASSES = tuple(RouteClass)
 
@@ -25,15 +28,14 @@ class Lanes:
         self._depth = depth
         self._crowded = room // 2
         self._lanes: dict[tuple[int, str], Lane] = {}
-        self._ready: tuple[deque[Lane], ...] = tuple(deque() for _ in _CLASSES)
-        self._delayed: list[tuple[float, int, Lane]] = []
+        self._ready = tuple(Turns() for _ in _CLASSES)
+        self.delays = Delays()
         self._hungry: deque[Lane] = deque()
-        self._count = 0
         self._waiting = 0
         self._turn = 0
 
     def __repr__(self) -> str:
-        return f"<Lanes {len(self)}, {self._waiting} entries, {self.ready} ready, {len(self._delayed)} delayed>"
+        return f"<Lanes {len(self)}, {self._waiting} entries, {self.ready} ready, {len(self.delays)} delayed>"
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -48,6 +50,16 @@ class Lanes:
         """How many lanes could go now, as far as the lanes are concerned."""
         return sum(map(len, self._ready))
 
+    @property
+    def any_ready(self) -> bool:
+        """Whether one could."""
+        return any(self._ready)
+
+    @property
+    def any_delayed(self) -> bool:
+        """Whether one is postponed."""
+        return bool(self.delays)
+
     def ready_in(self, route_class: RouteClass) -> int:
         """How many of them have a head of this class."""
         return len(self._ready[route_class])
@@ -59,7 +71,7 @@ class Lanes:
         if lane is None:
             lane = self._lanes[place] = Lane(key, held.tenure)
             self._hold(lane, held)
-            self._queue_up(lane)
+            self._ready[class_of(held.entry.item)].append(lane)
             return True
         if lane.spilled_after is not None:
             return False
@@ -73,9 +85,11 @@ class Lanes:
     def take(self, now: float, classes: Sequence[RouteClass] = _CLASSES) -> Lane | None:
         """Give the next lane whose head may go, or None; it is the taker's until `advance`, `release` or `postpone`.
 
-        Only lanes whose head is of one of `classes` are given; the classes take turns.
+        Only lanes whose head is of one of `classes` are given; the classes take turns,
+        in each of them the hubs, and in each hub the lanes.
         """
-        self.wake_due(now)
+        if self.delays:
+            self.wake_due(now)
         self._turn += 1
         for i in range(len(classes)):
             queue = self._ready[classes[(self._turn + i) % len(classes)]]
@@ -88,9 +102,12 @@ class Lanes:
     def wake_due(self, now: float) -> int:
         """Let postponed lanes that are due at `now` queue up with the others; give how many came."""
         count = 0
-        while self._delayed and self._delayed[0][0] <= now:
-            self._queue_up(heappop(self._delayed)[2])
-            count += 1
+        for lane in self.delays.due(now):
+            if lane.waiting:
+                self._queue_up(lane)
+                count += 1
+            elif not lane.fetching:
+                self._ask_for_more(lane)
         return count
 
     def advance(self, lane: Lane, count: int = 1) -> None:
@@ -99,7 +116,8 @@ class Lanes:
             return
         for _ in range(count):
             lane.waiting.popleft()
-        self._let_go(lane, count)
+        lane.tenure.held -= count
+        self._waiting -= count
         lane.begin_next()
         self.release(lane)
 
@@ -118,33 +136,37 @@ class Lanes:
         if lane.dropped:
             return
         if lane.waiting:
-            self._queue_up(lane)
+            self._ready[class_of(lane.waiting[0].entry.item)].append(lane)
         if lane.spilled_after is not None and not lane.fetching and len(lane.waiting) <= self._depth // 4:
             self._ask_for_more(lane)
         elif not lane.waiting and not lane.fetching:
             del self._lanes[lane.tenure.partition, lane.key]
 
     def postpone(self, lane: Lane, until: float) -> None:
-        """Keep the head; the lane is ready again at `until`. When memory is short, the rest is left to the stream."""
+        """Have it ready again at `until`. When memory is short, what is behind the head stays in the stream, or all."""
         if lane.dropped:
             return
         lane.postponed = True
         if self._is_crowded(lane.tenure):
-            self._spill(lane)
-        self._count += 1
-        heappush(self._delayed, (until, self._count, lane))
+            self._spill(lane, 1)
+        if lane.tenure.held > lane.tenure.low:
+            self._spill(lane, 0)
+        self.delays.put(lane, until)
 
     def next_due(self) -> float | None:
         """Give when the next postponed lane is ready, None when none is."""
-        while self._delayed and self._delayed[0][2].dropped:
-            heappop(self._delayed)
-        return self._delayed[0][0] if self._delayed else None
+        return self.delays.next_at()
+
+    @property
+    def any_hungry(self) -> bool:
+        """Whether one is to be fetched for."""
+        return bool(self._hungry)
 
     def hungry(self) -> Lane | None:
         """Give a lane whose entries are to be fetched from the stream, after its `spilled_after`; then `refill` it."""
         while self._hungry:
             lane = self._hungry.popleft()
-            if not lane.dropped:
+            if not lane.dropped and not self._is_held_back(lane):
                 lane.stale = False
                 return lane
         return None
@@ -167,7 +189,9 @@ class Lanes:
             lane.spilled_after = lane.waiting[-1].id
         else:
             lane.spilled_after = None if complete else scanned_to
-        if was_idle:
+        if lane.waiting and lane.left not in {None, lane.head.id}:
+            lane.begin_next()  # somebody took the head away meanwhile
+        if was_idle and not lane.delayed:
             self.release(lane)
 
     def has_spilled(self, tenure: Tenure) -> bool:
@@ -189,10 +213,20 @@ class Lanes:
         lane.fetching = True
         self._hungry.append(lane)
 
+    def _is_held_back(self, lane: Lane) -> bool:
+        until = None if lane.waiting or lane.left is None else self.delays.held_until(lane)
+        if until is not None:  # meanwhile; to fetch a head that may not go would be for nothing
+            lane.fetching = False
+            self.delays.put(lane, until)
+        return until is not None
+
     def _hold(self, lane: Lane, held: Held) -> None:
+        item, tenure = held.entry.item, lane.tenure
+        if not isinstance(item, Message) or item.collapse or item.ttl is not None:
+            lane.plain = False
         lane.waiting.append(held)
-        lane.tenure.known.add(held.id)
-        lane.tenure.held += 1
+        tenure.known.add(held.id)
+        tenure.held += 1
         self._waiting += 1
 
     def _let_go(self, lane: Lane, count: int) -> None:
@@ -203,13 +237,14 @@ class Lanes:
         # Each partition has its own part of the room: one that is full of what cannot go would read nothing more.
         return self._waiting > self._crowded or tenure.held > tenure.low
 
-    def _spill(self, lane: Lane) -> None:
-        if len(lane.waiting) == 1:
+    def _spill(self, lane: Lane, keep: int) -> None:
+        gone = list(lane.waiting)[keep:]
+        if not gone:
             return
-        head = lane.waiting[0]
-        for held in list(lane.waiting)[1:]:
+        for held in gone:
             lane.tenure.known.discard(held.id)
-        self._let_go(lane, len(lane.waiting) - 1)
-        lane.waiting = deque([head])
-        lane.spilled_after = head.id
+        self._let_go(lane, len(gone))
+        lane.waiting = deque(list(lane.waiting)[:keep])
+        lane.left, lane.left_class = (None if keep else gone[0].id), class_of(gone[0].entry.item)
+        lane.spilled_after = lane.head.id if keep else before(gone[0].id)
         lane.stale = lane.fetching

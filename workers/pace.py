@@ -16,8 +16,9 @@ _GROW_EVERY = 0.5  # seconds
 _STEP = 0.015  # a growth up to the limit met last, a share of the rate
 _PROBE = 0.04  # the first growth beyond it; the next is `_STEPS_BY` times as large, while nothing is refused
 _PROBED_FOR = 0.8  # seconds that the first growth beyond is tried before the next
-_STEPS_BY = 4.0
-_LARGEST_STEP = 1.0
+_STEPS_BY = 3.0
+_LARGEST_STEP = 0.36  # beyond it the calls refused at the end of a step count for too much
+_FROM_NOTHING = 1.0  # the step where no rate is known to be taken
 _USED = 0.7  # share of its rate a worker must have used for the rate to grow
 _EARNED = 100  # calls accepted, by all workers, since the last cut, before the rate grows
 _LOWEST = 0.5  # calls per second: a refusal never stops a class altogether
@@ -33,6 +34,7 @@ _EPOCH = 0.2  # refusals closer to each other than this count as one
 _CUT = 0.97  # below a limit by more than a burst is worth
 _MOST_CUT = 0.5
 _PULL = 1.25  # a worker follows another's rate by at most this factor at a time
+IDLE = 0.001  # the demand of a worker where nothing waits: a share to begin with that takes hardly any from others
 _SECOND = 1.0  # what services count calls by
 _LONGEST_LOOK = 5.0  # seconds looked back on, where fewer calls than `_SAMPLE` go in one
 _SAMPLE = 10
@@ -57,12 +59,14 @@ class Pace:
     def __init__(self, ceiling: float | None = None) -> None:
         self.ceiling = inf if ceiling is None else ceiling
         self.rate = self.ceiling
-        self.share = 1.0
+        self.share = self._next_share = 1.0
         self.paused_until = -inf
         self._limit = 0.0  # the rate at which was refused last
         self._least = 0.0  # refusals that follow each other cut no deeper: a closed door says nothing of a rate
         self._step = _PROBE
-        self._next_at = -inf
+        self._last_at = -inf  # when the last call would have gone, had it come neither early nor late
+        self._first_at = -inf  # the next does not go before it
+        self._slowed_at = -inf
         self._hold_until = -inf
         self._grown_at = self._grow_at = -inf
         self._cut_at = -inf
@@ -83,12 +87,21 @@ class Pace:
             return self.paused_until
         return max(self.paused_until, self._next_at - _BURST)
 
+    @property
+    def _next_at(self) -> float:
+        # Reckoned anew each time: a worker whose share grows goes faster at once.
+        return max(self._first_at, self._last_at + 1.0 / max(_LOWEST / 10, self.rate * self.share))
+
+    def take_share(self, share: float) -> None:
+        """Take a share; a greater one only when it is given twice, for then the others have heard of our demand."""
+        self.share, self._next_share = min(share, self._next_share), share
+
     def spend(self, now: float) -> None:
         """Count one call that goes out at `now`."""
         self._spent += 1
         if self.rate == inf:
             return
-        self._next_at = max(self._next_at, now - _BURST) + 1.0 / max(_LOWEST / 10, self.rate * self.share)
+        self._last_at = max(self._next_at, now - _BURST)
         if now >= self._grow_at:
             self._grow(now)
 
@@ -99,14 +112,17 @@ class Pace:
         self._taken.append(now)
         self._trim(now)
 
-    def refused(self, now: float, retry_after: float | None) -> Slowdown | None:
-        """Slow down after a 429; gives what the others should know, None when they know it already."""
-        asked = retry_after is not None
-        late = now < self.paused_until  # it was under way when the pause began
+    def refused(self, now: float, retry_after: float | None, *, took: float = 0.0) -> Slowdown | None:
+        """Slow down after a 429; gives what the others should know, None when they know it already.
+
+        `took` is how long the call was under way: one that began before we last slowed down says nothing new.
+        """
+        asked, began = retry_after is not None, now - took
+        late = now < self.paused_until or began < self._slowed_at
         pause = self._pause(now, late=late) if retry_after is None else retry_after
-        if self._part is not None and now - self._found_at < _EPOCH:
+        if self._part is not None and began - self._found_at < _EPOCH:
             return self._add_part(now, pause, asked=asked)
-        if late and now + pause <= self.paused_until:
+        if late and (not asked or now + pause <= self.paused_until):
             return None
         fresh = self.rate == inf or (not late and now - self._cut_at >= _EPOCH)
         factor, rate = self._cut(now) if fresh else (1.0, self.rate)
@@ -152,23 +168,24 @@ class Pace:
         return slowdown
 
     def _apply(self, slowdown: Slowdown, now: float) -> None:
+        self._slowed_at = now
         self.paused_until = max(self.paused_until, now + slowdown.pause)
         if slowdown.factor != 1.0:
             if self.rate == inf:
                 self._found_at = now
                 self._set_rate(slowdown.rate)
             else:
-                if self._earned:
+                if self._earned or not self._least:  # what is refused before anything was taken shows no rate
                     self._least = self.rate * _MOST_CUT
                 self._set_rate(max(self.rate * slowdown.factor, min(self.rate, self._least)))
             self._cut_at = now
-            self._next_at = max(self._next_at, self.paused_until + _BURST)
+            self._first_at = max(self._first_at, self.paused_until + _BURST)
             self._grown_at, self._grow_at = self.paused_until, self.paused_until + _GROW_EVERY
             self._spent = self._earned = 0
             self._step = _PROBE
             if self.rate <= _LOWEST:  # nothing was taken: this is no limit that was met, and must not be kept to
-                self._step, self._earned = _LARGEST_STEP, _EARNED
-        if slowdown.asked:
+                self._step, self._earned = _FROM_NOTHING, _EARNED
+        if slowdown.asked and self.rate > _LOWEST:
             self._hold_until = max(self._hold_until, now + min(_LONGEST_HOLD, _HOLD * slowdown.pause))
 
     def _set_rate(self, rate: float) -> None:
@@ -212,7 +229,7 @@ class Pace:
         shows_after = 1.0 / (self._step * self.rate)  # a step that is not yet worth a call proves nothing
         self._grow_at = now + max(_PROBED_FOR if self._step == _PROBE else _GROW_EVERY, shows_after)
         self.rate = min(self.ceiling, self.rate * (1.0 + self._step))
-        self._step = min(_LARGEST_STEP, self._step * _STEPS_BY)
+        self._step = max(self._step, min(_LARGEST_STEP, self._step * _STEPS_BY))
 
     def _look(self, now: float) -> float:
         if self.rate == inf:
@@ -228,5 +245,5 @@ class Pace:
 
 def share_of(demand: float, others: float) -> float:
     """Give a worker's share of the rate: its demand (lanes ready) against that of the other live workers."""
-    mine = max(1.0, demand)
+    mine = max(IDLE, demand)
     return mine / (mine + max(0.0, others))

@@ -4,12 +4,14 @@ Rules guarded: it reads only as much as there is room for; a new tenure starts a
 predecessor left comes first; an entry that cannot be read is parked at once and stalls nothing.
 """
 
+from collections.abc import Sequence
+
 from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.log import Logger
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import Verdict
-from fanout.queue.entry import Entry, Stored, UnreadableEntryError, decode
+from fanout.queue.entry import Stored, UnreadableEntryError, decode
 from fanout.queue.partition import lane_of
 from fanout.queue.stream import Stream
 from workers.bell import Bell
@@ -21,6 +23,8 @@ from workers.tenure import START, Held, Tenure, order_of
 _AT_ONCE = 256
 _BLOCK = 5.0  # seconds a read waits in the store; the wait is cancelled when the tenure ends
 _PAUSE = 0.2  # seconds between tries while the store does not answer
+_SKIM = 1024  # entries at once while nearly all of them are left in the stream by lanes that spilled
+_SKIMMED = 8  # times as many read as kept
 _SCAN = 64
 _SCAN_AT_MOST = 1024
 
@@ -54,6 +58,7 @@ class Reader:
         return min(_AT_ONCE, share - tenure.held, self._room - self._lanes.waiting)
 
     async def _read(self, tenure: Tenure) -> None:
+        skims = False
         while True:
             count = self._share(tenure)
             if count <= 0:  # only then: the bell is shared, and a reader that is full silences it for the others
@@ -61,6 +66,7 @@ class Reader:
                 await self._bell.room.wait()
                 continue
             try:
+                count = _SKIM if skims else count
                 batch = await self._stream.read(tenure.partition, tenure.cursor, count=count, block=_BLOCK)
             except QueueError as error:
                 # A broken connection may mean another server with other ids: what was read is left, and read again by
@@ -71,9 +77,9 @@ class Reader:
             if tenure.breaks != self._stream.breaks:
                 tenure.doubt()  # somebody saw a connection break; it may be another server that answered us
                 return
-            for stored in batch:
-                await self._take_in(tenure, stored)
-            self._bell.ring(self._lanes.ready)
+            kept = await self._take_in(tenure, batch)
+            skims = len(batch) > kept * _SKIMMED
+            self._bell.work.set()
 
     async def refill(self) -> None:
         """Fetch for lanes that spilled and have room again, for ever."""
@@ -84,13 +90,14 @@ class Reader:
                 self._bell.hungry.clear()
                 continue
             await self._fetch(lane)
-            self._bell.ring(self._lanes.ready)
+            self._bell.work.set()
 
     async def _fetch(self, lane: Lane) -> None:
         found: list[Held] = []
         position = lane.spilled_after or START
-        complete, count = False, _SCAN
-        while not complete and not lane.dropped and len(found) < _SCAN:
+        wanted = count = 1 if lane.postponed else _SCAN  # what fails is fetched one by one, when its time has come
+        complete = False
+        while not complete and not lane.dropped and len(found) < wanted:
             known_to = lane.tenure.cursor
             try:
                 batch = await self._stream.scan(lane.tenure.partition, position, count=count)
@@ -113,18 +120,25 @@ class Reader:
             entry = decode(stored.data)
         except UnreadableEntryError:
             return None  # the reader parked it, or will
-        return Held(lane.tenure, stored.id, entry, stored.stored_at) if _key(entry) == lane.key else None
+        if lane_of(entry.hub, entry.item) != lane.key:
+            return None
+        return Held(lane.tenure, stored.id, entry, stored.stored_at)
 
-    async def _take_in(self, tenure: Tenure, stored: Stored) -> None:
-        tenure.cursor = stored.id
-        if stored.id in tenure.known:
-            return
-        try:
-            entry = decode(stored.data)
-        except UnreadableEntryError as error:
-            await self._bury(tenure, stored, str(error))
-            return
-        self._lanes.add(_key(entry), Held(tenure, stored.id, entry, stored.stored_at))
+    async def _take_in(self, tenure: Tenure, batch: Sequence[Stored]) -> int:
+        kept = 0
+        for stored in batch:
+            if kept and self._share(tenure) <= 0:
+                break  # more was read than there is room for; it is read again
+            tenure.cursor = stored.id
+            if stored.id in tenure.known:
+                continue
+            try:
+                entry = decode(stored.data)
+            except UnreadableEntryError as error:
+                await self._bury(tenure, stored, str(error))
+                continue
+            kept += self._lanes.add(lane_of(entry.hub, entry.item), Held(tenure, stored.id, entry, stored.stored_at))
+        return kept
 
     async def _bury(self, tenure: Tenure, stored: Stored, detail: str) -> None:
         parked = await self._settler.park_unread(
@@ -145,7 +159,3 @@ class Tools:
         self.metrics = metrics
         self.log = log
         self.room = room
-
-
-def _key(entry: Entry) -> str:
-    return lane_of(entry.hub, entry.item)

@@ -22,11 +22,13 @@ class Records:
     def __init__(self, trade: Trade) -> None:
         self._trade = trade
         self._metrics = trade.metrics
+        self._store_now = trade.store_time.now
+        self._wants = _always if trade.ledger is None else trade.ledger.wants
         self.traces = trade.traces if trade.traces is not None and trade.traces.on else None
 
     def age(self, held: Held) -> float:
         """Give how long ago an entry was stored, in seconds by the store's clock."""
-        return max(0.0, self._trade.store_time.now(self._trade.clock.monotonic()) - held.stored_at)
+        return max(0.0, self._store_now(self._trade.clock.monotonic()) - held.stored_at)
 
     def began(self, call: Sequence[Held], attempts: int, *, throttled: bool) -> None:
         """Note that a call goes out; `throttled` when one was refused for speed before."""
@@ -68,7 +70,7 @@ class Records:
             case Dead(reason, failure, _, _):
                 detail |= {"verdict": f"dead: {reason}", "failure": failure}
         for held in call:
-            self._note(held, "attempt", detail)
+            self._note(held, "attempt", {"entry": held.id.decode(), **detail})
 
     def delivered(self, call: Sequence[Held]) -> None:
         """Count delivered entries."""
@@ -77,19 +79,21 @@ class Records:
 
     def settled(self, call: Sequence[Held], outcome: Outcome, *, attempts: int, took: float, certain: bool) -> None:
         """Write the line of each delivered entry; not `certain` when the lease was lost before it was settled."""
-        end = DELIVERED if certain else "delivered, not settled"
         for held in call:
-            self._say(held, end, _status(outcome), attempts=attempts, took=took)
+            stands_for = self._wants(important=attempts > 1 or not certain)
+            if stands_for or self.traces is not None:
+                end = DELIVERED if certain else "delivered, not settled"
+                self._say(held, end, _status(outcome), stands_for, attempts=attempts, took=took)
 
     def superseded(self, held: Held) -> None:
         """Note an entry that was settled because a newer one waits."""
         self._metrics.superseded.inc()
-        self._say(held, "superseded", 0, attempts=0, took=0.0)
+        self._say(held, "superseded", 0, self._wants(important=True), attempts=0, took=0.0)
 
     def expired(self, held: Held, attempts: int) -> None:
         """Note a message whose own time ran out."""
         self._metrics.expired.inc()
-        self._say(held, "expired", 0, attempts=attempts, took=0.0)
+        self._say(held, "expired", 0, self._wants(important=True), attempts=attempts, took=0.0)
 
     def verdict(self, dead: Dead, attempts: int) -> DeadVerdict:
         """Give what a dead letter says about itself."""
@@ -98,13 +102,12 @@ class Records:
     def parked(self, held: Held, dead: Dead, attempts: int) -> None:
         """Note an entry that lies in the dead letters now."""
         self._metrics.dead[dead.reason].inc()
-        self._say(held, f"dead: {dead.reason}", dead.status, attempts=attempts, took=0.0)
+        self._say(held, f"dead: {dead.reason}", dead.status, self._wants(important=True), attempts=attempts, took=0.0)
 
-    def _say(self, held: Held, end: str, status: int, *, attempts: int, took: float) -> None:
-        ledger = self._trade.ledger
-        stands_for = 1 if ledger is None else ledger.wants(important=end != DELIVERED or attempts > 1)
+    def _say(self, held: Held, end: str, status: int, stands_for: int, *, attempts: int, took: float) -> None:
         if self.traces is not None:
-            self._note(held, "settled", {"end": end, "status": status, "attempts": attempts})
+            detail: Detail = {"entry": held.id.decode(), "end": end, "status": status, "attempts": attempts}
+            self._note(held, "settled", detail)
         if not stands_for:
             return
         fields = {
@@ -119,14 +122,19 @@ class Records:
             "age": round(self.age(held), 4),
             "took": round(took, 4),
         }
-        if ledger is None:
+        if self._trade.ledger is None:
             self._trade.log.info("delivery.settled", **fields)
         else:
-            ledger.enter(fields, stands_for)
+            self._trade.ledger.enter(fields, stands_for)
 
     def _note(self, held: Held, what: What, detail: Detail) -> None:
         if self.traces is not None:
             self.traces.note(held.entry.message_id, TraceEvent(self._trade.clock.wall(), what, detail))
+
+
+def _always(*, important: bool) -> int:
+    del important
+    return 1
 
 
 def _status(outcome: Outcome) -> int:

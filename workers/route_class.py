@@ -24,5 +24,8 @@ class RouteClass(IntEnum):
 def class_of(item: Item) -> RouteClass:
     """Tell which class an item's call belongs to; closing connections is an action."""
     if not isinstance(item, Message):
-        return RouteClass.ACTION
-    return RouteClass.BROADCAST if item.scope is Scope.BROADCAST else RouteClass.SEND
+        return _ACTION
+    return _BROADCAST if item.scope is Scope.BROADCAST else _SEND
+
+
+_BROADCAST, _SEND, _ACTION = RouteClass

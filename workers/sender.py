@@ -4,7 +4,8 @@ Rules guarded: errors of the transport become outcomes here and nowhere else, so
 service that refuses `:execute` as such is not asked for it again for a while.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from fanout.clock import Clock
 from fanout.errors import MaybeSentError, NotSentError
@@ -38,18 +39,43 @@ class Sender:
     @property
     def bounds(self) -> Bounds | None:
         """How much may go in one call now; None when each message goes in its own."""
-        return self._joined if self._clock.monotonic() >= self._asked_again_at else None
+        if self._joined is None or self._clock.monotonic() < self._asked_again_at:
+            return None
+        return self._joined
 
     async def send(self, entries: Sequence[Entry]) -> Outcome:
         """Make one call for one or more entries and tell how it ended; several are messages for one destination."""
-        if len(entries) == 1:
-            return await self._ended(self._client.call(entries[0].hub, entries[0].item))
-        first = entries[0].item
-        bodies = [entry.item.body for entry in entries if isinstance(entry.item, Message)]
-        if not isinstance(first, Message) or len(bodies) != len(entries):
-            raise TypeError("only messages share a call")
-        self._metrics.joined.inc(len(entries))
-        return await self._ended(self._client.execute(entries[0].hub, first.scope, first.to, bodies))
+        calling = self._client.call(entries[0].hub, entries[0].item) if len(entries) == 1 else self._joint(entries)
+        started = self._clock.monotonic()
+        try:
+            return self._outcome(await calling)
+        except (NotSentError, MaybeSentError) as error:
+            return self._outcome(error)
+        finally:
+            self._metrics.send_seconds.observe(self._clock.monotonic() - started)
+
+    def start(self, entry: Entry, leaving: Callable[[], None], told: Callable[[Outcome], None]) -> bool:
+        """Make the call for one entry at once if that can be, and have `told` called with how it ended.
+
+        `leaving` is called right before it leaves. False when nothing was done: `send` has to wait for a connection.
+        `told` must raise nothing.
+        """
+        return self._client.start(entry.hub, entry.item, leaving, partial(self._heard, told, self._clock.monotonic()))
+
+    def _heard(self, told: Callable[[Outcome], None], started: float, heard: Response | MaybeSentError) -> None:
+        self._metrics.send_seconds.observe(self._clock.monotonic() - started)
+        told(self._outcome(heard))
+
+    def _outcome(self, heard: Response | NotSentError | MaybeSentError) -> Outcome:
+        if not isinstance(heard, Response):
+            return _unanswered(heard)
+        if heard.status < _FIRST_NOT_TAKEN:
+            return TAKEN
+        return Answered(
+            status=heard.status,
+            error_code=heard.headers.get("x-ms-error-code") or "",
+            retry_after=retry_after(heard.headers.get("retry-after"), self._clock.wall()),
+        )
 
     def refused_joining(self, outcome: Outcome) -> bool:
         """Say whether an `:execute` was refused as such; if so it is left alone for a while."""
@@ -66,24 +92,22 @@ class Sender:
         elif isinstance(first.item, Message):
             self._client.renew_execute_token(first.hub, first.item.scope, first.item.to)
 
-    async def _ended(self, calling: Awaitable[Response]) -> Outcome:
-        started = self._clock.monotonic()
-        try:
-            response = await calling
-        except NotSentError as error:
+    def _joint(self, entries: Sequence[Entry]) -> Awaitable[Response]:
+        first = entries[0].item
+        bodies = [entry.item.body for entry in entries if isinstance(entry.item, Message)]
+        if not isinstance(first, Message) or len(bodies) != len(entries):
+            raise TypeError("only messages share a call")
+        self._metrics.joined.inc(len(entries))
+        return self._client.execute(entries[0].hub, first.scope, first.to, bodies)
+
+
+def _unanswered(error: NotSentError | MaybeSentError) -> Outcome:
+    match error:
+        case NotSentError():
             return NotSent(str(error))
-        except BrokenExchangeError as error:
-            if error.answered is not None and error.answered < _FIRST_NOT_TAKEN:
-                return TAKEN  # the answer was there, only its body broke off, and that says nothing
+        case BrokenExchangeError(answered=int(status)) if status < _FIRST_NOT_TAKEN:
+            return TAKEN  # the answer was there, only its body broke off, and that says nothing
+        case BrokenExchangeError():
             return MaybeSent(str(error), stale=isinstance(error, StaleConnectionError) and error.reused)
-        except MaybeSentError as error:
+        case _:
             return MaybeSent(str(error))
-        finally:
-            self._metrics.send_seconds.observe(self._clock.monotonic() - started)
-        if response.status < _FIRST_NOT_TAKEN:
-            return TAKEN
-        return Answered(
-            status=response.status,
-            error_code=response.headers.get("x-ms-error-code") or "",
-            retry_after=retry_after(response.headers.get("retry-after"), self._clock.wall()),
-        )

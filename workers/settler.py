@@ -6,7 +6,7 @@ lease is not ours any more; then its holder falls silent.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fanout.clock import Clock
@@ -20,18 +20,21 @@ from workers.tenure import Held, Tenure
 _PAUSE = 0.1  # seconds between tries while the store does not answer
 
 
+Told = Callable[[bool], None]
+Work = Sequence[tuple[int, str, Sequence[bytes]]]  # partition, lease token, ids
+
+
 @dataclass(slots=True)
 class Settlement:
-    """Entries of one tenure that are settled together."""
+    """Entries of one tenure that are settled together, and who wants to be told."""
 
     ids: list[bytes] = field(default_factory=list)
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-    settled: bool = False
+    told: list[Told] = field(default_factory=list)
 
-    async def end(self) -> bool:
-        """Wait for it; False when the lease was lost before it was certain."""
-        await self.done.wait()
-        return self.settled
+    def end(self, *, settled: bool) -> None:
+        """Tell them."""
+        for tell in self.told:
+            tell(settled)
 
 
 class Settler:
@@ -48,19 +51,20 @@ class Settler:
     def __repr__(self) -> str:
         return f"<Settler {sum(len(batch.ids) for batch in self._open.values())} waiting>"
 
-    def hand_in(self, entries: Sequence[Held]) -> "Settlement":
-        """Have entries of one tenure taken out of the queue; returns at once, the answer is awaited for the end."""
+    def hand_in(self, entries: Sequence[Held], told: Told) -> None:
+        """Have entries of one tenure taken out of the queue; returns at once.
+
+        `told` is called when they are, and with False when the lease was lost before that was certain. What it raises
+        ends the settler, and with it the worker.
+        """
         tenure = entries[0].tenure
         batch = self._open.get(tenure)
         if batch is None:
             batch = self._open[tenure] = Settlement()
             self._wake.set()
-        batch.ids.extend(held.id for held in entries)
-        return batch
-
-    async def settle(self, *entries: Held) -> bool:
-        """Take entries of one tenure out of the queue; False when the lease was lost before that was certain."""
-        return await self.hand_in(entries).end()
+        for held in entries:
+            batch.ids.append(held.id)
+        batch.told.append(told)
 
     async def expire(self, held: Held, ttl: float) -> bool | None:
         """Take out an entry that is older than `ttl` seconds by the store's own clock, which has the last word.
@@ -114,10 +118,10 @@ class Settler:
             started = self._clock.monotonic()
             for tenure in [tenure for tenure in batches if not tenure.lease.is_valid(started)]:
                 tenure.doubt()
-                batches.pop(tenure).done.set()
+                batches.pop(tenure).end(settled=False)
             work = [(tenure.partition, tenure.lease.token, batch.ids) for tenure, batch in batches.items()]
             try:
-                answers = await self._stream.settle(work) if work else []
+                answers = await self._take_out(work) if work else []
             except QueueError:
                 await self._clock.sleep(_PAUSE)
                 continue
@@ -126,10 +130,12 @@ class Settler:
                 if settled is None:
                     continue  # its part of the store is away; it is tried again
                 del batches[tenure]
-                batch.settled = settled
                 if not settled:
                     tenure.doubt()
                 tenure.known.difference_update(batch.ids)
-                batch.done.set()
+                batch.end(settled=settled)
             if batches:
                 await self._clock.sleep(_PAUSE)
+
+    async def _take_out(self, work: Work) -> list[bool | None]:
+        return await self._stream.settle(work)

@@ -4,7 +4,7 @@ Rule guarded: what a tenure read belongs to it alone. When it ends, its waiting 
 in the stream) and nothing of it is settled under a later lease. Pure: whoever waits hands in a callback.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
 
@@ -23,6 +23,9 @@ class Held(msgspec.Struct, frozen=True):
     id: bytes
     entry: Entry
     stored_at: float
+
+
+Call = Sequence[Held]  # entries that share one REST call
 
 
 class Tenure:
@@ -54,7 +57,7 @@ class Tenure:
 
     def may_act(self, now: float) -> bool:
         """Say whether something of this partition may still be sent."""
-        return not self.ended and not self.doubted and self.lease.is_valid(now)
+        return not self.ended and not self.doubted and now < self.lease.expires
 
     def doubt(self) -> None:
         """Act no more under this lease: a write under it was refused, or reading broke off. The keeper ends it."""
@@ -89,3 +92,9 @@ def order_of(stream_id: bytes) -> tuple[int, int]:
     """Give what stream ids are ordered by: milliseconds, then the counter within one."""
     milliseconds, _dash, sequence = stream_id.partition(b"-")
     return int(milliseconds), int(sequence or 0)
+
+
+def before(stream_id: bytes) -> bytes:
+    """Give the greatest id that is smaller."""
+    milliseconds, sequence = order_of(stream_id)
+    return b"%d-%d" % ((milliseconds, sequence - 1) if sequence else (milliseconds - 1, 2**64 - 1))

@@ -1,10 +1,11 @@
 """Joins a worker's gate to the other workers: what it learns of limits is told, what they learn is heard.
 
-Rule guarded: values of the queue's room become values of the gate here and nowhere else; without an answer from the
-store the gate keeps the share it has.
+Rules guarded: values of the queue's room become values of the gate here and nowhere else; without an answer from the
+store the gate keeps the share it has, which before the first one is none.
 """
 
 from collections.abc import Coroutine, Sequence
+from math import inf
 from typing import Any
 
 from fanout.clock import Clock
@@ -13,7 +14,7 @@ from fanout.queue.signals import Signal, Signals
 from workers.bell import Bell
 from workers.gate import Gate
 from workers.lanes import Lanes
-from workers.pace import Slowdown
+from workers.pace import IDLE, Slowdown
 from workers.route_class import RouteClass
 
 
@@ -30,6 +31,7 @@ class Whisper:
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """Give what has to run for as long as the worker delivers."""
         signals = self._signals
+        self._gate.share({}, dict.fromkeys(RouteClass, inf))
         return [signals.run_telling(), signals.run_hearing(self._hear), signals.run_sharing(self._demand, self._share)]
 
     def _hear(self, signal: Signal) -> None:
@@ -38,7 +40,7 @@ class Whisper:
         self._bell.due.set()
 
     def _demand(self) -> Sequence[float]:
-        return [float(self._lanes.ready_in(kind) + self._gate.flying(kind)) for kind in RouteClass]
+        return [max(IDLE, float(self._lanes.ready_in(kind) + self._gate.flying(kind))) for kind in RouteClass]
 
     def _share(self, others: Sequence[float]) -> None:
         mine = dict(zip(RouteClass, self._demand(), strict=True))

@@ -19,13 +19,12 @@ from workers.whisper import Whisper
 
 
 class Worker:
-    """Delivers until told to stop. `concurrency` couriers; `grace` seconds for calls in flight at the end."""
+    """Delivers until told to stop. `grace` seconds for calls in flight at the end."""
 
-    def __init__(self, crew: "Crew", clock: Clock, log: Logger, *, concurrency: int, grace: float) -> None:
+    def __init__(self, crew: "Crew", clock: Clock, log: Logger, *, grace: float) -> None:
         self.crew = crew
         self._clock = clock
         self._log = log
-        self._concurrency = concurrency
         self._grace = grace
         self._stopping = asyncio.Event()
 
@@ -47,8 +46,8 @@ class Worker:
                     return inner.create_task(crew.reader.run(tenure))
 
                 lasting.append(outer.create_task(crew.keeper.run(outer, read, crew.trade.store_time)))
-                tasks = [inner.create_task(crew.couriers.run()) for _ in range(self._concurrency)]
-                tasks += [inner.create_task(crew.couriers.watch_delays()), inner.create_task(crew.reader.refill())]
+                stations = (crew.couriers.run(), crew.couriers.alarm.run(), crew.reader.refill())
+                tasks = [inner.create_task(station) for station in stations]
                 tasks += [inner.create_task(talk) for talk in crew.whisper.tasks()]
                 await self._stopping.wait()
                 await self._drain()

@@ -1,8 +1,21 @@
 """What is demanded, one topic a file; each names its probes and how its figure comes out of them."""
 
-from bench.demands import backlog, hot_lane, idle, ingress, latency, scaling, senders, service, store, tokens, worker
+from bench.demands import (
+    backlog,
+    hot_lane,
+    idle,
+    ingress,
+    latency,
+    scaling,
+    senders,
+    service,
+    sharing,
+    store,
+    tokens,
+    worker,
+)
 
-_FILES = (worker, ingress, store, service, scaling, latency, tokens, idle, backlog, hot_lane, senders)
+_FILES = (worker, ingress, store, service, scaling, latency, tokens, idle, backlog, hot_lane, senders, sharing)
 ALL = tuple(
     sorted(
         (demand for file in _FILES for demand in file.DEMANDS),

@@ -33,6 +33,16 @@ class AiohttpPool:
         """Nothing is counted here."""
         return Stats(0, 0, 0, 0, 0)
 
+    @property
+    def may_start(self) -> bool:
+        """Never: every call is one of `send`."""
+        return False
+
+    def start(self, request: Request, leaving: object, heard: object) -> bool:
+        """Begin nothing at once: every call is one of `send`."""
+        del request, leaving, heard
+        return False
+
     async def send(self, request: Request) -> Response:
         """Make one call."""
         if self._session is None:

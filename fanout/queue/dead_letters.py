@@ -1,17 +1,25 @@
-"""Where entries go that will not be delivered: parked with the reason, never dropped.
+"""Where entries go that will not be delivered: parked with the reason, never dropped; looked at, sent again, forgotten.
 
-Rule guarded: parking adds the dead letter and deletes the entry in one atomic, fenced step, so a crash leaves exactly
-one of the two (design section 5).
+Rules guarded: parking adds the dead letter and deletes the entry in one atomic, fenced step, so a crash leaves exactly
+one of the two (design section 5); sending again is the same step the other way round, so that whoever repeats it sends
+nothing twice. What a newer version wrote here is shown as far as it is understood, never a reason to fail.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
 
-from fanout.errors import LeaseLostError
+from fanout.errors import LeaseLostError, QueueError
 from fanout.queue import keys
 from fanout.queue.entry import Stored
-from fanout.queue.scripts import PARK
-from fanout.queue.wire import Argument, Wire
+from fanout.queue.scripts import PARK, PEEK, REPLAY
+from fanout.queue.wire import Argument, Call, Wire, raised
+
+UNKNOWN = "unknown"  # the reason of a letter that names none
+_NUMBER = re.compile(rb"[0-9]{1,9}")
+_DELETED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,26 @@ class DeadLetter:
     verdict: Verdict
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some dead letters of one partition, oldest first; `last` is the id of the last one kept there, b"" for none."""
+
+    last: bytes
+    letters: Sequence[DeadLetter]
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """How much to read: before this unix millisecond, at most so many letters, and so many bytes of them (about)."""
+
+    before: int | None = None
+    count: int = 100
+    size: int = 1_000_000
+
+
+Chosen = tuple[int, bytes]  # a dead letter by partition and id
+
+
 class DeadLetters:
     """The dead letters of all partitions."""
 
@@ -50,15 +78,69 @@ class DeadLetters:
     async def oldest(self, partition: int, *, count: int = 100) -> list[DeadLetter]:
         """Give the first `count` dead letters of a partition."""
         rows = await self._wire.ask("XRANGE", keys.dead(partition), "-", "+", "COUNT", count)
-        return [_dead_letter(row[0], row[1]) for row in rows]
+        return [_dead_letter(row) for row in rows]
+
+    async def scan(self, after: Mapping[int, bytes], portion: Portion) -> dict[int, Page]:
+        """Give what follows the id `after` in each of these partitions, in one round trip.
+
+        A page without letters means that there are none; `portion.count` and `size` bound each page.
+        """
+        end = "+" if portion.before is None else max(0, portion.before - 1)  # with all counters of that millisecond
+        calls: list[Call] = [
+            (PEEK, [keys.dead(partition)], [start, end, portion.count, portion.size])
+            for partition, start in after.items()
+        ]
+        replies = [raised(reply) for reply in await self._wire.run_all(calls)]
+        pages = (Page(bytes(last), [_dead_letter(row) for row in rows]) for last, *rows in replies)
+        return dict(zip(after, pages, strict=True))
+
+    async def find(self, chosen: Sequence[Chosen]) -> list[DeadLetter | None]:
+        """Give these dead letters, in one round trip; None for what is not there (any more)."""
+        replies = await self._wire.call(*(("XRANGE", keys.dead(partition), id_, id_) for partition, id_ in chosen))
+        return [_dead_letter(rows[0]) if (rows := raised(reply)) else None for reply in replies]
+
+    async def replay(self, chosen: Sequence[Chosen]) -> list[bytes | QueueError | None]:
+        """Put the entries of these dead letters at the end of their lanes, in this order, in one round trip.
+
+        For each: the id of the new entry; None when the letter is gone, which a repeat meets too; b"" when it holds no
+        entry, and stays; the error when the store did not do it (QueueFullError: full, the letter stays). Raises
+        QueueError when nothing was done, QueueSilentError when no outcome is known.
+        """
+        calls: list[Call] = [
+            (REPLAY, [keys.stream(partition), keys.dead(partition)], [id_, crc32(id_)]) for partition, id_ in chosen
+        ]
+        return [_outcome(reply) for reply in await self._wire.run_all(calls)]
+
+    async def forget(self, partition: int, ids: Sequence[bytes]) -> int:
+        """Delete dead letters for good; gives how many were there."""
+        deleted = 0
+        for start in range(0, len(ids), _DELETED_AT_ONCE):
+            deleted += await self._wire.ask("XDEL", keys.dead(partition), *ids[start : start + _DELETED_AT_ONCE])
+        return deleted
 
 
-def _dead_letter(dead_id: bytes, flat: Sequence[bytes]) -> DeadLetter:
-    fields = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+def _outcome(reply: Any) -> bytes | QueueError | None:
+    try:
+        return raised(reply)  # type: ignore[no-any-return] # what the script returns: bytes or nil
+    except QueueError as error:
+        return error
+
+
+def _dead_letter(row: Sequence[Any]) -> DeadLetter:
+    dead_id, flat = row
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
     verdict = Verdict(
-        reason=fields["reason"].decode(),
-        status=int(fields["status"]),
-        attempts=int(fields["attempts"]),
-        detail=fields["detail"].decode(),
+        reason=_text(fields.get(b"reason", b"")) or UNKNOWN,
+        status=_number(fields.get(b"status", b"")),
+        attempts=_number(fields.get(b"attempts", b"")),
+        detail=_text(fields.get(b"detail", b"")),
     )
-    return DeadLetter(dead_id, Stored(fields["id"], fields["entry"]), verdict)
+    return DeadLetter(dead_id, Stored(fields.get(b"id", b""), fields.get(b"entry", b"")), verdict)
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")
+
+
+def _number(value: bytes) -> int:
+    return int(value) if _NUMBER.fullmatch(value) else 0

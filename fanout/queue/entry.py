@@ -1,7 +1,8 @@
 """What one stream entry holds, and its bytes.
 
 Rule guarded: an entry names its format version first, so that a process that meets a newer one parks it as a dead
-letter instead of guessing (design section 5; poison stalls nothing).
+letter instead of guessing (design section 5; poison stalls nothing). The collector does not walk these values
+(`gc=False`): they live by the thousand, and none can be part of a cycle.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from fanout.signalr.message import Item
 VERSION = 1
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One REST call waiting: the hub in lower case, the id a person can follow it by, and the call itself."""
 
     version: int
@@ -23,7 +24,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     item: Item
 
 
-class Submission(msgspec.Struct, frozen=True):
+class Submission(msgspec.Struct, frozen=True, gc=False):
     """An entry on its way into the queue.
 
     `dedup_id` is None when repeats are not to be told apart; else an entry with the same id for the same destination
@@ -45,14 +46,20 @@ class Admission(StrEnum):
     UNKNOWN = "unknown"  # the store did not answer; the entry may or may not be stored
 
 
-class Receipt(msgspec.Struct, frozen=True):
-    """The answer to one submission; `entry_id` is `<partition>:<stream id>` where an entry is known to be stored."""
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """The answer to one submission; partition and the stream's id where an entry is known to be stored."""
 
     admission: Admission
-    entry_id: str = ""
+    partition: int = -1
+    stream_id: bytes = b""
+
+    @property
+    def entry_id(self) -> str:
+        """`<partition>:<stream id>`, "" where no entry is known."""
+        return f"{self.partition}:{self.stream_id.decode()}" if self.stream_id else ""
 
 
-class Stored(msgspec.Struct, frozen=True):
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """One entry as read back: the stream's own id (milliseconds of the store's clock, then a counter) and its bytes."""
 
     id: bytes

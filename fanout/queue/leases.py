@@ -46,6 +46,12 @@ class Renewal:
     oldest: bytes
 
 
+def fence_of(token: str) -> int:
+    """Give the number in a lease's token, greater with each owner; 0 for a token of somebody else's making."""
+    number = token.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0
+
+
 def share_of(worker: str, attendance: Attendance, partitions: int) -> int:
     """Give how many partitions `worker` should own; the shares of all live workers add up to `partitions`."""
     workers = sorted({*attendance.workers, worker})

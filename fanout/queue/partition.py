@@ -7,26 +7,20 @@ lanes is not promised (design section 4).
 
 from zlib import crc32
 
-from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
+from fanout.signalr.message import GroupAction, Item, Scope, Verb
 
 _LETTER = {Scope.BROADCAST: "b", Scope.USER: "u", Scope.GROUP: "g", Scope.CONNECTION: "c"}
 
 
 def lane_of(hub: str, item: Item) -> str:
     """Name the lane: the hub, then a letter for the kind of destination and its name."""
-    match item:
-        case GroupAction(verb=Verb.REMOVE_ALL):
-            return _lane(hub, item.member_scope, item.member)
-        case GroupAction():
-            return _lane(hub, Scope.GROUP, item.group)
-        case Message() | CloseConnections():
-            return _lane(hub, item.scope, item.to)
+    if not isinstance(item, GroupAction):
+        return f"{hub}\n{_LETTER[item.scope]}{item.to}"
+    if item.verb is Verb.REMOVE_ALL:
+        return f"{hub}\n{_LETTER[item.member_scope]}{item.member}"
+    return f"{hub}\n{_LETTER[Scope.GROUP]}{item.group}"
 
 
 def partition_of(lane: str, partitions: int) -> int:
     """Give the partition of a lane; the same for ever as long as `partitions` stays."""
     return crc32(lane.encode()) % partitions
-
-
-def _lane(hub: str, scope: Scope, name: str) -> str:
-    return f"{hub}\n{_LETTER[scope]}{name}"

@@ -22,35 +22,43 @@ class Script:
         return f"<Script {self.sha[:8]}>"
 
 
-# KEYS[1] the stream; KEYS[2..] what remembers the dedup ids, for those entries that have one, in order.
-# ARGV[1] the most entries the stream may hold, ARGV[2] the dedup window in milliseconds, ARGV[3] a number below 2^32
-# that other requests will hardly have; then per entry its bytes and either "" (no dedup id) or its fingerprint.
-# Returns the stream's length, then per entry: the new stream id; "D" + the id stored before; "C"; or "F".
-# A duplicate writes too (the lifetime it has), so that a WAIT behind it waits for replicas to have come up to here, and
-# with that to the entry stored before, instead of seeing a connection that wrote nothing.
-# The second half of an id starts at ARGV[3], or is that much greater than the last one, instead of counting from 0: a
-# server that took over without the last writes, its clock behind, would give out their ids again, and a worker that
-# still holds one of those entries would delete another one with its id. Past 2^52 Lua could not count it any more.
-APPEND = Script("""
-local room = redis.call('XLEN', KEYS[1]) < tonumber(ARGV[1])
-local answers, seen, fresh = {0}, 1, false
-local function add(data)
-  if fresh then return redis.call('XADD', KEYS[1], '*', 'e', data) end
+# How an entry gets its id, wherever one is added: add(stream, number, data), `number` below 2^32 and one that other
+# requests will hardly have. The second half of an id starts at it, or is that much greater than the last one, instead
+# of counting from 0: a server that took over without the last writes, its clock behind, would give out their ids again,
+# and a worker that still holds one of those entries would delete another one with its id. Past 2^52 Lua could not count
+# it any more.
+_ADD = """
+local fresh = false
+local function add(stream, number, data)
+  if fresh then return redis.call('XADD', stream, '*', 'e', data) end
   fresh = true
   local time = redis.call('TIME')
   local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-  local id = redis.pcall('XADD', KEYS[1], now .. '-' .. ARGV[3], 'e', data)
+  local id = redis.pcall('XADD', stream, now .. '-' .. number, 'e', data)
   if type(id) ~= 'table' then return id end
   if not string.find(id.err, 'smaller', 1, true) then error(id) end
-  local info, last = redis.call('XINFO', 'STREAM', KEYS[1]), nil
+  local info, last = redis.call('XINFO', 'STREAM', stream), nil
   for k = 1, #info, 2 do
     if info[k] == 'last-generated-id' then last = info[k + 1] end
   end
   local head, count = string.match(last, '^(%d+)-(%d+)$')
   if tonumber(count) > 4503599627370496 then head, count = head + 1, 0 end
-  id = string.format('%.0f-%.0f', head, count + ARGV[3] + 1)
-  return redis.call('XADD', KEYS[1], id, 'e', data)
+  id = string.format('%.0f-%.0f', head, count + number + 1)
+  return redis.call('XADD', stream, id, 'e', data)
 end
+"""
+
+# KEYS[1] the stream; KEYS[2..] what remembers the dedup ids, for those entries that have one, in order.
+# ARGV[1] the most entries the stream may hold, ARGV[2] the dedup window in milliseconds, ARGV[3] the number for `add`;
+# then per entry its bytes and either "" (no dedup id) or its fingerprint.
+# Returns the stream's length, then per entry: the new stream id; "D" + the id stored before; "C"; or "F".
+# A duplicate writes too (the lifetime it has), so that a WAIT behind it waits for replicas to have come up to here, and
+# with that to the entry stored before, instead of seeing a connection that wrote nothing.
+APPEND = Script(
+    _ADD
+    + """
+local room = redis.call('XLEN', KEYS[1]) < tonumber(ARGV[1])
+local answers, seen = {0}, 1
 for i = 4, #ARGV, 2 do
   local fingerprint, known = ARGV[i + 1], false
   if fingerprint ~= '' then
@@ -67,7 +75,7 @@ for i = 4, #ARGV, 2 do
   elseif not room then
     answers[#answers + 1] = 'F'
   else
-    local id = add(ARGV[i])
+    local id = add(KEYS[1], ARGV[3], ARGV[i])
     if fingerprint ~= '' then
       redis.call('SET', KEYS[seen], fingerprint .. id, 'PX', ARGV[2])
     end
@@ -76,7 +84,8 @@ for i = 4, #ARGV, 2 do
 end
 answers[1] = redis.call('XLEN', KEYS[1])
 return answers
-""")
+"""
+)
 
 # KEYS[1] the lease, KEYS[2] the stream. ARGV[1] the holder's token, ARGV[2..] stream ids.
 # Returns how many were deleted, or -1 when the lease is not the caller's.
@@ -105,6 +114,42 @@ if #redis.call('XRANGE', KEYS[2], ARGV[2], ARGV[2]) == 0 then return 0 end
 redis.call('XADD', KEYS[3], '*', unpack(ARGV, 3))
 redis.call('XDEL', KEYS[2], ARGV[2])
 return 1
+""")
+
+# KEYS[1] the stream, KEYS[2] the dead letters. ARGV[1] the dead letter's id, ARGV[2] the number for `add`.
+# Returns the id of the new entry; nil when the letter is gone; "" when it holds no entry, and stays.
+# It takes room like an append does: a full store refuses it, and the letter stays.
+REPLAY = Script(
+    _ADD
+    + """
+local letter = redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1])[1]
+if not letter then return false end
+for k = 1, #letter[2], 2 do
+  if letter[2][k] == 'entry' then
+    local id = add(KEYS[1], ARGV[2], letter[2][k + 1])
+    redis.call('XDEL', KEYS[2], ARGV[1])
+    return id
+  end
+end
+return ''
+"""
+)
+
+# KEYS[1] the dead letters. ARGV[1] the id to begin after, ARGV[2] the end as XRANGE takes it, ARGV[3] the most letters,
+# ARGV[4] how many bytes are enough. Returns the id of the last letter kept ("" for none), then letters as XRANGE gives
+# them: at least one where there is one, and no more than one past the bytes, because a letter may hold a megabyte.
+PEEK = Script("""#!lua flags=no-writes
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local answer, after, room = {last and last[1] or ''}, ARGV[1], tonumber(ARGV[4])
+for _ = 1, tonumber(ARGV[3]) do
+  local letter = redis.call('XRANGE', KEYS[1], '(' .. after, ARGV[2], 'COUNT', 1)[1]
+  if not letter then break end
+  answer[#answer + 1] = letter
+  after = letter[1]
+  for _, part in ipairs(letter[2]) do room = room - #part end
+  if room <= 0 then break end
+end
+return answer
 """)
 
 # KEYS[1] the lease, KEYS[2] the fence. ARGV[1] the worker, ARGV[2] the lifetime in milliseconds.

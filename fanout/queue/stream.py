@@ -10,7 +10,7 @@ same reason newer servers' group commands (XREADGROUP CLAIM, XACKDEL) have no us
 Rules guarded: nothing unread is ever trimmed; an append is one round trip, and its outcome is told item by item.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -28,6 +28,26 @@ _REFRESH = 1.0  # seconds after which an append asks for every partition's lengt
 _DEPTH_WITHIN = 2.0
 _SETTLE_AT_ONCE = 1000  # Lua's unpack has a limit
 _UNSURE = Admission.UNKNOWN
+_ACCEPTED = Admission.ACCEPTED
+_SILENT = Receipt(_UNSURE)
+_NINE, _DUPLICATE, _CONFLICT = b"9DC"  # how the script's answers begin: a new id, the id stored before, a conflict
+
+
+class _Parcel:
+    """What one request has for one partition: the places of its submissions, and what the script is handed for them."""
+
+    __slots__ = ("entries", "partition", "places", "seen")
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.places: list[int] = []
+        self.entries: list[bytes] = []  # the bytes of an entry, then what guards its dedup id
+        self.seen: list[str] = []
+
+    def call(self, room: int, window_ms: int) -> Call:
+        """Give the script call that stores it."""
+        mark = crc32(self.entries[0])  # entries hold message ids: hardly two alike
+        return APPEND, [keys.stream(self.partition), *self.seen], [room, window_ms, mark, *self.entries]
 
 
 class Stream:
@@ -63,16 +83,16 @@ class Stream:
         placed = self._place(submissions)
         await self._refresh_lengths()
         room = self._max_depth if sum(self._lengths) < self._max_depth else 0
-        calls = [self._append_call(partition, submissions, places, room) for partition, places in placed.items()]
+        calls = [parcel.call(room, self._window_ms) for parcel in placed]
         try:
             replies = await self._wire.run_all(calls, confirm=self._durability)
         except QueueSilentError:
-            return [Receipt(Admission.UNKNOWN)] * len(submissions)
+            return [_SILENT] * len(submissions)
         if not any(isinstance(reply, QueueSilentError) for reply in replies):
             _raise_if_all_failed(replies)  # nothing of this request is stored, so the plain error is the truth
-        receipts: list[Receipt] = [Receipt(Admission.UNKNOWN)] * len(submissions)
-        for (partition, places), reply in zip(placed.items(), replies, strict=True):
-            self._note(partition, places, reply, receipts)
+        receipts: list[Receipt] = [_SILENT] * len(submissions)
+        for parcel, reply in zip(placed, replies, strict=True):
+            self._note(parcel, reply, receipts)
         return receipts
 
     async def claim_key(self, hub: str, key: str, fingerprint: bytes) -> bool:
@@ -142,38 +162,35 @@ class Stream:
         """Do nothing but ask; QueueError when the store does not answer."""
         await self._wire.ask("PING", within=1.0)
 
-    def _place(self, submissions: Sequence[Submission]) -> dict[int, list[tuple[int, str]]]:
-        placed: dict[int, list[tuple[int, str]]] = {}
+    def _place(self, submissions: Sequence[Submission]) -> Collection[_Parcel]:
+        parcels: dict[int, _Parcel] = {}
         for position, submission in enumerate(submissions):
-            lane = lane_of(submission.entry.hub, submission.entry.item)
-            placed.setdefault(partition_of(lane, self._partitions), []).append((position, lane))
-        return placed
-
-    def _append_call(
-        self, partition: int, submissions: Sequence[Submission], places: Sequence[tuple[int, str]], room: int
-    ) -> Call:
-        names = [keys.stream(partition)]
-        stored = [encode(submissions[position].entry) for position, _lane in places]
-        args: list[Argument] = [room, self._window_ms, crc32(stored[0])]  # entries hold message ids: hardly two alike
-        for (position, lane), data in zip(places, stored, strict=True):
-            submission = submissions[position]
-            args.append(data)
+            entry = submission.entry
+            lane = lane_of(entry.hub, entry.item)
+            partition = partition_of(lane, self._partitions)
+            parcel = parcels.get(partition)
+            if parcel is None:
+                parcel = parcels[partition] = _Parcel(partition)
+            parcel.places.append(position)
             if submission.dedup_id is None:
-                args.append(b"")
+                parcel.entries += (encode(entry), b"")
             else:
-                args.append(b"=" + submission.fingerprint)
-                names.append(keys.seen(partition, submission.entry.hub, submission.dedup_id, lane))
-        return APPEND, names, args
+                parcel.entries += (encode(entry), b"=" + submission.fingerprint)
+                parcel.seen.append(keys.seen(partition, entry.hub, submission.dedup_id, lane))
+        return parcels.values()
 
-    def _note(self, partition: int, places: Sequence[tuple[int, str]], reply: Any, receipts: list[Receipt]) -> None:
+    def _note(self, parcel: _Parcel, reply: Any, receipts: list[Receipt]) -> None:
         if isinstance(reply, Exception):
             return
         sure = not isinstance(reply, Unconfirmed)
         answers = reply if sure else reply.reply
+        partition = parcel.partition
         self._lengths[partition] = answers[0]
-        for (position, _lane), answer in zip(places, answers[1:], strict=True):
-            receipt = _receipt(partition, answer)
-            receipts[position] = receipt if sure or not receipt.entry_id else Receipt(_UNSURE, receipt.entry_id)
+        for position, answer in zip(parcel.places, answers[1:], strict=True):
+            if answer[0] <= _NINE:
+                receipts[position] = Receipt(_ACCEPTED if sure else _UNSURE, partition, answer)
+            else:
+                receipts[position] = _unusual_receipt(partition, answer, sure=sure)
 
     async def _refresh_lengths(self) -> None:
         now = self._clock.monotonic()
@@ -192,16 +209,11 @@ def _raise_if_all_failed(replies: Sequence[Any]) -> None:
         raised(replies[0])
 
 
-def _receipt(partition: int, answer: bytes) -> Receipt:
-    match answer[:1]:
-        case b"C":
-            return Receipt(Admission.CONFLICT)
-        case b"F":
-            return Receipt(Admission.FULL)
-        case b"D":
-            return Receipt(Admission.DUPLICATE, f"{partition}:{answer[1:].decode()}")
-        case _:
-            return Receipt(Admission.ACCEPTED, f"{partition}:{answer.decode()}")
+def _unusual_receipt(partition: int, answer: bytes, *, sure: bool) -> Receipt:
+    first = answer[0]
+    if first == _DUPLICATE:
+        return Receipt(Admission.DUPLICATE if sure else _UNSURE, partition, answer[1:])
+    return Receipt(Admission.CONFLICT if first == _CONFLICT else Admission.FULL)
 
 
 def _data_of(fields: Sequence[bytes]) -> bytes:

@@ -1,7 +1,7 @@
 """Commands out, replies in: the one place that talks to Redis.
 
 Rule guarded: nothing that was written is repeated silently. redis-py's pool and client retry on their own, which would
-append a batch twice; so this file keeps its own short list of idle redis-py connections, without retries, and says
+append a batch twice; so this file keeps its own short list of idle connections, without retries, and says
 which of two things happened: nothing was done (QueueError), or it was written and no reply came (QueueSilentError).
 A script unknown to the server was not run, so that one case is sent again, as text. A server that fell silent, or says
 that it is no primary any more, loses all its connections: the next call asks anew where the primary is.
@@ -17,6 +17,7 @@ from redis.asyncio.connection import AbstractConnection
 from fanout.clock import Clock
 from fanout.errors import QueueError, QueueFullError, QueueSilentError
 from fanout.queue.durability import Durability, confirmed
+from fanout.queue.link import Link
 from fanout.queue.scripts import Script
 
 Argument = str | bytes | int | float
@@ -89,7 +90,8 @@ class ServerWire(Wire):
         self._make = make
         self._clock = clock
         self._within = within
-        self._idle: list[tuple[AbstractConnection, int]] = []
+        self._idle: list[Link] = []
+        self._gathering: Link | None = None  # what scripts of this turn of the loop leave with
         self._epoch = 0  # connections of an earlier one are not used again
         self._closed = False
         self._breaks = 0
@@ -105,8 +107,10 @@ class ServerWire(Wire):
         self, *commands: Command, within: float | None = None, confirm: Durability | None = None
     ) -> list[Any]:
         bound = self._within if within is None else within
+        if not commands:
+            return []
         if confirm is None:
-            return await self._exchange(commands, bound)
+            return await self._exchange(commands, bound, gather=commands[0][0] == "EVALSHA")
         return confirmed(await self._exchange((*commands, confirm.command), bound + confirm.timeout), confirm)
 
     async def each(self, *command: Argument, within: float | None = None) -> list[Any]:
@@ -115,62 +119,69 @@ class ServerWire(Wire):
     async def aclose(self) -> None:
         self._closed = True
         while self._idle:
-            await hang_up(self._idle.pop()[0])
+            self._idle.pop().hang_up()
 
-    async def _exchange(self, commands: Sequence[Command], within: float) -> list[Any]:
-        epoch = self._epoch
-        connection = await self._connected()
-        replies: list[Any] = []
+    async def _exchange(self, commands: Sequence[Command], within: float, *, gather: bool = False) -> list[Any]:
+        link = self._gathering
+        if not gather or link is None or not link.is_gathering:
+            link = await self._connected()
+            if gather:
+                self._gathering = link
+        asked = link.send(commands, gather=gather)
         try:
             async with self._clock.timeout(within):
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-                for _ in commands:  # what came before an error must be seen by it
-                    replies.append(await self._reply(connection))  # noqa: PERF401 - see above
+                replies = await asked
         except BROKEN as error:
-            self._breaks += 1
-            if isinstance(error, TimeoutError):
-                self._epoch += 1  # a machine that is gone hangs up on nobody: the idle ones would time out one by one
-            await hang_up(connection)
-            if isinstance(error, redis_errors.BusyLoadingError) and not replies:
-                raise QueueError(f"Redis is starting: {error}.") from None  # it does nothing for anybody yet
+            self._give_up(link, error)
             raise QueueSilentError(f"Redis did not answer: {reason_of(error)}.") from None
         except BaseException:
-            await hang_up(connection)
+            if not link.is_shared_with_others(asked):
+                link.hang_up()
             raise
-        await self._put_back(connection, epoch)
+        for place, reply in enumerate(replies):
+            if isinstance(reply, redis_errors.RedisError):
+                self._heed(link, reply, place)
         return replies
 
-    async def _reply(self, connection: AbstractConnection) -> Any:
-        try:
-            return await connection.read_response()
-        except redis_errors.ResponseError as error:
-            if isinstance(error, _DEMOTED) or str(error).startswith("UNBLOCKED"):
-                self._epoch += 1
-            return error
+    def _heed(self, link: Link, reply: redis_errors.RedisError, place: int) -> None:
+        # What an error reply says about the server, beside what it says about its command.
+        if isinstance(reply, redis_errors.ConnectionError):
+            self._give_up(link, reply)
+            if isinstance(reply, redis_errors.BusyLoadingError) and place == 0:
+                raise QueueError(f"Redis is starting: {reply}.")  # it does nothing for anybody yet
+            raise QueueSilentError(f"Redis did not answer: {reason_of(reply)}.")
+        if isinstance(reply, _DEMOTED) or str(reply).startswith("UNBLOCKED"):
+            self._epoch += 1
 
-    async def _connected(self) -> AbstractConnection:
+    def _give_up(self, link: Link, error: BaseException) -> None:
+        self._breaks += 1
+        if isinstance(error, TimeoutError):
+            self._epoch += 1  # a machine that is gone hangs up on nobody: the idle ones would time out one by one
+        link.hang_up()
+
+    async def _connected(self) -> Link:
         while self._idle:
-            connection, epoch = self._idle.pop()
-            reader = connection._reader  # noqa: SLF001 - redis-py offers no cheap way to see that the server hung up
-            if epoch == self._epoch and connection.is_connected and reader is not None and not reader.at_eof():
-                return connection
+            link = self._idle.pop()
+            if not link.is_lost and link.epoch == self._epoch:
+                return link
             self._breaks += 1
-            await hang_up(connection)
+            link.hang_up()
         connection = self._make()
+        link = Link(connection, self._epoch, self._put_back)
         try:
             async with self._clock.timeout(self._within):
-                await connection.connect()  # type: ignore[no-untyped-call] # redis-py has no annotation here
-        except (*BROKEN, redis_errors.RedisError) as error:
+                await link.open()
+        except (*BROKEN, redis_errors.RedisError, RuntimeError) as error:  # RuntimeError: uvloop, of a reset just now
             self._breaks += 1
             await hang_up(connection)
             raise QueueError(f"Redis cannot be reached: {reason_of(error)}.") from None
-        return connection
+        return link
 
-    async def _put_back(self, connection: AbstractConnection, epoch: int) -> None:
-        if self._closed or epoch != self._epoch:
-            await hang_up(connection)
-        elif connection.is_connected:
-            self._idle.append((connection, epoch))
+    def _put_back(self, link: Link) -> None:
+        if self._closed or link.epoch != self._epoch:
+            link.hang_up()
+        else:
+            self._idle.append(link)
 
 
 def raised(reply: Any) -> Any:

@@ -11,14 +11,16 @@ from typing import Final
 from msgspec import Raw
 
 from fanout.errors import BadRequestError
-from fanout.signalr.document import Document, read_document
-from fanout.signalr.item_reader import Parsed, read_item
-from fanout.signalr.reading import BatchLimits
+from fanout.signalr.document import Document, read_document, read_text
+from fanout.signalr.item_reader import read_item
+from fanout.signalr.plain import read_plain_batch
+from fanout.signalr.reading import BatchLimits, Parsed
 from fanout.signalr.refusals import ERROR_CODES, refuse
 from fanout.signalr.targets import too_many
 
 __all__ = ["ERROR_CODES", "Batch", "BatchLimits", "Parsed", "Rejected", "parse_batch"]
 
+_PLAINLY: Final = frozenset({b"[", b"{"})
 _LIST_ALLOWANCE: Final = 4 * 1024 * 1024  # what an item's lists may take beside the largest message, in bytes
 
 
@@ -34,9 +36,13 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One verdict per item, in the order of the document."""
+    """One verdict per item, in the order of the document.
+
+    `is_plain`: each item is accepted, for one destination, without a warning.
+    """
 
     results: tuple[Parsed | Rejected, ...]
+    is_plain: bool = False
 
 
 def parse_batch(body: bytes, limits: BatchLimits) -> Batch:
@@ -45,8 +51,13 @@ def parse_batch(body: bytes, limits: BatchLimits) -> Batch:
     Raises BadRequestError (`code` is a key of ERROR_CODES) for a body that is no batch: not JSON, not UTF-8, empty, a
     scalar, nested too deeply, more than `max_items` items or `max_targets` destinations in all.
     """
+    text = read_text(body)
+    if text[:1] in _PLAINLY and len(text) <= _most_bytes(limits):
+        plain = read_plain_batch(text, limits)
+        if plain is not None:
+            return Batch(tuple(plain), is_plain=True)
     try:
-        return _judged(read_document(body, limits.max_items), limits, check_size=len(body) > _most_bytes(limits))
+        return _judged(read_document(text, limits.max_items), limits, check_size=len(body) > _most_bytes(limits))
     except RecursionError:
         raise refuse("tooDeep", "The JSON is nested too deeply.") from None
 

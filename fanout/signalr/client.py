@@ -4,12 +4,16 @@ Rule guarded: the audience is made of the very path that goes into the request l
 operator says otherwise (contract 3.1). No retry happens here; the answer or the error goes up as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from fanout import __version__
 from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.http1.connection import Heard, Leaving
 from fanout.signalr.http1.exchange import Request, Response
 from fanout.signalr.http1.pool import Pool
 from fanout.signalr.message import Item, Message, Scope
@@ -18,7 +22,6 @@ from fanout.signalr.tokens import TokenCache
 
 _AGENT = f"Asrs-User-Agent: signalr-fanout/{__version__}\r\nUser-Agent: signalr-fanout/{__version__}\r\n".encode()
 _JSON = _AGENT + b"Content-Type: application/json; charset=utf-8\r\n"
-_KNOWN = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,14 @@ def address_of(service: ConnectionString, *, audience: str, api_version: str, ap
     )
 
 
+class _Post(msgspec.Struct, frozen=True, gc=False):
+    """All of a message's request that only its destination decides, for as long as its token is good."""
+
+    target: str
+    headers: bytes
+    until: float
+
+
 class Client:
     """Calls to one service."""
 
@@ -48,19 +59,22 @@ class Client:
         self.pool = pool
         self.tokens = tokens
         self._address = address
-        self._sends: dict[tuple[str, Scope, str], tuple[str, str]] = {}
-        self._blocks: dict[bytes, bytes] = {}
+        self._posts: dict[tuple[str, Scope, str], _Post] = {}
 
     def __repr__(self) -> str:
         return f"<Client {self._address.audience} {self.pool!r} {self.tokens!r}>"
 
-    async def call(self, hub: str, item: Item) -> Response:
-        """Deliver one item; NotSentError or MaybeSentError when no answer came."""
-        if isinstance(item, Message) and not item.excluded:
-            target, audience = self._send(hub, item)
-            line = self.tokens.authorization(audience)
-            return await self.pool.send(Request("POST", target, self._with_json(line), item.body))
-        return await self._exchange(self._route(hub, item), item.body if isinstance(item, Message) else None)
+    def call(self, hub: str, item: Item) -> Coroutine[Any, Any, Response]:
+        """Deliver one item when awaited; NotSentError or MaybeSentError when no answer came."""
+        if not isinstance(item, Message) or item.excluded:
+            return self._exchange(self._route(hub, item), item.body if isinstance(item, Message) else None)
+        return self.pool.send(self._post(hub, item))
+
+    def start(self, hub: str, item: Item, leaving: Leaving, heard: Heard) -> bool:
+        """Deliver one item at once if that can be, as `Pool.start`; False when nothing was done: `call` has to wait."""
+        if not self.pool.may_start or not isinstance(item, Message) or item.excluded:
+            return False
+        return self.pool.start(self._post(hub, item), leaving, heard)
 
     async def execute(self, hub: str, scope: Scope, to: str, bodies: Sequence[bytes]) -> Response:
         """Deliver messages for everybody or one user in one call, in order; errors as `call`.
@@ -72,6 +86,8 @@ class Client:
     def renew_token(self, hub: str, item: Item) -> None:
         """Sign a new token for the next call of this item: the service refused the last one."""
         self.tokens.forget(self._address.audience + self._route(hub, item).path)
+        if isinstance(item, Message):
+            self._posts.pop((hub, item.scope, item.to), None)
 
     def renew_execute_token(self, hub: str, scope: Scope, to: str) -> None:
         """Sign a new token for the next `execute` of this destination: the service refused the last one."""
@@ -88,25 +104,24 @@ class Client:
             Request(route.method, target, token + (_AGENT if body is None else _JSON), body or b"")
         )
 
-    def _with_json(self, line: bytes) -> bytes:
-        block = self._blocks.get(line)
-        if block is None:
-            if len(self._blocks) >= _KNOWN:
-                self._blocks.clear()
-            block = self._blocks[line] = line + _JSON
-        return block
+    def _post(self, hub: str, message: Message) -> Request:
+        # A destination gets many messages, and naming its address and token costs more than looking them up.
+        post = self._posts.get((hub, message.scope, message.to))
+        if post is None or self.tokens.clock.wall() >= post.until:
+            post = self._prepare(hub, message)
+        else:
+            self.tokens.hits += 1
+        return Request("POST", post.target, post.headers, message.body)
 
-    def _send(self, hub: str, message: Message) -> tuple[str, str]:
-        # A destination gets many messages, and naming its address costs more than looking it up.
+    def _prepare(self, hub: str, message: Message) -> _Post:
         key = (hub, message.scope, message.to)
-        known = self._sends.get(key)
-        if known is None:
-            if len(self._sends) >= _KNOWN:
-                self._sends.clear()
-            route = self._route(hub, message)
-            known = (self._address.prefix + route.target, self._address.audience + route.path)
-            self._sends[key] = known
-        return known
+        self._posts.pop(key, None)
+        if len(self._posts) >= self.tokens.size:
+            del self._posts[next(iter(self._posts))]  # the one made first; it may well be the next to be made again
+        route = self._route(hub, message)
+        line, until = self.tokens.authorization_until(self._address.audience + route.path)
+        post = self._posts[key] = _Post(self._address.prefix + route.target, line + _JSON, until)
+        return post
 
     def _execute_route(self, hub: str, scope: Scope, to: str) -> Route:
         named = f"{self._address.application}_{hub}" if self._address.application else hub

@@ -38,16 +38,22 @@ class Document:
         return "" if self.single else f"/{index}"
 
 
-def read_document(body: bytes, max_items: int) -> Document:
-    """Split a body into items.
+def read_text(body: bytes) -> bytes:
+    """Give a body without its byte order mark; raises BadRequestError when it is not UTF-8."""
+    text = body.removeprefix(_BOM)
+    if not text.isascii():
+        try:
+            str(text, "utf-8")
+        except UnicodeDecodeError as error:
+            raise refuse("invalidUtf8", f"The body is not UTF-8: byte {error.start}.") from None
+    return text
+
+
+def read_document(text: bytes, max_items: int) -> Document:
+    """Split what `read_text` gave into items.
 
     Raises BadRequestError for a body that is no batch at all, and RecursionError for one nested beyond the parser.
     """
-    text = body.removeprefix(_BOM)
-    try:
-        str(text, "utf-8")
-    except UnicodeDecodeError as error:
-        raise refuse("invalidUtf8", f"The body is not UTF-8: byte {error.start}.") from None
     return _split(_unquoted(text), max_items)
 
 

@@ -5,39 +5,24 @@ Two readings differ from the binding on purpose: a `target` or `arguments` of th
 valid `action` (the binding would drop the message in silence), and a null or nested item is refused alone.
 """
 
-from dataclasses import dataclass
-from hashlib import blake2b
-from typing import Final
-
 import msgspec
 from msgspec import Raw
 
 from fanout.errors import BadRequestError
 from fanout.signalr.action_reader import read_action
 from fanout.signalr.endpoint_choice import check_endpoints
-from fanout.signalr.message import Item
 from fanout.signalr.message_reader import read_message
+from fanout.signalr.plain import fingerprint_of, read_plain
 from fanout.signalr.properties import Properties, properties_of
-from fanout.signalr.reading import BatchLimits, Reading
+from fanout.signalr.reading import MAX_MESSAGE_ID, BatchLimits, Parsed, Reading
 from fanout.signalr.refusals import refuse
-
-MAX_MESSAGE_ID: Final = 128
-_pack = msgspec.msgpack.Encoder().encode
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """An item that can be delivered: its calls in order, `fingerprint` of 16 bytes (b"" without a message id)."""
-
-    index: int
-    items: tuple[Item, ...]
-    message_id: str | None
-    fingerprint: bytes
-    warnings: tuple[str, ...]
 
 
 def read_item(raw: Raw, index: int, limits: BatchLimits) -> Parsed:
     """Read one element; raises BadRequestError with a pointer relative to the element."""
+    plain = read_plain(raw, index, limits)
+    if plain is not None:
+        return plain
     try:
         properties = properties_of(raw)
     except msgspec.ValidationError:
@@ -45,7 +30,7 @@ def read_item(raw: Raw, index: int, limits: BatchLimits) -> Parsed:
     warnings = check_endpoints(properties, limits.endpoints) if "endpoints" in properties.values else ()
     message_id = _message_id_of(properties) if "messageId" in properties.values else None
     reading = _read(properties, limits)
-    fingerprint = b"" if message_id is None else blake2b(_pack(reading.items), digest_size=16).digest()
+    fingerprint = b"" if message_id is None else fingerprint_of(reading.items)
     return Parsed(index, reading.items, message_id, fingerprint, warnings + reading.warnings)
 
 

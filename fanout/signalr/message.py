@@ -21,6 +21,8 @@ class Scope(StrEnum):
     GROUP = "group"
     CONNECTION = "connection"
 
+    __hash__ = str.__hash__  # an enum's own is a call in Python, for every look into a table
+
 
 class Verb(StrEnum):
     """What a group action does; the values are the binding's own spelling."""
@@ -29,8 +31,10 @@ class Verb(StrEnum):
     REMOVE = "remove"
     REMOVE_ALL = "removeAll"
 
+    __hash__ = str.__hash__
 
-class Message(msgspec.Struct, frozen=True, array_like=True, tag="m"):
+
+class Message(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):
     """A client method call for one destination.
 
     `to` is the user, group or connection id, "" for a broadcast. `body` is the exact REST body,
@@ -49,7 +53,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag="m"):
     at_most_once: bool | None = None
 
 
-class GroupAction(msgspec.Struct, frozen=True, array_like=True, tag="g"):
+class GroupAction(msgspec.Struct, frozen=True, array_like=True, tag="g", gc=False):
     """A change of membership. `member_scope` is USER or CONNECTION; `group` is "" for removeAll.
 
     `ttl` is the membership's own lifetime in whole seconds (add of a user only), None for the service's default.
@@ -62,7 +66,7 @@ class GroupAction(msgspec.Struct, frozen=True, array_like=True, tag="g"):
     ttl: int | None = None
 
 
-class CloseConnections(msgspec.Struct, frozen=True, array_like=True, tag="c"):
+class CloseConnections(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
     """Close one connection, or all of a user or group. `reason` reaches the client when the service allows it."""
 
     scope: Scope
@@ -76,13 +80,11 @@ Item = Message | GroupAction | CloseConnections
 
 def operation_of(item: Item) -> str:
     """Name the kind of call for metrics and logs, e.g. `sendToUser`; one of OPERATIONS."""
-    match item:
-        case Message():
-            return _SENDS[item.scope]
-        case GroupAction():
-            return _CHANGES[item.verb, item.member_scope]
-        case CloseConnections():
-            return _CLOSES[item.scope]
+    if isinstance(item, Message):
+        return _SENDS[item.scope]
+    if isinstance(item, GroupAction):
+        return _CHANGES[item.verb, item.member_scope]
+    return _CLOSES[item.scope]
 
 
 _MEMBERS = {Scope.USER: "User", Scope.CONNECTION: "Connection"}

@@ -13,6 +13,7 @@ from fanout.signalr.refusals import refuse
 from fanout.signalr.routes import route_of
 
 MAX_NAME: Final = 1024  # of a user id or a group name, in UTF-16 units
+_DOTS: Final = frozenset({".", ".."})
 MAX_URI: Final = 12_000  # "12 K", read the careful way
 # The longest hub and application percent-escaped (384 each), scheme and host (8 + 253 + 6), and the words around them.
 _URI_RESERVE: Final = 1_100
@@ -44,13 +45,19 @@ def check_id(scope: Scope, name: str, pointer: str = "") -> str:
     return name
 
 
+def is_plain_name(name: str) -> bool:
+    """Say that a name can be the id of anything without a second look; False says nothing."""
+    # A code point is one unit or two.
+    return name.isprintable() and len(name) <= MAX_NAME // 2 and name not in _DOTS and not name.isspace()
+
+
 def problem_of(scope: Scope, name: str) -> str:
     """Say what is wrong with an id, as the end of a sentence; "" when nothing is."""
     if not name:
         return "is empty"
-    if name in {".", ".."}:
+    if name in _DOTS:
         return f"is {name!r}, which a URL path cannot carry"
-    if name.isprintable() and len(name) <= MAX_NAME // 2 and not name.isspace():  # a code point is one unit or two
+    if is_plain_name(name):
         return ""
     return _uncommon_problem(scope, name)
 

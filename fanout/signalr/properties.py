@@ -5,8 +5,9 @@ value, because that is what the binding's reader (Newtonsoft) does. Values stay 
 `arguments` never are. Values made per item are msgspec structs: a frozen dataclass costs six times as much to make.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -33,7 +34,7 @@ _ELEMENT: Final = re.compile(r"\$\[(\d+)\]")
 _FIXED_NOTATION: Final = range(-4, 15)  # decimal exponents that .NET writes without E
 
 
-class Properties(msgspec.Struct, frozen=True):
+class Properties(msgspec.Struct, frozen=True, gc=False):
     """A JSON object's known properties by canonical name, the names as sent where they differ, and what is unknown."""
 
     values: dict[str, Raw]
@@ -86,7 +87,17 @@ class Properties(msgspec.Struct, frozen=True):
 def properties_of(raw: Raw) -> Properties:
     """Read a JSON object; raises msgspec.ValidationError for any other JSON value."""
     values = _object.decode(raw)
-    return Properties(values, {}, ()) if values.keys() <= KNOWN else _respelled(values)
+    return Properties(values, {}, ()) if values.keys() <= KNOWN else _respelled(_in_order(values, raw))
+
+
+def _in_order(sent: dict[str, Raw], raw: Raw) -> dict[str, Raw]:
+    """Give the names by their last places where one comes in several spellings; a dict keeps the first ones."""
+    known = [lower for name in sent if (lower := name.lower()) in _CANONICAL]
+    if len(set(known)) == len(known):
+        return sent
+    pairs: Sequence[tuple[str, object]] = json.loads(bytes(raw), object_pairs_hook=list)
+    last = dict.fromkeys(name for name, _ in reversed(pairs))
+    return {name: sent[name] for name in reversed(last)}
 
 
 def _respelled(sent: Mapping[str, Raw]) -> Properties:

@@ -16,6 +16,7 @@ from fanout.signalr.names import check_id, problem_of
 from fanout.signalr.properties import Properties
 from fanout.signalr.refusals import refuse
 
+MAX_MESSAGE_ID: Final = 128  # characters
 _SHOWN: Final = 10  # unknown names a warning lists
 _SHOWN_LENGTH: Final = 64  # and how much of each
 
@@ -30,10 +31,20 @@ class BatchLimits:
     endpoints: tuple[str, ...] = ()
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """The REST calls one item becomes, in order, and what its sender should know."""
 
     items: tuple[Item, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class Parsed(msgspec.Struct, frozen=True, gc=False):
+    """An item that can be delivered: its calls in order, `fingerprint` of 16 bytes (b"" without a message id)."""
+
+    index: int
+    items: tuple[Item, ...]
+    message_id: str | None = None
+    fingerprint: bytes = b""
     warnings: tuple[str, ...] = ()
 
 

@@ -40,7 +40,7 @@ _PLURALS: Final = frozenset(kind.plural for kind in KINDS)
 Destination = tuple[Scope, str]
 
 
-class Destinations(msgspec.Struct, frozen=True):
+class Destinations(msgspec.Struct, frozen=True, gc=False):
     """Who is named, without repeats; empty when nobody is. `ignored` are the properties that lost the precedence."""
 
     named: tuple[Destination, ...]

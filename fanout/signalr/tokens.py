@@ -110,15 +110,15 @@ class TokenCache:
 
     def __init__(self, key: str, clock: Clock, *, lifetime: float, size: int) -> None:
         self._key = key
-        self._clock = clock
+        self.clock = clock
         self._lifetime = lifetime
-        self._size = size
+        self.size = size
         self._tokens: OrderedDict[str, tuple[str, float, bytes]] = OrderedDict()
         self.hits = 0
         self.misses = 0
 
     def __repr__(self) -> str:
-        return f"<TokenCache {len(self._tokens)} of {self._size}, {self.hits} hits, {self.misses} misses>"
+        return f"<TokenCache {len(self._tokens)} of {self.size}, {self.hits} hits, {self.misses} misses>"
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -131,8 +131,13 @@ class TokenCache:
         """Give the same as a finished header line."""
         return self._held(audience)[2]
 
+    def authorization_until(self, audience: str) -> tuple[bytes, float]:
+        """Give the same with the moment (unix time) from which a new one should be asked for."""
+        held = self._held(audience)
+        return held[2], held[1]
+
     def _held(self, audience: str) -> tuple[str, float, bytes]:
-        now = self._clock.wall()
+        now = self.clock.wall()
         held = self._tokens.get(audience)
         if held is not None and now < held[1]:
             self._tokens.move_to_end(audience)
@@ -143,7 +148,7 @@ class TokenCache:
         line = f"Authorization: Bearer {token}\r\n".encode("ascii")
         held = self._tokens[audience] = (token, now + self._lifetime * (1 - _RENEW_BEFORE), line)
         self._tokens.move_to_end(audience)
-        if len(self._tokens) > self._size:
+        if len(self._tokens) > self.size:
             self._tokens.popitem(last=False)
         return held
 

@@ -40,7 +40,7 @@ def checks(*, relied_on: bool) -> tuple[Check, ...]:
 
 async def _execute(patient: Patient, scope: Scope, to: str, *markers: str) -> int:
     bodies = [body_of(patient.nonce, marker) for marker in markers]
-    return accepted(await patient.client.execute(patient.terms.hub, scope, to, bodies))
+    return accepted(await patient.execute(scope, to, bodies))
 
 
 async def _exists(patient: Patient) -> str:
@@ -107,7 +107,7 @@ async def _undivided(patient: Patient) -> str:
         async with asyncio.TaskGroup() as calls:
             for number in range(_BETWEEN):
                 single = message(patient, Scope.USER, ear.user, f"single {number}")
-                calls.create_task(patient.client.call(patient.terms.hub, single))
+                calls.create_task(patient.call(single))
                 if number == _BETWEEN // 2:
                     calls.create_task(_execute(patient, Scope.USER, ear.user, *markers))
         heard = await ear.collects(MANY + _BETWEEN)
@@ -120,7 +120,7 @@ async def _undivided(patient: Patient) -> str:
 async def _bytes(patient: Patient) -> str:
     async with patient.listening() as ear:
         body = body_of(patient.nonce, "bytes", AWKWARD)
-        accepted(await patient.client.execute(patient.terms.hub, Scope.USER, ear.user, [body]))
+        accepted(await patient.execute(Scope.USER, ear.user, [body]))
         arguments = await ear.hears("bytes")
     if not body.endswith(arguments + b"}"):
         raise DisprovedError(f"The service writes them anew: {shown(arguments.decode())}")
@@ -131,4 +131,4 @@ async def _large(patient: Patient) -> str:
     body = body_of(patient.nonce, "large", b'"%b"' % (b"x" * 99_900))
     bodies = [body] * _LARGE
     nobody = patient.name("nobody")
-    return f"{accepted(await patient.client.execute(patient.terms.hub, Scope.USER, nobody, bodies))}, to nobody"
+    return f"{accepted(await patient.execute(Scope.USER, nobody, bodies))}, to nobody"

@@ -2,11 +2,12 @@
 
 Rules guarded: what delivery does is proved with the delivery client itself, what it never does (HEAD, foreign
 audiences, bodies nobody would send) goes through httpx; each wait is bounded through the clock; ids are made of a
-nonce of this run, so that two doctors and a live application never meet; users put into groups are taken out again.
+nonce of this run, so that two doctors and a live application never meet; users put into groups are taken out again; a
+call that is refused for its speed is made again, for that says nothing of what is examined.
 """
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -28,6 +29,10 @@ from service.doctor.ear import Ear, Invitation, connected
 
 _CONNECTIONS = 32
 _SUCCESS = range(200, 300)
+_THROTTLED = 429
+_TRIES = 8  # calls made of one that is refused for its speed
+_BUSY = f"Answered {_THROTTLED} {_TRIES} times: the service is too busy to be examined now."
+_PAUSE = 1.0  # seconds between them where no Retry-After says more
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,34 @@ class Patient:
 
     async def ask(self, errand: Errand) -> httpx.Response:
         """Make one call outside delivery's habits, signed for `errand.audience` unless that is ""."""
+        for _ in range(_TRIES):
+            answer = await self._ask(errand)
+            if answer.status_code != _THROTTLED:
+                return answer
+            await self._pause(answer.headers.get("retry-after"))
+        raise DisprovedError(_BUSY)
+
+    async def call(self, item: Item) -> Response:
+        """Make the call of one item as a worker would."""
+        return await self._patiently(lambda: self.client.call(self.terms.hub, item))
+
+    async def execute(self, scope: Scope, to: str, bodies: Sequence[bytes]) -> Response:
+        """Make one `:execute` as a worker would."""
+        return await self._patiently(lambda: self.client.execute(self.terms.hub, scope, to, bodies))
+
+    async def _patiently(self, call: Callable[[], Awaitable[Response]]) -> Response:
+        for _ in range(_TRIES):
+            response = await call()
+            if response.status != _THROTTLED:
+                return response
+            await self._pause(response.headers.get("retry-after"))
+        raise DisprovedError(_BUSY)
+
+    async def _pause(self, retry_after: str | None) -> None:
+        asked = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else _PAUSE
+        await self.clock.sleep(min(asked, self.terms.timeout))
+
+    async def _ask(self, errand: Errand) -> httpx.Response:
         headers = {"content-type": "application/json"} if errand.body else {}
         if errand.audience:
             expires = int(self.clock.wall() + self.settings.token_lifetime)
@@ -130,7 +163,7 @@ class Patient:
         """Deliver one item as a worker would; gives the status, or raises DisprovedError for one outside 2xx."""
         if isinstance(item, GroupAction) and item.verb is Verb.ADD and item.member_scope is Scope.USER:
             self.joined.add(item.member)
-        return accepted(await self.client.call(self.terms.hub, item))
+        return accepted(await self.call(item))
 
     @asynccontextmanager
     async def listening(self, user: str = "") -> AsyncIterator[Ear]:

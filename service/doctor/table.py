@@ -33,18 +33,21 @@ def row(finding: Finding) -> str:
 def summary(findings: Sequence[Finding], settings: Settings) -> str:
     """Give what stands below the table: the verdict, and the settings that fit."""
     counts = {standing: sum(finding.standing is standing for finding in findings) for standing in Standing}
-    harmful = [f"{finding.family}: {finding.name}" for finding in findings if finding.harmful]
-    lines = [
-        "",
-        ", ".join(f"{count} {standing.value}" for standing, count in counts.items()) + ".",
-        f"Not proved, though the configuration relies on it: {'; '.join(harmful)}."
-        if harmful
-        else "What the configuration relies on holds.",
-    ]
+    lines = ["", ", ".join(f"{count} {standing.value}" for standing, count in counts.items()) + ".", _verdict(findings)]
     proposed = proposals(findings, settings)
     if proposed:
         lines += ["", "What it proved, as settings:", *(f"{name}={value}" for name, value in proposed.items())]
     return "\n".join(lines)
+
+
+def _verdict(findings: Sequence[Finding]) -> str:
+    harmful = [finding for finding in findings if finding.harmful]
+    if not harmful:
+        return "What the configuration relies on holds."
+    failed = [f"{each.family}: {each.name}" for each in harmful if each.standing is Standing.FAILED]
+    skipped = len(harmful) - len(failed)
+    told = [*failed, *([f"{skipped} more that could not be tried"] if skipped else [])]
+    return f"Not proved, though the configuration relies on it: {'; '.join(told)}."
 
 
 def document(

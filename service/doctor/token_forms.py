@@ -94,7 +94,7 @@ def other_port(base: str) -> str:
 async def _taken(patient: Patient, base: str, suffix: str = "") -> None:
     status = await _status(patient, base, suffix)
     if status in _REFUSED:
-        raise DisprovedError(f"Answered {status} to a token for {base}.")
+        raise DisprovedError(f"Answered {status} to a token for {base}: wrong key, audience, clock or network rule.")
     if status >= _SERVER_ERRORS:
         raise DisprovedError(f"Answered {status}, which says nothing of the token.")
 

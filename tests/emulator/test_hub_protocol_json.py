@@ -23,7 +23,9 @@ def test_several_messages_in_one_frame_and_a_rest() -> None:
     assert rest == b'{"ty'
 
 
-@pytest.mark.parametrize("data", [b"\x1e", b"{}\x1e", b'{"type":"6"}\x1e', b"\xff\x1e", b"[6]\x1e"])
+@pytest.mark.parametrize(
+    "data", [b"\x1e", b"{}\x1e", b'{"type":"6"}\x1e', b"\xff\x1e", b"[6]\x1e", b'{"x":' + b"[" * 9999 + b"\x1e"]
+)
 def test_what_is_no_message_is_a_violation(data: bytes) -> None:
     with pytest.raises(ProtocolViolationError):
         protocol.read(data)

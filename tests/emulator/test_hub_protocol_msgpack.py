@@ -88,7 +88,14 @@ def test_messages_are_cut_off_as_they_become_whole() -> None:
     assert got[3].kind == 6
 
 
-@pytest.mark.parametrize("data", [b"\x01\xc1", b"\x01\x90", b"\x02\x91\x63", b"\x02\x91\xc0", b"\xff" * 5, b"\x01\x01"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"\x01\xc1", b"\x01\x90", b"\x02\x91\x63", b"\x02\x91\xc0", b"\xff" * 5, b"\x01\x01"),
+        b"\x09\x95\x03\x80\xa1a\x03\xa2\xff\xff",  # a text that is not UTF-8
+        b"\x8fN" + b"\x91" * 9999,  # nested too deeply
+    ],
+)
 def test_what_is_no_message_is_a_violation(data: bytes) -> None:
     with pytest.raises(ProtocolViolationError):
         protocol.read(data)

@@ -29,7 +29,8 @@ def test_no_two_errors_share_a_label() -> None:
 
 
 def test_repeating_never_helps_against_a_refusal_of_what_was_sent() -> None:
-    assert not [error for error in FAMILY if error.retryable and error.status < 500]
+    not_sent = 408  # the request never came whole, so nothing was refused yet
+    assert not [error for error in FAMILY if error.retryable and error.status < 500 and error.status != not_sent]
 
 
 def test_a_bad_request_narrows_its_code_and_points_at_the_place() -> None:

@@ -7,7 +7,7 @@ many there may be is for each test to say. Each thing sent carries a mark of its
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -18,6 +18,12 @@ _VERSION = "api-version=2022-06-01"
 def mark(number: int) -> str:
     """Give the mark of the thing sent as number `number`."""
     return f"id-{number}-"
+
+
+def mark_in(data: bytes) -> str | None:
+    """Find the mark in the bytes of a message or of a queue entry, None without one."""
+    found = _MARK.search(data.decode(errors="replace"))
+    return None if found is None else found.group()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +109,24 @@ def sent_target(path: str, *query: str) -> str:
     return f"{path}?{'&'.join((_VERSION, *query))}"
 
 
-def examine(sent: Sequence[Sent], calls: Sequence[Call]) -> Findings:
-    """Compare what was sent, in order, with the calls of a journal."""
+def examine(
+    sent: Sequence[Sent], calls: Sequence[Call], *, gone: Collection[str] = (), forgotten: Collection[str] = ()
+) -> Findings:
+    """Compare what was sent, in order, with the calls of a journal.
+
+    `gone` are the marks of what left in another way, expired or dead. Where such a one was not delivered, what stood
+    behind it goes as if it had never been there. `forgotten` is what the store lost: it may be missing, and where a
+    call for it was under way when the store forgot who owned it, nobody could wait for the end of that call.
+    """
     promised = {each.mark: each for each in sent}
     assert len(promised) == len(sent), "the test sent two things with the same mark"
     known = [(call, promised.get(call.mark or "")) for call in calls if call.mark is not None or call.delivered]
     effects = Counter(each.mark for call, each in known if each is not None and call.delivered)
     return Findings(
-        lost=[each for each in promised if not effects[each]],
+        lost=[each for each in promised if not effects[each] and each not in gone and each not in forgotten],
         foreign=[call for call, each in known if each is None],
         corrupt=[call for call, each in known if each is not None and not _is_same(call, each)],
-        inverted=_inversions(sent, calls),
+        inverted=_inversions([each for each in sent if effects[each.mark] or each.mark not in gone], calls, forgotten),
         repeats=Counter({each: times - 1 for each, times in effects.items() if times > 1}),
     )
 
@@ -123,7 +136,7 @@ def _is_same(call: Call, sent: Sent) -> bool:
     return (call.method, call.target, call.body) == (sent.method, sent.target, body)
 
 
-def _inversions(sent: Sequence[Sent], calls: Sequence[Call]) -> list[tuple[str, str]]:
+def _inversions(sent: Sequence[Sent], calls: Sequence[Call], excused: Collection[str]) -> list[tuple[str, str]]:
     first_try: dict[str, float] = {}
     first_effect: dict[str, float] = {}
     for call in calls:
@@ -134,7 +147,7 @@ def _inversions(sent: Sequence[Sent], calls: Sequence[Call]) -> list[tuple[str, 
             first_effect[call.mark] = min(call.answered, first_effect.get(call.mark, call.answered))
     inverted = []
     ahead: dict[str, str] = {}
-    for each in sent:
+    for each in (each for each in sent if each.mark not in excused):
         waited_for = ahead.get(each.lane)
         if waited_for is not None and first_try.get(each.mark, _NEVER) < first_effect.get(waited_for, _NEVER):
             inverted.append((each.mark, waited_for))

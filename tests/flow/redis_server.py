@@ -7,6 +7,7 @@ by us. That takes `appendfsync always`: with the usual `everysec` a killed serve
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,16 +23,24 @@ _STARTS_WITHIN = 10.0
 
 
 class RedisServer:
-    """One server on a unix socket in a directory of its own; `options` are further command line arguments."""
+    """One server on a unix socket in a directory of its own; `options` are further command line arguments.
+
+    `environment` holds variables it is started with besides those of this process.
+    """
 
     def __init__(self, *options: str) -> None:
+        self.environment: dict[str, str] = {}
         self._options: Sequence[str] = options
         self._directory = Path(tempfile.mkdtemp(prefix="fanout-flow-"))
         self._process: asyncio.subprocess.Process | None = None
 
     @property
+    def socket(self) -> Path:
+        return self._directory / "redis.sock"
+
+    @property
     def url(self) -> str:
-        return f"unix://{self._directory / 'redis.sock'}?db=0"
+        return f"unix://{self.socket}?db=0"
 
     @property
     def log(self) -> Path:
@@ -45,12 +54,12 @@ class RedisServer:
 
     async def start(self) -> None:
         """Start on the files that are there and return once it answers."""
-        arguments = ["--port", "0", "--unixsocket", str(self._directory / "redis.sock"), "--dir", str(self._directory)]
+        arguments = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self._directory)]
         arguments += ["--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"]
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 find_server(), *arguments, *self._options, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL,
-                preexec_fn=dying_with(os.getpid()),
+                env={**os.environ, **self.environment}, preexec_fn=dying_with(os.getpid()),
             )  # fmt: skip
         await until(self._answers, within=_STARTS_WITHIN, what="Redis answers")
 
@@ -58,6 +67,22 @@ class RedisServer:
         """End it at once, as a power cut of its machine would."""
         self.process.kill()
         await self.process.wait()
+
+    def freeze(self) -> None:
+        """Stop it where it is (SIGSTOP): it keeps its connections and says nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self.process.send_signal(signal.SIGCONT)
+
+    async def revive(self) -> None:
+        """Have it run, whatever was done to it."""
+        if self.process.returncode is None:
+            self.thaw()
+            await until(self._answers, within=_STARTS_WITHIN, what="Redis answers")
+        else:
+            await self.start()
 
     async def stop(self) -> None:
         """End it for good and remove its files."""

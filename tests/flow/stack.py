@@ -181,6 +181,15 @@ class Stack:
         self._ingress = await self._serve("ingress", {"negotiate_user": "principal-id"})
         await self._ingress.ready()
 
+    def environment(self, settings: Mapping[str, object]) -> dict[str, str]:
+        """Give what a process is told; settings by their lower-case names."""
+        return {
+            **_SETTINGS,
+            "AzureSignalRConnectionString": connection_string(self.emulator.port),
+            "FANOUT_REDIS_URL": self.redis.url,
+            **{f"FANOUT_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+
     async def common_worker(self) -> Child:
         """Give a worker with the common settings that lives on from test to test, its counters at zero."""
         if self._common is None or not self._common.running:
@@ -222,13 +231,7 @@ class Stack:
     async def _serve(self, role: str, settings: Mapping[str, object]) -> Child:
         number = next(self._numbers)
         child = Child(f"{role} {number}", free_port(), self._directory / f"{role}-{number}.log", self.http)
-        environment = {
-            **_SETTINGS,
-            "AzureSignalRConnectionString": connection_string(self.emulator.port),
-            "FANOUT_REDIS_URL": self.redis.url,
-            **{f"FANOUT_{name.upper()}": str(value) for name, value in settings.items()},
-        }
-        await child.start(["serve", "--role", role, "--port", str(child.port)], environment)
+        await child.start(["serve", "--role", role, "--port", str(child.port)], self.environment(settings))
         return child
 
     async def _entries(self, since: int) -> AsyncIterator[dict[str, Any]]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.flow.oracle import Call, Findings, Sent, examine, mark, sent_target
+from tests.flow.oracle import Call, Findings, Sent, examine, mark, mark_in, sent_target
 
 PATH = "/api/hubs/h/users/alice/:send"
 
@@ -117,3 +117,36 @@ def test_repeats_are_counted_and_allowed_up_to_a_number() -> None:
 def test_a_call_that_was_cut_before_its_body_says_nothing() -> None:
     cut = replace(GOOD[0], body=b"", status=None, delivered=False, arrived=0.0)
     examine(SENT, [cut, *GOOD]).check()
+
+
+def test_what_expired_or_died_is_no_loss_and_holds_nobody_up() -> None:
+    gone = {mark(2)}
+    without = [call for call in GOOD if call.mark not in gone]
+    examine(SENT, without, gone=gone).check()
+    assert examine(SENT, without[:-1], gone=gone).lost == [mark(5)]
+
+
+def test_what_left_another_way_does_not_hide_an_inversion_around_it() -> None:
+    """Lane 0 is 0, 2, 4; with 2 gone, 4 still has to wait for 0."""
+    early = replace(GOOD[4], arrived=-1.0, answered=-0.5)
+    found = examine(SENT, [early, GOOD[0], GOOD[1], GOOD[3], GOOD[5]], gone={mark(2)})
+    assert found == Findings(inverted=[(mark(4), mark(0))])
+
+
+def test_what_might_have_left_another_way_and_was_delivered_keeps_its_place() -> None:
+    late = replace(GOOD[2], arrived=9.0, answered=9.5)
+    assert examine(SENT, [*GOOD[:2], *GOOD[3:], late], gone={mark(2)}).inverted == [(mark(4), mark(2))]
+
+
+def test_what_the_store_lost_may_be_missing_or_late_and_nothing_else_may() -> None:
+    lost = {mark(2)}
+    late = replace(GOOD[2], arrived=9.0, answered=9.5)
+    examine(SENT, [*GOOD[:2], *GOOD[3:], late], forgotten=lost).check()
+    examine(SENT, [*GOOD[:2], *GOOD[3:]], forgotten=lost).check()
+    early = replace(GOOD[4], arrived=-1.0, answered=-0.5)
+    assert examine(SENT, [early, *GOOD[:4], GOOD[5]], forgotten=lost).inverted == [(mark(4), mark(0))]
+
+
+def test_the_mark_of_a_message_or_of_an_entry_is_found() -> None:
+    assert mark_in(b"\x80\xff\x00" + SENT[3].body) == mark(3)
+    assert mark_in(b"nothing") is None

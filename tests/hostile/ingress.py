@@ -5,6 +5,7 @@ it wrote to its log is looked at, because a 4xx with a traceback behind it is no
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from tests.service.programs import Program, program, service_at
 
 KEY = "the-key-of-the-tests"
 MAX_BODY = 4 * 1024 * 1024
+_ATTEMPTS = 4
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)\r\n")
 
 
@@ -62,17 +64,26 @@ class Victim:
         return [line for line in lines if "Traceback" in line or '"level":"error"' in line.replace(" ", "")]
 
     async def send(self, *pieces: bytes) -> Answer:
-        """Write bytes on a connection of their own and read one answer, even while they are still being written."""
+        """Write bytes on a connection of their own and read one answer, even while they are still being written.
+
+        Who closes while bytes are on their way resets, and a reset can swallow the answer before it: so it asks again.
+        """
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(ConnectionError, EOFError):
+                return await self._asked(*pieces)
+        return await self._asked(*pieces)
+
+    async def post(self, body: bytes, *headers: str, path: str = "/v1/hubs/chat/messages") -> Answer:
+        """POST a body with its length and these header lines."""
+        return await self.send(head_of(path, f"Content-Length: {len(body)}", *headers) + body)
+
+    async def _asked(self, *pieces: bytes) -> Answer:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**20)
         try:
             async with asyncio.timeout(30):
                 return await _exchanged(reader, writer, pieces)
         finally:
             writer.close()
-
-    async def post(self, body: bytes, *headers: str, path: str = "/v1/hubs/chat/messages") -> Answer:
-        """POST a body with its length and these header lines."""
-        return await self.send(head_of(path, f"Content-Length: {len(body)}", *headers), body)
 
     def _status(self, name: str) -> int:
         text = Path(f"/proc/{self.program.process.pid}/status").read_text()
@@ -113,11 +124,12 @@ async def _exchanged(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
         except ConnectionError:
             pass  # refused before all of it was written: the answer says so
 
-    async with asyncio.TaskGroup() as group:
-        writing = group.create_task(write())
-        answer = await _read(reader)
+    writing = asyncio.ensure_future(write())
+    try:
+        return await _read(reader)
+    finally:
         writing.cancel()
-    return answer
+        await asyncio.gather(writing, return_exceptions=True)
 
 
 async def _read(reader: asyncio.StreamReader) -> Answer:

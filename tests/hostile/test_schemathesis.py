@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.hostile.ingress import KEY, Victim, ingress
 
-_EXAMPLES = os.environ.get("TEST_EXAMPLES", "120")
+_EXAMPLES = os.environ.get("TEST_EXAMPLES", "50")
 _SEED = os.environ.get("TEST_SEED", "1")
-_WITHIN = 90 if _EXAMPLES == "120" else 24 * 3600
+_WITHIN = 200 if _EXAMPLES == "50" else 24 * 3600
 # Two look for a life cycle of resources that this API has none of; the third is explained above.
 _WITHOUT = "use_after_free,ensure_resource_availability,positive_data_acceptance"
 
@@ -45,6 +46,7 @@ async def schemathesis(victim: Victim, directory: Path, document: str, *options:
     return process.returncode, out.decode(errors="replace")
 
 
+@pytest.mark.timeout(_WITHIN + 60)
 async def test_no_generated_request_breaks_the_word_of_the_document(redis_url: str, tmp_path: Path) -> None:
     """Neither examples, nor values at the edges, nor random ones, valid and not, nor sequences of calls."""
     async with ingress(tmp_path / "ingress", redis_url) as victim:
@@ -67,4 +69,4 @@ async def test_a_status_that_is_not_documented_is_found(redis_url: str, tmp_path
         (tmp_path / "openapi.json").write_text(json.dumps(document))
         code, out = await schemathesis(victim, tmp_path, "openapi.json", "--phases", "coverage")
     assert code == 1, out
-    assert "Undocumented HTTP status code" in out
+    assert re.search(r"[Uu]ndocumented.* status", out), out

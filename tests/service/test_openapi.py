@@ -51,4 +51,4 @@ def test_every_schema_is_one_and_every_example_keeps_to_it() -> None:
 
 def test_the_statuses_of_the_batch_route_are_all_there() -> None:
     responses = document()["paths"]["/v1/hubs/{hub}/messages"]["post"]["responses"]
-    assert set(responses) == {"202", "400", "401", "403", "413", "415", "422", "500", "503"}
+    assert set(responses) == {"202", "400", "401", "403", "408", "413", "415", "422", "500", "503"}

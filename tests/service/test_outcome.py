@@ -5,7 +5,7 @@ import pytest
 from fanout.queue.entry import Admission, Receipt
 from fanout.signalr.batch import Batch, BatchLimits, parse_batch
 from fanout.signalr.message import GroupAction
-from service.outcome import Accepted, outcome_of, refusal_of, submissions_of
+from service.outcome import Accepted, Stored, outcome_of, refusal_of, stored_ids, stored_of, submissions_of
 from service.problems import Problem
 from service.terms import Terms
 
@@ -112,3 +112,45 @@ def test_strict_refuses_for_one_bad_item_and_lenient_only_for_nothing_but_bad_on
     assert refusal_of(mixed, LENIENT) is None
     assert refusal_of(bad, LENIENT) is not None
     assert refusal_of(batch_of(b"[]"), STRICT) is None
+
+
+def test_what_is_stored_and_not_confirmed_is_told_apart_from_what_may_be_stored() -> None:
+    unconfirmed = Receipt(U, 3, b"1-0")
+    outcome = outcome_of(ONE_EACH, [Receipt(A), unconfirmed], STRICT)
+    assert isinstance(outcome, Problem)
+    assert (outcome.code, outcome.status, outcome.headers["Retry-After"]) == ("notConfirmed", 503, "1")
+    assert [(r["status"], r.get("code")) for r in outcome.members["results"]] == [
+        ("accepted", None),
+        ("failed", "notConfirmed"),
+    ]
+    assert "are stored, but not confirmed" in outcome.detail
+    assert "same messageId" in outcome.members["results"][1]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("other", "code"), [(Receipt(U), "queueSilent"), (Receipt(F), "queueFull"), (Receipt(C), "notConfirmed")]
+)
+def test_not_confirmed_is_the_least_grave_of_the_failures_and_graver_than_a_conflict(other: Receipt, code: str) -> None:
+    outcome = outcome_of(TWO_TARGETS, [Receipt(U, 3, b"1-0"), other], STRICT)
+    assert isinstance(outcome, Problem)
+    assert (outcome.code, outcome.members["results"][0]["code"]) == (code, code)
+
+
+@pytest.mark.parametrize("second", [b"", b',"messageId":"q\\"\xc3\xa9"'])
+@pytest.mark.parametrize("terms", [STRICT, LENIENT, Terms("o", key="k")])
+def test_the_short_answer_is_the_long_one_in_bytes(terms: Terms, second: bytes) -> None:
+    batch = batch_of(b'[{"target":"t","arguments":[]},{"target":"t","arguments":[]%b}]' % second)
+    receipts = [Receipt(A, 0, b"1-0"), Receipt(A, 0, b"1-1")]
+    submissions = submissions_of(batch, "chat", terms, b"body")
+    short, long = stored_of(batch, submissions, receipts, terms), outcome_of(batch, receipts, terms)
+    assert isinstance(short, Stored)
+    assert isinstance(long, Accepted)
+    assert (short.content, short.headers) == (long.content, long.headers)
+    assert list(short.names) == stored_ids(long.document)
+
+
+@pytest.mark.parametrize("odd", [D, C, F, U])
+def test_the_short_answer_is_for_what_is_stored_now_alone(odd: Admission) -> None:
+    batch = batch_of(b'[{"target":"t","arguments":[]},{"target":"t","arguments":[]}]')
+    submissions = submissions_of(batch, "chat", STRICT, b"")
+    assert stored_of(batch, submissions, [Receipt(A), Receipt(odd)], STRICT) is None

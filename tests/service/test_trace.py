@@ -22,13 +22,15 @@ LIFE = (
     TraceEvent(BEGAN + 0.002, "read", {"partition": 3, "entry": "1-0"}),
     TraceEvent(BEGAN + 0.05, "attempt", {"number": 1, "failure": "notSent", "verdict": "again", "delay": 0.12}),
     TraceEvent(BEGAN + 12.5, "settled", {"end": "delivered", "attempts": 2}),
+    TraceEvent(BEGAN + 60, "accepted", {"admission": "duplicate", "hub": "chat"}),
 )
 STORY = """\
 order-1  2027-01-15 08:00:00.250 UTC
-  +0.000 s    accepted  admission=accepted  hub=chat
+  +0.000 s    accepted  hub=chat
   +0.002 s    read      partition=3  entry=1-0
   +0.050 s    attempt   number=1  failure=notSent  verdict=again  delay=0.12
   +12.500 s   settled   end=delivered  attempts=2
+  +60.000 s   duplicate hub=chat
 """
 
 
@@ -60,7 +62,7 @@ async def test_json_is_the_answer_as_it_came(url: str, capsys: pytest.CaptureFix
     assert await tell(url, as_json=True) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["messageId"] == "order-1"
-    assert [event["what"] for event in told["events"]] == ["accepted", "read", "attempt", "settled"]
+    assert [event["what"] for event in told["events"]] == ["accepted", "read", "attempt", "settled", "accepted"]
 
 
 @pytest.mark.parametrize("message_id", ["order-2", "..", "a/b", "?"])

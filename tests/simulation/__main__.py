@@ -1,6 +1,7 @@
 """python -m tests.simulation: runs seeds from the command line.
 
-`--seeds 100000` runs so many from `--first` on and stops at nothing; `--seed 7 -v` replays one and tells all of it.
+`--seeds 100000` runs so many from `--first` on, stops at nothing and tells what they met; `--seed 7 -v` replays one and
+tells all of it.
 Exit code 1 when a seed was violated.
 """
 
@@ -9,20 +10,23 @@ import sys
 from time import monotonic
 
 from tests.simulation.campaign import run_plan, run_seeds
-from tests.simulation.plan import plan_of
+from tests.simulation.census import table
+from tests.simulation.scenes import plan_of
 
 
 def main() -> int:
     options = _options()
     if options.seed is not None:
-        result = run_plan(plan_of(options.seed), whole=options.verbose)
+        result = run_plan(plan_of(options.seed, options.scene), whole=options.verbose)
         print(result.story or f"seed {options.seed}: nothing violated in {result.calls} calls, {result.digest}")  # noqa: T201 - a command's answer
         return 1 if result.violations else 0
-    started, failed = monotonic(), []
+    started, failed, censuses = monotonic(), [], []
     for result in run_seeds(range(options.first, options.first + options.seeds), processes=options.processes):
+        censuses.append(result.census)
         if result.violations:
             failed.append(result.seed)
             print(result.story if options.verbose else f"seed {result.seed}: {result.violations[0]}", flush=True)  # noqa: T201 - same
+    print(table(censuses))  # noqa: T201 - same
     print(f"{options.seeds} seeds in {monotonic() - started:.1f} s, {len(failed)} violated: {failed}")  # noqa: T201 - same
     return 1 if failed else 0
 
@@ -30,6 +34,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Deterministic simulation by seed.")
     parser.add_argument("--seed", type=int, help="replay this one")
+    parser.add_argument("--scene", help="in this scene instead of its own (scenes.py)")
     parser.add_argument("--seeds", type=int, default=2000, help="how many to run (2000)")
     parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--processes", type=int, help="how many at a time (one for each core)")

@@ -12,7 +12,8 @@ from hashlib import blake2b
 from multiprocessing import get_context
 from typing import Any
 
-from tests.simulation.plan import Plan, plan_of
+from tests.simulation.plan import Plan
+from tests.simulation.scenes import plan_of
 from tests.simulation.witness import Witness
 from tests.simulation.world import World
 
@@ -29,6 +30,7 @@ class Result:
     violations: tuple[str, ...]
     calls: int
     story: str
+    census: Mapping[str, int]  # what it met, how often
 
 
 def run_plan(plan: Plan, *, whole: bool = False, stations: Mapping[str, Any] | None = None) -> Result:
@@ -39,12 +41,12 @@ def run_plan(plan: Plan, *, whole: bool = False, stations: Mapping[str, Any] | N
     digest = blake2b("\n".join(map(repr, witness.journal)).encode(), digest_size=16).hexdigest()
     calls = sum(len(parcel.calls) for parcel in witness.parcels.values())
     story = _story(plan, witness, whole=whole) if witness.violations or whole else ""
-    return Result(plan.seed, digest, tuple(witness.violations), calls, story)
+    return Result(plan.seed, digest, tuple(witness.violations), calls, story, dict(witness.census))
 
 
-def run_seed(seed: int) -> Result:
-    """Run one seed."""
-    return run_plan(plan_of(seed))
+def run_seed(seed: int, scene: str | None = None) -> Result:
+    """Run one seed, in the scene it draws or in a given one."""
+    return run_plan(plan_of(seed, scene))
 
 
 def run_seeds(seeds: Iterable[int], *, processes: int | None = None) -> Iterator[Result]:
@@ -65,6 +67,6 @@ def _story(plan: Plan, witness: Witness, *, whole: bool) -> str:
         *(f"  VIOLATED {text}" for text in witness.violations),
         f"  {'all' if whole else f'the last {len(events)} of {len(witness.journal)}'} events:",
         *(f"  {event[0]:10.6f} {' '.join(map(str, event[1:]))}" for event in events),
-        f"  replay: python -m tests.simulation --seed {plan.seed} -v",
+        f"  replay: python -m tests.simulation --seed {plan.seed} --scene {plan.scene} -v",
     ]
     return "\n".join(lines)

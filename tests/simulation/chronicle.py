@@ -4,6 +4,7 @@ Rule guarded: the journal holds every event in its order and nothing that differ
 equal journals mean equal runs.
 """
 
+from collections import Counter
 from typing import Any
 
 from fanout.queue.entry import Submission
@@ -38,8 +39,15 @@ class Chronicle:
         self.unaware = 0.0  # seconds a worker may believe in a lease that the store has forgotten
         self.settings = load({})
         self.closed = False
+        self.hubs: dict[str, str] = {}  # of lanes
         self.routes: dict[tuple[str, str], str] = {}  # of calls that carry no message
         self.in_flight: dict[tuple[str, str], Call] = {}
+        self.census: Counter[str] = Counter()
+
+    def count(self, what: str) -> None:
+        """Count something that a campaign has to have met to prove anything."""
+        if not self.closed:
+            self.census[what] += 1
 
     def note(self, *event: Any) -> None:
         """Write into the journal."""
@@ -56,6 +64,7 @@ class Chronicle:
         """Know an id before it is handed in."""
         lane = lane_of(submission.entry.hub, submission.entry.item)
         tag = submission.entry.message_id
+        self.hubs[lane] = submission.entry.hub
         self.parcels[tag] = Parcel(tag, submission, lane, partition_of(lane, partitions))
         route = route_of(submission.entry.hub, submission.entry.item)
         if not isinstance(submission.entry.item, Message):
@@ -63,6 +72,7 @@ class Chronicle:
 
     def killed(self, host: Host) -> None:
         """A process was ended hard."""
+        self.count("workers killed")
         self.note("world", "killed", host.name)
         self.kills[host.name] = self.loop.time()
 

@@ -5,33 +5,37 @@ answer may be lost after the delivery; each call is told apart, so that every re
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import format_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from random import Random
 from typing import Protocol
 
 from fanout.clock import Clock
-from fanout.errors import NotSentError
+from fanout.errors import MaybeSentError, NotSentError
 from fanout.signalr.http1.exchange import Headers, Request, Response
 from fanout.signalr.http1.failures import ExchangeTimeoutError, StaleConnectionError
 from tests.simulation.loop import HOST, Host, SimulatedLoop
 
 DELIVERING = frozenset({"ok", "500 after", "lost after", "hang"})
-REFUSING = frozenset({"400", "403", "404", "413"})
+REFUSING_JOINED = ("400", "404", "415", "501", "413", "403")  # what a service that runs no `:execute` may answer
 TROUBLE: tuple[str, ...] = ("429", "429 wait", "429 date", "500", "500 after", "503", "503 wait", "408", "401", "gone")
 TROUBLE += ("not sent", "lost before", "lost after", "hang")
+_SHIFT = 0.37  # where in its second the far side is when a run begins
 
 
 @dataclass
 class FarWeather:
-    """What the service does now: each condition is (what, chance, the only lane it is about or None)."""
+    """What the service does now: each condition is (what, chance, the only lane or hub it is about or None)."""
 
     latency: float = 0.01
     conditions: list[tuple[str, float, str | None]] = field(default_factory=list)
-    executes: bool = True
+    joined: str = ""  # the status that answers each `:execute` now; "" runs it
     noise: float = 0.0  # chance of any trouble at all
+    quotas: dict[str, int] = field(default_factory=dict)  # calls taken in each second, by class
+    over_quota: str = "429"  # what answers the others
 
 
 @dataclass(eq=False)
@@ -41,6 +45,7 @@ class Call:
     number: int
     host: Host
     tags: tuple[str, ...]
+    kind: str  # the class of calls the service limits apart
     lane: str
     began: float
     fate: str
@@ -49,13 +54,19 @@ class Call:
     reached: float | None = None  # when it was answered for good: delivered, or nobody there to deliver to
     ended: float | None = None  # when its sender stopped waiting
     seen: str = ""
+    pause: float | None = None  # the seconds its sender was asked to wait, by its sender's clock
+    is_hopeless: bool = False  # it began after nothing but failures
 
 
 class FarWitness(Protocol):
-    """Who is told of calls."""
+    """Who is told of calls, and knows the hub of each lane."""
+
+    hubs: dict[str, str]
 
     def tags_of(self, request: Request) -> tuple[str, ...]: ...
     def lane_of(self, tag: str) -> str: ...
+    def kind_of(self, tag: str) -> str: ...
+    def count(self, what: str) -> None: ...
     def began(self, call: Call, request: Request) -> None: ...
     def arrived(self, call: Call) -> None: ...
     def ended(self, call: Call) -> None: ...
@@ -71,15 +82,15 @@ class FarSide:
         self._random = random
         self._doomed = doomed
         self._count = 0
+        self._taken: Counter[tuple[str, int]] = Counter()
 
     def begin(self, request: Request) -> Call:
         """Take note of a request that leaves a worker now."""
         tags = self.witness.tags_of(request)
-        lane = self.witness.lane_of(tags[0]) if tags else ""
+        lane, kind = (self.witness.lane_of(tags[0]), self.witness.kind_of(tags[0])) if tags else ("", "")
         self._count += 1
-        call = Call(
-            self._count, HOST.get(), tags, lane, self.loop.time(), self._fate(tags, lane), self.loop.create_future()
-        )
+        fate = self._within_quota(self._fate(tags, lane), kind)
+        call = Call(self._count, HOST.get(), tags, kind, lane, self.loop.time(), fate, self.loop.create_future())
         self.witness.began(call, request)
         if call.fate not in ("not sent", "lost before"):
             late = self._random.random() * 3 if call.fate == "hang" else 0.0
@@ -91,17 +102,28 @@ class FarSide:
         return self.weather.latency * (0.3 + self._random.random() ** 3 * 3)
 
     def _fate(self, tags: Sequence[str], lane: str) -> str:
-        if len(tags) > 1 and not self.weather.executes:
-            return "404"
+        if len(tags) > 1 and self.weather.joined:
+            return self.weather.joined
         for tag in tags:
             if tag in self._doomed:
                 return self._doomed[tag]
         for what, chance, only in self.weather.conditions:
-            if only in (None, lane) and self._random.random() < chance:
+            if only in (None, lane, self.witness.hubs.get(lane)) and self._random.random() < chance:
                 return what
         if self.weather.noise and self._random.random() < self.weather.noise:
             return self._random.choice(TROUBLE)
         return "ok"
+
+    def _within_quota(self, fate: str, kind: str) -> str:
+        quota = self.weather.quotas.get(kind)
+        if fate != "ok" or quota is None:
+            return fate
+        second = int(self.loop.time() + _SHIFT)
+        self._taken[kind, second] += 1
+        if self._taken[kind, second] <= quota:
+            return fate
+        self.witness.count(f"calls over a quota ({kind})")
+        return self.weather.over_quota
 
     def _arrive(self, call: Call) -> None:
         if call.host.dead and self._random.random() < 0.5:
@@ -135,6 +157,9 @@ class FarSide:
         return Response(status, Headers(headers), b"", reused=False)
 
 
+Heard = Callable[[Response | NotSentError | MaybeSentError], None]
+
+
 class ModelPool:
     """What the product's client uses of its connection pool; belongs to one worker."""
 
@@ -142,13 +167,41 @@ class ModelPool:
         self._far = far
         self._clock = clock
         self._request_timeout = request_timeout
+        self._rests = False
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def send(self, request: Request) -> Response:
         """Send one request as http1.pool.Pool.send does, with its errors."""
-        call = self._far.begin(request)
+        return await self._carried(self._far.begin(request))
+
+    @property
+    def may_start(self) -> bool:
+        """Whether it is worth asking; Pool's own word may be wrong either way."""
+        return True
+
+    def start(self, request: Request, leaving: Callable[[], None], heard: Heard) -> bool:
+        """Send one as http1.pool.Pool.start does; every other time no connection rests."""
+        self._rests = not self._rests
+        if self._rests:
+            leaving()
+            task = self._far.loop.create_task(self._tell(self._far.begin(request), heard))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+        return self._rests
+
+    async def _tell(self, call: Call, heard: Heard) -> None:
+        answer: Response | NotSentError | MaybeSentError
+        try:
+            answer = await self._carried(call)
+        except (NotSentError, MaybeSentError) as error:
+            answer = error
+        heard(answer)
+
+    async def _carried(self, call: Call) -> Response:
         try:
             response = await self._exchange(call)
             call.seen = call.fate
+            call.pause = _asked(response, self._clock.wall())
         except BaseException as error:
             call.seen = type(error).__name__
             raise
@@ -171,3 +224,10 @@ class ModelPool:
                 return await call.reply
         except TimeoutError:
             raise ExchangeTimeoutError("no answer in time", reused=False) from None
+
+
+def _asked(response: Response, wall: float) -> float | None:
+    text = response.headers.get("retry-after")
+    if text is None:
+        return None
+    return float(text) if text.isdigit() else max(0.0, parsedate_to_datetime(text).timestamp() - wall)

@@ -6,7 +6,7 @@ once, so that what is still wrong afterwards is the product's fault.
 
 from typing import TYPE_CHECKING
 
-from tests.simulation.plan import Fault
+from tests.simulation.plan import LASTS, STORE_FAULTS, Fault
 from tests.simulation.store_network import StoreWeather
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ class Faults:
             world.network.resume()
         world.far.weather.conditions.clear()
         world.far.weather.noise = 0.0
+        world.far.weather.quotas.clear()
+        if world.plan.executes:
+            world.far.weather.joined = ""
         for worker in world.workers:
             worker.host.trap = None
             worker.host.thaw()
@@ -49,7 +52,12 @@ class Faults:
 
     def _strike(self, fault: Fault) -> None:
         if not self._healed:
-            self._world.witness.note("fault", fault.kind, fault)
+            witness = self._world.witness
+            witness.note("fault", fault.kind, fault)
+            witness.count(f"fault: {fault.kind}")
+            witness.calm = witness.calm and fault.kind not in STORE_FAULTS
+            if fault.kind in ("down", "pause", "failover"):
+                witness.outages.append((fault.at, min(fault.at + fault.lasts, LASTS)))
             getattr(self, f"_{fault.kind}")(fault)
 
     def _after(self, fault: Fault, undo: str) -> None:
@@ -84,6 +92,7 @@ class Faults:
         def spring() -> None:
             if not self._healed and worker.host.running:
                 self._world.witness.note("world", "frozen", worker.host.name)
+                self._world.witness.frozen.add(worker.host.name)
                 worker.host.freeze()
                 self._world.loop.outside(fault.lasts, worker.host.thaw)
 
@@ -174,6 +183,18 @@ class Faults:
         lanes = sorted({parcel.lane for parcel in self._world.witness.parcels.values()})
         self._world.far.weather.conditions.append((fault.what, 1.0, lanes[fault.who % len(lanes)]))
         self._after(fault, "_clear")
+
+    def _hub(self, fault: Fault) -> None:
+        hubs = sorted(set(self._world.witness.hubs.values()))
+        self._world.far.weather.conditions.append((fault.what, 1.0, hubs[fault.who % len(hubs)]))
+        self._after(fault, "_clear")
+
+    def _refuse(self, fault: Fault) -> None:
+        self._world.far.weather.joined = fault.what
+        self._after(fault, "_take")
+
+    def _take(self, _fault: Fault) -> None:
+        self._world.far.weather.joined = ""
 
     def _clear(self, _fault: Fault) -> None:
         if self._world.far.weather.conditions:

@@ -11,6 +11,7 @@ from tests.simulation.far_side import Call
 from tests.simulation.store_model import Fields
 
 ANSWERED = frozenset({"ok", "gone"})
+UNKNOWN = frozenset({"500", "500 after", "StaleConnectionError", "ExchangeTimeoutError"})
 
 
 @dataclass(eq=False)
@@ -30,6 +31,7 @@ class Parcel:
     forgotten: bool = False  # the store does not know any more that it was stored
     returned: list[float] = field(default_factory=list)  # when the store forgot that it had been taken out
     spared: float = float("-inf")  # when the store last said that it is not too old yet
+    left_at: float = 0.0  # when it was taken out of the store last
     expired: bool = False
     superseded: bool = False
     dead: list[str] = field(default_factory=list)
@@ -39,6 +41,17 @@ class Parcel:
     def ttl(self) -> float | None:
         item = self.submission.entry.item
         return item.ttl if isinstance(item, Message) else None
+
+    @property
+    def is_message(self) -> bool:
+        return isinstance(self.submission.entry.item, Message)
+
+    @property
+    def attempts(self) -> int:
+        """Calls that count: being throttled does not, nor does a call with others that was refused as such."""
+        free = {"400", "403", "404", "413", "415", "501"}
+        throttled = [call for call in self.calls if call.seen.startswith("429")]
+        return len(self.calls) - len(throttled) - sum(len(call.tags) > 1 and call.seen in free for call in self.calls)
 
     @property
     def answered(self) -> bool:

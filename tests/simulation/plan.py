@@ -61,13 +61,16 @@ class Plan:
     far_latency: float
     store_latency: float
     faults: tuple[Fault, ...]
+    scene: str = "any"
+    quotas: dict[str, int] = field(default_factory=dict)  # calls the far side takes in a second, by class
+    over_quota: str = "429"  # what answers the others
 
 
-def plan_of(seed: int) -> Plan:
+def plan_at_large(seed: int) -> Plan:
     """Draw the plan of a seed."""
     random = Random(f"plan {seed}")
     producers, tags = _producers(random)
-    faults = _faults(random, _busy_times(producers))
+    faults = _faults(random, busy_times(producers))
     return Plan(
         seed=seed,
         settings=_settings(random),
@@ -155,7 +158,8 @@ def _tick(random: Random, faults: list[Fault]) -> float:
     return 0.001 if any(fault.kind == "flush" for fault in faults) else tick
 
 
-def _busy_times(producers: tuple[tuple[Batch, ...], ...]) -> list[float]:
+def busy_times(producers: tuple[tuple[Batch, ...], ...]) -> list[float]:
+    """Tell when something is handed in while the trouble lasts."""
     times = []
     for batches in producers:
         at = 0.0

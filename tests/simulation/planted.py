@@ -1,10 +1,10 @@
 """Bugs planted into the stations, one each, to see that the simulation finds them.
 
-Each is a way in which a queue worker really goes wrong. `PLANTED` names it, what stands in for which station of
-service.assembly, and a part of what the witness has to say.
+Each is a way in which a queue worker really goes wrong. `PLANTED` names it, what stands in for which station, and a
+part of what the witness has to say. planted_delivery.py has those in what holds calls back, and in what joins them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,38 +25,32 @@ from workers.reader import Reader
 from workers.retry import Answered, MaybeSent, Outcome
 from workers.route_class import RouteClass
 from workers.sender import Sender
-from workers.settler import Settler
-from workers.tenure import Held, Tenure
+from workers.settler import Settler, Work
+from workers.tenure import Tenure
 
 
 class UnfencedSettler(Settler):
     """Looks up whose lease it is and settles in his name: a zombie acks what is not its own any more."""
 
-    async def settle(self, *entries: Held) -> bool:
-        partition, ids = entries[0].tenure.partition, [held.id for held in entries]
-        while True:
-            try:
-                token = await self._stream._wire.ask("GET", keys.lease(partition))
-                if token is not None:
-                    await self._stream.settle([(partition, token.decode(), ids)])
-            except QueueError:
-                await self._clock.sleep(0.1)
-            else:
-                entries[0].tenure.known.difference_update(ids)
-                return True
+    async def _take_out(self, work: Work) -> list[bool | None]:
+        tokens = [await self._stream._wire.ask("GET", keys.lease(partition)) for partition, _token, _ids in work]
+        named = [
+            (partition, token.decode(), ids)
+            for (partition, _token, ids), token in zip(work, tokens, strict=True)
+            if token is not None
+        ]
+        await super()._take_out(named)
+        return [True] * len(work)
 
 
 class HastySettler(Settler):
     """Gives up a settlement the store did not answer."""
 
-    async def settle(self, *entries: Held) -> bool:
-        tenure, ids = entries[0].tenure, [held.id for held in entries]
+    async def _take_out(self, work: Work) -> list[bool | None]:
         try:
-            await self._stream.settle([(tenure.partition, tenure.lease.token, ids)])
+            return await super()._take_out(work)
         except QueueError:
-            return False
-        tenure.known.difference_update(ids)
-        return True
+            return [True] * len(work)
 
 
 class TwoHeads(Lanes):
@@ -82,19 +76,27 @@ class LaneThatOvertakes(Lanes):
 class SkippingReader(Reader):
     """Reads past every fifth entry."""
 
-    async def _take_in(self, tenure: Tenure, stored: Stored) -> None:
-        self._count = getattr(self, "_count", 0) + 1
-        if self._count % 5 == 0:
-            tenure.cursor = stored.id
-            return
-        await super()._take_in(tenure, stored)
+    async def _take_in(self, tenure: Tenure, batch: Sequence[Stored]) -> int:
+        kept = 0
+        for stored in batch:
+            self._count = getattr(self, "_count", 0) + 1
+            if self._count % 5:
+                kept += await super()._take_in(tenure, [stored])
+            else:
+                tenure.cursor = stored.id
+        return kept
 
 
 class HopefulSender(Sender):
     """Takes a lost answer for a delivery."""
 
     async def send(self, entries: Sequence[Entry]) -> Outcome:
-        outcome = await super().send(entries)
+        return self._hoped(await super().send(entries))
+
+    def start(self, entry: Entry, leaving: Callable[[], None], told: Callable[[Outcome], None]) -> bool:
+        return super().start(entry, leaving, lambda outcome: told(self._hoped(outcome)))
+
+    def _hoped(self, outcome: Outcome) -> Outcome:
         return Answered(202) if isinstance(outcome, MaybeSent) else outcome
 
 
@@ -103,6 +105,9 @@ class RewritingSender(Sender):
 
     async def send(self, entries: Sequence[Entry]) -> Outcome:
         return await super().send([self._tidied(entry) for entry in entries])
+
+    def start(self, entry: Entry, leaving: Callable[[], None], told: Callable[[Outcome], None]) -> bool:
+        return super().start(self._tidied(entry), leaving, told)
 
     def _tidied(self, entry: Entry) -> Entry:
         if not isinstance(entry.item, Message):
@@ -153,10 +158,11 @@ class LonelyLeases(Leases):
 
 @dataclass(frozen=True)
 class Planted:
-    """A bug: stations by their names in service.assembly, and words of the violation it causes."""
+    """A bug: what stands in for which station (named as world.py says), words of its violation, and its scene."""
 
-    stations: Mapping[str, type]
+    stations: Mapping[str, Any]
     words: tuple[str, ...]
+    scene: str = "any"
 
 
 _NO_CLOCK: Clock = Any  # type: ignore[assignment] # settling reads no clock

@@ -51,7 +51,14 @@ class Player:
 
     async def _park(self, partition: int, token: str, number: int) -> Any:
         names = [keys.lease(partition), keys.stream(partition), keys.dead(partition)]
-        return await self._wire.run(scripts.PARK, names, [token, self._id(number), "reason", "r"])
+        return await self._wire.run(scripts.PARK, names, [token, self._id(number), "entry", b"one", "reason", "r"])
+
+    async def _replay(self, partition: int, number: int) -> Any:
+        names = [keys.stream(partition), keys.dead(partition)]
+        return await self._wire.run(scripts.REPLAY, names, [self._id(number), 7])
+
+    async def _peek(self, partition: int, number: int, most: int, size: int) -> Any:
+        return await self._wire.run(scripts.PEEK, [keys.dead(partition)], [self._id(number), "+", most, size])
 
     async def _acquire(self, partition: int, worker: str) -> Any:
         return await self._wire.run(scripts.ACQUIRE, [keys.lease(partition), keys.fence(partition)], [worker, LONG])

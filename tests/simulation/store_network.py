@@ -6,19 +6,24 @@ without a word. A command that was written is executed even when its sender has 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+import hiredis
 from redis import exceptions as redis_errors
+from redis._parsers.base import BaseParser
 
 from tests.simulation.loop import HOST, SimulatedLoop
 from tests.simulation.store_commands import block_of, execute, read
 from tests.simulation.store_model import StoreModel, as_bytes
 
 Command = Sequence[Any]
+_WORDS: dict[type[redis_errors.RedisError], str] = {
+    redis_errors.NoScriptError: "NOSCRIPT",
+    redis_errors.OutOfMemoryError: "OOM",
+}
 
 
 @dataclass
@@ -95,8 +100,8 @@ class StoreNetwork:
             self._backlog.append((connection, commands))
         elif self._happens(self.weather.cut_before):
             connection.hang_up()
-        elif commands[0][0] == "XREAD":
-            self._read(connection, [as_bytes(part) for part in commands[0][1:]])
+        elif commands[0][0] == b"XREAD":
+            self._read(connection, list(commands[0][1:]))
         else:
             self._execute(connection, commands)
             self._serve_readers()
@@ -141,19 +146,25 @@ class StoreNetwork:
 
 
 class ModelConnection:
-    """What Wire uses of a redis-py connection."""
+    """What Wire uses of a redis-py connection: it connects, and then its transport carries bytes."""
 
     def __init__(self, network: StoreNetwork) -> None:
         self.is_connected = False
         self.is_cut = False
         self.owner = HOST.get(network.loop.world).name
+        self.transport = self
         self._network = network
-        self._replies: deque[Any] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._commands = hiredis.Reader()
+        self._leaving = False
+        self._protocol = asyncio.Protocol()
         self._reader = self
-        self._writer = None  # nothing to abort
+        self._writer = self
+        self._parser = BaseParser
 
     def at_eof(self) -> bool:
+        return self.is_cut
+
+    def is_closing(self) -> bool:
         return self.is_cut
 
     async def connect(self) -> None:
@@ -163,42 +174,70 @@ class ModelConnection:
         self.is_connected = True
         self._network.opened(self)
 
-    def pack_commands(self, commands: Sequence[Command]) -> list[Command]:
-        return list(commands)
+    def get_protocol(self) -> asyncio.Protocol:
+        return self._protocol
 
-    async def send_packed_command(self, packed: list[Command], *, check_health: bool = True) -> None:
-        if self.is_cut:
-            raise redis_errors.ConnectionError("Error 32 while writing to socket. Broken pipe.")
-        self._network.carry(self, packed)
+    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+        self._protocol = protocol
 
-    async def read_response(self) -> Any:
-        while not self._replies:
-            if self.is_cut:
-                raise redis_errors.ConnectionError("Connection closed by server.")
-            self._waiter = self._network.loop.create_future()
-            await self._waiter
-        reply = self._replies.popleft()
-        if isinstance(reply, redis_errors.RedisError):
-            raise reply
-        return reply
+    def write(self, packed: bytes) -> None:
+        self._commands.feed(packed)
+        if not self._leaving:  # what is written in one turn leaves as one packet, so packets cannot pass each other
+            self._leaving = True
+            self._network.loop.call_soon(self._leave)
+
+    def _leave(self) -> None:
+        self._leaving = False
+        commands = []
+        while self._commands.has_data():
+            commands.append(self._commands.gets())
+        self._network.carry(self, commands)
+
+    def abort(self) -> None:
+        self._close()
 
     async def disconnect(self, *, nowait: bool = False) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self.is_connected = False
         self._network.closed(self)
 
     def receive(self, replies: list[Any], then_cut: bool) -> None:
         """Replies came in, and the end of the connection after them when `then_cut`."""
-        if self.is_connected:
-            self._replies.extend(replies)
-            self.is_cut = self.is_cut or then_cut
-            self._wake()
+        if not self.is_connected:
+            return
+        if replies:
+            self._protocol.data_received(b"".join(map(resp, replies)))
+        if then_cut:
+            self._lose()
 
     def hang_up(self) -> None:
         """The server closed the connection."""
-        self.is_cut = True
         self._network.closed(self)
-        self._wake()
+        self._lose()
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _lose(self) -> None:
+        self.is_cut = True
+        if self.is_connected:
+            self._protocol.connection_lost(None)
+
+
+def resp(reply: Any) -> bytes:
+    """Write a reply as RESP2."""
+    match reply:
+        case None:
+            return b"$-1\r\n"
+        case int():
+            return b":%d\r\n" % reply
+        case redis_errors.RedisError():
+            return b"-%b\r\n" % _line_of(reply).encode()
+        case list() | tuple():
+            return b"*%d\r\n%b" % (len(reply), b"".join(map(resp, reply)))
+    data = as_bytes(reply)
+    return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+def _line_of(error: redis_errors.RedisError) -> str:
+    word = _WORDS.get(type(error), "ERR")
+    return f"{word} {str(error).removeprefix(f'{word} ')}"

@@ -67,6 +67,32 @@ def _park(store: StoreModel, keys: Args, args: Args) -> Any:
     return 1
 
 
+def _replay(store: StoreModel, keys: Args, args: Args) -> Any:
+    letter = store.stream(keys[1]).entries.get(id_of(args[0]))
+    if letter is None:
+        return None
+    names = letter[::2]
+    if b"entry" not in names:
+        return b""
+    if store.full:
+        return redis_errors.OutOfMemoryError(OOM)
+    entry_id = store.add(keys[0], [b"e", letter[names.index(b"entry") * 2 + 1]], int(args[1]))
+    store.delete_entry(keys[1], id_of(args[0]))
+    return entry_id
+
+
+def _peek(store: StoreModel, keys: Args, args: Args) -> Any:
+    letters = store.stream(keys[0]).entries
+    end = (2**63, 0) if args[1] == b"+" else id_of(args[1], missing=2**63)
+    answer: list[Any] = [text_of(next(reversed(letters))) if letters else b""]
+    room = int(args[3])
+    for entry_id, fields in letters.items():
+        if id_of(args[0]) < entry_id <= end and len(answer) <= int(args[2]) and room > 0:
+            answer.append([text_of(entry_id), list(fields)])
+            room -= sum(map(len, fields))
+    return answer
+
+
 def _acquire(store: StoreModel, keys: Args, args: Args) -> Any:
     if store.string(keys[0]) is not None:
         return None
@@ -127,6 +153,8 @@ SCRIPT_TWINS: dict[str, Callable[[StoreModel, Args, Args], Any]] = {
     "SETTLE": _settle,
     "EXPIRE": _expire,
     "PARK": _park,
+    "REPLAY": _replay,
+    "PEEK": _peek,
     "ACQUIRE": _acquire,
     "RENEW": _renew,
     "RELEASE": _release,

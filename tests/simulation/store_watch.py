@@ -8,8 +8,10 @@ What the store itself lost (a failover's tail, FLUSHALL) excuses those ids alone
 from fanout.signalr.message import GroupAction, Message
 from tests.simulation.chronicle import Chronicle
 from tests.simulation.loop import SimulatedLoop
-from tests.simulation.parcel import ANSWERED, LeaseEnd, Parcel, tag_of
+from tests.simulation.parcel import ANSWERED, UNKNOWN, LeaseEnd, Parcel, tag_of
 from tests.simulation.store_model import Fields, id_of
+
+_LONGEST_WAIT = 2.5  # seconds: the longest wait between two attempts that a plan's settings and its service allow
 
 
 class StoreWatch(Chronicle):
@@ -44,17 +46,21 @@ class StoreWatch(Chronicle):
         tag = tag_of(fields)
         self.note("store", by, key, entry_id, tag)
         self._check_right(key, by)
+        parcel = self.parcels.get(tag or "")
+        if parcel is not None:
+            parcel.left_at = self.loop.time()
         if by not in ("SETTLE", "EXPIRE"):
             return
-        parcel = self.parcels.get(tag or "")
         if parcel is None:
             self.violate(f"an unreadable entry was settled: {entry_id!r}")
         elif parcel.answered:
             return
         elif parcel.ttl is not None and self._store_time() - parcel.stored_at > parcel.ttl - 0.001:
             parcel.expired = True
+            self.count("expired")
         elif self._is_superseded(parcel):
             parcel.superseded = True
+            self.count("superseded by a newer message" if parcel.is_message else "superseded by a later change")
         else:
             self.violate(f"{tag} ({entry_id.decode()}) was settled and neither delivered nor expired")
 
@@ -76,6 +82,7 @@ class StoreWatch(Chronicle):
         tag = None if fields is None else tag_of(fields)
         if tag is not None:
             self.parcels[tag].spared = self.loop.time()
+            self.count("spared by the store's clock")
 
     def changed(self, key: bytes, old: bytes | None, new: bytes | None, by: str) -> None:
         if not key.endswith(b":lease"):
@@ -114,28 +121,31 @@ class StoreWatch(Chronicle):
             return
         parcel = self.parcels[tag]
         parcel.dead.append(reason)
+        self.count(f"dead: {reason}")
         self._check_reason(parcel, reason)
 
     def _check_reason(self, parcel: Parcel, reason: str) -> None:
         seen = {call.seen for call in parcel.calls}
+        alone = {call.seen for call in parcel.calls if len(call.tags) == 1}
         match reason:
             case "refused" | "tooLarge" | "wrongEndpoint":
-                fair = bool(seen & {"400", "413", "404", "403"})
+                fair = bool(alone & {"400", "413", "404", "403"})  # a joined call's refusal buries nobody
             case "unauthorized":
                 fair = bool(seen & {"401", "403"})
             case "outcomeUnknown":
-                unknown = {"500", "500 after", "StaleConnectionError", "ExchangeTimeoutError"}
-                fair = bool(seen & unknown) and self._is_once_at_most(parcel)
+                fair = bool(seen & UNKNOWN) and self.is_once_at_most(parcel)
             case "tooManyAttempts":
-                fair = len(parcel.calls) >= self.settings.retry_max_attempts
+                fair = parcel.attempts >= self.settings.retry_max_attempts
             case "tooOld":
-                fair = bool(seen - ANSWERED)
+                old = self.settings.retry_max_age - _LONGEST_WAIT
+                age = self._store_time() - parcel.stored_at
+                fair = bool(seen - ANSWERED - {"429", "429 wait", "429 date"}) and (age >= old or self.clock_changed)
             case _:
                 fair = False
         if not fair:
             self.violate(f"{parcel.tag} was parked as {reason}, its calls ended {sorted(seen)}")
 
-    def _is_once_at_most(self, parcel: Parcel) -> bool:
+    def is_once_at_most(self, parcel: Parcel) -> bool:
         item = parcel.submission.entry.item
         wanted = item.at_most_once if isinstance(item, Message) else False
         return self.settings.outcome_unknown == "dead" if wanted is None else wanted

@@ -89,6 +89,8 @@ OPERATION = st.one_of(
     st.tuples(st.just("settle"), PARTITION, TOKEN, st.lists(NUMBER, min_size=1, max_size=3)),
     st.tuples(st.just("expire"), PARTITION, TOKEN, NUMBER, st.sampled_from([LONG, -LONG])),
     st.tuples(st.just("park"), PARTITION, TOKEN, NUMBER),
+    st.tuples(st.just("replay"), PARTITION, NUMBER),
+    st.tuples(st.just("peek"), PARTITION, NUMBER, st.integers(1, 3), st.sampled_from([1, 9, 1000])),
     st.tuples(st.just("acquire"), PARTITION, WORKER),
     st.tuples(st.just("renew"), PARTITION, TOKEN),
     st.tuples(st.just("release"), PARTITION, TOKEN),

@@ -3,17 +3,21 @@
 import pytest
 
 from tests.simulation.campaign import run_plan
-from tests.simulation.plan import plan_of
 from tests.simulation.planted import PLANTED
+from tests.simulation.planted_delivery import PLANTED_IN_DELIVERY
+from tests.simulation.scenes import plan_of
 
 WITHIN = 150  # seeds
 
 
-@pytest.mark.parametrize("name", sorted(PLANTED))
+ALL = {**PLANTED, **PLANTED_IN_DELIVERY}
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
 def test_a_planted_bug_is_found(name: str) -> None:
-    bug = PLANTED[name]
+    bug = ALL[name]
     for seed in range(WITHIN):
-        said = run_plan(plan_of(seed), stations=bug.stations).violations
+        said = run_plan(plan_of(seed, bug.scene), stations=bug.stations).violations
         if any(word in text for text in said for word in bug.words):
             return
     pytest.fail(f"{WITHIN} seeds did not find {name}")

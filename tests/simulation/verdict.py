@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from tests.simulation.far_side import Call
-from tests.simulation.parcel import ANSWERED, Parcel
+from tests.simulation.parcel import ANSWERED, UNKNOWN, Parcel
 from tests.simulation.witness import Witness
 
 
@@ -22,6 +22,8 @@ def judge(witness: Witness, *, concurrency: int) -> None:
     for lane in _by_lane(witness.parcels.values()).values():
         _check_order(witness, lane)
     _check_duplicates(witness, concurrency)
+    for parcel in witness.parcels.values():
+        _check_promise(witness, parcel)
     if witness.poison - witness.buried and not witness.store_changed:
         witness.violate(f"unreadable entries are not dead: {sorted(witness.poison - witness.buried)}")
 
@@ -67,15 +69,19 @@ def _is_excused(witness: Witness, late: tuple[Parcel, Call], early: tuple[Parcel
     """Say whether nobody could help it that the call `early` came first, or whether it does no harm.
 
     The late one is a stray; or the store gave it back after what overtook it had gone; or it was to leave without a
-    delivery (dropped or parked), the lease was lost before it had, and then both were sent, in their order.
+    delivery (dropped or parked), the lease was lost before it had, and then both were sent, in their order, or the
+    early one left without being sent again, because it had become too old or needless meanwhile.
     """
     (parcel, call), (other, overtaking) = late, early
     assert call.reached is not None
     assert overtaking.reached is not None
     if _is_stray(witness, parcel, call) or any(overtaking.reached <= at + witness.unaware for at in parcel.returned):
         return True
-    repeats = (later for later in other.calls if later.began > call.reached)
-    return any(_reason(witness, other, overtaking, later) for later in repeats)
+    repeats = [later for later in other.calls if later.began > call.reached]
+    if any(_reason(witness, other, overtaking, later) for later in repeats):
+        return True
+    left_later = not repeats and other.left_at > call.reached
+    return left_later and _lost_hold(witness, other, overtaking, call) is not None
 
 
 def _is_stray(witness: Witness, parcel: Parcel, call: Call) -> bool:
@@ -104,12 +110,33 @@ def _check_duplicates(witness: Witness, concurrency: int) -> None:
             witness.violate(f"{len(numbers)} calls repeated after '{reason}', {concurrency} can be in flight")
 
 
+def _check_promise(witness: Witness, parcel: Parcel) -> None:
+    """A message that is to go at most once is not sent again when nobody knows what became of it."""
+    if not witness.is_once_at_most(parcel):
+        return
+    for call, later in pairwise(parcel.calls):
+        if call.seen not in UNKNOWN:
+            continue
+        witness.count("sent at most once, and again after its hold was lost")
+        if not (_given_back(parcel, call, later) or _lost_hold(witness, parcel, call, later)):
+            witness.violate(f"{parcel.tag} goes at most once: {later.number} followed {call.number}, {call.seen}")
+
+
+def _given_back(parcel: Parcel, call: Call, later: Call) -> bool:
+    return any(call.began <= at <= later.began for at in parcel.returned)
+
+
 def _reason(witness: Witness, parcel: Parcel, call: Call, later: Call) -> str | None:
     """Tell why `later` may repeat `call`: "" the far side's or store's doing, None for no reason."""
     if call.seen not in ANSWERED and call.seen not in ("", "CancelledError"):
         return ""
-    if any(call.began <= at <= later.began for at in parcel.returned):
+    if _given_back(parcel, call, later):
         return ""
+    return _lost_hold(witness, parcel, call, later)
+
+
+def _lost_hold(witness: Witness, parcel: Parcel, call: Call, later: Call) -> str | None:
+    """Tell how the maker of `call` lost its hold on the entry before `later`: it was killed, or lost its lease."""
     killed = witness.kills.get(call.host.name)
     if killed is not None and call.began <= killed <= later.began:
         return f"{call.host.name} killed"

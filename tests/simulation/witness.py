@@ -1,7 +1,8 @@
 """Sees what leaves the workers and arrives at the far side, and what the store does (store_watch.py).
 
 Rule guarded: the invariants of the promise, checked where they can be broken: a call leaves under a lease that is held,
-one at a time for a lane, byte for byte, and not after its time to live. verdict.py adds what only the end can show.
+one at a time for a lane, byte for byte, and not after its time to live (delivery_watch.py: nor past what holds it
+back). verdict.py adds what only the end can show.
 """
 
 import re
@@ -10,15 +11,15 @@ from fanout.queue import keys
 from fanout.signalr.http1.exchange import Request
 from fanout.signalr.message import Message, Scope
 from fanout.signalr.routes import execute_route, route_of
+from tests.simulation.delivery_watch import DeliveryWatch
 from tests.simulation.far_side import Call
-from tests.simulation.store_watch import StoreWatch
 
 _TAG = re.compile(rb"n\d+n")
 _LATE = 0.05  # seconds a worker's idea of the store's clock may be behind
 _ON_ITS_WAY = 2.5  # seconds an answer of the store may take
 
 
-class Witness(StoreWatch):
+class Witness(DeliveryWatch):
     """Everything that is seen of one run."""
 
     def tags_of(self, request: Request) -> tuple[str, ...]:
@@ -36,6 +37,7 @@ class Witness(StoreWatch):
             return
         for tag in call.tags:
             self.parcels[tag].calls.append(call)
+        self.check_gate(call)
         self._check_payload(call, request)
         self._check_holder(call)
         self._check_lane(call)
@@ -51,6 +53,7 @@ class Witness(StoreWatch):
         self.note("far", "ended", call.number, call.seen)
         if self.in_flight.get((call.host.name, call.lane)) is call:
             del self.in_flight[call.host.name, call.lane]
+        self.learn(call)
 
     def _check_payload(self, call: Call, request: Request) -> None:
         entry = self.parcels[call.tags[0]].submission.entry
@@ -78,6 +81,8 @@ class Witness(StoreWatch):
 
     def _check_lane(self, call: Call) -> None:
         place = (call.host.name, call.lane)
+        if sum(host == call.host.name for host, _lane in self.in_flight) >= self.settings.concurrency:
+            self.violate(f"{call.host.name} has more than {self.settings.concurrency} calls in flight")
         other = self.in_flight.get(place)
         if other is not None:
             self.violate(f"{call.host.name} sent {call.tags} while {other.tags} of the same lane was in flight")

@@ -4,7 +4,6 @@ Rule guarded: what is simulated ends at connections, clock and chance. Stations,
 real ones, put together by the product's own build_worker; so a station that is added there is simulated from that day.
 """
 
-from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
@@ -13,7 +12,6 @@ from redis.asyncio.connection import AbstractConnection
 
 from fanout.log import Logger
 from fanout.metrics import Metrics
-from fanout.queue.leases import Lease, Leases, Renewal
 from fanout.queue.stream import Stream
 from fanout.queue.wire import ServerWire, Wire
 from fanout.settings import Settings
@@ -24,6 +22,7 @@ from service.parts import Parts
 from tests.simulation.far_side import FarSide, ModelPool
 from tests.simulation.loop import SimulatedClock
 from tests.simulation.store_network import StoreNetwork
+from tests.simulation.taps import tapped
 from tests.simulation.witness import Witness
 from workers.worker import Worker
 
@@ -49,16 +48,13 @@ class JournalLog:
 
 
 class Workshop:
-    """Where processes are put together; `stations` stand in for the product's own, by their names in assembly."""
+    """Where processes are put together."""
 
-    def __init__(
-        self, settings: Settings, network: StoreNetwork, far: FarSide, witness: Witness, stations: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, settings: Settings, network: StoreNetwork, far: FarSide, witness: Witness) -> None:
         self._settings = settings
         self._network = network
         self._far = far
         self._witness = witness
-        self._stations = stations
 
     def worker(self, name: str, clock: SimulatedClock) -> Worker:
         """Build the worker of a process."""
@@ -72,8 +68,7 @@ class Workshop:
             "os": SimpleNamespace(getpid=lambda: 0),
             "secrets": SimpleNamespace(token_hex=lambda _length: "0"),
         }
-        leases = _tapped(self._stations.get("Leases", Leases), self._witness, clock)
-        with patch.multiple(assembly, **{**self._stations, **chance, "Leases": leases}):
+        with patch.multiple(assembly, **cast("dict[str, Any]", chance), **tapped(self._witness, clock, name)):
             return assembly.build_worker(parts, client)
 
     def stream(self, clock: SimulatedClock) -> Stream:
@@ -89,23 +84,3 @@ class Workshop:
             wire, clock, partitions=settings.partitions, max_depth=settings.max_depth,
             dedup_window=settings.dedup_window,
         )  # fmt: skip
-
-
-def _tapped(base: type[Leases], witness: Witness, clock: SimulatedClock) -> type[Leases]:
-    class Tapped(base):  # type: ignore[misc, valid-type] # which class it is is known at run time
-        """Tells the witness what a worker believes of its leases, and changes nothing."""
-
-        async def acquire(self, partitions: Sequence[int]) -> list[Lease]:
-            leases: list[Lease] = await super().acquire(partitions)
-            for lease in leases:
-                witness.believed(self.worker, lease.partition, lease.expires - clock.boot)
-            return leases
-
-        async def renew(self, leases: Sequence[Lease]) -> Mapping[int, Renewal | None]:
-            renewals: Mapping[int, Renewal | None] = await super().renew(leases)
-            for renewal in renewals.values():
-                if renewal is not None:
-                    witness.believed(self.worker, renewal.lease.partition, renewal.lease.expires - clock.boot)
-            return renewals
-
-    return Tapped

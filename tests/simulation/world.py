@@ -8,10 +8,11 @@ import asyncio
 import gc
 import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from fanout.errors import QueueError
 from fanout.queue import keys
@@ -22,6 +23,7 @@ from tests.simulation.far_side import FarSide, FarWeather
 from tests.simulation.faults import Faults
 from tests.simulation.loop import EPOCH, Host, SimulatedClock, SimulatedLoop, StuckError
 from tests.simulation.plan import LASTS, Batch, Plan
+from tests.simulation.rates import check_rates
 from tests.simulation.store_model import StoreModel
 from tests.simulation.store_network import StoreNetwork, StoreWeather
 from tests.simulation.verdict import judge
@@ -30,6 +32,7 @@ from tests.simulation.workshop import Workshop
 from workers.worker import Worker
 
 _SWIFT = 0.01  # past this latency a lease may be given to a worker that has just ended; it runs out
+_CALM = 0.001  # up to this latency, and with a clock this fine, what is told is heard at once
 _HEALED_WITHIN = 90.0  # seconds in which a healed world has to deliver everything
 
 
@@ -48,7 +51,7 @@ class World:
     """Everything of one run."""
 
     def __init__(self, plan: Plan, stations: Mapping[str, Any] | None = None) -> None:
-        """`stations` stand in for the product's own, by their names in service.assembly."""
+        """`stations` stand in for the product's own, by their names in service.assembly or in full."""
         self.plan = plan
         self.loop = SimulatedLoop(Random(f"turns {plan.seed}"))
         self.witness = Witness(self.loop)
@@ -57,13 +60,16 @@ class World:
         self.network = StoreNetwork(self.loop, self.store, Random(f"network {plan.seed}"))
         self.network.weather = StoreWeather(latency=plan.store_latency)
         self.far = FarSide(self.loop, Random(f"far {plan.seed}"), self.witness, plan.doomed)
-        self.far.weather = FarWeather(plan.far_latency, executes=plan.executes, noise=plan.far_noise)
+        self.far.weather = FarWeather(plan.far_latency, joined="" if plan.executes else "404", noise=plan.far_noise)
+        self.far.weather.quotas, self.far.weather.over_quota = dict(plan.quotas), plan.over_quota
+        self.witness.calm = plan.store_latency <= _CALM and plan.tick <= _CALM
         self.settings = Settings(log_format="console", **plan.settings)
         self.workers: list[Running] = []
         self.witness.store = self.store
         self.witness.unaware = self.settings.lease_seconds
         self.witness.settings = self.settings
-        self.workshop = Workshop(self.settings, self.network, self.far, self.witness, stations or {})
+        self.workshop = Workshop(self.settings, self.network, self.far, self.witness)
+        self._stations = stations or {}
         self._store_epoch = EPOCH
         self._random = Random(f"world {plan.seed}")
         self._producing = 0
@@ -75,7 +81,9 @@ class World:
 
     def run(self) -> None:
         """Live through the plan; what was wrong is in the witness."""
-        with _quiet(self.plan.seed):
+        with _quiet(self.plan.seed), ExitStack() as stack:
+            for name, stand_in in self._stations.items():
+                stack.enter_context(patch(name if "." in name else f"service.assembly.{name}", stand_in))
             try:
                 self.loop.run_until_complete(self.loop.start(self.loop.world, self._live()))
             except StuckError as error:
@@ -83,6 +91,7 @@ class World:
             for failure in self.loop.failures:
                 self.witness.violate(failure)
             judge(self.witness, concurrency=self.settings.concurrency)
+            check_rates(self.witness)
             self.witness.closed = True
             self.loop.bury()
             self.loop.close()
@@ -136,7 +145,10 @@ class World:
         faults.schedule()
         await asyncio.sleep(LASTS)
         faults.heal()
+        healed = self.loop.time()
         await self._drain()
+        if self.loop.time() > healed + 30:
+            self.witness.count("worlds that took more than 30 s to heal")
         await self._end()
 
     async def _drain(self) -> None:

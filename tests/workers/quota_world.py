@@ -10,7 +10,7 @@ from functools import partial
 from heapq import heappop, heappush
 from math import inf
 
-from workers.pace import Pace, Slowdown, share_of
+from workers.pace import IDLE, Pace, Slowdown, share_of
 
 _CALL = 0.0004  # seconds a worker, and the far side, are busy with one call
 _WINDOW = 128  # calls one worker has in flight at most
@@ -82,9 +82,9 @@ class World:
         self._kick(worker, now)
 
     def _share(self, worker: Worker, now: float) -> None:
-        worker.demand = float(worker.idle + worker.flying)
+        worker.demand = max(IDLE, float(worker.idle + worker.flying))
         others = sum(other.demand for other in self._workers if other is not worker)
-        worker.pace.share = share_of(worker.demand, others)
+        worker.pace.take_share(share_of(worker.demand, others))
         self._at(now + 0.5, lambda now: self._share(worker, now))
         self._kick(worker, now)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.breaker import Breaker, Phase, State, opened
+from workers.breaker import Breaker, Breakers, Phase, State, opened
 
 LANES = ("a", "b", "c")
 
@@ -230,3 +230,37 @@ def test_one_probe_at_a_time_whatever_happens(events: list[tuple[str, float]]) -
 
 def test_the_repr_names_the_phase() -> None:
     assert repr(a_half_open_one()) == "<Breaker halfOpen>"
+
+
+# One for each hub
+
+
+def test_each_hub_has_its_own() -> None:
+    breakers = Breakers()
+    for number in range(10):
+        breakers.failed("dead", number / 9, LANES[number % 3], 0.0)
+    assert breakers.opens_at("dead", 1.0) == 2.0
+    assert breakers.opens_at("quiet", 1.0) == 1.0
+    assert (breakers.open, len(breakers)) == (1, 1)
+    breakers.succeeded("quiet", 1.5, "a")
+    assert breakers.open == 1
+    breakers.began("dead", 2.0)
+    assert breakers.opens_at("dead", 2.0) == inf
+    breakers.abandoned("dead")
+    assert breakers.opens_at("dead", 2.0) <= 2.0
+    assert repr(breakers) == "<Breakers 1 of 1 open>"
+
+
+def test_a_hub_that_is_well_again_is_forgotten_when_its_failures_are() -> None:
+    breakers = Breakers()
+    breakers.failed("a", 0.0, "x", 0.0)
+    breakers.succeeded("a", 5.0, "x")
+    assert len(breakers) == 1
+    breakers.succeeded("a", 10.1, "x")
+    assert len(breakers) == 0
+
+
+@pytest.mark.parametrize(("only", "opens"), [(True, 1), (False, 0)])
+def test_where_a_hub_has_but_one_lane_that_lane_opens_it(only: bool, opens: int) -> None:
+    breakers = Breakers(only=only)
+    assert sum(breakers.failed("a", number / 9, "everybody", 0.0) for number in range(10)) == opens

@@ -1,7 +1,7 @@
 """The loop around one entry, with a scripted sender, a clock of our own, and the real lanes, settler and store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -37,6 +37,12 @@ OK = Answered(202)
 NOBODY = Answered(404, "Warning.User.NotExisted")
 
 
+@pytest.fixture(autouse=True, params=[True, False], ids=["at once", "as soon as there is a connection"])
+def rests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls are begun in both ways there are."""
+    monkeypatch.setattr(Script, "rests", request.param)
+
+
 @pytest.fixture
 async def wire(redis_url: str) -> AsyncIterator[Wire]:
     """One server is enough here: what differs between servers is tested with the settler."""
@@ -48,6 +54,8 @@ async def wire(redis_url: str) -> AsyncIterator[Wire]:
 class Script:
     """A sender that does as the script says: outcomes by text in order, 202 when there is none, a gate to wait at."""
 
+    rests = True  # a connection does, for each call
+
     def __init__(self) -> None:
         self.sent: list[str] = []
         self.renewed: list[str] = []
@@ -55,6 +63,18 @@ class Script:
         self.gates: dict[str, asyncio.Event] = {}
         self.meanwhile: Callable[[], None] = lambda: None
         self.bounds: Bounds | None = None
+        self.telling: set[asyncio.Task[None]] = set()
+
+    def start(self, entry: Entry, leaving: Callable[[], None], told: Callable[[Outcome], None]) -> bool:
+        if self.rests:
+            leaving()
+            task = asyncio.ensure_future(self._tell(self.send([entry]), told))
+            self.telling.add(task)
+            task.add_done_callback(self.telling.discard)
+        return self.rests
+
+    async def _tell(self, sending: Awaitable[Outcome], told: Callable[[Outcome], None]) -> None:
+        told(await sending)
 
     async def send(self, entries: Sequence[Entry]) -> Outcome:
         texts = [text_of(entry) if isinstance(entry.item, Message) else "action" for entry in entries]
@@ -77,7 +97,7 @@ class Script:
 class Round:
     """Couriers at work on one store."""
 
-    def __init__(self, wire: Wire, policy: RetryPolicy = POLICY) -> None:
+    def __init__(self, wire: Wire, policy: RetryPolicy = POLICY, *, places: int = 100) -> None:
         self.wire = wire
         self.clock = FakeClock()
         self.metrics = Metrics()
@@ -86,7 +106,7 @@ class Round:
         self.bell = Bell()
         self.script = Script()
         self.settler = a_settler(wire, self.clock, self.metrics)
-        self.gate = Gate(Window(100), {}, lambda: 0.5)
+        self.gate = Gate(Window(places), {}, lambda: 0.5)
         self.told: list[tuple[RouteClass, Slowdown]] = []
         self.trade = Trade(self.clock, self.metrics, self.lines.log, policy, lambda: 0.5, self.gate, self.tell)
         self.trade.store_time.note(2000.0, self.clock.monotonic(), self.clock.monotonic())
@@ -113,14 +133,14 @@ class Round:
         stored_at = self.trade.store_time.now(self.clock.monotonic()) - (age if seems is None else seems)
         held = Held(tenure, entry_id, entry, stored_at)
         self.lanes.add(lane, held)
-        self.bell.ring(1)
+        self.bell.work.set()
         return held
 
     @asynccontextmanager
-    async def working(self, count: int = 4) -> AsyncIterator[None]:
+    async def working(self) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.couriers.run()) for _ in range(count)]
-            tasks += [group.create_task(self.couriers.watch_delays()), group.create_task(self.settler.run())]
+            stations = (self.couriers.run(), self.couriers.alarm.run(), self.settler.run())
+            tasks = [group.create_task(station) for station in stations]
             yield
             for task in tasks:
                 task.cancel()
@@ -183,14 +203,14 @@ async def test_entries_of_a_lane_are_sent_one_after_the_other_and_lanes_side_by_
     assert desk.script.sent == ["a1", "b1", "b2", "a2"]
 
 
-async def test_no_more_calls_are_in_flight_than_there_are_couriers(wire: Wire) -> None:
-    desk = Round(wire)
+async def test_no_more_calls_are_in_flight_than_there_are_places(wire: Wire) -> None:
+    desk = Round(wire, places=2)
     [tenure] = await taken(wire, desk.clock, 0)
     gate = asyncio.Event()
     for number in range(5):
         desk.script.gates[str(number)] = gate
         await desk.put(tenure, str(number), to=f"user{number}")
-    async with desk.working(2):
+    async with desk.working():
         await desk.clock.settle()
         assert desk.couriers.in_flight == 2
         gate.set()
@@ -198,17 +218,17 @@ async def test_no_more_calls_are_in_flight_than_there_are_couriers(wire: Wire) -
 
 
 async def test_an_entry_keeps_its_place_in_flight_until_it_is_settled_but_its_lane_goes_on(wire: Wire) -> None:
-    desk = Round(wire)
+    desk = Round(wire, places=2)
     [tenure] = await taken(wire, desk.clock, 0)
     await desk.put(tenure, "1", "2", "3")
     async with asyncio.TaskGroup() as group:  # nobody settles yet
-        couriers = [group.create_task(desk.couriers.run()) for _ in range(2)]
+        carrying = group.create_task(desk.couriers.run())
         await until(lambda: desk.script.sent == ["1", "2"])
         await desk.clock.settle()
         assert (desk.script.sent, desk.couriers.in_flight) == (["1", "2"], 2)
         settling = group.create_task(desk.settler.run())
         await desk.settled(3)
-        for task in [*couriers, settling]:
+        for task in (carrying, settling):
             task.cancel()
 
 
@@ -406,6 +426,26 @@ async def test_a_throttled_call_waits_and_is_no_attempt_and_the_others_hear_of_i
     assert desk.count("fanout_queue_wait_seconds_count") == 1
 
 
+async def test_a_hub_that_is_held_back_waits_without_an_attempt_while_another_goes_on(wire: Wire) -> None:
+    desk = Round(wire)
+    [tenure] = await taken(wire, desk.clock, 0)
+    now = desk.clock.monotonic()
+    for number in range(10):
+        desk.gate.breakers[RouteClass.SEND].failed("dead", now - 1 + number / 9, f"dead\nu{number}", 0.0)
+    desk.gate._settle_limited(now)
+    dead = await desk.put(tenure, *"123", to="dead\nu1")
+    async with desk.working():
+        await desk.put(tenure, "hi", to="quiet\nu1")
+        await desk.settled(1)
+        assert desk.script.sent == ["hi"]
+        assert dead[0].tenure.in_flight == 0
+        desk.clock.jump(1.01)
+        desk.bell.due.set()
+        lines = await desk.settled(4)
+    assert desk.script.sent == ["hi", "1", "2", "3"]
+    assert {line["attempts"] for line in lines} == {1}
+
+
 async def test_messages_that_wait_together_go_in_one_call_and_are_settled_one_by_one(wire: Wire) -> None:
     desk = Round(wire)
     desk.script.bounds = Bounds()
@@ -522,7 +562,7 @@ async def test_after_closing_calls_in_flight_end_and_nothing_new_is_taken(wire: 
     [tenure] = await taken(wire, desk.clock, 0)
     gate = desk.script.gates["a"] = asyncio.Event()
     await desk.put(tenure, "a", to="alice")
-    async with desk.working(2):
+    async with desk.working():
         await until(lambda: desk.couriers.in_flight == 1)
         assert repr(desk.couriers) == "<Couriers 1 in flight>"
         desk.couriers.close()
@@ -535,12 +575,29 @@ async def test_after_closing_calls_in_flight_end_and_nothing_new_is_taken(wire: 
     assert await desk.left() == 1
 
 
-async def test_a_call_that_is_cancelled_counts_as_ended(wire: Wire) -> None:
+async def test_a_call_that_is_given_up_counts_as_ended_and_its_answer_changes_nothing(wire: Wire) -> None:
     desk = Round(wire)
     [tenure] = await taken(wire, desk.clock, 0)
-    desk.script.gates["a"] = asyncio.Event()
+    gate = desk.script.gates["a"] = asyncio.Event()
     await desk.put(tenure, "a")
-    async with desk.working(1):
+    async with desk.working():
         await until(lambda: desk.couriers.in_flight == 1)
-    assert (desk.couriers.in_flight, tenure.in_flight) == (0, 0)
+    gate.set()
+    await until(lambda: not desk.couriers.in_flight and not desk.script.telling)
+    assert (tenure.in_flight, desk.gate.flying(RouteClass.SEND)) == (0, 0)
     assert await desk.left() == 1
+    assert desk.count("fanout_delivered_total", operation="sendToUser") == 0
+
+
+async def test_a_mistake_in_what_follows_a_call_ends_the_couriers_loudly(wire: Wire) -> None:
+    desk = Round(wire)
+    [tenure] = await taken(wire, desk.clock, 0)
+    await desk.put(tenure, "a")
+
+    def fail(*_arguments: object) -> None:
+        raise RuntimeError("a mistake")
+
+    desk.lanes.advance = fail  # type: ignore[assignment, method-assign] # a mistake in the program
+    with pytest.RaisesGroup(pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="a mistake"))):
+        async with desk.working():
+            await asyncio.sleep(5)

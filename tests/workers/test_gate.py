@@ -1,7 +1,5 @@
 """Whether a call of a class may go now: pace, breaker and window together."""
 
-from math import inf
-
 import pytest
 
 from workers.gate import ALL, Gate, is_failure, is_overload
@@ -19,17 +17,17 @@ def a_gate(most: int = 8, **ceilings: float) -> Gate:
 
 
 def call(
-    gate: Gate, outcome: Outcome, *, route_class: RouteClass = SEND, lane: str = "a", now: float = 0.0
+    gate: Gate, outcome: Outcome, *, route_class: RouteClass = SEND, lane: str = "chat\nua", now: float = 0.0
 ) -> Slowdown | None:
     """Make one call that ends at once."""
-    gate.began(route_class, now)
+    gate.began(route_class, lane, now)
     return gate.ended(route_class, lane, outcome, now=now, took=0.0, in_flight=1)
 
 
-def break_down(gate: Gate, route_class: RouteClass = SEND) -> None:
+def break_down(gate: Gate, route_class: RouteClass = SEND, hub: str = "chat") -> None:
     """Fail for a second, until now is 0."""
     for number in range(10):
-        call(gate, NotSent("gone"), route_class=route_class, lane=f"lane{number}", now=number / 9 - 1.0)
+        call(gate, NotSent("gone"), route_class=route_class, lane=f"{hub}\nu{number}", now=number / 9 - 1.0)
 
 
 def test_while_nothing_was_refused_or_failing_all_classes_are_open() -> None:
@@ -61,7 +59,7 @@ def test_a_configured_rate_holds_its_class_back_and_no_other() -> None:
     gate = a_gate(broadcast=2.0)
     assert gate.holds_back
     assert gate.is_limited
-    gate.began(BROADCAST, 0.0)
+    gate.began(BROADCAST, "chat", 0.0)
     assert gate.open_classes(0.1, 1) == (SEND, ACTION)
     assert gate.open_classes(0.6, 1) == ALL
 
@@ -83,20 +81,36 @@ def test_a_slowdown_heard_pauses_the_class_it_is_about() -> None:
     assert gate.holds_back
 
 
-def test_an_open_breaker_holds_its_class_back_and_no_other() -> None:
+def test_an_open_breaker_holds_back_its_class_of_its_hub_and_no_other() -> None:
     gate = a_gate()
     break_down(gate)
     assert gate.holds_back
-    assert gate.open_classes(0.5, 0) == (BROADCAST, ACTION)
-    assert gate.opens_at(SEND, 0.5) == 1.0
+    assert gate.open_classes(0.5, 0) == ALL
+    assert [gate.hub_opens_at(each, "chat", 0.5) for each in RouteClass] == [0.5, 1.0, 0.5]
+    assert all(gate.hub_opens_at(each, "quiet", 0.5) == 0.5 for each in RouteClass)
+    assert [gate.held_back(each) for each in RouteClass] == [0, 1, 0]
 
 
-def test_while_a_probe_is_out_its_class_has_no_time_to_open() -> None:
+def test_a_dead_hub_is_not_healed_by_another_that_lives() -> None:
     gate = a_gate()
     break_down(gate)
-    gate.began(SEND, 1.0)
-    assert gate.opens_at(SEND, 1.0) == inf
-    assert gate.open_classes(1.0, 1) == (BROADCAST, ACTION)
+    call(gate, OK, lane="quiet\nua", now=0.5)
+    assert gate.hub_opens_at(SEND, "chat", 0.5) == 1.0
+
+
+def test_a_hub_that_failed_and_heals_is_forgotten() -> None:
+    gate = a_gate()
+    break_down(gate)
+    call(gate, OK, now=1.0)
+    call(gate, OK, now=30.0)
+    assert not gate.breakers[SEND]
+
+
+def test_while_a_probe_is_out_its_hub_is_asked_for_again_after_a_while() -> None:
+    gate = a_gate()
+    break_down(gate)
+    gate.began(SEND, "chat", 1.0)
+    assert gate.hub_opens_at(SEND, "chat", 1.0) == 2.0
 
 
 def test_a_probe_that_succeeds_ends_the_holding_back() -> None:
@@ -110,28 +124,19 @@ def test_a_probe_that_succeeds_ends_the_holding_back() -> None:
 def test_a_probe_that_is_abandoned_lets_the_next_go() -> None:
     gate = a_gate()
     break_down(gate)
-    gate.began(SEND, 1.0)
-    gate.abandoned(SEND)
+    gate.began(SEND, "chat", 1.0)
+    gate.abandoned(SEND, "chat")
     assert gate.flying(SEND) == 0
-    assert SEND in gate.open_classes(1.0, 0)
-
-
-def test_the_later_of_pace_and_breaker_decides() -> None:
-    gate = a_gate()
-    call(gate, Answered(429, "", 5.0))
-    break_down(gate)
-    assert gate.opens_at(SEND, 0.0) >= 5.0
-    gate = a_gate(send=1000.0)
-    break_down(gate)
-    assert gate.opens_at(SEND, 0.0) == 1.0
+    assert gate.hub_opens_at(SEND, "chat", 1.0) == 1.0
 
 
 def test_a_refusal_says_nothing_against_the_health_of_the_far_side() -> None:
     gate = a_gate()
     for number in range(50):
-        call(gate, Answered(429), lane=f"lane{number}")
-        call(gate, Answered(400), lane=f"lane{number}")
-    assert gate.breakers[SEND].opens_at(0.0) == 0.0
+        call(gate, Answered(429), lane=f"chat\nu{number}")
+        call(gate, Answered(400), lane=f"chat\nu{number}")
+    assert gate.hub_opens_at(SEND, "chat", 0.0) == 0.0
+    assert gate.held_back(SEND) == 0
 
 
 def test_an_overload_narrows_the_window_of_all_classes() -> None:
@@ -151,9 +156,9 @@ def test_a_pause_that_was_heard_and_is_over_leaves_the_rate_behind() -> None:
 
 def test_calls_under_way_are_counted_by_class() -> None:
     gate = a_gate()
-    gate.began(SEND, 0.0)
-    gate.began(SEND, 0.0)
-    gate.began(ACTION, 0.0)
+    gate.began(SEND, "chat", 0.0)
+    gate.began(SEND, "chat", 0.0)
+    gate.began(ACTION, "chat", 0.0)
     assert [gate.flying(route_class) for route_class in RouteClass] == [0, 2, 1]
     gate.ended(SEND, "a", OK, now=0.0, took=0.0, in_flight=3)
     assert gate.flying(SEND) == 1

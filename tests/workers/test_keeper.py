@@ -424,3 +424,26 @@ async def test_entries_that_lanes_left_in_the_stream_are_no_reason_to_go_back(wi
         await wire.ask("XADD", keys.stream(0), "50-0", "e", "x")
         await a.beats(5)
         assert tenure.cursor == b"100-0"
+
+
+async def test_a_store_that_forgot_the_leases_is_reported_with_what_was_not_settled(wire: Wire) -> None:
+    """Whoever empties the store takes accepted entries with it, and the log has to say so."""
+    clock = FakeClock()
+    async with Post(wire, clock, "a", partitions=1).on_duty() as a:
+        await a.owned(0)
+        a.reading[0].known = {b"1-0", b"2-0"}
+        await wire.ask("FLUSHALL")
+        await a.beats(3)
+        await until(lambda: bool(a.lines.of("store.forgot")))
+        assert a.lines.of("store.forgot") == [{"partition": 0, "unsettled": 2}]
+
+
+async def test_a_lease_that_only_ran_out_is_no_reason_to_call_the_store_forgetful(wire: Wire) -> None:
+    clock = FakeClock()
+    async with Post(wire, clock, "a", partitions=1).on_duty() as a:
+        await a.owned(0)
+        await wire.ask("DEL", keys.lease(0))
+        await a.beats(4)
+        await a.owned(0)
+        assert a.lines.of("lease.lost")
+        assert a.lines.of("store.forgot") == []

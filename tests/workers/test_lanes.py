@@ -1,5 +1,8 @@
 """Lanes: order inside, turns across, bounded memory, nothing lost on any way through."""
 
+from collections import deque
+from math import inf
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -206,6 +209,44 @@ def test_while_memory_is_not_short_what_waits_behind_a_repeated_head_stays() -> 
     assert lane.spilled_after == b"4-0"
 
 
+def test_where_heads_alone_are_too_many_they_wait_for_their_time_in_the_stream() -> None:
+    lanes, tenure = filled("aab")
+    tenure.low = 1
+    lane = taken_from(lanes)
+    lane.attempts = 3
+    lanes.postpone(lane, 5.0)
+    assert (lanes.waiting, lane.waiting) == (1, deque())
+    assert not lanes.add("a", held_in(tenure, 4))
+    assert lanes.take(4.9) is not lane
+    assert not lanes.any_hungry
+    assert lanes.wake_due(5.0) == 0
+    assert lanes.hungry() is lane
+    assert order_of(lane.spilled_after or b"") < (1, 0)
+    lanes.refill(lane, [held_in(tenure, 1)], scanned_to=b"1-0", complete=False)
+    again = taken_from(lanes, 5.0)
+    assert (again, again.head.id, again.attempts, again.spilled_after) == (lane, b"1-0", 3, b"1-0")
+
+
+def test_a_head_that_somebody_took_away_meanwhile_leaves_nothing_to_the_next() -> None:
+    lanes, tenure = filled("a")
+    tenure.low = 0
+    lane = taken_from(lanes)
+    lane.attempts = 3
+    lanes.postpone(lane, 5.0)
+    lanes.wake_due(5.0)
+    assert lanes.hungry() is lane
+    lanes.refill(lane, [held_in(tenure, 2)], scanned_to=b"2-0", complete=True)
+    assert (lane.head.id, lane.attempts) == (b"2-0", 0)
+
+
+def test_hubs_take_turns_so_that_one_with_many_lanes_starves_no_other() -> None:
+    lanes, tenure = Lanes(), a_tenure()
+    for number in range(1, 6):
+        lanes.add(f"noisy\nu{number}", held_in(tenure, number))
+    lanes.add("quiet\nu1", held_in(tenure, 6))
+    assert [taken_from(lanes).hub for _ in range(4)] == ["noisy", "quiet", "noisy", "noisy"]
+
+
 def test_only_lanes_of_the_classes_asked_for_are_given() -> None:
     lanes, tenure = filled("a")
     everybody = an_entry(a_message("", scope=Scope.BROADCAST))
@@ -283,15 +324,24 @@ class World(RuleBasedStateMachine):
         self.sequence = 0
         self.streams: list[list[tuple[bytes, str]]] = [[], []]
         self.tenures = [a_tenure(0), a_tenure(1)]
+        self.low = inf
         self.out: list[Lane] = []
         self.unsettled: list[Held] = []
         self.fetches: list[tuple[Lane, bytes, list[tuple[bytes, str]], bytes]] = []
         self.delivered: dict[tuple[int, str], list[bytes]] = {}
         self.everything: dict[tuple[int, str], list[bytes]] = {}
 
-    @initialize(keys=st.lists(NAMES, max_size=12), stride=st.integers(1, 8), room=st.sampled_from([0, 0, 10, 1000]))
-    def begin(self, keys: list[str], stride: int, room: int) -> None:
+    @initialize(
+        keys=st.lists(NAMES, max_size=12),
+        stride=st.integers(1, 8),
+        room=st.sampled_from([0, 0, 10, 1000]),
+        low=st.sampled_from([inf, 0, 1, 4]),
+    )
+    def begin(self, keys: list[str], stride: int, room: int, low: float) -> None:
         self.lanes = Lanes(depth=DEEPER, room=room)
+        self.low = low
+        for tenure in self.tenures:
+            tenure.low = low
         self.stride = stride
         for key in keys:
             self.append(0, key)
@@ -408,6 +458,7 @@ class World(RuleBasedStateMachine):
             self.unsettled.remove(held)
             self.settled(held)
         self.tenures[partition] = a_tenure(partition)
+        self.tenures[partition].low = self.low
 
     @invariant()
     def counters_are_exact(self) -> None:
@@ -415,7 +466,7 @@ class World(RuleBasedStateMachine):
         assert len(self.lanes) == len(lanes)
         assert self.lanes.waiting == sum(len(lane.waiting) for lane in lanes)
         assert all(len(lane.waiting) <= DEEPER for lane in lanes)
-        assert all(lane.waiting or lane.fetching for lane in lanes)
+        assert all(lane.waiting or lane.fetching or lane.delayed for lane in lanes)
 
     @invariant()
     def known_is_what_is_held_or_not_yet_settled(self) -> None:

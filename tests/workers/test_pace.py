@@ -4,11 +4,11 @@ import itertools
 from math import inf
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workers.quota_world import Phase, World
-from workers.pace import Pace, Slowdown, share_of
+from workers.pace import IDLE, Pace, Slowdown, share_of
 
 SEEDS = (1, 3, 8)
 
@@ -48,6 +48,23 @@ def test_a_worker_takes_its_share_of_the_rate() -> None:
     pace = Pace(50.0)
     pace.share = 0.2
     assert len(spent_from(pace, 0.0, 10.0)) == pytest.approx(100, abs=3)
+
+
+def test_a_greater_share_is_taken_when_it_is_given_twice_and_a_smaller_one_at_once() -> None:
+    """Else those that become busy together would each take what the others had a moment ago."""
+    pace, seen = Pace(50.0), list[float]()
+    for share in (0.25, 0.9, 0.9, 0.3, 0.2, 0.8, 0.4):
+        pace.take_share(share)
+        seen.append(pace.share)
+    assert seen == [0.25, 0.25, 0.9, 0.3, 0.2, 0.2, 0.4]
+
+
+def test_a_refusal_before_anything_was_taken_holds_no_rate_down() -> None:
+    pace = Pace()
+    pace.refused(10.0, 2.0)
+    assert pace.paused_until == 12.0
+    spent_from(pace, 12.0, 15.0)
+    assert pace.rate > 50.0
 
 
 def test_calls_come_evenly_and_a_rest_saves_up_no_more_than_a_moment() -> None:
@@ -149,6 +166,51 @@ def test_one_refusal_cuts_once_however_many_calls_were_under_way() -> None:
     assert pace.rate == rate
     pace.heard(Slowdown(0.02, 80.0, 0.97, asked=False), 10.01)
     assert pace.rate == rate
+
+
+def test_calls_that_were_under_way_for_longer_than_the_pause_are_the_same_refusal() -> None:
+    """A slow service: the pause is over and the time in which cuts count once as well, but they began before it."""
+    pace = limited()
+    assert pace.refused(10.0, None, took=0.3) is not None
+    rate, until = pace.rate, pace.paused_until
+    assert all(pace.refused(10.0 + number / 100, None, took=0.3) is None for number in range(1, 30))
+    assert (pace.rate, pace.paused_until) == (rate, until)
+    pace.accepted(10.3)
+    assert pace.refused(10.31, None, took=0.3) is not None
+    assert pace.rate < rate
+
+
+def test_a_retry_after_is_obeyed_though_its_call_began_before_the_last_slowdown() -> None:
+    pace = limited()
+    pace.refused(10.0, None, took=0.3)
+    rate = pace.rate
+    told = pace.refused(10.25, 5.0, took=0.3)
+    assert told is not None
+    assert (told.factor, pace.rate) == (1.0, rate)
+    assert pace.paused_until == 15.25
+
+
+def test_parts_add_up_where_refusals_are_long_under_way() -> None:
+    one, other = Pace(), Pace()
+    for pace in (one, other):
+        for number in range(50):
+            pace.accepted(10.0 + number / 1000)
+    told = one.refused(10.1, None, took=0.4)
+    assert told is not None
+    other.heard(told, 10.102)
+    told = other.refused(10.4, None, took=0.4)
+    assert told is not None
+    assert told.factor == 0.0
+    assert other.rate == pytest.approx(97.0)
+
+
+def test_a_worker_whose_share_grows_goes_faster_at_once() -> None:
+    pace = Pace(100.0)
+    pace.share = 0.001
+    pace.spend(0.0)
+    assert pace.opens_at > 9.0
+    pace.share = 0.5
+    assert pace.opens_at <= 0.02
 
 
 def test_a_cut_is_never_deeper_than_by_half() -> None:
@@ -277,6 +339,7 @@ def test_whatever_happens_the_rate_stays_between_its_floor_and_its_ceiling(
         assert pace.opens_at < now + 30.0
 
 
+@settings(deadline=None)
 @given(st.floats(1.0, 500.0), st.floats(0.05, 1.0))
 def test_no_window_of_a_second_holds_more_calls_than_the_rate_and_a_moment_allow(rate: float, share: float) -> None:
     pace = Pace(rate)
@@ -298,7 +361,8 @@ def test_shares_are_by_demand_and_add_up_to_no_more_than_one_where_all_have_dema
 
 def test_a_worker_with_nothing_waiting_keeps_a_share_to_begin_with() -> None:
     assert share_of(0.0, 0.0) == 1.0
-    assert share_of(0.0, 99.0) == pytest.approx(0.01)
+    assert share_of(0.0, IDLE * 3) == pytest.approx(0.25)
+    assert 0.0 < share_of(0.0, 99.0) < 0.001
 
 
 def test_the_repr_shows_rate_and_share() -> None:

@@ -130,16 +130,15 @@ async def test_an_entry_says_when_it_was_stored(wire: Wire) -> None:
     assert lane.head.stored_at == int(entry_id.partition(b"-")[0]) / 1000
 
 
-async def test_whoever_waits_for_work_is_woken_when_there_is_some(wire: Wire) -> None:
+async def test_the_bell_rings_when_there_is_work(wire: Wire) -> None:
     desk = Desk(wire)
     [tenure] = await taken(wire, desk.clock, 0)
-    async with desk.reading(tenure), asyncio.TaskGroup() as group:
-        sleepers = [group.create_task(desk.bell.sleep()) for _ in range(3)]
+    async with desk.reading(tenure):
         await desk.clock.settle()
+        assert not desk.bell.work.is_set()
         await desk.put("1")
-        await desk.put("2", to=BOB)
-        await until(lambda: sum(task.done() for task in sleepers) >= 2)
-        desk.bell.ring(1)
+        await asyncio.wait_for(desk.bell.work.wait(), 5)
+        assert desk.lanes.ready == 1
 
 
 async def test_what_is_held_already_is_not_taken_in_again(wire: Wire) -> None:
@@ -179,6 +178,22 @@ async def test_readers_of_several_partitions_share_the_room(wire: Wire) -> None:
         await desk.clock.settle()
         assert desk.lanes.waiting == 4
         assert sorted(await desk.delivered(12)) == list("123456abcdef")
+
+
+async def test_what_lanes_left_in_the_stream_is_read_past_in_long_strides_and_no_more_is_kept_than_there_is_room(
+    wire: Wire,
+) -> None:
+    """What comes behind a long lane is not read in small steps, and not all of it at once either."""
+    desk = Desk(wire, room=20, depth=4)
+    await desk.put(*(f"{number:03}" for number in range(300)))
+    await desk.put(*(f"b{number}" for number in range(30)), to=BOB)
+    [tenure] = await taken(wire, desk.clock, 0)
+    async with desk.reading(tenure):
+        await until(lambda: desk.lanes.waiting == 8)
+        assert len(desk.stream.asked) <= 5
+        wanted = [f"{number:03}" for number in range(300)] + [f"b{number}" for number in range(30)]
+        assert sorted(await desk.delivered(330)) == sorted(wanted)
+    assert max(desk.stream.asked) == 1024
 
 
 async def test_an_entry_nobody_can_read_is_parked_at_once_and_stalls_nothing(wire: Wire) -> None:

@@ -112,9 +112,12 @@ def test_a_trace_tells_the_life_of_a_message_from_reading_to_its_end() -> None:
     assert {message_id for message_id, _event in notes.events} == {"m-7"}
     assert [(event.what, dict(event.detail)) for _id, event in notes.events] == [
         ("read", {"partition": 3, "entry": "1-0"}),
-        ("attempt", {"number": 1, "status": 503, "verdict": "again", "failure": "unavailable", "delay": 1.5}),
-        ("attempt", {"number": 2, "status": 400, "verdict": "dead: refused", "failure": "refused"}),
-        ("settled", {"end": "dead: refused", "status": 400, "attempts": 2}),
+        (
+            "attempt",
+            {"entry": "1-0", "number": 1, "status": 503, "verdict": "again", "failure": "unavailable", "delay": 1.5},
+        ),
+        ("attempt", {"entry": "1-0", "number": 2, "status": 400, "verdict": "dead: refused", "failure": "refused"}),
+        ("settled", {"entry": "1-0", "end": "dead: refused", "status": 400, "attempts": 2}),
     ]
 
 

@@ -5,10 +5,10 @@ import socket
 
 from fanout.clock import SystemClock
 from fanout.metrics import Metrics
-from tests.builders import a_message, an_entry
+from tests.builders import a_join, a_message, an_entry
 from tests.workers.service_end import ACCEPTED, Received, calling, service_end
-from workers.retry import Answered, MaybeSent, NotSent
-from workers.sender import Sender
+from workers.retry import Answered, MaybeSent, NotSent, Outcome
+from workers.sender import TAKEN, Sender
 
 
 def timed(metrics: Metrics) -> float | None:
@@ -116,3 +116,18 @@ async def test_a_renewed_token_is_signed_anew_for_that_address_alone() -> None:
         for entry in (alice, bob):
             await sender.send([entry])
         assert (client.tokens.misses, client.tokens.hits) == (3, 2)
+
+
+async def test_a_call_is_begun_at_once_where_a_connection_rests_and_its_outcome_is_told() -> None:
+    metrics = Metrics()
+    async with service_end() as end, calling(end.port) as client:
+        sender, left = Sender(client, SystemClock(), metrics), list[str]()
+        told: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        assert not sender.start(an_entry(), lambda: left.append("left"), told.set_result)  # no connection is open yet
+        await sender.send([an_entry()])
+        assert not sender.start(an_entry(a_join()), lambda: left.append("left"), told.set_result)  # it needs a route
+        assert sender.start(an_entry(), lambda: left.append("left"), told.set_result)
+        assert left == ["left"]
+        assert await asyncio.wait_for(told, 5) is TAKEN
+    assert len(end.received) == 2
+    assert sum(metrics.send_seconds.counts) == 2

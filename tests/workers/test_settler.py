@@ -58,6 +58,13 @@ async def stored(wire: Wire, tenure: Tenure, count: int) -> list[Held]:
     return held
 
 
+async def settled(settler: Settler, *entries: Held) -> bool:
+    """Hand in and wait for what the settler tells."""
+    told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    settler.hand_in(entries, told.set_result)
+    return await told
+
+
 async def length(wire: Wire, partition: int) -> int:
     return int(await wire.ask("XLEN", keys.stream(partition)))
 
@@ -67,7 +74,7 @@ async def test_a_settled_entry_is_gone_and_not_known_any_more(wire: Wire) -> Non
     [tenure] = await taken(wire, clock, 0)
     [held] = await stored(wire, tenure, 1)
     async with settling(Watched(wire), wire, clock, metrics) as settler:
-        assert await settler.settle(held)
+        assert await settled(settler, held)
         assert repr(settler) == "<Settler 0 waiting>"
     assert await length(wire, 0) == 0
     assert tenure.known == set()
@@ -80,9 +87,9 @@ async def test_what_becomes_done_while_a_settlement_is_on_its_way_goes_together_
     held = await stored(wire, one, 6) + await stored(wire, two, 3)
     async with settling(stream, wire, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
         stream.gate.clear()
-        tasks = [group.create_task(settler.settle(held[0]))]
+        tasks = [group.create_task(settled(settler, held[0]))]
         await clock.settle()
-        tasks += [group.create_task(settler.settle(each)) for each in held[1:]]
+        tasks += [group.create_task(settled(settler, each)) for each in held[1:]]
         await clock.settle()
         assert stream.sizes == [1]
         assert repr(settler) == "<Settler 8 waiting>"
@@ -98,7 +105,7 @@ async def test_under_a_lost_lease_nothing_is_settled_and_whoever_waits_is_told(w
     [theirs], [ours] = await stored(wire, lost, 1), await stored(wire, kept, 1)
     await wire.ask("SET", keys.lease(0), "somebody:9")
     async with settling(Watched(wire), wire, clock, Metrics()) as settler:
-        lost_one, kept_one = await asyncio.gather(settler.settle(theirs), settler.settle(ours))
+        lost_one, kept_one = await asyncio.gather(settled(settler, theirs), settled(settler, ours))
     assert (lost_one, kept_one) == (False, True)
     assert (await length(wire, 0), await length(wire, 1)) == (1, 0)
 
@@ -109,7 +116,7 @@ async def test_a_lease_that_ran_out_falls_silent_without_asking_the_store(wire: 
     [held] = await stored(wire, tenure, 1)
     clock.jump(60.0)
     async with settling(stream, wire, clock, Metrics()) as settler:
-        assert not await settler.settle(held)
+        assert not await settled(settler, held)
         assert not await settler.park(held, VERDICT)
     assert sum(stream.sizes) == 0
     assert await length(wire, 0) == 1
@@ -121,11 +128,11 @@ async def test_a_silent_store_is_asked_again_until_it_answers(wire: Wire) -> Non
     first, second = await stored(wire, tenure, 2)
     stream.silent = True
     async with settling(stream, wire, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
-        tasks = [group.create_task(settler.settle(first))]
+        tasks = [group.create_task(settled(settler, first))]
         await clock.advance(1.0)
         assert len(stream.sizes) >= 5
         assert not tasks[0].done()
-        tasks.append(group.create_task(settler.settle(second)))
+        tasks.append(group.create_task(settled(settler, second)))
         stream.silent = False
         await clock.advance(0.1)
         assert [await task for task in tasks] == [True, True]
@@ -138,7 +145,7 @@ async def test_a_store_that_stays_silent_is_given_up_when_the_lease_runs_out(wir
     [held] = await stored(wire, tenure, 1)
     stream.silent = True
     async with settling(stream, wire, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
-        task = group.create_task(settler.settle(held))
+        task = group.create_task(settled(settler, held))
         await clock.advance(9.9)
         assert not task.done()
         await clock.advance(0.2)
@@ -192,4 +199,4 @@ async def test_a_settlement_for_a_lost_tenure_ends_at_once() -> None:
     tenure.lose()
     wire = open_wire("redis://127.0.0.1:1/0", clock)  # nobody listens there
     async with settling(Watched(wire), wire, clock, Metrics()) as settler:
-        assert not await settler.settle(Held(tenure, b"1-0", an_entry(), 0.0))
+        assert not await settled(settler, Held(tenure, b"1-0", an_entry(), 0.0))

@@ -1,6 +1,10 @@
 """One ownership of one partition."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.workers.crew import a_tenure
+from workers.tenure import before, order_of
 
 
 def test_a_tenure_may_act_as_long_as_its_lease_is_valid_and_it_has_not_ended() -> None:
@@ -54,3 +58,11 @@ def test_a_tenure_tells_its_state_to_people() -> None:
     assert repr(tenure) == "<Tenure of 3 running: 1 known, 1 in flight>"
     tenure.lose()
     assert "ended" in repr(tenure)
+
+
+@given(st.integers(1, 2**40), st.integers(0, 2**64 - 1))
+def test_nothing_is_between_an_id_and_the_one_before_it(milliseconds: int, sequence: int) -> None:
+    earlier, later = order_of(before(b"%d-%d" % (milliseconds, sequence))), (milliseconds, sequence)
+    assert earlier < later
+    assert later == ((earlier[0], earlier[1] + 1) if sequence else (earlier[0] + 1, 0))
+    assert earlier[1] < 2**64

@@ -57,7 +57,7 @@ class Peer:
 def refuse(peer: Peer, retry_after: float | None) -> None:
     """Have one call of a peer refused."""
     now = peer.clock.monotonic()
-    peer.gate.began(RouteClass.SEND, now)
+    peer.gate.began(RouteClass.SEND, "lane", now)
     answer = Answered(429, "", retry_after)
     told = peer.gate.ended(RouteClass.SEND, "lane", answer, now=now, took=0.0, in_flight=1)
     assert told is not None
@@ -96,7 +96,7 @@ async def test_calls_under_way_are_demand_too(wire: Wire) -> None:
     one.waits(1)
     other.waits(1)
     for _ in range(2):
-        one.gate.began(RouteClass.SEND, 0.0)
+        one.gate.began(RouteClass.SEND, "lane", 0.0)
     async with one.at_work(), other.at_work():
         await until(lambda: one.gate.paces[RouteClass.SEND].share == 0.75)
 

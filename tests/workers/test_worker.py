@@ -101,7 +101,7 @@ async def a_shop(
         reader = Reader(stream, lanes, settler, bell, Tools(clock, metrics, lines.log, room=100))
         keeper = Keeper(lease(wire, clock, worker="w", lifetime=10.0), lanes, clock, lines.log, partitions=PARTITIONS)
         crew = Crew(keeper, reader, couriers, settler, trade, Whisper(signals, gate, lanes, bell, clock))
-        worker = Worker(crew, clock, lines.log, concurrency=concurrency, grace=grace)
+        worker = Worker(crew, clock, lines.log, grace=grace)
         yield Shop(wire, end, worker, stream, lines)
 
 

@@ -16,12 +16,31 @@ from fanout.signalr.http1.failures import (
     MalformedAnswerError,
     StaleConnectionError,
 )
-from fanout.signalr.http1.head import CHUNKED, FINAL, UNTIL_CLOSE, Head, UnacceptableError, read_head
+from fanout.signalr.http1.head import CHUNKED, FINAL, UNTIL_CLOSE, Head, UnacceptableError, find_head, read_head
 
 _HEAD_START: Final = b"HTTP/1."
 _HEAD_END: Final = b"\r\n\r\n"
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _CHUNK_OVERHEAD: Final = 8  # framing bytes granted per body byte: chunks of one byte take five
+
+
+def read_whole(data: bytes, method: str, limits: Limits, *, reused: bool) -> tuple[Response, Head] | None:
+    """Read an answer that came in one piece with a counted body and nothing after it, as nearly all do.
+
+    None for any other, and for what is wrong: an AnswerReader has to be fed then, from the first byte.
+    """
+    try:
+        found = find_head(data, method)
+    except UnacceptableError:
+        return None
+    if found is None:
+        return None
+    head, size = found
+    if head.status < FINAL or head.length != len(data) - size:
+        return None
+    if size > limits.max_headers or head.length > limits.max_body:
+        return None
+    return Response(head.status, Headers(head.lines), data[size:], reused), head
 
 
 class AnswerReader:

@@ -32,14 +32,13 @@ class Request(msgspec.Struct, frozen=True):
         return f"Request(method={self.method!r}, target={self.target!r})"
 
 
-class Headers:
-    """The fields of an answer in their order, read when asked for; names compare without case."""
+class Headers(msgspec.Struct, frozen=True):
+    """The fields of an answer in their order, read when asked for; names compare without case.
 
-    __slots__ = ("_lines",)
+    `lines` are whole field lines, each ended by CRLF, as they came.
+    """
 
-    def __init__(self, lines: bytes = b"") -> None:
-        """`lines` are whole field lines, each ended by CRLF, as they came."""
-        self._lines = lines
+    lines: bytes = b""
 
     def get(self, name: str) -> str | None:
         """Give the first value of `name` as latin-1 text, None when the answer has no such field."""
@@ -48,18 +47,12 @@ class Headers:
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """Walk over (lower-case name, value)."""
-        for line in self._lines.decode("latin-1").split("\r\n")[:-1]:
+        for line in self.lines.decode("latin-1").split("\r\n")[:-1]:
             name, _, value = line.partition(":")
             yield name.lower(), value.strip(" \t")
 
     def __len__(self) -> int:
-        return self._lines.count(b"\n")
-
-    def __eq__(self, other: object) -> bool:
-        return self._lines == other._lines if isinstance(other, Headers) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._lines)
+        return self.lines.count(b"\n")
 
     def __repr__(self) -> str:
         return f"<Headers {', '.join(name for name, _ in self)}>"

@@ -22,6 +22,7 @@ _IDLE_PROMISE: Final = re.compile(rb"(?:^|,)[\t ]*timeout=([0-9]{1,9})[\t ]*(?:,
 _BODILESS: Final = frozenset({204, 304})
 FINAL: Final = 200  # statuses below are interim: another head follows
 _SWITCHING: Final = 101
+_STAYS: Final = (b"connection", b"keep-alive")
 _MAX_DIGITS: Final = 18  # fits a signed 64-bit number; longer is an attack or a bug
 
 Fields = list[tuple[bytes, bytes]]
@@ -54,15 +55,32 @@ def read_head(text: bytes, method: str) -> Head:
     match = _HEAD.fullmatch(text)
     if match is None:
         raise UnacceptableError("the head is no HTTP/1.0 or HTTP/1.1 head")
+    return _judged(match, method)
+
+
+def find_head(data: bytes, method: str) -> tuple[Head, int] | None:
+    """Give the head `data` starts with and its size, None while it is not whole or when it can never be one.
+
+    Raises UnacceptableError as `read_head` does.
+    """
+    match = _HEAD.match(data)
+    return None if match is None else (_judged(match, method), match.end())
+
+
+def _judged(match: re.Match[bytes], method: str) -> Head:
     minor, digits, lines = match.groups()
     status = int(digits)
-    telling: Fields = _TELLING.findall(text.lower())
-    plain = minor == b"1" and status >= FINAL and status not in _BODILESS and method != "HEAD"
-    if plain and len(telling) == 1 and telling[0][0] == b"content-length":  # nearly every answer there is
-        return Head(status, _plain_number(telling[0][1]), True, None, lines)
+    telling: Fields = _TELLING.findall(match[0].lower())
+    modern = minor == b"1"
+    if modern and status >= FINAL and status not in _BODILESS and method != "HEAD":  # nearly every answer there is
+        if _STAYS in telling:
+            telling.remove(_STAYS)  # goes without saying
+        if len(telling) == 1 and telling[0][0] == b"content-length":
+            value = telling[0][1]
+            length = int(value) if value.isdigit() and len(value) <= _MAX_DIGITS else _plain_number(value)
+            return Head(status, length, True, None, lines)
     if status == _SWITCHING:
         raise UnacceptableError("a switch of protocols that was not asked for")
-    modern = minor == b"1"
     stated, options = _stated_length(telling, modern=modern), _options(telling)
     length = 0 if method == "HEAD" or status in _BODILESS or status < FINAL else stated
     keep_alive = length != UNTIL_CLOSE and b"close" not in options and (modern or b"keep-alive" in options)

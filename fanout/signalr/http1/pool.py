@@ -11,13 +11,15 @@ import contextlib
 import ssl
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from fanout.clock import Clock
 from fanout.errors import NotSentError
-from fanout.signalr.http1.connection import Connection
+from fanout.signalr.http1.connection import Connection, Heard, Leaving
 from fanout.signalr.http1.dial import default_tls, dial
 from fanout.signalr.http1.exchange import Limits, Origin, Request, Response
+from fanout.signalr.http1.failures import BrokenExchangeError
 from fanout.signalr.http1.wire import encode
 
 _SWEEPS_PER_LIMIT: Final = 20
@@ -78,10 +80,38 @@ class Pool:
             connection = await self._take_turn()
             now = self._clock.monotonic()
         try:
-            self._reused += connection.served > 0
+            if connection.served:
+                self._reused += 1
             return await connection.exchange(message, request.method, now + self._limits.request_timeout)
         finally:
             self._end_turn(connection)
+
+    @property
+    def may_start(self) -> bool:
+        """Whether a connection seems to rest; `start` then finds out."""
+        return bool(self._idle)
+
+    def start(self, request: Request, leaving: Leaving, heard: Heard) -> bool:
+        """Write `request` now, if a connection rests, and have `heard` called with its answer or a BrokenExchangeError.
+
+        False when none rests: nothing was done then, and `send` has to wait for one. `leaving` is called right before
+        the write. `heard` is called from the loop and must raise nothing. ValueError as `send`.
+        """
+        message = encode(request, self._authority)
+        now = self._clock.monotonic()
+        connection = self._take_idle(now)
+        if connection is None:
+            return False
+        if connection.served:
+            self._reused += 1
+        deadline = now + self._limits.request_timeout
+        leaving()
+        connection.begin(message, request.method, deadline, partial(self._answered, connection, heard))
+        return True
+
+    def _answered(self, connection: Connection, heard: Heard, answer: Response | BrokenExchangeError) -> None:
+        self._end_turn(connection)
+        heard(answer)
 
     async def aclose(self) -> None:
         """Close all connections and wait until they are gone. Waiters get NotSentError, exchanges in flight break."""
@@ -113,7 +143,7 @@ class Pool:
         """Take a turn with the connection used last, so that the others can grow old and go; None without one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_fit(now) and connection.is_silent():
+            if connection.may_serve(now):
                 self._turns += 1
                 return connection
             connection.abort()
@@ -128,7 +158,7 @@ class Pool:
         else:
             connection = await self._wait()
             if connection is not None:
-                if connection.is_fit(self._clock.monotonic()) and connection.is_silent():
+                if connection.may_serve(self._clock.monotonic()):
                     return connection
                 connection.abort()
         try:
@@ -168,11 +198,14 @@ class Pool:
         return Connection(self._limits, self._clock.monotonic(), self._lost)
 
     def _end_turn(self, connection: Connection) -> None:
-        if connection.rest(self._clock.monotonic()) and not self._closed:
-            self._pass_on(connection)
-        else:
+        if not connection.rest(self._clock.monotonic()) or self._closed:
             connection.abort()
             self._pass_on(None)
+        elif self._waiters:
+            self._pass_on(connection)
+        else:
+            self._turns -= 1
+            self._idle.append(connection)
 
     def _pass_on(self, connection: Connection | None) -> None:
         """Give the turn to the first who waits, with `connection` or without; else the connection rests."""

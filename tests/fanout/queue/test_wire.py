@@ -1,15 +1,19 @@
 """The wire: what was written is never repeated silently."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
+import uvloop
 
 from fanout.clock import SystemClock
 from fanout.errors import QueueError, QueueSilentError
 from fanout.queue.store import open_wire
 from fanout.queue.wire import ServerWire, Wire, raised
+from service.private_redis import private_redis
+from tests.faults.proxy import proxy
 from tests.redis_kinds import Store, opened
 
 
@@ -109,3 +113,25 @@ async def test_a_cancelled_call_gives_its_connection_up(wire: Wire) -> None:
             await wire.call(("BLPOP", "nothing", 5))
     assert await wire.ask("ECHO", "mine") == b"mine"
     assert await wire.ask("GET", "nothing") is None
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_connection_that_was_reset_is_not_used_again(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """The service runs on uvloop, which raises RuntimeError where the other loop stays silent."""
+
+    async def scenario() -> None:
+        async with private_redis(SystemClock()) as url, proxy(Path(url[len("unix://") :].partition("?")[0])) as way:
+            wire = open_wire(f"redis://127.0.0.1:{way.port}/0", SystemClock())
+            await wire.ask("PING")
+            assert isinstance(wire, ServerWire)
+            [idle] = wire._idle
+            way.cut_all()
+            async with asyncio.timeout(5):
+                while not idle.is_lost:  # noqa: ASYNC110 - a link tells its owner only what its owner asks
+                    await asyncio.sleep(0)
+            assert await wire.ask("PING") == b"PONG"
+            assert wire.breaks == 1
+            await wire.aclose()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(scenario())

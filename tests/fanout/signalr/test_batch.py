@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.errors import BadRequestError
-from fanout.signalr.batch import ERROR_CODES, Batch, BatchLimits, Parsed, Rejected, parse_batch
+from fanout.signalr.batch import ERROR_CODES, BatchLimits, Parsed, Rejected, parse_batch
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from fanout.signalr.properties import KNOWN
 
@@ -186,7 +186,7 @@ def test_a_json_string_that_holds_a_batch_is_the_batch(body: str, items: list[It
 
 
 def test_an_array_of_nothing_is_a_batch_of_nothing() -> None:
-    assert parse_batch(b"[]", LIMITS) == Batch(())
+    assert parse_batch(b"[]", LIMITS).results == ()
 
 
 # Limits ---------------------------------------------------------------------------------------------------------------

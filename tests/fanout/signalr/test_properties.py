@@ -53,3 +53,11 @@ def test_a_name_that_only_unicode_folds_to_a_known_one_is_unknown() -> None:
 def test_null_and_missing_are_not_given() -> None:
     properties = properties_of(Raw(b'{"action":null,"target":""}'))
     assert [properties.given(name) for name in ("action", "arguments", "target")] == [False, False, True]
+
+
+def test_of_a_name_in_two_spellings_the_last_value_counts_even_when_one_is_repeated() -> None:
+    properties = properties_of(Raw(b'{"userId":"a","target":"t","UserId":"b","x":[{"userId":1}],"userId":"c"}'))
+    assert properties.text("userId") == "c"
+    assert properties.pointer("userId") == "/userId"
+    assert properties_of(Raw(b'{"UserId":"a","userId":"b","UserId":"c"}')).text("userId") == "c"
+    assert properties.unknown == ("x",)

@@ -23,8 +23,8 @@ async def test_an_answer_outside_2xx_is_told_with_what_the_service_says_of_it() 
     async with examined() as (service, patient):
         with pytest.raises(DisprovedError, match=r"Answered 404: Error\.Connection\.NotExisted\."):
             await patient.send(GroupAction(Verb.ADD, Scope.CONNECTION, "nobody", "g"))
-        service.emulator.faults.set([{"kind": "status", "status": 429, "retryAfter": 7}])
-        with pytest.raises(DisprovedError, match="Answered 429: 7"):
+        service.emulator.faults.set([{"kind": "status", "status": 503, "retryAfter": 7}])
+        with pytest.raises(DisprovedError, match="Answered 503: 7"):
             await patient.send(Message(Scope.BROADCAST, "", b'{"target":"t"}'))
 
 
@@ -78,3 +78,20 @@ async def test_an_application_and_a_path_of_the_server_endpoint_are_honoured() -
 async def test_no_repr_shows_a_key() -> None:
     async with examined() as (_service, patient):
         assert WELL_KNOWN_KEY not in repr(patient) + repr(patient.client) + repr(patient.service)
+
+
+async def test_a_call_that_is_refused_for_its_speed_is_made_again() -> None:
+    async with examined(timeout=0.5) as (service, patient):
+        service.emulator.faults.set([{"kind": "status", "status": 429, "retryAfter": 0, "times": 2}])
+        assert await patient.send(Message(Scope.BROADCAST, "", b'{"target":"t"}')) == 202
+        service.emulator.faults.set([{"kind": "status", "status": 429, "retryAfter": 0, "times": 2}])
+        assert await patient.head("/users/nobody") == 404
+
+
+async def test_a_service_that_refuses_for_speed_without_end_is_said_to_be_busy() -> None:
+    async with examined(timeout=0.05) as (service, patient):
+        service.emulator.faults.set([{"kind": "status", "status": 429, "retryAfter": 60}])
+        with pytest.raises(DisprovedError, match="too busy to be examined"):
+            await patient.send(Message(Scope.BROADCAST, "", b'{"target":"t"}'))
+        with pytest.raises(DisprovedError, match="too busy to be examined"):
+            await patient.head("/users/nobody")

@@ -23,6 +23,10 @@ def test_the_summary_names_what_is_missing() -> None:
     text = summary([finding(P, relied_on=True), finding(F, relied_on=True)], load({}))
     assert "1 proved, 1 failed, 0 skipped." in text
     assert "Not proved, though the configuration relies on it: routes: send to a user." in text
+    text = summary(
+        [finding(F, relied_on=True), *[finding(S, relied_on=True)] * 7, finding(S, relied_on=False)], load({})
+    )
+    assert "relies on it: routes: send to a user; 7 more that could not be tried." in text
     assert "holds" in summary([finding(F, relied_on=False)], load({}))
 
 

@@ -24,7 +24,8 @@ async def test_every_form_the_service_takes_is_proved() -> None:
 
 async def test_a_wrong_key_is_disproof() -> None:
     async with examined(EmulatorConfig(keys=("x" * 44,))) as (service, patient):
-        assert await disproved(patient, all_of(patient), ACCEPTED) == f"Answered 401 to a token for {service.base}."
+        words = await disproved(patient, all_of(patient), ACCEPTED)
+        assert words == f"Answered 401 to a token for {service.base}: wrong key, audience, clock or network rule."
 
 
 async def test_a_service_that_checks_no_audience_is_noticed() -> None:

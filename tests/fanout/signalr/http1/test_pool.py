@@ -343,3 +343,53 @@ async def test_a_closed_idle_pool_forgets_its_timer(pool_of: PoolOf) -> None:
         await pool.aclose()
         assert sweeper.cancelled()
         assert not pool._connections
+
+
+async def test_a_request_is_begun_at_once_where_a_connection_rests_and_what_came_of_it_is_told(pool_of: PoolOf) -> None:
+    async with served(echo) as server:
+        pool, steps = pool_of(server.origin), list[object]()
+        heard: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        assert not pool.start(a_request(b"0"), lambda: steps.append("leaving"), heard.set_result)  # none is open yet
+        await pool.send(a_request(b"1"))
+        assert steps == []
+        assert pool.start(a_request(b"2"), lambda: steps.append("leaving"), heard.set_result)
+        assert (steps, pool.stats.busy) == (["leaving"], 1)
+        answer = await asyncio.wait_for(heard, 5)
+        assert isinstance(answer, Response)
+        assert (answer.body, answer.reused) == (b"2", True)
+        assert pool.stats == Stats(opened=1, reused=1, idle=1, busy=0, waiting=0)
+
+
+async def test_a_connection_rests_again_before_its_answer_is_told(pool_of: PoolOf) -> None:
+    """So that whoever is told can begin the next request on it."""
+    async with served(echo) as server:
+        pool = pool_of(server.origin)
+        await pool.send(a_request(b"1"))
+        bodies: asyncio.Queue[bytes] = asyncio.Queue()
+
+        def first(answer: object) -> None:
+            assert isinstance(answer, Response)
+            bodies.put_nowait(answer.body)
+            assert pool.start(a_request(b"3"), lambda: None, second)
+
+        def second(answer: object) -> None:
+            assert isinstance(answer, Response)
+            bodies.put_nowait(answer.body)
+
+        assert pool.start(a_request(b"2"), lambda: None, first)
+        assert [await asyncio.wait_for(bodies.get(), 5) for _ in range(2)] == [b"2", b"3"]
+        assert pool.stats.opened == 1
+
+
+async def test_a_begun_request_whose_connection_ends_is_told_so_and_gives_its_turn_back(pool_of: PoolOf) -> None:
+    async def one_answer(visit: Visit) -> None:
+        await visit.answer(OK)
+        await visit.read()
+
+    async with served(one_answer) as server:
+        pool = pool_of(server.origin, ONE)
+        await pool.send(a_request())
+        heard: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        assert pool.start(a_request(), lambda: None, heard.set_result)
+        assert isinstance(await asyncio.wait_for(heard, 5), StaleConnectionError)
+        assert (pool.stats.busy, pool.stats.idle) == (0, 0)

@@ -1,0 +1,1 @@
+"""Dead letters for operators: looked at, sent again, deleted; the routes and the command."""

@@ -1,0 +1,38 @@
+"""The tests of the routes need one server; kinds of servers are told apart in the tests of the queue."""
+
+from collections.abc import AsyncIterator, Iterator
+from io import StringIO
+
+import pytest
+import structlog
+
+from fanout.clock import SystemClock
+from fanout.log import configure
+from fanout.queue.store import open_wire
+from fanout.queue.wire import Wire
+from tests.redis_kinds import MAKES, Store, single
+
+
+@pytest.fixture(scope="session")
+def one_store() -> Iterator[Store]:
+    """One server for all tests of this directory."""
+    store = single(MAKES["valkey"])
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+async def one_wire(one_store: Store) -> AsyncIterator[Wire]:
+    """A wire to it, empty."""
+    one_store.empty()
+    wire = open_wire(one_store.url, SystemClock())
+    yield wire
+    await wire.aclose()
+
+
+@pytest.fixture(autouse=True)
+def _logs_apart() -> Iterator[None]:
+    """Ingress and command run in one process here; what the one logs is no output of the other."""
+    configure(level="info", style="json", stream=StringIO())
+    yield
+    structlog.reset_defaults()

@@ -1,0 +1,68 @@
+"""What a campaign has met: a table for people, and the least a campaign in CI has to meet.
+
+Rule guarded: a promise about what never happened was not proved. The simulation counts what it is about (a breaker that
+opened, a kill in the middle of a joined call); a campaign of `OF` seeds that meets less than `LEAST` is a failure.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+OF = 2000
+LEAST: Mapping[str, int] = {
+    "429 with Retry-After": 500,
+    "429 without Retry-After": 200,
+    "sent at most once, and again after its hold was lost": 5,
+    "breaker closed (send)": 100,
+    "breaker opened (action)": 10,
+    "breaker opened (broadcast)": 50,
+    "breaker opened (send)": 100,
+    "calls after nothing but failures": 20,
+    "calls over a quota (action)": 50,
+    "calls over a quota (broadcast)": 50,
+    "calls over a quota (send)": 50,
+    "dead: outcomeUnknown": 500,
+    "dead: tooManyAttempts": 50,
+    "expired": 1000,
+    "joined call ended by ExchangeTimeoutError": 10,
+    "joined call ended by StaleConnectionError": 20,
+    "joined call refused (400)": 10,
+    "joined call refused (404)": 100,
+    "joined call refused (413)": 10,
+    "joined call refused (415)": 5,
+    "joined call refused (501)": 5,
+    "joined calls": 2000,
+    "killed with a pause to keep": 10,
+    "killed with a breaker open": 2,
+    "killed with a joined call delivered and not settled": 10,
+    "killed with a joined call half settled": 3,
+    "killed with a joined call in flight": 40,
+    "outages of the store under a configured rate": 100,
+    "outages of the store while a class was paused": 30,
+    "pauses heard of": 500,
+    "probe failed (send)": 50,
+    "probes": 200,
+    "spared by the store's clock": 30,
+    "superseded by a later change": 100,
+    "superseded by a newer message": 1000,
+    "window shrunk": 1000,
+    "workers killed": 200,
+}
+
+
+def missing(censuses: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Give what was met too seldom, with how often it was."""
+    met: Counter[str] = Counter()
+    for census in censuses:
+        met.update(census)
+    return {what: met[what] for what, least in LEAST.items() if met[what] < least}
+
+
+def table(censuses: Iterable[Mapping[str, int]]) -> str:
+    """Tell how often each thing was met, and in how many worlds."""
+    met: Counter[str] = Counter()
+    worlds: Counter[str] = Counter()
+    for census in censuses:
+        met.update(census)
+        worlds.update(census.keys())
+    width = max(map(len, met), default=0)
+    return "\n".join(f"{what:{width}} {met[what]:8} in {worlds[what]} worlds" for what in sorted(met))

@@ -1,0 +1,211 @@
+"""Watches how workers hold themselves back: pauses, breakers, and calls that carry several messages.
+
+Rule guarded: who was asked to wait, waits; who may not know yet must know soon; a far side that fails whatever it is
+asked is asked by one call at a time; messages that share a call share its order and its promise.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+from fanout.metrics import CLASSES
+from fanout.signalr.message import Message, Scope
+from tests.simulation.far_side import Call
+from tests.simulation.loop import Host, SimulatedLoop
+from tests.simulation.parcel import ANSWERED
+from tests.simulation.store_watch import StoreWatch
+from workers.breaker import Phase
+
+if TYPE_CHECKING:
+    from workers.gate import Gate
+
+REFUSED_JOINING = frozenset({"400", "404", "413", "415", "501"})
+FAILED = frozenset({"500", "500 after", "503", "503 wait", "NotSentError", "StaleConnectionError"})
+FAILED |= {"ExchangeTimeoutError"}
+_EXACT = 1e-6
+_ROUNDED = 0.002  # who comes later reckons in milliseconds of the store
+_LEAD = 0.05  # who found a limit that named no pause may try a little before the others
+_WITHIN = 0.1  # seconds in which all workers know of a pause
+_REST = 0.5  # seconds, at least, from a failed probe to the next
+_HOPELESS = (14, 2.0, 3)  # failures in a row, seconds from the first to the last, lanes they come from
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A worker knows since `known` that a class of calls rests until `until`."""
+
+    known: float
+    until: float
+    how: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A worker was asked for a pause, which all of them have to know of soon."""
+
+    at: float
+    by: str
+    kind: str
+    until: float
+
+
+def phase_of(gate: "Gate", number: int, hub: str) -> Phase:
+    """Tell where the breaker stands that a call of this class to this hub has to pass."""
+    breaker = gate.breakers[number]._by_hub.get(hub)
+    return Phase.CLOSED if breaker is None else breaker.state.phase
+
+
+class DeliveryWatch(StoreWatch):
+    """An observer of what leaves the workers, by class of calls."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        super().__init__(loop)
+        self.pauses: dict[tuple[str, str], list[Pause]] = {}
+        self.outages: list[tuple[float, float]] = []  # when the store could not be asked
+        self.calm = True  # the way to the store was always swift and fair
+        self.frozen: set[str] = set()
+        self.born: dict[str, float] = {}
+        self._asked: list[Asked] = []
+        self._gates: dict[str, Gate] = {}
+        self._failures: dict[tuple[str, str, str], list[tuple[float, str]]] = {}
+        self._failed_probe: dict[tuple[str, str, str], float] = {}
+        self._probing: set[tuple[str, str, str]] = set()
+        self._refused_joining: dict[str, float] = {}
+
+    def kind_of(self, tag: str) -> str:
+        """Tell the class of calls an id belongs to."""
+        item = self.parcels[tag].submission.entry.item
+        if not isinstance(item, Message):
+            return "action"
+        return "broadcast" if item.scope is Scope.BROADCAST else "send"
+
+    def gate_made(self, host: str, gate: "Gate") -> None:
+        """A process began; nothing of an earlier one may hold it back."""
+        self._gates[host] = gate
+        self.born[host] = self.loop.time()
+        ceilings = {"send": self.settings.send_rate, "broadcast": self.settings.broadcast_rate, "action": 0.0}
+        for kind, pace in zip(CLASSES, gate.paces, strict=True):
+            fresh = pace.paused_until == -inf and pace.rate == (ceilings[kind] or inf)
+            if not fresh or self._is_any_open(gate):
+                self.violate(f"{host} began with {gate!r}")
+
+    def heard(self, host: str, kind: str, pause: float, *, asked: bool) -> None:
+        """A worker heard of a pause from another one."""
+        self.count("pauses heard of")
+        self._rest(host, kind, pause if asked else pause - _LEAD, "heard of")
+
+    def killed(self, host: Host) -> None:
+        super().killed(host)
+        joined = {call for p in self.parcels.values() for call in p.calls if len(call.tags) > 1 and call.host is host}
+        stored = self.stored()
+        left = [(call, len([tag for tag in call.tags if tag in stored])) for call in joined]
+        facts = {
+            "a joined call in flight": any(call.ended is None for call, _left in left),
+            "a joined call delivered and not settled": any(call.seen in ANSWERED and count for call, count in left),
+            "a joined call half settled": any(call.seen and 0 < count < len(call.tags) for call, count in left),
+            "a pause to keep": any(self._rests(host.name, kind) for kind in CLASSES),
+            "a breaker open": self._is_any_open(self._gates[host.name]),
+        }
+        for what in (what for what, met in facts.items() if met):
+            self.count(f"killed with {what}")
+
+    def check_gate(self, call: Call) -> None:
+        """A call leaves now: nothing its worker knows may hold it back."""
+        self.count("calls")
+        if len(call.tags) > 1:
+            self.count("joined calls")
+        self._check_pauses(call)
+        self._check_joined(call)
+        self._check_hopeless(call)
+
+    def passed(self, road: tuple[str, str, str], phase: Phase) -> None:
+        """A worker's gate let a call go: for a host, a class and a hub."""
+        if phase is Phase.OPEN:
+            self.violate(f"{road} went through an open breaker")
+        if phase is Phase.HALF_OPEN:
+            self.count("probes")
+            if road in self._probing:
+                self.violate(f"{road} went while another probe was out")
+            self._probing.add(road)
+
+    def probed(self, road: tuple[str, str, str]) -> None:
+        """A probe told its end."""
+        self._probing.discard(road)
+
+    def learn(self, call: Call) -> None:
+        """A worker was told how its call ended."""
+        place, road = (call.host.name, call.kind), (call.host.name, call.kind, self.hubs[call.lane])
+        if call.seen.startswith("429"):
+            self.count("429 with Retry-After" if call.pause is not None else "429 without Retry-After")
+            self._rest(*place, call.pause or 0.0, "was asked for")
+            self._asked.append(Asked(self.loop.time(), *place, self.loop.time() + (call.pause or 0.0)))
+        if len(call.tags) > 1 and call.seen in REFUSED_JOINING:
+            self.count(f"joined call refused ({call.seen})")
+            self._refused_joining.setdefault(call.host.name, self.loop.time())
+        elif len(call.tags) > 1 and call.seen not in ANSWERED:
+            self.count(f"joined call ended by {call.seen}")
+        if call.seen in FAILED and call.is_hopeless:
+            self._failed_probe[road] = self.loop.time()
+        if call.seen in FAILED:
+            self._failures.setdefault(road, []).append((self.loop.time(), call.lane))
+        elif call.seen not in ("", "CancelledError"):
+            self._failures.pop(road, None)
+
+    def _rest(self, host: str, kind: str, pause: float, how: str) -> None:
+        now = self.loop.time()
+        self.note(host, "rests", kind, round(pause, 6))
+        self.pauses.setdefault((host, kind), []).append(Pause(now, now + pause, how))
+
+    def _is_any_open(self, gate: "Gate") -> bool:
+        hubs = set(self.hubs.values())
+        return any(phase_of(gate, number, hub) is not Phase.CLOSED for number in range(len(CLASSES)) for hub in hubs)
+
+    def _rests(self, host: str, kind: str) -> bool:
+        return any(pause.until > self.loop.time() for pause in self.pauses.get((host, kind), ()))
+
+    def _check_pauses(self, call: Call) -> None:
+        now, host = self.loop.time(), call.host.name
+        for pause in self.pauses.get((host, call.kind), ()):
+            if pause.known < now < pause.until - _EXACT:
+                left = pause.until - now
+                self.violate(f"{host} sent {call.tags} {left:.3f} s before a pause it {pause.how} was over")
+        if not self.calm or host in self.frozen:
+            return
+        for asked in self._asked:
+            known = max(asked.at, self.born[host]) + _WITHIN
+            if asked.by == host or asked.kind != call.kind or not known < now < asked.until - _ROUNDED:
+                continue
+            if asked.by not in self.frozen and self.kills.get(asked.by, inf) > known:
+                self.violate(f"{host} sent {call.tags} in a pause that {asked.by} was asked for at {asked.at:.3f}")
+
+    def _check_hopeless(self, call: Call) -> None:
+        road = host, kind, hub = call.host.name, call.kind, self.hubs[call.lane]
+        call.is_hopeless = self._is_hopeless(road)
+        if not call.is_hopeless:
+            return
+        self.count("calls after nothing but failures")
+        flying = [other for (name, _lane), other in self.in_flight.items() if name == host and other.is_hopeless]
+        if any(other.kind == kind and self.hubs[other.lane] == hub for other in flying):
+            self.violate(f"{host} sent {call.tags} beside another, after nothing but failures")
+        if self.loop.time() < self._failed_probe.get(road, -inf) + _REST:
+            self.violate(f"{host} sent {call.tags} with no rest after the failure before it")
+
+    def _is_hopeless(self, road: tuple[str, str, str]) -> bool:
+        failures = self._failures.get(road, [])
+        count, seconds, lanes = _HOPELESS
+        if len(failures) < count or failures[-1][0] - failures[0][0] < seconds:
+            return False
+        return len({lane for _at, lane in failures}) >= lanes
+
+    def _check_joined(self, call: Call) -> None:
+        if len(call.tags) == 1:
+            return
+        parcels = [self.parcels[tag] for tag in call.tags]
+        positions = [parcel.position for parcel in parcels]
+        if positions != sorted(positions):
+            self.violate(f"{call.tags} left in one call, not in the order they were stored in")
+        if len({self.is_once_at_most(parcel) for parcel in parcels}) > 1:
+            self.violate(f"{call.tags} left in one call, with different promises")
+        refused = self._refused_joining.get(call.host.name)
+        if refused is not None and refused < self.loop.time():
+            self.violate(f"{call.host.name} sent {call.tags} in one call after one was refused at {refused:.3f}")

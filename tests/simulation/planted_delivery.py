@@ -1,0 +1,179 @@
+"""Bugs planted into what holds calls back and what joins them, one each, to see that the simulation finds them."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from fanout.errors import QueueError
+from fanout.queue.entry import Entry
+from tests.simulation.planted import Planted
+from workers.breaker import Breaker, Phase, State
+from workers.coalescer import Bounds, Plan, plan
+from workers.finisher import Finisher
+from workers.gate import Gate
+from workers.lane import Lane
+from workers.pace import Pace, Slowdown
+from workers.retry import THROTTLED, Again, Outcome
+from workers.route_class import RouteClass
+from workers.sender import TAKEN, Sender
+from workers.settler import Settler, Told
+from workers.tenure import Call, Held
+from workers.whisper import Mouth, Whisper
+from workers.window import Window
+
+_REFUSED, _HEARD, _OPENS_AT = Pace.refused, Pace.heard, Breaker.opens_at
+_POSTPONE = Finisher._postpone
+
+
+def refused_by_none(pace: Pace, now: float, retry_after: float | None, **kwargs: Any) -> Slowdown | None:
+    """Tell the others to wait, and go on."""
+    before = pace.paused_until
+    slowdown = _REFUSED(pace, now, retry_after, **kwargs)
+    pace.paused_until = before
+    return slowdown
+
+
+def heard_by_none(pace: Pace, slowdown: Slowdown, now: float) -> None:
+    """Do not wait because of the others."""
+    _HEARD(pace, replace(slowdown, pause=0.0), now)
+
+
+class SilentMouth(Mouth):
+    """Keeps what it learns to itself."""
+
+    def __call__(self, route_class: RouteClass, slowdown: Slowdown) -> None:
+        pass
+
+
+class SelfishGate(Gate):
+    """Takes the whole rate, whoever else is there."""
+
+    def share(self, demand: dict[RouteClass, float], others: dict[RouteClass, float]) -> None:
+        pass
+
+
+class HopefulWhisper(Whisper):
+    """Without a store there is no limit."""
+
+    def tasks(self) -> list[Coroutine[Any, Any, None]]:
+        return [*super().tasks(), self._look()]
+
+    async def _look(self) -> None:
+        while True:
+            try:
+                await self._signals._wire.ask("PING", within=0.1)
+            except QueueError:
+                for pace in self._gate.paces:
+                    pace.rate = pace.ceiling = inf
+            await self._clock.sleep(0.02)
+
+
+def opens_for_all(breaker: Breaker, now: float) -> float:
+    """While one probe is out, let others out too."""
+    return now if breaker.state.phase is Phase.HALF_OPEN else _OPENS_AT(breaker, now)
+
+
+def opens_at_once(breaker: Breaker, now: float) -> float:
+    """Wait for nothing while it is open."""
+    return min(now, _OPENS_AT(breaker, now))
+
+
+def never(_breaker: Breaker, _now: float, _lane: str, _jitter: float) -> bool:
+    """Do not open."""
+    return False
+
+
+def opened_for_nothing(state: State, now: float, _jitter: float) -> State:
+    """Open without a wait."""
+    return State(Phase.OPEN, now, state.wait)
+
+
+class InheritedGate(Gate):
+    """Begins with the breakers and paces that another process had."""
+
+    def __init__(self, window: Window, ceilings: dict[RouteClass, float], random: Callable[[], float]) -> None:
+        super().__init__(window, ceilings, random)
+        loop = asyncio.get_running_loop()
+        self.paces, self.breakers = vars(loop).setdefault("inherited", (self.paces, self.breakers))
+
+
+class ForgetfulSender(Sender):
+    """Does not remember that `:execute` was refused."""
+
+    def refused_joining(self, outcome: Outcome) -> bool:
+        refused = super().refused_joining(outcome)
+        self._asked_again_at = -inf
+        return refused
+
+
+class CarelessSender(Sender):
+    """Takes any answer to `:execute` for a delivery."""
+
+    async def send(self, entries: Sequence[Entry]) -> Outcome:
+        outcome = await super().send(entries)
+        return TAKEN if len(entries) > 1 and self.refused_joining(outcome) else outcome
+
+
+class HalfSettled(Settler):
+    """Settles the first of a joined call alone."""
+
+    def hand_in(self, entries: Sequence[Held], told: Told) -> None:
+        super().hand_in(entries[:1], told)
+
+
+def counting_refusals(finisher: Finisher, lane: Lane, call: Call, again: Again) -> bool:
+    """Count being throttled as an attempt."""
+    lane.attempts += again.failure == THROTTLED
+    return _POSTPONE(finisher, lane, call, again)
+
+
+def older_wins(waiting: Sequence[Held], age: Callable[[Held], float], bounds: Bounds | None) -> Plan:
+    """Settle the newer one of what collapses."""
+    todo = plan(waiting, age, bounds)
+    if not todo.superseded or len(todo.call) > 1:
+        return todo
+    return Plan(todo.superseded[:1], (*todo.superseded[1:], *todo.call)) if todo.superseded[0] is waiting[0] else todo
+
+
+def backwards(waiting: Sequence[Held], age: Callable[[Held], float], bounds: Bounds | None) -> Plan:
+    """Join from the back."""
+    todo = plan(waiting, age, bounds)
+    return Plan(todo.call[::-1], todo.superseded)
+
+
+def _patched(target: str, what: Any, words: str, scene: str) -> Planted:
+    return Planted({target: what}, (words,), scene)
+
+
+_OPENS = "workers.breaker.Breaker.opens_at"
+PLANTED_IN_DELIVERY: Mapping[str, Planted] = {
+    "a pause its finder does not keep": _patched(
+        "workers.pace.Pace.refused", refused_by_none, "it was asked for", "quota"
+    ),
+    "a pause that is heard and not kept": _patched("workers.pace.Pace.heard", heard_by_none, "it heard of", "quota"),
+    "a pause nobody is told of": _patched("Mouth", SilentMouth, "in a pause that", "quota"),
+    "a rate that is not shared": _patched("Gate", SelfishGate, "all workers made", "quota"),
+    "no limit without a store": _patched("Whisper", HopefulWhisper, "calls more than", "quota"),
+    "two probes at once": _patched(_OPENS, opens_for_all, "while another probe was out", "dead"),
+    "an open breaker that lets calls through": _patched(_OPENS, opens_at_once, "through an open breaker", "dead"),
+    "a breaker that never opens": _patched("workers.breaker.Breaker.failed", never, "nothing but failures", "dead"),
+    "a breaker that does not wait": _patched("workers.breaker.opened", opened_for_nothing, "with no rest", "dead"),
+    "a breaker that outlives its process": _patched("Gate", InheritedGate, "began with", "dead"),
+    "an older message that wins": _patched("workers.courier.plan", older_wins, "was settled and neither", "any"),
+    "a joined call back to front": _patched("workers.courier.plan", backwards, "not in the order", "joined"),
+    "promises that are mixed": _patched(
+        "workers.coalescer._same_promise", lambda _a, _b: True, "different promises", "joined"
+    ),
+    "a refused joining that is forgotten": _patched("Sender", ForgetfulSender, "after one was refused", "joined"),
+    "a refused joining taken for a delivery": _patched("Sender", CarelessSender, "was settled and neither", "joined"),
+    "a joined call settled by half": _patched("Settler", HalfSettled, "not done", "joined"),
+    "at most once, and once more": _patched(
+        "workers.retry._repeats_unknown", lambda _message, _policy: True, "goes at most once", "joined"
+    ),
+    "an attempt for each refusal of speed": _patched(
+        "workers.finisher.Finisher._postpone", counting_refusals, "was parked as tooManyAttempts", "quota"
+    ),
+    "more calls in flight than allowed": Planted({"Window": lambda most: Window(most + 2)}, ("calls in flight",)),
+}

@@ -1,0 +1,186 @@
+"""Worlds made for one part of the promise each: limits of the service, a dead one, and calls that carry many messages.
+
+Rule guarded: in a plan drawn at large a breaker opens once in hundreds of worlds, and a kill hits a joined call once in
+thousands; a campaign that never meets what it is about proves nothing. `make simulate` prints what was met.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from fanout.queue.entry import VERSION, Entry, Submission
+from fanout.signalr.message import GroupAction, Item, Message, Scope, Verb
+from tests.simulation.far_side import REFUSING_JOINED
+from tests.simulation.plan import LASTS, Batch, Fault, Plan, busy_times, plan_at_large
+
+SCENES = ("any", "any", "any", "quota", "dead", "joined", "late")
+_FAILING = ("500", "503", "503 wait", "not sent", "lost before", "500 after", "lost after")
+_OFTEN = ("kill", "kill", "freeze", "stop", "start", "pause", "pause", "down", "cut", "noise", "slow", "failover")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is handed in: `count` batches of each of `producers`, of up to `most` items, in `within` seconds.
+
+    Each message has one of `ttls`.
+    """
+
+    producers: int
+    count: int
+    most: int
+    within: float
+    ttls: Sequence[float | None] = (None, None, None, None, None, None, 0.5, 1.5, 3.0)
+
+
+def plan_of(seed: int, scene: str | None = None) -> Plan:
+    """Draw the plan of a seed; `scene` overrules what the seed has chosen."""
+    plan, random = plan_at_large(seed), Random(f"scene {seed}")
+    match scene or Random(f"which {seed}").choice(SCENES):
+        case "quota":
+            return _quota(plan, random)
+        case "dead":
+            return _dead(plan, random)
+        case "joined":
+            return _joined(plan, random)
+        case "late":
+            return _late(plan, random)
+        case _:
+            return plan
+
+
+def _quota(plan: Plan, random: Random) -> Plan:
+    """A service that takes so many calls a second, several workers, and a store that is away now and then."""
+    quotas = {"send": random.choice((3, 10, 30)), "broadcast": random.choice((2, 5)), "action": random.choice((2, 10))}
+    settings = {
+        **plan.settings, "partitions": 3, "concurrency": 4, "read_ahead": 30, "max_depth": 1000, "execute": False,
+        "retry_max_attempts": random.choice((200, 2)), "send_rate": random.choice((0.0, 0.0, 5.0, 10.0)),
+        "broadcast_rate": random.choice((0.0, 0.0, 2.0, 5.0)),
+    }  # fmt: skip
+    load = Load(random.choice((2, 3)), random.randint(4, 8), random.choice((4, 10)), random.choice((0.3, 1.0, 3.0)))
+    faults = _trouble(random, _OFTEN, random.choice((0, 0, 0, 1, 2, 3)))
+    if random.random() < 0.3:  # it takes nobody for a while, then it is overloaded: what was refused had no attempt yet
+        at = random.random()
+        storm = Fault(at, "far", 0, 0.9, 1.0, "429"), Fault(at + 1.0, "far", 0, 0.9, 0.3, random.choice(_FAILING))
+        faults = tuple(sorted((*faults, *storm), key=_time_of))
+    return replace(
+        plan, scene="quota", settings=settings, workers=random.choice((2, 2, 3)), faults=faults,
+        producers=_producers(random, load, _crowd(random)), quotas={} if random.random() < 0.2 else quotas,
+        over_quota=random.choice(("429", "429 wait", "429 wait", "429 date")), doomed={},
+        store_latency=_latency(random), far_noise=random.choice((0.0, 0.1, 0.3)),
+    )  # fmt: skip
+
+
+def _dead(plan: Plan, random: Random) -> Plan:
+    """A service that answers nobody for a while, when many destinations wait for it."""
+    settings = {
+        **plan.settings, "concurrency": random.choice((2, 4, 8)), "read_ahead": 30, "max_depth": 1000,
+        "retry_max_attempts": random.choice((200, 200, 12)), "retry_cap": random.choice((0.3, 0.5)), "send_rate": 0.0,
+        "outcome_unknown": random.choice(("retry", "retry", "retry", "dead")),
+    }  # fmt: skip
+    load = Load(2, random.randint(4, 8), random.choice((4, 6)), random.choice((0.5, 2.0)))
+    dead = Fault(0.05 + random.random() * 0.5, random.choice(("far", "far", "hub")), 0, 0.7 + random.random() * 0.3,
+                 random.choice((1.8, 2.5, 3.0, 4.0)), random.choice(_FAILING))  # fmt: skip
+    others = _trouble(random, (*_OFTEN, "lane", "far", "hub"), random.choice((0, 0, 1, 2)))
+    return replace(
+        plan, scene="dead", settings=settings, workers=random.choice((1, 1, 2)), doomed={},
+        producers=_producers(random, load, _crowd(random)), faults=tuple(sorted((dead, *others), key=_time_of)),
+        store_latency=_latency(random),
+    )  # fmt: skip
+
+
+def _joined(plan: Plan, random: Random) -> Plan:
+    """A service that runs `:execute`, few destinations, and workers that are ended in the middle of a call."""
+    settings = {
+        **plan.settings, "execute": True, "max_depth": 1000, "read_ahead": random.choice((10, 30)),
+        "outcome_unknown": random.choice(("retry", "dead")), "send_rate": random.choice((0.0, 0.0, 0.0, 10.0)),
+    }  # fmt: skip
+    lanes = [("chat", Scope.USER, "ada"), ("chat", Scope.BROADCAST, ""), ("news", Scope.USER, "o'hara")]
+    load = Load(random.choice((2, 3)), random.randint(5, 9), random.choice((3, 6)), random.choice((1.0, 3.0)))
+    producers = _producers(random, load, lanes[: random.choice((1, 2, 3))])
+    tags = [one.entry.message_id for batches in producers for batch in batches for one in batch.submissions]
+    refusal = Fault(random.random() * 3, "refuse", 0, 0.0, random.random() * 3, random.choice(REFUSING_JOINED))
+    faults = _trouble(random, (*_OFTEN, "far", "far", "lane"), random.choice((0, 1, 2, 3)))
+    far_latency = random.choice((0.02, 0.1, 0.2))
+    busy = [at + far_latency * 3 * random.random() for at in busy_times(producers)]
+    kills = [
+        Fault(random.choice(busy), "kill", 0, random.random() * 0.2, 0.3, "") for _ in range(random.choice((0, 1, 3)))
+    ]
+    refusals = (refusal,) if random.random() < 0.3 else ()
+    return replace(
+        plan, scene="joined", settings=settings, workers=random.choice((1, 2, 2)), producers=producers,
+        doomed={tag: random.choice(("400", "403", "413")) for tag in tags if random.random() < 0.005},
+        executes=random.random() < 0.95, far_latency=far_latency,
+        faults=tuple(sorted((*refusals, *kills, *faults), key=_time_of)),
+    )  # fmt: skip
+
+
+def _late(plan: Plan, random: Random) -> Plan:
+    """A limit or a dead service, and messages whose time is nearly over by a store that is slow or set back."""
+    ttl = random.choice((0.3, 0.5, 1.0, 1.5))
+    staged = random.choice((_quota, _dead))(plan, random)
+    load = Load(2, random.randint(4, 8), random.choice((4, 6)), random.choice((0.5, 1.0)), (None, *[ttl] * 4))
+    faults = (
+        Fault(random.random() * 2, "jump", 0, 0.3 + random.random() * 0.2, 0.0),
+        Fault(random.random() * 2, "slow", 0, random.random(), 2.0),
+    )
+    return replace(
+        staged, scene="late", producers=_producers(random, load, _crowd(random)),
+        faults=tuple(sorted((*staged.faults, *faults), key=_time_of)), store_latency=random.choice((0.005, 0.03, 0.06)),
+    )  # fmt: skip
+
+
+def _latency(random: Random) -> float:
+    return random.choice((0.0005, 0.001, 0.005, 0.03))
+
+
+def _crowd(random: Random) -> list[tuple[str, Scope, str]]:
+    users = [("chat", Scope.USER, f"u{number}") for number in range(random.choice((3, 6)))]
+    shared = [("chat", Scope.BROADCAST, ""), *(("chat", Scope.GROUP, f"g{number}") for number in range(4))]
+    others = [(hub, scope, to) for hub in ("news", "live") for scope, to in ((Scope.USER, "u0"), (Scope.BROADCAST, ""))]
+    return users + shared[: random.choice((2, 2, 5))] + others[: random.choice((0, 2, 4))]
+
+
+def _producers(random: Random, load: Load, lanes: Sequence[tuple[str, Scope, str]]) -> tuple[tuple[Batch, ...], ...]:
+    producers, count = [], 0
+    for _ in range(load.producers):
+        batches = []
+        for _ in range(load.count):
+            once = random.choice((None, None, True, False))
+            submissions = []
+            for _ in range(random.randint(1, load.most)):
+                submissions.append(
+                    _submission(random, f"n{count}n", random.choice(lanes), (once, random.choice(load.ttls)))
+                )
+                count += 1
+            batches.append(Batch(random.random() * 2 * load.within / load.count, tuple(submissions)))
+        producers.append(tuple(batches))
+    return tuple(producers)
+
+
+def _submission(
+    random: Random, tag: str, lane: tuple[str, Scope, str], terms: tuple[bool | None, float | None]
+) -> Submission:
+    (hub, scope, to), (once, ttl) = lane, terms
+    item: Item
+    if scope is Scope.GROUP and random.random() < 0.7:
+        item = GroupAction(random.choice((Verb.ADD, Verb.REMOVE)), Scope.USER, tag, to, None)
+    else:
+        body = b'{"target":"t","arguments":["%s",1.10]}' % tag.encode()
+        wanted: dict[str, Any] = {"at_most_once": once, "collapse": random.choice(("", "", "", "", "", "k", "j"))}
+        item = Message(scope, to, body, ttl=ttl, **wanted)
+    return Submission(Entry(VERSION, hub, tag, item), dedup_id=tag, fingerprint=tag.encode().ljust(16, b"."))
+
+
+def _trouble(random: Random, kinds: Sequence[str], count: int) -> tuple[Fault, ...]:
+    faults = []
+    for _ in range(count):
+        kind = random.choice(kinds)
+        lasts = random.choice((0.1, 0.5, 1.0, 2.0)) * (0.5 + random.random())
+        what = random.choice((*_FAILING, "hang", "429", "429 wait")) if kind in ("far", "lane", "hub") else ""
+        faults.append(Fault(random.random() * LASTS, kind, random.randrange(100), random.random(), lasts, what))
+    return tuple(sorted(faults, key=_time_of))
+
+
+def _time_of(fault: Fault) -> float:
+    return fault.at

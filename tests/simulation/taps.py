@@ -1,0 +1,100 @@
+"""Taps on the stations of a worker: they tell the witness what a worker believes, and change nothing.
+
+Rule guarded: what a worker may do depends on what it knows (its leases, a pause it was asked for, a breaker that is
+open), and only the worker itself can say since when it knows.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fanout.metrics import CLASSES
+from fanout.queue.leases import Lease, Leases, Renewal
+from fanout.queue.signals import Heard, Signal, Signals
+from service import assembly
+from tests.simulation.delivery_watch import phase_of
+from tests.simulation.loop import SimulatedClock
+from tests.simulation.witness import Witness
+from workers.breaker import Phase
+from workers.gate import Gate
+from workers.route_class import RouteClass
+
+
+def tapped(witness: Witness, clock: SimulatedClock, name: str) -> dict[str, Any]:
+    """Give the stations of one worker that are tapped, made of those that stand in service.assembly now."""
+    return {
+        "Leases": _leases(vars(assembly)["Leases"], witness, clock),
+        "Signals": _signals(vars(assembly)["Signals"], witness, name),
+        "Gate": _gate(vars(assembly)["Gate"], witness, name),
+    }
+
+
+def _leases(base: type[Leases], witness: Witness, clock: SimulatedClock) -> type[Leases]:
+    class Tapped(base):  # type: ignore[misc, valid-type] # which class it is is known at run time
+        """Tells what a worker believes of its leases."""
+
+        async def acquire(self, partitions: Sequence[int]) -> list[Lease]:
+            leases: list[Lease] = await super().acquire(partitions)
+            for lease in leases:
+                witness.believed(self.worker, lease.partition, lease.expires - clock.boot)
+            return leases
+
+        async def renew(self, leases: Sequence[Lease]) -> Mapping[int, Renewal | None]:
+            renewals: Mapping[int, Renewal | None] = await super().renew(leases)
+            for renewal in renewals.values():
+                if renewal is not None:
+                    witness.believed(self.worker, renewal.lease.partition, renewal.lease.expires - clock.boot)
+            return renewals
+
+    return Tapped
+
+
+def _signals(base: type[Signals], witness: Witness, name: str) -> type[Signals]:
+    class Tapped(base):  # type: ignore[misc, valid-type] # same
+        """Tells what a worker heard of pauses."""
+
+        async def run_hearing(self, heard: Heard) -> None:
+            def noted(signal: Signal) -> None:
+                witness.heard(name, CLASSES[signal.route_class], signal.pause, asked=signal.asked)
+                heard(signal)
+
+            await super().run_hearing(noted)
+
+    return Tapped
+
+
+def _gate(base: type[Gate], witness: Witness, name: str) -> type[Gate]:
+    class Tapped(base):  # type: ignore[misc, valid-type] # same
+        """Shows its breakers, and counts how they and the window move."""
+
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            witness.gate_made(name, self)
+
+        def began(self, route_class: RouteClass, lane: str, now: float) -> None:
+            super().began(route_class, lane, now)
+            hub = witness.hubs[lane]
+            witness.passed((name, CLASSES[route_class], hub), phase_of(self, route_class, hub))
+
+        def ended(self, route_class: RouteClass, lane: str, *args: Any, **kwargs: Any) -> Any:
+            hub = witness.hubs[lane]
+            before, limit = phase_of(self, route_class, hub), self.window.limit
+            slowdown = super().ended(route_class, lane, *args, **kwargs)
+            after = phase_of(self, route_class, hub)
+            if (before, after) in _TURNS:
+                witness.count(f"{_TURNS[before, after]} ({CLASSES[route_class]})")
+                witness.note(name, _TURNS[before, after], CLASSES[route_class])
+            if before is Phase.HALF_OPEN and after is not before:
+                witness.probed((name, CLASSES[route_class], hub))
+            if self.window.limit < limit:
+                witness.count("window shrunk")
+            return slowdown
+
+    return Tapped
+
+
+_TURNS = {
+    (Phase.CLOSED, Phase.OPEN): "breaker opened",
+    (Phase.HALF_OPEN, Phase.OPEN): "probe failed",
+    (Phase.HALF_OPEN, Phase.CLOSED): "breaker closed",
+    (Phase.OPEN, Phase.CLOSED): "breaker closed by an older call",
+}

@@ -110,7 +110,7 @@ def ceilings_of(settings: Settings) -> dict[RouteClass, float]:
 
 def _watch_client(readings: Readings, client: Client) -> None:
     readings.watch(
-        tokens=lambda: len(client.tokens),
+        tokens=lambda: client.kept,
         token_cache_hits=lambda: client.tokens.hits,
         token_cache_misses=lambda: client.tokens.misses,
         connections=lambda: client.pool.stats.idle + client.pool.stats.busy,

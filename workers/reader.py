@@ -125,9 +125,9 @@ class Reader:
         return Held(lane.tenure, stored.id, entry, stored.stored_at)
 
     async def _take_in(self, tenure: Tenure, batch: Sequence[Stored]) -> int:
-        kept = 0
+        kept, room = 0, max(1, self._share(tenure)) if len(batch) > _AT_ONCE else _AT_ONCE
         for stored in batch:
-            if kept and self._share(tenure) <= 0:
+            if kept >= room:
                 break  # more was read than there is room for; it is read again
             tenure.cursor = stored.id
             if stored.id in tenure.known:

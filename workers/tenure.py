@@ -16,7 +16,7 @@ from fanout.queue.leases import Lease
 START = b"0-0"
 
 
-class Held(msgspec.Struct, frozen=True):
+class Held(msgspec.Struct, frozen=True, gc=False):
     """An entry in a worker's memory: the stream's id, what it says, and when it was stored (the store's clock)."""
 
     tenure: "Tenure"

@@ -64,6 +64,11 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client {self._address.audience} {self.pool!r} {self.tokens!r}>"
 
+    @property
+    def kept(self) -> int:
+        """How many tokens are kept; those of messages stand with the addresses of their destinations."""
+        return len(self.tokens) + len(self._posts)
+
     def call(self, hub: str, item: Item) -> Coroutine[Any, Any, Response]:
         """Deliver one item when awaited; NotSentError or MaybeSentError when no answer came."""
         if not isinstance(item, Message) or item.excluded:
@@ -119,7 +124,7 @@ class Client:
         if len(self._posts) >= self.tokens.size:
             del self._posts[next(iter(self._posts))]  # the one made first; it may well be the next to be made again
         route = self._route(hub, message)
-        line, until = self.tokens.authorization_until(self._address.audience + route.path)
+        line, until = self.tokens.fresh(self._address.audience + route.path)
         post = self._posts[key] = _Post(self._address.prefix + route.target, line + _JSON, until)
         return post
 

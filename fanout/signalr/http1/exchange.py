@@ -16,7 +16,7 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _KIB: Final = 1024
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One call. `target` is in origin-form and already escaped.
 
     `headers` are finished lines (`Name: value` and CRLF each) without Host, Content-Length, Transfer-Encoding and
@@ -32,7 +32,7 @@ class Request(msgspec.Struct, frozen=True):
         return f"Request(method={self.method!r}, target={self.target!r})"
 
 
-class Headers(msgspec.Struct, frozen=True):
+class Headers(msgspec.Struct, frozen=True, gc=False):
     """The fields of an answer in their order, read when asked for; names compare without case.
 
     `lines` are whole field lines, each ended by CRLF, as they came.
@@ -58,7 +58,7 @@ class Headers(msgspec.Struct, frozen=True):
         return f"<Headers {', '.join(name for name, _ in self)}>"
 
 
-class Response(msgspec.Struct, frozen=True):
+class Response(msgspec.Struct, frozen=True, gc=False):
     """One final answer, whatever its status; redirects are answers.
 
     `body` has at most `Limits.max_body` bytes, the rest was cut off. `reused` tells whether the connection had

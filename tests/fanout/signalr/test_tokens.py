@@ -50,6 +50,12 @@ def client(**more: Any) -> str:
     return client_token(SERVICE, "chat", **arguments)
 
 
+@pytest.mark.parametrize("audience", ["http://h/api/hubs/c/users/a%20b/:send", 'http://h/"\\', AUDIENCE])
+@pytest.mark.parametrize("expires", [0, 1893456000])
+def test_a_rest_token_is_byte_for_byte_what_the_library_makes(audience: str, expires: int) -> None:
+    assert rest_token(KEY, audience, expires) == sign(KEY, {"aud": audience, "exp": expires})
+
+
 def test_a_rest_token_is_the_contract_s_vector() -> None:
     path = route_of("chat", Message(Scope.BROADCAST, "", b"")).path
     assert rest_token(KEY, SERVICE.endpoint + path, 1893456000) == REST_VECTOR

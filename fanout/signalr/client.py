@@ -4,6 +4,7 @@ Rule guarded: the audience is made of the very path that goes into the request l
 operator says otherwise (contract 3.1). No retry happens here; the answer or the error goes up as it is.
 """
 
+from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,7 @@ class Client:
         self.tokens = tokens
         self._address = address
         self._posts: dict[tuple[str, Scope, str], _Post] = {}
+        self._order: deque[tuple[str, Scope, str]] = deque()  # the first key of a dict is far behind those deleted
 
     def __repr__(self) -> str:
         return f"<Client {self._address.audience} {self.pool!r} {self.tokens!r}>"
@@ -92,7 +94,9 @@ class Client:
         """Sign a new token for the next call of this item: the service refused the last one."""
         self.tokens.forget(self._address.audience + self._route(hub, item).path)
         if isinstance(item, Message):
-            self._posts.pop((hub, item.scope, item.to), None)
+            post = self._posts.get((hub, item.scope, item.to))
+            if post is not None:
+                self._posts[hub, item.scope, item.to] = _Post(post.target, post.headers, until=0.0)
 
     def renew_execute_token(self, hub: str, scope: Scope, to: str) -> None:
         """Sign a new token for the next `execute` of this destination: the service refused the last one."""
@@ -120,9 +124,10 @@ class Client:
 
     def _prepare(self, hub: str, message: Message) -> _Post:
         key = (hub, message.scope, message.to)
-        self._posts.pop(key, None)
-        if len(self._posts) >= self.tokens.size:
-            del self._posts[next(iter(self._posts))]  # the one made first; it may well be the next to be made again
+        if key not in self._posts:
+            if len(self._posts) >= self.tokens.size:
+                del self._posts[self._order.popleft()]
+            self._order.append(key)
         route = self._route(hub, message)
         line, until = self.tokens.fresh(self._address.audience + route.path)
         post = self._posts[key] = _Post(self._address.prefix + route.target, line + _JSON, until)

@@ -76,14 +76,19 @@ async def service_end(answer: Answer = accept) -> AsyncIterator[ServiceEnd]:
 
 @asynccontextmanager
 async def calling(
-    port: int, *, clock: Clock | None = None, address: Address | None = None, request_timeout: float = 5.0
+    port: int,
+    *,
+    clock: Clock | None = None,
+    address: Address | None = None,
+    request_timeout: float = 5.0,
+    tokens: int = 100,
 ) -> AsyncIterator[Client]:
     """A client of the server on `port`."""
     clock = clock or SystemClock()
     limits = Limits(connections=8, connect_timeout=2.0, request_timeout=request_timeout)
     pool = Pool(Origin("http", "127.0.0.1", port), limits, clock)
-    tokens = TokenCache(KEY, clock, lifetime=3600, size=100)
-    client = Client(pool, tokens, address or Address(prefix="", audience=f"http://127.0.0.1:{port}"))
+    cache = TokenCache(KEY, clock, lifetime=3600, size=tokens)
+    client = Client(pool, cache, address or Address(prefix="", audience=f"http://127.0.0.1:{port}"))
     try:
         yield client
     finally:

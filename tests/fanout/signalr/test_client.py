@@ -46,6 +46,15 @@ async def test_an_action_has_no_body_and_no_type_of_one(item: CloseConnections, 
     assert "content-type" not in request.fields
 
 
+async def test_of_destinations_beyond_the_cache_the_first_give_way() -> None:
+    async with service_end() as end, calling(end.port, clock=FakeClock(), tokens=2) as client:
+        for user in ("a", "b", "c", "b", "c"):
+            await client.call("chat", Message(Scope.USER, user, b"{}"))
+        assert (client.kept, client.tokens.misses, client.tokens.hits) == (2, 3, 2)
+        await client.call("chat", Message(Scope.USER, "a", b"{}"))
+        assert (client.kept, client.tokens.misses) == (2, 4)
+
+
 async def test_the_token_names_the_path_that_was_called_without_its_query() -> None:
     clock = FakeClock()
     async with service_end() as end, calling(end.port, clock=clock) as client:

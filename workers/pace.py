@@ -21,6 +21,7 @@ _LARGEST_STEP = 0.36  # beyond it the calls refused at the end of a step count f
 _FROM_NOTHING = 1.0  # the step where no rate is known to be taken
 _USED = 0.7  # share of its rate a worker must have used for the rate to grow
 _EARNED = 100  # calls accepted, by all workers, since the last cut, before the rate grows
+_LEAST_LISTED = 1.9  # the service lists no limit below 2 calls a second (contract 4.3)
 _LOWEST = 0.5  # calls per second: a refusal never stops a class altogether
 _HOLD = 20.0  # after a Retry-After of d seconds nothing grows for this many times d
 _LONGEST_HOLD = 60.0
@@ -183,9 +184,9 @@ class Pace:
             self._grown_at, self._grow_at = self.paused_until, self.paused_until + _GROW_EVERY
             self._spent = self._earned = 0
             self._step = _PROBE
-            if self.rate <= _LOWEST:  # nothing was taken: this is no limit that was met, and must not be kept to
+            if self.rate < _LEAST_LISTED:  # hardly anything was taken: this is no limit that was met, nor to be kept to
                 self._step, self._earned = _FROM_NOTHING, _EARNED
-        if slowdown.asked and self.rate > _LOWEST:
+        if slowdown.asked and self.rate >= _LEAST_LISTED:
             self._hold_until = max(self._hold_until, now + min(_LONGEST_HOLD, _HOLD * slowdown.pause))
 
     def _set_rate(self, rate: float) -> None:

@@ -47,10 +47,10 @@ class FrontDoor(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request on."""
-        hub = _hub_of(scope) if self.messages is not None and scope["type"] == "http" else ""
-        if hub:
+        messages = self.messages
+        if messages is not None and scope["type"] == "http" and (hub := _hub_of(scope)):
             scope["path_params"] = {"hub": hub}
-            await self.messages(scope, receive, send)  # type: ignore[misc] # looked at above
+            await messages(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 

@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from starlette.datastructures import Headers, QueryParams
 
 from fanout.errors import BadRequestError
 from fanout.settings import Settings
 from fanout.signalr.message import Scope
 from fanout.signalr.names import check_id
+from service.members import object_of
 
+_MEMBERS = ("userId", "claims")
 _HEADER_OF = {"principal-id": "x-ms-client-principal-id", "principal-name": "x-ms-client-principal-name"}
 
 
@@ -53,18 +54,7 @@ def wanted_by_caller(body: bytes, query: QueryParams) -> Wanted:
 
 
 def _document(body: bytes) -> dict[str, Any]:
-    if not body.strip():
-        return {}
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequestError(f"The body is not JSON: {error}.") from None
-    if not isinstance(document, dict):
-        raise BadRequestError("The body must be an object with userId and claims, or empty.")
-    for name in document:
-        if name not in ("userId", "claims"):
-            raise BadRequestError("The body may have userId and claims, nothing else.", pointer=f"/{_escaped(name)}")
-    return document
+    return object_of(body, _MEMBERS, "an object with userId and claims, or empty") if body.strip() else {}
 
 
 def _user_of_query(query: QueryParams) -> str:
@@ -84,7 +74,3 @@ def _user_of_header(headers: Headers, name: str) -> str:
         return values[0].encode("latin-1").decode()  # ASGI reads header bytes as Latin-1, gateways write UTF-8
     except UnicodeDecodeError:
         return values[0]
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-import httpx
 import msgspec
 
 from fanout.errors import ConfigurationError
+from service.asking import ask
 
 _TIMEOUT = 30.0
 _ACCEPTED = 202
@@ -31,18 +31,9 @@ class Sending:
 
 def send(sending: Sending) -> int:
     """Send, print the answer, and give the exit code: 0 when everything was accepted, else 1."""
-    address = f"{sending.url.rstrip('/')}/v1/hubs/{quote(sending.message['hub'], safe='')}/messages"
-    headers = {"Content-Type": "application/json"}
-    if sending.api_key:
-        headers["Authorization"] = f"Bearer {sending.api_key}"
-    try:
-        response = httpx.post(address, content=_body(sending), headers=headers, timeout=_TIMEOUT)
-    except httpx.InvalidURL as error:
-        raise ConfigurationError(f"--url {sending.url} is not a URL: {error}") from None
-    except httpx.HTTPError as error:
-        raise ConfigurationError(
-            f"{sending.url} cannot be reached: {error}. Is `fanout serve` running there?"
-        ) from None
+    path = f"/v1/hubs/{quote(sending.message['hub'], safe='')}/messages"
+    json = {"Content-Type": "application/json"}
+    response = ask("POST", sending.url, path, sending.api_key, content=_body(sending), headers=json, timeout=_TIMEOUT)
     sys.stdout.write(response.text.rstrip() + "\n")
     return 0 if response.status_code == _ACCEPTED else 1
 

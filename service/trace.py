@@ -15,6 +15,7 @@ import httpx
 import msgspec
 
 from fanout.errors import ConfigurationError
+from service.asking import ask
 
 _TIMEOUT = 10.0
 _OK = 200
@@ -65,13 +66,7 @@ def _line(event: Mapping[str, Any], after: float) -> str:
 
 def _ask(asking: Asking) -> httpx.Response:
     name = quote(asking.message_id, safe="").replace(".", "%2E")  # an id may be `..`, and that is no step upwards
-    headers = {"Authorization": f"Bearer {asking.api_key}"} if asking.api_key else {}
-    try:
-        return httpx.get(f"{asking.url.rstrip('/')}/v1/admin/messages/{name}/trace", headers=headers, timeout=_TIMEOUT)
-    except httpx.InvalidURL as error:
-        raise ConfigurationError(f"--url {asking.url} is not a URL: {error}") from None
-    except httpx.HTTPError as error:
-        raise ConfigurationError(f"{asking.url} cannot be reached: {error}. Is `fanout serve` running there?") from None
+    return ask("GET", asking.url, f"/v1/admin/messages/{name}/trace", asking.api_key, timeout=_TIMEOUT)
 
 
 def plain(value: object) -> str:

@@ -13,7 +13,7 @@ PACKAGES = (*FLOORS, "emulator")
 KEYS = {
     "redis": tuple(f"fanout.queue.{name}" for name in ("wire", "link", "cluster", "sentinel", "dial")),
     "httptools": ("fanout.signalr.http1.", "emulator."),
-    "httpx": ("service.send", "service.trace", "service.dead_letters.caller", "service.doctor."),
+    "httpx": ("service.asking", "service.send", "service.trace", "service.dead_letters.caller", "service.doctor."),
     "jwt": ("fanout.signalr.tokens",),
     "fastapi": ("service.", "emulator."),
     "starlette": ("service.", "emulator."),

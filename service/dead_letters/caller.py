@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 from fanout.errors import ConfigurationError, FanoutError
+from service.asking import ask
 
 _TIMEOUT = 30.0
 _OK = 200
@@ -71,16 +72,7 @@ class Caller:
         return _document(self._call(method, path, **content), self.url)
 
     def _call(self, method: str, path: str, **content: Any) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        try:
-            address = f"{self.url.rstrip('/')}{_PATH}{path}"
-            return httpx.request(method, address, headers=headers, timeout=_TIMEOUT, **content)
-        except httpx.InvalidURL as error:
-            raise ConfigurationError(f"--url {self.url} is not a URL: {error}") from None
-        except httpx.HTTPError as error:
-            raise ConfigurationError(
-                f"{self.url} cannot be reached: {error}. Is `fanout serve` running there?"
-            ) from None
+        return ask(method, self.url, _PATH + path, self.api_key, timeout=_TIMEOUT, **content)
 
 
 def _document(response: httpx.Response, url: str) -> dict[str, Any]:

@@ -7,12 +7,12 @@ names nothing and is refused, and so is a member nobody knows, which may be a fi
 import re
 from dataclasses import dataclass
 
-import orjson
 from starlette.datastructures import QueryParams
 
 from fanout.errors import BadRequestError
 from service.dead_letters.place import Bookmark, Place, bookmark_of, place_of
 from service.dead_letters.selection import Selection, selection_of
+from service.members import enumerated, object_of
 
 LIST_LIMIT, MAX_LIST = 100, 1000
 MAX_LETTERS = 10_000  # of one replay or purge
@@ -40,7 +40,7 @@ def listing_of(query: QueryParams) -> Order:
     said: dict[str, object] = {}
     for name, value in query.multi_items():
         if name not in _LISTED:
-            raise BadRequestError(f"The query may have {_enumerated(_LISTED)}, nothing else.")
+            raise BadRequestError(f"The query may have {enumerated(_LISTED)}, nothing else.")
         if name in said:
             raise BadRequestError(f"Name one {name} in the query.")
         said[name] = int(value) if name == "limit" and _WHOLE.fullmatch(value) else value
@@ -74,17 +74,7 @@ def _bounded(start: Bookmark, selection: Selection) -> Bookmark:
 def _object(body: bytes) -> dict[str, object]:
     if not body.strip():
         raise BadRequestError(f"The body is empty. {_NOTHING}")
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequestError(f"The body is not JSON: {error}.") from None
-    if not isinstance(document, dict):
-        raise BadRequestError("The body must be an object.")
-    for name in document:
-        if name not in MEMBERS:
-            escaped = name.replace("~", "~0").replace("/", "~1")
-            raise BadRequestError(f"The body may have {_enumerated(MEMBERS)}, nothing else.", pointer=f"/{escaped}")
-    return document
+    return object_of(body, MEMBERS, "an object")
 
 
 def _ids(value: object) -> tuple[Place, ...]:
@@ -121,7 +111,3 @@ def _flag(said: dict[str, object], name: str) -> bool:
     if not isinstance(value, bool):
         raise BadRequestError(f"{name} must be true or false.", pointer=f"/{name}")
     return value
-
-
-def _enumerated(names: tuple[str, ...]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"

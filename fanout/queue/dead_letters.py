@@ -121,9 +121,10 @@ class DeadLetters:
 
 def _outcome(reply: Any) -> bytes | QueueError | None:
     try:
-        return raised(reply)  # type: ignore[no-any-return] # what the script returns: bytes or nil
+        replayed: bytes | None = raised(reply)
     except QueueError as error:
         return error
+    return replayed
 
 
 def _dead_letter(row: Sequence[Any]) -> DeadLetter:

@@ -45,10 +45,9 @@ class Link(asyncio.Protocol):
 
     async def open(self) -> None:
         """Connect and log in; raises what redis-py raises."""
-        await self._connection.connect()  # type: ignore[no-untyped-call] # redis-py has no annotation here
-        # redis-py gives its socket no other way.
-        writer: Any = self._connection._writer  # noqa: SLF001 - see above
-        reader: Any = self._connection._reader  # noqa: SLF001 - see above
+        await self._connection.connect()  # type: ignore[no-untyped-call] # redis-py does not annotate it
+        writer: Any = self._connection._writer  # noqa: SLF001 - the only way to its socket
+        reader: Any = self._connection._reader  # noqa: SLF001 - knows whether the server hung up meanwhile
         parser: Any = self._connection._parser  # noqa: SLF001 - it knows which exception stands for which error
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = writer.transport

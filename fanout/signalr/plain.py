@@ -49,8 +49,13 @@ def read_plain_batch(text: bytes, limits: BatchLimits) -> list[Parsed] | None:
         return None
     if len(items) > min(limits.max_items, limits.max_targets):
         return None
-    parsed = [_parsed(item, index, limits.max_message) for index, item in enumerate(items)]
-    return None if None in parsed else parsed  # type: ignore[return-value] # that is what was looked for
+    parsed: list[Parsed] = []
+    for index, item in enumerate(items):
+        plain = _parsed(item, index, limits.max_message)
+        if plain is None:
+            return None
+        parsed.append(plain)
+    return parsed
 
 
 def read_plain(raw: Raw, index: int, limits: BatchLimits) -> Parsed | None:

@@ -8,33 +8,34 @@ import pytest
 
 from tests.faults.proxy import Side
 from tests.faults.standing import CONCURRENCY, WORKERS, Standing
+from tests.faults.verdict import Verdict
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 _IN_FLIGHT = WORKERS * CONCURRENCY
 _UNANSWERED = 'fanout_failed_attempts_total{failure="maybeSent"}'
 
 
-async def test_calls_cut_in_the_middle(stack: Standing, hub: str) -> None:
-    """Half a request: the service cannot have understood it, so nothing comes twice."""
+async def _cut(stack: Standing, hub: str, side: Side) -> tuple[Verdict, int]:
+    """Cut twenty connections or more while messages flow; gives the verdict and how many were cut."""
     async with stack.flow(hub) as flow:
         before = stack.service.cuts
-        stack.service.cut_each(20, Side.REQUEST)
+        stack.service.cut_each(20, side)
         await stack.cut_so_often(stack.service, before + 20)
         stack.service.heal()
         await flow.goes_on(30)
-    (await stack.verdict(flow)).check()
+    return await stack.verdict(flow), stack.service.cuts - before
+
+
+async def test_calls_cut_in_the_middle(stack: Standing, hub: str) -> None:
+    """Half a request: the service cannot have understood it, so nothing comes twice."""
+    verdict, _cuts = await _cut(stack, hub, Side.REQUEST)
+    verdict.check()
 
 
 async def test_answers_cut_in_the_middle(stack: Standing, hub: str) -> None:
     """Half an answer: it was done, and who asked cannot know; each such call may be made again."""
-    async with stack.flow(hub) as flow:
-        before = stack.service.cuts
-        stack.service.cut_each(20, Side.RESPONSE)
-        await stack.cut_so_often(stack.service, before + 20)
-        stack.service.heal()
-        await flow.goes_on(30)
-    verdict = await stack.verdict(flow)
-    verdict.check(most_duplicates=stack.service.cuts - before)
+    verdict, cuts = await _cut(stack, hub, Side.RESPONSE)
+    verdict.check(most_duplicates=cuts)
     assert verdict.duplicates
 
 

@@ -9,16 +9,14 @@ from collections.abc import Iterator, Sequence
 import h11
 
 from fanout.signalr.http1 import wire
-from fanout.signalr.http1.answer import AnswerReader, read_whole
+from fanout.signalr.http1.answer import read_whole
 from fanout.signalr.http1.exchange import Limits, Request, Response
-from fanout.signalr.http1.failures import MalformedAnswerError
+from tests.fanout.signalr.http1.reading import Outcome, read
 
 LIMITS = Limits(max_headers=8192, max_body=512)
 _METHODS = ("POST", "HEAD")
 _BYTE_BY_BYTE = 400  # longer ones are only cut at random
 _SEPARATOR = b"\x1f"
-
-Outcome = tuple[Response | None, bool, str]
 
 
 def answer(data: bytes) -> None:
@@ -52,11 +50,11 @@ def request(data: bytes) -> None:
     assert (head.method.decode(), head.target.decode()) == (method, target)
     assert [value for name, value in head.headers if name == b"content-length"] == [b"%d" % len(body)]
     assert len(head.headers) == headers.count(b"\r\n") + 2
-    read = b""
+    sent = b""
     while isinstance(event := reader.next_event(), h11.Data):
-        read += bytes(event.data)
+        sent += bytes(event.data)
     assert isinstance(event, h11.EndOfMessage), event
-    assert (read, reader.trailing_data[0]) == (body, b"")
+    assert (sent, reader.trailing_data[0]) == (body, b"")
 
 
 def cut(text: bytes, dice: int) -> Iterator[bytes]:
@@ -75,17 +73,7 @@ def _assert_same(whole: Outcome, pieces: Outcome) -> None:
 
 
 def _read(method: str, pieces: Sequence[bytes]) -> Outcome:
-    """Feed as a connection does: bytes after the answer only close; at the end the server closes."""
-    reader = AnswerReader(method, LIMITS, reused=False)
-    for index, piece in enumerate(pieces):
-        try:
-            response = reader.feed(piece)
-        except MalformedAnswerError:
-            return None, False, "malformed"
-        if response is not None:
-            return response, reader.keep_alive and not any(pieces[index + 1 :]), "answered"
-    response = reader.end()
-    return response, False, "broken" if response is None else "answered"
+    return read(*pieces, method=method, limits=LIMITS)
 
 
 def _compare(method: str, text: bytes, response: Response, *, keep_alive: bool) -> None:

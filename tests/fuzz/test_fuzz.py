@@ -75,7 +75,7 @@ def test_the_answer_property_sees_an_end_in_the_wrong_place(monkeypatch: pytest.
 
         keep_alive = property(lambda _: True, lambda _self, _value: None)
 
-    monkeypatch.setattr("tests.fuzz.http1.AnswerReader", Careless)
+    monkeypatch.setattr("tests.fanout.signalr.http1.reading.AnswerReader", Careless)
     with pytest.raises(AssertionError):
         PROPERTIES["answer"](b"\0\x05HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nabHTTP/1.1")
 

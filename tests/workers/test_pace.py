@@ -373,13 +373,17 @@ def test_the_repr_shows_rate_and_share() -> None:
 # Four workers against a far side that counts by the second; nobody knows its quota.
 
 
+def is_filled(world: World, phase: Phase) -> bool:
+    """Whether a phase saw what is demanded of the pace."""
+    goodput, refused = world.seen(phase)
+    return goodput >= 0.95 and refused < 0.02
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_four_workers_find_a_quota_and_fill_it_with_hardly_a_refusal(seed: int) -> None:
     world = World(quota=lambda _now: 200, lanes=(100, 100, 100, 100), seed=seed)
     world.run(25.0)
-    goodput, refused = world.seen(Phase(10.0, 25.0, 200))
-    assert goodput >= 0.95
-    assert refused < 0.02
+    assert is_filled(world, Phase(10.0, 25.0, 200))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -390,25 +394,19 @@ def test_when_the_quota_halves_or_doubles_it_is_filled_again_within_five_seconds
     world = World(quota=lambda now: before if now < 15.0 else after, lanes=(100, 100, 100, 100), seed=seed)
     world.run(30.0)
     assert any(world.seen(Phase(15.0 + s, 16.0 + s, after))[0] >= 0.95 for s in range(5))
-    goodput, refused = world.seen(Phase(20.0, 30.0, after))
-    assert goodput >= 0.95
-    assert refused < 0.02
+    assert is_filled(world, Phase(20.0, 30.0, after))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_two_broadcasts_a_second_from_one_lane_are_held_with_one_refusal(seed: int) -> None:
     world = World(quota=lambda _now: 2, lanes=(0, 1, 0, 0), seed=seed)
     world.run(40.0)
-    goodput, refused = world.seen(Phase(0.0, 40.0, 2))
-    assert goodput >= 0.95
-    assert refused < 0.02
+    assert is_filled(world, Phase(0.0, 40.0, 2))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_workers_that_start_in_a_fleet_that_is_limited_neither_starve_nor_starve_the_others(seed: int) -> None:
     world = World(quota=lambda _now: 200, lanes=(100, 100, 100, 100), seed=seed)
     world.run(30.0, late=(3, 12.0))
-    goodput, refused = world.seen(Phase(20.0, 30.0, 200))
-    assert goodput >= 0.95
-    assert refused < 0.02
+    assert is_filled(world, Phase(20.0, 30.0, 200))
     assert world.seen_by(3, Phase(20.0, 30.0, 200)) >= 0.1

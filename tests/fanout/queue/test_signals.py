@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,10 @@ class Ear:
         return [signal for _when, signal in self.heard]
 
 
+def all_heard(ears: Sequence[Ear], count: int) -> bool:
+    return all(len(ear.heard) == count for ear in ears)
+
+
 @asynccontextmanager
 async def talking(signals: Signals, ear: Ear) -> AsyncIterator[None]:
     """Have one worker tell and hear for the block, which begins when it has asked what is running."""
@@ -65,7 +70,7 @@ async def test_a_slowdown_told_by_one_is_heard_by_all_others_within_a_tenth_of_a
             for count in range(2, 12):
                 told = time.monotonic()
                 tellers[0].tell(SLOW)
-                await until(lambda count=count: all(len(ear.heard) == count for ear in ears[1:]))  # type: ignore[misc]  # mypy infers no lambda with a default
+                await until(partial(all_heard, ears[1:], count))
                 delays += [ear.heard[-1][0] - told for ear in ears[1:]]
     assert ears[1].signals == ears[2].signals == [SLOW] * 11
     assert ears[0].heard == []

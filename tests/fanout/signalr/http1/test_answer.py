@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.signalr.http1.answer import AnswerReader
-from fanout.signalr.http1.exchange import Limits, Response
+from fanout.signalr.http1.exchange import Limits
 from fanout.signalr.http1.failures import BrokenExchangeError, MalformedAnswerError, StaleConnectionError
+from tests.fanout.signalr.http1.reading import Outcome
+from tests.fanout.signalr.http1.reading import read as read_by_pieces
 
 LIMITS = Limits(max_headers=2048, max_body=64)
 
@@ -26,21 +28,9 @@ BAD_CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhexx"
 BAD_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"
 ALL = [COUNTED, CHUNKED, UNTIL_CLOSE, INTERIM, EMPTY, LONG, LONG_CHUNKED, TWO, TRAILING_LINES, BAD_CHUNK, BAD_HEAD]
 
-Outcome = tuple[Response | None, bool, str]
-
 
 def read(*pieces: bytes, method: str = "POST", limits: Limits = LIMITS) -> Outcome:
-    """Feed as a connection does: what follows the answer only closes; at the end the server closes."""
-    reader = AnswerReader(method, limits, reused=False)
-    for index, piece in enumerate(pieces):
-        try:
-            response = reader.feed(piece)
-        except MalformedAnswerError:
-            return None, False, "malformed"
-        if response is not None:
-            return response, reader.keep_alive and not any(pieces[index + 1 :]), "answered"
-    response = reader.end()
-    return response, False, "broken" if response is None else "answered"
+    return read_by_pieces(*pieces, method=method, limits=limits)
 
 
 def feed_all(reader: AnswerReader, pieces: list[bytes]) -> None:

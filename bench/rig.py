@@ -23,8 +23,8 @@ import redis.asyncio as redis_client
 
 from fanout.clock import SystemClock
 from fanout.queue import keys
-from service.orphans import dying_with
-from service.private_redis import find_server, private_redis
+from service.dev.parent import dying_with
+from service.dev.private_redis import find_server, private_redis
 
 ROOT = Path(__file__).parent.parent
 _PROCESS_CLOCK = 2  # Linux: the low bits of a clock id that mean "scheduler time of a whole process"

@@ -4,23 +4,23 @@ Source: contract section 8. `/api` is the REST side behind journal and faults, `
 `/emulator` is the control API. Tests reach `journal`, `faults`, `quota` and `hubs` in process.
 """
 
-from emulator.client_side import ClientSide
 from emulator.config import EmulatorConfig
-from emulator.control import Control
+from emulator.control.journal import Journal
+from emulator.control.routes import Control
 from emulator.cors import is_preflight, preflight_reply, sharing
 from emulator.credentials import Credentials
 from emulator.exchange import Call, Receive, Reply, Scope, Send, call_of, respond
 from emulator.gate import Gate
 from emulator.hubs import Hubs
-from emulator.journal import Journal
-from emulator.long_polling import LongPolling
-from emulator.operations import current, legacy
 from emulator.refusal import RefusedError, reply_of
-from emulator.rest_access import Access
-from emulator.rest_invoke import Invoker
-from emulator.rest_side import RestRoutes, RestSide
-from emulator.sessions import Sessions
-from emulator.websocket import WebSocketDoor
+from emulator.rest.access import Access
+from emulator.rest.invoke import Invoker
+from emulator.rest.operations import current, legacy
+from emulator.rest.side import RestRoutes, RestSide
+from emulator.transports.client_side import ClientSide
+from emulator.transports.long_polling import LongPolling
+from emulator.transports.sessions import Sessions
+from emulator.transports.websocket import WebSocketDoor
 from fanout.clock import Clock, SystemClock
 
 

@@ -8,8 +8,8 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from emulator.hub_protocol import Frame, HubProtocol, Incoming
 from emulator.outgoing import Outgoing
+from emulator.protocols.hub import Frame, HubProtocol, Incoming
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from emulator.config import EmulatorConfig
 from emulator.exchange import Call
 from emulator.refusal import RefusedError
 from fanout.clock import Clock
-from fanout.signalr.tokens import USER_ID_CLAIM, InvalidTokenError, verify
+from fanout.signalr.credentials import USER_ID_CLAIM, InvalidTokenError, verify
 
 _FOR_EVER = 1e12  # expiry is judged here, by the injected clock
 _NAME_IDENTIFIER = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier"

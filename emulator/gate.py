@@ -6,15 +6,15 @@ status before its caller can see it, so a test that has its answer finds a compl
 """
 
 from emulator.config import EmulatorConfig
+from emulator.control.fault_rules import FaultRule
+from emulator.control.faults import Faults, Verdict
+from emulator.control.journal import Entry, Journal
+from emulator.control.quota import Quota
 from emulator.credentials import bearer_of
 from emulator.exchange import BodyTooLongError, Call, CallerGoneError, Receive, Reply, Scope, Send, read_body, respond
-from emulator.fault_rules import FaultRule
-from emulator.faults import Faults, Verdict
-from emulator.journal import Entry, Journal
-from emulator.peer import cut, peer_of
-from emulator.quota import Quota
 from emulator.refusal import V1, RefusedError, reply_of
-from emulator.rest_side import HEALTH, RestSide, is_v1
+from emulator.rest.side import HEALTH, RestSide, is_v1
+from emulator.transports.peer import cut, peer_of
 from fanout.clock import Clock
 
 _SUCCESS = range(200, 300)

@@ -7,7 +7,7 @@ caller is passed on as it is, and a client whose protocol is not in it gets noth
 from collections.abc import Mapping
 from typing import Protocol
 
-from emulator.hub_protocol import Frame, HubProtocol
+from emulator.protocols.hub import Frame, HubProtocol
 
 
 class Outgoing(Protocol):

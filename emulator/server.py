@@ -11,7 +11,7 @@ import uvicorn
 
 from emulator.app import Emulator
 from emulator.config import WELL_KNOWN_PORT
-from emulator.wire import HttpProtocol, WebSocketProtocol
+from emulator.transports.http import HttpProtocol, WebSocketProtocol
 from fanout.clock import Clock
 from fanout.serving import listen, port_of
 from fanout.serving import serve as serve_http

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from fanout.counters import Tallies
 from fanout.signalr.message import OPERATIONS
-from fanout.tally import Tallies
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

@@ -18,17 +18,25 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fanout import __version__
 from fanout.errors import FanoutError
-from service.admin import Admin
-from service.auth import Guard
-from service.dead_letters.desk import DeadLetterDesk
-from service.dead_letters.documents import DEAD_LETTER, DEAD_LETTERS, PURGE, REPLAY
+from service.admin.dead_letters.documents import DEAD_LETTER, DEAD_LETTERS, PURGE, REPLAY
+from service.admin.dead_letters.route import DeadLetterDesk
+from service.admin.traces import Admin
 from service.door import Door, Readiness, Role
-from service.envelope import Envelope, request_id_of
-from service.health import Health
-from service.ingress import Ingress
-from service.negotiate import Negotiate
-from service.openapi import DESCRIPTION, MESSAGE_TRACE, MESSAGES, OPERATIONS, SCHEMAS, SECURITY, operation_object
-from service.problems import Problem, explanation_of, problem_of, problem_of_status, response_of
+from service.http.auth import Guard
+from service.http.envelope import Envelope, request_id_of
+from service.http.probes import Health
+from service.http.problems import Problem, explanation_of, problem_of, problem_of_status, response_of
+from service.ingress.route import Ingress
+from service.negotiate.route import Negotiate
+from service.openapi.document import (
+    DESCRIPTION,
+    MESSAGE_TRACE,
+    MESSAGES,
+    OPERATIONS,
+    SCHEMAS,
+    SECURITY,
+    operation_object,
+)
 
 __all__ = ["Door", "Readiness", "Role", "create_app"]
 

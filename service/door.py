@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from fanout.clock import Clock
+from fanout.delivery_log import Ledger
 from fanout.errors import FanoutError
-from fanout.ledger import Ledger
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Depth, Receipt, Submission

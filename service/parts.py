@@ -12,11 +12,11 @@ from fanout.clock import Clock
 from fanout.errors import ConfigurationError, QueueError
 from fanout.log import Logger, get_logger
 from fanout.metrics import Metrics
-from fanout.queue.durability import Durability, durability_of
 from fanout.queue.store import open_wire, prepare
 from fanout.queue.stream import Stream
 from fanout.queue.traces import Traces, open_traces
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
+from fanout.redis.durability import Durability, durability_of
 from fanout.settings import Settings
 
 _STORE_WITHIN = 5.0

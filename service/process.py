@@ -16,19 +16,19 @@ from pathlib import Path
 import uvicorn
 
 from fanout.clock import Clock
+from fanout.delivery_log import open_ledger
 from fanout.errors import ConfigurationError
-from fanout.ledger import open_ledger
 from fanout.log import Logger
 from fanout.queue.dead_letters import DeadLetters
 from fanout.serving import listen, port_of, serve
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, with_access_key
 from service.app import create_app
-from service.assembly import build_worker, open_client
-from service.auth import check_exposure
+from service.compose import build_worker, open_client
 from service.door import Door, Readiness, Role
+from service.http.auth import check_exposure
+from service.http.connection import patient
 from service.parts import Parts, open_parts
-from service.patience import patient
 
 _KEEP_ALIVE = 75
 _SERVER_GRACE = 5

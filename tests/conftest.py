@@ -9,8 +9,8 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.queue.store import open_wire
-from fanout.queue.wire import Wire
-from service.private_redis import find_server, private_redis
+from fanout.redis.client import Wire
+from service.dev.private_redis import find_server, private_redis
 from tests.redis_kinds import KINDS, Store, borrowed
 
 

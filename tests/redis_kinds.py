@@ -17,8 +17,8 @@ import trustme
 
 from fanout.clock import SystemClock
 from fanout.queue.store import open_wire
-from fanout.queue.wire import Wire
-from service.private_redis import find_server
+from fanout.redis.client import Wire
+from service.dev.private_redis import find_server
 from tests.redis_servers import USUAL, RedisProcess, eventually, free_port, started
 
 PASSWORD = "p@ss:w/rd%"  # one that has to be percent-encoded

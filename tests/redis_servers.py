@@ -19,7 +19,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from service.orphans import dying_with
+from service.dev.parent import dying_with
 
 _STARTS_WITHIN = 10.0
 # Replicas load what they are sent as it comes: that makes their first synchronisation a tenth of a second, not one.

@@ -9,11 +9,11 @@ from functools import partial
 
 from fanout.clock import Clock
 from fanout.errors import MaybeSentError, NotSentError
+from fanout.http1.exchange import Response
+from fanout.http1.failures import BrokenExchangeError, StaleConnectionError
 from fanout.metrics import Metrics
 from fanout.queue.entry import Entry
 from fanout.signalr.client import Client
-from fanout.signalr.http1.exchange import Response
-from fanout.signalr.http1.failures import BrokenExchangeError, StaleConnectionError
 from fanout.signalr.message import Message
 from workers.coalescer import Bounds
 from workers.retry import Answered, MaybeSent, NotSent, Outcome, retry_after

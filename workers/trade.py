@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fanout.clock import Clock
-from fanout.ledger import Ledger
+from fanout.delivery_log import Ledger
 from fanout.log import Logger
 from fanout.metrics import Metrics
 from fanout.queue.traces import Traces

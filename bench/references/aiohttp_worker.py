@@ -10,10 +10,10 @@ import sys
 import aiohttp
 from yarl import URL
 
-import fanout.signalr.http1.pool
+import fanout.http1.pool
 from fanout.clock import Clock
-from fanout.signalr.http1.exchange import Headers, Limits, Origin, Request, Response
-from fanout.signalr.http1.pool import Stats
+from fanout.http1.exchange import Headers, Limits, Origin, Request, Response
+from fanout.http1.pool import Stats
 
 _SKIPPED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
@@ -70,7 +70,7 @@ class AiohttpPool:
 
 
 if __name__ == "__main__":
-    vars(fanout.signalr.http1.pool)["Pool"] = AiohttpPool
-    from service.cli import main  # after the exchange, so that whoever imports Pool by name gets this one
+    vars(fanout.http1.pool)["Pool"] = AiohttpPool
+    from service.cli.main import main  # after the exchange, so that whoever imports Pool by name gets this one
 
     sys.exit(main())

@@ -61,8 +61,8 @@ async def aiohttp_loop(origin: str, concurrency: int, authority: str) -> AsyncIt
 async def pool_loop(origin: str, concurrency: int, authority: str) -> AsyncIterator[Post]:
     """Use our own sender."""
     from fanout.clock import SystemClock  # noqa: PLC0415 - the same
-    from fanout.signalr.http1.exchange import Limits, Origin, Request  # noqa: PLC0415 - the same
-    from fanout.signalr.http1.pool import Pool  # noqa: PLC0415 - the same
+    from fanout.http1.exchange import Limits, Origin, Request  # noqa: PLC0415 - the same
+    from fanout.http1.pool import Pool  # noqa: PLC0415 - the same
 
     pool = Pool(Origin.parse(origin), Limits(connections=concurrency), SystemClock(), _tls(authority))
     headers = "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items()).encode()

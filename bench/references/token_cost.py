@@ -10,7 +10,7 @@ import jwt
 
 from bench.messages import USERS, rest_path
 from fanout.clock import SystemClock
-from fanout.signalr.tokens import TokenCache
+from fanout.signalr.credentials import TokenCache
 
 _KEY = "k" * 44
 _ENCODES, _LOOKUPS = 2_000, 100_000

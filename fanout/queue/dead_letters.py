@@ -15,7 +15,7 @@ from fanout.errors import LeaseLostError, QueueError
 from fanout.queue import keys
 from fanout.queue.entry import Stored
 from fanout.queue.scripts import PARK, PEEK, REPLAY
-from fanout.queue.wire import Argument, Call, Wire, raised
+from fanout.redis.client import Argument, Call, Wire, raised
 
 UNKNOWN = "unknown"  # the reason of a letter that names none
 _NUMBER = re.compile(rb"[0-9]{1,9}")

@@ -12,7 +12,7 @@ from typing import Any
 from fanout.clock import Clock
 from fanout.queue import keys
 from fanout.queue.scripts import ACQUIRE, ATTEND, RELEASE, RENEW
-from fanout.queue.wire import Call, Wire, raised
+from fanout.redis.client import Call, Wire, raised
 
 _SILENT: Any = object()  # in the place of a reply that did not come
 

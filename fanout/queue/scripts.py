@@ -6,21 +6,7 @@ Scripts that workers need in order to drain a full store are allowed past maxmem
 before it deletes, so that a refused write leaves the entry where it was.
 """
 
-from hashlib import sha1
-
-
-class Script:
-    """Lua text and its SHA1, the name EVALSHA knows it by."""
-
-    __slots__ = ("sha", "text")
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-    def __repr__(self) -> str:
-        return f"<Script {self.sha[:8]}>"
-
+from fanout.redis.script import Script
 
 # How an entry gets its id, wherever one is added: add(stream, number, data), `number` below 2^32 and one that other
 # requests will hardly have. The second half of an id starts at it, or is that much greater than the last one, instead

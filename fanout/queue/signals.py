@@ -14,7 +14,7 @@ from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.queue import keys
 from fanout.queue.scripts import SHARE
-from fanout.queue.wire import Command, Wire, raised
+from fanout.redis.client import Command, Wire, raised
 
 _BLOCK = 5.0
 _PAUSE = 0.5

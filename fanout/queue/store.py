@@ -12,12 +12,12 @@ from typing import Any
 from fanout.clock import Clock
 from fanout.errors import ConfigurationError, QueueError
 from fanout.queue import keys
-from fanout.queue.address import Node, parse
-from fanout.queue.cluster import ClusterWire
-from fanout.queue.dial import Dialler
-from fanout.queue.durability import Durability
-from fanout.queue.sentinel import Sentinels
-from fanout.queue.wire import ServerWire, Wire
+from fanout.redis.address import Node, parse
+from fanout.redis.client import ServerWire, Wire
+from fanout.redis.cluster import ClusterWire
+from fanout.redis.dial import Dialler
+from fanout.redis.durability import Durability
+from fanout.redis.sentinel import Sentinels
 
 _MINIMUM = (7, 0)
 

@@ -17,11 +17,11 @@ from zlib import crc32
 from fanout.clock import Clock
 from fanout.errors import LeaseLostError, QueueSilentError
 from fanout.queue import keys
-from fanout.queue.durability import Durability, Unconfirmed
 from fanout.queue.entry import Admission, Depth, Receipt, Stored, Submission, encode
 from fanout.queue.partition import lane_of, partition_of
 from fanout.queue.scripts import APPEND, CLAIM, EXPIRE, SETTLE
-from fanout.queue.wire import Argument, Call, Wire, raised
+from fanout.redis.client import Argument, Call, Wire, raised
+from fanout.redis.durability import Durability, Unconfirmed
 
 START = b"0-0"
 _REFRESH = 1.0  # seconds after which an append asks for every partition's length again

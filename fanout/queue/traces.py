@@ -20,7 +20,7 @@ from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.log import masked
 from fanout.queue import keys
-from fanout.queue.wire import Command, Wire
+from fanout.redis.client import Command, Wire
 
 What = Literal["accepted", "read", "attempt", "settled"]
 Detail = Mapping[str, str | int | float | bool]

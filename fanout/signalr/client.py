@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fanout import __version__
+from fanout.http1.connection import Heard, Leaving
+from fanout.http1.exchange import Request, Response
+from fanout.http1.pool import Pool
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.http1.connection import Heard, Leaving
-from fanout.signalr.http1.exchange import Request, Response
-from fanout.signalr.http1.pool import Pool
+from fanout.signalr.credentials import TokenCache
 from fanout.signalr.message import Item, Message, Scope
 from fanout.signalr.routes import API_VERSION, EXECUTE_API_VERSION, Route, execute_body, execute_route, route_of
-from fanout.signalr.tokens import TokenCache
 
 _AGENT = f"Asrs-User-Agent: signalr-fanout/{__version__}\r\nUser-Agent: signalr-fanout/{__version__}\r\n".encode()
 _JSON = _AGENT + b"Content-Type: application/json; charset=utf-8\r\n"

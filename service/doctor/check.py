@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from service.doctor.patient import Patient
+from service.doctor.target import Patient
 
 
 class Standing(StrEnum):

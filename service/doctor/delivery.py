@@ -9,10 +9,10 @@ from typing import Final
 
 from fanout.signalr.message import GroupAction, Message, Scope, Verb
 from service.doctor.check import Check
-from service.doctor.disproof import DisprovedError, shown
-from service.doctor.ear import body_of
-from service.doctor.patient import Patient
+from service.doctor.client_connection import body_of
+from service.doctor.failure import DisprovedError, shown
 from service.doctor.routes import CONNECTS, message
+from service.doctor.target import Patient
 
 FAMILY: Final = "delivery"
 MANY: Final = 20

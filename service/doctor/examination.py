@@ -13,8 +13,8 @@ from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.doctor import delivery, executing, reach, routes, throttle, token_forms
 from service.doctor.check import Check, Finding, Standing
-from service.doctor.disproof import DisprovedError, shown
-from service.doctor.patient import Patient, Terms, admitted
+from service.doctor.failure import DisprovedError, shown
+from service.doctor.target import Patient, Terms, admitted
 
 _WAITS: Final = 4  # how many waits of the longest kind one check may take
 _CLEANING: Final = "nothing is left behind"

@@ -11,11 +11,11 @@ from typing import Final
 from fanout.signalr.message import Scope
 from fanout.signalr.routes import EXECUTE_API_VERSION, execute_body, execute_route
 from service.doctor.check import Check
+from service.doctor.client_connection import body_of
 from service.doctor.delivery import AWKWARD, MANY
-from service.doctor.disproof import DisprovedError, shown
-from service.doctor.ear import body_of
-from service.doctor.patient import Errand, Patient, accepted
+from service.doctor.failure import DisprovedError, shown
 from service.doctor.routes import CONNECTS, message
+from service.doctor.target import Errand, Patient, accepted
 
 FAMILY: Final = ":execute"
 EXISTS: Final = "the route exists"

@@ -9,8 +9,8 @@ from typing import Final
 
 from fanout.signalr.message import GroupAction, Scope, Verb
 from service.doctor.check import Check
-from service.doctor.disproof import DisprovedError
-from service.doctor.patient import Errand, Patient
+from service.doctor.failure import DisprovedError
+from service.doctor.target import Errand, Patient
 
 ANSWERS: Final = "the service answers"
 FAMILY: Final = "reach"

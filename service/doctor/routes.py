@@ -9,9 +9,9 @@ from typing import Final
 
 from fanout.signalr.message import CloseConnections, GroupAction, Message, Scope, Verb
 from service.doctor.check import Check
-from service.doctor.disproof import DisprovedError
-from service.doctor.ear import Ear, body_of
-from service.doctor.patient import Patient
+from service.doctor.client_connection import Ear, body_of
+from service.doctor.failure import DisprovedError
+from service.doctor.target import Patient
 from service.doctor.token_forms import ACCEPTED
 
 FAMILY: Final = "routes"

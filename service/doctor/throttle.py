@@ -9,12 +9,12 @@ from collections import Counter
 from typing import Final
 
 from fanout.errors import TransportError
-from fanout.signalr.http1.exchange import Response
+from fanout.http1.exchange import Response
 from fanout.signalr.message import Scope
 from service.doctor.check import Check
-from service.doctor.disproof import DisprovedError, shown
-from service.doctor.patient import Patient
+from service.doctor.failure import DisprovedError, shown
 from service.doctor.routes import message
+from service.doctor.target import Patient
 from service.doctor.token_forms import ACCEPTED
 
 FAMILY: Final = "429"

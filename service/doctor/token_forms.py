@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.doctor.check import Check
-from service.doctor.disproof import DisprovedError
-from service.doctor.patient import Errand, Patient
+from service.doctor.failure import DisprovedError
 from service.doctor.reach import ANSWERS
+from service.doctor.target import Errand, Patient
 
 FAMILY: Final = "token"
 ACCEPTED: Final = "the token is accepted"

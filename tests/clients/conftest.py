@@ -25,7 +25,7 @@ import httpx
 import pytest
 
 from emulator.config import WELL_KNOWN_KEY
-from fanout.signalr.tokens import rest_token
+from fanout.signalr.credentials import rest_token
 from tests.clients.scenario import Listener, join
 
 HERE = Path(__file__).parent
@@ -83,7 +83,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Start the product, wait until it is ready, and at the end see it stop cleanly on Ctrl-C."""
     port, emulator_port, page_port = free_ports(3)
     log = tmp_path_factory.mktemp("stack") / "output.txt"
-    command = [sys.executable, "-m", "service.cli", "dev", "--port", str(port), "--emulator-port", str(emulator_port)]
+    command = [
+        sys.executable,
+        "-m",
+        "service.cli",
+        "dev",
+        "--port",
+        str(port),
+        "--emulator-port",
+        str(emulator_port),
+    ]
     with log.open("wb") as output, httpx.Client(trust_env=False) as client:
         process = subprocess.Popen(
             command, cwd=ROOT, env=_environment(page_port), stdin=subprocess.DEVNULL, stdout=output, stderr=output

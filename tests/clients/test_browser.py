@@ -1,6 +1,6 @@
 """In headless Chromium: the vendor's client on a page of another origin, and our own page.
 
-The second is the only test of `service/page`; it looks at the page as a visitor does, by labels and visible words.
+The second is the only test of `service/dev/page`; it looks at the page as a visitor does, by labels and visible words.
 """
 
 import json

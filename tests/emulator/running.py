@@ -16,7 +16,7 @@ from emulator.app import Emulator, create_emulator
 from emulator.config import WELL_KNOWN_KEY, EmulatorConfig
 from emulator.server import serve
 from fanout.clock import Clock, SystemClock
-from fanout.signalr.tokens import rest_token, sign
+from fanout.signalr.credentials import rest_token, sign
 from tests.fakes import FakeClock
 
 END = "\x1e"

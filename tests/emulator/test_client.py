@@ -1,8 +1,8 @@
 """The outbox keeps order, ends cleanly and does not grow without bound."""
 
 from emulator.client import Client, Identity, Outbox
-from emulator.hub_protocol_json import JsonHubProtocol
 from emulator.outgoing import Invocation
+from emulator.protocols.hub_json import JsonHubProtocol
 
 
 def test_frames_leave_in_order_and_nothing_is_taken_after_the_end() -> None:

@@ -13,7 +13,7 @@ from emulator.config import WELL_KNOWN_KEY, EmulatorConfig
 from emulator.credentials import Credentials, identity_of
 from emulator.exchange import Call, call_of
 from emulator.refusal import RefusedError
-from fanout.signalr.tokens import sign
+from fanout.signalr.credentials import sign
 from tests.emulator.running import JSON, Service, running
 from tests.fakes import FakeClock
 

@@ -26,7 +26,7 @@ CATALOGUE = {
     "ownership deleted": "faults/test_store_faults.py::test_what_everybody_owns_is_deleted_alone",
     "Redis full": "faults/test_store_faults.py::test_redis_full",
     "Redis' scripts deleted": "faults/test_store_faults.py::test_scripts_are_forgotten_again_and_again",
-    "a primary killed after the 202": "fanout/queue/test_durability.py::"
+    "a primary killed after the 202": "fanout/redis/test_durability.py::"
     "test_with_wait_what_is_accepted_survives_the_primary",
     "Sentinel failover": "redis/test_failover.py::test_a_killed_master_is_replaced_and_nothing_accepted_is_lost",
     "Cluster failover": "redis/test_failover.py::"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from service.orphans import dying_with
+from service.dev.parent import dying_with
 from tests.flow.waiting import until
 
 ROOT = Path(__file__).parents[2]

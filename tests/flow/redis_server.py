@@ -15,8 +15,8 @@ from pathlib import Path
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.queue.store import open_wire
-from service.orphans import dying_with
-from service.private_redis import find_server
+from service.dev.parent import dying_with
+from service.dev.private_redis import find_server
 from tests.flow.waiting import until
 
 _STARTS_WITHIN = 10.0

@@ -19,7 +19,7 @@ from fanout.clock import SystemClock
 from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetter, DeadLetters
 from fanout.queue.store import open_wire
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 from tests.flow.child import Child, free_port
 from tests.flow.oracle import Call
 from tests.flow.redis_server import RedisServer

@@ -18,7 +18,7 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.settings import load
 from fanout.signalr.connection_string import ConnectionString
-from service.assembly import build_worker, open_client
+from service.compose import build_worker, open_client
 from service.parts import Parts, open_parts
 from tests.builders import a_message, a_submission
 from tests.redis_kinds import MAKES

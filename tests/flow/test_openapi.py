@@ -16,13 +16,13 @@ import jsonschema
 import pytest
 
 from fanout.clock import SystemClock
+from fanout.http1.exchange import Limits, Origin
+from fanout.http1.pool import Pool
 from fanout.signalr.client import Address, Client
-from fanout.signalr.http1.exchange import Limits, Origin
-from fanout.signalr.http1.pool import Pool
+from fanout.signalr.credentials import TokenCache
 from fanout.signalr.message import OPERATIONS as KINDS
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from fanout.signalr.message import operation_of as kind_of
-from fanout.signalr.tokens import TokenCache
 from tests.flow.child import Child
 from tests.flow.rest_facts import OPERATIONS, Operation, names_in, operation_of, problems_of
 from tests.flow.stack import Stack

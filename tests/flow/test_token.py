@@ -10,12 +10,12 @@ import pytest
 
 from emulator.config import connection_string
 from fanout.clock import SystemClock
+from fanout.http1.exchange import Limits, Origin
+from fanout.http1.pool import Pool
 from fanout.signalr.client import Client, address_of
 from fanout.signalr.connection_string import ConnectionString, with_access_key
-from fanout.signalr.http1.exchange import Limits, Origin
-from fanout.signalr.http1.pool import Pool
+from fanout.signalr.credentials import TokenCache
 from fanout.signalr.message import Message, Scope
-from fanout.signalr.tokens import TokenCache
 from tests.flow.child import Child
 from tests.flow.oracle import examine
 from tests.flow.stack import Stack

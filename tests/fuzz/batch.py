@@ -11,11 +11,11 @@ from urllib.parse import unquote
 
 import h11
 
+from fanout.binding.batch import ERROR_CODES, BatchLimits, Parsed, Rejected, parse_batch
 from fanout.errors import BadRequestError
+from fanout.http1 import request as wire
+from fanout.http1.exchange import Request
 from fanout.queue.entry import VERSION, Entry, decode, encode
-from fanout.signalr.batch import ERROR_CODES, BatchLimits, Parsed, Rejected, parse_batch
-from fanout.signalr.http1 import wire
-from fanout.signalr.http1.exchange import Request
 from fanout.signalr.message import Item, Message
 from fanout.signalr.routes import route_of
 

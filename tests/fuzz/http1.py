@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 
 import h11
 
-from fanout.signalr.http1 import wire
-from fanout.signalr.http1.answer import read_whole
-from fanout.signalr.http1.exchange import Limits, Request, Response
-from tests.fanout.signalr.http1.reading import Outcome, read
+from fanout.http1 import request as wire
+from fanout.http1.answer import read_whole
+from fanout.http1.exchange import Limits, Request, Response
+from tests.fanout.http1.reading import Outcome, read
 
 LIMITS = Limits(max_headers=8192, max_body=512)
 _METHODS = ("POST", "HEAD")

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from emulator.client import Client, Identity
-from emulator.hub_protocol import HubProtocol, Incoming, ProtocolViolationError
-from emulator.hub_protocol_json import END, JsonHubProtocol
-from emulator.hub_protocol_msgpack import MessagePackHubProtocol, length_prefix
 from emulator.hubs import Hub
-from emulator.session import Session
+from emulator.protocols.hub import HubProtocol, Incoming, ProtocolViolationError
+from emulator.protocols.hub_json import END, JsonHubProtocol
+from emulator.protocols.hub_msgpack import MessagePackHubProtocol, length_prefix
+from emulator.transports.session import Session
 from tests.fakes import FakeClock
 from tests.fuzz.http1 import cut
 

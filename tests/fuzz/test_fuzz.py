@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from emulator.hub_protocol_json import JsonHubProtocol
-from fanout.signalr import batch as reader
-from fanout.signalr.http1 import wire
-from fanout.signalr.http1.answer import AnswerReader
-from fanout.signalr.http1.exchange import Request
+from emulator.protocols.hub_json import JsonHubProtocol
+from fanout.binding import batch as reader
+from fanout.http1 import request as wire
+from fanout.http1.answer import AnswerReader
+from fanout.http1.exchange import Request
 from fanout.signalr.message import Message, Scope
 from tests.fuzz.__main__ import available, fuzz
 from tests.fuzz.seeds import FOUND, PROPERTIES, SEEDS
@@ -75,7 +75,7 @@ def test_the_answer_property_sees_an_end_in_the_wrong_place(monkeypatch: pytest.
 
         keep_alive = property(lambda _: True, lambda _self, _value: None)
 
-    monkeypatch.setattr("tests.fanout.signalr.http1.reading.AnswerReader", Careless)
+    monkeypatch.setattr("tests.fanout.http1.reading.AnswerReader", Careless)
     with pytest.raises(AssertionError):
         PROPERTIES["answer"](b"\0\x05HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nabHTTP/1.1")
 

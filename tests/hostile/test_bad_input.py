@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 
 from fanout.clock import SystemClock
-from service.patience import MOST_HEAD
-from service.private_redis import private_redis
+from service.dev.private_redis import private_redis
+from service.http.connection import MOST_HEAD
 from tests.hostile.ingress import MAX_BODY, Answer, Victim, head_of, ingress
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

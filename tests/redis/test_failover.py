@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from fanout.queue import keys
-from fanout.queue.slots import slot_of
+from fanout.redis.slots import slot_of
 from tests.flow.traffic import mixed
 from tests.redis.product import HUB, running_product
 from tests.redis_kinds import KINDS, PASSWORD, Store, name_of, node_id, ready_to_fail_over

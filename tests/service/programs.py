@@ -65,7 +65,7 @@ class Program:
 async def program(directory: Path, *arguments: str, code: str = "", **environ: str) -> AsyncIterator[Program]:
     """Run `fanout` with these arguments in an environment that holds nothing else; `code` runs before it."""
     directory.mkdir(exist_ok=True)  # noqa: ASYNC240 - nothing else runs yet
-    start = ["-m", "service.cli"] if not code else ["-c", f"{code}\nfrom service.cli import main\nmain()"]
+    start = ["-m", "service.cli"] if not code else ["-c", f"{code}\nfrom service.cli.main import main\nmain()"]
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     with (directory / "out").open("wb") as out, (directory / "err").open("wb") as err:
         process = await asyncio.create_subprocess_exec(

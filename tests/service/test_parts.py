@@ -10,10 +10,10 @@ from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError
 from fanout.queue.store import open_wire
 from fanout.queue.traces import TraceEvent
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 from fanout.settings import load
+from service.dev.private_redis import private_redis
 from service.parts import open_parts
-from service.private_redis import private_redis
 from tests.builders import a_submission
 from tests.fakes import FakeClock
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fanout.queue import keys, scripts
-from fanout.queue.wire import Argument, Wire
+from fanout.redis.client import Argument, Wire
 
 LONG = 600_000  # milliseconds: longer than a test
 _ID = re.compile(rb"(?<!\d)\d{13}-\d+")

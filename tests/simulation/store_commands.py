@@ -10,7 +10,7 @@ from typing import Any
 from redis import exceptions as redis_errors
 
 from fanout.queue import scripts
-from fanout.queue.scripts import Script
+from fanout.redis.script import Script
 from tests.simulation.store_model import StoreModel, as_bytes, id_of, text_of
 from tests.simulation.store_scripts import OOM, SCRIPT_TWINS
 

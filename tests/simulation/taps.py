@@ -10,7 +10,7 @@ from typing import Any
 from fanout.metrics import CLASSES
 from fanout.queue.leases import Lease, Leases, Renewal
 from fanout.queue.signals import Heard, Signal, Signals
-from service import assembly
+from service import compose as assembly
 from tests.simulation.delivery_watch import phase_of
 from tests.simulation.loop import SimulatedClock
 from tests.simulation.witness import Witness
@@ -20,7 +20,7 @@ from workers.route_class import RouteClass
 
 
 def tapped(witness: Witness, clock: SimulatedClock, name: str) -> dict[str, Any]:
-    """Give the stations of one worker that are tapped, made of those that stand in service.assembly now."""
+    """Give the stations of one worker that are tapped, made of those that stand in service.compose now."""
     return {
         "Leases": _leases(vars(assembly)["Leases"], witness, clock),
         "Signals": _signals(vars(assembly)["Signals"], witness, name),

@@ -16,8 +16,8 @@ from redis.asyncio.connection import AbstractConnection
 from fanout.clock import SystemClock
 from fanout.queue import keys, scripts
 from fanout.queue.store import open_wire
-from fanout.queue.wire import ServerWire, Wire
-from service.private_redis import private_redis
+from fanout.redis.client import ServerWire, Wire
+from service.dev.private_redis import private_redis
 from tests.conftest import servers
 from tests.simulation.loop import SimulatedClock, SimulatedLoop
 from tests.simulation.player import LONG, Operation, Player

@@ -7,8 +7,8 @@ back). verdict.py adds what only the end can show.
 
 import re
 
+from fanout.http1.exchange import Request
 from fanout.queue import keys
-from fanout.signalr.http1.exchange import Request
 from fanout.signalr.message import Message, Scope
 from fanout.signalr.routes import execute_route, route_of
 from tests.simulation.delivery_watch import DeliveryWatch

@@ -1,4 +1,4 @@
-"""Builds worker processes as service/assembly.py does, on a simulated network.
+"""Builds worker processes as service/compose.py does, on a simulated network.
 
 Rule guarded: what is simulated ends at connections, clock and chance. Stations, queue, wire, tokens and client are the
 real ones, put together by the product's own build_worker; so a station that is added there is simulated from that day.
@@ -10,14 +10,14 @@ from unittest.mock import patch
 
 from redis.asyncio.connection import AbstractConnection
 
+from fanout.http1.pool import Pool
 from fanout.log import Logger
 from fanout.metrics import Metrics
 from fanout.queue.stream import Stream
-from fanout.queue.wire import ServerWire, Wire
+from fanout.redis.client import ServerWire, Wire
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, with_access_key
-from fanout.signalr.http1.pool import Pool
-from service import assembly
+from service import compose as assembly
 from service.parts import Parts
 from tests.simulation.far_side import FarSide, ModelPool
 from tests.simulation.loop import SimulatedClock

@@ -51,7 +51,7 @@ class World:
     """Everything of one run."""
 
     def __init__(self, plan: Plan, stations: Mapping[str, Any] | None = None) -> None:
-        """`stations` stand in for the product's own, by their names in service.assembly or in full."""
+        """`stations` stand in for the product's own, by their names in service.compose or in full."""
         self.plan = plan
         self.loop = SimulatedLoop(Random(f"turns {plan.seed}"))
         self.witness = Witness(self.loop)
@@ -83,7 +83,7 @@ class World:
         """Live through the plan; what was wrong is in the witness."""
         with _quiet(self.plan.seed), ExitStack() as stack:
             for name, stand_in in self._stations.items():
-                stack.enter_context(patch(name if "." in name else f"service.assembly.{name}", stand_in))
+                stack.enter_context(patch(name if "." in name else f"service.compose.{name}", stand_in))
             try:
                 self.loop.run_until_complete(self.loop.start(self.loop.world, self._live()))
             except StuckError as error:

@@ -12,7 +12,7 @@ from fanout.queue.entry import Entry
 from fanout.queue.leases import Lease, Leases
 from fanout.queue.partition import lane_of, partition_of
 from fanout.queue.stream import Stream
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 from fanout.signalr.message import Message
 from tests.builders import a_message, an_entry
 from workers.settler import Settler

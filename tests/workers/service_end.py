@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fanout.clock import Clock, SystemClock
+from fanout.http1.exchange import Limits, Origin
+from fanout.http1.pool import Pool
 from fanout.signalr.client import Address, Client
-from fanout.signalr.http1.exchange import Limits, Origin
-from fanout.signalr.http1.pool import Pool
-from fanout.signalr.tokens import TokenCache
+from fanout.signalr.credentials import TokenCache
 
 KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH"
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"

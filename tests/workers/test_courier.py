@@ -14,7 +14,7 @@ from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry, encode
 from fanout.queue.store import open_wire
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 from fanout.signalr.message import Message
 from tests.builders import a_join, a_message, an_entry
 from tests.fakes import FakeClock

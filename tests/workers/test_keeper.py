@@ -11,7 +11,7 @@ from fanout.errors import QueueError
 from fanout.queue import keys
 from fanout.queue.leases import Attendance, Lease, Leases, Renewal
 from fanout.queue.store import open_wire
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 from tests.fakes import FakeClock
 from tests.workers.crew import Lines, held_in, until
 from workers.keeper import Keeper

@@ -11,7 +11,7 @@ from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Stored, encode
 from fanout.queue.stream import Stream
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 from tests.builders import a_message, an_entry
 from tests.fakes import FakeClock
 from tests.workers.crew import PARTITIONS, Lines, taken, text_of, until, users_in

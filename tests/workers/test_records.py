@@ -4,7 +4,7 @@ import json
 import random
 from typing import cast
 
-from fanout.ledger import Ledger
+from fanout.delivery_log import Ledger
 from fanout.metrics import DEAD_REASONS, Metrics
 from fanout.queue.traces import TraceEvent, Traces
 from fanout.signalr.message import OPERATIONS

@@ -12,7 +12,7 @@ from fanout.queue.dead_letters import DeadLetters, Verdict
 from fanout.queue.entry import Stored, encode
 from fanout.queue.store import open_wire
 from fanout.queue.stream import Stream
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 from tests.builders import an_entry
 from tests.fakes import FakeClock
 from tests.workers.crew import PARTITIONS, a_tenure, taken, until

@@ -9,7 +9,7 @@ from fanout.clock import SystemClock
 from fanout.metrics import Metrics
 from fanout.queue import keys
 from fanout.queue.signals import Signals
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 from tests.builders import a_message, an_entry
 from tests.workers.crew import a_tenure, held_in, until
 from workers.bell import Bell

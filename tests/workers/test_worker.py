@@ -15,7 +15,7 @@ from fanout.queue.leases import Leases
 from fanout.queue.signals import Signals
 from fanout.queue.store import open_wire
 from fanout.queue.stream import Stream
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 from tests.builders import a_message, a_submission
 from tests.workers.crew import PARTITIONS, Lines, until, users_in
 from tests.workers.service_end import ACCEPTED, Received, ServiceEnd, calling, service_end

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 from tests.redis_kinds import Store, opened
 
 

@@ -11,7 +11,7 @@ from fanout.queue.dead_letters import DeadLetters, Portion, Verdict
 from fanout.queue.entry import Stored
 from fanout.queue.leases import Leases
 from fanout.queue.stream import START
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 
 VERDICT = Verdict(reason="refused", status=400, attempts=1, detail="bad")
 

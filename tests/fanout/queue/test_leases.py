@@ -5,7 +5,7 @@ import asyncio
 from fanout.clock import SystemClock
 from fanout.queue import keys
 from fanout.queue.leases import Attendance, Lease, Leases, share_of
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 
 
 def leases_of(wire: Wire, worker: str, lifetime: float = 60.0) -> Leases:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from fanout.queue import keys, scripts
-from fanout.queue.scripts import ACQUIRE, APPEND, ATTEND, CLAIM, PARK, RELEASE, RENEW, SETTLE, Script
-from fanout.queue.wire import Wire
+from fanout.queue.scripts import ACQUIRE, APPEND, ATTEND, CLAIM, PARK, RELEASE, RENEW, SETTLE
+from fanout.redis.client import Wire
+from fanout.redis.script import Script
 
 ALL = {name: script for name, script in vars(scripts).items() if isinstance(script, Script)}
 STREAM, DEAD, LEASE, FENCE = keys.stream(3), keys.dead(3), keys.lease(3), keys.fence(3)

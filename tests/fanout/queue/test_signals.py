@@ -14,7 +14,7 @@ from fanout.clock import SystemClock
 from fanout.queue import keys
 from fanout.queue.signals import Signal, Signals
 from fanout.queue.store import open_wire
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 from tests.redis_kinds import Store, opened
 from tests.workers.crew import until
 

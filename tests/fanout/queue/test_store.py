@@ -4,9 +4,9 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError
-from fanout.queue.durability import Durability
 from fanout.queue.store import judge, judge_durability, open_wire, prepare
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
+from fanout.redis.durability import Durability
 
 
 async def test_the_number_of_partitions_is_fixed_at_the_first_start(wire: Wire) -> None:

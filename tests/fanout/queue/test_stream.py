@@ -11,7 +11,7 @@ from fanout.queue.entry import Admission, decode
 from fanout.queue.leases import Leases
 from fanout.queue.partition import lane_of, partition_of
 from fanout.queue.stream import START, Stream
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 from fanout.signalr.message import Scope
 from tests.builders import a_join, a_message, a_submission
 from tests.redis_kinds import Store, opened

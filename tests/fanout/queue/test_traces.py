@@ -10,7 +10,7 @@ from fanout.errors import QueueError
 from fanout.queue import keys
 from fanout.queue.store import open_wire
 from fanout.queue.traces import MOST_EVENTS, MOST_WAITING, Choice, TraceEvent, Traces, What, open_traces
-from fanout.queue.wire import Wire
+from fanout.redis.client import Wire
 from tests.fakes import FakeClock
 
 LIFE: tuple[What, ...] = ("accepted", "read", "attempt", "settled")

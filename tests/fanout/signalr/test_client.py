@@ -6,8 +6,8 @@ from fanout import __version__
 from fanout.errors import MaybeSentError, NotSentError
 from fanout.signalr.client import Address, address_of
 from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.credentials import verify
 from fanout.signalr.message import CloseConnections, Message, Scope
-from fanout.signalr.tokens import verify
 from tests.builders import a_join, a_message
 from tests.fakes import FakeClock
 from tests.workers.service_end import KEY, Received, calling, service_end

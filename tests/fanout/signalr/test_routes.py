@@ -10,7 +10,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from emulator.client import Client, Identity
-from emulator.filters import filter_of
+from emulator.rest.filters import filter_of
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from fanout.signalr.routes import Route, execute_body, execute_route, route_of
 

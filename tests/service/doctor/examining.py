@@ -11,9 +11,9 @@ from emulator.config import WELL_KNOWN_KEY, EmulatorConfig, connection_string
 from fanout.settings import Settings, load
 from fanout.signalr.connection_string import ConnectionString
 from service.doctor.check import Check, Finding
-from service.doctor.disproof import DisprovedError
 from service.doctor.examination import examine
-from service.doctor.patient import Patient, Terms, admitted
+from service.doctor.failure import DisprovedError
+from service.doctor.target import Patient, Terms, admitted
 from tests.emulator.running import Service, running
 
 HUB = "fanoutdoctor"

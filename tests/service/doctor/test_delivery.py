@@ -7,8 +7,8 @@ import pytest
 
 from emulator import hubs
 from emulator.client import Client
-from emulator.hub_protocol import Frame, HubProtocol
 from emulator.outgoing import Invocation
+from emulator.protocols.hub import Frame, HubProtocol
 from emulator.user_groups import UserGroups
 from service.doctor import delivery, executing
 from service.doctor.check import Check

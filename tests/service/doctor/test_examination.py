@@ -9,9 +9,9 @@ from fanout.settings import load
 from fanout.signalr.connection_string import ConnectionString
 from service.doctor import reach, token_forms
 from service.doctor.check import Check, Standing
-from service.doctor.disproof import DisprovedError
 from service.doctor.examination import checks_of, holds
-from service.doctor.patient import Patient
+from service.doctor.failure import DisprovedError
+from service.doctor.target import Patient
 from tests.emulator.running import Service, running
 from tests.service.doctor.examining import findings_of, service_of
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.doctor.disproof import DisprovedError
+from service.doctor.failure import DisprovedError
 from service.doctor.reach import ANSWERS, checks, skew_verdict
 from tests.service.doctor.examining import disproved, examined, seen
 

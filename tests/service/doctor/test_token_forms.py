@@ -7,7 +7,7 @@ from fanout.settings import Settings, load
 from fanout.signalr.connection_string import ConnectionString
 from service.doctor import token_forms
 from service.doctor.check import Check
-from service.doctor.patient import Patient
+from service.doctor.target import Patient
 from service.doctor.token_forms import ACCEPTED, ENDPOINT, SERVER, other_port, version_check
 from tests.service.doctor.examining import disproved, examined, seen
 

@@ -1,0 +1,1 @@
+"""The hub protocols that clients of the emulator speak: JSON and MessagePack."""

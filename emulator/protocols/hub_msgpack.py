@@ -1,0 +1,125 @@
+"""The MessagePack hub protocol: binary, every message has its length in front (7 bits per byte, low end first).
+
+Source: contract 8.4. JSON values become MessagePack the plain way: objects are maps with string keys, integers are
+integers, all other numbers float64, strings str; nothing becomes bin or timestamp. An integer wider than 64 bits has no
+MessagePack form and becomes float64.
+"""
+
+import json
+from typing import Any
+
+import msgspec
+
+from emulator.protocols.hub import (
+    CANCEL,
+    CLOSE,
+    COMPLETION,
+    INVOCATION,
+    PING,
+    SEQUENCE,
+    STREAM_ITEM,
+    Frame,
+    Incoming,
+    ProtocolViolationError,
+)
+
+_MOST_LENGTH_BYTES = 5
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+_ERROR, _VALUE = 1, 3
+_ID_AT, _KIND_AT, _VALUE_AT = 2, 3, 4
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class MessagePackHubProtocol:
+    """Writes and reads MessagePack messages."""
+
+    name = "messagepack"
+    ping: Frame = b"\x02\x91\x06"
+
+    def invocation(self, invocation_id: str, target: str, arguments: str) -> Frame:
+        """Convert `target` and `arguments` (JSON text) into an invocation of six elements."""
+        return framed([INVOCATION, {}, invocation_id or None, value_of(target), value_of(arguments), []])
+
+    def stream_item(self, invocation_id: str, item: str) -> Frame:
+        """Convert `item` (JSON text) into a stream item."""
+        return framed([STREAM_ITEM, {}, invocation_id, value_of(item)])
+
+    def completion(self, invocation_id: str, error: str | None) -> Frame:
+        """End a stream: kind 1 carries an error, kind 2 is void."""
+        return framed([COMPLETION, {}, invocation_id, *([2] if error is None else [_ERROR, error])])
+
+    def close(self, error: str | None, *, allow_reconnect: bool) -> Frame:
+        """Say good-bye."""
+        return framed([CLOSE, error, allow_reconnect])
+
+    def read(self, data: bytes) -> tuple[list[Incoming], bytes]:
+        """Cut off every message whose length is there."""
+        messages: list[Incoming] = []
+        while True:
+            length = length_prefix(data)
+            if length is None or len(data) < sum(length):
+                return messages, data
+            start, size = length
+            messages.append(_incoming(data[start : start + size]))
+            data = data[start + size :]
+
+
+def framed(message: list[Any]) -> bytes:
+    """Encode a message and put its length in front."""
+    payload = _encode(message)
+    size = len(payload)
+    prefix = bytearray()
+    while size > 0x7F:  # noqa: PLR2004 - seven bits of length per byte
+        prefix.append(size & 0x7F | 0x80)
+        size >>= 7
+    prefix.append(size)
+    return bytes(prefix) + payload
+
+
+def length_prefix(data: bytes) -> tuple[int, int] | None:
+    """Read a length prefix: how many bytes it takes and what it says; None while it is incomplete."""
+    size = 0
+    for index in range(min(len(data), _MOST_LENGTH_BYTES)):
+        size |= (data[index] & 0x7F) << (7 * index)
+        if not data[index] & 0x80:
+            return index + 1, size
+    if len(data) >= _MOST_LENGTH_BYTES:
+        raise ProtocolViolationError("a length prefix has at most 5 bytes")
+    return None
+
+
+def value_of(text: str) -> Any:
+    """Read JSON text into what MessagePack can say."""
+    return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | float:
+    try:
+        number = int(digits)
+    except ValueError:  # more digits than the interpreter converts
+        return float(digits)
+    return number if _SMALLEST <= number <= _LARGEST else float(digits)
+
+
+def _incoming(payload: bytes) -> Incoming:
+    try:
+        message = msgspec.msgpack.decode(payload)
+        kind = message[0]
+        if not isinstance(kind, int) or not INVOCATION <= kind <= SEQUENCE:
+            raise ProtocolViolationError("unknown message type")
+        if kind == COMPLETION:
+            return _completion(message)
+        if kind == CLOSE:
+            return Incoming(CLOSE, error=message[1] if len(message) > 1 else None)
+        has_id = kind not in {PING, CLOSE} and kind <= CANCEL
+        return Incoming(kind, str(message[_ID_AT] or "") if has_id else "")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError, TypeError, KeyError) as error:
+        raise ProtocolViolationError(f"not a MessagePack hub message: {error}") from None
+
+
+def _completion(message: list[Any]) -> Incoming:
+    kind = message[_KIND_AT]
+    if kind == _ERROR:
+        return Incoming(COMPLETION, str(message[_ID_AT]), error=str(message[_VALUE_AT]))
+    result = msgspec.json.encode(message[_VALUE_AT]) if kind == _VALUE else None
+    return Incoming(COMPLETION, str(message[_ID_AT]), result)

@@ -1,0 +1,1 @@
+"""How clients are connected to the emulator: WebSockets, Server-Sent Events, long polling."""

@@ -1,0 +1,123 @@
+"""The body of a request as a sequence of raw items: what is checked before any item is looked at.
+
+Source: functions-binding-contract 1.5 (one object, an array, or a JSON string that holds either). Rules guarded: UTF-8
+is checked here because raw values are not decoded later; memory stays in proportion to the body, so a body of millions
+of tiny items is counted before it becomes objects.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from fanout.binding.refusals import refuse
+from fanout.errors import BadRequestError
+
+_BOM: Final = b"\xef\xbb\xbf"
+_BLANK: Final = b" \t\r\n"
+_MANY_ITEMS: Final = 200_000  # up to here, even a body of nothing but items costs a few MB
+_BYTE: Final = re.compile(r"\(byte (\d+)\)")
+_array = msgspec.json.Decoder(list[Raw])
+_value = msgspec.json.Decoder(Raw)
+_string = msgspec.json.Decoder(str)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The items of a batch; `single` when the sender's document is one object, whose pointers have no index."""
+
+    items: Sequence[Raw]
+    single: bool
+
+    def place(self, index: int) -> str:
+        """Name the JSON pointer of an item."""
+        return "" if self.single else f"/{index}"
+
+
+def read_text(body: bytes) -> bytes:
+    """Give a body without its byte order mark; raises BadRequestError when it is not UTF-8."""
+    text = body.removeprefix(_BOM)
+    if not text.isascii():
+        try:
+            str(text, "utf-8")
+        except UnicodeDecodeError as error:
+            raise refuse("invalidUtf8", f"The body is not UTF-8: byte {error.start}.") from None
+    return text
+
+
+def read_document(text: bytes, max_items: int) -> Document:
+    """Split what `read_text` gave into items.
+
+    Raises BadRequestError for a body that is no batch at all, and RecursionError for one nested beyond the parser.
+    """
+    return _split(_unquoted(text), max_items)
+
+
+def _unquoted(text: bytes) -> bytes:
+    if not _starts(text, b'"'):
+        return text
+    try:
+        inner = _string.decode(text).encode()
+    except msgspec.DecodeError as error:
+        raise _broken(error, text) from None
+    if _starts(inner, b'"'):
+        raise refuse("nestedString", "The string holds another string instead of an object or an array.")
+    return inner
+
+
+def _starts(text: bytes, first: bytes) -> bool:
+    return text.lstrip(_BLANK)[:1] == first
+
+
+def _split(text: bytes, max_items: int) -> Document:
+    if _starts(text, b""):
+        raise refuse("emptyBody", "The body is empty.")
+    try:
+        if not _starts(text, b"["):
+            return _single(text)
+        if (
+            len(text) > _MANY_ITEMS
+            and text.count(b",") > _MANY_ITEMS
+            and _bounded(max_items).decode(text).past is not UNSET
+        ):
+            raise _too_many(f"more than {max_items}", max_items)
+        items = _array.decode(text)
+    except msgspec.DecodeError as error:
+        raise _broken(error, text) from None
+    if len(items) > max_items:
+        raise _too_many(str(len(items)), max_items)
+    return Document(items, single=False)
+
+
+def _single(text: bytes) -> Document:
+    item = _value.decode(text)
+    if not _starts(text, b"{"):
+        raise refuse("notABatch", "The body is neither an object nor an array.")
+    return Document((item,), single=True)
+
+
+@lru_cache(maxsize=4)
+def _bounded(max_items: int) -> msgspec.json.Decoder[Any]:
+    """Read an array's first items and skip the rest without making objects of it; `past` is one item too many."""
+    fields: list[tuple[str, Any, Any]] = [(f"item{n}", Raw | UnsetType, UNSET) for n in range(max_items)]
+    fields.append(("past", Raw | UnsetType, UNSET))
+    return msgspec.json.Decoder(msgspec.defstruct("Bounded", fields, array_like=True))
+
+
+def _too_many(count: str, limit: int) -> BadRequestError:
+    return refuse("tooManyItems", f"The batch has {count} items; one request may carry {limit}.")
+
+
+def _broken(error: msgspec.DecodeError, text: bytes) -> BadRequestError:
+    found = _BYTE.search(str(error))
+    if found is None:
+        return refuse("invalidJson", "The JSON ends too early, or a string in it holds half of a surrogate pair.")
+    offset = int(found[1])
+    line = text.count(b"\n", 0, offset) + 1
+    column = offset - text.rfind(b"\n", 0, offset)
+    problem = str(error)[: found.start()].removeprefix("JSON is malformed:").strip()
+    return refuse("invalidJson", f"The JSON is malformed at line {line}, column {column} (byte {offset}): {problem}.")

@@ -1,0 +1,100 @@
+"""An item with a target, as calls of a client method: one Message per destination, all with the same REST body.
+
+Source: functions-binding-contract 1.2, 1.7; contract 2.4. Rule guarded: the body that is POSTed is built here, once,
+around the sender's own bytes of `arguments`, which are never decoded.
+"""
+
+from typing import Final
+
+import msgspec
+
+from fanout.binding.limits import BatchLimits, Reading, excluded_of, ignored, precedence
+from fanout.binding.names import check_uri
+from fanout.binding.properties import Properties
+from fanout.binding.refusals import refuse
+from fanout.binding.targets import KINDS, Destinations, destinations_of
+from fanout.signalr.message import Message, Scope
+
+MAX_TTL: Final = 31 * 86_400  # seconds
+MAX_COLLAPSE_KEY: Final = 128
+_EVERYBODY: Final = ((Scope.BROADCAST, ""),)
+_EXCLUDING: Final = frozenset({Scope.BROADCAST, Scope.GROUP})
+_MEANINGLESS: Final = frozenset({"action", "reason"})
+_AT_MOST_ONCE: Final = {"atleastonce": False, "atmostonce": True}
+_encode = msgspec.json.Encoder().encode
+_number = msgspec.json.Decoder(int | float)
+
+
+def read_message(properties: Properties, target: str, limits: BatchLimits) -> Reading:
+    """Make the messages of an item; raises BadRequestError with a pointer relative to the item."""
+    values = properties.values
+    body = _body_of(properties, target, limits.max_message)
+    destinations = destinations_of(properties, KINDS, limits.max_targets)
+    named = destinations.named or _EVERYBODY
+    scopes = [scope for scope, _ in named] if "excluded" in values else ()
+    excluded = excluded_of(properties, scopes, _EXCLUDING) if scopes else ()
+    ttl = _ttl_of(properties) if "ttlSeconds" in values else None
+    key = _collapse_of(properties) if "collapseKey" in values else ""
+    at_most_once = _at_most_once_of(properties) if "delivery" in values else None
+    items = tuple([Message(scope, name, body, excluded, ttl, key, at_most_once) for scope, name in named])
+    for item in items:
+        check_uri(item)
+    return Reading(items, _warnings_of(properties, destinations))
+
+
+def _body_of(properties: Properties, target: str, limit: int) -> bytes:
+    if not target:
+        raise refuse("emptyTarget", "target, the client method's name, is empty.", properties.pointer("target"))
+    raw = properties.values.get("arguments")
+    arguments = b"[]" if raw is None else bytes(raw)
+    if arguments == b"null":
+        arguments = b"[]"
+    if not arguments.startswith(b"["):
+        raise refuse("argumentsNotAnArray", "arguments must be an array.", properties.pointer("arguments"))
+    body = b'{"target":%b,"arguments":%b}' % (_encode(target), arguments)
+    if len(body) > limit:
+        detail = f"The message has {len(body)} bytes as the service would get it; it takes {limit}."
+        raise refuse("messageTooLarge", detail, properties.pointer("arguments" if raw is not None else "target"))
+    return body
+
+
+def _ttl_of(properties: Properties) -> float | None:
+    if not properties.given("ttlSeconds"):
+        return None
+    try:
+        ttl = float(_number.decode(properties.values["ttlSeconds"]))
+    except (msgspec.ValidationError, OverflowError):
+        ttl = 0.0
+    if not 0 < ttl <= MAX_TTL:
+        detail = f"ttlSeconds of a message is a number above 0 and up to {MAX_TTL} (31 days)."
+        raise refuse("invalidTtl", detail, properties.pointer("ttlSeconds"))
+    return ttl
+
+
+def _collapse_of(properties: Properties) -> str:
+    key = properties.name("collapseKey") or ""
+    if len(key) > MAX_COLLAPSE_KEY:
+        detail = f"collapseKey has {len(key)} characters; it may have {MAX_COLLAPSE_KEY}."
+        raise refuse("invalidCollapseKey", detail, properties.pointer("collapseKey"))
+    return key
+
+
+def _at_most_once_of(properties: Properties) -> bool | None:
+    word = properties.text("delivery")
+    if word is None:
+        return None
+    at_most_once = _AT_MOST_ONCE.get(word.lower())
+    if at_most_once is None:
+        raise refuse("invalidDelivery", "delivery must be atLeastOnce or atMostOnce.", properties.pointer("delivery"))
+    return at_most_once
+
+
+def _warnings_of(properties: Properties, destinations: Destinations) -> tuple[str, ...]:
+    if not destinations.ignored and not properties.unknown and _MEANINGLESS.isdisjoint(properties.values):
+        return ()
+    both = ("Both target and action are set: the message is sent, the action is not done.",)
+    return (
+        *(both if properties.given("action") else ()),
+        *(precedence(destinations.ignored, destinations.named[0][0]) if destinations.ignored else ()),
+        *ignored(properties, "reason"),
+    )

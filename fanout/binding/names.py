@@ -1,0 +1,101 @@
+"""Which names the service can carry, checked before anything is queued.
+
+Source: contract section 1 (name constraints; the OpenAPI patterns, 12 K of URI). Rules guarded beyond it: `.` and `..`
+are refused as ids because a path cannot carry them (`/users/../:send` is normalised to the broadcast's path), and so is
+NUL, which HTTP servers refuse in a path. Lengths count UTF-16 units, because the service counts those.
+"""
+
+import re
+from typing import Final
+
+from fanout.binding.refusals import refuse
+from fanout.signalr.message import GroupAction, Item, Message, Scope
+from fanout.signalr.routes import route_of
+
+MAX_NAME: Final = 1024  # of a user id or a group name, in UTF-16 units
+_DOTS: Final = frozenset({".", ".."})
+MAX_URI: Final = 12_000  # "12 K", read the careful way
+# The longest hub and application percent-escaped (384 each), scheme and host (8 + 253 + 6), and the words around them.
+_URI_RESERVE: Final = 1_100
+_SURELY_FITS: Final = (MAX_URI - _URI_RESERVE) // 12 - 10  # one code point is at most %XX four times
+_HUB: Final = re.compile(r"[A-Za-z][A-Za-z0-9_`,.\[\]]{0,127}", re.ASCII)
+_CODES: Final = {
+    Scope.USER: "invalidUserId",
+    Scope.GROUP: "invalidGroupName",
+    Scope.CONNECTION: "invalidConnectionId",
+}
+_NOUNS: Final = {Scope.USER: "user id", Scope.GROUP: "group name", Scope.CONNECTION: "connection id"}
+
+
+def check_hub(name: str) -> str:
+    """Give the hub name in lower case, or raise BadRequestError `invalidHub`."""
+    return _pattern_checked(name, "hub", "invalidHub")
+
+
+def check_application(name: str) -> str:
+    """Give the application name in lower case, or raise BadRequestError `invalidApplication`."""
+    return _pattern_checked(name, "application", "invalidApplication")
+
+
+def check_id(scope: Scope, name: str, pointer: str = "") -> str:
+    """Give back the id of a user, group or connection, or raise BadRequestError with the code of its kind."""
+    problem = problem_of(scope, name)
+    if problem:
+        raise refuse(_CODES[scope], f"The {_NOUNS[scope]} {problem}.", pointer)
+    return name
+
+
+def is_plain_name(name: str) -> bool:
+    """Say that a name can be the id of anything without a second look; False says nothing."""
+    # A code point is one unit or two.
+    return name.isprintable() and len(name) <= MAX_NAME // 2 and name not in _DOTS and not name.isspace()
+
+
+def problem_of(scope: Scope, name: str) -> str:
+    """Say what is wrong with an id, as the end of a sentence; "" when nothing is."""
+    if not name:
+        return "is empty"
+    if name in _DOTS:
+        return f"is {name!r}, which a URL path cannot carry"
+    if is_plain_name(name):
+        return ""
+    return _uncommon_problem(scope, name)
+
+
+def _uncommon_problem(scope: Scope, name: str) -> str:
+    if "\0" in name:
+        return "holds a NUL character, which a URL path cannot carry"
+    try:
+        units = len(name.encode("utf-16-le")) // 2
+    except UnicodeEncodeError:
+        return "holds half of a surrogate pair, which is no text"
+    if scope is not Scope.CONNECTION and units > MAX_NAME:
+        return f"has {units} characters; the service takes {MAX_NAME}"
+    return _group_problem(name) if scope is Scope.GROUP else ""
+
+
+def _group_problem(name: str) -> str:
+    if name.isspace():
+        return "is all white space"
+    return "holds a line feed, which the service's own pattern refuses" if "\n" in name else ""
+
+
+def check_uri(item: Item) -> None:
+    """Raise BadRequestError `uriTooLong` when the call's URI could pass 12 K with the longest hub and host."""
+    if type(item) is Message:
+        if len(item.to) <= _SURELY_FITS and not item.excluded:
+            return
+    elif type(item) is GroupAction and len(item.member) + len(item.group) <= _SURELY_FITS:
+        return
+    length = len(route_of("h", item).target) + _URI_RESERVE
+    if length > MAX_URI:
+        raise refuse("uriTooLong", f"The call's URI may take {length} characters; the service takes {MAX_URI}.")
+
+
+def _pattern_checked(name: str, noun: str, code: str) -> str:
+    if _HUB.fullmatch(name) is None:
+        raise refuse(
+            code,
+            f"The {noun} name must start with a letter A-Z and have 1 to 128 letters, digits or _ ` , . [ ].",
+        )
+    return name.lower()

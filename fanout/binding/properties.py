@@ -1,0 +1,133 @@
+"""One item's JSON object as the binding reads it: names without case, numbers as text, null as absent.
+
+Source: functions-binding-contract 1.6. A property that is repeated, in the same or another case, counts with its last
+value, because that is what the binding's reader (Newtonsoft) does. Values stay raw bytes until they are asked for;
+`arguments` never are. Values made per item are msgspec structs: a frozen dataclass costs six times as much to make.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from fanout.binding.refusals import refuse
+
+KNOWN: Final = frozenset(
+    {
+        "target", "arguments", "action", "connectionId", "userId", "groupName", "endpoints",  # the binding's
+        "connectionIds", "userIds", "groupNames", "excluded", "messageId", "ttlSeconds", "reason",  # ours
+        "collapseKey", "delivery",  # and how a message is queued and repeated
+    }
+)  # fmt: skip
+_CANONICAL: Final = {name.lower(): name for name in KNOWN}
+_Scalar = str | int | float | bool | None
+_object = msgspec.json.Decoder(dict[str, Raw])
+_scalar: msgspec.json.Decoder[_Scalar] = msgspec.json.Decoder(str | int | float | bool | None)
+_scalars: msgspec.json.Decoder[list[_Scalar] | None] = msgspec.json.Decoder(
+    list[str | int | float | bool | None] | None
+)
+_ELEMENT: Final = re.compile(r"\$\[(\d+)\]")
+_FIXED_NOTATION: Final = range(-4, 15)  # decimal exponents that .NET writes without E
+
+
+class Properties(msgspec.Struct, frozen=True, gc=False):
+    """A JSON object's known properties by canonical name, the names as sent where they differ, and what is unknown."""
+
+    values: dict[str, Raw]
+    spelling: dict[str, str]
+    unknown: tuple[str, ...]
+
+    def pointer(self, name: str) -> str:
+        """Name the JSON pointer of a property inside its object, as the sender spelled it."""
+        return f"/{self.spelling.get(name, name)}"
+
+    def given(self, name: str) -> bool:
+        """Tell whether the property is there and not null."""
+        raw = self.values.get(name)
+        return raw is not None and bytes(raw) != b"null"
+
+    def text(self, name: str) -> str | None:
+        """Give a string property, None when missing or null; numbers and booleans become text as in the binding."""
+        raw = self.values.get(name)
+        if raw is None:
+            return None
+        try:
+            value = _scalar.decode(raw)
+        except msgspec.ValidationError:
+            raise refuse("notAString", f"{name} must be a string.", self.pointer(name)) from None
+        return value if value is None or type(value) is str else _text_of(value)
+
+    def name(self, name: str) -> str | None:
+        """Give an id or group name; "" counts as absent, as in the binding."""
+        return self.text(name) or None
+
+    def texts(self, name: str) -> tuple[str, ...] | None:
+        """Give a list of strings, None when missing or null; the elements are converted as `text` does."""
+        raw = self.values.get(name)
+        if raw is None:
+            return None
+        try:
+            values = _scalars.decode(raw)
+        except msgspec.ValidationError as error:
+            raise self._bad_list(name, str(error)) from None
+        return None if values is None else tuple(map(_text_of, values))
+
+    def _bad_list(self, name: str, problem: str) -> Exception:
+        element = _ELEMENT.search(problem)
+        if element is None:
+            return refuse("notAList", f"{name} must be an array of strings.", self.pointer(name))
+        place = f"{self.pointer(name)}/{element[1]}"
+        return refuse("notAString", f"Each element of {name} must be a string.", place)
+
+
+def properties_of(raw: Raw) -> Properties:
+    """Read a JSON object; raises msgspec.ValidationError for any other JSON value."""
+    values = _object.decode(raw)
+    return Properties(values, {}, ()) if values.keys() <= KNOWN else _respelled(_in_order(values, raw))
+
+
+def _in_order(sent: dict[str, Raw], raw: Raw) -> dict[str, Raw]:
+    """Give the names by their last places where one comes in several spellings; a dict keeps the first ones."""
+    known = [lower for name in sent if (lower := name.lower()) in _CANONICAL]
+    if len(set(known)) == len(known):
+        return sent
+    pairs: Sequence[tuple[str, object]] = json.loads(bytes(raw), object_pairs_hook=list)
+    last = dict.fromkeys(name for name, _ in reversed(pairs))
+    return {name: sent[name] for name in reversed(last)}
+
+
+def _respelled(sent: Mapping[str, Raw]) -> Properties:
+    values: dict[str, Raw] = {}
+    spelling: dict[str, str] = {}
+    unknown: list[str] = []
+    for name, raw in sent.items():
+        known = _CANONICAL.get(name.lower())
+        if known is None:
+            unknown.append(name)
+        else:
+            values[known] = raw
+            spelling[known] = name
+    return Properties(values, spelling, tuple(unknown))
+
+
+def _text_of(value: _Scalar) -> str:
+    """Write a scalar as .NET does with the invariant culture: True, 42, 1.5, 1E+20. Null is "", an absent name."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    return _float_text(value) if isinstance(value, float) else str(value)
+
+
+def _float_text(value: float) -> str:
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    scale = len(digits) - 1 + int(exponent)
+    if scale in _FIXED_NOTATION or not value:
+        return f"{Decimal(repr(value)).normalize():f}"
+    mantissa = "".join(map(str, digits))
+    fraction = f".{mantissa[1:]}" if len(mantissa) > 1 else ""
+    return f"{'-' if sign else ''}{mantissa[0]}{fraction}E{scale:+03d}"

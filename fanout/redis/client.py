@@ -1,0 +1,208 @@
+"""Commands out, replies in: the one place that talks to Redis.
+
+Rule guarded: nothing that was written is repeated silently. redis-py's pool and client retry on their own, which would
+append a batch twice; so this file keeps its own short list of idle connections, without retries, and says
+which of two things happened: nothing was done (QueueError), or it was written and no reply came (QueueSilentError).
+A script unknown to the server was not run, so that one case is sent again, as text. A server that fell silent, or says
+that it is no primary any more, loses all its connections: the next call asks anew where the primary is.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from redis import exceptions as redis_errors
+from redis.asyncio.connection import AbstractConnection
+
+from fanout.clock import Clock
+from fanout.errors import QueueError, QueueFullError, QueueSilentError
+from fanout.redis.durability import Durability, confirmed
+from fanout.redis.link import Link
+from fanout.redis.script import Script
+
+Argument = str | bytes | int | float
+Command = Sequence[Argument]
+Call = tuple[Script, Sequence[str], Sequence[Argument]]  # script, keys, arguments
+
+BROKEN = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError, TimeoutError)
+_DEMOTED = (redis_errors.ReadOnlyError, redis_errors.MasterDownError)
+
+
+class Wire(ABC):
+    """The store, be it one server or many."""
+
+    is_cluster: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def breaks(self) -> int:
+        """How many connections broke so far; each may be the sign of a failover."""
+
+    @abstractmethod
+    async def call(
+        self, *commands: Command, within: float | None = None, confirm: Durability | None = None
+    ) -> list[Any]:
+        """Send all commands in one write to each server concerned and give their replies in order.
+
+        An error reply stands as its exception. With `confirm`, what is done and not acknowledged stands as Unconfirmed.
+        Raises QueueError when nothing was done and QueueSilentError when no outcome is known; where there are several
+        servers, these stand in the place of the replies of the server they concern. `within` is seconds a round trip.
+        """
+
+    @abstractmethod
+    async def each(self, *command: Argument, within: float | None = None) -> list[Any]:
+        """Ask every primary the same and give their replies; an error reply is raised as QueueError."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close what is idle; connections in use close when they come back."""
+
+    async def ask(self, *command: Argument, within: float | None = None) -> Any:
+        """Send one command and give its reply; an error reply is raised as QueueError."""
+        return raised((await self.call(command, within=within))[0])
+
+    async def run_all(self, calls: Sequence[Call], *, confirm: Durability | None = None) -> list[Any]:
+        """Run scripts, each (script, keys, arguments), in one round trip; replies are those of `call`."""
+        commands = (("EVALSHA", s.sha, len(keys), *keys, *args) for s, keys, args in calls)
+        replies = await self.call(*commands, confirm=confirm)
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, redis_errors.NoScriptError)]
+        if unknown:
+            again = [calls[i] for i in unknown]
+            try:
+                texts = await self.call(
+                    *(("EVAL", s.text, len(keys), *keys, *args) for s, keys, args in again), confirm=confirm
+                )
+            except QueueError as error:  # the outcomes of the others are known and must not be lost with it
+                texts = [error] * len(unknown)
+            for i, reply in zip(unknown, texts, strict=True):
+                replies[i] = reply
+        return replies
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        """Run one script; an error reply is raised as QueueError."""
+        return raised((await self.run_all([(script, keys, args)]))[0])
+
+
+class ServerWire(Wire):
+    """Connections to one server; `make` builds an unconnected one, `within` bounds a round trip in seconds."""
+
+    def __init__(self, make: Callable[[], AbstractConnection], clock: Clock, *, within: float = 5.0) -> None:
+        self._make = make
+        self._clock = clock
+        self._within = within
+        self._idle: list[Link] = []
+        self._gathering: Link | None = None  # what scripts of this turn of the loop leave with
+        self._epoch = 0  # connections of an earlier one are not used again
+        self._closed = False
+        self._breaks = 0
+
+    def __repr__(self) -> str:
+        return f"<ServerWire {len(self._idle)} idle>"
+
+    @property
+    def breaks(self) -> int:
+        return self._breaks
+
+    async def call(
+        self, *commands: Command, within: float | None = None, confirm: Durability | None = None
+    ) -> list[Any]:
+        bound = self._within if within is None else within
+        if not commands:
+            return []
+        if confirm is None:
+            return await self._exchange(commands, bound, gather=commands[0][0] == "EVALSHA")
+        return confirmed(await self._exchange((*commands, confirm.command), bound + confirm.timeout), confirm)
+
+    async def each(self, *command: Argument, within: float | None = None) -> list[Any]:
+        return [await self.ask(*command, within=within)]
+
+    async def aclose(self) -> None:
+        self._closed = True
+        while self._idle:
+            self._idle.pop().hang_up()
+
+    async def _exchange(self, commands: Sequence[Command], within: float, *, gather: bool = False) -> list[Any]:
+        link = self._gathering
+        if not gather or link is None or not link.is_gathering:
+            link = await self._connected()
+            if gather:
+                self._gathering = link
+        asked = link.send(commands, gather=gather)
+        try:
+            async with self._clock.timeout(within):
+                replies = await asked
+        except BROKEN as error:
+            self._give_up(link, error)
+            raise QueueSilentError(f"Redis did not answer: {reason_of(error)}.") from None
+        except BaseException:
+            if not link.is_shared_with_others(asked):
+                link.hang_up()
+            raise
+        for place, reply in enumerate(replies):
+            if isinstance(reply, redis_errors.RedisError):
+                self._heed(link, reply, place)
+        return replies
+
+    def _heed(self, link: Link, reply: redis_errors.RedisError, place: int) -> None:
+        # What an error reply says about the server, beside what it says about its command.
+        if isinstance(reply, redis_errors.ConnectionError):
+            self._give_up(link, reply)
+            if isinstance(reply, redis_errors.BusyLoadingError) and place == 0:
+                raise QueueError(f"Redis is starting: {reply}.")  # it does nothing for anybody yet
+            raise QueueSilentError(f"Redis did not answer: {reason_of(reply)}.")
+        if isinstance(reply, _DEMOTED) or str(reply).startswith("UNBLOCKED"):
+            self._epoch += 1
+
+    def _give_up(self, link: Link, error: BaseException) -> None:
+        self._breaks += 1
+        if isinstance(error, TimeoutError):
+            self._epoch += 1  # a machine that is gone hangs up on nobody: the idle ones would time out one by one
+        link.hang_up()
+
+    async def _connected(self) -> Link:
+        while self._idle:
+            link = self._idle.pop()
+            if not link.is_lost and link.epoch == self._epoch:
+                return link
+            self._breaks += 1
+            link.hang_up()
+        connection = self._make()
+        link = Link(connection, self._epoch, self._put_back)
+        try:
+            async with self._clock.timeout(self._within):
+                await link.open()
+        except (*BROKEN, redis_errors.RedisError, RuntimeError) as error:  # RuntimeError: uvloop, of a reset just now
+            self._breaks += 1
+            await hang_up(connection)
+            raise QueueError(f"Redis cannot be reached: {reason_of(error)}.") from None
+        return link
+
+    def _put_back(self, link: Link) -> None:
+        if self._closed or link.epoch != self._epoch:
+            link.hang_up()
+        else:
+            self._idle.append(link)
+
+
+def raised(reply: Any) -> Any:
+    """Give a reply back, or raise what an error reply means to a caller."""
+    if not isinstance(reply, Exception):
+        return reply
+    if isinstance(reply, QueueError):
+        raise reply
+    if isinstance(reply, redis_errors.OutOfMemoryError) or "OOM" in str(reply):
+        raise QueueFullError("Redis is out of memory (maxmemory); give it more, or let the workers drain the queue.")
+    raise QueueError(f"Redis refused: {reply}")
+
+
+async def hang_up(connection: AbstractConnection) -> None:
+    """Close at once: a TLS good-bye would wait half a minute for a peer that is gone; nothing is left to be said."""
+    writer = getattr(connection, "_writer", None)  # redis-py itself can only close politely
+    if writer is not None:
+        writer.transport.abort()
+    await connection.disconnect(nowait=True)
+
+
+def reason_of(error: BaseException) -> str:
+    """Give what an error says, or what it is when it says nothing; without a full stop."""
+    return str(error).removesuffix(".") or type(error).__name__

@@ -1,0 +1,122 @@
+"""Makes redis-py's connections from a store's address: plain, TLS, unix socket, or to whoever a Sentinel calls master.
+
+Rules guarded: no connection retries on its own (see wire); one TLS context serves all connections, and a certificate
+file that cannot be read refuses the start instead of failing each connection.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    RedisSSLContext,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from fanout.errors import ConfigurationError
+from fanout.redis.address import Login, Node, StoreAddress, Tls
+
+Find = Callable[[], Awaitable[Node]]
+
+
+class Dialler:
+    """Builds unconnected connections for one store."""
+
+    def __init__(self, address: StoreAddress) -> None:
+        self._address = address
+        self._context = None if address.tls is None else _context(address.tls)
+
+    def __repr__(self) -> str:
+        return f"<Dialler of {self._address}>"
+
+    def server(self, node: Node) -> AbstractConnection:
+        """Build a connection to one server of the store."""
+        return self._build(Connection, _Secured, self._address.login, host=node.host, port=node.port, db=self._db)
+
+    def socket(self) -> AbstractConnection:
+        """Build a connection to the store's unix socket."""
+        return UnixDomainSocketConnection(
+            path=self._address.path, db=self._db, **_login(self._address.login), **_options()
+        )
+
+    def sentinel(self, node: Node) -> AbstractConnection:
+        """Build a connection to a Sentinel."""
+        return self._build(Connection, _Secured, self._address.sentinel_login, host=node.host, port=node.port)
+
+    def master(self, find: Find) -> AbstractConnection:
+        """Build a connection that asks `find` where the master is whenever it connects."""
+        return self._build(_Following, _FollowingSecured, self._address.login, find=find, db=self._db)
+
+    @property
+    def _db(self) -> int:
+        return self._address.db
+
+    def _build(self, plain: type[Connection], secured: type["_Secured"], login: Login, **where: Any) -> Connection:
+        arguments = {**where, **_login(login), **_options()}
+        return plain(**arguments) if self._context is None else secured(context=self._context, **arguments)
+
+
+class _Secured(SSLConnection):
+    """TLS with a context that was made before."""
+
+    def __init__(self, *, context: RedisSSLContext, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.ssl_context = context
+
+
+class _Following(Connection):
+    """Connects to whoever is the master now, and to nobody who only was."""
+
+    def __init__(self, *, find: Find, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._find = find
+
+    async def connect(self) -> None:
+        node = await self._find()
+        self.host, self.port = node.host, node.port
+        await super().connect()  # type: ignore[no-untyped-call] # redis-py has no annotation here
+        await self.send_command("ROLE")
+        try:
+            role = (await self.read_response())[0]
+        except ResponseError:
+            return  # not permitted to ask: the Sentinel's word has to do
+        if role != b"master":
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(f"{node} is not the master any more, or not yet")
+
+
+class _FollowingSecured(_Following, _Secured):
+    """The same over TLS."""
+
+
+def _context(tls: Tls) -> RedisSSLContext:
+    context = RedisSSLContext(
+        keyfile=tls.key or None,
+        certfile=tls.certificate or None,
+        cert_reqs="required" if tls.verify else "none",
+        ca_certs=tls.ca or None,
+        check_hostname=tls.check_hostname,
+    )
+    try:
+        context.get()
+    except OSError as error:  # ssl.SSLError is one too
+        files = ", ".join(filter(None, (tls.ca, tls.certificate, tls.key)))
+        raise ConfigurationError(
+            f"The TLS files that FANOUT_REDIS_URL or FANOUT_REDIS_CA name ({files}) cannot be used: {error}"
+        ) from None
+    return context
+
+
+def _login(login: Login) -> dict[str, str | None]:
+    return {"username": login.username or None, "password": login.password or None}
+
+
+def _options() -> dict[str, Any]:
+    # A Retry is not shared: each connection registers errors of its own with it.
+    return {"protocol": 2, "socket_timeout": None, "socket_connect_timeout": None, "retry": Retry(NoBackoff(), 0)}

@@ -1,0 +1,60 @@
+"""Asks the Sentinels who the master is, each time a connection is made.
+
+Source: "Guidelines for Redis clients with support for Sentinel". Rules guarded: the first Sentinel that answers is
+asked first the next time; its word is checked against the server's own (ROLE, see dial), because a Sentinel on the
+wrong side of a split names a master that is none any more. A Sentinel that is silent costs a second, not the call.
+"""
+
+from collections.abc import Callable, Sequence
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from fanout.clock import Clock
+from fanout.redis.address import Node
+from fanout.redis.client import hang_up, reason_of
+
+_WITHIN = 1.0
+
+
+class Sentinels:
+    """The Sentinels of one service; `make` builds an unconnected connection to one."""
+
+    def __init__(
+        self, make: Callable[[Node], AbstractConnection], nodes: Sequence[Node], service: str, clock: Clock
+    ) -> None:
+        self._make = make
+        self._nodes = list(nodes)
+        self._service = service
+        self._clock = clock
+
+    def __repr__(self) -> str:
+        return f"<Sentinels of {self._service}: {', '.join(map(str, self._nodes))}>"
+
+    async def master(self) -> Node:
+        """Give where the master is; redis-py's ConnectionError when no Sentinel knows."""
+        reasons = []
+        for node in list(self._nodes):
+            try:
+                master = await self._ask(node)
+            except (RedisError, OSError, TimeoutError) as error:
+                reasons.append(f"{node}: {reason_of(error)}")
+                continue
+            if master is not None:
+                self._nodes.remove(node)
+                self._nodes.insert(0, node)
+                return master
+            reasons.append(f"{node}: knows no {self._service}")
+        raise RedisConnectionError(f"no Sentinel knows where {self._service} is ({'; '.join(reasons)})")
+
+    async def _ask(self, node: Node) -> Node | None:
+        connection = self._make(node)
+        try:
+            async with self._clock.timeout(_WITHIN):
+                await connection.connect()  # type: ignore[no-untyped-call] # redis-py has no annotation here
+                await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
+                reply = await connection.read_response()
+        finally:
+            await hang_up(connection)
+        return None if reply is None else Node(reply[0].decode(), int(reply[1]))

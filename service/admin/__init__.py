@@ -1,0 +1,1 @@
+"""Routes for operators: traces and dead letters."""

@@ -1,0 +1,50 @@
+"""Answers the operator: `GET /v1/admin/messages/{messageId}/trace`.
+
+Rules guarded: only callers with the right to administer get in, whatever else they may do; where there is nothing to
+tell the answer says which of two things it is, that no traces are kept or that none is kept of this id. Answers are
+about one moment and stored nowhere (no-store).
+"""
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fanout.settings import variable_of
+from service.door import Door
+from service.http.auth import Guard, Right
+from service.http.envelope import request_id_of
+from service.http.problems import Problem, response_of
+
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+class Admin:
+    """The routes' handlers."""
+
+    def __init__(self, door: Door, guard: Guard) -> None:
+        self._door = door
+        self._guard = guard
+
+    async def trace(self, request: Request) -> Response:
+        """Give the events of one message, oldest first; `at` is unix time in seconds."""
+        self._admit(request)
+        message_id: str = request.path_params["message_id"]
+        traces = self._door.traces
+        if traces is None or not traces.on:
+            detail = f"Traces are not kept here: {variable_of('trace_keep')} is 0."
+            return _refuse(request, Problem("traceOff", 404, detail, _NO_STORE))
+        events = await traces.of(message_id)
+        if not events:
+            detail = "No event of a message with this id is kept."
+            return _refuse(request, Problem("traceUnknown", 404, detail, _NO_STORE))
+        told = [{"at": event.at, "what": event.what, "detail": event.detail} for event in events]
+        document = {"messageId": message_id, "events": told}
+        return Response(orjson.dumps(document), 200, _NO_STORE, "application/json")
+
+    def _admit(self, request: Request) -> None:
+        peer = request.client.host if request.client else None
+        self._guard.caller_of(request.headers, peer).require(Right.ADMIN)
+
+
+def _refuse(request: Request, problem: Problem) -> Response:
+    return response_of(problem, request_id_of(request.scope))

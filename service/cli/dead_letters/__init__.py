@@ -1,0 +1,1 @@
+"""`fanout dead-letters`: list, count, show, replay, purge."""

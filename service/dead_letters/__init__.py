@@ -1,1 +1,0 @@
-"""Dead letters for operators: looked at, sent again, deleted; the routes and the command."""

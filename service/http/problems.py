@@ -1,0 +1,176 @@
+"""How a refusal looks to a caller: RFC 9457 problem details, made in one place.
+
+Rule guarded: every answer that is not a success has the same shape and a `code` from the closed table below; `type` is
+the address of that code's explanation, which this service itself serves. Texts come from our own error family, so
+nothing internal and no secret reaches a caller; an error we do not know says only that it was logged.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from fanout.binding.batch import ERROR_CODES
+from fanout.errors import BadRequestError, FanoutError, QueueError, SlowBodyError, UnauthorizedError
+
+MEDIA_TYPE = "application/problem+json"
+CHALLENGE = 'Bearer realm="signalr-fanout"'
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One code: the status it is answered with, its unchanging title, and what a caller can do about it."""
+
+    status: int
+    title: str
+    advice: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "invalidRequest": Kind(400, "The request is not valid", "Correct the place that `errors` points at."),
+    "invalidItems": Kind(
+        400,
+        "Some items are not valid",
+        "Correct the items in `errors` and send the batch again; nothing of it was queued. "
+        "`Prefer: handling=lenient` queues the valid ones.",
+    ),
+    "invalidIdempotencyKey": Kind(
+        400, "The Idempotency-Key cannot be used", "Send one key of 1 to 255 printable ASCII characters."
+    ),
+    "unauthorized": Kind(401, "The caller is not known", "Send Authorization: Bearer <API key>, or X-API-Key."),
+    "forbidden": Kind(403, "The caller may not do this", "Use a key that has the right."),
+    "notFound": Kind(404, "There is nothing at this address", "/openapi.json lists what there is."),
+    "traceOff": Kind(
+        404,
+        "Traces are not kept",
+        "Set FANOUT_TRACE_KEEP on ingress and workers; until then the logs tell the life of a message by its id.",
+    ),
+    "traceUnknown": Kind(
+        404,
+        "No trace of this message is kept",
+        "Its id may be another, its time over (FANOUT_TRACE_KEEP), or it was one too many (FANOUT_TRACE_MOST); "
+        "the logs have it.",
+    ),
+    "deadLetterUnknown": Kind(
+        404,
+        "There is no such dead letter",
+        "It was sent again or deleted, or never was; GET /v1/admin/dead-letters lists those there are.",
+    ),
+    "methodNotAllowed": Kind(405, "This address does not take this method", "The Allow header lists what it takes."),
+    "headTooSlow": Kind(
+        408,
+        "The head of the request came too slowly",
+        "Send it within FANOUT_BODY_TIMEOUT seconds; the connection is closed.",
+    ),
+    "headTooLarge": Kind(431, "The head of the request is too large", "Send fewer or shorter headers: 64 KB in all."),
+    "bodyTooSlow": Kind(
+        408,
+        "The body came too slowly",
+        "Send it within FANOUT_BODY_TIMEOUT seconds; nothing was queued. The connection is closed.",
+    ),
+    "bodyTooLarge": Kind(413, "The body is too large", "Send smaller batches."),
+    "tokenTooLong": Kind(413, "The access token would be too long", "Ask for fewer or shorter claims."),
+    "unsupportedMediaType": Kind(415, "The body is of a type that is not read here", "Send application/json in UTF-8."),
+    "idempotencyConflict": Kind(
+        422, "The Idempotency-Key was used with another body", "Use a new key for a new body; nothing was queued."
+    ),
+    "messageIdConflict": Kind(
+        422,
+        "A messageId was used with another content",
+        "`results` tells what became of each item; give the rejected ones new ids.",
+    ),
+    "queueFull": Kind(
+        503, "The queue is full", "Repeat after Retry-After with the same ids: what was stored answers `duplicate`."
+    ),
+    "queueUnavailable": Kind(
+        503,
+        "The queue does not answer",
+        "Repeat after Retry-After with the same ids: what was stored answers `duplicate`.",
+    ),
+    "queueSilent": Kind(
+        503,
+        "The queue was asked and did not answer",
+        "Repeat after Retry-After with the same ids: what was stored answers `duplicate`. Without an Idempotency-Key "
+        "or messageIds a repeat may store an item twice.",
+    ),
+    "notConfirmed": Kind(
+        503,
+        "Stored, but not confirmed by enough replicas",
+        "Repeat after Retry-After with the same ids: what was stored answers `duplicate` once it is confirmed. Without "
+        "an Idempotency-Key or messageIds do not repeat: the items are stored and will be delivered, unless the primary"
+        " is lost first.",
+    ),
+    "configuration": Kind(500, "The service is not set up for this", "Its operator has to change a setting."),
+    "internal": Kind(500, "Something went wrong here", "Quote `requestId` to the operator; the log has the rest."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A refusal on its way out. `members` are extension members of the document, e.g. `errors` and `results`."""
+
+    code: str
+    status: int
+    detail: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, Any] = field(default_factory=dict)
+
+
+def problem_of(error: FanoutError) -> Problem:
+    """Translate an error of ours."""
+    code = error.code if isinstance(error, BadRequestError) else error.label
+    status = KINDS[code].status if code in KINDS else error.status
+    headers: dict[str, str] = {}
+    members: dict[str, Any] = {}
+    if isinstance(error, BadRequestError):
+        members["errors"] = [{"pointer": error.pointer, "code": code, "detail": str(error)}]
+    elif isinstance(error, QueueError):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    elif isinstance(error, SlowBodyError):
+        headers["Connection"] = "close"  # the rest of the body is not waited for
+    elif isinstance(error, UnauthorizedError):
+        headers["WWW-Authenticate"] = CHALLENGE
+    return Problem(code, status, str(error), headers, members)
+
+
+def problem_of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:
+    """Give the problem of a refusal that the router made."""
+    code = {404: "notFound", 405: "methodNotAllowed"}.get(status, "invalidRequest")
+    return Problem(code, status, KINDS[code].advice, dict(headers or {}))
+
+
+def unexpected() -> Problem:
+    """Give the problem of an error that is not of our family."""
+    return Problem("internal", 500, "An unexpected error happened; it was logged under this requestId.")
+
+
+def title_of(code: str) -> str:
+    """Name a code for people; codes of single items have their titles where they are found."""
+    return (
+        KINDS[code].title if code in KINDS else ERROR_CODES.get(code, KINDS["invalidRequest"].title).removesuffix(".")
+    )
+
+
+def explanation_of(code: str) -> str | None:
+    """Explain a code, as served under the problem's `type`; None when there is no such code."""
+    if code in KINDS:
+        kind = KINDS[code]
+        return f"{code} (HTTP {kind.status})\n\n{kind.title}.\n{kind.advice}\n"
+    return f"{code} (HTTP 400, or a rejected item)\n\n{ERROR_CODES[code]}\n" if code in ERROR_CODES else None
+
+
+def response_of(problem: Problem, request_id: str) -> Response:
+    """Write a problem as an HTTP answer."""
+    document = {
+        "type": f"/problems/{problem.code}",
+        "title": title_of(problem.code),
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "requestId": request_id,
+        **problem.members,
+    }
+    return Response(orjson.dumps(document), problem.status, dict(problem.headers), MEDIA_TYPE)

@@ -1,0 +1,61 @@
+"""One request as the server hands it over, for routes where the framework's request costs more than their work.
+
+Rule guarded: a header that is sent twice counts with its first value, as it does on every other route; no more than the
+limit of a body is ever held, and nobody holds a place here by sending it slowly.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from service.http.envelope import request_id_of
+
+
+class Knock:
+    """A request that passed the envelope; `headers` are by lower-case name, `peer` is None on a Unix socket."""
+
+    __slots__ = ("headers", "peer", "receive", "request_id", "scope")
+
+    headers: Mapping[str, str]
+    receive: Receive
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.request_id = request_id_of(scope)
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+        client: tuple[str, int] | None = scope.get("client")
+        self.peer = client[0] if client else None
+
+    @property
+    def all_headers(self) -> Headers:
+        """The headers with every value they were sent with."""
+        return Headers(scope=self.scope)
+
+    def path_param(self, name: str) -> str:
+        """Give a part of the path, as the route names it."""
+        params: Mapping[str, Any] = self.scope["path_params"]
+        return str(params[name])
+
+
+class Short:
+    """A JSON answer of one piece, without what a response of the framework costs."""
+
+    __slots__ = ("_content", "_headers", "status_code")
+
+    def __init__(self, status_code: int, content: bytes, headers: Mapping[str, str]) -> None:
+        self.status_code = status_code
+        self._content = content
+        self._headers = headers
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it."""
+        headers = [(b"content-length", b"%d" % len(self._content)), (b"content-type", b"application/json")]
+        if self._headers:
+            headers += [
+                (name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in self._headers.items()
+            ]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": self._content})

@@ -1,0 +1,1 @@
+"""`POST /{hub}/negotiate`: sends clients to the service."""

@@ -1,0 +1,263 @@
+"""The ingress accepts what the Functions binding accepts, and says per item what it refuses."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fanout.binding.batch import ERROR_CODES, BatchLimits, Parsed, Rejected, parse_batch
+from fanout.binding.properties import KNOWN
+from fanout.errors import BadRequestError
+from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
+
+LIMITS = BatchLimits(
+    max_items=1000, max_targets=1000, max_message=1_000_000, endpoints=("https://east-1.service.signalr.net",)
+)
+B, U, G, C = Scope.BROADCAST, Scope.USER, Scope.GROUP, Scope.CONNECTION
+
+
+def message(scope: Scope, to: str, arguments: bytes = b"[]", target: str = "t", **more: Any) -> Message:
+    return Message(scope, to, b'{"target":"%b","arguments":%b}' % (target.encode(), arguments), **more)
+
+
+def verdicts(body: bytes | str, limits: BatchLimits = LIMITS) -> list[tuple[Item, ...] | tuple[str, str]]:
+    """Give the items of what is accepted, and code and pointer of what is refused."""
+    batch = parse_batch(body.encode() if isinstance(body, str) else body, limits)
+    assert [result.index for result in batch.results] == list(range(len(batch.results)))
+    return [r.items if isinstance(r, Parsed) else (r.code, r.pointer) for r in batch.results]
+
+
+def refused(body: bytes | str, limits: BatchLimits = LIMITS) -> BadRequestError:
+    with pytest.raises(BadRequestError) as caught:
+        parse_batch(body.encode() if isinstance(body, str) else body, limits)
+    return caught.value
+
+
+# Every row of functions-binding-contract 1.6 --------------------------------------------------------------------------
+
+ACCEPTED: list[tuple[str, Item]] = [
+    ('{"target":"t","arguments":[1]}', message(B, "", b"[1]")),
+    ('{"target":"t"}', message(B, "")),
+    ('{"target":"t","arguments":null}', message(B, "")),
+    ('{"Target":"t","Arguments":[ 1,2 ],"UserId":"u"}', message(U, "u", b"[ 1,2 ]")),
+    ('{"TARGET":"t","aRGUMENTS":[1],"groupname":"g"}', message(G, "g", b"[1]")),
+    ('{"target":null,"userId":"u","groupName":"g","action":"add"}', GroupAction(Verb.ADD, U, "u", "g")),
+    ('{"userId":"u","groupName":"g","action":"Add"}', GroupAction(Verb.ADD, U, "u", "g")),
+    ('{"userId":"u","action":"REMOVEALL"}', GroupAction(Verb.REMOVE_ALL, U, "u")),
+    ('{"userId":"u","groupName":"g","action":0}', GroupAction(Verb.ADD, U, "u", "g")),
+    ('{"userId":"u","groupName":"g","action":1}', GroupAction(Verb.REMOVE, U, "u", "g")),
+    ('{"userId":"u","action":2}', GroupAction(Verb.REMOVE_ALL, U, "u")),
+    ('{"connectionId":"c","action":"removeAll"}', GroupAction(Verb.REMOVE_ALL, C, "c")),
+    ('{"target":"t","connectionId":"","userId":"","groupName":""}', message(B, "")),
+    ('{"target":"t","connectionId":null,"userId":null,"groupName":null,"endpoints":null}', message(B, "")),
+    ('{"target":"t","userId":42}', message(U, "42")),
+    ('{"target":"t","userId":-0}', message(U, "0")),
+    ('{"target":"t","userId":1180591620717411303424}', message(U, "1180591620717411303424")),
+    ('{"target":"t","userId":true,"groupName":false}', message(U, "True")),
+    ('{"target":42}', message(B, "", target="42")),
+    ('{"target":"t","extra":{"any":[1e400,{}]}}', message(B, "")),
+    ('{"target":"t","target":"u"}', message(B, "", target="u")),
+    ('{"Target":"t","userId":"a","target":"u","UserId":null}', message(B, "", target="u")),
+    (' \r\n\t{"target":"t"} \n', message(B, "")),
+    ('\ufeff{"target":"t"}', message(B, "")),
+]
+
+REFUSED: list[tuple[str, str, str]] = [
+    ('{"target":null,"arguments":[]}', "noTargetOrAction", ""),
+    ('{"target":""}', "emptyTarget", "/target"),
+    ('{"Target":"","action":"add","userId":"u","groupName":"g"}', "emptyTarget", "/Target"),
+    ('{"userId":"u","arguments":[]}', "noTargetOrAction", ""),
+    ("{}", "noTargetOrAction", ""),
+    ('{"userId":"u","groupName":"g","action":"delete"}', "unknownAction", "/action"),
+    ('{"userId":"u","groupName":"g","action":7}', "unknownAction", "/action"),
+    ('{"userId":"u","groupName":"g","action":-1}', "unknownAction", "/action"),
+    ('{"userId":"u","groupName":"g","action":1.0}', "unknownAction", "/action"),
+    ('{"userId":"u","groupName":"g","Action":true}', "unknownAction", "/Action"),
+    ('{"userId":"u","groupName":"g","action":""}', "unknownAction", "/action"),
+    ('{"target":"t","arguments":"x"}', "argumentsNotAnArray", "/arguments"),
+    ('{"target":"t","Arguments":{"0":1}}', "argumentsNotAnArray", "/Arguments"),
+    ('{"target":"t","arguments":0}', "argumentsNotAnArray", "/arguments"),
+    ('{"groupName":"g","action":"add"}', "noMember", ""),
+    ('{"userId":"","connectionId":null,"groupName":"g","action":"add"}', "noMember", ""),
+    ('{"userId":"u","action":"add"}', "noGroup", ""),
+    ('{"userId":"u","groupName":"","action":"remove"}', "noGroup", ""),
+    ('{"target":["t"]}', "notAString", "/target"),
+    ('{"target":"t","USERID":{}}', "notAString", "/USERID"),
+    ('{"target":"t","userId":1e400}', "notAString", "/userId"),
+    ('{"target":"t","userId":".."}', "invalidUserId", "/userId"),
+    ('{"target":"t","groupName":"  "}', "invalidGroupName", "/groupName"),
+    ('{"target":"t","connectionId":"\\u0000"}', "invalidConnectionId", "/connectionId"),
+]
+
+
+@pytest.mark.parametrize(("body", "item"), ACCEPTED)
+def test_what_the_binding_sends_is_accepted(body: str, item: Item) -> None:
+    assert verdicts(body) == [(item,)]
+
+
+@pytest.mark.parametrize(("body", "code", "pointer"), REFUSED)
+def test_what_the_binding_refuses_or_drops_is_refused_with_its_place(body: str, code: str, pointer: str) -> None:
+    assert verdicts(body) == [(code, pointer)]
+
+
+@pytest.mark.parametrize(("body", "code", "pointer"), REFUSED)
+def test_in_an_array_a_pointer_starts_with_the_index_and_the_others_stand(body: str, code: str, pointer: str) -> None:
+    good = (message(B, ""),)
+    assert verdicts(f'[{{"target":"t"}},{body},{{"target":"t"}}]') == [good, (code, f"/1{pointer}"), good]
+
+
+@pytest.mark.parametrize(
+    ("element", "code"),
+    [
+        ("null", "notAnObject"),
+        ("1", "notAnObject"),
+        ("true", "notAnObject"),
+        ('[{"target":"t"}]', "nestedArray"),
+        ("[]", "nestedArray"),
+        ('"{\\"target\\":\\"t\\"}"', "nestedString"),
+    ],
+)
+def test_an_element_that_is_no_object_is_refused_alone(element: str, code: str) -> None:
+    assert verdicts(f'[{element},{{"target":"t"}}]') == [(code, "/0"), (message(B, ""),)]
+
+
+# Every example of functions-binding-contract 1.8 ----------------------------------------------------------------------
+
+EXAMPLES: list[tuple[str, list[Item]]] = [
+    (
+        '{"target":"newMessage","arguments":[{"text":"hi"}]}',
+        [message(B, "", b'[{"text":"hi"}]', "newMessage")],
+    ),
+    (
+        """[{"userId":"userId1","target":"newMessage","arguments":[{"a":1}]},
+ {"groupName":"myGroup","target":"newMessage","arguments":["x",null,1.50]},
+ {"connectionId":"gqbkVBqBIEPZgrDmS5fc4Q","target":"newMessage","arguments":[]}]""",
+        [
+            message(U, "userId1", b'[{"a":1}]', "newMessage"),
+            message(G, "myGroup", b'["x",null,1.50]', "newMessage"),
+            message(C, "gqbkVBqBIEPZgrDmS5fc4Q", b"[]", "newMessage"),
+        ],
+    ),
+    (
+        """[{"userId":"userId1","groupName":"myGroup","action":"add"},
+ {"userId":"userId1","groupName":"myGroup","action":"remove"},
+ {"userId":"userId1","action":"removeAll"},
+ {"connectionId":"c1","groupName":"myGroup","action":"add"}]""",
+        [
+            GroupAction(Verb.ADD, U, "userId1", "myGroup"),
+            GroupAction(Verb.REMOVE, U, "userId1", "myGroup"),
+            GroupAction(Verb.REMOVE_ALL, U, "userId1"),
+            GroupAction(Verb.ADD, C, "c1", "myGroup"),
+        ],
+    ),
+    (
+        """[{"UserId":"userA","GroupName":"groupA","Action":"Add","ConnectionId":null,"Endpoints":null},
+ {"ConnectionId":null,"UserId":null,"GroupName":"groupA","Target":"NewUserConnected","Arguments":["userA"],"Endpoints":null}]""",
+        [GroupAction(Verb.ADD, U, "userA", "groupA"), message(G, "groupA", b'["userA"]', "NewUserConnected")],
+    ),
+    (
+        '{"connectionId":"","userId":"userId1","groupName":"","target":"newMessage","arguments":["hello"]}',
+        [message(U, "userId1", b'["hello"]', "newMessage")],
+    ),
+    (
+        r'"{\"userId\": \"userId1\", \"target\": \"newMessage\", \"arguments\": [\"hi\"]}"',
+        [message(U, "userId1", b'["hi"]', "newMessage")],
+    ),
+    (
+        """{"target":"chat","arguments":["hello-world"],
+ "endpoints":[{"endpointType":"Primary","name":"east-1","endpoint":"https://east-1.service.signalr.net","online":true}]}""",
+        [message(B, "", b'["hello-world"]', "chat")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "items"), EXAMPLES)
+def test_the_examples_of_the_binding_are_accepted_without_a_warning(body: str, items: list[Item]) -> None:
+    batch = parse_batch(body.encode(), LIMITS)
+    assert verdicts(body) == [(item,) for item in items]
+    assert all(isinstance(result, Parsed) and result.warnings == () for result in batch.results)
+
+
+@pytest.mark.parametrize(("body", "items"), EXAMPLES[:5])
+def test_a_json_string_that_holds_a_batch_is_the_batch(body: str, items: list[Item]) -> None:
+    assert verdicts(msgspec.json.encode(f" {body}\n")) == verdicts(body)
+
+
+def test_an_array_of_nothing_is_a_batch_of_nothing() -> None:
+    assert parse_batch(b"[]", LIMITS).results == ()
+
+
+# Limits ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_may_have_as_many_bytes_as_the_limit_and_no_more() -> None:
+    limits = BatchLimits(max_items=1, max_targets=1, max_message=100)
+    text = "x" * (100 - len('{"target":"t","arguments":[""]}'))
+    assert verdicts(f'{{"target":"t","arguments":["{text}"]}}', limits) == [
+        (message(B, "", f'["{text}"]'.encode()),),
+    ]
+    assert verdicts(f'{{"target":"t","arguments":["{text}x"]}}', limits) == [("messageTooLarge", "/arguments")]
+    assert verdicts(f'{{"Target":"{"x" * 100}"}}', limits) == [("messageTooLarge", "/Target")]
+
+
+def test_an_item_beyond_any_message_with_its_lists_is_refused_unread() -> None:
+    junk = "x" * 5_300_000
+    assert verdicts(f'[{{"target":"t","junk":"{junk}"}},{{"target":"t"}}]') == [
+        ("itemTooLarge", "/0"),
+        (message(B, ""),),
+    ]
+
+
+def test_targets_are_limited_per_item_and_per_batch() -> None:
+    limits = BatchLimits(max_items=10, max_targets=3, max_message=1000)
+    assert verdicts('{"target":"t","userIds":["a","b","c","a"]}', limits) == [tuple(message(U, x) for x in "abc")]
+    assert verdicts('{"target":"t","userIds":["a","b","c","d"]}', limits) == [("tooManyTargets", "")]
+    assert verdicts('{"action":"add","userIds":["a","b"],"groupNames":["g","h"]}', limits) == [("tooManyTargets", "")]
+    error = refused('[{"target":"t","userIds":["a","b"]},{"target":"t","userIds":["a","b"]}]', limits)
+    assert (error.code, error.pointer) == ("tooManyTargets", "/1")
+
+
+def test_closing_connections_may_stand_among_messages_and_keeps_its_place() -> None:
+    body = '[{"target":"t","userId":"u"},{"action":"closeConnection","userId":"u","reason":"bye"}]'
+    assert verdicts(body) == [(message(U, "u"),), (CloseConnections(U, "u", "bye"),)]
+
+
+# Anything at all ---------------------------------------------------------------------------------------------------
+
+
+_names = st.sampled_from(sorted(KNOWN)).flatmap(lambda name: st.sampled_from([name, name.upper(), name.title()]))
+_text = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(
+    ["add", "removeAll", "closeConnection", ".."]
+)
+_scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _text
+_values = _scalars | st.lists(_scalars | st.lists(_text), max_size=3) | st.dictionaries(_text, _scalars, max_size=2)
+_objects = st.dictionaries(_names | _text, _values, max_size=6)
+
+
+@settings(max_examples=400, deadline=None)  # a busy machine is no counterexample
+@given(st.lists(_objects | _values, max_size=4))
+def test_every_json_array_gets_one_verdict_per_element(elements: list[object]) -> None:
+    results = parse_batch(msgspec.json.encode(elements), LIMITS).results
+    assert [result.index for result in results] == list(range(len(elements)))
+    for result in results:
+        if isinstance(result, Rejected):
+            assert result.code in ERROR_CODES
+            assert result.pointer.startswith(f"/{result.index}")
+            assert result.detail.endswith(".")
+        else:
+            assert result.items
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=3), st.integers(0, 200), st.integers(0, 3), st.sampled_from(range(len(EXAMPLES))))
+def test_a_damaged_body_is_read_or_refused_and_nothing_else(patch: bytes, start: int, cut: int, example: int) -> None:
+    body = EXAMPLES[example][0].encode()
+    try:
+        parse_batch(body[:start] + patch + body[start + cut :], LIMITS)
+    except BadRequestError as error:
+        code = error.code
+    else:
+        code = ""
+    assert not code or code in ERROR_CODES

@@ -1,0 +1,75 @@
+"""`endpoints` selects this service, or the item is refused."""
+
+import pytest
+
+from fanout.binding.batch import BatchLimits, Parsed, Rejected, parse_batch
+
+LIMITS = BatchLimits(
+    max_items=10,
+    max_targets=10,
+    max_message=10_000,
+    endpoints=("https://x.service.signalr.net", "http://localhost:8888"),
+)
+
+
+def judged(endpoints: str, limits: BatchLimits = LIMITS) -> Parsed | Rejected:
+    (result,) = parse_batch(f'{{"target":"t","endpoints":{endpoints}}}'.encode(), limits).results
+    return result
+
+
+@pytest.mark.parametrize(
+    "endpoints",
+    [
+        "null",
+        '[{"endpoint":"https://x.service.signalr.net"}]',
+        '[{"endpoint":"HTTPS://X.Service.SignalR.net:443/"}]',
+        '[{"Endpoint":"http://LOCALHOST:8888/","EndpointType":"Primary","Name":"n","Online":false}]',
+        '[{"endpoint":"https://x.service.signalr.net","endpointType":"SECONDARY"}]',
+        '[{"endpoint":"https://x.service.signalr.net","endpointType":1}]',
+        '[{"endpoint":"https://x.service.signalr.net","endpointType":null,"name":null}]',
+    ],
+)
+def test_endpoints_that_select_this_service_are_accepted(endpoints: str) -> None:
+    result = judged(endpoints)
+    assert isinstance(result, Parsed), result
+    assert result.warnings == ()
+
+
+def test_the_other_endpoints_of_a_list_are_named_in_a_warning() -> None:
+    result = judged('[{"endpoint":"https://x.service.signalr.net"},{"endpoint":"https://y.service.signalr.net"}]')
+    assert isinstance(result, Parsed)
+    assert "1 of the endpoints" in result.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "code", "pointer"),
+    [
+        ("[]", "noEndpointSelected", "/endpoints"),
+        ('[{"endpoint":"https://y.service.signalr.net"}]', "noEndpointSelected", "/endpoints"),
+        ('[{"endpoint":"http://x.service.signalr.net"}]', "noEndpointSelected", "/endpoints"),
+        ('[{"endpoint":"http://localhost:8889"}]', "noEndpointSelected", "/endpoints"),
+        ("{}", "invalidEndpoints", "/endpoints"),
+        ('"https://x.service.signalr.net"', "invalidEndpoints", "/endpoints"),
+        ('["https://x.service.signalr.net"]', "invalidEndpoints", "/endpoints"),
+        ("[null]", "invalidEndpoints", "/endpoints"),
+        ('[{"name":"x"}]', "invalidEndpoints", "/endpoints/0"),
+        ('[{"endpoint":"x"}]', "invalidEndpoints", "/endpoints/0"),
+        ('[{"endpoint":"http://[x"}]', "invalidEndpoints", "/endpoints/0"),
+        ('[{"endpoint":"http://x:99999"}]', "invalidEndpoints", "/endpoints/0"),
+        ('[{"Endpoint":{}}]', "invalidEndpoints", "/endpoints/0/Endpoint"),
+        (
+            '[{"endpoint":"https://x.service.signalr.net","endpointType":"third"}]',
+            "invalidEndpoints",
+            "/endpoints/0/endpointType",
+        ),
+    ],
+)
+def test_endpoints_that_select_nothing_are_refused(endpoints: str, code: str, pointer: str) -> None:
+    result = judged(endpoints)
+    assert isinstance(result, Rejected), result
+    assert (result.code, result.pointer) == (code, pointer)
+
+
+def test_without_configured_endpoints_no_list_selects_anything() -> None:
+    result = judged('[{"endpoint":"https://x.service.signalr.net"}]', BatchLimits(1, 1, 1000))
+    assert isinstance(result, Rejected)

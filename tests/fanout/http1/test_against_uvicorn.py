@@ -1,0 +1,119 @@
+"""The same client against a server that many people run: uvicorn with FastAPI's Starlette."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request as Asked
+from starlette.responses import Response as Said
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+
+from fanout.errors import MaybeSentError
+from fanout.http1.exchange import Limits, Origin, Request
+from tests.fanout.http1.scripted import PoolOf
+
+
+async def mirror(asked: Asked) -> Said:
+    body = await asked.body()
+    if asked.query_params.get("chunked"):
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield body[:1]
+            yield body[1:]
+
+        return StreamingResponse(pieces(), 201)
+    close = {"connection": "close"} if asked.query_params.get("close") else {}
+    return Said(body, 200, {"x-target": asked.url.path, "x-auth": asked.headers.get("authorization", ""), **close})
+
+
+async def refuse(_asked: Asked) -> Said:
+    return Said(b"too much", 413)
+
+
+APP = Starlette(
+    routes=[
+        Route("/mirror/{rest:path}", mirror, methods=["POST", "PUT", "DELETE", "HEAD"]),
+        Route("/refuse", refuse, methods=["POST"]),
+    ]
+)
+
+
+@pytest.fixture(params=["h11", "httptools"])
+async def origin(request: pytest.FixtureRequest) -> AsyncIterator[Origin]:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:  # asyncio sets TCP_NODELAY only where it is named
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(APP, http=request.param, log_level="warning", lifespan="off", timeout_keep_alive=1)
+        server = uvicorn.Server(config)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(server._serve([listener]))
+            while not server.started:  # noqa: ASYNC110 - the server offers no event to wait for
+                await asyncio.sleep(0.01)
+            yield Origin("http", "127.0.0.1", listener.getsockname()[1])
+            server.should_exit = True
+            await task
+
+
+async def test_bodies_paths_and_headers_arrive(pool_of: PoolOf, origin: Origin) -> None:
+    pool = pool_of(origin)
+    request = Request("POST", "/mirror/a%20b?api-version=1", b"Authorization: Bearer t\r\n", b"\x00\xff" * 500)
+    response = await pool.send(request)
+    assert (response.status, response.body) == (200, request.body)
+    assert response.headers.get("X-Target") == "/mirror/a%20b".replace("%20", " ")
+    assert response.headers.get("x-auth") == "Bearer t"
+    assert (await pool.send(request)).reused
+
+
+async def test_chunked_answers_keep_the_connection(pool_of: PoolOf, origin: Origin) -> None:
+    pool = pool_of(origin)
+    for reused in (False, True):
+        response = await pool.send(Request("POST", "/mirror/?chunked=1", body=b"hello"))
+        assert (response.status, response.body, response.reused) == (201, b"hello", reused)
+
+
+async def test_head_and_empty_bodies(pool_of: PoolOf, origin: Origin) -> None:
+    pool = pool_of(origin)
+    assert (await pool.send(Request("HEAD", "/mirror/x"))).body == b""
+    assert (await pool.send(Request("DELETE", "/mirror/x"))).reused
+
+
+async def test_connection_close_is_obeyed(pool_of: PoolOf, origin: Origin) -> None:
+    pool = pool_of(origin)
+    for _ in range(3):
+        assert not (await pool.send(Request("POST", "/mirror/?close=1", body=b"x"))).reused
+    assert pool.stats.idle == 0
+
+
+async def test_an_early_refusal_of_a_large_body_is_an_answer(pool_of: PoolOf, origin: Origin) -> None:
+    response = await pool_of(origin).send(Request("POST", "/refuse", body=b"x" * 3_000_000))
+    assert (response.status, response.body) == (413, b"too much")
+
+
+async def test_the_servers_own_idle_close_costs_no_request(pool_of: PoolOf, origin: Origin) -> None:
+    pool = pool_of(origin)
+    await pool.send(Request("POST", "/mirror/", body=b"1"))
+    await asyncio.sleep(1.3)
+    response = await pool.send(Request("POST", "/mirror/", body=b"2"))
+    assert (response.body, response.reused) == (b"2", False)
+
+
+async def test_many_at_once_match_their_requests(pool_of: PoolOf, origin: Origin) -> None:
+    pool = pool_of(origin, Limits(connections=8))
+    answers = await asyncio.gather(
+        *(pool.send(Request("POST", "/mirror/", body=b"%d" % number)) for number in range(300))
+    )
+    assert [answer.body for answer in answers] == [b"%d" % number for number in range(300)]
+    assert pool.stats.opened <= 8
+
+
+async def test_a_server_that_stops_breaks_nothing_but_exchanges(pool_of: PoolOf) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        origin = Origin("http", "127.0.0.1", free.getsockname()[1])
+    pool = pool_of(origin)
+    with pytest.raises(Exception, match="No connection") as caught:
+        await pool.send(Request("POST", "/mirror/"))
+    assert not isinstance(caught.value, MaybeSentError)

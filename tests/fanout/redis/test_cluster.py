@@ -1,0 +1,197 @@
+"""The cluster wire, against a real cluster whose slots are held in the middle of a move and whose nodes fall silent."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+
+from fanout.clock import SystemClock
+from fanout.errors import ConfigurationError, QueueError, QueueSilentError
+from fanout.queue import keys
+from fanout.queue.entry import Admission
+from fanout.queue.leases import Leases
+from fanout.queue.store import open_wire, prepare
+from fanout.queue.stream import Stream
+from fanout.redis.client import Wire, raised
+from fanout.redis.cluster import ClusterWire
+from fanout.redis.slots import slot_of
+from tests.builders import a_message, a_submission
+from tests.redis_kinds import KINDS, MAKES, PASSWORD, Store, name_of, node_id, opened
+from tests.redis_servers import RedisProcess, eventually, free_port
+
+P = 12  # enough to have some on each node
+
+
+@pytest.fixture(scope="module")
+def clustered() -> Iterator[Store]:
+    """A cluster that gives no node up while a test holds it still."""
+    store = KINDS[name_of("cluster")]()
+    try:
+        for server in store.servers:
+            server.ask("CONFIG", "SET", "cluster-node-timeout", 15_000)
+        yield store
+    finally:
+        store.stop()
+
+
+@pytest.fixture
+def nodes(clustered: Store) -> Store:
+    clustered.empty()
+    return clustered
+
+
+def a_stream(wire: Wire) -> Stream:
+    return Stream(wire, SystemClock(), partitions=P, max_depth=10_000, dedup_window=60.0)
+
+
+def owner_of(store: Store, slot: int) -> RedisProcess:
+    slots = store.servers[0].ask("CLUSTER", "SLOTS")
+    [port] = [entry[2][1] for entry in slots if entry[0] <= slot <= entry[1]]
+    return next(server for server in store.servers if server.port == port)
+
+
+class Move:
+    """A slot on its way from its owner to another node; it stays there until `end`."""
+
+    def __init__(self, store: Store, slot: int) -> None:
+        self.slot = slot
+        self.source = owner_of(store, slot)
+        self.target = next(server for server in store.primaries if server is not self.source)
+
+    def begin(self) -> None:
+        self.target.ask("CLUSTER", "SETSLOT", self.slot, "IMPORTING", node_id(self.source))
+        self.source.ask("CLUSTER", "SETSLOT", self.slot, "MIGRATING", node_id(self.target))
+
+    def carry(self, *names: str) -> None:
+        where = ("127.0.0.1", self.target.port, "", 0, 5000)
+        self.source.ask("MIGRATE", *where, "AUTH", PASSWORD, "KEYS", *names)
+
+    def end(self) -> None:
+        for name in self.source.ask("CLUSTER", "GETKEYSINSLOT", self.slot, 100):
+            self.carry(name)
+        for server in (self.target, self.source):
+            server.ask("CLUSTER", "SETSLOT", self.slot, "NODE", node_id(self.target))
+
+
+async def test_commands_reach_every_node_and_come_back_in_order(nodes: Store) -> None:
+    async with opened(nodes.url) as wire:
+        names = [f"key {i}" for i in range(60)]
+        await wire.call(*(("SET", name, name) for name in names))
+        assert await wire.call(*(("GET", name) for name in names)) == [name.encode() for name in names]
+    assert all(server.ask("DBSIZE") for server in nodes.primaries)
+
+
+async def test_a_slot_that_moved_is_followed(nodes: Store) -> None:
+    async with opened(nodes.url) as wire:
+        await wire.ask("SET", "{a}", "before")
+        move = Move(nodes, slot_of("{a}"))
+        move.begin()
+        move.end()
+        assert await wire.call(("GET", "{a}"), ("GET", "{b}"), ("GET", "{a}")) == [b"before", None, b"before"]
+
+
+async def test_a_key_that_moved_ahead_of_its_slot_is_asked_for_there(nodes: Store) -> None:
+    move = Move(nodes, slot_of("{a}"))
+    async with opened(nodes.url) as wire:
+        await wire.call(("SET", "{a}1", "1"), ("SET", "{a}2", "2"))
+        move.begin()
+        move.carry("{a}1")
+        assert await wire.call(("GET", "{a}1"), ("GET", "{a}2"), ("INCR", "{a}1")) == [b"1", b"2", 2]
+        move.end()
+        assert await wire.call(("GET", "{a}1"), ("GET", "{a}2")) == [b"2", b"2"]
+
+
+async def test_an_append_whose_keys_are_torn_apart_by_a_move_waits_for_its_end(nodes: Store) -> None:
+    message = a_message("alice")
+    async with opened(nodes.url) as wire:
+        stream = a_stream(wire)
+        first = await stream.append([a_submission(message, dedup_id="a")])
+        partition = int(first[0].entry_id.partition(":")[0])
+        move = Move(nodes, slot_of(keys.stream(partition)))
+        move.begin()
+        async with asyncio.TaskGroup() as tasks:
+            appending = tasks.create_task(stream.append([a_submission(message, dedup_id="b")]))
+            await asyncio.sleep(0.1)
+            assert not appending.done()
+            await asyncio.to_thread(move.end)
+        assert appending.result()[0].admission is Admission.ACCEPTED
+        assert (await stream.append([a_submission(message, dedup_id="b")]))[0].admission is Admission.DUPLICATE
+        assert sum((await stream.depth()).entries) == 2
+
+
+async def test_a_move_that_does_not_end_is_an_error_and_nothing_is_stored(
+    nodes: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fanout.redis.cluster._PAUSE", 0.001)
+    message = a_message("alice")
+    async with opened(nodes.url) as wire:
+        stream = a_stream(wire)
+        first = await stream.append([a_submission(message)])
+        move = Move(nodes, slot_of(keys.stream(int(first[0].entry_id.partition(":")[0]))))
+        move.begin()
+        with pytest.raises(QueueError, match="during rehashing"):
+            await stream.append([a_submission(message, dedup_id="b")])
+        move.end()
+        assert sum((await stream.depth()).entries) == 1
+
+
+async def test_a_node_that_is_silent_leaves_the_others_their_replies(nodes: Store) -> None:
+    async with opened(nodes.url, within=0.3) as wire:
+        stream = a_stream(wire)
+        batch = [a_submission(a_message(f"u{i}")) for i in range(60)]
+        await stream.append(batch)
+        victim = owner_of(nodes, slot_of(keys.stream(0)))
+        leases = await Leases(wire, SystemClock(), worker="w", lifetime=60).acquire(range(P))
+        assert len(leases) == P
+        victim.freeze()
+        try:
+            receipts = await stream.append(batch)
+            renewals = await Leases(wire, SystemClock(), worker="w", lifetime=120).renew(leases)
+        finally:
+            victim.thaw()
+    admissions = {receipt.admission for receipt in receipts}
+    assert admissions == {Admission.ACCEPTED, Admission.UNKNOWN}
+    prolonged = {lease.partition for lease in leases if renewals[lease.partition].lease.expires > lease.expires}  # type: ignore[union-attr] # none is lost
+    assert 0 not in prolonged
+    assert prolonged
+
+
+async def test_a_replica_that_took_over_is_found(nodes: Store) -> None:
+    async with opened(nodes.url, within=2.0) as wire:
+        await wire.ask("SET", "{a}", "1")
+        old = owner_of(nodes, slot_of("{a}"))
+        slots = old.ask("CLUSTER", "SLOTS")
+        [port] = {entry[3][1] for entry in slots if entry[2][1] == old.port}
+        heir = next(server for server in nodes.servers if server.port == port)
+        heir.ask("CLUSTER", "FAILOVER")
+        eventually(heir.is_primary, what="the replica takes over")
+        assert await wire.ask("INCR", "{a}") == 2
+
+
+async def test_a_cluster_and_a_url_that_do_not_agree_are_told(nodes: Store, redis_url: str) -> None:
+    node = nodes.url.partition("?")[0].partition(",")[0]
+    async with opened(node) as wire:
+        with pytest.raises(ConfigurationError, match="add \\?cluster=true"):
+            await prepare(wire, P)
+
+
+async def test_a_url_that_says_cluster_of_a_server_that_is_none_is_told() -> None:
+    port = free_port()
+    server = RedisProcess(MAKES["valkey"], "--port", str(port), port=port).start()
+    try:
+        async with opened(f"redis://127.0.0.1:{port}?cluster=true") as wire:
+            with pytest.raises(ConfigurationError, match="not a Redis Cluster"):
+                await prepare(wire, P)
+    finally:
+        server.stop()
+
+
+async def test_no_node_at_all_is_not_written() -> None:
+    wire = cast("ClusterWire", open_wire("redis://127.0.0.1:1,127.0.0.1:2?cluster=true", SystemClock()))
+    with pytest.raises(QueueError, match="can say who serves what") as caught:
+        await wire.ask("SET", "a", "b")
+    assert not isinstance(caught.value, QueueSilentError)
+    with pytest.raises(QueueError):
+        raised(caught.value)
+    await wire.aclose()

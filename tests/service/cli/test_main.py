@@ -1,0 +1,123 @@
+"""The command line: what it says, what it shows, and its exit codes."""
+
+import asyncio
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fanout import __version__
+from fanout.errors import ConfigurationError
+from fanout.settings import Settings, variable_of
+from service.cli.main import _settled, main
+from tests.service.doors import a_door, listening
+
+SECRET = "open-sesame-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(variable_of(name), raising=False)
+
+
+def fanout(*arguments: str, **environ: str) -> Result:
+    return CliRunner().invoke(main, list(arguments), env=environ)
+
+
+def test_the_version_is_the_packages() -> None:
+    assert fanout("--version").output == f"fanout, version {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["", *main.commands])
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_every_command_explains_itself(command: str, option: str) -> None:
+    result = fanout(*command.split(), option)
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage: ")
+    for line in result.output.splitlines():
+        assert len(line) <= 110
+
+
+@pytest.mark.parametrize(("name", "command"), main.commands.items())
+def test_every_option_says_what_it_is_for(name: str, command: object) -> None:
+    for parameter in getattr(command, "params", []):
+        if parameter.param_type_name == "option":
+            assert parameter.help, f"{name} {parameter.name}"
+
+
+def test_config_lists_every_setting_with_its_value_and_meaning() -> None:
+    result = fanout("config", FANOUT_PORT="1234", FANOUT_CORS_ORIGINS="https://a.example,https://b.example")
+    assert result.exit_code == 0
+    for name, field in Settings.model_fields.items():
+        assert f"{variable_of(name)}=" in result.output
+        assert field.description is not None
+        assert field.description in result.output
+    assert "FANOUT_PORT=1234  (set)\n" in result.output
+    assert "FANOUT_CORS_ORIGINS=https://a.example,https://b.example  (set)\n" in result.output
+    assert "FANOUT_PARTITIONS=16\n" in result.output
+    assert "FANOUT_ALLOW_ANONYMOUS=false\n" in result.output
+    assert "FANOUT_API_KEY=\n" in result.output
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "shown"),
+    [
+        ("FANOUT_API_KEY", SECRET, "***"),
+        ("AzureSignalRConnectionString", f"Endpoint=http://x;AccessKey={SECRET}", "***"),
+        ("FANOUT_REDIS_URL", f"redis://user:{SECRET}@host:6379/0", "redis://host:6379/0"),
+    ],
+)
+def test_config_masks_secrets(variable: str, text: str, shown: str) -> None:
+    result = fanout("config", **{variable: text})
+    assert f"{variable}={shown}  (set)\n" in result.output
+    assert SECRET not in result.output
+
+
+@pytest.mark.parametrize("password", ["open/sesame+key==", "open@sesame", "open/sesame@key"])
+def test_config_masks_a_password_that_should_have_been_escaped(password: str) -> None:
+    result = fanout("config", FANOUT_REDIS_URL=f"rediss://:{password}@host:6380/0")
+    assert "sesame" not in result.output
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["config", "serve", "dev"])
+def test_a_wrong_setting_is_one_line_and_exit_code_two(command: str) -> None:
+    result = fanout(command, FANOUT_PROT="1")
+    assert result.exit_code == 2
+    assert result.stderr == "fanout: FANOUT_PROT is not a setting of this version. Did you mean FANOUT_PORT?\n"
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["serve", "--role", "boss"], ["serve", "--port", "65536"], ["send"], ["nothing"]]
+)
+def test_a_wrong_option_is_explained_with_exit_code_two(arguments: list[str]) -> None:
+    result = fanout(*arguments)
+    assert result.exit_code == 2
+    assert "Usage: " in result.stderr
+
+
+def test_the_first_wrong_thing_of_a_group_is_told_and_other_errors_are_raised() -> None:
+    def wrong() -> None:
+        inner = ExceptionGroup("inner", [ConfigurationError("this is wrong"), ValueError("beside")])
+        raise ExceptionGroup("outer", [inner])
+
+    def broken() -> None:
+        raise ExceptionGroup("outer", [ValueError("a mistake")])
+
+    with pytest.raises(SystemExit) as caught:
+        _settled(wrong)
+    assert caught.value.code == 2
+    with pytest.raises(ExceptionGroup):
+        _settled(broken)
+    assert _settled(lambda: 7) == 7
+
+
+async def test_send_ends_with_zero_when_all_is_accepted_one_when_not_and_two_when_nobody_is_there() -> None:
+    async with listening(a_door(api_key=SECRET)) as url:
+        good = await asyncio.to_thread(fanout, "send", "--url", url, "--hub", "chat", "hi", FANOUT_API_KEY=SECRET)
+        bad = await asyncio.to_thread(fanout, "send", "--url", url, "--hub", "chat", "hi")
+    away = await asyncio.to_thread(fanout, "send", "--url", "http://127.0.0.1:1", "--hub", "chat", "hi")
+    assert (good.exit_code, bad.exit_code, away.exit_code) == (0, 1, 2)
+    assert away.stderr.startswith("fanout: http://127.0.0.1:1 cannot be reached")
+    assert SECRET not in good.output + bad.output

@@ -1,0 +1,60 @@
+"""What surrounds every request."""
+
+import re
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from service.http.envelope import Envelope
+from tests.service.doors import a_door, knocking
+
+SCOPE = {"type": "http", "method": "GET", "path": "/", "headers": []}
+
+
+async def nothing() -> Message:
+    raise AssertionError("no test here reads a body")
+
+
+async def test_every_answer_carries_a_new_request_id() -> None:
+    async with knocking(a_door()) as client:
+        ids = [(await client.get(path)).headers["X-Request-Id"] for path in ("/livez", "/livez", "/none")]
+    assert len(set(ids)) == 3
+    assert all(re.fullmatch("[0-9a-f]{16}", one) for one in ids)
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [("a.B_c-9", True), ("x" * 64, True), ("x" * 65, False), ("", False), ("a b", False), ("<a>", False)],
+)
+async def test_a_sane_request_id_is_kept(sent: str, *, kept: bool) -> None:
+    async with knocking(a_door()) as client:
+        answer = await client.get("/livez", headers={"X-Request-Id": sent})
+    assert (answer.headers["X-Request-Id"] == sent) is kept
+
+
+async def test_an_error_in_the_middle_of_an_answer_is_left_to_the_server() -> None:
+    async def breaks(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("half way")
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with pytest.raises(RuntimeError, match="half way"):
+        await Envelope(breaks)(dict(SCOPE), nothing, send)
+    assert [m["status"] for m in sent] == [200]
+
+
+async def test_what_is_not_http_passes_untouched() -> None:
+    seen: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+
+    async def send(_message: Message) -> None:
+        raise AssertionError("nothing is sent")
+
+    await Envelope(app)({"type": "lifespan"}, nothing, send)
+    assert seen == [{"type": "lifespan"}]

@@ -1,0 +1,229 @@
+"""`POST /{hub}/negotiate`: who gets a token, for whom, and what is in it."""
+
+from typing import Any
+
+import pytest
+
+from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.credentials import USER_ID_CLAIM, verify
+from tests.fakes import FakeClock
+from tests.service.doors import ACCESS_KEY, KEY, SERVICE, a_door, knocking, metric
+
+URL = "/chat/negotiate"
+BEARER = {"Authorization": f"Bearer {KEY}"}
+ORIGIN = "https://app.example.com"
+PRINCIPAL_ID = "x-ms-client-principal-id"
+PRINCIPAL_NAME = "x-ms-client-principal-name"
+
+
+def claims_of(answer: dict[str, Any], hub: str = "chat") -> dict[str, Any]:
+    audience = f"https://example.service.signalr.net/client/?hub={hub}"
+    return verify(answer["accessToken"], [ACCESS_KEY], [audience])
+
+
+async def test_a_caller_with_the_key_names_the_user() -> None:
+    door = a_door(api_key=KEY)
+    async with knocking(door) as client:
+        answer = await client.post("/Chat/negotiate?negotiateVersion=1&userId=alice", headers=BEARER)
+    assert answer.status_code == 200
+    assert set(answer.json()) == {"url", "accessToken"}
+    assert answer.json()["url"] == "https://example.service.signalr.net/client/?hub=chat"
+    claims = claims_of(answer.json())
+    assert (claims[USER_ID_CLAIM], claims["iss"]) == ("alice", "azure-signalr")
+    assert claims["exp"] - claims["iat"] == 3600
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert metric(door, "fanout_negotiate_requests_total", status="2xx") == 1
+
+
+async def test_a_caller_with_the_key_names_user_and_claims_in_a_body() -> None:
+    wanted = {"userId": "alice", "claims": {"role": ["a", "b"], "exp": 1, "aud": "x", "sub": "s", USER_ID_CLAIM: "eve"}}
+    async with knocking(a_door(api_key=KEY)) as client:
+        answer = await client.post(URL, json=wanted, headers=BEARER)
+    claims = claims_of(answer.json())
+    assert claims[USER_ID_CLAIM] == "alice"
+    assert claims["role"] == ["a", "b"]
+    assert (claims["asrs.u.exp"], claims["asrs.u.aud"], claims["sub"]) == (1, "x", "s")
+    assert claims[f"asrs.u.{USER_ID_CLAIM}"] == "eve"
+
+
+@pytest.mark.parametrize("body", [None, {}, {"userId": None, "claims": None}, {"userId": ""}])
+async def test_a_caller_with_the_key_may_ask_for_a_client_without_a_user(body: Any) -> None:
+    async with knocking(a_door(api_key=KEY)) as client:
+        answer = await client.post(URL, headers=BEARER, **({} if body is None else {"json": body}))
+    assert USER_ID_CLAIM not in claims_of(answer.json())
+
+
+@pytest.mark.parametrize(
+    ("query", "content", "pointer"),
+    [
+        ("", b"{", ""),
+        ("", b"[]", ""),
+        ("", b'{"userId":7}', "/userId"),
+        ("", b'{"claims":[]}', "/claims"),
+        ("", b'{"user/Id":"a"}', "/user~1Id"),
+        ("?userId=bob", b'{"userId":"alice"}', "/userId"),
+        ("?userId=bob&userId=eve", b"", ""),
+        ("?userId=.", b"", ""),
+    ],
+)
+async def test_a_request_that_does_not_say_clearly_for_whom_is_refused(
+    query: str, content: bytes, pointer: str
+) -> None:
+    async with knocking(a_door(api_key=KEY)) as client:
+        answer = await client.post(URL + query, content=content, headers=BEARER)
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["pointer"] == pointer
+
+
+@pytest.mark.parametrize(
+    ("sources", "headers", "query", "user"),
+    [
+        ((), {PRINCIPAL_ID: "id", PRINCIPAL_NAME: "name"}, "?userId=q", None),
+        (("principal-id",), {PRINCIPAL_ID: "id", PRINCIPAL_NAME: "name"}, "?userId=q", "id"),
+        (("principal-name",), {PRINCIPAL_ID: "id", PRINCIPAL_NAME: "name"}, "?userId=q", "name"),
+        (("query",), {PRINCIPAL_ID: "id", PRINCIPAL_NAME: "name"}, "?userId=q", "q"),
+        (("principal-name", "principal-id"), {PRINCIPAL_ID: "id", PRINCIPAL_NAME: "name"}, "", "name"),
+        (("principal-name", "principal-id"), {PRINCIPAL_ID: "id", PRINCIPAL_NAME: ""}, "", "id"),
+        (("principal-id", "query"), {}, "?userId=q", "q"),
+        (("principal-id",), {}, "?userId=q", None),
+        (("query",), {}, "", None),
+    ],
+)
+@pytest.mark.parametrize("peer", ["127.0.0.1", "192.0.2.7"])
+async def test_others_get_the_user_that_the_settings_find_first(
+    sources: tuple[str, ...], headers: dict[str, str], query: str, user: str | None, peer: str
+) -> None:
+    for anonymous in (False, True):
+        door = a_door(negotiate_user=sources, negotiate_anonymous=anonymous)
+        async with knocking(door, peer=peer) as client:
+            answer = await client.post(URL + query, headers=headers)
+        if user is None and not anonymous:
+            assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+            assert metric(door, "fanout_negotiate_requests_total", status="4xx") == 1
+        else:
+            assert claims_of(answer.json()).get(USER_ID_CLAIM) == user
+
+
+async def test_a_body_of_somebody_without_the_key_is_not_believed() -> None:
+    async with knocking(a_door(api_key=KEY, negotiate_user=("query",))) as client:
+        wanted = {"userId": "root", "claims": {"role": "admin"}}
+        answer = await client.post(f"{URL}?userId=alice", json=wanted)
+    claims = claims_of(answer.json())
+    assert claims[USER_ID_CLAIM] == "alice"
+    assert "role" not in claims
+
+
+async def test_an_applications_own_bearer_token_does_not_stand_in_the_way() -> None:
+    door = a_door(api_key=KEY, negotiate_user=("principal-id",))
+    async with knocking(door) as client:
+        own = await client.post(URL, headers={"Authorization": "Bearer app-token", PRINCIPAL_ID: "alice"})
+        wrong = await client.post(URL, headers={"X-API-Key": "wrong", PRINCIPAL_ID: "alice"})
+    assert claims_of(own.json())[USER_ID_CLAIM] == "alice"
+    assert wrong.status_code == 401
+
+
+async def test_an_identity_header_that_stands_twice_is_refused() -> None:
+    async with knocking(a_door(negotiate_user=("principal-id",))) as client:
+        answer = await client.post(URL, headers=[(PRINCIPAL_ID, "alice"), (PRINCIPAL_ID, "eve")])
+    assert answer.status_code == 400
+
+
+async def test_a_user_name_beyond_ascii_survives_the_header() -> None:
+    async with knocking(a_door(negotiate_user=("principal-name",))) as client:
+        for sent in ("Zo\u00eb".encode(), "Zo\u00eb".encode("latin-1")):
+            answer = await client.post(URL, headers=[(PRINCIPAL_NAME.encode(), sent)])
+            assert claims_of(answer.json())[USER_ID_CLAIM] == "Zo\u00eb"
+
+
+async def test_a_token_over_4k_is_refused_with_413() -> None:
+    async with knocking(a_door(api_key=KEY)) as client:
+        fits = await client.post(URL, json={"claims": {"c": "x" * 2500}}, headers=BEARER)
+        over = await client.post(URL, json={"claims": {"c": "x" * 3000}}, headers=BEARER)
+        huge = await client.post(URL, json={"claims": {"c": "x" * 70_000}}, headers=BEARER)
+    assert fits.status_code == 200
+    assert (over.status_code, over.json()["code"]) == (413, "tokenTooLong")
+    assert (huge.status_code, huge.json()["code"]) == (413, "bodyTooLarge")
+
+
+async def test_a_body_that_is_not_json_is_415() -> None:
+    async with knocking(a_door(api_key=KEY)) as client:
+        answer = await client.post(URL, content=b"userId=a", headers={**BEARER, "Content-Type": "text/html"})
+    assert answer.status_code == 415
+
+
+async def test_the_application_is_the_prefix_of_the_hub() -> None:
+    async with knocking(a_door(api_key=KEY, application="Shop")) as client:
+        answer = await client.post(URL, headers=BEARER)
+    assert answer.json()["url"].endswith("/client/?hub=shop_chat")
+    assert claims_of(answer.json(), "shop_chat")
+
+
+async def test_the_lifetime_is_a_setting_and_starts_now() -> None:
+    clock = FakeClock()
+    async with knocking(a_door(api_key=KEY, negotiate_lifetime=120, clock=clock)) as client:
+        claims = claims_of((await client.post(URL, headers=BEARER)).json())
+    assert (claims["iat"], claims["exp"]) == (int(clock.wall()), int(clock.wall()) + 120)
+
+
+@pytest.mark.parametrize(
+    "service", [None, ConnectionString.parse("Endpoint=https://e.example;AuthType=azure;Version=1.0;")]
+)
+async def test_without_a_key_to_sign_with_the_operator_is_named_as_the_one_to_act(
+    service: ConnectionString | None,
+) -> None:
+    async with knocking(a_door(api_key=KEY, service=service)) as client:
+        answer = await client.post(URL, headers=BEARER)
+    assert (answer.status_code, answer.json()["code"]) == (500, "configuration")
+    assert "AzureSignalRConnectionString" in answer.json()["detail"]
+
+
+async def test_get_is_refused_with_405() -> None:
+    async with knocking(a_door()) as client:
+        answer = await client.get(URL)
+    assert (answer.status_code, answer.json()["code"]) == (405, "methodNotAllowed")
+    assert "POST" in answer.headers["Allow"]
+
+
+async def test_a_hub_name_the_service_cannot_have_is_refused() -> None:
+    async with knocking(a_door(api_key=KEY)) as client:
+        assert (await client.post("/9lives/negotiate", headers=BEARER)).status_code == 400
+
+
+async def test_a_listed_origin_may_read_answers_and_refusals() -> None:
+    async with knocking(a_door(cors_origins=(ORIGIN,), negotiate_user=("query",)), Origin=ORIGIN) as client:
+        answers = [await client.post(f"{URL}?userId=a"), await client.post(URL)]
+    assert [a.status_code for a in answers] == [200, 401]
+    for answer in answers:
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+        assert answer.headers["Vary"] == "Origin"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example.com", f"{ORIGIN}:444", ORIGIN.upper(), "null"])
+async def test_an_origin_that_is_not_listed_gets_no_cors_header(origin: str) -> None:
+    async with knocking(a_door(cors_origins=(ORIGIN,), negotiate_anonymous=True), Origin=origin) as client:
+        answer = await client.post(URL)
+        preflight = await client.options(URL, headers={"Access-Control-Request-Method": "POST"})
+    for response in (answer, preflight):
+        assert not [name for name in response.headers if name.startswith("access-control")]
+        assert response.headers["Vary"] == "Origin"
+
+
+async def test_a_preflight_allows_what_signalr_clients_send() -> None:
+    async with knocking(a_door(cors_origins=(ORIGIN,)), Origin=ORIGIN) as client:
+        answer = await client.options(
+            URL,
+            headers={
+                "Access-Control-Request-Method": "POST",
+                "Access-Control-Request-Headers": "x-requested-with,x-signalr-user-agent",
+            },
+        )
+    assert answer.status_code == 204
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert answer.headers["Access-Control-Allow-Methods"] == "POST"
+    allowed = answer.headers["Access-Control-Allow-Headers"].split(", ")
+    assert {"x-requested-with", "x-signalr-user-agent", "authorization", "content-type"} <= set(allowed)
+
+
+async def test_the_token_belongs_to_the_service_of_the_connection_string() -> None:
+    assert SERVICE.access_key not in repr(a_door())

@@ -1,0 +1,54 @@
+"""The OpenAPI document; that answers keep to it is checked on every request of the other tests."""
+
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from service.app import create_app
+from service.openapi.document import OPERATIONS
+from tests.service.doors import a_door
+
+
+def document() -> dict[str, Any]:
+    return create_app(a_door()).openapi()
+
+
+def references(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+        return own + [ref for value in node.values() for ref in references(value)]
+    return [ref for value in node for ref in references(value)] if isinstance(node, list) else []
+
+
+def examples(node: Any) -> list[tuple[dict[str, Any], Any]]:
+    if isinstance(node, dict):
+        own = [(node["schema"], node["example"])] if "example" in node and "schema" in node else []
+        return own + [pair for value in node.values() for pair in examples(value)]
+    return [pair for value in node for pair in examples(value)] if isinstance(node, list) else []
+
+
+def test_every_route_is_described() -> None:
+    described = {(method.upper(), path) for path, item in document()["paths"].items() for method in item}
+    assert described == set(OPERATIONS)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    whole = document()
+    names = {reference.removeprefix("#/components/schemas/") for reference in references(whole)}
+    assert names <= set(whole["components"]["schemas"])
+    assert {"Batch", "Item", "Receipt", "Problem"} <= names
+
+
+def test_every_schema_is_one_and_every_example_keeps_to_it() -> None:
+    whole = document()
+    for schema in whole["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+    pairs = examples(whole)
+    assert len(pairs) >= 4
+    for schema, example in pairs:
+        Draft202012Validator(schema | {"components": whole["components"]}).validate(example)
+
+
+def test_the_statuses_of_the_batch_route_are_all_there() -> None:
+    responses = document()["paths"]["/v1/hubs/{hub}/messages"]["post"]["responses"]
+    assert set(responses) == {"202", "400", "401", "403", "408", "413", "415", "422", "500", "503"}

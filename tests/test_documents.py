@@ -18,3 +18,27 @@ def test_the_two_commands_of_the_readme_exist() -> None:
     makefile = (README.parent / "Makefile").read_text()
     assert re.search(r"^run:", makefile, re.MULTILINE)
     assert re.search(r"^test:", makefile, re.MULTILINE)
+
+
+def sources_named(text: str) -> set[str]:
+    """The headings of docs/sources.md that a text names, where line breaks and comment signs may stand in between."""
+    plain = re.sub(r"\s*\n\s*#*\s*", " ", text)
+    lists = re.findall(r"docs/sources\.md[,:] ([a-z-]+)((?:(?:, and |, | and )[a-z-]+)+(?=[.;:)]))?", plain)
+    return {name for first, rest in lists for name in (first, *re.split(r", and |, | and ", rest)) if name}
+
+
+def test_every_source_that_the_code_names_is_a_heading() -> None:
+    headings = set(re.findall(r"^### (\S+)$", (README.parent / "docs" / "sources.md").read_text(), re.MULTILINE))
+    assert {"operations", "rest-tokens", "binding-items"} <= headings
+    for room in ("fanout", "workers", "service", "emulator", "bench", "tests"):
+        for path in sorted((README.parent / room).rglob("*.py")):
+            unknown = sources_named(path.read_text()) - headings
+            assert not unknown, f"{path}: docs/sources.md has no heading {sorted(unknown)}"
+
+
+def test_the_headings_that_a_text_names_are_found_across_lines() -> None:
+    text = '"""Signs tokens.\n\nSource: docs/sources.md, rest-tokens, client-tokens\nand limits. More."""\n'
+    assert sources_named(text) == {"rest-tokens", "client-tokens", "limits"}
+    assert sources_named("# See docs/sources.md,\n    # names.") == {"names"}
+    assert sources_named("See docs/sources.md, limits, which says why.") == {"limits"}
+    assert sources_named("# See docs/sources.md.") == set()

@@ -19,9 +19,9 @@ from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.leases import Leases
 from fanout.queue.signals import Signals
 from fanout.settings import Settings
-from fanout.signalr.client import Client, address_of
+from fanout.signalr.client import Client, service_address
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.credentials import TokenCache
+from fanout.signalr.credentials import AccessKeyCredential
 from service.parts import Parts
 from workers.bell import Bell
 from workers.coalescer import Bounds
@@ -45,7 +45,7 @@ BROADCASTS = 2.0  # published capacity of broadcasts by REST, per second, at eve
 
 def open_client(settings: Settings, clock: Clock, service: ConnectionString) -> Client:
     """Build the client of the service to deliver to; nothing is connected yet."""
-    address = address_of(
+    address = service_address(
         service, audience=settings.audience, api_version=settings.api_version, application=settings.application
     )
     limits = Limits(
@@ -54,7 +54,7 @@ def open_client(settings: Settings, clock: Clock, service: ConnectionString) -> 
         request_timeout=settings.attempt_timeout,
     )
     tls = ssl.create_default_context() if service.server_endpoint.startswith("https") else None
-    tokens = TokenCache(service.access_key, clock, lifetime=settings.token_lifetime, size=settings.token_cache)
+    tokens = AccessKeyCredential(service.access_key, clock, lifetime=settings.token_lifetime, size=settings.token_cache)
     origin = Origin.parse(service.server_endpoint.removesuffix(address.prefix))
     return Client(Pool(origin, limits, clock, tls), tokens, address)
 

@@ -22,7 +22,7 @@ from fanout.log import Logger
 from fanout.queue.dead_letters import DeadLetters
 from fanout.serving import listen, port_of, serve
 from fanout.settings import Settings
-from fanout.signalr.connection_string import ConnectionString, with_access_key
+from fanout.signalr.connection_string import ConnectionString, require_access_key
 from service.app import create_app
 from service.compose import build_worker, open_client
 from service.door import Door, Readiness, Role
@@ -105,7 +105,7 @@ async def _deliver_until(
 def _service(settings: Settings, *, needed: bool) -> ConnectionString | None:
     text = settings.connection_string.get_secret_value()
     if text:
-        return with_access_key(ConnectionString.parse(text))
+        return require_access_key(ConnectionString.parse(text))
     if needed:
         raise ConfigurationError(
             "AzureSignalRConnectionString is not set: name the service to deliver to. "

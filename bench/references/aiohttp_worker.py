@@ -13,7 +13,7 @@ from yarl import URL
 import fanout.http1.pool
 from fanout.clock import Clock
 from fanout.http1.exchange import Headers, Limits, Origin, Request, Response
-from fanout.http1.pool import Stats
+from fanout.http1.pool import PoolStats
 
 _SKIPPED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
@@ -29,18 +29,18 @@ class AiohttpPool:
         self._session: aiohttp.ClientSession | None = None
 
     @property
-    def stats(self) -> Stats:
+    def stats(self) -> PoolStats:
         """Nothing is counted here."""
-        return Stats(0, 0, 0, 0, 0)
+        return PoolStats(0, 0, 0, 0, 0)
 
     @property
     def may_start(self) -> bool:
         """Never: every call is one of `send`."""
         return False
 
-    def start(self, request: Request, leaving: object, heard: object) -> bool:
+    def start(self, request: Request, before_write: object, on_done: object) -> bool:
         """Begin nothing at once: every call is one of `send`."""
-        del request, leaving, heard
+        del request, before_write, on_done
         return False
 
     async def send(self, request: Request) -> Response:

@@ -10,7 +10,7 @@ import jwt
 
 from bench.messages import USERS, rest_path
 from fanout.clock import SystemClock
-from fanout.signalr.credentials import TokenCache
+from fanout.signalr.credentials import AccessKeyCredential
 
 _KEY = "k" * 44
 _ENCODES, _LOOKUPS = 2_000, 100_000
@@ -26,7 +26,7 @@ def _microseconds(call: Callable[[str], object], audiences: list[str], count: in
 
 def main() -> None:
     audiences = [f"http://127.0.0.1:8888{rest_path(user)}" for user in range(USERS)]
-    tokens = TokenCache(_KEY, SystemClock(), lifetime=3600.0, size=50_000)
+    tokens = AccessKeyCredential(_KEY, SystemClock(), lifetime=3600.0, size=50_000)
     expires = int(time.time()) + 3600
 
     def encode(audience: str) -> object:

@@ -17,8 +17,8 @@ from fanout.http1.answer import AnswerReader, read_whole
 from fanout.http1.exchange import Limits, Response
 from fanout.http1.failures import BrokenExchangeError
 
-Leaving = Callable[[], None]
-Heard = Callable[[Response | BrokenExchangeError], None]
+BeforeWrite = Callable[[], None]
+OnDone = Callable[[Response | BrokenExchangeError], None]
 _IDLE_MARGIN = 1.0  # seconds before the server's announced end at which an idle connection is given up
 
 
@@ -26,12 +26,12 @@ class Connection(asyncio.Protocol):
     """A connection as the pool sees it: idle or busy, fit for one more request or not."""
 
     __slots__ = (
-        "_heard",
         "_idle_limit",
         "_idle_since",
         "_limits",
         "_loop",
         "_method",
+        "_on_done",
         "_on_lost",
         "_opened_at",
         "_poll",
@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
         self._poll: select.poll | None = None
         self._method = ""  # of the request in flight; "" for none
         self._reader: AnswerReader | None = None  # of an answer that comes in pieces
-        self._heard: Heard | None = None
+        self._on_done: OnDone | None = None
         self.deadline = math.inf
         self.open = False
         self.served = 0
@@ -92,16 +92,16 @@ class Connection(asyncio.Protocol):
     def exchange(self, message: bytes, method: str, deadline: float) -> asyncio.Future[Response]:
         """Write `message` and give the future of its answer; the connection must be fit and idle."""
         answer: asyncio.Future[Response] = self._loop.create_future()
-        self.begin(message, method, deadline, partial(_hand_over, answer))
+        self.begin(message, method, deadline, partial(_resolve, answer))
         return answer
 
-    def begin(self, message: bytes, method: str, deadline: float, heard: Heard) -> None:
+    def begin(self, message: bytes, method: str, deadline: float, on_done: OnDone) -> None:
         """Write `message` and have `heard` called with its answer, or with what came instead, from the loop.
 
         The connection must be fit and idle; it is again when `heard` is called, as far as it ever will be.
         """
         self._method = method
-        self._heard = heard
+        self._on_done = on_done
         self.deadline = deadline
         self._transport.write(message)
 
@@ -179,7 +179,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, response: Response, *, keep_alive: bool, idle: float | None) -> None:
         """Hand the answer over; one that came before the request was wholly written closes too."""
-        heard, self._heard = self._heard, None
+        on_done, self._on_done = self._on_done, None
         self.served += 1
         if keep_alive and self._transport.get_write_buffer_size() == 0:
             self._method, self._reader = "", None
@@ -188,20 +188,20 @@ class Connection(asyncio.Protocol):
                 self._idle_limit = min(self._limits.idle_seconds, idle - _IDLE_MARGIN)
         else:
             self.abort()
-        if heard is not None:
-            heard(response)
+        if on_done is not None:
+            on_done(response)
 
     def _fail(self, error: BrokenExchangeError) -> None:
-        heard, self._heard = self._heard, None
+        on_done, self._on_done = self._on_done, None
         self.abort()
-        if heard is not None:
-            heard(error)
+        if on_done is not None:
+            on_done(error)
 
 
-def _hand_over(answer: asyncio.Future[Response], heard: Response | BrokenExchangeError) -> None:
+def _resolve(answer: asyncio.Future[Response], outcome: Response | BrokenExchangeError) -> None:
     if answer.done():
-        return  # whoever awaited it has gone
-    if isinstance(heard, Response):
-        answer.set_result(heard)
+        return  # its caller was cancelled
+    if isinstance(outcome, Response):
+        answer.set_result(outcome)
     else:
-        answer.set_exception(heard)
+        answer.set_exception(outcome)

@@ -16,7 +16,7 @@ from typing import Final
 
 from fanout.clock import Clock
 from fanout.errors import NotSentError
-from fanout.http1.connection import Connection, Heard, Leaving
+from fanout.http1.connection import BeforeWrite, Connection, OnDone
 from fanout.http1.dial import default_tls, dial
 from fanout.http1.exchange import Limits, Origin, Request, Response
 from fanout.http1.failures import BrokenExchangeError
@@ -27,7 +27,7 @@ _SHORTEST_SWEEP, _LONGEST_SWEEP = 0.01, 0.5  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
+class PoolStats:
     """Counters since the start (`opened` connections, requests that `reused` one) and what is held now."""
 
     opened: int
@@ -63,9 +63,9 @@ class Pool:
         return f"<Pool {self._origin} {state}: {held}, {self._opened} opened, {self._reused} reused>"
 
     @property
-    def stats(self) -> Stats:
+    def stats(self) -> PoolStats:
         """A snapshot for metrics."""
-        return Stats(self._opened, self._reused, len(self._idle), self._turns, len(self._waiters))
+        return PoolStats(self._opened, self._reused, len(self._idle), self._turns, len(self._waiters))
 
     async def send(self, request: Request) -> Response:
         """Write `request` once and give its answer, whatever the status.
@@ -91,7 +91,7 @@ class Pool:
         """Whether a connection seems to rest; `start` then finds out."""
         return bool(self._idle)
 
-    def start(self, request: Request, leaving: Leaving, heard: Heard) -> bool:
+    def start(self, request: Request, before_write: BeforeWrite, on_done: OnDone) -> bool:
         """Write `request` now, if a connection rests, and have `heard` called with its answer or a BrokenExchangeError.
 
         False when none rests: nothing was done then, and `send` has to wait for one. `leaving` is called right before
@@ -105,13 +105,13 @@ class Pool:
         if connection.served:
             self._reused += 1
         deadline = now + self._limits.request_timeout
-        leaving()
-        connection.begin(message, request.method, deadline, partial(self._answered, connection, heard))
+        before_write()
+        connection.begin(message, request.method, deadline, partial(self._answered, connection, on_done))
         return True
 
-    def _answered(self, connection: Connection, heard: Heard, answer: Response | BrokenExchangeError) -> None:
+    def _answered(self, connection: Connection, on_done: OnDone, answer: Response | BrokenExchangeError) -> None:
         self._end_turn(connection)
-        heard(answer)
+        on_done(answer)
 
     async def aclose(self) -> None:
         """Close all connections and wait until they are gone. Waiters get NotSentError, exchanges in flight break."""

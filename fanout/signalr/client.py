@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fanout import __version__
-from fanout.http1.connection import Heard, Leaving
+from fanout.http1.connection import BeforeWrite, OnDone
 from fanout.http1.exchange import Request, Response
 from fanout.http1.pool import Pool
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.credentials import TokenCache
+from fanout.signalr.credentials import AccessKeyCredential
 from fanout.signalr.message import Item, Message, Scope
 from fanout.signalr.routes import API_VERSION, EXECUTE_API_VERSION, Route, execute_body, execute_route, route_of
 
@@ -26,7 +26,7 @@ _JSON = _AGENT + b"Content-Type: application/json; charset=utf-8\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ServiceAddress:
     """How calls are addressed: `prefix` stands before each path on the wire, `audience` before each path in a token."""
 
     prefix: str
@@ -35,9 +35,9 @@ class Address:
     application: str = ""
 
 
-def address_of(service: ConnectionString, *, audience: str, api_version: str, application: str) -> Address:
+def service_address(service: ConnectionString, *, audience: str, api_version: str, application: str) -> ServiceAddress:
     """Build the address of a service; `audience` is "endpoint" or "server", the host that tokens name."""
-    return Address(
+    return ServiceAddress(
         prefix=urlsplit(service.server_endpoint).path,
         audience=service.server_endpoint if audience == "server" else service.endpoint,
         api_version=api_version,
@@ -56,7 +56,7 @@ class _Post(msgspec.Struct, frozen=True, gc=False):
 class Client:
     """Calls to one service."""
 
-    def __init__(self, pool: Pool, tokens: TokenCache, address: Address) -> None:
+    def __init__(self, pool: Pool, tokens: AccessKeyCredential, address: ServiceAddress) -> None:
         self.pool = pool
         self.tokens = tokens
         self._address = address
@@ -77,11 +77,11 @@ class Client:
             return self._exchange(self._route(hub, item), item.body if isinstance(item, Message) else None)
         return self.pool.send(self._post(hub, item))
 
-    def start(self, hub: str, item: Item, leaving: Leaving, heard: Heard) -> bool:
+    def start(self, hub: str, item: Item, before_write: BeforeWrite, on_done: OnDone) -> bool:
         """Deliver one item at once if that can be, as `Pool.start`; False when nothing was done: `call` has to wait."""
         if not self.pool.may_start or not isinstance(item, Message) or item.excluded:
             return False
-        return self.pool.start(self._post(hub, item), leaving, heard)
+        return self.pool.start(self._post(hub, item), before_write, on_done)
 
     async def execute(self, hub: str, scope: Scope, to: str, bodies: Sequence[bytes]) -> Response:
         """Deliver messages for everybody or one user in one call, in order; errors as `call`.

@@ -74,7 +74,7 @@ class ConnectionString:
         )
 
 
-def with_access_key(service: ConnectionString) -> ConnectionString:
+def require_access_key(service: ConnectionString) -> ConnectionString:
     """Give `service` back when it can be proved to with an access key; ConfigurationError when it asks for Entra ID."""
     if service.entra is not None:
         raise ConfigurationError(

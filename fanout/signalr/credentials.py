@@ -118,7 +118,7 @@ def _renamed(claim: str) -> str:
     return f"asrs.u.{claim}" if claim in _SYSTEM_CLAIMS else claim
 
 
-class TokenCache:
+class AccessKeyCredential:
     """REST tokens by audience: at most `size`, least recently used out first, renewed in their last tenth."""
 
     def __init__(self, key: str, clock: Clock, *, lifetime: float, size: int) -> None:
@@ -131,7 +131,7 @@ class TokenCache:
         self.misses = 0
 
     def __repr__(self) -> str:
-        return f"<TokenCache {len(self._tokens)} of {self.size}, {self.hits} hits, {self.misses} misses>"
+        return f"<AccessKeyCredential {len(self._tokens)} of {self.size}, {self.hits} hits, {self.misses} misses>"
 
     def __len__(self) -> int:
         return len(self._tokens)

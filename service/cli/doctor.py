@@ -14,7 +14,7 @@ from fanout.binding.names import check_hub
 from fanout.clock import SystemClock
 from fanout.errors import BadRequestError, ConfigurationError
 from fanout.settings import CONNECTION_STRING, Settings, load
-from fanout.signalr.connection_string import ConnectionString, with_access_key
+from fanout.signalr.connection_string import ConnectionString, require_access_key
 from service.cli.doctor_table import document, heading, row, summary
 from service.doctor.check import Finding
 from service.doctor.examination import examine, holds
@@ -73,4 +73,4 @@ def _service(settings: Settings) -> ConnectionString:
         raise ConfigurationError(
             f"{CONNECTION_STRING} is not set: name the service to examine. `fanout emulate` prints one."
         )
-    return with_access_key(ConnectionString.parse(text))
+    return require_access_key(ConnectionString.parse(text))

@@ -20,9 +20,9 @@ from fanout.http1.dial import default_tls
 from fanout.http1.exchange import Limits, Origin, Response
 from fanout.http1.pool import Pool
 from fanout.settings import Settings
-from fanout.signalr.client import Client, address_of
+from fanout.signalr.client import Client, service_address
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.credentials import TokenCache, client_token, client_url, rest_token
+from fanout.signalr.credentials import AccessKeyCredential, client_token, client_url, rest_token
 from fanout.signalr.message import GroupAction, Item, Scope, Verb
 from service.doctor.client_connection import Ear, Invitation, connected
 from service.doctor.failure import DisprovedError, shown
@@ -217,10 +217,10 @@ def accepted(response: Response) -> int:
 async def admitted(service: ConnectionString, settings: Settings, terms: Terms, clock: Clock) -> AsyncIterator[Patient]:
     """Open the ways to a service for the time of the block."""
     limits = Limits(_CONNECTIONS, connect_timeout=terms.timeout, request_timeout=terms.timeout)
-    address = address_of(
+    address = service_address(
         service, audience=settings.audience, api_version=settings.api_version, application=settings.application
     )
-    tokens = TokenCache(service.access_key, clock, lifetime=settings.token_lifetime, size=1000)
+    tokens = AccessKeyCredential(service.access_key, clock, lifetime=settings.token_lifetime, size=1000)
     client = Client(Pool(Origin.parse(_origin(service)), limits, clock), tokens, address)
     try:
         # As delivery: no proxy from the environment, the system's CAs.

@@ -18,8 +18,8 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.http1.exchange import Limits, Origin
 from fanout.http1.pool import Pool
-from fanout.signalr.client import Address, Client
-from fanout.signalr.credentials import TokenCache
+from fanout.signalr.client import Client, ServiceAddress
+from fanout.signalr.credentials import AccessKeyCredential
 from fanout.signalr.message import OPERATIONS as KINDS
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from fanout.signalr.message import operation_of as kind_of
@@ -108,9 +108,9 @@ ONE_OF_EACH: list[Item] = [
 async def test_the_headers_are_what_the_api_asks_for(item: Item) -> None:
     """A bearer token on every call, JSON in UTF-8 announced exactly where there is a body, and a length."""
     async with _recorder() as (port, heads):
-        tokens = TokenCache("k" * 44, SystemClock(), lifetime=600, size=10)
+        tokens = AccessKeyCredential("k" * 44, SystemClock(), lifetime=600, size=10)
         pool = Pool(Origin.parse(f"http://localhost:{port}"), Limits(), SystemClock())
-        client = Client(pool, tokens, Address(prefix="", audience=f"http://localhost:{port}"))
+        client = Client(pool, tokens, ServiceAddress(prefix="", audience=f"http://localhost:{port}"))
         assert (await client.call("h", item)).status == 202
         await client.aclose()
     (head,) = heads

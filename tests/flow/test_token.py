@@ -12,9 +12,9 @@ from emulator.config import connection_string
 from fanout.clock import SystemClock
 from fanout.http1.exchange import Limits, Origin
 from fanout.http1.pool import Pool
-from fanout.signalr.client import Client, address_of
-from fanout.signalr.connection_string import ConnectionString, with_access_key
-from fanout.signalr.credentials import TokenCache
+from fanout.signalr.client import Client, service_address
+from fanout.signalr.connection_string import ConnectionString, require_access_key
+from fanout.signalr.credentials import AccessKeyCredential
 from fanout.signalr.message import Message, Scope
 from tests.flow.child import Child
 from tests.flow.oracle import examine
@@ -61,11 +61,11 @@ async def test_a_token_near_its_expiry_is_renewed_before_it_is_used(stack: Stack
     In process, because the setting does not go below two minutes.
     """
     clock = SystemClock()
-    service = with_access_key(ConnectionString.parse(connection_string(stack.emulator.port)))
-    address = address_of(service, audience="endpoint", api_version="2022-06-01", application="")
+    service = require_access_key(ConnectionString.parse(connection_string(stack.emulator.port)))
+    address = service_address(service, audience="endpoint", api_version="2022-06-01", application="")
     client = Client(
         Pool(Origin.parse(service.server_endpoint), Limits(), clock),
-        TokenCache(service.access_key, clock, lifetime=2.0, size=10),
+        AccessKeyCredential(service.access_key, clock, lifetime=2.0, size=10),
         address,
     )
     item = Message(Scope.USER, "alice", b'{"target":"t","arguments":[]}')

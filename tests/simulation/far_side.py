@@ -157,7 +157,7 @@ class FarSide:
         return Response(status, Headers(headers), b"", reused=False)
 
 
-Heard = Callable[[Response | NotSentError | MaybeSentError], None]
+OnDone = Callable[[Response | NotSentError | MaybeSentError], None]
 
 
 class ModelPool:
@@ -168,7 +168,7 @@ class ModelPool:
         self._clock = clock
         self._request_timeout = request_timeout
         self._rests = False
-        self._telling: set[asyncio.Task[None]] = set()
+        self._calling: set[asyncio.Task[None]] = set()
 
     async def send(self, request: Request) -> Response:
         """Send one request as http1.pool.Pool.send does, with its errors."""
@@ -179,23 +179,23 @@ class ModelPool:
         """Whether it is worth asking; Pool's own word may be wrong either way."""
         return True
 
-    def start(self, request: Request, leaving: Callable[[], None], heard: Heard) -> bool:
+    def start(self, request: Request, before_write: Callable[[], None], on_done: OnDone) -> bool:
         """Send one as http1.pool.Pool.start does; every other time no connection rests."""
         self._rests = not self._rests
         if self._rests:
-            leaving()
-            task = self._far.loop.create_task(self._tell(self._far.begin(request), heard))
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
+            before_write()
+            task = self._far.loop.create_task(self._call_back(self._far.begin(request), on_done))
+            self._calling.add(task)
+            task.add_done_callback(self._calling.discard)
         return self._rests
 
-    async def _tell(self, call: Call, heard: Heard) -> None:
+    async def _call_back(self, call: Call, on_done: OnDone) -> None:
         answer: Response | NotSentError | MaybeSentError
         try:
             answer = await self._carried(call)
         except (NotSentError, MaybeSentError) as error:
             answer = error
-        heard(answer)
+        on_done(answer)
 
     async def _carried(self, call: Call) -> Response:
         try:

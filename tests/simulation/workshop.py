@@ -16,7 +16,7 @@ from fanout.metrics import Metrics
 from fanout.queue.stream import Stream
 from fanout.redis.client import ServerWire, Wire
 from fanout.settings import Settings
-from fanout.signalr.connection_string import ConnectionString, with_access_key
+from fanout.signalr.connection_string import ConnectionString, require_access_key
 from service import compose as assembly
 from service.parts import Parts
 from tests.simulation.far_side import FarSide, ModelPool
@@ -26,7 +26,7 @@ from tests.simulation.taps import tapped
 from tests.simulation.witness import Witness
 from workers.worker import Worker
 
-_SERVICE = with_access_key(
+_SERVICE = require_access_key(
     ConnectionString.parse("Endpoint=http://far.example;AccessKey=" + "k" * 44 + ";Version=1.0;")
 )
 _METRICS = Metrics()  # counts for nobody; made once because it is slow to make

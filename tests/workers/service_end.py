@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fanout.clock import Clock, SystemClock
 from fanout.http1.exchange import Limits, Origin
 from fanout.http1.pool import Pool
-from fanout.signalr.client import Address, Client
-from fanout.signalr.credentials import TokenCache
+from fanout.signalr.client import Client, ServiceAddress
+from fanout.signalr.credentials import AccessKeyCredential
 
 KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH"
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
@@ -79,7 +79,7 @@ async def calling(
     port: int,
     *,
     clock: Clock | None = None,
-    address: Address | None = None,
+    address: ServiceAddress | None = None,
     request_timeout: float = 5.0,
     tokens: int = 100,
 ) -> AsyncIterator[Client]:
@@ -87,8 +87,8 @@ async def calling(
     clock = clock or SystemClock()
     limits = Limits(connections=8, connect_timeout=2.0, request_timeout=request_timeout)
     pool = Pool(Origin("http", "127.0.0.1", port), limits, clock)
-    cache = TokenCache(KEY, clock, lifetime=3600, size=tokens)
-    client = Client(pool, cache, address or Address(prefix="", audience=f"http://127.0.0.1:{port}"))
+    cache = AccessKeyCredential(KEY, clock, lifetime=3600, size=tokens)
+    client = Client(pool, cache, address or ServiceAddress(prefix="", audience=f"http://127.0.0.1:{port}"))
     try:
         yield client
     finally:

@@ -8,7 +8,7 @@ import pytest
 from fanout.errors import MaybeSentError, NotSentError
 from fanout.http1.exchange import Limits, Origin, Response
 from fanout.http1.failures import BrokenExchangeError, ExchangeTimeoutError, StaleConnectionError
-from fanout.http1.pool import Pool, Stats
+from fanout.http1.pool import Pool, PoolStats
 from tests.fakes import FakeClock
 from tests.fanout.http1.scripted import ACCEPTED, OK, PoolOf, Visit, a_request, echo, none_idle, saying, served
 
@@ -46,7 +46,7 @@ async def test_one_connection_serves_many_requests(pool_of: PoolOf) -> None:
         answers = [await pool.send(a_request(b"%d" % number)) for number in range(5)]
         assert [answer.body for answer in answers] == [b"0", b"1", b"2", b"3", b"4"]
         assert [answer.reused for answer in answers] == [False, True, True, True, True]
-        assert pool.stats == Stats(opened=1, reused=4, idle=1, busy=0, waiting=0)
+        assert pool.stats == PoolStats(opened=1, reused=4, idle=1, busy=0, waiting=0)
         assert repr(pool) == f"<Pool {server.origin} open: 1 idle, 0 busy, 0 waiting, 1 opened, 4 reused>"
 
 
@@ -73,7 +73,7 @@ async def test_a_request_that_does_not_fit_the_wire_costs_no_turn(pool_of: PoolO
     pool = pool_of(Origin("http", "127.0.0.1", 1))
     with pytest.raises(ValueError, match="target"):
         await pool.send(a_request(target="/a b"))
-    assert pool.stats == Stats(0, 0, 0, 0, 0)
+    assert pool.stats == PoolStats(0, 0, 0, 0, 0)
 
 
 async def test_connections_never_exceed_their_bound_and_each_answer_matches_its_request(pool_of: PoolOf) -> None:
@@ -96,7 +96,7 @@ async def test_connections_never_exceed_their_bound_and_each_answer_matches_its_
         tasks = [group.create_task(ask(number)) for number in range(2000)]
         await asyncio.wait(tasks)
         assert server.most <= 16
-        assert pool.stats == Stats(opened=16, reused=1984, idle=16, busy=0, waiting=0)
+        assert pool.stats == PoolStats(opened=16, reused=1984, idle=16, busy=0, waiting=0)
 
 
 async def test_those_who_wait_are_served_in_order(pool_of: PoolOf) -> None:
@@ -107,7 +107,7 @@ async def test_those_who_wait_are_served_in_order(pool_of: PoolOf) -> None:
             group.create_task(pool.send(a_request(b"%d" % number)))
             await settle()
         await gate.arrived.acquire()
-        assert pool.stats == Stats(opened=1, reused=0, idle=0, busy=1, waiting=5)
+        assert pool.stats == PoolStats(opened=1, reused=0, idle=0, busy=1, waiting=5)
         gate.open()
     assert gate.seen == [b"0", b"1", b"2", b"3", b"4", b"5"]
 
@@ -191,7 +191,7 @@ async def test_a_failed_dial_passes_its_turn_to_the_next(pool_of: PoolOf) -> Non
     pool = pool_of(Origin("http", "127.0.0.1", 1), ONE)
     outcomes = await asyncio.gather(*(pool.send(a_request()) for _ in range(5)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [NotSentError] * 5
-    assert pool.stats == Stats(0, 0, 0, 0, 0)
+    assert pool.stats == PoolStats(0, 0, 0, 0, 0)
 
 
 async def test_chaos_of_cancels_and_resets_loses_no_turn(pool_of: PoolOf) -> None:
@@ -239,7 +239,7 @@ async def test_an_idle_connection_the_server_closed_is_replaced_unseen(pool_of: 
             response = await pool.send(a_request())
             assert not response.reused
             await none_idle(pool)
-        assert pool.stats == Stats(opened=3, reused=0, idle=0, busy=0, waiting=0)
+        assert pool.stats == PoolStats(opened=3, reused=0, idle=0, busy=0, waiting=0)
 
 
 async def test_a_kept_connection_that_dies_under_a_request_is_stale_and_not_retried(pool_of: PoolOf) -> None:
@@ -319,7 +319,7 @@ async def test_closing_fails_waiters_as_not_sent_and_exchanges_as_maybe_sent(poo
             await flying
         with pytest.raises(NotSentError, match="closed"):
             await pool.send(a_request())
-        assert pool.stats == Stats(opened=1, reused=0, idle=0, busy=0, waiting=0)
+        assert pool.stats == PoolStats(opened=1, reused=0, idle=0, busy=0, waiting=0)
         await pool.aclose()
 
 
@@ -331,7 +331,7 @@ async def test_closing_during_a_dial_leaves_no_connection(pool_of: PoolOf) -> No
         await pool.aclose()
         with pytest.raises(NotSentError):
             await dialling
-        assert pool.stats == Stats(0, 0, 0, 0, 0)
+        assert pool.stats == PoolStats(0, 0, 0, 0, 0)
 
 
 async def test_a_closed_idle_pool_forgets_its_timer(pool_of: PoolOf) -> None:
@@ -357,7 +357,7 @@ async def test_a_request_is_begun_at_once_where_a_connection_rests_and_what_came
         answer = await asyncio.wait_for(heard, 5)
         assert isinstance(answer, Response)
         assert (answer.body, answer.reused) == (b"2", True)
-        assert pool.stats == Stats(opened=1, reused=1, idle=1, busy=0, waiting=0)
+        assert pool.stats == PoolStats(opened=1, reused=1, idle=1, busy=0, waiting=0)
 
 
 async def test_a_connection_rests_again_before_its_answer_is_told(pool_of: PoolOf) -> None:

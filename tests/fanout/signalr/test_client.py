@@ -4,7 +4,7 @@ import pytest
 
 from fanout import __version__
 from fanout.errors import MaybeSentError, NotSentError
-from fanout.signalr.client import Address, address_of
+from fanout.signalr.client import ServiceAddress, service_address
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import verify
 from fanout.signalr.message import CloseConnections, Message, Scope
@@ -71,7 +71,7 @@ async def test_the_token_names_the_path_that_was_called_without_its_query() -> N
 
 
 async def test_an_address_behind_a_proxy_has_its_prefix_on_the_wire_and_the_endpoint_in_the_token() -> None:
-    address = Address(prefix="/behind/proxy", audience="https://x.service.signalr.net")
+    address = ServiceAddress(prefix="/behind/proxy", audience="https://x.service.signalr.net")
     async with service_end() as end, calling(end.port, address=address) as client:
         await client.call("chat", a_message("alice"))
     [request] = end.received
@@ -79,9 +79,9 @@ async def test_an_address_behind_a_proxy_has_its_prefix_on_the_wire_and_the_endp
     verify(token_of(request), [KEY], ["https://x.service.signalr.net/api/hubs/chat/users/alice/:send"])
 
 
-def addressed(text: str, audience: str) -> Address:
+def addressed(text: str, audience: str) -> ServiceAddress:
     service = ConnectionString.parse(SERVICE + text)
-    return address_of(service, audience=audience, api_version="2023-07-01", application="app")
+    return service_address(service, audience=audience, api_version="2023-07-01", application="app")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_address_follows_server_endpoint_and_the_audience_setting(
 
 
 async def test_application_and_api_version_go_into_the_query() -> None:
-    address = Address(prefix="", audience="http://x", api_version="2023-07-01", application="App")
+    address = ServiceAddress(prefix="", audience="http://x", api_version="2023-07-01", application="App")
     async with service_end() as end, calling(end.port, address=address) as client:
         await client.call("chat", a_message("alice"))
     assert end.received[0].target.endswith("?application=app&api-version=2023-07-01")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from fanout.errors import BadRequestError
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import (
+    AccessKeyCredential,
     InvalidTokenError,
-    TokenCache,
     client_audience,
     client_token,
     client_url,
@@ -129,7 +129,7 @@ def test_no_text_crashes_the_check(text: str) -> None:
 
 async def test_a_cached_token_is_kept_until_the_last_tenth_of_its_life() -> None:
     clock = FakeClock(wall=1000.0)
-    cache = TokenCache(KEY, clock, lifetime=1000, size=10)
+    cache = AccessKeyCredential(KEY, clock, lifetime=1000, size=10)
     first = cache.token(AUDIENCE)
     await clock.advance(899.0)
     assert cache.token(AUDIENCE) == first
@@ -139,7 +139,7 @@ async def test_a_cached_token_is_kept_until_the_last_tenth_of_its_life() -> None
 
 
 def test_the_cache_lets_the_least_recently_used_audience_go() -> None:
-    cache = TokenCache(KEY, FakeClock(), lifetime=1000, size=2)
+    cache = AccessKeyCredential(KEY, FakeClock(), lifetime=1000, size=2)
     for audience in ("a", "b", "a", "c", "a"):
         cache.token(audience)
     assert (len(cache), cache.misses, cache.hits) == (2, 3, 2)
@@ -149,7 +149,7 @@ def test_the_cache_lets_the_least_recently_used_audience_go() -> None:
 
 async def test_a_forgotten_token_is_signed_anew() -> None:
     clock = FakeClock(wall=0.0)
-    cache = TokenCache(KEY, clock, lifetime=1000, size=2)
+    cache = AccessKeyCredential(KEY, clock, lifetime=1000, size=2)
     cache.token("a")
     cache.forget("a")
     cache.forget("never there")
@@ -158,7 +158,7 @@ async def test_a_forgotten_token_is_signed_anew() -> None:
 
 
 def test_the_cache_shows_no_token_and_no_key() -> None:
-    cache = TokenCache(KEY, FakeClock(), lifetime=1000, size=2)
+    cache = AccessKeyCredential(KEY, FakeClock(), lifetime=1000, size=2)
     token = cache.token("a")
     assert token not in repr(cache)
     assert KEY not in repr(cache)

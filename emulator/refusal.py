@@ -4,8 +4,6 @@ Source: contract 2.5: an ErrorDetail body (`code`, `message`, not wrapped in `er
 `x-ms-error-code` header that tells "this does not exist" from "you called the wrong place".
 """
 
-from typing import ClassVar
-
 from emulator.exchange import Reply, json_reply, text_reply
 from fanout.errors import FanoutError
 
@@ -21,7 +19,7 @@ V1 = "1.0"
 class RefusedError(FanoutError):
     """A call is refused with `answer` (an HTTP status), an ErrorDetail `code` and a text a person can act on."""
 
-    label: ClassVar[str] = "refused"
+    label = "refused"
 
     def __init__(
         self, answer: int, code: str, message: str, *, target: str = "", headers: tuple[tuple[str, str], ...] = ()

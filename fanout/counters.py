@@ -1,7 +1,8 @@
-"""Counters and histograms that cost next to nothing to write, read when metrics are scraped.
+"""Counters and histograms that cost one addition to write, rendered when metrics are scraped.
 
-Rule guarded: what is counted per message is an addition and no more. The client library's own instruments take a lock
-for every increment; here one event loop writes, so plain numbers do, and the library still renders them.
+Rule guarded: whatever is counted per message stays on the hot path as an addition and no more. The instruments of the
+client library take a lock for every increment. Here only one event loop writes, so plain numbers are enough, and the
+client library still renders them.
 """
 
 from bisect import bisect_left
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
 
-class Count:
+class Counter:
     """A number that only grows."""
 
     __slots__ = ("value",)
@@ -19,12 +20,12 @@ class Count:
         self.value = 0.0
 
     def inc(self, amount: float = 1) -> None:
-        """Add to it."""
+        """Add `amount`."""
         self.value += amount
 
 
-class Spread:
-    """A histogram: how many observations fell below each bound, and their sum."""
+class Histogram:
+    """Observations counted by upper bound, and their sum."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -39,7 +40,7 @@ class Spread:
         self.total += value
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Give the cumulative counts by upper bound, as Prometheus has them."""
+        """Return the cumulative counts by upper bound, in the form Prometheus expects."""
         total, rows = 0, []
         for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
             total += count
@@ -47,37 +48,37 @@ class Spread:
         return rows
 
 
-class Tallies:
-    """All counts and spreads of one process, as a collector of the client library."""
+class Counters:
+    """All counters and histograms of one process, as a collector of the client library."""
 
     def __init__(self) -> None:
-        self._counts: list[tuple[str, str, str, dict[str, Count]]] = []
-        self._spreads: list[tuple[str, str, Spread]] = []
+        self._counters: list[tuple[str, str, str, dict[str, Counter]]] = []
+        self._histograms: list[tuple[str, str, Histogram]] = []
 
-    def count(self, name: str, text: str) -> Count:
-        """Make a counter without labels."""
-        count = Count()
-        self._counts.append((name, text, "", {"": count}))
-        return count
+    def counter(self, name: str, text: str) -> Counter:
+        """Add a counter without labels."""
+        counter = Counter()
+        self._counters.append((name, text, "", {"": counter}))
+        return counter
 
-    def counts(self, name: str, text: str, label: str, values: Sequence[str]) -> dict[str, Count]:
-        """Make a counter for each value of a label, all present from the start."""
-        counts = {value: Count() for value in values}
-        self._counts.append((name, text, label, counts))
-        return counts
+    def counters(self, name: str, text: str, label: str, values: Sequence[str]) -> dict[str, Counter]:
+        """Add a counter with one label and return its children by value; each exists from the start."""
+        counters = {value: Counter() for value in values}
+        self._counters.append((name, text, label, counters))
+        return counters
 
-    def spread(self, name: str, text: str, bounds: Sequence[float]) -> Spread:
-        """Make a histogram."""
-        spread = Spread(bounds)
-        self._spreads.append((name, text, spread))
-        return spread
+    def histogram(self, name: str, text: str, bounds: Sequence[float]) -> Histogram:
+        """Add a histogram."""
+        histogram = Histogram(bounds)
+        self._histograms.append((name, text, histogram))
+        return histogram
 
     def collect(self) -> Iterator[Metric]:
-        """Give everything, as the registry asks for it."""
-        for name, text, label, counts in self._counts:
+        """Yield all of them; the registry calls this at each scrape."""
+        for name, text, label, counters in self._counters:
             family = CounterMetricFamily(name, text, labels=[label] if label else [])
-            for value, count in counts.items():
-                family.add_metric([value] if label else [], count.value)
+            for value, counter in counters.items():
+                family.add_metric([value] if label else [], counter.value)
             yield family
-        for name, text, spread in self._spreads:
-            yield HistogramMetricFamily(name, text, buckets=spread.buckets(), sum_value=spread.total)
+        for name, text, histogram in self._histograms:
+            yield HistogramMetricFamily(name, text, buckets=histogram.buckets(), sum_value=histogram.total)

@@ -1,8 +1,9 @@
-"""The line of each settled delivery, written cheaply enough to keep it on at full load.
+"""One log line per settled delivery, cheap enough to stay on at full load.
 
-Rules guarded: one wide line per delivery, and when there are more than a log can bear, a sample that says so itself
-(`sampled`: how many it stands for); what did not go well is never left out. Lines of one turn of the event loop are
-written together. The fields are the service's own words and ids, no secrets, so the masks of log.py need not read them.
+Rules guarded: up to a fixed number of lines per second every delivery has its own line. Above it the log is a sample,
+and each sampled line says how many deliveries it stands for (`sampled`). Anything that did not go well is always
+written. The fields are ids and words of this service and hold no secrets, so they skip the masking of log.py. Lines of
+one turn of the event loop are written together.
 """
 
 import asyncio
@@ -15,15 +16,15 @@ import orjson
 
 from fanout.clock import Clock
 
-_FULL_RATE = 500  # lines a second that are all written
-_SAMPLE = 100  # past them, one in so many
+_UNSAMPLED_PER_SECOND = 500
+_SAMPLE_INTERVAL = 100  # above that rate one line in this many is written
 
 
-def open_ledger(event: str, clock: Clock, *, level: str, style: str) -> "Ledger | None":
-    """Give where lines of `event` are entered in a process that logs JSON; None where people read the log."""
+def open_delivery_log(event: str, clock: Clock, *, level: str, style: str) -> "DeliveryLog | None":
+    """Return the log for lines of `event`, or None when logs are written for people instead of machines."""
     if style != "json":
         return None
-    return Ledger(event, clock, _write if level in {"debug", "info"} else None)
+    return DeliveryLog(event, clock, _write if level in {"debug", "info"} else None)
 
 
 def _write(lines: bytes) -> None:
@@ -31,36 +32,36 @@ def _write(lines: bytes) -> None:
     sys.stderr.buffer.flush()
 
 
-class Ledger:
-    """Writes lines of one event. `write` takes bytes; None keeps nothing (the level is above info)."""
+class DeliveryLog:
+    """Lines of one event. `output` receives the bytes; None disables the log (its level is above info)."""
 
-    def __init__(self, event: str, clock: Clock, write: Callable[[bytes], object] | None) -> None:
+    def __init__(self, event: str, clock: Clock, output: Callable[[bytes], object] | None) -> None:
         self._event = event
         self._clock = clock
-        self._write = write
+        self._output = output
         self._lines: list[bytes] = []
         self._second = 0
         self._count = 0
 
     @property
-    def on(self) -> bool:
-        """Whether lines are kept at all."""
-        return self._write is not None
+    def enabled(self) -> bool:
+        """Whether lines are written at all."""
+        return self._output is not None
 
-    def wants(self, *, important: bool) -> int:
-        """Say for how many events the next line would stand; 0 when it is left out. `important` ones are all kept."""
-        if self._write is None:
+    def sample(self, *, important: bool) -> int:
+        """Return for how many events the next line would stand, 0 to leave it out. `important` events are all kept."""
+        if self._output is None:
             return 0
         second = int(self._clock.monotonic())
         if second != self._second:
             self._second, self._count = second, 0
         self._count += 1
-        if important or self._count <= _FULL_RATE:
+        if important or self._count <= _UNSAMPLED_PER_SECOND:
             return 1
-        return _SAMPLE if self._count % _SAMPLE == 0 else 0
+        return _SAMPLE_INTERVAL if self._count % _SAMPLE_INTERVAL == 0 else 0
 
-    def enter(self, fields: Mapping[str, Any], stands_for: int = 1) -> None:
-        """Write one line, soon."""
+    def write(self, fields: Mapping[str, Any], stands_for: int = 1) -> None:
+        """Queue one line; it is written before the event loop waits again."""
         line = dict(fields, event=self._event, level="info")
         if stands_for > 1:
             line["sampled"] = stands_for
@@ -70,7 +71,7 @@ class Ledger:
             asyncio.get_running_loop().call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what is waiting."""
+        """Write the queued lines."""
         lines, self._lines = self._lines, []
-        if lines and self._write is not None:
-            self._write(b"".join(lines))
+        if lines and self._output is not None:
+            self._output(b"".join(lines))

@@ -1,8 +1,8 @@
 """One family of errors, so that no caller needs a ladder of isinstance checks.
 
-Rule guarded: every error of ours answers three questions where it is defined: which HTTP status a caller sees
-(`status`), whether repeating the same call can help (`retryable`), and which label metrics and problem details
-carry (`label`). Translation from a library's errors happens once, at that library's door.
+Rule guarded: every error answers two questions where it is defined: which HTTP status a caller sees (`status`), and
+which label names it in metrics and as the `code` of problem details (`label`). A library's errors are translated once,
+in the module that wraps the library.
 """
 
 from typing import ClassVar
@@ -12,12 +12,11 @@ class FanoutError(Exception):
     """Root of the family; `str(error)` is safe to show to a caller and to log."""
 
     status: ClassVar[int] = 500
-    retryable: ClassVar[bool] = False
-    label: ClassVar[str] = "internal"
+    label: str = "internal"
 
 
 class ConfigurationError(FanoutError):
-    """The process cannot start as configured; the text says which setting and what to do."""
+    """The process cannot run as configured; the text names the setting and says what to do."""
 
     label = "configuration"
 
@@ -28,11 +27,18 @@ class BadRequestError(FanoutError):
     status = 400
     label = "invalidRequest"
 
-    def __init__(self, detail: str, *, label: str = "invalidRequest", pointer: str = "") -> None:
-        """`label` narrows the class's own; `pointer` is "" for the whole document."""
+    def __init__(self, detail: str, *, label: str = "", pointer: str = "") -> None:
+        """Store the details; `label` narrows that of the class, `pointer` is "" for the whole document."""
         super().__init__(detail)
-        self.code = label
+        self.label = label or self.label
         self.pointer = pointer
+
+
+class TokenTooLongError(BadRequestError):
+    """The access token that was asked for would be longer than the service accepts."""
+
+    status = 413
+    label = "tokenTooLong"
 
 
 class BodyTooLargeError(FanoutError):
@@ -43,29 +49,28 @@ class BodyTooLargeError(FanoutError):
 
 
 class SlowBodyError(FanoutError):
-    """The request body did not come in the configured time."""
+    """The request body did not arrive within the configured time."""
 
     status = 408
-    retryable = True
     label = "bodyTooSlow"
 
 
 class UnsupportedMediaTypeError(FanoutError):
-    """The request body is of a type this route does not read."""
+    """The request body has a media type that the route does not accept."""
 
     status = 415
     label = "unsupportedMediaType"
 
 
 class UnauthorizedError(FanoutError):
-    """The caller did not prove who it is."""
+    """The caller did not authenticate."""
 
     status = 401
     label = "unauthorized"
 
 
 class ForbiddenError(FanoutError):
-    """The caller is known and may not do this."""
+    """The caller is authenticated and lacks the permission."""
 
     status = 403
     label = "forbidden"
@@ -79,51 +84,49 @@ class IdempotencyConflictError(FanoutError):
 
 
 class QueueError(FanoutError):
-    """The queue could not do it now; nothing is lost, the caller may repeat after `retry_after` seconds."""
+    """The queue cannot do it now. Nothing is lost: the caller may repeat after `retry_after` seconds."""
 
     status = 503
-    retryable = True
     label = "queueUnavailable"
 
     def __init__(self, detail: str, *, retry_after: float = 1.0) -> None:
-        """`retry_after` is what a caller is told to wait, in seconds."""
+        """Store the details; `retry_after` is the wait to suggest to the caller, in seconds."""
         super().__init__(detail)
         self.retry_after = retry_after
 
 
 class QueueSilentError(QueueError):
-    """The store was asked and did not answer: what was asked may or may not have been done."""
+    """The store received the command and did not answer: it may or may not have been carried out."""
 
     label = "queueSilent"
 
 
 class QueueFullError(QueueError):
-    """The queue is past its configured depth, or the store is out of memory."""
+    """The queue is at its configured depth, or the store is out of memory."""
 
     label = "queueFull"
 
 
 class LeaseLostError(FanoutError):
-    """The lease of a partition is not ours any more: its holder must fall silent."""
+    """The lease of a partition is no longer ours: its holder must not write any more."""
 
     label = "leaseLost"
 
 
 class TransportError(FanoutError):
-    """An outgoing HTTP call brought no complete answer."""
+    """An outgoing HTTP call received no complete answer."""
 
     status = 502
-    retryable = True
     label = "transport"
 
 
 class NotSentError(TransportError):
-    """No byte of the request reached the wire: repeating it cannot duplicate anything."""
+    """No byte of the request was written: repeating it cannot duplicate anything."""
 
     label = "notSent"
 
 
 class MaybeSentError(TransportError):
-    """The request was written, wholly or in part, and no answer came: its outcome is unknown."""
+    """The request was written, wholly or in part, and no answer arrived: its outcome is unknown."""
 
     label = "maybeSent"

@@ -175,7 +175,7 @@ class Settings(BaseModel):
         description="How long the life of a message can be asked for after its last event (fanout trace ID); "
         "0 keeps it in the logs alone.",
     )
-    trace_most: int = Field(
+    trace_max_per_second: int = Field(
         100,
         ge=1,
         le=10_000,

@@ -11,10 +11,10 @@ import socket
 import ssl
 
 from fanout.clock import Clock
-from fanout.delivery_log import open_ledger
+from fanout.delivery_log import open_delivery_log
 from fanout.http1.exchange import Limits, Origin
 from fanout.http1.pool import Pool
-from fanout.metrics import Readings
+from fanout.metrics import Gauges
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.leases import Leases
 from fanout.queue.signals import Signals
@@ -67,24 +67,24 @@ def build_worker(parts: Parts, client: Client) -> Worker:
     gate = Gate(Window(settings.concurrency), ceilings_of(settings), random.random)
     signals = Signals(parts.wire, clock, worker=name)
     settler = Settler(parts.stream, DeadLetters(parts.wire), clock, metrics)
-    mouth, ledger = (
+    mouth, delivery_log = (
         Mouth(signals, metrics),
-        open_ledger("delivery.settled", clock, level=settings.log_level, style=settings.log_format),
+        open_delivery_log("delivery.settled", clock, level=settings.log_level, style=settings.log_format),
     )
-    trade = Trade(clock, metrics, log, policy_of(settings), random.random, gate, mouth, ledger, parts.traces)
+    trade = Trade(clock, metrics, log, policy_of(settings), random.random, gate, mouth, delivery_log, parts.traces)
     sender = Sender(client, clock, metrics, joined=Bounds() if settings.execute and not settings.application else None)
     couriers = Couriers(lanes, sender, settler, bell, trade)
     reader = Reader(parts.stream, lanes, settler, bell, Tools(clock, metrics, log, room=settings.read_ahead))
     leases = Leases(parts.wire, clock, worker=name, lifetime=settings.lease_seconds)
     keeper = Keeper(leases, lanes, clock, log, partitions=settings.partitions)
-    metrics.readings.watch(
+    metrics.gauges.watch(
         in_flight=lambda: couriers.in_flight,
         waiting=lambda: lanes.waiting,
         lanes=lambda: len(lanes),
         leases=lambda: keeper.held,
     )
-    _watch_client(metrics.readings, client)
-    _watch_gate(metrics.readings, gate)
+    _watch_client(metrics.gauges, client)
+    _watch_gate(metrics.gauges, gate)
     crew = Crew(keeper, reader, couriers, settler, trade, Whisper(signals, gate, lanes, bell, clock))
     return Worker(crew, clock, log, grace=settings.shutdown_grace)
 
@@ -108,8 +108,8 @@ def ceilings_of(settings: Settings) -> dict[RouteClass, float]:
     return {route_class: rate for route_class, rate in wanted.items() if rate}
 
 
-def _watch_client(readings: Readings, client: Client) -> None:
-    readings.watch(
+def _watch_client(gauges: Gauges, client: Client) -> None:
+    gauges.watch(
         tokens=lambda: client.kept,
         token_cache_hits=lambda: client.tokens.hits,
         token_cache_misses=lambda: client.tokens.misses,
@@ -119,9 +119,9 @@ def _watch_client(readings: Readings, client: Client) -> None:
     )
 
 
-def _watch_gate(readings: Readings, gate: Gate) -> None:
-    readings.watch(window=lambda: gate.window.limit)
-    readings.watch_classes(
+def _watch_gate(gauges: Gauges, gate: Gate) -> None:
+    gauges.watch(window=lambda: gate.window.limit)
+    gauges.watch_classes(
         rate_limit=lambda number: gate.paces[number].rate,
         rate_share=lambda number: gate.paces[number].share,
         breaker_open=lambda number: float(gate.held_back(RouteClass(number))),

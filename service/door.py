@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from fanout.clock import Clock
-from fanout.delivery_log import Ledger
+from fanout.delivery_log import DeliveryLog
 from fanout.errors import FanoutError
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
@@ -91,5 +91,5 @@ class Door:
     readiness: Readiness = field(default_factory=Readiness)
     page: Path | None = None
     traces: Traces | None = None
-    ledger: Ledger | None = None
+    delivery_log: DeliveryLog | None = None
     dead_letters: DeadLetters | None = None

@@ -46,8 +46,8 @@ async def open_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
         stream = Stream(wire, clock, **limits, dedup_window=settings.dedup_window, durability=durability)
         metrics = Metrics()
         metrics.expect_partitions(settings.partitions)
-        async with open_traces(wire, clock, keep=settings.trace_keep, most=settings.trace_most) as traces:
-            metrics.readings.watch(trace_events_skipped=lambda: traces.skipped, trace_events_lost=lambda: traces.lost)
+        async with open_traces(wire, clock, keep=settings.trace_keep, most=settings.trace_max_per_second) as traces:
+            metrics.gauges.watch(trace_events_skipped=lambda: traces.skipped, trace_events_lost=lambda: traces.lost)
             yield Parts(settings, clock, metrics, wire, stream, get_logger(), traces)
     finally:
         await wire.aclose()

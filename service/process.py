@@ -16,7 +16,7 @@ from pathlib import Path
 import uvicorn
 
 from fanout.clock import Clock
-from fanout.delivery_log import open_ledger
+from fanout.delivery_log import open_delivery_log
 from fanout.errors import ConfigurationError
 from fanout.log import Logger
 from fanout.queue.dead_letters import DeadLetters
@@ -54,10 +54,12 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
     try:
         async with open_parts(settings, clock) as parts:
             queue, metrics, traces = parts.stream, parts.metrics, parts.traces
-            ledger = open_ledger("ingress.accepted", clock, level=settings.log_level, style=settings.log_format)
+            delivery_log = open_delivery_log(
+                "ingress.accepted", clock, level=settings.log_level, style=settings.log_format
+            )
             door = Door(
-                settings, plan.role, queue, metrics, clock, service, page=plan.page, traces=traces, ledger=ledger,
-                dead_letters=DeadLetters(parts.wire),
+                settings, plan.role, queue, metrics, clock, service, page=plan.page, traces=traces,
+                delivery_log=delivery_log, dead_letters=DeadLetters(parts.wire),
             )  # fmt: skip
             async with asyncio.TaskGroup() as group:
                 ready = _announce(plan, listener, parts.log)

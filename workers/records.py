@@ -23,7 +23,7 @@ class Records:
         self._trade = trade
         self._metrics = trade.metrics
         self._store_now = trade.store_time.now
-        self._wants = _always if trade.ledger is None else trade.ledger.wants
+        self._wants = _always if trade.delivery_log is None else trade.delivery_log.sample
         self.traces = trade.traces if trade.traces is not None and trade.traces.on else None
 
     def age(self, held: Held) -> float:
@@ -122,10 +122,10 @@ class Records:
             "age": round(self.age(held), 4),
             "took": round(took, 4),
         }
-        if self._trade.ledger is None:
+        if self._trade.delivery_log is None:
             self._trade.log.info("delivery.settled", **fields)
         else:
-            self._trade.ledger.enter(fields, stands_for)
+            self._trade.delivery_log.write(fields, stands_for)
 
     def _note(self, held: Held, what: What, detail: Detail) -> None:
         if self.traces is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fanout.clock import Clock
-from fanout.delivery_log import Ledger
+from fanout.delivery_log import DeliveryLog
 from fanout.log import Logger
 from fanout.metrics import Metrics
 from fanout.queue.traces import Traces
@@ -37,6 +37,6 @@ class Trade:
     random: Callable[[], float]
     gate: Gate
     tell: Voice
-    ledger: Ledger | None = None  # None: settled deliveries are told to `log`, as everything else
+    delivery_log: DeliveryLog | None = None  # None: settled deliveries are told to `log`, as everything else
     traces: Traces | None = None
     store_time: StoreTime = field(default_factory=StoreTime)

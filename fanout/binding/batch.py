@@ -69,7 +69,7 @@ def _judged(document: Document, limits: BatchLimits, *, check_size: bool) -> Bat
         try:
             result: Parsed | Rejected = read_item(_sized(raw, limits) if check_size else raw, index, limits)
         except BadRequestError as error:
-            result = Rejected(index, error.code, document.place(index) + error.pointer, str(error))
+            result = Rejected(index, error.label, document.place(index) + error.pointer, str(error))
         results.append(result)
         if isinstance(result, Parsed):
             targets += len(result.items)

@@ -16,7 +16,7 @@ import jwt
 import msgspec
 
 from fanout.clock import Clock
-from fanout.errors import BadRequestError
+from fanout.errors import TokenTooLongError
 from fanout.signalr.connection_string import ConnectionString
 
 ISSUER = "azure-signalr"
@@ -93,7 +93,7 @@ def client_token(
     """Sign a client's access token for `hub` (lower case, application prefix included).
 
     Caller's claims that collide with the service's own are renamed `asrs.u.<name>` (contract 3.4). Raises
-    BadRequestError when the token is over 4,096 characters, the most the service takes.
+    TokenTooLongError when the token is over 4,096 characters, the most the service takes.
     """
     payload: dict[str, Any] = {_renamed(name): value for name, value in claims.items()}
     if user_id is not None:
@@ -107,9 +107,8 @@ def client_token(
     }
     token = sign(service.access_key, payload)
     if len(token) > MAX_TOKEN_LENGTH:
-        raise BadRequestError(
-            f"The access token has {len(token)} characters, the service takes {MAX_TOKEN_LENGTH}: send fewer claims.",
-            label="tokenTooLong",
+        raise TokenTooLongError(
+            f"The access token has {len(token)} characters, the service takes {MAX_TOKEN_LENGTH}: send fewer claims."
         )
     return token
 

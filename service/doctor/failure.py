@@ -4,8 +4,6 @@ Rule guarded: the text goes to a person's terminal and into --json, so it carrie
 whatever the service put into its answer.
 """
 
-from typing import ClassVar
-
 from fanout.errors import FanoutError
 from fanout.log import masked
 
@@ -15,7 +13,7 @@ _LONGEST = 200
 class DisprovedError(FanoutError):
     """The service does not do what the check's name says; the text is what it did instead."""
 
-    label: ClassVar[str] = "disproved"
+    label = "disproved"
 
 
 def shown(text: str) -> str:

@@ -51,8 +51,8 @@ KINDS: Mapping[str, Kind] = {
     "traceUnknown": Kind(
         404,
         "No trace of this message is kept",
-        "Its id may be another, its time over (FANOUT_TRACE_KEEP), or it was one too many (FANOUT_TRACE_MOST); "
-        "the logs have it.",
+        "The id is wrong, the trace has expired (FANOUT_TRACE_KEEP), or too many messages were traced in that second "
+        "(FANOUT_TRACE_MAX_PER_SECOND). The logs still have the message.",
     ),
     "deadLetterUnknown": Kind(
         404,
@@ -121,8 +121,7 @@ class Problem:
 
 def problem_of(error: FanoutError) -> Problem:
     """Translate an error of ours."""
-    code = error.code if isinstance(error, BadRequestError) else error.label
-    status = KINDS[code].status if code in KINDS else error.status
+    code = error.label
     headers: dict[str, str] = {}
     members: dict[str, Any] = {}
     if isinstance(error, BadRequestError):
@@ -133,7 +132,7 @@ def problem_of(error: FanoutError) -> Problem:
         headers["Connection"] = "close"  # the rest of the body is not waited for
     elif isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = CHALLENGE
-    return Problem(code, status, str(error), headers, members)
+    return Problem(code, error.status, str(error), headers, members)
 
 
 def problem_of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:

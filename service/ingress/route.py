@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from fanout.binding.batch import Batch, BatchLimits, parse_batch
 from fanout.binding.names import check_hub
-from fanout.counters import Count
+from fanout.counters import Counter as MetricCounter
 from fanout.errors import BodyTooLargeError, FanoutError, IdempotencyConflictError
 from fanout.log import get_logger, masked
 from fanout.queue.entry import Admission, Receipt, Submission
@@ -130,8 +130,8 @@ class Ingress:
 
     def _say(self, outcome: Outcome, hub: str, request_id: str) -> None:
         ids = outcome.names if isinstance(outcome, Stored) else stored_ids(document_of(outcome))
-        ledger = self._door.ledger
-        if not ids or (ledger is not None and not (stands_for := ledger.wants(important=False))):
+        delivery_log = self._door.delivery_log
+        if not ids or (delivery_log is not None and not (stands_for := delivery_log.sample(important=False))):
             return
         document: Mapping[str, Any] = (
             {"accepted": len(ids), "results": ids} if isinstance(outcome, Stored) else document_of(outcome)
@@ -144,10 +144,10 @@ class Ingress:
             "ids": [masked(name) if _SUSPECT.search(name) else name for name in ids[:_LOGGED_IDS]],
             "more_ids": max(0, len(ids) - _LOGGED_IDS),
         }
-        if ledger is None:
+        if delivery_log is None:
             self._log.info("ingress.accepted", **fields)
         else:
-            ledger.enter(fields, stands_for)
+            delivery_log.write(fields, stands_for)
 
 
 def _has_terms(headers: Mapping[str, str]) -> bool:
@@ -185,7 +185,7 @@ def limits_of(door: Door) -> BatchLimits:
 T = TypeVar("T", bound=Response | Short)
 
 
-async def counted(metrics: Mapping[str, Count], answering: Awaitable[T]) -> T:
+async def counted(metrics: Mapping[str, MetricCounter], answering: Awaitable[T]) -> T:
     """Count an answer by its status class; one that never came counts as 5xx, a client that left as 4xx."""
     status = 500
     try:

@@ -73,15 +73,15 @@ def test_the_children_of_the_hot_path_are_the_series_that_are_exported() -> None
 def test_readings_are_taken_when_somebody_looks() -> None:
     metrics, held = Metrics(), [1.0]
     assert metrics.registry.get_sample_value("fanout_leases") == 0
-    metrics.readings.watch(leases=lambda: held[0], connections_opened=lambda: 7)
+    metrics.gauges.watch(leases=lambda: held[0], connections_opened=lambda: 7)
     held[0] = 5.0
     assert metrics.registry.get_sample_value("fanout_leases") == 5
     assert metrics.registry.get_sample_value("fanout_connections_opened_total") == 7
 
 
 def test_a_reading_nobody_has_heard_of_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="no such readings: \\['leesas'\\]"):
-        Metrics().readings.watch(leesas=lambda: 1.0)
+    with pytest.raises(ValueError, match="no such gauges: \\['leesas'\\]"):
+        Metrics().gauges.watch(leesas=lambda: 1.0)
 
 
 def test_two_processes_in_one_do_not_share_instruments() -> None:

@@ -48,7 +48,7 @@ def _results(data: bytes) -> tuple[Parsed | Rejected, ...] | str:
     try:
         return parse_batch(data, LIMITS).results
     except BadRequestError as error:
-        return error.code
+        return error.label
 
 
 def _check(result: Parsed, data: bytes, element: dict[str, Any] | None) -> None:

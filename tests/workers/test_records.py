@@ -4,7 +4,7 @@ import json
 import random
 from typing import cast
 
-from fanout.delivery_log import Ledger
+from fanout.delivery_log import DeliveryLog
 from fanout.metrics import DEAD_REASONS, Metrics
 from fanout.queue.traces import TraceEvent, Traces
 from fanout.signalr.message import OPERATIONS
@@ -93,11 +93,11 @@ class Note:
         self.events.append((message_id, event))
 
 
-def traced_books(ledger: Ledger | None = None) -> tuple[Records, Note]:
+def traced_books(delivery_log: DeliveryLog | None = None) -> tuple[Records, Note]:
     gate, notes = Gate(Window(8), {}, random.random), Note()
     trade = Trade(
         FakeClock(), Metrics(), Lines().log, POLICY, random.random, gate, lambda _kind, _slowdown: None,
-        ledger, cast("Traces", notes),
+        delivery_log, cast("Traces", notes),
     )  # fmt: skip
     return Records(trade), notes
 
@@ -130,8 +130,8 @@ def test_every_message_of_a_shared_call_has_a_trace_of_its_own() -> None:
 
 async def test_what_went_well_is_sampled_and_what_did_not_never_is() -> None:
     written: list[bytes] = []
-    ledger = Ledger("delivery.settled", FakeClock(), written.append)
-    records, notes = traced_books(ledger)
+    delivery_log = DeliveryLog("delivery.settled", FakeClock(), written.append)
+    records, notes = traced_books(delivery_log)
     well, badly = held_in(a_tenure(), 1), held_in(a_tenure(), 2, entry=an_entry(message_id="bad"))
     for _ in range(2000):
         records.settled([well], Answered(202), attempts=1, took=0.1, certain=True)
@@ -140,7 +140,7 @@ async def test_what_went_well_is_sampled_and_what_did_not_never_is() -> None:
     records.superseded(badly)
     records.expired(badly, 1)
     records.parked(badly, Dead("tooLarge", "refused", 413, "status 413"), 1)
-    ledger.flush()
+    delivery_log.flush()
     lines = [json.loads(line) for line in b"".join(written).splitlines()]
     assert sum(line["id"] == "bad" for line in lines) == 5
     assert sum(line.get("sampled", 1) for line in lines if line["id"] != "bad") == 2000

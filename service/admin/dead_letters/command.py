@@ -48,7 +48,7 @@ def listing_of(query: QueryParams) -> Order:
         selection, start = selection_of(said), _start(said)
         return Order(selection, _limit(said, LIST_LIMIT, MAX_LIST), _bounded(start, selection))
     except BadRequestError as error:  # a JSON pointer leads into a body, and there is none
-        raise BadRequestError(str(error), label=error.code) from None
+        raise BadRequestError(str(error), label=error.label) from None
 
 
 def order_of(body: bytes) -> Order:

@@ -102,7 +102,7 @@ def _hub(name: str | None) -> str | None:
     try:
         return check_hub(name)
     except BadRequestError as error:
-        raise BadRequestError(str(error), label=error.code, pointer="/hub") from None
+        raise BadRequestError(str(error), label=error.label, pointer="/hub") from None
 
 
 def _text(said: dict[str, object], name: str) -> str | None:

@@ -216,7 +216,7 @@ def test_targets_are_limited_per_item_and_per_batch() -> None:
     assert verdicts('{"target":"t","userIds":["a","b","c","d"]}', limits) == [("tooManyTargets", "")]
     assert verdicts('{"action":"add","userIds":["a","b"],"groupNames":["g","h"]}', limits) == [("tooManyTargets", "")]
     error = refused('[{"target":"t","userIds":["a","b"]},{"target":"t","userIds":["a","b"]}]', limits)
-    assert (error.code, error.pointer) == ("tooManyTargets", "/1")
+    assert (error.label, error.pointer) == ("tooManyTargets", "/1")
 
 
 def test_closing_connections_may_stand_among_messages_and_keeps_its_place() -> None:
@@ -257,7 +257,7 @@ def test_a_damaged_body_is_read_or_refused_and_nothing_else(patch: bytes, start:
     try:
         parse_batch(body[:start] + patch + body[start + cut :], LIMITS)
     except BadRequestError as error:
-        code = error.code
+        code = error.label
     else:
         code = ""
     assert not code or code in ERROR_CODES

@@ -53,7 +53,7 @@ def refused(body: bytes | str, limits: BatchLimits = LIMITS) -> BadRequestError:
 )
 def test_a_body_that_is_no_batch_is_refused_as_a_whole(body: bytes, code: str) -> None:
     error = refused(body)
-    assert (error.code, error.status) == (code, 400)
+    assert (error.label, error.status) == (code, 400)
 
 
 def test_broken_json_is_located_by_line_and_column() -> None:
@@ -67,7 +67,7 @@ def test_nesting_near_the_parser_s_limit_is_an_answer(name: str) -> None:
         try:
             parse_batch(f'[{{"target":"t","{name}":{"[" * depth}{"]" * depth}}}]'.encode(), LIMITS)
         except BadRequestError as error:
-            codes.add(error.code)
+            codes.add(error.label)
     assert codes <= {"tooDeep"}
 
 
@@ -82,13 +82,13 @@ def test_a_truncated_batch_is_refused_at_every_byte() -> None:
 def test_more_items_than_allowed_refuse_the_batch() -> None:
     limits = BatchLimits(max_items=2, max_targets=10, max_message=1000)
     assert len(parse_batch(b'[{"target":"t"},{"target":"t"}]', limits).results) == 2
-    assert refused('[{"target":"t"},{"target":"t"},1]', limits).code == "tooManyItems"
+    assert refused('[{"target":"t"},{"target":"t"},1]', limits).label == "tooManyItems"
 
 
 @pytest.mark.parametrize("element", [b"1", b"{}", b"[]", b'"",""'])
 def test_millions_of_tiny_items_are_counted_before_they_become_objects(element: bytes) -> None:
     error = refused(b"[" + b",".join([element] * 1_000_000) + b"]")
-    assert error.code == "tooManyItems"
+    assert error.label == "tooManyItems"
 
 
 def test_a_batch_of_many_commas_and_few_items_is_accepted() -> None:

@@ -21,10 +21,10 @@ def test_a_hub_name_is_given_back_in_lower_case(name: str) -> None:
 def test_a_hub_name_outside_the_pattern_is_refused(name: str) -> None:
     with pytest.raises(BadRequestError) as caught:
         check_hub(name)
-    assert caught.value.code == "invalidHub"
+    assert caught.value.label == "invalidHub"
     with pytest.raises(BadRequestError) as caught:
         check_application(name)
-    assert caught.value.code == "invalidApplication"
+    assert caught.value.label == "invalidApplication"
 
 
 @pytest.mark.parametrize("scope", IDS)
@@ -59,7 +59,7 @@ def test_a_group_name_is_more_than_white_space_and_one_line(name: str) -> None:
 def test_a_refused_id_says_its_kind_and_place(scope: Scope, code: str) -> None:
     with pytest.raises(BadRequestError) as caught:
         check_id(scope, "..", "/userIds/7")
-    assert (caught.value.code, caught.value.pointer) == (code, "/userIds/7")
+    assert (caught.value.label, caught.value.pointer) == (code, "/userIds/7")
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ def test_a_uri_within_12_k_is_accepted(item: Item) -> None:
 def test_a_uri_over_12_k_is_refused(item: Item) -> None:
     with pytest.raises(BadRequestError) as caught:
         check_uri(item)
-    assert caught.value.code == "uriTooLong"
+    assert caught.value.label == "uriTooLong"

@@ -36,7 +36,7 @@ def verdict(body: bytes) -> Any:
     try:
         return parse_batch(body, LIMITS).results
     except BadRequestError as error:
-        return (error.code, error.pointer, str(error))
+        return (error.label, error.pointer, str(error))
 
 
 def the_long_way(body: bytes, patch: pytest.MonkeyPatch) -> Any:

@@ -87,7 +87,7 @@ def test_without_a_user_id_the_token_names_nobody() -> None:
 def test_a_token_over_4096_characters_is_refused() -> None:
     with pytest.raises(BadRequestError) as caught:
         client(claims={"big": "x" * 3500})
-    assert caught.value.code == "tokenTooLong"
+    assert caught.value.label == "tokenTooLong"
 
 
 @pytest.mark.parametrize("keys", [[KEY], ["other" * 9, KEY]])

@@ -88,4 +88,4 @@ def test_a_hub_is_told_in_lower_case() -> None:
     assert selection_of({}).empty
     with pytest.raises(BadRequestError) as caught:
         selection_of({"hub": "1st"})
-    assert (caught.value.code, caught.value.pointer) == ("invalidHub", "/hub")
+    assert (caught.value.label, caught.value.pointer) == ("invalidHub", "/hub")

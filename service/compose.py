@@ -65,8 +65,8 @@ def build_worker(parts: Parts, client: Client) -> Worker:
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     lanes, bell = Lanes(room=settings.read_ahead), Bell()
     gate = Gate(Window(settings.concurrency), ceilings_of(settings), random.random)
-    signals = Signals(parts.wire, clock, worker=name)
-    settler = Settler(parts.stream, DeadLetters(parts.wire), clock, metrics)
+    signals = Signals(parts.redis_client, clock, worker=name)
+    settler = Settler(parts.stream, DeadLetters(parts.redis_client), clock, metrics)
     mouth, delivery_log = (
         Mouth(signals, metrics),
         open_delivery_log("delivery.settled", clock, level=settings.log_level, style=settings.log_format),
@@ -75,7 +75,7 @@ def build_worker(parts: Parts, client: Client) -> Worker:
     sender = Sender(client, clock, metrics, joined=Bounds() if settings.execute and not settings.application else None)
     couriers = Couriers(lanes, sender, settler, bell, trade)
     reader = Reader(parts.stream, lanes, settler, bell, Tools(clock, metrics, log, room=settings.read_ahead))
-    leases = Leases(parts.wire, clock, worker=name, lifetime=settings.lease_seconds)
+    leases = Leases(parts.redis_client, clock, worker=name, lifetime=settings.lease_seconds)
     keeper = Keeper(leases, lanes, clock, log, partitions=settings.partitions)
     metrics.gauges.watch(
         in_flight=lambda: couriers.in_flight,

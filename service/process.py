@@ -59,7 +59,7 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
             )
             door = Door(
                 settings, plan.role, queue, metrics, clock, service, page=plan.page, traces=traces,
-                delivery_log=delivery_log, dead_letters=DeadLetters(parts.wire),
+                delivery_log=delivery_log, dead_letters=DeadLetters(parts.redis_client),
             )  # fmt: skip
             async with asyncio.TaskGroup() as group:
                 ready = _announce(plan, listener, parts.log)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fanout.clock import SystemClock
-from fanout.queue.store import open_wire
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from service.dev.private_redis import find_server, private_redis
 from tests.redis_kinds import KINDS, Store, borrowed
 
@@ -65,8 +65,8 @@ async def every_redis_url(every_server: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def wire(every_redis_url: str) -> AsyncIterator[Wire]:
-    """A wire to an empty server of each kind."""
-    wire = open_wire(every_redis_url, SystemClock())
-    yield wire
-    await wire.aclose()
+async def redis_client(every_redis_url: str) -> AsyncIterator[RedisClient]:
+    """A client of an empty server of each kind."""
+    redis_client = open_redis(every_redis_url, SystemClock())
+    yield redis_client
+    await redis_client.aclose()

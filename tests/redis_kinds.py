@@ -16,8 +16,8 @@ import pytest
 import trustme
 
 from fanout.clock import SystemClock
-from fanout.queue.store import open_wire
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from service.dev.private_redis import find_server
 from tests.redis_servers import USUAL, RedisProcess, eventually, free_port, started
 
@@ -230,10 +230,10 @@ def name_of(topology: str) -> str:
 
 
 @asynccontextmanager
-async def opened(url: str, *, within: float = 5.0) -> AsyncIterator[Wire]:
-    """Give a wire to this URL for the block."""
-    wire = open_wire(url, SystemClock(), within=within)
+async def opened(url: str, *, within: float = 5.0) -> AsyncIterator[RedisClient]:
+    """Yield a client of this URL for the block."""
+    redis_client = open_redis(url, SystemClock(), within=within)
     try:
-        yield wire
+        yield redis_client
     finally:
-        await wire.aclose()
+        await redis_client.aclose()

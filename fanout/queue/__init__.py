@@ -1,1 +1,1 @@
-"""The queue in Redis streams. The only room that knows Redis."""
+"""The queue: what it stores in Redis, under which keys, and every operation on it."""

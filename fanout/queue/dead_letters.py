@@ -15,7 +15,7 @@ from fanout.errors import LeaseLostError, QueueError
 from fanout.queue import keys
 from fanout.queue.entry import Stored
 from fanout.queue.scripts import PARK, PEEK, REPLAY
-from fanout.redis.client import Argument, Call, Wire, raised
+from fanout.redis.client import Argument, Call, RedisClient, raised
 
 UNKNOWN = "unknown"  # the reason of a letter that names none
 _NUMBER = re.compile(rb"[0-9]{1,9}")
@@ -64,20 +64,20 @@ Chosen = tuple[int, bytes]  # a dead letter by partition and id
 class DeadLetters:
     """The dead letters of all partitions."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, redis_client: RedisClient) -> None:
+        self._redis = redis_client
 
     async def park(self, partition: int, token: str, entry: Stored, verdict: Verdict) -> None:
         """Move an entry to the dead letters; LeaseLostError when `token` does not hold the partition any more."""
         fields: list[Argument] = ["entry", entry.data, "id", entry.id, "reason", verdict.reason]
         fields += ["status", verdict.status, "attempts", verdict.attempts, "detail", verdict.detail]
         names = [keys.lease(partition), keys.stream(partition), keys.dead(partition)]
-        if await self._wire.run(PARK, names, [token, entry.id, *fields]) == -1:
+        if await self._redis.run(PARK, names, [token, entry.id, *fields]) == -1:
             raise LeaseLostError(f"partition {partition} has another owner")
 
     async def oldest(self, partition: int, *, count: int = 100) -> list[DeadLetter]:
         """Give the first `count` dead letters of a partition."""
-        rows = await self._wire.ask("XRANGE", keys.dead(partition), "-", "+", "COUNT", count)
+        rows = await self._redis.ask("XRANGE", keys.dead(partition), "-", "+", "COUNT", count)
         return [_dead_letter(row) for row in rows]
 
     async def scan(self, after: Mapping[int, bytes], portion: Portion) -> dict[int, Page]:
@@ -90,13 +90,13 @@ class DeadLetters:
             (PEEK, [keys.dead(partition)], [start, end, portion.count, portion.size])
             for partition, start in after.items()
         ]
-        replies = [raised(reply) for reply in await self._wire.run_all(calls)]
+        replies = [raised(reply) for reply in await self._redis.run_all(calls)]
         pages = (Page(bytes(last), [_dead_letter(row) for row in rows]) for last, *rows in replies)
         return dict(zip(after, pages, strict=True))
 
     async def find(self, chosen: Sequence[Chosen]) -> list[DeadLetter | None]:
         """Give these dead letters, in one round trip; None for what is not there (any more)."""
-        replies = await self._wire.call(*(("XRANGE", keys.dead(partition), id_, id_) for partition, id_ in chosen))
+        replies = await self._redis.call(*(("XRANGE", keys.dead(partition), id_, id_) for partition, id_ in chosen))
         return [_dead_letter(rows[0]) if (rows := raised(reply)) else None for reply in replies]
 
     async def replay(self, chosen: Sequence[Chosen]) -> list[bytes | QueueError | None]:
@@ -109,13 +109,13 @@ class DeadLetters:
         calls: list[Call] = [
             (REPLAY, [keys.stream(partition), keys.dead(partition)], [id_, crc32(id_)]) for partition, id_ in chosen
         ]
-        return [_outcome(reply) for reply in await self._wire.run_all(calls)]
+        return [_outcome(reply) for reply in await self._redis.run_all(calls)]
 
     async def forget(self, partition: int, ids: Sequence[bytes]) -> int:
         """Delete dead letters for good; gives how many were there."""
         deleted = 0
         for start in range(0, len(ids), _DELETED_AT_ONCE):
-            deleted += await self._wire.ask("XDEL", keys.dead(partition), *ids[start : start + _DELETED_AT_ONCE])
+            deleted += await self._redis.ask("XDEL", keys.dead(partition), *ids[start : start + _DELETED_AT_ONCE])
         return deleted
 
 

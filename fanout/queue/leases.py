@@ -12,7 +12,7 @@ from typing import Any
 from fanout.clock import Clock
 from fanout.queue import keys
 from fanout.queue.scripts import ACQUIRE, ATTEND, RELEASE, RENEW
-from fanout.redis.client import Call, Wire, raised
+from fanout.redis.client import Call, RedisClient, raised
 
 _SILENT: Any = object()  # in the place of a reply that did not come
 
@@ -62,10 +62,10 @@ def share_of(worker: str, attendance: Attendance, partitions: int) -> int:
 class Leases:
     """The leases as one worker sees them. `lifetime` is seconds."""
 
-    def __init__(self, wire: Wire, clock: Clock, *, worker: str, lifetime: float) -> None:
+    def __init__(self, redis_client: RedisClient, clock: Clock, *, worker: str, lifetime: float) -> None:
         self.worker = worker
         self.lifetime = lifetime
-        self._wire = wire
+        self._redis = redis_client
         self._clock = clock
         self._lifetime_ms = int(lifetime * 1000)
 
@@ -75,19 +75,19 @@ class Leases:
     @property
     def breaks(self) -> int:
         """How often a connection to the store broke."""
-        return self._wire.breaks
+        return self._redis.breaks
 
     async def attend(self) -> Attendance:
         """Mark this worker as live for one lifetime and see who else is."""
-        return _attendance(await self._wire.run(ATTEND, [keys.WORKERS], [self.worker, self._lifetime_ms]))
+        return _attendance(await self._redis.run(ATTEND, [keys.WORKERS], [self.worker, self._lifetime_ms]))
 
     async def leave(self) -> None:
         """Take this worker's mark away, so that the others share without it."""
-        await self._wire.run(ATTEND, [keys.WORKERS], [self.worker, 0])
+        await self._redis.run(ATTEND, [keys.WORKERS], [self.worker, 0])
 
     async def owners(self, partitions: int) -> dict[int, str]:
         """Give the holder's token of each partition that has one."""
-        replies = await self._wire.call(*(("GET", keys.lease(partition)) for partition in range(partitions)))
+        replies = await self._redis.call(*(("GET", keys.lease(partition)) for partition in range(partitions)))
         tokens = _answered(replies)
         return {partition: token.decode() for partition, token in enumerate(tokens) if token not in (None, _SILENT)}
 
@@ -101,7 +101,7 @@ class Leases:
             (ACQUIRE, [keys.lease(partition), keys.fence(partition)], [self.worker, self._lifetime_ms])
             for partition in partitions
         ]
-        tokens = _answered(await self._wire.run_all(calls)) if calls else []
+        tokens = _answered(await self._redis.run_all(calls)) if calls else []
         return [
             Lease(partition, token.decode(), now + self.lifetime)
             for partition, token in zip(partitions, tokens, strict=True)
@@ -118,13 +118,13 @@ class Leases:
             (RENEW, [keys.lease(lease.partition), keys.stream(lease.partition)], [lease.token, self._lifetime_ms])
             for lease in leases
         ]
-        replies = _answered(await self._wire.run_all(calls)) if calls else []
+        replies = _answered(await self._redis.run_all(calls)) if calls else []
         end = now + self.lifetime
         return {lease.partition: _renewal(lease, oldest, end) for lease, oldest in zip(leases, replies, strict=True)}
 
     async def release(self, lease: Lease) -> None:
         """Hand one partition back; harmless when it was lost already."""
-        await self._wire.run(RELEASE, [keys.lease(lease.partition)], [lease.token])
+        await self._redis.run(RELEASE, [keys.lease(lease.partition)], [lease.token])
 
 
 def _attendance(reply: Sequence[bytes]) -> Attendance:

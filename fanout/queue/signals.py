@@ -14,7 +14,7 @@ from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.queue import keys
 from fanout.queue.scripts import SHARE
-from fanout.redis.client import Command, Wire, raised
+from fanout.redis.client import Command, RedisClient, raised
 
 _BLOCK = 5.0
 _PAUSE = 0.5
@@ -41,8 +41,8 @@ Heard = Callable[[Signal], None]
 class Signals:
     """The workers' talk, as one worker hears and speaks it."""
 
-    def __init__(self, wire: Wire, clock: Clock, *, worker: str) -> None:
-        self._wire = wire
+    def __init__(self, redis_client: RedisClient, clock: Clock, *, worker: str) -> None:
+        self._redis = redis_client
         self._clock = clock
         self._worker = worker
         self._last = b""
@@ -64,7 +64,7 @@ class Signals:
             self._speak.clear()
             signals, self._outgoing = self._outgoing, []
             try:
-                await self._wire.call(*(self._command(signal) for signal in signals))
+                await self._redis.call(*(self._command(signal) for signal in signals))
             except QueueError:
                 continue
 
@@ -85,12 +85,12 @@ class Signals:
             demand = mine()
             said = ",".join(f"{value:g}" for value in demand)
             with suppress(QueueError):  # the last share stands
-                rows = await self._wire.run(SHARE, [keys.DEMAND], [self._worker, _SHARE_LIFETIME_MS, said])
+                rows = await self._redis.run(SHARE, [keys.DEMAND], [self._worker, _SHARE_LIFETIME_MS, said])
                 share(_sums(rows, self._worker, len(demand)))
             await self._clock.sleep(_SHARE_EVERY)
 
     async def _recent(self) -> list[Signal]:
-        time, rows = await self._wire.call(("TIME",), ("XREVRANGE", keys.SIGNALS, "+", "-", "COUNT", _RECENT))
+        time, rows = await self._redis.call(("TIME",), ("XREVRANGE", keys.SIGNALS, "+", "-", "COUNT", _RECENT))
         now = int(raised(time)[0]) + int(raised(time)[1]) / 1e6
         self._last = bytes(raised(rows)[0][0]) if raised(rows) else b"0-0"
         signals = [_signal(row[1], late=now - int(bytes(row[0]).partition(b"-")[0]) / 1000) for row in reversed(rows)]
@@ -98,7 +98,7 @@ class Signals:
 
     async def _next(self) -> list[Signal]:
         command: Command = ("XREAD", "BLOCK", int(_BLOCK * 1000), "STREAMS", keys.SIGNALS, self._last)
-        reply = await self._wire.ask(*command, within=_BLOCK + 2)
+        reply = await self._redis.ask(*command, within=_BLOCK + 2)
         if not reply:
             return []
         rows = reply[0][1]

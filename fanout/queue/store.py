@@ -9,15 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fanout.clock import Clock
 from fanout.errors import ConfigurationError, QueueError
 from fanout.queue import keys
-from fanout.redis.address import Node, parse
-from fanout.redis.client import ServerWire, Wire
-from fanout.redis.cluster import ClusterWire
-from fanout.redis.dial import Dialler
+from fanout.redis.client import RedisClient
 from fanout.redis.durability import Durability
-from fanout.redis.sentinel import Sentinels
 
 _MINIMUM = (7, 0)
 
@@ -30,48 +25,24 @@ class Finding:
     fatal: bool = False
 
 
-def open_wire(url: str, clock: Clock, *, ca: str = "", within: float = 5.0) -> Wire:
-    """Build the wire to `url`; nothing is connected yet. ConfigurationError when the URL cannot be used.
-
-    `ca` is a file of certificate authorities to trust besides the machine's, where the URL names none; `within` bounds
-    connecting and each round trip, in seconds.
-    """
-    address = parse(url, ca=ca)
-    dialler = Dialler(address)
-
-    def open_node(node: Node) -> ServerWire:
-        return ServerWire(lambda: dialler.server(node), clock, within=within)
-
-    match address.kind:
-        case "cluster":
-            return ClusterWire(open_node, address.nodes, clock)
-        case "sentinel":
-            sentinels = Sentinels(dialler.sentinel, address.nodes, address.service, clock)
-            return ServerWire(lambda: dialler.master(sentinels.master), clock, within=within)
-        case "single":
-            if address.path:
-                return ServerWire(dialler.socket, clock, within=within)
-            return open_node(address.nodes[0])
-
-
-async def prepare(wire: Wire, partitions: int, durability: Durability | None = None) -> list[Finding]:
+async def prepare(redis_client: RedisClient, partitions: int, durability: Durability | None = None) -> list[Finding]:
     """Fix the number of partitions, or check it, and look the store over: each primary of it.
 
     Raises ConfigurationError when the store cannot be used as configured and QueueError when it does not answer.
     """
-    infos = [_info(text) for text in await wire.each("INFO")]
-    if infos[0].get("cluster_enabled") == "1" and not wire.is_cluster:
+    infos = [_info(text) for text in await redis_client.each("INFO")]
+    if infos[0].get("cluster_enabled") == "1" and not redis_client.is_cluster:
         raise ConfigurationError("FANOUT_REDIS_URL names a node of a Redis Cluster: add ?cluster=true to it.")
     findings: list[Finding] = []
-    for info, policy in zip(infos, await _policies(wire, len(infos)), strict=True):
+    for info, policy in zip(infos, await _policies(redis_client, len(infos)), strict=True):
         findings += judge(info, policy)
         if durability is not None:
-            findings += judge_durability(info, durability, waitaof=await _knows(wire, "WAITAOF"))
+            findings += judge_durability(info, durability, waitaof=await _knows(redis_client, "WAITAOF"))
     for finding in findings:
         if finding.fatal:
             raise ConfigurationError(finding.text)
-    await wire.ask("SET", keys.PARTITIONS, partitions, "NX")
-    found = int(await wire.ask("GET", keys.PARTITIONS))
+    await redis_client.ask("SET", keys.PARTITIONS, partitions, "NX")
+    found = int(await redis_client.ask("GET", keys.PARTITIONS))
     if found != partitions:
         raise ConfigurationError(
             f"This Redis was first used with {found} partitions and FANOUT_PARTITIONS says {partitions}. Set "
@@ -117,16 +88,16 @@ def judge_durability(info: dict[str, str], durability: Durability, *, waitaof: b
     return findings
 
 
-async def _policies(wire: Wire, count: int) -> list[str]:
+async def _policies(redis_client: RedisClient, count: int) -> list[str]:
     try:
-        replies: Sequence[Sequence[bytes]] = await wire.each("CONFIG", "GET", "maxmemory-policy")
+        replies: Sequence[Sequence[bytes]] = await redis_client.each("CONFIG", "GET", "maxmemory-policy")
     except QueueError:
         return [""] * count  # managed services forbid CONFIG; INFO carries the policy there too, when it is set
     return [reply[1].decode() if len(reply) > 1 else "" for reply in replies]
 
 
-async def _knows(wire: Wire, command: str) -> bool:
-    replies: Sequence[Any] = await wire.ask("COMMAND", "INFO", command)
+async def _knows(redis_client: RedisClient, command: str) -> bool:
+    replies: Sequence[Any] = await redis_client.ask("COMMAND", "INFO", command)
     return bool(replies) and replies[0] is not None
 
 

@@ -20,7 +20,7 @@ from fanout.queue import keys
 from fanout.queue.entry import Admission, Depth, Receipt, Stored, Submission, encode
 from fanout.queue.partition import lane_of, partition_of
 from fanout.queue.scripts import APPEND, CLAIM, EXPIRE, SETTLE
-from fanout.redis.client import Argument, Call, Wire, raised
+from fanout.redis.client import Argument, Call, RedisClient, raised
 from fanout.redis.durability import Durability, Unconfirmed
 
 START = b"0-0"
@@ -54,10 +54,10 @@ class Stream:
     """All partitions of the queue. `dedup_window` is seconds, `max_depth` counts entries of all partitions."""
 
     def __init__(
-        self, wire: Wire, clock: Clock, *, partitions: int, max_depth: int, dedup_window: float,
+        self, redis_client: RedisClient, clock: Clock, *, partitions: int, max_depth: int, dedup_window: float,
         durability: Durability | None = None,
     ) -> None:  # fmt: skip
-        self._wire = wire
+        self._redis = redis_client
         self._clock = clock
         self._partitions = partitions
         self._max_depth = max_depth
@@ -72,7 +72,7 @@ class Stream:
     @property
     def breaks(self) -> int:
         """How often a connection to the store broke: what was read before the last time may not be there any more."""
-        return self._wire.breaks
+        return self._redis.breaks
 
     async def append(self, submissions: Sequence[Submission]) -> list[Receipt]:
         """Store submissions, those of one lane in their order, in one round trip; one receipt each.
@@ -85,7 +85,7 @@ class Stream:
         room = self._max_depth if sum(self._lengths) < self._max_depth else 0
         calls = [parcel.call(room, self._window_ms) for parcel in placed]
         try:
-            replies = await self._wire.run_all(calls, confirm=self._durability)
+            replies = await self._redis.run_all(calls, confirm=self._durability)
         except QueueSilentError:
             return [_SILENT] * len(submissions)
         if not any(isinstance(reply, QueueSilentError) for reply in replies):
@@ -99,18 +99,18 @@ class Stream:
         """Remember the body an Idempotency-Key stands for; False when it stood for another one."""
         partition = partition_of(f"{hub}\n{key}", self._partitions)
         name = keys.idempotency(partition, hub, key)
-        return bool(await self._wire.run(CLAIM, [name], [fingerprint, self._window_ms]))
+        return bool(await self._redis.run(CLAIM, [name], [fingerprint, self._window_ms]))
 
     async def read(self, partition: int, after: bytes, *, count: int, block: float) -> list[Stored]:
         """Give up to `count` entries after the id `after`, oldest first; wait up to `block` seconds for one."""
         command: list[Argument] = ["XREAD", "COUNT", count, "BLOCK", int(block * 1000)]
         command += ["STREAMS", keys.stream(partition), after]
-        reply = await self._wire.ask(*command, within=block + _DEPTH_WITHIN)
+        reply = await self._redis.ask(*command, within=block + _DEPTH_WITHIN)
         return [Stored(id=entry[0], data=_data_of(entry[1])) for entry in reply[0][1]] if reply else []
 
     async def scan(self, partition: int, after: bytes, *, count: int) -> list[Stored]:
         """Give up to `count` entries after the id `after`, oldest first, without waiting."""
-        rows = await self._wire.ask("XRANGE", keys.stream(partition), b"(" + after, "+", "COUNT", count)
+        rows = await self._redis.ask("XRANGE", keys.stream(partition), b"(" + after, "+", "COUNT", count)
         return [Stored(id=row[0], data=_data_of(row[1])) for row in rows]
 
     async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool | None]:
@@ -127,7 +127,7 @@ class Stream:
                 calls.append((SETTLE, [keys.lease(partition), keys.stream(partition)], [token, *chunk]))
                 owners.append(position)
         held: list[bool | None] = [True] * len(batches)
-        for position, reply in zip(owners, await self._wire.run_all(calls), strict=True):
+        for position, reply in zip(owners, await self._redis.run_all(calls), strict=True):
             if isinstance(reply, Exception):
                 held[position] = None
             elif reply == -1:
@@ -140,7 +140,7 @@ class Stream:
         LeaseLostError when `token` does not hold the partition any more. Repeating is harmless.
         """
         names = [keys.lease(partition), keys.stream(partition)]
-        reply = await self._wire.run(EXPIRE, names, [token, stream_id, int(ttl * 1000)])
+        reply = await self._redis.run(EXPIRE, names, [token, stream_id, int(ttl * 1000)])
         if reply == -1:
             raise LeaseLostError(f"partition {partition} has another owner")
         return bool(reply)
@@ -152,7 +152,7 @@ class Stream:
             commands.append(("XLEN", keys.stream(partition)))
             commands.append(("XLEN", keys.dead(partition)))
             commands.append(("XRANGE", keys.stream(partition), "-", "+", "COUNT", 1))
-        replies = [raised(reply) for reply in await self._wire.call(*commands, within=_DEPTH_WITHIN)]
+        replies = [raised(reply) for reply in await self._redis.call(*commands, within=_DEPTH_WITHIN)]
         now = int(replies[0][0]) + int(replies[0][1]) / 1e6
         lengths, dead, oldest = replies[1::3], replies[2::3], replies[3::3]
         ages = [now - Stored(first[0][0], b"").stored_at for first in oldest if first]
@@ -160,7 +160,7 @@ class Stream:
 
     async def ping(self) -> None:
         """Do nothing but ask; QueueError when the store does not answer."""
-        await self._wire.ask("PING", within=1.0)
+        await self._redis.ask("PING", within=1.0)
 
     def _place(self, submissions: Sequence[Submission]) -> Collection[_Parcel]:
         parcels: dict[int, _Parcel] = {}
@@ -198,7 +198,7 @@ class Stream:
             return
         self._refreshed = now
         commands = [("XLEN", keys.stream(partition)) for partition in range(self._partitions)]
-        replies = await self._wire.call(*commands)
+        replies = await self._redis.call(*commands)
         _raise_if_all_failed(replies)
         known = zip(replies, self._lengths, strict=True)  # a node that is down must not stop what goes to the others
         self._lengths = [before if isinstance(reply, Exception) else reply for reply, before in known]

@@ -20,7 +20,7 @@ from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.log import masked
 from fanout.queue import keys
-from fanout.redis.client import Command, Wire
+from fanout.redis.client import Command, RedisClient
 
 What = Literal["accepted", "read", "attempt", "settled"]
 Detail = Mapping[str, str | int | float | bool]
@@ -95,8 +95,8 @@ class Traces:
     found no room here or no store.
     """
 
-    def __init__(self, wire: Wire, clock: Clock, *, keep: float, most: int) -> None:
-        self._wire = wire
+    def __init__(self, redis_client: RedisClient, clock: Clock, *, keep: float, most: int) -> None:
+        self._redis = redis_client
         self._clock = clock
         self._keep_ms = ceil(keep * 1000)
         self._choice = Choice(most)
@@ -152,7 +152,7 @@ class Traces:
         try:
             with suppress(QueueError, TimeoutError):
                 async with self._clock.timeout(_WITHIN):  # connecting included: the end of a process waits for this
-                    replies = await self._wire.call(*commands)
+                    replies = await self._redis.call(*commands)
                 pushed = zip(batch.values(), replies[::_COMMANDS_EACH], strict=True)
                 left -= sum(len(events) for events, reply in pushed if not isinstance(reply, Exception))
         finally:  # when cancelled, too: whether it was stored is not known then
@@ -163,7 +163,9 @@ class Traces:
 
         The events of several machines stand in the order of their clocks.
         """
-        rows: Sequence[bytes] = await self._wire.ask("LRANGE", keys.trace(message_id), -MOST_EVENTS, -1, within=_WITHIN)
+        rows: Sequence[bytes] = await self._redis.ask(
+            "LRANGE", keys.trace(message_id), -MOST_EVENTS, -1, within=_WITHIN
+        )
         events = [event for row in rows if (event := _read(row)) is not None]
         return sorted(events, key=lambda event: event.at)
 
@@ -177,9 +179,9 @@ class Traces:
 
 
 @asynccontextmanager
-async def open_traces(wire: Wire, clock: Clock, *, keep: float, most: int) -> AsyncIterator[Traces]:
+async def open_traces(redis_client: RedisClient, clock: Clock, *, keep: float, most: int) -> AsyncIterator[Traces]:
     """Give traces that are stored while the block runs, the last ones at its end; arguments are those of Traces."""
-    traces = Traces(wire, clock, keep=keep, most=most)
+    traces = Traces(redis_client, clock, keep=keep, most=most)
     if not traces.on:
         yield traces
         return

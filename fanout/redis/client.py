@@ -16,8 +16,8 @@ from redis.asyncio.connection import AbstractConnection
 
 from fanout.clock import Clock
 from fanout.errors import QueueError, QueueFullError, QueueSilentError
+from fanout.redis.connection import ServerConnection
 from fanout.redis.durability import Durability, confirmed
-from fanout.redis.link import Link
 from fanout.redis.script import Script
 
 Argument = str | bytes | int | float
@@ -28,7 +28,7 @@ BROKEN = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError, Time
 _DEMOTED = (redis_errors.ReadOnlyError, redis_errors.MasterDownError)
 
 
-class Wire(ABC):
+class RedisClient(ABC):
     """The store, be it one server or many."""
 
     is_cluster: ClassVar[bool] = False
@@ -83,21 +83,21 @@ class Wire(ABC):
         return raised((await self.run_all([(script, keys, args)]))[0])
 
 
-class ServerWire(Wire):
+class ServerClient(RedisClient):
     """Connections to one server; `make` builds an unconnected one, `within` bounds a round trip in seconds."""
 
     def __init__(self, make: Callable[[], AbstractConnection], clock: Clock, *, within: float = 5.0) -> None:
         self._make = make
         self._clock = clock
         self._within = within
-        self._idle: list[Link] = []
-        self._gathering: Link | None = None  # what scripts of this turn of the loop leave with
+        self._idle: list[ServerConnection] = []
+        self._gathering: ServerConnection | None = None  # what scripts of this turn of the loop leave with
         self._epoch = 0  # connections of an earlier one are not used again
         self._closed = False
         self._breaks = 0
 
     def __repr__(self) -> str:
-        return f"<ServerWire {len(self._idle)} idle>"
+        return f"<ServerClient {len(self._idle)} idle>"
 
     @property
     def breaks(self) -> int:
@@ -122,66 +122,66 @@ class ServerWire(Wire):
             self._idle.pop().hang_up()
 
     async def _exchange(self, commands: Sequence[Command], within: float, *, gather: bool = False) -> list[Any]:
-        link = self._gathering
-        if not gather or link is None or not link.is_gathering:
-            link = await self._connected()
+        connection = self._gathering
+        if not gather or connection is None or not connection.is_gathering:
+            connection = await self._connected()
             if gather:
-                self._gathering = link
-        asked = link.send(commands, gather=gather)
+                self._gathering = connection
+        asked = connection.send(commands, gather=gather)
         try:
             async with self._clock.timeout(within):
                 replies = await asked
         except BROKEN as error:
-            self._give_up(link, error)
+            self._give_up(connection, error)
             raise QueueSilentError(f"Redis did not answer: {reason_of(error)}.") from None
         except BaseException:
-            if not link.is_shared_with_others(asked):
-                link.hang_up()
+            if not connection.is_shared_with_others(asked):
+                connection.hang_up()
             raise
         for place, reply in enumerate(replies):
             if isinstance(reply, redis_errors.RedisError):
-                self._heed(link, reply, place)
+                self._heed(connection, reply, place)
         return replies
 
-    def _heed(self, link: Link, reply: redis_errors.RedisError, place: int) -> None:
+    def _heed(self, connection: ServerConnection, reply: redis_errors.RedisError, place: int) -> None:
         # What an error reply says about the server, beside what it says about its command.
         if isinstance(reply, redis_errors.ConnectionError):
-            self._give_up(link, reply)
+            self._give_up(connection, reply)
             if isinstance(reply, redis_errors.BusyLoadingError) and place == 0:
                 raise QueueError(f"Redis is starting: {reply}.")  # it does nothing for anybody yet
             raise QueueSilentError(f"Redis did not answer: {reason_of(reply)}.")
         if isinstance(reply, _DEMOTED) or str(reply).startswith("UNBLOCKED"):
             self._epoch += 1
 
-    def _give_up(self, link: Link, error: BaseException) -> None:
+    def _give_up(self, connection: ServerConnection, error: BaseException) -> None:
         self._breaks += 1
         if isinstance(error, TimeoutError):
             self._epoch += 1  # a machine that is gone hangs up on nobody: the idle ones would time out one by one
-        link.hang_up()
+        connection.hang_up()
 
-    async def _connected(self) -> Link:
+    async def _connected(self) -> ServerConnection:
         while self._idle:
-            link = self._idle.pop()
-            if not link.is_lost and link.epoch == self._epoch:
-                return link
+            connection = self._idle.pop()
+            if not connection.is_lost and connection.epoch == self._epoch:
+                return connection
             self._breaks += 1
-            link.hang_up()
-        connection = self._make()
-        link = Link(connection, self._epoch, self._put_back)
+            connection.hang_up()
+        inner = self._make()
+        connection = ServerConnection(inner, self._epoch, self._put_back)
         try:
             async with self._clock.timeout(self._within):
-                await link.open()
+                await connection.open()
         except (*BROKEN, redis_errors.RedisError, RuntimeError) as error:  # RuntimeError: uvloop, of a reset just now
             self._breaks += 1
-            await hang_up(connection)
+            await hang_up(inner)
             raise QueueError(f"Redis cannot be reached: {reason_of(error)}.") from None
-        return link
+        return connection
 
-    def _put_back(self, link: Link) -> None:
-        if self._closed or link.epoch != self._epoch:
-            link.hang_up()
+    def _put_back(self, connection: ServerConnection) -> None:
+        if self._closed or connection.epoch != self._epoch:
+            connection.hang_up()
         else:
-            self._idle.append(link)
+            self._idle.append(connection)
 
 
 def raised(reply: Any) -> Any:

@@ -16,7 +16,7 @@ from redis import exceptions as redis_errors
 from fanout.clock import Clock
 from fanout.errors import ConfigurationError, QueueError, QueueSilentError
 from fanout.redis.address import Node
-from fanout.redis.client import Argument, Command, ServerWire, Wire
+from fanout.redis.client import Argument, Command, RedisClient, ServerClient
 from fanout.redis.durability import Durability
 from fanout.redis.slots import SlotMap, key_of, read_slots, slot_of
 
@@ -46,16 +46,16 @@ class _Terms:
     confirm: Durability | None
 
 
-class ClusterWire(Wire):
-    """Wires to the primaries of a cluster; `open_node` builds the wire to one, `seeds` are asked who there is."""
+class ClusterClient(RedisClient):
+    """A client of every primary of a cluster. `open_node` builds that of one node, `seeds` are asked for the others."""
 
     is_cluster: ClassVar[bool] = True
 
-    def __init__(self, open_node: Callable[[Node], ServerWire], seeds: Sequence[Node], clock: Clock) -> None:
+    def __init__(self, open_node: Callable[[Node], ServerClient], seeds: Sequence[Node], clock: Clock) -> None:
         self._open_node = open_node
         self._seeds = tuple(seeds)
         self._clock = clock
-        self._nodes: dict[Node, ServerWire] = {}
+        self._nodes: dict[Node, ServerClient] = {}
         self._gone = 0  # breaks of nodes that are no part of it any more, and their going
         self._slots = SlotMap([], ())
         self._informant = self._seeds[0]
@@ -65,11 +65,11 @@ class ClusterWire(Wire):
         self._turn = 0
 
     def __repr__(self) -> str:
-        return f"<ClusterWire {self._slots!r}>"
+        return f"<ClusterClient {self._slots!r}>"
 
     @property
     def breaks(self) -> int:
-        return self._gone + sum(wire.breaks for wire in self._nodes.values())
+        return self._gone + sum(redis_client.breaks for redis_client in self._nodes.values())
 
     async def call(
         self, *commands: Command, within: float | None = None, confirm: Durability | None = None
@@ -88,14 +88,14 @@ class ClusterWire(Wire):
     async def each(self, *command: Argument, within: float | None = None) -> list[Any]:
         await self._know()
         try:
-            return [await self._wire_to(node).ask(*command, within=within) for node in self._slots.primaries]
+            return [await self._client_of(node).ask(*command, within=within) for node in self._slots.primaries]
         except QueueError:
             self._stale = True
             raise
 
     async def aclose(self) -> None:
-        for wire in list(self._nodes.values()):
-            await wire.aclose()
+        for redis_client in list(self._nodes.values()):
+            await redis_client.aclose()
 
     async def _run(self, errands: Sequence[_Errand], replies: list[Any], terms: _Terms) -> None:
         groups: dict[Node, list[_Errand]] = {}
@@ -123,7 +123,7 @@ class ClusterWire(Wire):
             commands.append(errand.command)
             places.append(errand.position)
         try:
-            answers = await self._wire_to(node).call(*commands, within=terms.within, confirm=terms.confirm)
+            answers = await self._client_of(node).call(*commands, within=terms.within, confirm=terms.confirm)
         except QueueError as error:
             self._stale = True
             answers = [error] * len(commands)
@@ -171,11 +171,11 @@ class ClusterWire(Wire):
         self._turn += 1
         return replace(errand, node=self._slots.primaries[self._turn % len(self._slots.primaries)])
 
-    def _wire_to(self, node: Node) -> ServerWire:
-        wire = self._nodes.get(node)
-        if wire is None:
-            wire = self._nodes[node] = self._open_node(node)
-        return wire
+    def _client_of(self, node: Node) -> ServerClient:
+        redis_client = self._nodes.get(node)
+        if redis_client is None:
+            redis_client = self._nodes[node] = self._open_node(node)
+        return redis_client
 
     async def _know(self) -> None:
         if self._stale:
@@ -195,15 +195,15 @@ class ClusterWire(Wire):
             self._stale = False
             self._slots = slots
             for node in self._nodes.keys() - set(slots.nodes):
-                wire = self._nodes.pop(node)
-                self._gone += wire.breaks + 1
-                await wire.aclose()
+                redis_client = self._nodes.pop(node)
+                self._gone += redis_client.breaks + 1
+                await redis_client.aclose()
 
     async def _ask_around(self) -> SlotMap:
         reason = "no slots are served"
         for node in dict.fromkeys((self._informant, *self._slots.nodes, *self._seeds)):
             try:
-                slots = read_slots(await self._wire_to(node).ask("CLUSTER", "SLOTS", within=_SURVEY_WITHIN), node)
+                slots = read_slots(await self._client_of(node).ask("CLUSTER", "SLOTS", within=_SURVEY_WITHIN), node)
             except QueueError as error:
                 reason = str(error)
                 if "cluster support disabled" in reason:

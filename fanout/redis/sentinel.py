@@ -1,7 +1,7 @@
 """Asks the Sentinels who the master is, each time a connection is made.
 
 Source: "Guidelines for Redis clients with support for Sentinel". Rules guarded: the first Sentinel that answers is
-asked first the next time; its word is checked against the server's own (ROLE, see dial), because a Sentinel on the
+asked first the next time; its word is checked against the server's own (ROLE, see open.py), because a Sentinel on the
 wrong side of a split names a master that is none any more. A Sentinel that is silent costs a second, not the call.
 """
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fanout.clock import Clock
 from fanout.errors import ConfigurationError, QueueError
-from fanout.queue.store import open_wire
+from fanout.redis.open import open_redis
 from service.dev.parent import dying_with
 
 _START_WITHIN = 10.0
@@ -73,12 +73,12 @@ async def _start(binary: str, directory: Path, options: Sequence[str]) -> asynci
 
 
 async def _answer(url: str, process: asyncio.subprocess.Process, clock: Clock) -> None:
-    wire = open_wire(url, clock)
+    redis_client = open_redis(url, clock)
     deadline = clock.monotonic() + _START_WITHIN
     try:
         while True:
             try:
-                await wire.ask("PING", within=1.0)
+                await redis_client.ask("PING", within=1.0)
             except QueueError as error:
                 if process.returncode is not None or clock.monotonic() > deadline:
                     raise ConfigurationError(f"The private Redis did not start: {error}") from None
@@ -86,7 +86,7 @@ async def _answer(url: str, process: asyncio.subprocess.Process, clock: Clock) -
             else:
                 return
     finally:
-        await wire.aclose()
+        await redis_client.aclose()
 
 
 async def _stop(process: asyncio.subprocess.Process, clock: Clock) -> None:

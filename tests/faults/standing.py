@@ -133,14 +133,14 @@ class Standing(Stack):
 
     async def leases_of(self, worker: Child) -> list[str]:
         """Give the leases a worker holds, as the arguments of its scripts name them: the stream and the token."""
-        tokens = await self.wire.call(*(("GET", keys.lease(p)) for p in range(PARTITIONS)))
+        tokens = await self.redis_client.call(*(("GET", keys.lease(p)) for p in range(PARTITIONS)))
         held = [(p, token.decode()) for p, token in enumerate(tokens) if token is not None]
         return [f'"{keys.stream(p)}" "{token}"' for p, token in held if f"-{worker.process.pid}-" in token]
 
     async def forget_owners(self) -> None:
         """Delete who owns what, as if nobody had ever owned anything; what waits stays."""
         names = [name for p in range(PARTITIONS) for name in (keys.lease(p), keys.fence(p))]
-        await self.wire.call(("DEL", *names, keys.WORKERS))
+        await self.redis_client.call(("DEL", *names, keys.WORKERS))
 
     def _expired(self, flow: Flow) -> dict[str, set[str]]:
         lines = [json.loads(line) for child in self._known for line in _EXPIRED.findall(child.log.read_text())]
@@ -164,7 +164,7 @@ class Standing(Stack):
             if child.running:
                 child.thaw()
         await self.redis.revive()
-        await self.wire.call(("CONFIG", "SET", "maxmemory", "0"))
+        await self.redis_client.call(("CONFIG", "SET", "maxmemory", "0"))
         await self.faults()
         await self.quota(0)
         if not self.ingress.running:
@@ -183,7 +183,7 @@ class Standing(Stack):
         self.workers = [worker for worker in running if worker not in spoilt]
         if left or await self.dead_letters():
             names = [name for p in range(PARTITIONS) for name in (keys.stream(p), keys.dead(p))]
-            await self.wire.call(*(("DEL", name) for name in names))
+            await self.redis_client.call(*(("DEL", name) for name in names))
         if spoilt:  # what a dead worker leaves behind would hold up the new ones for a lease's lifetime
             await self.forget_owners()
         if len(self.workers) < WORKERS:

@@ -50,7 +50,7 @@ async def clock_of_redis(stack: Standing, tmp_path: Path) -> AsyncIterator[Jumpi
         stack.redis.environment = {}
         await asyncio.gather(*(worker.kill() for worker in stack.workers))
         await stack.redis.revive()
-        await stack.wire.ask("FLUSHALL")  # its streams have ids of the future
+        await stack.redis_client.ask("FLUSHALL")  # its streams have ids of the future
         await stack.redis.kill()
         await stack.redis.start()
 
@@ -79,7 +79,7 @@ async def test_the_clock_of_redis_jumps(stack: Standing, clock_of_redis: Jumping
             clock_of_redis.jump(jump)
             await flow.goes_on(60)
             await stack.all_work()
-            assert abs(int((await stack.wire.ask("TIME"))[0]) - time.time() - jump) < 60
+            assert abs(int((await stack.redis_client.ask("TIME"))[0]) - time.time() - jump) < 60
     (await stack.verdict(flow)).check(most_duplicates=4 * _IN_FLIGHT)
 
 

@@ -85,13 +85,13 @@ async def test_redis_full(stack: Standing, hub: str) -> None:
     """Past maxmemory nothing is taken, item by item with the truth; what is queued drains all the same."""
     await stack.faults(_BUSY)
     async with stack.flow(hub) as flow:
-        await stack.wire.call(("CONFIG", "SET", "maxmemory", "1"))
+        await stack.redis_client.call(("CONFIG", "SET", "maxmemory", "1"))
         await flow.answered(503, times=6)
         await stack.drained()
         before = flow.accepted
         await flow.answered(503, times=3)
         assert flow.accepted == before
-        await stack.wire.call(("CONFIG", "SET", "maxmemory", "0"))
+        await stack.redis_client.call(("CONFIG", "SET", "maxmemory", "0"))
         await flow.goes_on(60)
     (await stack.verdict(flow)).check()
 
@@ -99,7 +99,7 @@ async def test_redis_full(stack: Standing, hub: str) -> None:
 async def test_scripts_are_forgotten_again_and_again(stack: Standing, hub: str) -> None:
     async with stack.flow(hub) as flow:
         for _ in range(20):
-            await stack.wire.ask("SCRIPT", "FLUSH")
+            await stack.redis_client.ask("SCRIPT", "FLUSH")
             await flow.goes_on(10)
     (await stack.verdict(flow)).check()
     assert set(flow.answers) == {202}
@@ -113,5 +113,5 @@ def _unsettled(worker: Child, hub: str) -> int:
 async def _flush(stack: Standing) -> dict[str, set[str]]:
     """Delete everything, and give the marks of the entries that stood in the queue at that very moment."""
     reads = [("XRANGE", keys.stream(p), "-", "+") for p in range(PARTITIONS)]
-    *_queued, rows = await stack.wire.call(("MULTI",), *reads, ("FLUSHALL",), ("EXEC",))
+    *_queued, rows = await stack.redis_client.call(("MULTI",), *reads, ("FLUSHALL",), ("EXEC",))
     return marks_of(fields[1] for found in rows[:-1] for _id, fields in found)

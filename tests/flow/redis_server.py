@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
-from fanout.queue.store import open_wire
+from fanout.redis.open import open_redis
 from service.dev.parent import dying_with
 from service.dev.private_redis import find_server
 from tests.flow.waiting import until
@@ -92,11 +92,11 @@ class RedisServer:
 
     async def _answers(self) -> bool:
         assert self.process.returncode is None, self.log.read_text()
-        wire = open_wire(self.url, SystemClock())
+        redis_client = open_redis(self.url, SystemClock())
         try:
-            await wire.ask("PING", within=1.0)
+            await redis_client.ask("PING", within=1.0)
         except QueueError:
             return False
         finally:
-            await wire.aclose()
+            await redis_client.aclose()
         return True

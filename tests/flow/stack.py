@@ -18,8 +18,8 @@ from emulator.config import connection_string
 from fanout.clock import SystemClock
 from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetter, DeadLetters
-from fanout.queue.store import open_wire
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from tests.flow.child import Child, free_port
 from tests.flow.oracle import Call
 from tests.flow.redis_server import RedisServer
@@ -51,7 +51,7 @@ class Stack:
         self.http = http
         self._directory = directory
         self._numbers = itertools.count(1)
-        self._wire = open_wire(redis.url, SystemClock())
+        self._redis = open_redis(redis.url, SystemClock())
         self._ingress: Child | None = None
         self._common: Child | None = None
 
@@ -64,9 +64,9 @@ class Stack:
         return self._ingress
 
     @property
-    def wire(self) -> Wire:
+    def redis_client(self) -> RedisClient:
         """A connection of the test's own to the Redis."""
-        return self._wire
+        return self._redis
 
     @property
     def children(self) -> list[Child]:
@@ -129,7 +129,7 @@ class Stack:
 
     async def depth(self) -> int:
         """Count what waits or is not yet settled."""
-        return sum(await self._wire.call(*(("XLEN", keys.stream(p)) for p in range(PARTITIONS))))
+        return sum(await self._redis.call(*(("XLEN", keys.stream(p)) for p in range(PARTITIONS))))
 
     async def drained(self, *, within: float = 30.0) -> None:
         """Wait until nothing waits."""
@@ -141,12 +141,12 @@ class Stack:
 
     async def dead_letters(self) -> list[DeadLetter]:
         """Give all dead letters."""
-        letters = DeadLetters(self._wire)
+        letters = DeadLetters(self._redis)
         return [letter for partition in range(PARTITIONS) for letter in await letters.oldest(partition)]
 
     async def leases(self) -> dict[int, str]:
         """Give the holder of each partition that has one, by its token without the fence's number."""
-        tokens = await self._wire.call(*(("GET", keys.lease(p)) for p in range(PARTITIONS)))
+        tokens = await self._redis.call(*(("GET", keys.lease(p)) for p in range(PARTITIONS)))
         return {p: token.decode().rpartition(":")[0] for p, token in enumerate(tokens) if token is not None}
 
     async def owner_of(self, partition: int) -> Child:
@@ -212,9 +212,9 @@ class Stack:
         running = [worker for worker in self.workers if worker.running and worker is not self._common]
         self.workers = [] if self._common is None else [self._common]
         await asyncio.gather(*(worker.terminate() for worker in running))
-        names: list[bytes] = await self._wire.ask("KEYS", "*")
+        names: list[bytes] = await self._redis.ask("KEYS", "*")
         forgotten = [name for name in names if not name.endswith((b":lease", b":fence", keys.WORKERS.encode()))]
-        await self._wire.call(*(("DEL", name) for name in forgotten))
+        await self._redis.call(*(("DEL", name) for name in forgotten))
         await self._control("DELETE", "journal")
 
     async def aclose(self) -> None:
@@ -226,7 +226,7 @@ class Stack:
             for child in running:
                 if child.running:
                     await child.kill()
-            await self._wire.aclose()
+            await self._redis.aclose()
 
     async def _serve(self, role: str, settings: Mapping[str, object]) -> Child:
         number = next(self._numbers)

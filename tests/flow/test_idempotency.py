@@ -33,7 +33,7 @@ async def test_a_repeat_after_half_a_failure_stores_the_other_half_and_nothing_t
     items = [message(hub, n, "users", f"user {n % 8}") for n in range(64)]
     (body,) = batches(items, 64)
     broken = keys.stream(partition_of_user(hub, "user 3", PARTITIONS))
-    await stack.wire.ask("SET", broken, "no stream")
+    await stack.redis_client.ask("SET", broken, "no stream")
     # Once a second the ingress looks at all partitions first, and then says so before anything is stored.
     answers = [await stack.try_post(hub, body, Idempotency_Key="k2") for _ in range(2)]
     assert [answer.status_code for answer in answers] == [503, 503]
@@ -41,7 +41,7 @@ async def test_a_repeat_after_half_a_failure_stores_the_other_half_and_nothing_t
     missing = [result["index"] for result in answers[1].json()["results"] if result["status"] == "failed"]
     assert {n % 8 for n in missing} >= {3}
     assert len(missing) < 64
-    await stack.wire.ask("DEL", broken)
+    await stack.redis_client.ask("DEL", broken)
     repeated = await stack.post(hub, body, Idempotency_Key="k2")
     assert (repeated["accepted"], repeated["duplicates"]) == (len(missing), 64 - len(missing))
     await stack.add_worker()

@@ -49,7 +49,7 @@ async def test_redis_is_killed_and_started_again_mid_run(stack: Stack, hub: str)
 async def test_a_redis_that_forgets_its_scripts_is_told_them_again(stack: Stack, worker: Child, hub: str) -> None:
     items = mixed(hub, 60, seed=42)
     for body in batches(items, 20):
-        await stack.wire.ask("SCRIPT", "FLUSH")
+        await stack.redis_client.ask("SCRIPT", "FLUSH")
         await stack.post(hub, body)
     await stack.drained()
     examine(sent_of(items), await stack.journal(hub)).check()
@@ -62,7 +62,7 @@ async def test_a_redis_that_cuts_all_connections_is_connected_to_again(stack: St
     items = mixed(hub, 400, seed=43)
     for number, body in enumerate(batches(items, 40)):
         await _post_until_taken(stack, hub, body, f"{hub}-{number}")
-        await stack.wire.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await stack.redis_client.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     await stack.drained()
     examine(sent_of(items), await stack.journal(hub)).check()
 

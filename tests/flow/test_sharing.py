@@ -38,7 +38,7 @@ async def test_three_share_sixteen(stack: Stack) -> None:
 
 async def test_more_workers_than_partitions_is_harmless(stack: Stack, hub: str) -> None:
     """With a Redis of two partitions a third worker owns nothing, and takes over when one of the others leaves."""
-    await stack.wire.ask("FLUSHALL")
+    await stack.redis_client.ask("FLUSHALL")
     workers = await stack.add_workers(3, partitions=2)
     await stack.shared_as(1, 1)
     holders = set((await stack.leases()).values())

@@ -30,7 +30,7 @@ async def test_nothing_is_lost_and_nothing_repeated(stack: Stack, hub: str) -> N
     calls = await stack.journal(hub)
     assert len([call for call in calls if call.delivered]) == len(items) - left  # what was delivered was settled
     assert await stack.leases() == {}
-    assert await stack.wire.ask("ZCARD", keys.WORKERS) == 0
+    assert await stack.redis_client.ask("ZCARD", keys.WORKERS) == 0
     await stack.add_worker(concurrency=16)
     await stack.drained()
     examine(sent_of(items), await stack.journal(hub)).check(most_duplicates=0)
@@ -110,7 +110,7 @@ async def test_a_worker_that_is_told_to_end_while_it_hands_partitions_over_ends(
         group.create_task(stack.add_worker(lease_seconds=2))
 
         async def second_is_known() -> bool:
-            return bool(await stack.wire.ask("ZCARD", keys.WORKERS) == 2)
+            return bool(await stack.redis_client.ask("ZCARD", keys.WORKERS) == 2)
 
         await until(second_is_known, within=3, what="the second worker has come")
         await asyncio.sleep(0.5)  # a beat of the first, so that it has begun to hand over; its calls take longer

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from fanout.clock import SystemClock
-from fanout.queue.store import open_wire
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from tests.redis_kinds import MAKES, Store, single
 
 
@@ -19,9 +19,9 @@ def one_store() -> Iterator[Store]:
 
 
 @pytest.fixture
-async def one_wire(one_store: Store) -> AsyncIterator[Wire]:
-    """A wire to it, empty."""
+async def one_redis(one_store: Store) -> AsyncIterator[RedisClient]:
+    """A client of it, empty."""
     one_store.empty()
-    wire = open_wire(one_store.url, SystemClock())
-    yield wire
-    await wire.aclose()
+    redis_client = open_redis(one_store.url, SystemClock())
+    yield redis_client
+    await redis_client.aclose()

@@ -8,9 +8,9 @@ from structlog.testing import capture_logs
 
 from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError
-from fanout.queue.store import open_wire
 from fanout.queue.traces import TraceEvent
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from fanout.settings import load
 from service.dev.private_redis import private_redis
 from service.parts import open_parts
@@ -88,17 +88,17 @@ async def test_a_store_that_may_lose_what_was_accepted_is_named_at_start() -> No
 
 
 async def test_in_the_end_no_connection_is_left(redis_url: str) -> None:
-    wire = open_wire(redis_url, SystemClock())
+    redis_client = open_redis(redis_url, SystemClock())
     async with open_parts(load({}, redis_url=redis_url), SystemClock()) as parts:
         await parts.stream.ping()
-        assert await connections(wire) >= 2
+        assert await connections(redis_client) >= 2
     async with asyncio.timeout(5):
-        while await connections(wire) != 1:  # noqa: ASYNC110 - the server tells nobody when it has noticed
+        while await connections(redis_client) != 1:  # noqa: ASYNC110 - the server tells nobody when it has noticed
             await asyncio.sleep(0.01)
-    await wire.aclose()
+    await redis_client.aclose()
 
 
-async def connections(wire: Wire) -> int:
+async def connections(redis_client: RedisClient) -> int:
     """Count the connections the server has."""
-    text: bytes = await wire.ask("INFO", "clients")
+    text: bytes = await redis_client.ask("INFO", "clients")
     return int(text.split(b"connected_clients:")[1].split()[0])

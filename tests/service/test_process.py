@@ -10,7 +10,7 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.queue.leases import Leases
-from fanout.queue.store import open_wire
+from fanout.redis.open import open_redis
 from tests.service.programs import KEY, program, service_at
 from tests.workers.crew import until
 from tests.workers.service_end import ACCEPTED, Received, service_end
@@ -56,9 +56,9 @@ async def test_a_process_takes_messages_delivers_them_and_ends_with_zero_on_sigt
         assert await fanout.ended() == 0
     assert "Traceback" not in fanout.err
     assert KEY not in fanout.err + fanout.out
-    wire = open_wire(redis_url, SystemClock())
-    assert await Leases(wire, SystemClock(), worker="w", lifetime=1).owners(16) == {}
-    await wire.aclose()
+    redis_client = open_redis(redis_url, SystemClock())
+    assert await Leases(redis_client, SystemClock(), worker="w", lifetime=1).owners(16) == {}
+    await redis_client.aclose()
 
 
 async def test_while_it_drains_it_is_not_ready_and_what_is_in_flight_is_finished(
@@ -198,9 +198,9 @@ async def test_an_open_door_on_every_address_is_one_clear_line(tmp_path: Path) -
 async def test_another_number_of_partitions_than_the_store_has_is_one_clear_line(
     redis_url: str, tmp_path: Path
 ) -> None:
-    wire = open_wire(redis_url, SystemClock())
-    await wire.ask("SET", "fanout:partitions", "8")
-    await wire.aclose()
+    redis_client = open_redis(redis_url, SystemClock())
+    await redis_client.ask("SET", "fanout:partitions", "8")
+    await redis_client.aclose()
     line = await refused(tmp_path, "serve", **environ(redis_url, service_at(1)))
     assert "first used with 8 partitions and FANOUT_PARTITIONS says 16" in line
 

@@ -33,7 +33,7 @@ class UnfencedSettler(Settler):
     """Looks up whose lease it is and settles in his name: a zombie acks what is not its own any more."""
 
     async def _take_out(self, work: Work) -> list[bool | None]:
-        tokens = [await self._stream._wire.ask("GET", keys.lease(partition)) for partition, _token, _ids in work]
+        tokens = [await self._stream._redis.ask("GET", keys.lease(partition)) for partition, _token, _ids in work]
         named = [
             (partition, token.decode(), ids)
             for (partition, _token, ids), token in zip(work, tokens, strict=True)
@@ -143,7 +143,7 @@ class ForgetfulLetters(DeadLetters):
 
     async def park(self, partition: int, token: str, entry: Stored, verdict: Any) -> None:
         del verdict
-        await Stream(self._wire, _NO_CLOCK, partitions=1, max_depth=1, dedup_window=1).settle(
+        await Stream(self._redis, _NO_CLOCK, partitions=1, max_depth=1, dedup_window=1).settle(
             [(partition, token, [entry.id])]
         )
 

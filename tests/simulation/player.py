@@ -1,7 +1,7 @@
 """Plays operations of the product on a server, real or model, for the conformance test.
 
-Rule guarded: what is compared is what the product would see: replies through its own Wire. Ids of entries differ from
-server to server, so each is replaced by a number, in the order in which they were given out.
+Rule guarded: what is compared is what the product would see: replies through its own RedisClient. Ids of entries
+differ from server to server, so each is replaced by a number, in the order in which they were given out.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fanout.queue import keys, scripts
-from fanout.redis.client import Argument, Wire
+from fanout.redis.client import Argument, RedisClient
 
 LONG = 600_000  # milliseconds: longer than a test
 _ID = re.compile(rb"(?<!\d)\d{13}-\d+")
@@ -19,8 +19,8 @@ Operation = tuple[Any, ...]
 class Player:
     """Plays operations on one server and gives their replies with its ids replaced by their numbers."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, redis_client: RedisClient) -> None:
+        self._redis = redis_client
         self._ids: dict[tuple[int, bytes], bytes] = {}
         self._partition = 0
 
@@ -39,60 +39,60 @@ class Player:
         for data, dedup_id, fingerprint in entries:
             args += [data, fingerprint if dedup_id else b""]
             names += [keys.seen(partition, "hub", dedup_id, "lane")] if dedup_id else []
-        return await self._wire.run(scripts.APPEND, names, args)
+        return await self._redis.run(scripts.APPEND, names, args)
 
     async def _settle(self, partition: int, token: str, numbers: list[int]) -> Any:
         ids = [self._id(number) for number in numbers]
-        return await self._wire.run(scripts.SETTLE, [keys.lease(partition), keys.stream(partition)], [token, *ids])
+        return await self._redis.run(scripts.SETTLE, [keys.lease(partition), keys.stream(partition)], [token, *ids])
 
     async def _expire(self, partition: int, token: str, number: int, lifetime: int) -> Any:
         names = [keys.lease(partition), keys.stream(partition)]
-        return await self._wire.run(scripts.EXPIRE, names, [token, self._id(number), lifetime])
+        return await self._redis.run(scripts.EXPIRE, names, [token, self._id(number), lifetime])
 
     async def _park(self, partition: int, token: str, number: int) -> Any:
         names = [keys.lease(partition), keys.stream(partition), keys.dead(partition)]
-        return await self._wire.run(scripts.PARK, names, [token, self._id(number), "entry", b"one", "reason", "r"])
+        return await self._redis.run(scripts.PARK, names, [token, self._id(number), "entry", b"one", "reason", "r"])
 
     async def _replay(self, partition: int, number: int) -> Any:
         names = [keys.stream(partition), keys.dead(partition)]
-        return await self._wire.run(scripts.REPLAY, names, [self._id(number), 7])
+        return await self._redis.run(scripts.REPLAY, names, [self._id(number), 7])
 
     async def _peek(self, partition: int, number: int, most: int, size: int) -> Any:
-        return await self._wire.run(scripts.PEEK, [keys.dead(partition)], [self._id(number), "+", most, size])
+        return await self._redis.run(scripts.PEEK, [keys.dead(partition)], [self._id(number), "+", most, size])
 
     async def _acquire(self, partition: int, worker: str) -> Any:
-        return await self._wire.run(scripts.ACQUIRE, [keys.lease(partition), keys.fence(partition)], [worker, LONG])
+        return await self._redis.run(scripts.ACQUIRE, [keys.lease(partition), keys.fence(partition)], [worker, LONG])
 
     async def _renew(self, partition: int, token: str) -> Any:
-        return await self._wire.run(scripts.RENEW, [keys.lease(partition), keys.stream(partition)], [token, LONG])
+        return await self._redis.run(scripts.RENEW, [keys.lease(partition), keys.stream(partition)], [token, LONG])
 
     async def _release(self, partition: int, token: str) -> Any:
-        return await self._wire.run(scripts.RELEASE, [keys.lease(partition)], [token])
+        return await self._redis.run(scripts.RELEASE, [keys.lease(partition)], [token])
 
     async def _attend(self, worker: str, lifetime: int) -> Any:
-        now, *workers = await self._wire.run(scripts.ATTEND, [keys.WORKERS], [worker, lifetime])
+        now, *workers = await self._redis.run(scripts.ATTEND, [keys.WORKERS], [worker, lifetime])
         return [len(now), sorted(workers)]  # those of one millisecond stand in the order of their names
 
     async def _share(self, worker: str, lifetime: int, demand: int) -> Any:
-        reply = await self._wire.run(scripts.SHARE, ["shares"], [worker, lifetime, demand])
+        reply = await self._redis.run(scripts.SHARE, ["shares"], [worker, lifetime, demand])
         pairs = zip(reply[::2], reply[1::2], strict=True)
         return sorted((name, word.partition(b":")[2], len(word)) for name, word in pairs)  # a hash has no order
 
     async def _claim(self, fingerprint: bytes) -> Any:
-        return await self._wire.run(scripts.CLAIM, [keys.idempotency(0, "hub", "key")], [fingerprint, LONG])
+        return await self._redis.run(scripts.CLAIM, [keys.idempotency(0, "hub", "key")], [fingerprint, LONG])
 
     async def _range(self, partition: int, number: int, count: int) -> Any:
         key, after = keys.stream(partition), self._id(number)
-        return await self._wire.call(
+        return await self._redis.call(
             ("XRANGE", key, b"(" + after, "+", "COUNT", count), ("XRANGE", key, "-", "+"), ("XRANGE", key, after, after)
         )
 
     async def _read(self, partition: int, number: int, count: int) -> Any:
         key = keys.stream(partition)
-        return await self._wire.ask("XREAD", "COUNT", count, "BLOCK", 1, "STREAMS", key, self._id(number))
+        return await self._redis.ask("XREAD", "COUNT", count, "BLOCK", 1, "STREAMS", key, self._id(number))
 
     async def _look(self, partition: int) -> Any:
-        letters, *others = await self._wire.call(
+        letters, *others = await self._redis.call(
             ("XRANGE", keys.dead(partition), "-", "+"), ("GET", keys.lease(partition)), ("GET", keys.fence(partition)),
             ("XLEN", keys.stream(partition)), ("XLEN", keys.dead(partition)), ("PING",), ("GET", "thing"),
             ("EXISTS", keys.lease(partition), keys.fence(partition)),
@@ -100,17 +100,17 @@ class Player:
         return [[fields for _id, fields in letters], *others]
 
     async def _set(self, options: tuple[Any, ...]) -> Any:
-        return await self._wire.ask("SET", "thing", 1.5, *options)
+        return await self._redis.ask("SET", "thing", 1.5, *options)
 
     async def _tell(self, count: int) -> Any:
         add = ("XADD", "told", "MAXLEN", "~", 1000, "*", "w", "a")
-        *_ids, back, reply = await self._wire.call(
+        *_ids, back, reply = await self._redis.call(
             *[add] * count, ("XREVRANGE", "told", "+", "-", "COUNT", 3), ("XRANGE", "told", "-", "+")
         )
         return [len(back), [row[0] for row in back] == [row[0] for row in reversed(reply)][:3], len(reply)]
 
     async def _flush(self) -> Any:
-        return await self._wire.call(*(("DEL", keys.lease(p), keys.fence(p), "thing") for p in range(2)))
+        return await self._redis.call(*(("DEL", keys.lease(p), keys.fence(p), "thing") for p in range(2)))
 
     def _number(self, entry_id: bytes) -> bytes:
         return self._ids.setdefault((self._partition, entry_id), b"id %d" % len(self._ids))

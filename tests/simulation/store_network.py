@@ -1,7 +1,7 @@
 """The way to the model server: connections as redis-py's, latency, and everything that goes wrong on the way.
 
-Rule guarded: the product's real Wire runs on these connections, so what the network does to it is what a network can
-do: refuse, hang up before or after a command ran, in the middle of a pipeline or of its replies, or swallow packets
+Rule guarded: the product's real RedisClient runs on these connections, so what the network does to it is what a network
+can do: refuse, hang up before or after a command ran, in the middle of a pipeline or of its replies, or swallow packets
 without a word. A command that was written is executed even when its sender has given up, hung up or died since.
 """
 
@@ -146,7 +146,7 @@ class StoreNetwork:
 
 
 class ModelConnection:
-    """What Wire uses of a redis-py connection: it connects, and then its transport carries bytes."""
+    """What ServerClient uses of a redis-py connection: it connects, and then its transport carries bytes."""
 
     def __init__(self, network: StoreNetwork) -> None:
         self.is_connected = False

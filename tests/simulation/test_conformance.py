@@ -1,4 +1,4 @@
-"""The model server against real ones: the same operations, over the same Wire, give the same replies.
+"""The model server against real ones: the same operations, over the same RedisClient, give the same replies.
 
 Ids of entries differ from server to server, so they are compared by when they were given out.
 """
@@ -15,8 +15,8 @@ from redis.asyncio.connection import AbstractConnection
 
 from fanout.clock import SystemClock
 from fanout.queue import keys, scripts
-from fanout.queue.store import open_wire
-from fanout.redis.client import ServerWire, Wire
+from fanout.redis.client import RedisClient, ServerClient
+from fanout.redis.open import open_redis
 from service.dev.private_redis import private_redis
 from tests.conftest import servers
 from tests.simulation.loop import SimulatedClock, SimulatedLoop
@@ -26,7 +26,7 @@ from tests.simulation.store_model import Silence, StoreModel
 from tests.simulation.store_network import StoreNetwork
 from tests.simulation.store_scripts import SCRIPT_TWINS
 
-Play = Callable[[Wire, Callable[[float], Awaitable[None]]], Awaitable[Any]]
+Play = Callable[[RedisClient, Callable[[float], Awaitable[None]]], Awaitable[Any]]
 
 
 class Real:
@@ -39,12 +39,12 @@ class Real:
 
     def play(self, play: Play) -> Any:
         async def run() -> Any:
-            wire = open_wire(self._url, SystemClock())
+            redis_client = open_redis(self._url, SystemClock())
             try:
-                await wire.call(("FLUSHALL",), ("SCRIPT", "FLUSH"), ("CONFIG", "SET", "maxmemory", "0"))
-                return await play(wire, asyncio.sleep)
+                await redis_client.call(("FLUSHALL",), ("SCRIPT", "FLUSH"), ("CONFIG", "SET", "maxmemory", "0"))
+                return await play(redis_client, asyncio.sleep)
             finally:
-                await wire.aclose()
+                await redis_client.aclose()
 
         return self._loop.run_until_complete(run())
 
@@ -64,10 +64,10 @@ def model(play: Play) -> Any:
     loop = SimulatedLoop(Random(0))
     store = StoreModel(lambda: loop.time() + 1_800_000_000, loop.time, Silence())
     network = StoreNetwork(loop, store, Random(0))
-    wire = ServerWire(lambda: cast("AbstractConnection", network.connect()), SimulatedClock(loop))
+    redis_client = ServerClient(lambda: cast("AbstractConnection", network.connect()), SimulatedClock(loop))
 
     async def run() -> Any:
-        return await play(wire, asyncio.sleep)
+        return await play(redis_client, asyncio.sleep)
 
     try:
         return loop.run_until_complete(loop.start(loop.world, run()))
@@ -107,8 +107,8 @@ OPERATION = st.one_of(
 
 
 def playing(operations: Sequence[Operation]) -> Play:
-    async def play(wire: Wire, _sleep: Callable[[float], Awaitable[None]]) -> Any:
-        player = Player(wire)
+    async def play(redis_client: RedisClient, _sleep: Callable[[float], Awaitable[None]]) -> Any:
+        player = Player(redis_client)
         return [await player.play(operation) for operation in operations]
 
     return play
@@ -141,46 +141,48 @@ def test_a_life_of_a_partition_gives_equal_replies(real: Real) -> None:
 
 
 def test_what_has_a_lifetime_ends_alike(real: Real) -> None:
-    async def play(wire: Wire, sleep: Callable[[float], Awaitable[None]]) -> Any:
+    async def play(redis_client: RedisClient, sleep: Callable[[float], Awaitable[None]]) -> Any:
         replies = [
-            await wire.run(scripts.ACQUIRE, [keys.lease(0), keys.fence(0)], ["a", 30]),
-            len(await wire.run(scripts.ATTEND, [keys.WORKERS], ["a", 30])),
-            await wire.run(scripts.CLAIM, ["claimed"], [b"f", 30]),
-            len(await wire.run(scripts.APPEND, [keys.stream(0), "seen"], [9, 30, 7, b"one", b"=f"])),
+            await redis_client.run(scripts.ACQUIRE, [keys.lease(0), keys.fence(0)], ["a", 30]),
+            len(await redis_client.run(scripts.ATTEND, [keys.WORKERS], ["a", 30])),
+            await redis_client.run(scripts.CLAIM, ["claimed"], [b"f", 30]),
+            len(await redis_client.run(scripts.APPEND, [keys.stream(0), "seen"], [9, 30, 7, b"one", b"=f"])),
         ]
         await sleep(0.2)
         return [
             *replies,
-            await wire.call(("GET", keys.lease(0)), ("EXISTS", keys.lease(0), "seen", "claimed"), ("DEL", "seen")),
-            await wire.run(scripts.RENEW, [keys.lease(0), keys.stream(0)], ["a:1", 30]),
-            await wire.run(scripts.RELEASE, [keys.lease(0)], ["a:1"]),
-            await wire.run(scripts.ACQUIRE, [keys.lease(0), keys.fence(0)], ["b", LONG]),
-            (await wire.run(scripts.ATTEND, [keys.WORKERS], ["b", 30]))[1:],
-            await wire.run(scripts.CLAIM, ["claimed"], [b"g", LONG]),
-            (await wire.run(scripts.APPEND, [keys.stream(0), "seen"], [9, LONG, 7, b"one", b"=f"]))[0],
+            await redis_client.call(
+                ("GET", keys.lease(0)), ("EXISTS", keys.lease(0), "seen", "claimed"), ("DEL", "seen")
+            ),
+            await redis_client.run(scripts.RENEW, [keys.lease(0), keys.stream(0)], ["a:1", 30]),
+            await redis_client.run(scripts.RELEASE, [keys.lease(0)], ["a:1"]),
+            await redis_client.run(scripts.ACQUIRE, [keys.lease(0), keys.fence(0)], ["b", LONG]),
+            (await redis_client.run(scripts.ATTEND, [keys.WORKERS], ["b", 30]))[1:],
+            await redis_client.run(scripts.CLAIM, ["claimed"], [b"g", LONG]),
+            (await redis_client.run(scripts.APPEND, [keys.stream(0), "seen"], [9, LONG, 7, b"one", b"=f"]))[0],
         ]
 
     assert model(play) == real.play(play)
 
 
 def test_a_read_that_waits_is_served_by_an_append(real: Real) -> None:
-    async def play(wire: Wire, sleep: Callable[[float], Awaitable[None]]) -> Any:
+    async def play(redis_client: RedisClient, sleep: Callable[[float], Awaitable[None]]) -> Any:
         async def append() -> None:
             await sleep(0.05)
-            await wire.run(scripts.APPEND, [keys.stream(0)], [9, LONG, 7, b"one", b"", b"two", b""])
+            await redis_client.run(scripts.APPEND, [keys.stream(0)], [9, LONG, 7, b"one", b"", b"two", b""])
 
         async with asyncio.TaskGroup() as group:
             group.create_task(append())
             read = ("XREAD", "COUNT", 9, "BLOCK", 5000, "STREAMS", keys.stream(0), "0-0")
-            reply = await wire.ask(*read, within=6)
+            reply = await redis_client.ask(*read, within=6)
         return [[fields for _id, fields in rows] for _key, rows in reply]
 
     assert model(play) == real.play(play)
 
 
 def test_a_read_that_waits_for_nothing_ends(real: Real) -> None:
-    async def play(wire: Wire, _sleep: Callable[[float], Awaitable[None]]) -> Any:
-        return await wire.ask("XREAD", "COUNT", 9, "BLOCK", 20, "STREAMS", keys.stream(0), "0-0")
+    async def play(redis_client: RedisClient, _sleep: Callable[[float], Awaitable[None]]) -> Any:
+        return await redis_client.ask("XREAD", "COUNT", 9, "BLOCK", 20, "STREAMS", keys.stream(0), "0-0")
 
     assert model(play) is real.play(play) is None
 
@@ -194,10 +196,10 @@ def test_a_full_server_refuses_alike(real: Real) -> None:
         ("settle", 0, "a:1", [1]), ("look", 0), ("release", 0, "a:1"), ("acquire", 0, "b"), ("look", 0),
     ]  # fmt: skip
 
-    async def on_real(wire: Wire, _sleep: Callable[[float], Awaitable[None]]) -> Any:
-        player = Player(wire)
+    async def on_real(redis_client: RedisClient, _sleep: Callable[[float], Awaitable[None]]) -> Any:
+        player = Player(redis_client)
         replies = [await player.play(operation) for operation in before]
-        await wire.ask("CONFIG", "SET", "maxmemory", "1")
+        await redis_client.ask("CONFIG", "SET", "maxmemory", "1")
         return replies + [await player.play(operation) for operation in after]
 
     loop = SimulatedLoop(Random(0))
@@ -205,8 +207,8 @@ def test_a_full_server_refuses_alike(real: Real) -> None:
     network = StoreNetwork(loop, store, Random(0))
 
     async def on_model() -> Any:
-        wire = ServerWire(lambda: cast("AbstractConnection", network.connect()), SimulatedClock(loop))
-        player = Player(wire)
+        redis_client = ServerClient(lambda: cast("AbstractConnection", network.connect()), SimulatedClock(loop))
+        player = Player(redis_client)
         replies = [await player.play(operation) for operation in before]
         store.full = True
         return replies + [await player.play(operation) for operation in after]

@@ -1,7 +1,7 @@
 """Builds worker processes as service/compose.py does, on a simulated network.
 
-Rule guarded: what is simulated ends at connections, clock and chance. Stations, queue, wire, tokens and client are the
-real ones, put together by the product's own build_worker; so a station that is added there is simulated from that day.
+Rule guarded: what is simulated ends at connections, clock and chance. Stations, queue, Redis client, tokens and client
+are the real ones, put together by the product's own build_worker, so a station added there is simulated too.
 """
 
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from fanout.http1.pool import Pool
 from fanout.log import Logger
 from fanout.metrics import Metrics
 from fanout.queue.stream import Stream
-from fanout.redis.client import ServerWire, Wire
+from fanout.redis.client import RedisClient, ServerClient
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, require_access_key
 from service import compose as assembly
@@ -58,11 +58,11 @@ class Workshop:
 
     def worker(self, name: str, clock: SimulatedClock) -> Worker:
         """Build the worker of a process."""
-        wire = self._wire(clock)
+        redis_client = self._redis(clock)
         client = assembly.open_client(self._settings, clock, _SERVICE)
         client.pool = cast("Pool", ModelPool(self._far, clock, request_timeout=self._settings.attempt_timeout))
         log = cast("Logger", JournalLog(self._witness, name))
-        parts = Parts(self._settings, clock, _METRICS, wire, self._stream(wire, clock), log)
+        parts = Parts(self._settings, clock, _METRICS, redis_client, self._stream(redis_client, clock), log)
         chance = {
             "socket": SimpleNamespace(gethostname=lambda: name.partition("-")[0]),
             "os": SimpleNamespace(getpid=lambda: 0),
@@ -73,14 +73,14 @@ class Workshop:
 
     def stream(self, clock: SimulatedClock) -> Stream:
         """Build the queue as a producer sees it."""
-        return self._stream(self._wire(clock), clock)
+        return self._stream(self._redis(clock), clock)
 
-    def _wire(self, clock: SimulatedClock) -> Wire:
-        return ServerWire(lambda: cast("AbstractConnection", self._network.connect()), clock)
+    def _redis(self, clock: SimulatedClock) -> RedisClient:
+        return ServerClient(lambda: cast("AbstractConnection", self._network.connect()), clock)
 
-    def _stream(self, wire: Wire, clock: SimulatedClock) -> Stream:
+    def _stream(self, redis_client: RedisClient, clock: SimulatedClock) -> Stream:
         settings = self._settings
         return Stream(
-            wire, clock, partitions=settings.partitions, max_depth=settings.max_depth,
+            redis_client, clock, partitions=settings.partitions, max_depth=settings.max_depth,
             dedup_window=settings.dedup_window,
         )  # fmt: skip

@@ -19,7 +19,7 @@ from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetter, DeadLetters
-from fanout.queue.store import open_wire
+from fanout.redis.open import open_redis
 from tests.faults.proxy import Proxy, proxy
 from tests.flow.child import Child, free_port
 from tests.flow.oracle import Call
@@ -111,12 +111,12 @@ class Plant:
 
     async def dead_letters(self) -> list[DeadLetter]:
         """Give all dead letters."""
-        wire = open_wire(self.redis.url, SystemClock())
+        redis_client = open_redis(self.redis.url, SystemClock())
         try:
-            letters = DeadLetters(wire)
+            letters = DeadLetters(redis_client)
             return [letter for partition in range(_PARTITIONS) for letter in await letters.oldest(partition)]
         finally:
-            await wire.aclose()
+            await redis_client.aclose()
 
     def memory(self) -> dict[str, int]:
         """Give the bytes of RAM (VmRSS) of every process that runs."""
@@ -130,14 +130,14 @@ class Plant:
         return [f"{name} ended with {code}" for name, code in codes.items() if code is not None and code >= 0]
 
     async def _asked(self, *commands: tuple[str | bytes, ...]) -> list[Any] | None:
-        wire = open_wire(self.redis.url, SystemClock())
+        redis_client = open_redis(self.redis.url, SystemClock())
         try:
             async with asyncio.timeout(2):
-                return list(await wire.call(*commands))
+                return list(await redis_client.call(*commands))
         except (QueueError, TimeoutError):
             return None
         finally:
-            await wire.aclose()
+            await redis_client.aclose()
 
     async def stop(self) -> None:
         """End everything but Redis."""

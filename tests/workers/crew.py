@@ -12,7 +12,7 @@ from fanout.queue.entry import Entry
 from fanout.queue.leases import Lease, Leases
 from fanout.queue.partition import lane_of, partition_of
 from fanout.queue.stream import Stream
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
 from fanout.signalr.message import Message
 from tests.builders import a_message, an_entry
 from workers.settler import Settler
@@ -51,17 +51,19 @@ def held_in(tenure: Tenure, sequence: int, to: str = "alice", *, entry: Entry | 
     return Held(tenure, f"{sequence}-0".encode(), entry or an_entry(a_message(to, text=str(sequence))), 1000.0)
 
 
-def a_stream(wire: Wire, clock: Clock, partitions: int = PARTITIONS) -> Stream:
-    return Stream(wire, clock, partitions=partitions, max_depth=100_000, dedup_window=60.0)
+def a_stream(redis_client: RedisClient, clock: Clock, partitions: int = PARTITIONS) -> Stream:
+    return Stream(redis_client, clock, partitions=partitions, max_depth=100_000, dedup_window=60.0)
 
 
-def a_settler(wire: Wire, clock: Clock, metrics: Metrics | None = None) -> Settler:
-    return Settler(a_stream(wire, clock), DeadLetters(wire), clock, metrics or Metrics())
+def a_settler(redis_client: RedisClient, clock: Clock, metrics: Metrics | None = None) -> Settler:
+    return Settler(a_stream(redis_client, clock), DeadLetters(redis_client), clock, metrics or Metrics())
 
 
-async def taken(wire: Wire, clock: Clock, *partitions: int, worker: str = "w", lifetime: float = 600.0) -> list[Tenure]:
+async def taken(
+    redis_client: RedisClient, clock: Clock, *partitions: int, worker: str = "w", lifetime: float = 600.0
+) -> list[Tenure]:
     """Take real leases and give their tenures."""
-    leases = await Leases(wire, clock, worker=worker, lifetime=lifetime).acquire(partitions)
+    leases = await Leases(redis_client, clock, worker=worker, lifetime=lifetime).acquire(partitions)
     assert len(leases) == len(partitions)
     return [Tenure(lease) for lease in leases]
 

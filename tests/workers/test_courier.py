@@ -13,8 +13,8 @@ from fanout.metrics import Metrics
 from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry, encode
-from fanout.queue.store import open_wire
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from fanout.signalr.message import Message
 from tests.builders import a_join, a_message, an_entry
 from tests.fakes import FakeClock
@@ -44,11 +44,11 @@ def rests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture
-async def wire(redis_url: str) -> AsyncIterator[Wire]:
+async def redis_client(redis_url: str) -> AsyncIterator[RedisClient]:
     """One server is enough here: what differs between servers is tested with the settler."""
-    wire = open_wire(redis_url, SystemClock())
-    yield wire
-    await wire.aclose()
+    redis_client = open_redis(redis_url, SystemClock())
+    yield redis_client
+    await redis_client.aclose()
 
 
 class Script:
@@ -97,15 +97,15 @@ class Script:
 class Round:
     """Couriers at work on one store."""
 
-    def __init__(self, wire: Wire, policy: RetryPolicy = POLICY, *, places: int = 100) -> None:
-        self.wire = wire
+    def __init__(self, redis_client: RedisClient, policy: RetryPolicy = POLICY, *, places: int = 100) -> None:
+        self.redis_client = redis_client
         self.clock = FakeClock()
         self.metrics = Metrics()
         self.lines = Lines()
         self.lanes = Lanes()
         self.bell = Bell()
         self.script = Script()
-        self.settler = a_settler(wire, self.clock, self.metrics)
+        self.settler = a_settler(redis_client, self.clock, self.metrics)
         self.gate = Gate(Window(places), {}, lambda: 0.5)
         self.told: list[tuple[RouteClass, Slowdown]] = []
         self.trade = Trade(self.clock, self.metrics, self.lines.log, policy, lambda: 0.5, self.gate, self.tell)
@@ -127,9 +127,9 @@ class Round:
         self, tenure: Tenure, entry: Entry, *, lane: str = "alice", age: float = 0.0, seems: float | None = None
     ) -> Held:
         """Store an entry that is `age` seconds old by the store's clock, and `seems` so old by ours."""
-        [seconds, micros] = await self.wire.ask("TIME")
+        [seconds, micros] = await self.redis_client.ask("TIME")
         entry_id = f"{int(seconds) * 1000 + int(micros) // 1000 - int(age * 1000)}-*" if age else "*"
-        entry_id = await self.wire.ask("XADD", keys.stream(tenure.partition), entry_id, "e", encode(entry))
+        entry_id = await self.redis_client.ask("XADD", keys.stream(tenure.partition), entry_id, "e", encode(entry))
         stored_at = self.trade.store_time.now(self.clock.monotonic()) - (age if seems is None else seems)
         held = Held(tenure, entry_id, entry, stored_at)
         self.lanes.add(lane, held)
@@ -160,12 +160,12 @@ class Round:
         return value
 
     async def left(self, partition: int = 0) -> int:
-        return int(await self.wire.ask("XLEN", keys.stream(partition)))
+        return int(await self.redis_client.ask("XLEN", keys.stream(partition)))
 
 
-async def test_a_delivered_entry_is_settled_counted_and_told(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_a_delivered_entry_is_settled_counted_and_told(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     [held] = await desk.put(tenure, "hi", age=1.5)
     desk.script.meanwhile = lambda: desk.clock.jump(0.25)
     async with desk.working():
@@ -188,9 +188,9 @@ async def test_a_delivered_entry_is_settled_counted_and_told(wire: Wire) -> None
     }
 
 
-async def test_entries_of_a_lane_are_sent_one_after_the_other_and_lanes_side_by_side(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_entries_of_a_lane_are_sent_one_after_the_other_and_lanes_side_by_side(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     gate = desk.script.gates["a1"] = asyncio.Event()
     await desk.put(tenure, "a1", "a2", to="alice")
     await desk.put(tenure, "b1", "b2", to="bob")
@@ -203,9 +203,9 @@ async def test_entries_of_a_lane_are_sent_one_after_the_other_and_lanes_side_by_
     assert desk.script.sent == ["a1", "b1", "b2", "a2"]
 
 
-async def test_no_more_calls_are_in_flight_than_there_are_places(wire: Wire) -> None:
-    desk = Round(wire, places=2)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_no_more_calls_are_in_flight_than_there_are_places(redis_client: RedisClient) -> None:
+    desk = Round(redis_client, places=2)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     gate = asyncio.Event()
     for number in range(5):
         desk.script.gates[str(number)] = gate
@@ -217,9 +217,11 @@ async def test_no_more_calls_are_in_flight_than_there_are_places(wire: Wire) -> 
         await desk.settled(5)
 
 
-async def test_an_entry_keeps_its_place_in_flight_until_it_is_settled_but_its_lane_goes_on(wire: Wire) -> None:
-    desk = Round(wire, places=2)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_an_entry_keeps_its_place_in_flight_until_it_is_settled_but_its_lane_goes_on(
+    redis_client: RedisClient,
+) -> None:
+    desk = Round(redis_client, places=2)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     await desk.put(tenure, "1", "2", "3")
     async with asyncio.TaskGroup() as group:  # nobody settles yet
         carrying = group.create_task(desk.couriers.run())
@@ -232,9 +234,9 @@ async def test_an_entry_keeps_its_place_in_flight_until_it_is_settled_but_its_la
             task.cancel()
 
 
-async def test_a_failed_head_waits_in_its_lane_while_the_others_go_on(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_a_failed_head_waits_in_its_lane_while_the_others_go_on(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     desk.script.outcomes["a"] = [Answered(503), NotSent("no route"), OK]
     await desk.put(tenure, "a", to="alice")
     await desk.put(tenure, "b", to="bob")
@@ -257,9 +259,9 @@ async def test_a_failed_head_waits_in_its_lane_while_the_others_go_on(wire: Wire
     assert [line["failure"] for line in desk.lines.of("delivery.attempt")] == ["unavailable", "notSent"]
 
 
-async def test_lanes_that_are_due_together_are_sent_together(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_lanes_that_are_due_together_are_sent_together(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     gate = asyncio.Event()
     for text in "abcd":
         desk.script.outcomes[text] = [Answered(503, retry_after=5.0)]
@@ -275,10 +277,12 @@ async def test_lanes_that_are_due_together_are_sent_together(wire: Wire) -> None
         await desk.settled(4)
 
 
-async def test_lanes_found_due_by_a_courier_that_just_came_back_are_sent_together_too(wire: Wire) -> None:
+async def test_lanes_found_due_by_a_courier_that_just_came_back_are_sent_together_too(
+    redis_client: RedisClient,
+) -> None:
     """The courier looks for work before the alarm for postponed lanes goes off."""
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     desk.script.gates["z"] = coming_back = asyncio.Event()
     for text in "abc":
         desk.script.outcomes[text] = [Answered(503, retry_after=5.0)]
@@ -299,9 +303,9 @@ async def test_lanes_found_due_by_a_courier_that_just_came_back_are_sent_togethe
         await desk.settled(4)
 
 
-async def test_a_lane_is_alarmed_for_when_it_is_due_before_the_one_waited_for(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_a_lane_is_alarmed_for_when_it_is_due_before_the_one_waited_for(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     desk.script.outcomes = {"late": [Answered(503, retry_after=60.0)], "soon": [Answered(503, retry_after=2.0)]}
     await desk.put(tenure, "late", to="late")
     async with desk.working():
@@ -315,9 +319,9 @@ async def test_a_lane_is_alarmed_for_when_it_is_due_before_the_one_waited_for(wi
         await desk.settled(2)
 
 
-async def test_a_401_has_the_token_renewed_once_and_is_repeated_at_once(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_a_401_has_the_token_renewed_once_and_is_repeated_at_once(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     desk.script.outcomes["a"] = [Answered(401), Answered(401)]
     await desk.put(tenure, "a", "b")
     desk.script.outcomes["b"] = [Answered(401)]
@@ -329,9 +333,9 @@ async def test_a_401_has_the_token_renewed_once_and_is_repeated_at_once(wire: Wi
     assert desk.script.renewed == ["a", "b"]  # once for each entry
 
 
-async def test_a_stale_connection_is_repeated_at_once(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_a_stale_connection_is_repeated_at_once(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     desk.script.outcomes["a"] = [MaybeSent("hung up", stale=True)]
     await desk.put(tenure, "a")
     async with desk.working():
@@ -340,9 +344,9 @@ async def test_a_stale_connection_is_repeated_at_once(wire: Wire) -> None:
     assert desk.count("fanout_failed_attempts_total", failure="maybeSent") == 1
 
 
-async def test_gone_is_delivered(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_gone_is_delivered(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     desk.script.outcomes["a"] = [NOBODY]
     await desk.put(tenure, "a")
     async with desk.working():
@@ -350,15 +354,15 @@ async def test_gone_is_delivered(wire: Wire) -> None:
     assert (line["end"], line["status"]) == ("delivered", 404)
 
 
-async def test_a_refused_entry_is_parked_with_the_reason_and_its_lane_goes_on(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_a_refused_entry_is_parked_with_the_reason_and_its_lane_goes_on(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     desk.script.outcomes["a"] = [Answered(503), Answered(413)]
     [first, _] = await desk.put(tenure, "a") + await desk.put(tenure, "b", to="bob")
     async with desk.working():
         await desk.clock.advance(1.0)
         lines = await desk.settled(2)
-    [letter] = await DeadLetters(wire).oldest(0)
+    [letter] = await DeadLetters(redis_client).oldest(0)
     assert letter.entry.id == first.id
     assert (letter.verdict.reason, letter.verdict.status, letter.verdict.attempts) == ("tooLarge", 413, 2)
     assert desk.count("fanout_dead_total", reason="tooLarge") == 1
@@ -367,9 +371,9 @@ async def test_a_refused_entry_is_parked_with_the_reason_and_its_lane_goes_on(wi
     assert await desk.left() == 0
 
 
-async def test_an_entry_too_old_to_be_repeated_is_parked(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_an_entry_too_old_to_be_repeated_is_parked(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     desk.script.outcomes["a"] = [NotSent("no route")]
     await desk.put(tenure, "a", age=3600.0)
     async with desk.working():
@@ -377,9 +381,9 @@ async def test_an_entry_too_old_to_be_repeated_is_parked(wire: Wire) -> None:
     assert (line["end"], line["status"]) == ("dead: tooOld", 0)
 
 
-async def test_an_expired_message_is_dropped_unsent_and_counted(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_an_expired_message_is_dropped_unsent_and_counted(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     await desk.put(tenure, "late", ttl=5.0, age=5.1)
     await desk.put(tenure, "in time", ttl=5.0, age=4.0)
     async with desk.working():
@@ -390,9 +394,9 @@ async def test_an_expired_message_is_dropped_unsent_and_counted(wire: Wire) -> N
     assert await desk.left() == 0
 
 
-async def test_a_message_can_expire_while_it_waits_to_be_repeated(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_a_message_can_expire_while_it_waits_to_be_repeated(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     desk.script.outcomes["a"] = [Answered(503, retry_after=10.0)]
     await desk.put_entry(tenure, an_entry(a_message(text="a", ttl=5.0)), age=6.0, seems=0.0)
     async with desk.working():
@@ -402,18 +406,18 @@ async def test_a_message_can_expire_while_it_waits_to_be_repeated(wire: Wire) ->
     assert (line["end"], line["attempts"], desk.script.sent) == ("expired", 1, ["a"])
 
 
-async def test_the_stores_clock_has_the_last_word_on_what_is_late(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_the_stores_clock_has_the_last_word_on_what_is_late(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     await desk.put_entry(tenure, an_entry(a_message(text="a", ttl=500.0)), seems=501.0)
     async with desk.working():
         [line] = await desk.settled(1)
     assert (line["end"], desk.script.sent) == ("delivered", ["a"])
 
 
-async def test_a_throttled_call_waits_and_is_no_attempt_and_the_others_hear_of_it(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_a_throttled_call_waits_and_is_no_attempt_and_the_others_hear_of_it(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     desk.script.outcomes["a"] = [Answered(429, retry_after=5.0)]
     await desk.put(tenure, "a")
     async with desk.working():
@@ -426,9 +430,11 @@ async def test_a_throttled_call_waits_and_is_no_attempt_and_the_others_hear_of_i
     assert desk.count("fanout_queue_wait_seconds_count") == 1
 
 
-async def test_a_hub_that_is_held_back_waits_without_an_attempt_while_another_goes_on(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_a_hub_that_is_held_back_waits_without_an_attempt_while_another_goes_on(
+    redis_client: RedisClient,
+) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     now = desk.clock.monotonic()
     for number in range(10):
         desk.gate.breakers[RouteClass.SEND].failed("dead", now - 1 + number / 9, f"dead\nu{number}", 0.0)
@@ -446,10 +452,10 @@ async def test_a_hub_that_is_held_back_waits_without_an_attempt_while_another_go
     assert {line["attempts"] for line in lines} == {1}
 
 
-async def test_messages_that_wait_together_go_in_one_call_and_are_settled_one_by_one(wire: Wire) -> None:
-    desk = Round(wire)
+async def test_messages_that_wait_together_go_in_one_call_and_are_settled_one_by_one(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
     desk.script.bounds = Bounds()
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     await desk.put(tenure, "a", "b", "c")
     async with desk.working():
         lines = await desk.settled(3)
@@ -459,11 +465,13 @@ async def test_messages_that_wait_together_go_in_one_call_and_are_settled_one_by
     assert (await desk.left(), desk.lanes.waiting) == (0, 0)
 
 
-async def test_a_joined_call_that_is_refused_is_taken_apart_so_that_one_bad_message_harms_no_other(wire: Wire) -> None:
-    desk = Round(wire)
+async def test_a_joined_call_that_is_refused_is_taken_apart_so_that_one_bad_message_harms_no_other(
+    redis_client: RedisClient,
+) -> None:
+    desk = Round(redis_client)
     desk.script.bounds = Bounds()
     desk.script.outcomes = {"a+b": [Answered(400)], "a": [Answered(413)]}
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     await desk.put(tenure, "a", "b")
     async with desk.working():
         lines = await desk.settled(2)
@@ -471,9 +479,9 @@ async def test_a_joined_call_that_is_refused_is_taken_apart_so_that_one_bad_mess
     assert sorted(str(line["end"]) for line in lines) == ["dead: tooLarge", "delivered"]
 
 
-async def test_of_what_collapses_only_the_newest_is_sent_and_the_rest_is_settled(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_of_what_collapses_only_the_newest_is_sent_and_the_rest_is_settled(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     for text in ("old", "older", "new"):
         message = msgspec.structs.replace(a_message(text=text), collapse="k")
         await desk.put_entry(tenure, an_entry(message, message_id=text))
@@ -485,18 +493,18 @@ async def test_of_what_collapses_only_the_newest_is_sent_and_the_rest_is_settled
     assert (await desk.left(), desk.lanes.waiting, tenure.known) == (0, 0, set())
 
 
-async def test_an_entry_from_the_stores_future_has_age_zero(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_an_entry_from_the_stores_future_has_age_zero(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     await desk.put(tenure, "a", age=-7.0)
     async with desk.working():
         [line] = await desk.settled(1)
     assert line["age"] == 0
 
 
-async def test_a_group_action_is_carried_like_a_message(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_a_group_action_is_carried_like_a_message(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     await desk.put_entry(tenure, an_entry(a_join()))
     async with desk.working():
         [line] = await desk.settled(1)
@@ -504,9 +512,11 @@ async def test_a_group_action_is_carried_like_a_message(wire: Wire) -> None:
     assert desk.count("fanout_delivered_total", operation="addUser") == 1
 
 
-async def test_nothing_is_sent_under_a_lease_that_ran_out(wire: Wire) -> None:
-    desk = Round(wire)
-    lost, kept = await taken(wire, desk.clock, 0, lifetime=5.0) + await taken(wire, desk.clock, 1, lifetime=50.0)
+async def test_nothing_is_sent_under_a_lease_that_ran_out(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    lost, kept = await taken(redis_client, desk.clock, 0, lifetime=5.0) + await taken(
+        redis_client, desk.clock, 1, lifetime=50.0
+    )
     await desk.put(lost, "no", "no more")
     await desk.put(kept, "yes", to="bob")
     desk.clock.jump(5.0)
@@ -517,9 +527,9 @@ async def test_nothing_is_sent_under_a_lease_that_ran_out(wire: Wire) -> None:
     assert await desk.left(0) == 2
 
 
-async def test_a_call_whose_lease_is_lost_meanwhile_is_told_as_not_settled(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_a_call_whose_lease_is_lost_meanwhile_is_told_as_not_settled(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     await desk.put(tenure, "a", "b")
 
     def lose() -> None:
@@ -536,9 +546,11 @@ async def test_a_call_whose_lease_is_lost_meanwhile_is_told_as_not_settled(wire:
 
 
 @pytest.mark.parametrize("outcome", [Answered(400), Answered(503), Answered(503, retry_after=1.0)])
-async def test_a_call_that_fails_after_its_lease_was_lost_changes_nothing(wire: Wire, outcome: Outcome) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_a_call_that_fails_after_its_lease_was_lost_changes_nothing(
+    redis_client: RedisClient, outcome: Outcome
+) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     await desk.put(tenure, "a")
 
     def lose() -> None:
@@ -552,14 +564,14 @@ async def test_a_call_that_fails_after_its_lease_was_lost_changes_nothing(wire: 
         await desk.idle()
         await desk.clock.advance(10.0)
     assert desk.script.sent == ["a"]
-    assert (await desk.left(), await DeadLetters(wire).oldest(0)) == (1, [])
+    assert (await desk.left(), await DeadLetters(redis_client).oldest(0)) == (1, [])
     assert desk.lines.of("delivery.settled") == []
     assert desk.lanes.next_due() is None
 
 
-async def test_after_closing_calls_in_flight_end_and_nothing_new_is_taken(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_after_closing_calls_in_flight_end_and_nothing_new_is_taken(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     gate = desk.script.gates["a"] = asyncio.Event()
     await desk.put(tenure, "a", to="alice")
     async with desk.working():
@@ -575,9 +587,11 @@ async def test_after_closing_calls_in_flight_end_and_nothing_new_is_taken(wire: 
     assert await desk.left() == 1
 
 
-async def test_a_call_that_is_given_up_counts_as_ended_and_its_answer_changes_nothing(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_a_call_that_is_given_up_counts_as_ended_and_its_answer_changes_nothing(
+    redis_client: RedisClient,
+) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     gate = desk.script.gates["a"] = asyncio.Event()
     await desk.put(tenure, "a")
     async with desk.working():
@@ -589,9 +603,9 @@ async def test_a_call_that_is_given_up_counts_as_ended_and_its_answer_changes_no
     assert desk.count("fanout_delivered_total", operation="sendToUser") == 0
 
 
-async def test_a_mistake_in_what_follows_a_call_ends_the_couriers_loudly(wire: Wire) -> None:
-    desk = Round(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_a_mistake_in_what_follows_a_call_ends_the_couriers_loudly(redis_client: RedisClient) -> None:
+    desk = Round(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     await desk.put(tenure, "a")
 
     def fail(*_arguments: object) -> None:

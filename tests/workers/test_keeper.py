@@ -10,8 +10,8 @@ from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.queue import keys
 from fanout.queue.leases import Attendance, Lease, Leases, Renewal
-from fanout.queue.store import open_wire
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from tests.fakes import FakeClock
 from tests.workers.crew import Lines, held_in, until
 from workers.keeper import Keeper
@@ -23,11 +23,11 @@ P = 4
 
 
 @pytest.fixture
-async def wire(redis_url: str) -> AsyncIterator[Wire]:
+async def redis_client(redis_url: str) -> AsyncIterator[RedisClient]:
     """One server is enough here: what differs between servers is tested with the leases."""
-    wire = open_wire(redis_url, SystemClock())
-    yield wire
-    await wire.aclose()
+    redis_client = open_redis(redis_url, SystemClock())
+    yield redis_client
+    await redis_client.aclose()
 
 
 async def nothing_happens() -> None:
@@ -37,8 +37,8 @@ async def nothing_happens() -> None:
 class Watched(Leases):
     """Leases that can be cut off from the store, and whose answers can be late."""
 
-    def __init__(self, wire: Wire, clock: FakeClock, worker: str) -> None:
-        super().__init__(wire, clock, worker=worker, lifetime=100.0)
+    def __init__(self, redis_client: RedisClient, clock: FakeClock, worker: str) -> None:
+        super().__init__(redis_client, clock, worker=worker, lifetime=100.0)
         self.fake = clock
         self.cut_off = False
         self.late = 0.0
@@ -73,10 +73,10 @@ class Watched(Leases):
 class Post:
     """One keeper with what it keeps; `reading` are the tenures that are read now."""
 
-    def __init__(self, wire: Wire, clock: FakeClock, worker: str, partitions: int = P) -> None:
-        self.wire = wire
+    def __init__(self, redis_client: RedisClient, clock: FakeClock, worker: str, partitions: int = P) -> None:
+        self.redis_client = redis_client
         self.clock = clock
-        self.leases = Watched(wire, clock, worker)
+        self.leases = Watched(redis_client, clock, worker)
         self.lanes = Lanes(room=0)
         self.lines = Lines()
         self.store_time = StoreTime()
@@ -113,30 +113,30 @@ class Post:
             await until(lambda: self.clock.sleeping == keepers)
 
 
-async def owners(wire: Wire) -> dict[int, str]:
-    tokens = await Leases(wire, SystemClock(), worker="nobody", lifetime=1).owners(P)
+async def owners(redis_client: RedisClient) -> dict[int, str]:
+    tokens = await Leases(redis_client, SystemClock(), worker="nobody", lifetime=1).owners(P)
     return {partition: token.partition(":")[0] for partition, token in tokens.items()}
 
 
-async def workers(wire: Wire) -> list[bytes]:
-    return list(await wire.ask("ZRANGE", keys.WORKERS, 0, -1))
+async def workers(redis_client: RedisClient) -> list[bytes]:
+    return list(await redis_client.ask("ZRANGE", keys.WORKERS, 0, -1))
 
 
-async def test_a_worker_alone_takes_every_partition_and_reads_it(wire: Wire) -> None:
+async def test_a_worker_alone_takes_every_partition_and_reads_it(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a").on_duty() as a:
+    async with Post(redis_client, clock, "a").on_duty() as a:
         await a.owned(0, 1, 2, 3)
         assert a.keeper.held == P
         assert repr(a.keeper) == "<Keeper of [0, 1, 2, 3], leaving []>"
         assert [line["partition"] for line in a.lines.of("lease.taken")] == [0, 1, 2, 3]
-        [seconds, _] = await wire.ask("TIME")
+        [seconds, _] = await redis_client.ask("TIME")
         assert abs(a.store_time.now(clock.monotonic()) - int(seconds)) < 5
-    assert await owners(wire) == dict.fromkeys(range(P), "a")
+    assert await owners(redis_client) == dict.fromkeys(range(P), "a")
 
 
-async def test_leases_are_renewed_with_every_beat(wire: Wire) -> None:
+async def test_leases_are_renewed_with_every_beat(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a").on_duty() as a:
+    async with Post(redis_client, clock, "a").on_duty() as a:
         await a.owned(0, 1, 2, 3)
         first = a.reading[0].lease
         await a.beats(300)
@@ -144,11 +144,11 @@ async def test_leases_are_renewed_with_every_beat(wire: Wire) -> None:
         assert a.reading[0].lease.expires >= first.expires + 299
 
 
-async def test_two_workers_share_evenly_and_no_partition_is_read_twice(wire: Wire) -> None:
+async def test_two_workers_share_evenly_and_no_partition_is_read_twice(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a").on_duty() as a:
+    async with Post(redis_client, clock, "a").on_duty() as a:
         await a.owned(0, 1, 2, 3)
-        async with Post(wire, clock, "b").on_duty() as b:
+        async with Post(redis_client, clock, "b").on_duty() as b:
             async with asyncio.timeout(10):
                 while len(a.reading) != 2 or len(b.reading) != 2:
                     assert not a.reading.keys() & b.reading.keys()
@@ -162,9 +162,9 @@ async def test_two_workers_share_evenly_and_no_partition_is_read_twice(wire: Wir
                 await a.beats()
 
 
-async def test_a_partition_is_handed_back_only_when_its_calls_have_ended(wire: Wire) -> None:
+async def test_a_partition_is_handed_back_only_when_its_calls_have_ended(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=1).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         tenure = a.reading[0]
         tenure.began_call()
@@ -176,17 +176,17 @@ async def test_a_partition_is_handed_back_only_when_its_calls_have_ended(wire: W
         assert not tenure.may_act(clock.monotonic())
         assert tenure.lease.is_valid(clock.monotonic())
         assert a.lanes.waiting == 0
-        assert (await owners(wire))[0] == "a"
+        assert (await owners(redis_client))[0] == "a"
         tenure.ended_call()
         await asyncio.wait_for(leaving, 5)
-        assert await owners(wire) == {}
-        assert await workers(wire) == []
+        assert await owners(redis_client) == {}
+        assert await workers(redis_client) == []
         assert a.keeper.held == 0
 
 
-async def test_while_calls_end_their_leases_are_renewed(wire: Wire) -> None:
+async def test_while_calls_end_their_leases_are_renewed(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=1).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         tenure = a.reading[0]
         tenure.began_call()
@@ -197,63 +197,63 @@ async def test_while_calls_end_their_leases_are_renewed(wire: Wire) -> None:
         await asyncio.wait_for(leaving, 5)
 
 
-async def test_a_surplus_partition_whose_calls_last_is_counted_once(wire: Wire) -> None:
+async def test_a_surplus_partition_whose_calls_last_is_counted_once(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a").on_duty() as a:
+    async with Post(redis_client, clock, "a").on_duty() as a:
         await a.owned(0, 1, 2, 3)
         tenures = list(a.reading.values())
         for tenure in tenures:
             tenure.began_call()
-        await wire.ask("ZADD", keys.WORKERS, "+inf", "b")
+        await redis_client.ask("ZADD", keys.WORKERS, "+inf", "b")
         await a.beats(5)
         assert len(a.reading) == 2
         assert repr(a.keeper).startswith("<Keeper of [0, 1, 2, 3], leaving [")
         for tenure in tenures:
             tenure.ended_call()
         await until(lambda: a.keeper.held == 2)
-        assert len(await owners(wire)) == 2
+        assert len(await owners(redis_client)) == 2
         await a.beats(2)
         assert a.keeper.held == 2
 
 
-async def test_leaving_while_a_partition_is_on_its_way_back_ends_both(wire: Wire) -> None:
+async def test_leaving_while_a_partition_is_on_its_way_back_ends_both(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with asyncio.timeout(10), Post(wire, clock, "a", partitions=1).on_duty() as a:
+    async with asyncio.timeout(10), Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         tenure = a.reading[0]
         tenure.began_call()
-        await wire.ask("ZADD", keys.WORKERS, "+inf", "0")  # ranks before a, so the one partition is another's
+        await redis_client.ask("ZADD", keys.WORKERS, "+inf", "0")  # ranks before a, so the one partition is another's
         await a.beats(2)
         leaving = a.group.create_task(a.keeper.leave())
         await clock.settle()
         tenure.ended_call()
         await leaving
-    assert await owners(wire) == {}
+    assert await owners(redis_client) == {}
 
 
-async def test_losing_a_partition_that_is_on_its_way_back_ends_both(wire: Wire) -> None:
+async def test_losing_a_partition_that_is_on_its_way_back_ends_both(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with asyncio.timeout(10), Post(wire, clock, "a", partitions=1).on_duty() as a:
+    async with asyncio.timeout(10), Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         tenure = a.reading[0]
         tenure.began_call()
-        await wire.ask("ZADD", keys.WORKERS, "+inf", "0")
+        await redis_client.ask("ZADD", keys.WORKERS, "+inf", "0")
         await a.beats(2)
-        await wire.ask("SET", keys.lease(0), "0:9")
+        await redis_client.ask("SET", keys.lease(0), "0:9")
         await a.beats(2)
         assert tenure.lost
         tenure.ended_call()
         await until(lambda: a.keeper.held == 0)
-    assert await owners(wire) == {0: "0"}
+    assert await owners(redis_client) == {0: "0"}
 
 
-async def test_a_partition_released_while_a_renewal_is_on_its_way_is_not_a_lost_one(wire: Wire) -> None:
+async def test_a_partition_released_while_a_renewal_is_on_its_way_is_not_a_lost_one(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=1).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         tenure = a.reading[0]
         tenure.began_call()
-        await wire.ask("ZADD", keys.WORKERS, "+inf", "0")
+        await redis_client.ask("ZADD", keys.WORKERS, "+inf", "0")
         await a.beats(2)
 
         async def it_is_released() -> None:
@@ -267,41 +267,43 @@ async def test_a_partition_released_while_a_renewal_is_on_its_way_is_not_a_lost_
         assert len(a.lines.of("lease.released")) == 1
 
 
-async def test_a_lease_somebody_else_took_silences_the_tenure(wire: Wire) -> None:
+async def test_a_lease_somebody_else_took_silences_the_tenure(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=2).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=2).on_duty() as a:
         await a.owned(0, 1)
         tenure = a.reading[0]
         a.lanes.add("x", held_in(tenure, 1))
-        await wire.ask("SET", keys.lease(0), "b:9")
+        await redis_client.ask("SET", keys.lease(0), "b:9")
         await a.beats(2)
         await a.owned(1)
         assert (tenure.lost, tenure.ended, a.lanes.waiting) == (True, True, 0)
         assert a.lines.of("lease.lost") == [{"partition": 0, "in_flight": 0}]
-        await wire.ask("DEL", keys.lease(0))
+        await redis_client.ask("DEL", keys.lease(0))
         await a.beats(2)
         await a.owned(0, 1)
         assert a.reading[0] is not tenure
 
 
-async def test_a_lost_partition_is_not_taken_again_while_its_calls_are_in_flight(wire: Wire) -> None:
+async def test_a_lost_partition_is_not_taken_again_while_its_calls_are_in_flight(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=1).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         tenure = a.reading[0]
         tenure.began_call()
-        await wire.ask("DEL", keys.lease(0))
+        await redis_client.ask("DEL", keys.lease(0))
         await a.beats(5)
         await a.owned()
-        assert await owners(wire) == {}
+        assert await owners(redis_client) == {}
         tenure.ended_call()
         await a.beats(2)
         await a.owned(0)
 
 
-async def test_without_the_store_leases_are_held_until_they_run_out_and_taken_again_when_it_is_back(wire: Wire) -> None:
+async def test_without_the_store_leases_are_held_until_they_run_out_and_taken_again_when_it_is_back(
+    redis_client: RedisClient,
+) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=1).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         a.leases.cut_off = True
         await clock.advance(98.0)
@@ -310,16 +312,18 @@ async def test_without_the_store_leases_are_held_until_they_run_out_and_taken_ag
         await a.owned()
         assert len(a.lines.of("leases.unreachable")) > 90
         assert len(a.lines.of("lease.lost")) == 1
-        await wire.ask("DEL", keys.lease(0))  # as its own lifetime would
+        await redis_client.ask("DEL", keys.lease(0))  # as its own lifetime would
         a.leases.cut_off = False
         await a.beats(2)
         await a.owned(0)
 
 
-async def test_a_renewal_that_comes_after_the_lease_ran_out_does_not_revive_what_was_dropped(wire: Wire) -> None:
+async def test_a_renewal_that_comes_after_the_lease_ran_out_does_not_revive_what_was_dropped(
+    redis_client: RedisClient,
+) -> None:
     """Couriers forget what they hold when the lease runs out, so the stream has to be read from the start again."""
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=1).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         tenure = a.reading[0]
         a.leases.late = 101.0
@@ -332,20 +336,20 @@ async def test_a_renewal_that_comes_after_the_lease_ran_out_does_not_revive_what
                 await a.beats()
 
 
-async def test_when_leaving_the_worker_is_off_the_list_and_takes_nothing_more(wire: Wire) -> None:
+async def test_when_leaving_the_worker_is_off_the_list_and_takes_nothing_more(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=2).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=2).on_duty() as a:
         await a.owned(0, 1)
         await a.keeper.leave()
         await a.beats(3)
         await a.owned()
-        assert await owners(wire) == {}
-        assert await workers(wire) == []
+        assert await owners(redis_client) == {}
+        assert await workers(redis_client) == []
 
 
-async def test_leaving_without_the_store_ends_all_the_same(wire: Wire) -> None:
+async def test_leaving_without_the_store_ends_all_the_same(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=2).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=2).on_duty() as a:
         await a.owned(0, 1)
         a.leases.cut_off = True
         await asyncio.wait_for(a.keeper.leave(), 5)
@@ -353,26 +357,26 @@ async def test_leaving_without_the_store_ends_all_the_same(wire: Wire) -> None:
         assert len(a.lines.of("leases.unreachable")) >= 3
 
 
-async def test_what_is_still_held_when_time_is_over_is_released_calls_or_not(wire: Wire) -> None:
+async def test_what_is_still_held_when_time_is_over_is_released_calls_or_not(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=1).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         tenure = a.reading[0]
         tenure.began_call()
         a.keeper.close()
         await a.keeper.release_all()
-        assert (a.keeper.held, await owners(wire)) == (0, {})
+        assert (a.keeper.held, await owners(redis_client)) == (0, {})
         tenure.ended_call()
 
 
-async def test_an_entry_behind_the_cursor_that_nobody_holds_ends_the_tenure(wire: Wire) -> None:
+async def test_an_entry_behind_the_cursor_that_nobody_holds_ends_the_tenure(redis_client: RedisClient) -> None:
     """A store that failed over can hand out ids that are smaller than those already read; the next tenure has them."""
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=1).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         tenure = a.reading[0]
         tenure.cursor = b"100-0"
-        await wire.ask("XADD", keys.stream(0), "50-0", "e", "x")
+        await redis_client.ask("XADD", keys.stream(0), "50-0", "e", "x")
         await a.beats(4)
         await until(lambda: tenure.ended and a.reading[0] is not tenure)
         assert a.lines.of("reader.rewound") == [{"partition": 0, "oldest": "50-0"}]
@@ -383,35 +387,37 @@ async def test_an_entry_behind_the_cursor_that_nobody_holds_ends_the_tenure(wire
     [({b"50-0"}, b"100-0"), (set[bytes](), b"49-0"), ({b"50-0", b"60-0"}, b"60-0")],
 )
 async def test_an_entry_that_is_held_or_still_ahead_is_no_reason_to_go_back(
-    wire: Wire, known: set[bytes], cursor: bytes
+    redis_client: RedisClient, known: set[bytes], cursor: bytes
 ) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=1).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         tenure = a.reading[0]
         tenure.cursor, tenure.known = cursor, known
-        await wire.ask("XADD", keys.stream(0), "50-0", "e", "x")
+        await redis_client.ask("XADD", keys.stream(0), "50-0", "e", "x")
         await a.beats(5)
         assert tenure.cursor == cursor
 
 
-async def test_an_oldest_entry_that_changes_from_beat_to_beat_is_no_reason_to_go_back(wire: Wire) -> None:
+async def test_an_oldest_entry_that_changes_from_beat_to_beat_is_no_reason_to_go_back(
+    redis_client: RedisClient,
+) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=1).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         tenure = a.reading[0]
         tenure.cursor = b"100-0"
         for number in range(10, 16):
-            await wire.ask("XADD", keys.stream(0), f"{number}-0", "e", "x")
-            await wire.ask("XTRIM", keys.stream(0), "MAXLEN", 1)
+            await redis_client.ask("XADD", keys.stream(0), f"{number}-0", "e", "x")
+            await redis_client.ask("XTRIM", keys.stream(0), "MAXLEN", 1)
             await a.beats()
             await clock.settle()
         assert tenure.cursor == b"100-0"
 
 
-async def test_entries_that_lanes_left_in_the_stream_are_no_reason_to_go_back(wire: Wire) -> None:
+async def test_entries_that_lanes_left_in_the_stream_are_no_reason_to_go_back(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    post = Post(wire, clock, "a", partitions=1)
+    post = Post(redis_client, clock, "a", partitions=1)
     async with post.on_duty() as a:
         await a.owned(0)
         tenure = a.reading[0]
@@ -421,28 +427,28 @@ async def test_entries_that_lanes_left_in_the_stream_are_no_reason_to_go_back(wi
         assert lane is not None
         a.lanes.postpone(lane, 1.0)
         tenure.cursor = b"100-0"
-        await wire.ask("XADD", keys.stream(0), "50-0", "e", "x")
+        await redis_client.ask("XADD", keys.stream(0), "50-0", "e", "x")
         await a.beats(5)
         assert tenure.cursor == b"100-0"
 
 
-async def test_a_store_that_forgot_the_leases_is_reported_with_what_was_not_settled(wire: Wire) -> None:
+async def test_a_store_that_forgot_the_leases_is_reported_with_what_was_not_settled(redis_client: RedisClient) -> None:
     """Whoever empties the store takes accepted entries with it, and the log has to say so."""
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=1).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         a.reading[0].known = {b"1-0", b"2-0"}
-        await wire.ask("FLUSHALL")
+        await redis_client.ask("FLUSHALL")
         await a.beats(3)
         await until(lambda: bool(a.lines.of("store.forgot")))
         assert a.lines.of("store.forgot") == [{"partition": 0, "unsettled": 2}]
 
 
-async def test_a_lease_that_only_ran_out_is_no_reason_to_call_the_store_forgetful(wire: Wire) -> None:
+async def test_a_lease_that_only_ran_out_is_no_reason_to_call_the_store_forgetful(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(wire, clock, "a", partitions=1).on_duty() as a:
+    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
-        await wire.ask("DEL", keys.lease(0))
+        await redis_client.ask("DEL", keys.lease(0))
         await a.beats(4)
         await a.owned(0)
         assert a.lines.of("lease.lost")

@@ -11,7 +11,7 @@ from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Stored, encode
 from fanout.queue.stream import Stream
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
 from tests.builders import a_message, an_entry
 from tests.fakes import FakeClock
 from tests.workers.crew import PARTITIONS, Lines, taken, text_of, until, users_in
@@ -32,8 +32,8 @@ async def nothing_happens() -> None:
 class Interrupted(Stream):
     """A stream that lets something happen just after the store answered a scan, and can fail a number of times."""
 
-    def __init__(self, wire: Wire) -> None:
-        super().__init__(wire, SystemClock(), partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
+    def __init__(self, redis_client: RedisClient) -> None:
+        super().__init__(redis_client, SystemClock(), partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
         self.after_scan: Callable[[], Awaitable[None]] = nothing_happens
         self.failures = 0
         self.asked: list[int] = []
@@ -59,21 +59,21 @@ class Interrupted(Stream):
 class Desk:
     """A reader and what it works with."""
 
-    def __init__(self, wire: Wire, *, room: int = 1000, depth: int = 64) -> None:
-        self.wire = wire
+    def __init__(self, redis_client: RedisClient, *, room: int = 1000, depth: int = 64) -> None:
+        self.redis_client = redis_client
         self.clock = FakeClock()
         self.metrics = Metrics()
         self.lines = Lines()
         self.lanes = Lanes(depth=depth, room=0)
         self.bell = Bell()
-        self.stream = Interrupted(wire)
-        self.settler = Settler(self.stream, DeadLetters(wire), self.clock, self.metrics)
+        self.stream = Interrupted(redis_client)
+        self.settler = Settler(self.stream, DeadLetters(redis_client), self.clock, self.metrics)
         tools = Tools(self.clock, self.metrics, self.lines.log, room=room)
         self.reader = Reader(self.stream, self.lanes, self.settler, self.bell, tools)
 
     async def put(self, *texts: str, to: str = ALICE, partition: int = 0) -> list[bytes]:
         data = [encode(an_entry(a_message(to, text=text))) for text in texts]
-        replies = await self.wire.call(*(("XADD", keys.stream(partition), "*", "e", each) for each in data))
+        replies = await self.redis_client.call(*(("XADD", keys.stream(partition), "*", "e", each) for each in data))
         return [bytes(reply) for reply in replies]
 
     @asynccontextmanager
@@ -100,17 +100,17 @@ class Desk:
                 held = lane.head
                 texts.append(text_of(held.entry))
                 self.lanes.advance(lane)
-                await self.wire.ask("XDEL", keys.stream(held.tenure.partition), held.id)
+                await self.redis_client.ask("XDEL", keys.stream(held.tenure.partition), held.id)
                 held.tenure.known.discard(held.id)
                 self.bell.room.set()
                 self.bell.hungry.set()
         return texts
 
 
-async def test_what_a_predecessor_left_comes_first_and_then_what_is_new(wire: Wire) -> None:
-    desk = Desk(wire)
+async def test_what_a_predecessor_left_comes_first_and_then_what_is_new(redis_client: RedisClient) -> None:
+    desk = Desk(redis_client)
     await desk.put("old 1", "old 2")
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     async with desk.reading(tenure):
         await until(lambda: desk.lanes.waiting == 2)
         [last] = await desk.put("new")
@@ -119,10 +119,10 @@ async def test_what_a_predecessor_left_comes_first_and_then_what_is_new(wire: Wi
     assert tenure.cursor == last
 
 
-async def test_an_entry_says_when_it_was_stored(wire: Wire) -> None:
-    desk = Desk(wire)
+async def test_an_entry_says_when_it_was_stored(redis_client: RedisClient) -> None:
+    desk = Desk(redis_client)
     [entry_id] = await desk.put("hi")
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     async with desk.reading(tenure):
         await until(lambda: desk.lanes.waiting == 1)
     lane = desk.take()
@@ -130,9 +130,9 @@ async def test_an_entry_says_when_it_was_stored(wire: Wire) -> None:
     assert lane.head.stored_at == int(entry_id.partition(b"-")[0]) / 1000
 
 
-async def test_the_bell_rings_when_there_is_work(wire: Wire) -> None:
-    desk = Desk(wire)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_the_bell_rings_when_there_is_work(redis_client: RedisClient) -> None:
+    desk = Desk(redis_client)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     async with desk.reading(tenure):
         await desk.clock.settle()
         assert not desk.bell.work.is_set()
@@ -141,10 +141,10 @@ async def test_the_bell_rings_when_there_is_work(wire: Wire) -> None:
         assert desk.lanes.ready == 1
 
 
-async def test_what_is_held_already_is_not_taken_in_again(wire: Wire) -> None:
-    desk = Desk(wire)
+async def test_what_is_held_already_is_not_taken_in_again(redis_client: RedisClient) -> None:
+    desk = Desk(redis_client)
     await desk.put("1", "2")
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     async with desk.reading(tenure):
         await until(lambda: desk.lanes.waiting == 2)
     tenure.cursor = START  # as after a store that lost its last writes
@@ -154,10 +154,10 @@ async def test_what_is_held_already_is_not_taken_in_again(wire: Wire) -> None:
         assert await desk.delivered(3) == ["1", "2", "3"]
 
 
-async def test_no_more_is_asked_for_than_there_is_room_for(wire: Wire) -> None:
-    desk = Desk(wire, room=5)
+async def test_no_more_is_asked_for_than_there_is_room_for(redis_client: RedisClient) -> None:
+    desk = Desk(redis_client, room=5)
     await desk.put(*"123456789")
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     async with desk.reading(tenure):
         await until(lambda: desk.lanes.waiting == 5)
         await desk.clock.settle()
@@ -167,10 +167,10 @@ async def test_no_more_is_asked_for_than_there_is_room_for(wire: Wire) -> None:
     assert max(desk.stream.asked) == 5
 
 
-async def test_readers_of_several_partitions_share_the_room(wire: Wire) -> None:
+async def test_readers_of_several_partitions_share_the_room(redis_client: RedisClient) -> None:
     """`read_ahead` counts all partitions together, also when entries arrive in all of them at once."""
-    desk = Desk(wire, room=4)
-    tenures = await taken(wire, desk.clock, 0, 1)
+    desk = Desk(redis_client, room=4)
+    tenures = await taken(redis_client, desk.clock, 0, 1)
     async with desk.reading(*tenures):
         await until(lambda: len(desk.stream.asked) == 2)
         await asyncio.gather(desk.put(*"123456", partition=0), desk.put(*"abcdef", to=users_in(1, 1)[0], partition=1))
@@ -181,13 +181,13 @@ async def test_readers_of_several_partitions_share_the_room(wire: Wire) -> None:
 
 
 async def test_what_lanes_left_in_the_stream_is_read_past_in_long_strides_and_no_more_is_kept_than_there_is_room(
-    wire: Wire,
+    redis_client: RedisClient,
 ) -> None:
     """What comes behind a long lane is not read in small steps, and not all of it at once either."""
-    desk = Desk(wire, room=20, depth=4)
+    desk = Desk(redis_client, room=20, depth=4)
     await desk.put(*(f"{number:03}" for number in range(300)))
     await desk.put(*(f"b{number}" for number in range(30)), to=BOB)
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     async with desk.reading(tenure):
         await until(lambda: desk.lanes.waiting == 8)
         assert len(desk.stream.asked) <= 5
@@ -196,70 +196,72 @@ async def test_what_lanes_left_in_the_stream_is_read_past_in_long_strides_and_no
     assert max(desk.stream.asked) == 1024
 
 
-async def test_an_entry_nobody_can_read_is_parked_at_once_and_stalls_nothing(wire: Wire) -> None:
-    desk = Desk(wire)
+async def test_an_entry_nobody_can_read_is_parked_at_once_and_stalls_nothing(redis_client: RedisClient) -> None:
+    desk = Desk(redis_client)
     await desk.put("1")
     bad = [
-        await wire.ask("XADD", keys.stream(0), "*", "e", b"garbage"),
-        await wire.ask("XADD", keys.stream(0), "*", "somebody", "else", "wrote", "this"),
+        await redis_client.ask("XADD", keys.stream(0), "*", "e", b"garbage"),
+        await redis_client.ask("XADD", keys.stream(0), "*", "somebody", "else", "wrote", "this"),
     ]
     await desk.put("2")
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     async with desk.reading(tenure):
         assert await desk.delivered(2) == ["1", "2"]
-    letters = await DeadLetters(wire).oldest(0)
+    letters = await DeadLetters(redis_client).oldest(0)
     assert [letter.entry.id for letter in letters] == bad
     assert {letter.verdict.reason for letter in letters} == {"unreadable"}
     assert desk.metrics.registry.get_sample_value("fanout_dead_total", {"reason": "unreadable"}) == 2
     assert [line["id"] for line in desk.lines.of("entry.unreadable")] == [each.decode() for each in bad]
-    assert await wire.ask("XLEN", keys.stream(0)) == 0
+    assert await redis_client.ask("XLEN", keys.stream(0)) == 0
 
 
-async def test_bytes_that_are_no_text_or_nest_without_end_are_parked_too(wire: Wire) -> None:
+async def test_bytes_that_are_no_text_or_nest_without_end_are_parked_too(redis_client: RedisClient) -> None:
     """Whatever lies in the stream, the reader lives on."""
-    desk = Desk(wire)
+    desk = Desk(redis_client)
     good = encode(an_entry(a_message(ALICE, text="1")))
-    await wire.ask("XADD", keys.stream(0), "*", "e", good.replace(b"chat", b"ch\xff\xfe"))
-    await wire.ask("XADD", keys.stream(0), "*", "e", b"\x95" + good[1:] + b"\x91" * 100_000 + b"\xc0")
+    await redis_client.ask("XADD", keys.stream(0), "*", "e", good.replace(b"chat", b"ch\xff\xfe"))
+    await redis_client.ask("XADD", keys.stream(0), "*", "e", b"\x95" + good[1:] + b"\x91" * 100_000 + b"\xc0")
     await desk.put("2")
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     async with desk.reading(tenure):
         assert await desk.delivered(1) == ["2"]
-    assert len(await DeadLetters(wire).oldest(0)) == 2
+    assert len(await DeadLetters(redis_client).oldest(0)) == 2
 
 
-async def test_under_a_lost_lease_an_unreadable_entry_stays_where_it_is(wire: Wire) -> None:
-    desk = Desk(wire)
-    await wire.ask("XADD", keys.stream(0), "*", "e", b"garbage")
-    [tenure] = await taken(wire, desk.clock, 0)
-    await wire.ask("SET", keys.lease(0), "somebody:9")
+async def test_under_a_lost_lease_an_unreadable_entry_stays_where_it_is(redis_client: RedisClient) -> None:
+    desk = Desk(redis_client)
+    await redis_client.ask("XADD", keys.stream(0), "*", "e", b"garbage")
+    [tenure] = await taken(redis_client, desk.clock, 0)
+    await redis_client.ask("SET", keys.lease(0), "somebody:9")
     async with desk.reading(tenure):
         await until(lambda: tenure.cursor != START)
         await desk.put("1")
         await until(lambda: desk.lanes.waiting == 1)
-    assert await DeadLetters(wire).oldest(0) == []
-    assert await wire.ask("XLEN", keys.stream(0)) == 2
+    assert await DeadLetters(redis_client).oldest(0) == []
+    assert await redis_client.ask("XLEN", keys.stream(0)) == 2
     assert desk.metrics.registry.get_sample_value("fanout_dead_total", {"reason": "unreadable"}) == 0
 
 
-async def test_when_the_store_breaks_off_the_tenure_is_in_doubt_and_its_reading_ends(wire: Wire) -> None:
+async def test_when_the_store_breaks_off_the_tenure_is_in_doubt_and_its_reading_ends(redis_client: RedisClient) -> None:
     """It may be another server that answers next, with other ids."""
-    desk = Desk(wire)
+    desk = Desk(redis_client)
     desk.stream.failures = 1
     await desk.put("1")
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     await asyncio.wait_for(desk.reader.run(tenure), 5)
     assert tenure.doubted
     assert len(desk.lines.of("reader.failed")) == 1
     assert desk.lanes.waiting == 0
 
 
-async def test_what_lanes_left_behind_is_fetched_in_order_without_the_entries_of_others(wire: Wire) -> None:
-    desk = Desk(wire, depth=4)
+async def test_what_lanes_left_behind_is_fetched_in_order_without_the_entries_of_others(
+    redis_client: RedisClient,
+) -> None:
+    desk = Desk(redis_client, depth=4)
     for number in range(30):
         await desk.put(f"a{number}")
         await desk.put(f"b{number}", to=BOB)
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     async with desk.reading(tenure):
         await until(lambda: desk.lanes.waiting == 8)
         texts = await desk.delivered(60)
@@ -268,27 +270,29 @@ async def test_what_lanes_left_behind_is_fetched_in_order_without_the_entries_of
     assert (len(desk.lanes), desk.lanes.waiting, tenure.known) == (0, 0, set())
 
 
-async def test_a_lane_that_is_rare_in_the_stream_is_found_across_many_others(wire: Wire) -> None:
-    desk = Desk(wire, depth=4)
+async def test_a_lane_that_is_rare_in_the_stream_is_found_across_many_others(redis_client: RedisClient) -> None:
+    desk = Desk(redis_client, depth=4)
     await desk.put(*"12345")
     await desk.put(*(f"b{number}" for number in range(300)), to=BOB)
     await desk.put("6")
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     async with desk.reading(tenure):
         texts = await desk.delivered(306)
     assert [text for text in texts if text[0] != "b"] == list("123456")
 
 
-async def test_a_fetch_goes_on_after_the_store_was_away_and_past_what_nobody_can_read(wire: Wire) -> None:
-    desk = Desk(wire, depth=4)
+async def test_a_fetch_goes_on_after_the_store_was_away_and_past_what_nobody_can_read(
+    redis_client: RedisClient,
+) -> None:
+    desk = Desk(redis_client, depth=4)
     await desk.put(*"1234")
-    await wire.ask("XADD", keys.stream(0), "*", "e", b"garbage")
+    await redis_client.ask("XADD", keys.stream(0), "*", "e", b"garbage")
     await desk.put(*"567")
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     async with asyncio.TaskGroup() as group:
         reading = group.create_task(desk.reader.run(tenure))
         await until(lambda: len(desk.lanes) == 1 and desk.lanes.has_spilled(tenure))
-        await wire.ask("XADD", keys.stream(0), "*", "e", b"more garbage")
+        await redis_client.ask("XADD", keys.stream(0), "*", "e", b"more garbage")
         reading.cancel()
     desk.stream.failures = 1
     async with desk.reading():
@@ -299,11 +303,11 @@ async def test_a_fetch_goes_on_after_the_store_was_away_and_past_what_nobody_can
         assert first + await desk.delivered(3) == list("1234567")
 
 
-async def test_an_entry_that_comes_while_its_lane_is_fetched_for_is_not_lost(wire: Wire) -> None:
+async def test_an_entry_that_comes_while_its_lane_is_fetched_for_is_not_lost(redis_client: RedisClient) -> None:
     """The reader meets it after the store answered the scan and before the scan is read; its lane leaves it behind."""
-    desk = Desk(wire, depth=4)
+    desk = Desk(redis_client, depth=4)
     await desk.put(*"12345")
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
 
     async def one_more_is_read() -> None:
         [entry_id] = await desk.put("6")
@@ -315,10 +319,10 @@ async def test_an_entry_that_comes_while_its_lane_is_fetched_for_is_not_lost(wir
         assert await desk.delivered(6) == list("123456")
 
 
-async def test_a_head_that_fails_while_its_lane_is_fetched_for_keeps_the_order(wire: Wire) -> None:
-    desk = Desk(wire, depth=8)
+async def test_a_head_that_fails_while_its_lane_is_fetched_for_keeps_the_order(redis_client: RedisClient) -> None:
+    desk = Desk(redis_client, depth=8)
     await desk.put(*"123456789")
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
 
     async def the_head_fails() -> None:
         lane = desk.take()
@@ -333,10 +337,10 @@ async def test_a_head_that_fails_while_its_lane_is_fetched_for_keeps_the_order(w
         assert first + await desk.delivered(3) == list("123456789")
 
 
-async def test_a_tenure_that_ends_while_its_lane_is_fetched_for_leaves_nothing(wire: Wire) -> None:
-    desk = Desk(wire, depth=4)
+async def test_a_tenure_that_ends_while_its_lane_is_fetched_for_leaves_nothing(redis_client: RedisClient) -> None:
+    desk = Desk(redis_client, depth=4)
     await desk.put(*"12345")
-    [tenure] = await taken(wire, desk.clock, 0)
+    [tenure] = await taken(redis_client, desk.clock, 0)
 
     async def it_ends() -> None:
         desk.lanes.drop(tenure)
@@ -382,15 +386,17 @@ class Throng:
         text = text_of(held.entry)
         self.texts[text[0]].append(text)
         self.desk.lanes.advance(lane)
-        await self.desk.wire.ask("XDEL", keys.stream(0), held.id)
+        await self.desk.redis_client.ask("XDEL", keys.stream(0), held.id)
         self.tenure.known.discard(held.id)
         self.desk.bell.room.set()
         self.desk.bell.hungry.set()
 
 
-async def test_everything_comes_in_order_while_it_is_written_read_failed_and_fetched_at_once(wire: Wire) -> None:
-    desk = Desk(wire, depth=6, room=20)
-    [tenure] = await taken(wire, desk.clock, 0)
+async def test_everything_comes_in_order_while_it_is_written_read_failed_and_fetched_at_once(
+    redis_client: RedisClient,
+) -> None:
+    desk = Desk(redis_client, depth=6, room=20)
+    [tenure] = await taken(redis_client, desk.clock, 0)
     throng = Throng(desk, tenure)
     async with desk.reading(tenure), asyncio.timeout(20), asyncio.TaskGroup() as group:
         group.create_task(throng.write())

@@ -10,9 +10,9 @@ from fanout.metrics import Metrics
 from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters, Verdict
 from fanout.queue.entry import Stored, encode
-from fanout.queue.store import open_wire
 from fanout.queue.stream import Stream
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from tests.builders import an_entry
 from tests.fakes import FakeClock
 from tests.workers.crew import PARTITIONS, a_tenure, taken, until
@@ -25,8 +25,8 @@ VERDICT = Verdict("refused", 400, 1, "status 400")
 class Watched(Stream):
     """A stream that counts settlements, holds them up at a gate, and falls silent when told."""
 
-    def __init__(self, wire: Wire) -> None:
-        super().__init__(wire, SystemClock(), partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
+    def __init__(self, redis_client: RedisClient) -> None:
+        super().__init__(redis_client, SystemClock(), partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
         self.sizes: list[int] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -41,18 +41,20 @@ class Watched(Stream):
 
 
 @asynccontextmanager
-async def settling(stream: Watched, wire: Wire, clock: FakeClock, metrics: Metrics) -> AsyncIterator[Settler]:
-    settler = Settler(stream, DeadLetters(wire), clock, metrics)
+async def settling(
+    stream: Watched, redis_client: RedisClient, clock: FakeClock, metrics: Metrics
+) -> AsyncIterator[Settler]:
+    settler = Settler(stream, DeadLetters(redis_client), clock, metrics)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(settler.run())
         yield settler
         running.cancel()
 
 
-async def stored(wire: Wire, tenure: Tenure, count: int) -> list[Held]:
+async def stored(redis_client: RedisClient, tenure: Tenure, count: int) -> list[Held]:
     held = []
     for _ in range(count):
-        entry_id = await wire.ask("XADD", keys.stream(tenure.partition), "*", "e", encode(an_entry()))
+        entry_id = await redis_client.ask("XADD", keys.stream(tenure.partition), "*", "e", encode(an_entry()))
         held.append(Held(tenure, entry_id, an_entry(), 0.0))
         tenure.known.add(entry_id)
     return held
@@ -65,27 +67,29 @@ async def settled(settler: Settler, *entries: Held) -> bool:
     return await told
 
 
-async def length(wire: Wire, partition: int) -> int:
-    return int(await wire.ask("XLEN", keys.stream(partition)))
+async def length(redis_client: RedisClient, partition: int) -> int:
+    return int(await redis_client.ask("XLEN", keys.stream(partition)))
 
 
-async def test_a_settled_entry_is_gone_and_not_known_any_more(wire: Wire) -> None:
+async def test_a_settled_entry_is_gone_and_not_known_any_more(redis_client: RedisClient) -> None:
     clock, metrics = FakeClock(), Metrics()
-    [tenure] = await taken(wire, clock, 0)
-    [held] = await stored(wire, tenure, 1)
-    async with settling(Watched(wire), wire, clock, metrics) as settler:
+    [tenure] = await taken(redis_client, clock, 0)
+    [held] = await stored(redis_client, tenure, 1)
+    async with settling(Watched(redis_client), redis_client, clock, metrics) as settler:
         assert await settled(settler, held)
         assert repr(settler) == "<Settler 0 waiting>"
-    assert await length(wire, 0) == 0
+    assert await length(redis_client, 0) == 0
     assert tenure.known == set()
     assert metrics.registry.get_sample_value("fanout_settle_seconds_count") == 1
 
 
-async def test_what_becomes_done_while_a_settlement_is_on_its_way_goes_together_with_the_next(wire: Wire) -> None:
-    clock, stream = FakeClock(), Watched(wire)
-    one, two = await taken(wire, clock, 0, 1)
-    held = await stored(wire, one, 6) + await stored(wire, two, 3)
-    async with settling(stream, wire, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
+async def test_what_becomes_done_while_a_settlement_is_on_its_way_goes_together_with_the_next(
+    redis_client: RedisClient,
+) -> None:
+    clock, stream = FakeClock(), Watched(redis_client)
+    one, two = await taken(redis_client, clock, 0, 1)
+    held = await stored(redis_client, one, 6) + await stored(redis_client, two, 3)
+    async with settling(stream, redis_client, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
         stream.gate.clear()
         tasks = [group.create_task(settled(settler, held[0]))]
         await clock.settle()
@@ -96,38 +100,38 @@ async def test_what_becomes_done_while_a_settlement_is_on_its_way_goes_together_
         stream.gate.set()
         assert all([await task for task in tasks])
     assert stream.sizes == [1, 8]
-    assert await length(wire, 0) + await length(wire, 1) == 0
+    assert await length(redis_client, 0) + await length(redis_client, 1) == 0
 
 
-async def test_under_a_lost_lease_nothing_is_settled_and_whoever_waits_is_told(wire: Wire) -> None:
+async def test_under_a_lost_lease_nothing_is_settled_and_whoever_waits_is_told(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    lost, kept = await taken(wire, clock, 0, 1)
-    [theirs], [ours] = await stored(wire, lost, 1), await stored(wire, kept, 1)
-    await wire.ask("SET", keys.lease(0), "somebody:9")
-    async with settling(Watched(wire), wire, clock, Metrics()) as settler:
+    lost, kept = await taken(redis_client, clock, 0, 1)
+    [theirs], [ours] = await stored(redis_client, lost, 1), await stored(redis_client, kept, 1)
+    await redis_client.ask("SET", keys.lease(0), "somebody:9")
+    async with settling(Watched(redis_client), redis_client, clock, Metrics()) as settler:
         lost_one, kept_one = await asyncio.gather(settled(settler, theirs), settled(settler, ours))
     assert (lost_one, kept_one) == (False, True)
-    assert (await length(wire, 0), await length(wire, 1)) == (1, 0)
+    assert (await length(redis_client, 0), await length(redis_client, 1)) == (1, 0)
 
 
-async def test_a_lease_that_ran_out_falls_silent_without_asking_the_store(wire: Wire) -> None:
-    clock, stream = FakeClock(), Watched(wire)
-    [tenure] = await taken(wire, clock, 0, lifetime=60.0)
-    [held] = await stored(wire, tenure, 1)
+async def test_a_lease_that_ran_out_falls_silent_without_asking_the_store(redis_client: RedisClient) -> None:
+    clock, stream = FakeClock(), Watched(redis_client)
+    [tenure] = await taken(redis_client, clock, 0, lifetime=60.0)
+    [held] = await stored(redis_client, tenure, 1)
     clock.jump(60.0)
-    async with settling(stream, wire, clock, Metrics()) as settler:
+    async with settling(stream, redis_client, clock, Metrics()) as settler:
         assert not await settled(settler, held)
         assert not await settler.park(held, VERDICT)
     assert sum(stream.sizes) == 0
-    assert await length(wire, 0) == 1
+    assert await length(redis_client, 0) == 1
 
 
-async def test_a_silent_store_is_asked_again_until_it_answers(wire: Wire) -> None:
-    clock, stream = FakeClock(), Watched(wire)
-    [tenure] = await taken(wire, clock, 0)
-    first, second = await stored(wire, tenure, 2)
+async def test_a_silent_store_is_asked_again_until_it_answers(redis_client: RedisClient) -> None:
+    clock, stream = FakeClock(), Watched(redis_client)
+    [tenure] = await taken(redis_client, clock, 0)
+    first, second = await stored(redis_client, tenure, 2)
     stream.silent = True
-    async with settling(stream, wire, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
+    async with settling(stream, redis_client, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
         tasks = [group.create_task(settled(settler, first))]
         await clock.advance(1.0)
         assert len(stream.sizes) >= 5
@@ -136,60 +140,62 @@ async def test_a_silent_store_is_asked_again_until_it_answers(wire: Wire) -> Non
         stream.silent = False
         await clock.advance(0.1)
         assert [await task for task in tasks] == [True, True]
-    assert await length(wire, 0) == 0
+    assert await length(redis_client, 0) == 0
 
 
-async def test_a_store_that_stays_silent_is_given_up_when_the_lease_runs_out(wire: Wire) -> None:
-    clock, stream = FakeClock(), Watched(wire)
-    [tenure] = await taken(wire, clock, 0, lifetime=10.0)
-    [held] = await stored(wire, tenure, 1)
+async def test_a_store_that_stays_silent_is_given_up_when_the_lease_runs_out(redis_client: RedisClient) -> None:
+    clock, stream = FakeClock(), Watched(redis_client)
+    [tenure] = await taken(redis_client, clock, 0, lifetime=10.0)
+    [held] = await stored(redis_client, tenure, 1)
     stream.silent = True
-    async with settling(stream, wire, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
+    async with settling(stream, redis_client, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
         task = group.create_task(settled(settler, held))
         await clock.advance(9.9)
         assert not task.done()
         await clock.advance(0.2)
         assert not await task
-    assert await length(wire, 0) == 1
+    assert await length(redis_client, 0) == 1
 
 
-async def test_a_dead_entry_moves_to_the_dead_letters_as_it_was(wire: Wire) -> None:
+async def test_a_dead_entry_moves_to_the_dead_letters_as_it_was(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    [tenure] = await taken(wire, clock, 0)
-    [held] = await stored(wire, tenure, 1)
-    settler = Settler(Watched(wire), DeadLetters(wire), clock, Metrics())
+    [tenure] = await taken(redis_client, clock, 0)
+    [held] = await stored(redis_client, tenure, 1)
+    settler = Settler(Watched(redis_client), DeadLetters(redis_client), clock, Metrics())
     assert await settler.park(held, VERDICT)
-    [letter] = await DeadLetters(wire).oldest(0)
+    [letter] = await DeadLetters(redis_client).oldest(0)
     assert (letter.entry, letter.verdict) == (Stored(held.id, encode(held.entry)), VERDICT)
-    assert (await length(wire, 0), tenure.known) == (0, set())
+    assert (await length(redis_client, 0), tenure.known) == (0, set())
 
 
-async def test_nothing_is_parked_under_a_lost_lease(wire: Wire) -> None:
+async def test_nothing_is_parked_under_a_lost_lease(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    [tenure] = await taken(wire, clock, 0)
-    [held] = await stored(wire, tenure, 1)
-    await wire.ask("SET", keys.lease(0), "somebody:9")
-    settler = Settler(Watched(wire), DeadLetters(wire), clock, Metrics())
+    [tenure] = await taken(redis_client, clock, 0)
+    [held] = await stored(redis_client, tenure, 1)
+    await redis_client.ask("SET", keys.lease(0), "somebody:9")
+    settler = Settler(Watched(redis_client), DeadLetters(redis_client), clock, Metrics())
     assert not await settler.park(held, VERDICT)
-    assert await length(wire, 0) == 1
-    assert await DeadLetters(wire).oldest(0) == []
+    assert await length(redis_client, 0) == 1
+    assert await DeadLetters(redis_client).oldest(0) == []
 
 
-async def test_parking_is_repeated_while_the_store_cannot_be_reached(every_redis_url: str, wire: Wire) -> None:
+async def test_parking_is_repeated_while_the_store_cannot_be_reached(
+    every_redis_url: str, redis_client: RedisClient
+) -> None:
     """The dead letters' key is of another kind at first, which the store refuses."""
     clock = FakeClock()
-    [tenure] = await taken(wire, clock, 0)
-    [held] = await stored(wire, tenure, 1)
-    await wire.ask("SET", keys.dead(0), "in the way")
-    settler = Settler(Watched(wire), DeadLetters(wire), clock, Metrics())
+    [tenure] = await taken(redis_client, clock, 0)
+    [held] = await stored(redis_client, tenure, 1)
+    await redis_client.ask("SET", keys.dead(0), "in the way")
+    settler = Settler(Watched(redis_client), DeadLetters(redis_client), clock, Metrics())
     async with asyncio.TaskGroup() as group:
         task = group.create_task(settler.park(held, VERDICT))
         await until(lambda: clock.sleeping == 1)
-        assert await length(wire, 0) == 1
-        await wire.ask("DEL", keys.dead(0))
+        assert await length(redis_client, 0) == 1
+        await redis_client.ask("DEL", keys.dead(0))
         await clock.advance(0.1)
         assert await asyncio.wait_for(task, 5)
-    assert await length(wire, 0) == 0
+    assert await length(redis_client, 0) == 0
 
 
 async def test_a_settlement_for_a_lost_tenure_ends_at_once() -> None:
@@ -197,6 +203,6 @@ async def test_a_settlement_for_a_lost_tenure_ends_at_once() -> None:
     clock = FakeClock()
     tenure = a_tenure()
     tenure.lose()
-    wire = open_wire("redis://127.0.0.1:1/0", clock)  # nobody listens there
-    async with settling(Watched(wire), wire, clock, Metrics()) as settler:
+    redis_client = open_redis("redis://127.0.0.1:1/0", clock)  # nobody listens there
+    async with settling(Watched(redis_client), redis_client, clock, Metrics()) as settler:
         assert not await settled(settler, Held(tenure, b"1-0", an_entry(), 0.0))

@@ -9,7 +9,7 @@ from fanout.clock import SystemClock
 from fanout.metrics import Metrics
 from fanout.queue import keys
 from fanout.queue.signals import Signals
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
 from tests.builders import a_message, an_entry
 from tests.workers.crew import a_tenure, held_in, until
 from workers.bell import Bell
@@ -24,10 +24,10 @@ from workers.window import Window
 class Peer:
     """What of a worker listens and speaks."""
 
-    def __init__(self, wire: Wire, name: str) -> None:
+    def __init__(self, redis_client: RedisClient, name: str) -> None:
         self.clock = SystemClock()
         self.metrics = Metrics()
-        self.signals = Signals(wire, self.clock, worker=name)
+        self.signals = Signals(redis_client, self.clock, worker=name)
         self.gate = Gate(Window(128), {RouteClass.SEND: 100.0}, lambda: 0.0)
         self.lanes = Lanes()
         self.bell = Bell()
@@ -64,8 +64,10 @@ def refuse(peer: Peer, retry_after: float | None) -> None:
     peer.mouth(RouteClass.SEND, told)
 
 
-async def test_a_retry_after_seen_by_one_worker_pauses_all_within_a_tenth_of_a_second(wire: Wire) -> None:
-    one, other = Peer(wire, "one"), Peer(wire, "other")
+async def test_a_retry_after_seen_by_one_worker_pauses_all_within_a_tenth_of_a_second(
+    redis_client: RedisClient,
+) -> None:
+    one, other = Peer(redis_client, "one"), Peer(redis_client, "other")
     async with one.at_work(), other.at_work():
         refuse(one, 0.05)  # connects
         await until(lambda: other.gate.paces[RouteClass.SEND].paused_until > 0)
@@ -82,8 +84,8 @@ async def test_a_retry_after_seen_by_one_worker_pauses_all_within_a_tenth_of_a_s
     assert other.metrics.slowdowns["send"].value == 0
 
 
-async def test_the_rate_is_shared_by_what_waits(wire: Wire) -> None:
-    one, other = Peer(wire, "one"), Peer(wire, "other")
+async def test_the_rate_is_shared_by_what_waits(redis_client: RedisClient) -> None:
+    one, other = Peer(redis_client, "one"), Peer(redis_client, "other")
     one.waits(30)
     other.waits(10)
     async with one.at_work(), other.at_work():
@@ -91,8 +93,8 @@ async def test_the_rate_is_shared_by_what_waits(wire: Wire) -> None:
         await until(lambda: one.gate.paces[RouteClass.SEND].share == 0.75)
 
 
-async def test_calls_under_way_are_demand_too(wire: Wire) -> None:
-    one, other = Peer(wire, "one"), Peer(wire, "other")
+async def test_calls_under_way_are_demand_too(redis_client: RedisClient) -> None:
+    one, other = Peer(redis_client, "one"), Peer(redis_client, "other")
     one.waits(1)
     other.waits(1)
     for _ in range(2):
@@ -101,12 +103,12 @@ async def test_calls_under_way_are_demand_too(wire: Wire) -> None:
         await until(lambda: one.gate.paces[RouteClass.SEND].share == 0.75)
 
 
-async def test_who_starts_while_a_pause_runs_keeps_to_it(wire: Wire) -> None:
-    one, late = Peer(wire, "one"), Peer(wire, "late")
+async def test_who_starts_while_a_pause_runs_keeps_to_it(redis_client: RedisClient) -> None:
+    one, late = Peer(redis_client, "one"), Peer(redis_client, "late")
     async with one.at_work():
         refuse(one, 60.0)
         async with asyncio.timeout(5):
-            while not await wire.ask("XLEN", keys.SIGNALS):  # noqa: ASYNC110 - the store tells nobody
+            while not await redis_client.ask("XLEN", keys.SIGNALS):  # noqa: ASYNC110 - the store tells nobody
                 await asyncio.sleep(0.01)
     async with late.at_work():
         await until(lambda: late.gate.opens_at(RouteClass.SEND, time.monotonic()) > time.monotonic() + 50)

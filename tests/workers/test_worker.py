@@ -13,9 +13,9 @@ from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Stored
 from fanout.queue.leases import Leases
 from fanout.queue.signals import Signals
-from fanout.queue.store import open_wire
 from fanout.queue.stream import Stream
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from tests.builders import a_message, a_submission
 from tests.workers.crew import PARTITIONS, Lines, until, users_in
 from tests.workers.service_end import ACCEPTED, Received, ServiceEnd, calling, service_end
@@ -37,11 +37,11 @@ POLICY = RetryPolicy(base=0.01, cap=0.1, max_age=60.0, max_attempts=100, retry_u
 
 
 @pytest.fixture
-async def wire(redis_url: str) -> AsyncIterator[Wire]:
+async def redis_client(redis_url: str) -> AsyncIterator[RedisClient]:
     """One server is enough here."""
-    wire = open_wire(redis_url, SystemClock())
-    yield wire
-    await wire.aclose()
+    redis_client = open_redis(redis_url, SystemClock())
+    yield redis_client
+    await redis_client.aclose()
 
 
 class Broken(Stream):
@@ -70,8 +70,10 @@ class BrokenLeases(Leases):
 class Shop:
     """One worker and what it works with."""
 
-    def __init__(self, wire: Wire, end: ServiceEnd, worker: Worker, stream: Broken, lines: Lines) -> None:
-        self.wire = wire
+    def __init__(
+        self, redis_client: RedisClient, end: ServiceEnd, worker: Worker, stream: Broken, lines: Lines
+    ) -> None:
+        self.redis_client = redis_client
         self.end = end
         self.worker = worker
         self.stream = stream
@@ -81,7 +83,7 @@ class Shop:
         await self.stream.append([a_submission(a_message(user)) for user in users])
 
     async def leases(self) -> int:
-        return len(await Leases(self.wire, SystemClock(), worker="nobody", lifetime=1).owners(PARTITIONS))
+        return len(await Leases(self.redis_client, SystemClock(), worker="nobody", lifetime=1).owners(PARTITIONS))
 
     async def left(self) -> int:
         return sum((await self.stream.depth()).entries)
@@ -89,24 +91,33 @@ class Shop:
 
 @asynccontextmanager
 async def a_shop(
-    wire: Wire, end: ServiceEnd, *, grace: float = 5.0, lease: type[Leases] = Leases, concurrency: int = 4
+    redis_client: RedisClient,
+    end: ServiceEnd,
+    *,
+    grace: float = 5.0,
+    lease: type[Leases] = Leases,
+    concurrency: int = 4,
 ) -> AsyncIterator[Shop]:
     clock, metrics, lines, lanes, bell = SystemClock(), Metrics(), Lines(), Lanes(), Bell()
-    stream = Broken(wire, clock, partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
-    settler = Settler(stream, DeadLetters(wire), clock, metrics)
-    gate, signals = Gate(Window(concurrency), {}, lambda: 0.5), Signals(wire, clock, worker="w")
+    stream = Broken(redis_client, clock, partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
+    settler = Settler(stream, DeadLetters(redis_client), clock, metrics)
+    gate, signals = Gate(Window(concurrency), {}, lambda: 0.5), Signals(redis_client, clock, worker="w")
     trade = Trade(clock, metrics, lines.log, POLICY, lambda: 0.5, gate, Mouth(signals, metrics))
     async with calling(end.port) as client:
         couriers = Couriers(lanes, Sender(client, clock, metrics), settler, bell, trade)
         reader = Reader(stream, lanes, settler, bell, Tools(clock, metrics, lines.log, room=100))
-        keeper = Keeper(lease(wire, clock, worker="w", lifetime=10.0), lanes, clock, lines.log, partitions=PARTITIONS)
+        keeper = Keeper(
+            lease(redis_client, clock, worker="w", lifetime=10.0), lanes, clock, lines.log, partitions=PARTITIONS
+        )
         crew = Crew(keeper, reader, couriers, settler, trade, Whisper(signals, gate, lanes, bell, clock))
         worker = Worker(crew, clock, lines.log, grace=grace)
-        yield Shop(wire, end, worker, stream, lines)
+        yield Shop(redis_client, end, worker, stream, lines)
 
 
-async def test_a_worker_delivers_what_is_in_the_queue_and_what_comes_and_ends_when_told(wire: Wire) -> None:
-    async with service_end() as end, a_shop(wire, end) as shop, asyncio.TaskGroup() as group:
+async def test_a_worker_delivers_what_is_in_the_queue_and_what_comes_and_ends_when_told(
+    redis_client: RedisClient,
+) -> None:
+    async with service_end() as end, a_shop(redis_client, end) as shop, asyncio.TaskGroup() as group:
         await shop.put("alice", "bob")
         running = group.create_task(shop.worker.run())
         await until(lambda: len(end.received) == 2)
@@ -121,7 +132,7 @@ async def test_a_worker_delivers_what_is_in_the_queue_and_what_comes_and_ends_wh
 
 
 async def test_stopping_ends_reading_then_calls_are_finished_and_settled_and_then_leases_are_released(
-    wire: Wire,
+    redis_client: RedisClient,
 ) -> None:
     gate = asyncio.Event()
 
@@ -130,7 +141,7 @@ async def test_stopping_ends_reading_then_calls_are_finished_and_settled_and_the
         return ACCEPTED
 
     [alice, bob] = users_in(0, 2)
-    async with service_end(answer) as end, a_shop(wire, end) as shop, asyncio.TaskGroup() as group:
+    async with service_end(answer) as end, a_shop(redis_client, end) as shop, asyncio.TaskGroup() as group:
         await shop.put(alice, alice)
         running = group.create_task(shop.worker.run())
         await until(lambda: len(end.received) == 1)
@@ -151,14 +162,16 @@ async def test_stopping_ends_reading_then_calls_are_finished_and_settled_and_the
     assert shop.lines.of("worker.grace_over") == []
 
 
-async def test_when_grace_is_over_calls_are_given_up_and_leases_released_all_the_same(wire: Wire) -> None:
+async def test_when_grace_is_over_calls_are_given_up_and_leases_released_all_the_same(
+    redis_client: RedisClient,
+) -> None:
     never = asyncio.Event()
 
     async def answer(_request: Received) -> bytes:
         await never.wait()
         return b""
 
-    async with service_end(answer) as end, a_shop(wire, end, grace=0.1) as shop, asyncio.TaskGroup() as group:
+    async with service_end(answer) as end, a_shop(redis_client, end, grace=0.1) as shop, asyncio.TaskGroup() as group:
         await shop.put("alice")
         running = group.create_task(shop.worker.run())
         await until(lambda: len(end.received) == 1)
@@ -169,17 +182,17 @@ async def test_when_grace_is_over_calls_are_given_up_and_leases_released_all_the
     assert [line["in_flight"] for line in shop.lines.of("worker.grace_over")] == [1]
 
 
-async def test_a_worker_told_to_stop_before_it_began_ends(wire: Wire) -> None:
-    async with service_end() as end, a_shop(wire, end) as shop:
+async def test_a_worker_told_to_stop_before_it_began_ends(redis_client: RedisClient) -> None:
+    async with service_end() as end, a_shop(redis_client, end) as shop:
         shop.worker.stop()
         await asyncio.wait_for(shop.worker.run(), 5)
         assert await shop.leases() == 0
-        assert await wire.ask("ZCARD", keys.WORKERS) == 0
+        assert await redis_client.ask("ZCARD", keys.WORKERS) == 0
 
 
 @pytest.mark.parametrize("where", ["read", "settle"])
-async def test_a_mistake_in_one_task_ends_all_of_them_and_is_raised(wire: Wire, where: str) -> None:
-    async with service_end() as end, a_shop(wire, end) as shop:
+async def test_a_mistake_in_one_task_ends_all_of_them_and_is_raised(redis_client: RedisClient, where: str) -> None:
+    async with service_end() as end, a_shop(redis_client, end) as shop:
         await shop.put("alice")
         shop.stream.where = where
         with pytest.raises(ExceptionGroup) as caught:
@@ -187,13 +200,13 @@ async def test_a_mistake_in_one_task_ends_all_of_them_and_is_raised(wire: Wire, 
         assert caught.value.subgroup(lambda error: "a mistake in" in str(error)) is not None
 
 
-async def test_a_mistake_in_keeping_leases_ends_all_of_it(wire: Wire) -> None:
-    async with service_end() as end, a_shop(wire, end, lease=BrokenLeases) as shop:
+async def test_a_mistake_in_keeping_leases_ends_all_of_it(redis_client: RedisClient) -> None:
+    async with service_end() as end, a_shop(redis_client, end, lease=BrokenLeases) as shop:
         with pytest.raises(ExceptionGroup, match="unhandled"):
             await asyncio.wait_for(shop.worker.run(), 5)
 
 
-async def test_no_more_calls_are_in_flight_than_the_concurrency_says(wire: Wire) -> None:
+async def test_no_more_calls_are_in_flight_than_the_concurrency_says(redis_client: RedisClient) -> None:
     gate, busy = asyncio.Event(), list[int]()
 
     async def answer(_request: Received) -> bytes:
@@ -201,7 +214,11 @@ async def test_no_more_calls_are_in_flight_than_the_concurrency_says(wire: Wire)
         await gate.wait()
         return ACCEPTED
 
-    async with service_end(answer) as end, a_shop(wire, end, concurrency=3) as shop, asyncio.TaskGroup() as group:
+    async with (
+        service_end(answer) as end,
+        a_shop(redis_client, end, concurrency=3) as shop,
+        asyncio.TaskGroup() as group,
+    ):
         await shop.put(*(f"user{number}" for number in range(10)))
         running = group.create_task(shop.worker.run())
         await until(lambda: len(busy) == 3)

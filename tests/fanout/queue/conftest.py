@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
 from tests.redis_kinds import Store, opened
 
 
 @pytest.fixture
-async def wire(store: Store) -> AsyncIterator[Wire]:
-    """A wire to an empty store of each kind."""
-    async with opened(store.url) as wire:
-        yield wire
+async def redis_client(store: Store) -> AsyncIterator[RedisClient]:
+    """A client of an empty store of each kind."""
+    async with opened(store.url) as redis_client:
+        yield redis_client

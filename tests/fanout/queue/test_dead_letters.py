@@ -11,112 +11,114 @@ from fanout.queue.dead_letters import DeadLetters, Portion, Verdict
 from fanout.queue.entry import Stored
 from fanout.queue.leases import Leases
 from fanout.queue.stream import START
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
 
 VERDICT = Verdict(reason="refused", status=400, attempts=1, detail="bad")
 
 
-async def a_stored(wire: Wire) -> Stored:
-    return Stored(await wire.ask("XADD", keys.stream(0), "*", "e", b"\x00bytes"), b"\x00bytes")
+async def a_stored(redis_client: RedisClient) -> Stored:
+    return Stored(await redis_client.ask("XADD", keys.stream(0), "*", "e", b"\x00bytes"), b"\x00bytes")
 
 
-async def test_parking_moves_the_entry_with_its_reason(wire: Wire) -> None:
-    entry = await a_stored(wire)
-    [lease] = await Leases(wire, SystemClock(), worker="w", lifetime=60).acquire([0])
-    letters = DeadLetters(wire)
+async def test_parking_moves_the_entry_with_its_reason(redis_client: RedisClient) -> None:
+    entry = await a_stored(redis_client)
+    [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
+    letters = DeadLetters(redis_client)
     await letters.park(0, lease.token, entry, VERDICT)
     await letters.park(0, lease.token, entry, VERDICT)  # a repeat after a lost answer parks nothing twice
     [letter] = await letters.oldest(0)
     assert (letter.entry, letter.verdict) == (entry, VERDICT)
-    assert await wire.ask("XLEN", keys.stream(0)) == 0
+    assert await redis_client.ask("XLEN", keys.stream(0)) == 0
 
 
-async def test_parking_is_fenced_by_the_lease(wire: Wire) -> None:
-    entry = await a_stored(wire)
+async def test_parking_is_fenced_by_the_lease(redis_client: RedisClient) -> None:
+    entry = await a_stored(redis_client)
     with pytest.raises(LeaseLostError):
-        await DeadLetters(wire).park(0, "w:1", entry, VERDICT)
-    assert await wire.ask("XLEN", keys.stream(0)) == 1
-    assert await wire.ask("XLEN", keys.dead(0)) == 0
+        await DeadLetters(redis_client).park(0, "w:1", entry, VERDICT)
+    assert await redis_client.ask("XLEN", keys.stream(0)) == 1
+    assert await redis_client.ask("XLEN", keys.dead(0)) == 0
 
 
-async def test_parking_works_when_the_store_is_full(wire: Wire) -> None:
-    entry = await a_stored(wire)
-    [lease] = await Leases(wire, SystemClock(), worker="w", lifetime=60).acquire([0])
-    await wire.each("CONFIG", "SET", "maxmemory", "1")
-    await DeadLetters(wire).park(0, lease.token, entry, VERDICT)
-    assert await wire.ask("XLEN", keys.dead(0)) == 1
+async def test_parking_works_when_the_store_is_full(redis_client: RedisClient) -> None:
+    entry = await a_stored(redis_client)
+    [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
+    await redis_client.each("CONFIG", "SET", "maxmemory", "1")
+    await DeadLetters(redis_client).park(0, lease.token, entry, VERDICT)
+    assert await redis_client.ask("XLEN", keys.dead(0)) == 1
 
 
-async def a_letter(wire: Wire, data: bytes = b"\x00bytes", at: str = "*", partition: int = 0) -> bytes:
+async def a_letter(redis_client: RedisClient, data: bytes = b"\x00bytes", at: str = "*", partition: int = 0) -> bytes:
     """Park an entry and give the letter's id."""
     fields = ("entry", data, "id", "1-0", "reason", "refused", "status", 400, "attempts", 1, "detail", "bad")
-    return bytes(await wire.ask("XADD", keys.dead(partition), at, *fields))
+    return bytes(await redis_client.ask("XADD", keys.dead(partition), at, *fields))
 
 
-async def entries(wire: Wire, partition: int = 0) -> list[bytes]:
-    return [row[1][1] for row in await wire.ask("XRANGE", keys.stream(partition), "-", "+")]
+async def entries(redis_client: RedisClient, partition: int = 0) -> list[bytes]:
+    return [row[1][1] for row in await redis_client.ask("XRANGE", keys.stream(partition), "-", "+")]
 
 
-async def test_a_replay_puts_the_bytes_at_the_end_of_the_stream_and_takes_the_letter_away(wire: Wire) -> None:
-    await a_stored(wire)
-    letter = await a_letter(wire, b"\x01again")
-    [entry_id] = await DeadLetters(wire).replay([(0, letter)])
-    rows = await wire.ask("XRANGE", keys.stream(0), "-", "+")
+async def test_a_replay_puts_the_bytes_at_the_end_of_the_stream_and_takes_the_letter_away(
+    redis_client: RedisClient,
+) -> None:
+    await a_stored(redis_client)
+    letter = await a_letter(redis_client, b"\x01again")
+    [entry_id] = await DeadLetters(redis_client).replay([(0, letter)])
+    rows = await redis_client.ask("XRANGE", keys.stream(0), "-", "+")
     assert (rows[-1][0], rows[-1][1]) == (entry_id, [b"e", b"\x01again"])
-    assert (len(rows), await wire.ask("XLEN", keys.dead(0))) == (2, 0)
+    assert (len(rows), await redis_client.ask("XLEN", keys.dead(0))) == (2, 0)
 
 
-async def test_a_repeated_replay_sends_nothing_twice(wire: Wire) -> None:
-    letter = await a_letter(wire)
-    letters = DeadLetters(wire)
+async def test_a_repeated_replay_sends_nothing_twice(redis_client: RedisClient) -> None:
+    letter = await a_letter(redis_client)
+    letters = DeadLetters(redis_client)
     first, second = await letters.replay([(0, letter), (0, letter)])
     assert isinstance(first, bytes)
     assert second is None
     assert await letters.replay([(0, letter)]) == [None]
-    assert len(await entries(wire)) == 1
+    assert len(await entries(redis_client)) == 1
 
 
-async def test_replays_keep_their_order_also_within_a_millisecond(wire: Wire) -> None:
-    names = [await a_letter(wire, b"%d" % number, f"1000-{number}") for number in range(50)]
-    outcomes = await DeadLetters(wire).replay([(0, name) for name in names])
-    assert await entries(wire) == [b"%d" % number for number in range(50)]
-    assert [row[0] for row in await wire.ask("XRANGE", keys.stream(0), "-", "+")] == outcomes
+async def test_replays_keep_their_order_also_within_a_millisecond(redis_client: RedisClient) -> None:
+    names = [await a_letter(redis_client, b"%d" % number, f"1000-{number}") for number in range(50)]
+    outcomes = await DeadLetters(redis_client).replay([(0, name) for name in names])
+    assert await entries(redis_client) == [b"%d" % number for number in range(50)]
+    assert [row[0] for row in await redis_client.ask("XRANGE", keys.stream(0), "-", "+")] == outcomes
 
 
-async def test_a_replay_by_a_clock_behind_the_stream_gives_an_id_nobody_had(wire: Wire) -> None:
-    letter = await a_letter(wire)
-    await wire.ask("XADD", keys.stream(0), "99999999999999-5", "e", b"0")
-    [entry_id] = await DeadLetters(wire).replay([(0, letter)])
+async def test_a_replay_by_a_clock_behind_the_stream_gives_an_id_nobody_had(redis_client: RedisClient) -> None:
+    letter = await a_letter(redis_client)
+    await redis_client.ask("XADD", keys.stream(0), "99999999999999-5", "e", b"0")
+    [entry_id] = await DeadLetters(redis_client).replay([(0, letter)])
     assert entry_id == b"99999999999999-%d" % (5 + crc32(letter) + 1)
 
 
-async def test_a_full_store_refuses_a_replay_and_the_letter_stays(wire: Wire) -> None:
-    names = [await a_letter(wire) for _ in range(2)]
-    await wire.each("CONFIG", "SET", "maxmemory", "1")
-    outcomes = await DeadLetters(wire).replay([(0, name) for name in names])
+async def test_a_full_store_refuses_a_replay_and_the_letter_stays(redis_client: RedisClient) -> None:
+    names = [await a_letter(redis_client) for _ in range(2)]
+    await redis_client.each("CONFIG", "SET", "maxmemory", "1")
+    outcomes = await DeadLetters(redis_client).replay([(0, name) for name in names])
     assert [type(outcome) for outcome in outcomes] == [QueueFullError] * 2
-    assert (await wire.ask("XLEN", keys.stream(0)), await wire.ask("XLEN", keys.dead(0))) == (0, 2)
+    assert (await redis_client.ask("XLEN", keys.stream(0)), await redis_client.ask("XLEN", keys.dead(0))) == (0, 2)
 
 
-async def test_a_full_store_lets_letters_be_seen_and_forgotten(wire: Wire) -> None:
-    name = await a_letter(wire)
-    await wire.each("CONFIG", "SET", "maxmemory", "1")
-    letters = DeadLetters(wire)
+async def test_a_full_store_lets_letters_be_seen_and_forgotten(redis_client: RedisClient) -> None:
+    name = await a_letter(redis_client)
+    await redis_client.each("CONFIG", "SET", "maxmemory", "1")
+    letters = DeadLetters(redis_client)
     assert [letter.id for letter in (await letters.scan({0: START}, Portion()))[0].letters] == [name]
     assert await letters.forget(0, [name, b"1-1"]) == 1
     assert await letters.forget(0, [name]) == 0
 
 
-async def test_a_letter_without_an_entry_is_not_sent_and_stays(wire: Wire) -> None:
-    name = await wire.ask("XADD", keys.dead(0), "*", "reason", "refused", "entry of", "a newer version")
-    assert await DeadLetters(wire).replay([(0, name)]) == [b""]
-    assert (await wire.ask("XLEN", keys.stream(0)), await wire.ask("XLEN", keys.dead(0))) == (0, 1)
+async def test_a_letter_without_an_entry_is_not_sent_and_stays(redis_client: RedisClient) -> None:
+    name = await redis_client.ask("XADD", keys.dead(0), "*", "reason", "refused", "entry of", "a newer version")
+    assert await DeadLetters(redis_client).replay([(0, name)]) == [b""]
+    assert (await redis_client.ask("XLEN", keys.stream(0)), await redis_client.ask("XLEN", keys.dead(0))) == (0, 1)
 
 
-async def test_a_scan_pages_through_partitions_at_once(wire: Wire) -> None:
-    ones = [await a_letter(wire, at=f"{number}-0") for number in range(1, 6)]
-    two = await a_letter(wire, at="3-7", partition=1)
-    letters = DeadLetters(wire)
+async def test_a_scan_pages_through_partitions_at_once(redis_client: RedisClient) -> None:
+    ones = [await a_letter(redis_client, at=f"{number}-0") for number in range(1, 6)]
+    two = await a_letter(redis_client, at="3-7", partition=1)
+    letters = DeadLetters(redis_client)
     first = await letters.scan({0: START, 1: START, 2: START}, Portion(count=3))
     assert [[letter.id for letter in first[partition].letters] for partition in range(3)] == [ones[:3], [two], []]
     assert [first[partition].last for partition in range(3)] == [ones[-1], two, b""]
@@ -126,17 +128,17 @@ async def test_a_scan_pages_through_partitions_at_once(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize(("before", "count"), [(0, 0), (1, 0), (2, 1), (3, 3), (4, 4), (None, 4)])
-async def test_a_scan_ends_before_a_time(wire: Wire, before: int | None, count: int) -> None:
+async def test_a_scan_ends_before_a_time(redis_client: RedisClient, before: int | None, count: int) -> None:
     for at in ("1-0", "2-0", f"2-{2**63}", "3-0"):
-        await a_letter(wire, at=at)
-    page = (await DeadLetters(wire).scan({0: START}, Portion(before)))[0]
+        await a_letter(redis_client, at=at)
+    page = (await DeadLetters(redis_client).scan({0: START}, Portion(before)))[0]
     assert (len(page.letters), page.last) == (count, b"3-0")
 
 
-async def test_a_scan_of_large_letters_is_bounded_in_bytes(wire: Wire) -> None:
+async def test_a_scan_of_large_letters_is_bounded_in_bytes(redis_client: RedisClient) -> None:
     for number in range(5):
-        await a_letter(wire, bytes(100_000), f"{number + 1}-0")
-    letters = DeadLetters(wire)
+        await a_letter(redis_client, bytes(100_000), f"{number + 1}-0")
+    letters = DeadLetters(redis_client)
     assert len((await letters.scan({0: START}, Portion(size=1)))[0].letters) == 1
     assert len((await letters.scan({0: START}, Portion(size=250_000)))[0].letters) == 3
 
@@ -154,10 +156,10 @@ async def test_a_scan_of_large_letters_is_bounded_in_bytes(wire: Wire) -> None:
     ],
 )
 async def test_rows_of_other_versions_are_read_as_far_as_they_go(
-    wire: Wire, row: list[str | bytes], letter: tuple[bytes, Verdict]
+    redis_client: RedisClient, row: list[str | bytes], letter: tuple[bytes, Verdict]
 ) -> None:
-    name = await wire.ask("XADD", keys.dead(0), "*", *row)
-    letters = DeadLetters(wire)
+    name = await redis_client.ask("XADD", keys.dead(0), "*", *row)
+    letters = DeadLetters(redis_client)
     [scanned] = (await letters.scan({0: START}, Portion()))[0].letters
     [oldest] = await letters.oldest(0)
     [found, nothing] = await letters.find([(0, name), (0, b"1-1")])

@@ -5,22 +5,22 @@ import asyncio
 from fanout.clock import SystemClock
 from fanout.queue import keys
 from fanout.queue.leases import Attendance, Lease, Leases, share_of
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
 
 
-def leases_of(wire: Wire, worker: str, lifetime: float = 60.0) -> Leases:
-    return Leases(wire, SystemClock(), worker=worker, lifetime=lifetime)
+def leases_of(redis_client: RedisClient, worker: str, lifetime: float = 60.0) -> Leases:
+    return Leases(redis_client, SystemClock(), worker=worker, lifetime=lifetime)
 
 
-async def test_a_partition_has_one_owner(wire: Wire) -> None:
-    [held] = await leases_of(wire, "a").acquire([3])
+async def test_a_partition_has_one_owner(redis_client: RedisClient) -> None:
+    [held] = await leases_of(redis_client, "a").acquire([3])
     assert held.token == "a:1"
-    assert await leases_of(wire, "b").acquire([3]) == []
-    assert await leases_of(wire, "b").owners(4) == {3: "a:1"}
+    assert await leases_of(redis_client, "b").acquire([3]) == []
+    assert await leases_of(redis_client, "b").owners(4) == {3: "a:1"}
 
 
-async def test_a_released_partition_is_free_and_its_next_token_is_greater(wire: Wire) -> None:
-    a, b = leases_of(wire, "a"), leases_of(wire, "b")
+async def test_a_released_partition_is_free_and_its_next_token_is_greater(redis_client: RedisClient) -> None:
+    a, b = leases_of(redis_client, "a"), leases_of(redis_client, "b")
     [held] = await a.acquire([0])
     await a.release(held)
     [next_] = await b.acquire([0])
@@ -29,19 +29,19 @@ async def test_a_released_partition_is_free_and_its_next_token_is_greater(wire: 
     assert await b.owners(1) == {0: "b:2"}
 
 
-async def test_a_dead_workers_lease_runs_out(wire: Wire) -> None:
-    await leases_of(wire, "a", lifetime=0.05).acquire([0])
-    b = leases_of(wire, "b")
+async def test_a_dead_workers_lease_runs_out(redis_client: RedisClient) -> None:
+    await leases_of(redis_client, "a", lifetime=0.05).acquire([0])
+    b = leases_of(redis_client, "b")
     deadline = asyncio.get_running_loop().time() + 5
     while not await b.acquire([0]):
         assert asyncio.get_running_loop().time() < deadline
 
 
-async def test_renewing_tells_the_lost_ones_and_the_oldest_entry(wire: Wire) -> None:
-    a = leases_of(wire, "a")
+async def test_renewing_tells_the_lost_ones_and_the_oldest_entry(redis_client: RedisClient) -> None:
+    a = leases_of(redis_client, "a")
     kept, lost = sorted(await a.acquire([0, 1]), key=lambda lease: lease.partition)
-    await wire.ask("DEL", keys.lease(1))
-    await wire.ask("XADD", keys.stream(0), "5-1", "e", "x")
+    await redis_client.ask("DEL", keys.lease(1))
+    await redis_client.ask("XADD", keys.stream(0), "5-1", "e", "x")
     renewals = await a.renew([kept, lost])
     assert renewals[1] is None
     renewed = renewals[0]
@@ -56,17 +56,17 @@ async def test_a_lease_counts_from_before_it_was_asked_for() -> None:
     assert not lease.is_valid(10.0)
 
 
-async def test_workers_that_attend_see_each_other_until_they_leave(wire: Wire) -> None:
-    a, b = leases_of(wire, "a"), leases_of(wire, "b")
+async def test_workers_that_attend_see_each_other_until_they_leave(redis_client: RedisClient) -> None:
+    a, b = leases_of(redis_client, "a"), leases_of(redis_client, "b")
     await a.attend()
     assert (await b.attend()).workers == ("a", "b")
     await a.leave()
     assert (await b.attend()).workers == ("b",)
 
 
-async def test_leases_can_be_taken_when_the_store_is_full(wire: Wire) -> None:
-    await wire.each("CONFIG", "SET", "maxmemory", "1")
-    a = leases_of(wire, "a")
+async def test_leases_can_be_taken_when_the_store_is_full(redis_client: RedisClient) -> None:
+    await redis_client.each("CONFIG", "SET", "maxmemory", "1")
+    a = leases_of(redis_client, "a")
     await a.attend()
     [lease] = await a.acquire([0])
     assert (await a.renew([lease]))[0] is not None

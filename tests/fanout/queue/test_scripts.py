@@ -7,20 +7,22 @@ import pytest
 
 from fanout.queue import keys, scripts
 from fanout.queue.scripts import ACQUIRE, APPEND, ATTEND, CLAIM, PARK, RELEASE, RENEW, SETTLE
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
 from fanout.redis.script import Script
 
 ALL = {name: script for name, script in vars(scripts).items() if isinstance(script, Script)}
 STREAM, DEAD, LEASE, FENCE = keys.stream(3), keys.dead(3), keys.lease(3), keys.fence(3)
 
 
-async def append(wire: Wire, *entries: tuple[bytes, str, bytes], room: int = 100, window: int = 60_000) -> list[Any]:
+async def append(
+    redis_client: RedisClient, *entries: tuple[bytes, str, bytes], room: int = 100, window: int = 60_000
+) -> list[Any]:
     """Append (bytes, name of its dedup key or "", fingerprint)."""
     names = [STREAM, *(f"fanout:{{3}}:seen:{name}" for _data, name, _print in entries if name)]
     args: list[Any] = [room, window, 7]
     for data, name, fingerprint in entries:
         args += [data, fingerprint if name else b""]
-    return list(await wire.run(APPEND, names, args))
+    return list(await redis_client.run(APPEND, names, args))
 
 
 def test_a_script_is_known_by_the_sha1_of_its_text_and_does_not_print_it() -> None:
@@ -30,16 +32,16 @@ def test_a_script_is_known_by_the_sha1_of_its_text_and_does_not_print_it() -> No
 
 
 @pytest.mark.parametrize("name", ALL)
-async def test_every_script_is_taken_by_the_server(wire: Wire, name: str) -> None:
-    assert await wire.ask("SCRIPT", "LOAD", ALL[name].text) in (ALL[name].sha, ALL[name].sha.encode())
+async def test_every_script_is_taken_by_the_server(redis_client: RedisClient, name: str) -> None:
+    assert await redis_client.ask("SCRIPT", "LOAD", ALL[name].text) in (ALL[name].sha, ALL[name].sha.encode())
 
 
-async def test_append_tells_the_length_and_what_became_of_each(wire: Wire) -> None:
-    first = await append(wire, (b"1", "a", b"=x"), (b"2", "", b""))
+async def test_append_tells_the_length_and_what_became_of_each(redis_client: RedisClient) -> None:
+    first = await append(redis_client, (b"1", "a", b"=x"), (b"2", "", b""))
     assert first[0] == 2
-    again = await append(wire, (b"1", "a", b"=x"), (b"other", "a", b"=y"), (b"3", "b", b"=z"))
+    again = await append(redis_client, (b"1", "a", b"=x"), (b"other", "a", b"=y"), (b"3", "b", b"=z"))
     assert again[:3] == [3, b"D" + first[1], b"C"]
-    rows = await wire.ask("XRANGE", STREAM, "-", "+")
+    rows = await redis_client.ask("XRANGE", STREAM, "-", "+")
     assert [(row[0], row[1]) for row in rows] == [
         (first[1], [b"e", b"1"]),
         (first[2], [b"e", b"2"]),
@@ -47,15 +49,15 @@ async def test_append_tells_the_length_and_what_became_of_each(wire: Wire) -> No
     ]
 
 
-async def test_append_to_a_full_stream_stores_nothing_new(wire: Wire) -> None:
-    first = await append(wire, (b"1", "a", b"=x"), room=1)
-    full = await append(wire, (b"1", "a", b"=x"), (b"2", "b", b"=x"), (b"3", "", b""), room=1)
+async def test_append_to_a_full_stream_stores_nothing_new(redis_client: RedisClient) -> None:
+    first = await append(redis_client, (b"1", "a", b"=x"), room=1)
+    full = await append(redis_client, (b"1", "a", b"=x"), (b"2", "b", b"=x"), (b"3", "", b""), room=1)
     assert full == [1, b"D" + first[1], b"F", b"F"]
-    assert await wire.ask("EXISTS", "fanout:{3}:seen:b") == 0
+    assert await redis_client.ask("EXISTS", "fanout:{3}:seen:b") == 0
 
 
-async def test_ids_of_a_request_start_at_its_number(wire: Wire) -> None:
-    [_, one, two] = await append(wire, (b"1", "", b""), (b"2", "", b""))
+async def test_ids_of_a_request_start_at_its_number(redis_client: RedisClient) -> None:
+    [_, one, two] = await append(redis_client, (b"1", "", b""), (b"2", "", b""))
     assert one.endswith(b"-7")
     assert two == one.removesuffix(b"7") + b"8"
 
@@ -68,97 +70,97 @@ async def test_ids_of_a_request_start_at_its_number(wire: Wire) -> None:
     ],
 )
 async def test_a_clock_behind_the_stream_gives_no_id_a_lost_entry_may_have_had(
-    wire: Wire, last: bytes, one: bytes, two: bytes
+    redis_client: RedisClient, last: bytes, one: bytes, two: bytes
 ) -> None:
-    await wire.ask("XADD", STREAM, last, "e", b"0")
-    assert await append(wire, (b"1", "", b""), (b"2", "", b"")) == [3, one, two]
+    await redis_client.ask("XADD", STREAM, last, "e", b"0")
+    assert await append(redis_client, (b"1", "", b""), (b"2", "", b"")) == [3, one, two]
 
 
-async def test_an_append_the_store_refuses_says_why(wire: Wire) -> None:
-    await wire.ask("SET", STREAM, "no stream")
+async def test_an_append_the_store_refuses_says_why(redis_client: RedisClient) -> None:
+    await redis_client.ask("SET", STREAM, "no stream")
     with pytest.raises(Exception, match="WRONGTYPE"):
-        await append(wire, (b"1", "", b""))
+        await append(redis_client, (b"1", "", b""))
 
 
-async def test_a_duplicate_does_not_prolong_the_time_its_id_is_remembered(wire: Wire) -> None:
-    await append(wire, (b"1", "a", b"=x"), window=50_000)
-    await append(wire, (b"1", "a", b"=x"), window=90_000)
-    assert 0 < await wire.ask("PTTL", "fanout:{3}:seen:a") <= 50_000
+async def test_a_duplicate_does_not_prolong_the_time_its_id_is_remembered(redis_client: RedisClient) -> None:
+    await append(redis_client, (b"1", "a", b"=x"), window=50_000)
+    await append(redis_client, (b"1", "a", b"=x"), window=90_000)
+    assert 0 < await redis_client.ask("PTTL", "fanout:{3}:seen:a") <= 50_000
 
 
-async def test_settle_counts_what_it_deleted_and_is_fenced(wire: Wire) -> None:
-    [_, one, two] = await append(wire, (b"1", "", b""), (b"2", "", b""))
-    await wire.ask("SET", LEASE, "w:1")
-    assert await wire.run(SETTLE, [LEASE, STREAM], ["w:2", one]) == -1
-    assert await wire.ask("XLEN", STREAM) == 2
-    assert await wire.run(SETTLE, [LEASE, STREAM], ["w:1", one, two, "9-9"]) == 2
-    assert await wire.run(SETTLE, [LEASE, STREAM], ["w:1", one]) == 0
+async def test_settle_counts_what_it_deleted_and_is_fenced(redis_client: RedisClient) -> None:
+    [_, one, two] = await append(redis_client, (b"1", "", b""), (b"2", "", b""))
+    await redis_client.ask("SET", LEASE, "w:1")
+    assert await redis_client.run(SETTLE, [LEASE, STREAM], ["w:2", one]) == -1
+    assert await redis_client.ask("XLEN", STREAM) == 2
+    assert await redis_client.run(SETTLE, [LEASE, STREAM], ["w:1", one, two, "9-9"]) == 2
+    assert await redis_client.run(SETTLE, [LEASE, STREAM], ["w:1", one]) == 0
 
 
-async def test_settle_without_any_lease_is_fenced(wire: Wire) -> None:
-    [_, one] = await append(wire, (b"1", "", b""))
-    assert await wire.run(SETTLE, [LEASE, STREAM], ["", one]) == -1
+async def test_settle_without_any_lease_is_fenced(redis_client: RedisClient) -> None:
+    [_, one] = await append(redis_client, (b"1", "", b""))
+    assert await redis_client.run(SETTLE, [LEASE, STREAM], ["", one]) == -1
 
 
-async def test_park_moves_an_entry_once_and_is_fenced(wire: Wire) -> None:
-    [_, one] = await append(wire, (b"1", "", b""))
-    await wire.ask("SET", LEASE, "w:1")
+async def test_park_moves_an_entry_once_and_is_fenced(redis_client: RedisClient) -> None:
+    [_, one] = await append(redis_client, (b"1", "", b""))
+    await redis_client.ask("SET", LEASE, "w:1")
     names = [LEASE, STREAM, DEAD]
-    assert await wire.run(PARK, names, ["w:2", one, "reason", "refused"]) == -1
-    assert (await wire.ask("XLEN", STREAM), await wire.ask("XLEN", DEAD)) == (1, 0)
-    assert await wire.run(PARK, names, ["w:1", one, "reason", "refused"]) == 1
-    assert await wire.run(PARK, names, ["w:1", one, "reason", "refused"]) == 0
-    assert (await wire.ask("XLEN", STREAM), await wire.ask("XLEN", DEAD)) == (0, 1)
-    [row] = await wire.ask("XRANGE", DEAD, "-", "+")
+    assert await redis_client.run(PARK, names, ["w:2", one, "reason", "refused"]) == -1
+    assert (await redis_client.ask("XLEN", STREAM), await redis_client.ask("XLEN", DEAD)) == (1, 0)
+    assert await redis_client.run(PARK, names, ["w:1", one, "reason", "refused"]) == 1
+    assert await redis_client.run(PARK, names, ["w:1", one, "reason", "refused"]) == 0
+    assert (await redis_client.ask("XLEN", STREAM), await redis_client.ask("XLEN", DEAD)) == (0, 1)
+    [row] = await redis_client.ask("XRANGE", DEAD, "-", "+")
     assert row[1] == [b"reason", b"refused"]
 
 
-async def test_a_park_the_store_refuses_leaves_the_entry_where_it_was(wire: Wire) -> None:
-    [_, one] = await append(wire, (b"1", "", b""))
-    await wire.ask("SET", LEASE, "w:1")
-    await wire.ask("SET", DEAD, "no stream")
+async def test_a_park_the_store_refuses_leaves_the_entry_where_it_was(redis_client: RedisClient) -> None:
+    [_, one] = await append(redis_client, (b"1", "", b""))
+    await redis_client.ask("SET", LEASE, "w:1")
+    await redis_client.ask("SET", DEAD, "no stream")
     with pytest.raises(Exception, match="WRONGTYPE"):
-        await wire.run(PARK, [LEASE, STREAM, DEAD], ["w:1", one, "reason", "refused"])
-    assert await wire.ask("XLEN", STREAM) == 1
+        await redis_client.run(PARK, [LEASE, STREAM, DEAD], ["w:1", one, "reason", "refused"])
+    assert await redis_client.ask("XLEN", STREAM) == 1
 
 
-async def test_acquire_gives_one_holder_a_token_greater_than_the_last(wire: Wire) -> None:
-    assert await wire.run(ACQUIRE, [LEASE, FENCE], ["w", 60_000]) == b"w:1"
-    assert await wire.run(ACQUIRE, [LEASE, FENCE], ["v", 60_000]) is None
-    assert 0 < await wire.ask("PTTL", LEASE) <= 60_000
-    await wire.ask("DEL", LEASE)
-    assert await wire.run(ACQUIRE, [LEASE, FENCE], ["v", 60_000]) == b"v:2"
+async def test_acquire_gives_one_holder_a_token_greater_than_the_last(redis_client: RedisClient) -> None:
+    assert await redis_client.run(ACQUIRE, [LEASE, FENCE], ["w", 60_000]) == b"w:1"
+    assert await redis_client.run(ACQUIRE, [LEASE, FENCE], ["v", 60_000]) is None
+    assert 0 < await redis_client.ask("PTTL", LEASE) <= 60_000
+    await redis_client.ask("DEL", LEASE)
+    assert await redis_client.run(ACQUIRE, [LEASE, FENCE], ["v", 60_000]) == b"v:2"
 
 
-async def test_renew_prolongs_its_holders_lease_and_tells_the_oldest_entry(wire: Wire) -> None:
-    await wire.ask("SET", LEASE, "w:1", "PX", 1000)
-    assert await wire.run(RENEW, [LEASE, STREAM], ["w:1", 60_000]) == b""
-    assert await wire.ask("PTTL", LEASE) > 1000
-    [_, one, _two] = await append(wire, (b"1", "", b""), (b"2", "", b""))
-    assert await wire.run(RENEW, [LEASE, STREAM], ["w:1", 60_000]) == one
-    assert await wire.run(RENEW, [LEASE, STREAM], ["v:2", 60_000]) is None
+async def test_renew_prolongs_its_holders_lease_and_tells_the_oldest_entry(redis_client: RedisClient) -> None:
+    await redis_client.ask("SET", LEASE, "w:1", "PX", 1000)
+    assert await redis_client.run(RENEW, [LEASE, STREAM], ["w:1", 60_000]) == b""
+    assert await redis_client.ask("PTTL", LEASE) > 1000
+    [_, one, _two] = await append(redis_client, (b"1", "", b""), (b"2", "", b""))
+    assert await redis_client.run(RENEW, [LEASE, STREAM], ["w:1", 60_000]) == one
+    assert await redis_client.run(RENEW, [LEASE, STREAM], ["v:2", 60_000]) is None
 
 
-async def test_release_takes_away_its_holders_lease_alone(wire: Wire) -> None:
-    await wire.ask("SET", LEASE, "w:1")
-    assert await wire.run(RELEASE, [LEASE], ["v:2"]) == 0
-    assert await wire.run(RELEASE, [LEASE], ["w:1"]) == 1
-    assert await wire.run(RELEASE, [LEASE], ["w:1"]) == 0
+async def test_release_takes_away_its_holders_lease_alone(redis_client: RedisClient) -> None:
+    await redis_client.ask("SET", LEASE, "w:1")
+    assert await redis_client.run(RELEASE, [LEASE], ["v:2"]) == 0
+    assert await redis_client.run(RELEASE, [LEASE], ["w:1"]) == 1
+    assert await redis_client.run(RELEASE, [LEASE], ["w:1"]) == 0
 
 
-async def test_attend_marks_lists_and_forgets_workers_by_the_stores_clock(wire: Wire) -> None:
-    await wire.ask("ZADD", keys.WORKERS, 1, "long gone")
-    reply = await wire.run(ATTEND, [keys.WORKERS], ["b", 60_000])
-    [seconds, _micro] = await wire.ask("TIME")
+async def test_attend_marks_lists_and_forgets_workers_by_the_stores_clock(redis_client: RedisClient) -> None:
+    await redis_client.ask("ZADD", keys.WORKERS, 1, "long gone")
+    reply = await redis_client.run(ATTEND, [keys.WORKERS], ["b", 60_000])
+    [seconds, _micro] = await redis_client.ask("TIME")
     assert abs(int(reply[0]) / 1000 - int(seconds)) <= 2
     assert reply[1:] == [b"b"]
-    assert sorted((await wire.run(ATTEND, [keys.WORKERS], ["a", 60_000]))[1:]) == [b"a", b"b"]
-    assert (await wire.run(ATTEND, [keys.WORKERS], ["b", 0]))[1:] == [b"a"]
+    assert sorted((await redis_client.run(ATTEND, [keys.WORKERS], ["a", 60_000]))[1:]) == [b"a", b"b"]
+    assert (await redis_client.run(ATTEND, [keys.WORKERS], ["b", 0]))[1:] == [b"a"]
 
 
-async def test_claim_keeps_one_body_for_a_key(wire: Wire) -> None:
+async def test_claim_keeps_one_body_for_a_key(redis_client: RedisClient) -> None:
     name = keys.idempotency(3, "chat", "k")
-    assert await wire.run(CLAIM, [name], [b"one", 60_000]) == 1
-    assert await wire.run(CLAIM, [name], [b"one", 60_000]) == 1
-    assert await wire.run(CLAIM, [name], [b"two", 60_000]) == 0
-    assert 0 < await wire.ask("PTTL", name) <= 60_000
+    assert await redis_client.run(CLAIM, [name], [b"one", 60_000]) == 1
+    assert await redis_client.run(CLAIM, [name], [b"one", 60_000]) == 1
+    assert await redis_client.run(CLAIM, [name], [b"two", 60_000]) == 0
+    assert 0 < await redis_client.ask("PTTL", name) <= 60_000

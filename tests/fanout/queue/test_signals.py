@@ -13,8 +13,8 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.queue import keys
 from fanout.queue.signals import Signal, Signals
-from fanout.queue.store import open_wire
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from tests.redis_kinds import Store, opened
 from tests.workers.crew import until
 
@@ -58,10 +58,10 @@ async def talking(signals: Signals, ear: Ear) -> AsyncIterator[None]:
 
 
 async def test_a_slowdown_told_by_one_is_heard_by_all_others_within_a_tenth_of_a_second(
-    wire: Wire, store: Store
+    redis_client: RedisClient, store: Store
 ) -> None:
     async with opened(store.url) as second, opened(store.url) as third:
-        tellers = [Signals(each, SystemClock(), worker=f"w{n}") for n, each in enumerate((wire, second, third))]
+        tellers = [Signals(each, SystemClock(), worker=f"w{n}") for n, each in enumerate((redis_client, second, third))]
         ears = [Ear(), Ear(), Ear()]
         async with talking(tellers[0], ears[0]), talking(tellers[1], ears[1]), talking(tellers[2], ears[2]):
             tellers[0].tell(SLOW)  # connects: the first words may be late
@@ -77,10 +77,10 @@ async def test_a_slowdown_told_by_one_is_heard_by_all_others_within_a_tenth_of_a
     assert sorted(delays)[len(delays) // 2] < 0.1
 
 
-async def test_all_that_was_told_at_once_is_heard_in_order(wire: Wire, store: Store) -> None:
+async def test_all_that_was_told_at_once_is_heard_in_order(redis_client: RedisClient, store: Store) -> None:
     ear, told = Ear(), [Signal(number % 3, 1.0, float(number), 1.0, asked=False) for number in range(100)]
     async with opened(store.url) as other:
-        hearer, teller = Signals(other, SystemClock(), worker="h"), Signals(wire, SystemClock(), worker="t")
+        hearer, teller = Signals(other, SystemClock(), worker="h"), Signals(redis_client, SystemClock(), worker="t")
         async with talking(hearer, ear), talking(teller, Ear()):
             for signal in told:
                 teller.tell(signal)
@@ -88,13 +88,15 @@ async def test_all_that_was_told_at_once_is_heard_in_order(wire: Wire, store: St
     assert ear.signals == told
 
 
-async def test_who_starts_late_hears_the_pauses_that_still_run_and_how_long_they_will(wire: Wire, store: Store) -> None:
+async def test_who_starts_late_hears_the_pauses_that_still_run_and_how_long_they_will(
+    redis_client: RedisClient, store: Store
+) -> None:
     async with opened(store.url) as other:
-        teller = Signals(wire, SystemClock(), worker="t")
+        teller = Signals(redis_client, SystemClock(), worker="t")
         async with talking(teller, Ear()):
             teller.tell(Signal(0, 0.05, 10.0, 0.97, asked=False))
             teller.tell(Signal(1, 30.0, 20.0, 0.97, asked=True))
-            await until_told(wire, 2)
+            await until_told(redis_client, 2)
         await asyncio.sleep(0.2)  # the time that has to pass is the store's
         ear, late = Ear(), Signals(other, SystemClock(), worker="l")
         async with talking(late, ear):
@@ -104,20 +106,20 @@ async def test_who_starts_late_hears_the_pauses_that_still_run_and_how_long_they
     assert 20.0 < signal.pause <= 29.85
 
 
-async def until_told(wire: Wire, count: int) -> None:
+async def until_told(redis_client: RedisClient, count: int) -> None:
     """Wait for so many signals in the store."""
     async with asyncio.timeout(5):
-        while await wire.ask("XLEN", keys.SIGNALS) < count:  # noqa: ASYNC110 - the store tells nobody
+        while await redis_client.ask("XLEN", keys.SIGNALS) < count:  # noqa: ASYNC110 - the store tells nobody
             await asyncio.sleep(0.01)
 
 
-async def test_shares_are_of_what_the_others_want_by_class(wire: Wire) -> None:
+async def test_shares_are_of_what_the_others_want_by_class(redis_client: RedisClient) -> None:
     demands = {"a": [1.0, 5.0, 0.0], "b": [0.0, 2.0, 3.0], "c": [4.0, 0.5, 0.0]}
     heard: dict[str, Sequence[float]] = {}
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(
-                Signals(wire, SystemClock(), worker=name).run_sharing(
+                Signals(redis_client, SystemClock(), worker=name).run_sharing(
                     lambda name=name: demands[name],  # type: ignore[misc]  # mypy infers no lambda with a default
                     lambda others, name=name: heard.__setitem__(name, list(others)),  # type: ignore[misc]  # same
                 )
@@ -135,22 +137,22 @@ async def test_shares_are_of_what_the_others_want_by_class(wire: Wire) -> None:
             task.cancel()
 
 
-async def test_a_worker_that_says_nothing_any_more_has_no_demand_after_a_while(wire: Wire) -> None:
+async def test_a_worker_that_says_nothing_any_more_has_no_demand_after_a_while(redis_client: RedisClient) -> None:
     gone = str(int(time.time() * 1000) - 1000)
-    await wire.ask("HSET", keys.DEMAND, "dead", f"{gone}:9,9,9", "other version", f"{gone}0:1")
+    await redis_client.ask("HSET", keys.DEMAND, "dead", f"{gone}:9,9,9", "other version", f"{gone}0:1")
     heard: list[Sequence[float]] = []
     async with asyncio.TaskGroup() as group:
-        sharing = Signals(wire, SystemClock(), worker="w").run_sharing(lambda: [1.0, 1.0, 1.0], heard.append)
+        sharing = Signals(redis_client, SystemClock(), worker="w").run_sharing(lambda: [1.0, 1.0, 1.0], heard.append)
         task = group.create_task(sharing)
         await until(lambda: bool(heard))
         task.cancel()
     assert heard[0] == [0.0, 0.0, 0.0]
-    assert await wire.ask("HEXISTS", keys.DEMAND, "dead") == 0
+    assert await redis_client.ask("HEXISTS", keys.DEMAND, "dead") == 0
 
 
 async def test_while_the_store_is_down_the_last_share_stands_and_nothing_falls(tmp_path: Path) -> None:
-    wire = open_wire(f"unix://{tmp_path / 'none.sock'}", SystemClock())
-    signals, ear, shared = Signals(wire, SystemClock(), worker="w"), Ear(), list[Sequence[float]]()
+    redis_client = open_redis(f"unix://{tmp_path / 'none.sock'}", SystemClock())
+    signals, ear, shared = Signals(redis_client, SystemClock(), worker="w"), Ear(), list[Sequence[float]]()
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(signals.run_telling()),
@@ -167,21 +169,21 @@ async def test_while_the_store_is_down_the_last_share_stands_and_nothing_falls(t
     assert (ear.heard, shared) == ([], [])
 
 
-async def test_no_more_is_kept_than_is_needed(wire: Wire) -> None:
-    signals = Signals(wire, SystemClock(), worker="w")
+async def test_no_more_is_kept_than_is_needed(redis_client: RedisClient) -> None:
+    signals = Signals(redis_client, SystemClock(), worker="w")
     async with talking(signals, Ear()):
         for _ in range(2000):
             signals.tell(SLOW)
-        await until_told(wire, 900)
-        await wire.ask("PING")
-    assert await wire.ask("XLEN", keys.SIGNALS) < 1300
+        await until_told(redis_client, 900)
+        await redis_client.ask("PING")
+    assert await redis_client.ask("XLEN", keys.SIGNALS) < 1300
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.123456789, 1.0])
-async def test_numbers_travel_as_they_are(wire: Wire, store: Store, factor: float) -> None:
+async def test_numbers_travel_as_they_are(redis_client: RedisClient, store: Store, factor: float) -> None:
     signal, ear = Signal(2, 1 / 3, 1e-3, factor, asked=False), Ear()
     async with opened(store.url) as other:
-        hearer, teller = Signals(other, SystemClock(), worker="h"), Signals(wire, SystemClock(), worker="t")
+        hearer, teller = Signals(other, SystemClock(), worker="h"), Signals(redis_client, SystemClock(), worker="t")
         async with talking(hearer, ear), talking(teller, Ear()):
             teller.tell(signal)
             await until(lambda: bool(ear.heard))

@@ -4,20 +4,21 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError
-from fanout.queue.store import judge, judge_durability, open_wire, prepare
-from fanout.redis.client import Wire
+from fanout.queue.store import judge, judge_durability, prepare
+from fanout.redis.client import RedisClient
 from fanout.redis.durability import Durability
+from fanout.redis.open import open_redis
 
 
-async def test_the_number_of_partitions_is_fixed_at_the_first_start(wire: Wire) -> None:
-    await prepare(wire, 16)
-    await prepare(wire, 16)
+async def test_the_number_of_partitions_is_fixed_at_the_first_start(redis_client: RedisClient) -> None:
+    await prepare(redis_client, 16)
+    await prepare(redis_client, 16)
     with pytest.raises(ConfigurationError, match="FANOUT_PARTITIONS=16"):
-        await prepare(wire, 8)
+        await prepare(redis_client, 8)
 
 
-async def test_a_private_server_has_nothing_to_complain_about(wire: Wire) -> None:
-    assert await prepare(wire, 16) == []
+async def test_a_private_server_has_nothing_to_complain_about(redis_client: RedisClient) -> None:
+    assert await prepare(redis_client, 16) == []
 
 
 def test_a_server_that_may_forget_or_evict_is_told() -> None:
@@ -50,10 +51,10 @@ def test_what_a_setting_asks_of_the_store_is_looked_for_in_it() -> None:
 @pytest.mark.parametrize("url", ["http://x", "localhost:6379", "redis://h:notaport/0"])
 def test_a_url_that_cannot_be_used_is_refused_by_name(url: str) -> None:
     with pytest.raises(ConfigurationError, match="FANOUT_REDIS_URL"):
-        open_wire(url, SystemClock())
+        open_redis(url, SystemClock())
 
 
 def test_a_refused_url_does_not_show_its_password() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        open_wire("http://user:hunter2@host/0", SystemClock())
+        open_redis("http://user:hunter2@host/0", SystemClock())
     assert "hunter2" not in str(caught.value)

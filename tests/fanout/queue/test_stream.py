@@ -11,7 +11,7 @@ from fanout.queue.entry import Admission, decode
 from fanout.queue.leases import Leases
 from fanout.queue.partition import lane_of, partition_of
 from fanout.queue.stream import START, Stream
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
 from fanout.signalr.message import Scope
 from tests.builders import a_join, a_message, a_submission
 from tests.redis_kinds import Store, opened
@@ -19,8 +19,8 @@ from tests.redis_kinds import Store, opened
 P = 4
 
 
-def a_stream(wire: Wire, *, max_depth: int = 1000, dedup_window: float = 60.0) -> Stream:
-    return Stream(wire, SystemClock(), partitions=P, max_depth=max_depth, dedup_window=dedup_window)
+def a_stream(redis_client: RedisClient, *, max_depth: int = 1000, dedup_window: float = 60.0) -> Stream:
+    return Stream(redis_client, SystemClock(), partitions=P, max_depth=max_depth, dedup_window=dedup_window)
 
 
 async def everything(stream: Stream) -> list[list[bytes]]:
@@ -30,8 +30,8 @@ async def everything(stream: Stream) -> list[list[bytes]]:
     ]
 
 
-async def test_entries_of_a_lane_come_back_in_the_order_of_the_batch(wire: Wire) -> None:
-    stream = a_stream(wire)
+async def test_entries_of_a_lane_come_back_in_the_order_of_the_batch(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
     batch = [a_submission(a_message(f"u{i % 7}", text=str(i))) for i in range(200)]
     receipts = await stream.append(batch)
     assert {receipt.admission for receipt in receipts} == {Admission.ACCEPTED}
@@ -45,13 +45,13 @@ async def test_entries_of_a_lane_come_back_in_the_order_of_the_batch(wire: Wire)
         assert bodies == expected
 
 
-async def test_a_join_and_a_message_to_its_group_share_a_lane(wire: Wire) -> None:
+async def test_a_join_and_a_message_to_its_group_share_a_lane(redis_client: RedisClient) -> None:
     message = a_message("g", scope=Scope.GROUP)
     assert lane_of("chat", a_join(group="g")) == lane_of("chat", message)
 
 
-async def test_a_repeated_id_is_a_duplicate_and_stored_once(wire: Wire) -> None:
-    stream = a_stream(wire)
+async def test_a_repeated_id_is_a_duplicate_and_stored_once(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
     first = await stream.append([a_submission(dedup_id="a")])
     again = await stream.append([a_submission(dedup_id="a"), a_submission(dedup_id="a")])
     assert [receipt.admission for receipt in again] == [Admission.DUPLICATE, Admission.DUPLICATE]
@@ -59,16 +59,16 @@ async def test_a_repeated_id_is_a_duplicate_and_stored_once(wire: Wire) -> None:
     assert sum((await stream.depth()).entries) == 1
 
 
-async def test_a_repeated_id_with_another_fingerprint_is_a_conflict(wire: Wire) -> None:
-    stream = a_stream(wire)
+async def test_a_repeated_id_with_another_fingerprint_is_a_conflict(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
     await stream.append([a_submission(dedup_id="a", fingerprint=b"1" * 16)])
     receipts = await stream.append([a_submission(dedup_id="a", fingerprint=b"2" * 16)])
     assert receipts[0].admission is Admission.CONFLICT
     assert sum((await stream.depth()).entries) == 1
 
 
-async def test_an_id_is_told_apart_by_destination_and_hub(wire: Wire) -> None:
-    stream = a_stream(wire)
+async def test_an_id_is_told_apart_by_destination_and_hub(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
     receipts = await stream.append(
         [
             a_submission(a_message("u1"), dedup_id="a"),
@@ -79,40 +79,40 @@ async def test_an_id_is_told_apart_by_destination_and_hub(wire: Wire) -> None:
     assert [receipt.admission for receipt in receipts] == [Admission.ACCEPTED] * 3
 
 
-async def test_an_id_is_forgotten_after_the_window(wire: Wire) -> None:
-    stream = a_stream(wire, dedup_window=0.05)
+async def test_an_id_is_forgotten_after_the_window(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client, dedup_window=0.05)
     await stream.append([a_submission(dedup_id="a")])
     deadline = asyncio.get_running_loop().time() + 5
     while (await stream.append([a_submission(dedup_id="a")]))[0].admission is not Admission.ACCEPTED:
         assert asyncio.get_running_loop().time() < deadline
 
 
-async def test_a_full_queue_refuses_what_is_new_and_still_knows_duplicates(wire: Wire) -> None:
-    stream = a_stream(wire, max_depth=1)
+async def test_a_full_queue_refuses_what_is_new_and_still_knows_duplicates(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client, max_depth=1)
     await stream.append([a_submission(dedup_id="a")])
-    full = a_stream(wire, max_depth=1)
+    full = a_stream(redis_client, max_depth=1)
     receipts = await full.append([a_submission(dedup_id="a"), a_submission(dedup_id="b")])
     assert [receipt.admission for receipt in receipts] == [Admission.DUPLICATE, Admission.FULL]
     assert sum((await full.depth()).entries) == 1
 
 
-async def test_a_store_out_of_memory_is_a_full_queue(wire: Wire) -> None:
-    stream = a_stream(wire)
-    await wire.each("CONFIG", "SET", "maxmemory", "1")
+async def test_a_store_out_of_memory_is_a_full_queue(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
+    await redis_client.each("CONFIG", "SET", "maxmemory", "1")
     with pytest.raises(QueueFullError, match="maxmemory"):
         await stream.append([a_submission()])
 
 
-async def test_an_idempotency_key_stands_for_one_body(wire: Wire) -> None:
-    stream = a_stream(wire)
+async def test_an_idempotency_key_stands_for_one_body(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
     assert await stream.claim_key("chat", "k", b"1" * 16)
     assert await stream.claim_key("chat", "k", b"1" * 16)
     assert not await stream.claim_key("chat", "k", b"2" * 16)
     assert await stream.claim_key("other", "k", b"2" * 16)
 
 
-async def test_a_read_waits_for_an_entry_and_wakes_at_once(wire: Wire) -> None:
-    stream = a_stream(wire)
+async def test_a_read_waits_for_an_entry_and_wakes_at_once(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
     submission = a_submission()
     partition = partition_of(lane_of("chat", submission.entry.item), P)
     async with asyncio.TaskGroup() as group:
@@ -122,17 +122,17 @@ async def test_a_read_waits_for_an_entry_and_wakes_at_once(wire: Wire) -> None:
     assert [decode(stored.data) for stored in reading.result()] == [submission.entry]
 
 
-async def test_a_read_of_an_empty_stream_ends_with_nothing(wire: Wire) -> None:
-    assert await a_stream(wire).read(0, START, count=10, block=0.01) == []
+async def test_a_read_of_an_empty_stream_ends_with_nothing(redis_client: RedisClient) -> None:
+    assert await a_stream(redis_client).read(0, START, count=10, block=0.01) == []
 
 
-async def test_settling_deletes_and_is_fenced_by_the_lease(wire: Wire) -> None:
-    stream = a_stream(wire)
+async def test_settling_deletes_and_is_fenced_by_the_lease(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
     submission = a_submission()
     partition = partition_of(lane_of("chat", submission.entry.item), P)
     await stream.append([submission])
     [stored] = await stream.read(partition, START, count=10, block=0.01)
-    [lease] = await Leases(wire, SystemClock(), worker="w", lifetime=60).acquire([partition])
+    [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([partition])
     assert await stream.settle([(partition, "w:0", [stored.id])]) == [False]
     assert sum((await stream.depth()).entries) == 1
     assert await stream.settle([(partition, lease.token, [stored.id])]) == [True]
@@ -140,43 +140,43 @@ async def test_settling_deletes_and_is_fenced_by_the_lease(wire: Wire) -> None:
     assert sum((await stream.depth()).entries) == 0
 
 
-async def test_depth_counts_and_tells_the_age_of_the_oldest(wire: Wire) -> None:
-    stream = a_stream(wire)
+async def test_depth_counts_and_tells_the_age_of_the_oldest(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
     assert (await stream.depth()).oldest_age == 0.0
-    await wire.ask("XADD", keys.stream(2), "1000-0", "e", "x")
+    await redis_client.ask("XADD", keys.stream(2), "1000-0", "e", "x")
     depth = await stream.depth()
     assert depth.entries == (0, 0, 1, 0)
     assert depth.oldest_age > 1_000_000
 
 
-async def test_a_foreign_entry_reads_as_empty_bytes(wire: Wire) -> None:
-    await wire.ask("XADD", keys.stream(0), "*", "other", "x", "more", "y")
-    [stored] = await a_stream(wire).read(0, START, count=1, block=0.01)
+async def test_a_foreign_entry_reads_as_empty_bytes(redis_client: RedisClient) -> None:
+    await redis_client.ask("XADD", keys.stream(0), "*", "other", "x", "more", "y")
+    [stored] = await a_stream(redis_client).read(0, START, count=1, block=0.01)
     assert stored.data == b""
 
 
-async def test_flushed_scripts_are_sent_again(wire: Wire) -> None:
-    stream = a_stream(wire)
+async def test_flushed_scripts_are_sent_again(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
     await stream.append([a_submission()])
-    await wire.each("SCRIPT", "FLUSH")
+    await redis_client.each("SCRIPT", "FLUSH")
     receipts = await stream.append([a_submission(a_message(f"u{i}")) for i in range(20)])
     assert {receipt.admission for receipt in receipts} == {Admission.ACCEPTED}
 
 
-async def test_an_error_reply_for_the_whole_request_is_raised(wire: Wire) -> None:
+async def test_an_error_reply_for_the_whole_request_is_raised(redis_client: RedisClient) -> None:
     submission = a_submission()
     partition = partition_of(lane_of("chat", submission.entry.item), P)
-    await wire.ask("SET", keys.stream(partition), "not a stream")
-    stream = a_stream(wire)
+    await redis_client.ask("SET", keys.stream(partition), "not a stream")
+    stream = a_stream(redis_client)
     stream._refreshed = float("inf")
     with pytest.raises(QueueError, match="WRONGTYPE"):
         await stream.append([submission])
 
 
-async def test_one_partition_refusing_leaves_the_others_accepted(wire: Wire) -> None:
-    stream = a_stream(wire)
+async def test_one_partition_refusing_leaves_the_others_accepted(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
     stream._refreshed = float("inf")
-    await wire.ask("SET", keys.stream(0), "not a stream")
+    await redis_client.ask("SET", keys.stream(0), "not a stream")
     batch = [a_submission(a_message(f"u{i}")) for i in range(40)]
     receipts = await stream.append(batch)
     for submission, receipt in zip(batch, receipts, strict=True):
@@ -185,27 +185,27 @@ async def test_one_partition_refusing_leaves_the_others_accepted(wire: Wire) -> 
 
 
 async def test_a_store_that_falls_silent_leaves_every_outcome_unknown(store: Store) -> None:
-    async with opened(store.url, within=0.2) as wire:
-        stream = a_stream(wire)
+    async with opened(store.url, within=0.2) as redis_client:
+        stream = a_stream(redis_client)
         await stream.append([a_submission()])
-        await wire.each("CLIENT", "PAUSE", "400", "ALL")
+        await redis_client.each("CLIENT", "PAUSE", "400", "ALL")
         receipts = await stream.append([a_submission()])
     assert receipts[0].admission is Admission.UNKNOWN
     for server in store.primaries:  # answers when the pause is over
         server.ask("PING")
 
 
-async def test_a_scan_goes_on_after_an_id(wire: Wire) -> None:
+async def test_a_scan_goes_on_after_an_id(redis_client: RedisClient) -> None:
     for i in range(1, 6):
-        await wire.ask("XADD", keys.stream(0), f"{i}-0", "e", str(i))
-    found = await a_stream(wire).scan(0, b"2-0", count=2)
+        await redis_client.ask("XADD", keys.stream(0), f"{i}-0", "e", str(i))
+    found = await a_stream(redis_client).scan(0, b"2-0", count=2)
     assert [(stored.id, stored.data) for stored in found] == [(b"3-0", b"3"), (b"4-0", b"4")]
 
 
-async def test_more_entries_than_one_script_takes_are_settled(wire: Wire) -> None:
-    stream = a_stream(wire)
-    [lease] = await Leases(wire, SystemClock(), worker="w", lifetime=60).acquire([0])
+async def test_more_entries_than_one_script_takes_are_settled(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
+    [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
     ids = [f"{i}-1".encode() for i in range(1, 2502)]
-    await wire.call(*(("XADD", keys.stream(0), stream_id, "e", "x") for stream_id in ids))
+    await redis_client.call(*(("XADD", keys.stream(0), stream_id, "e", "x") for stream_id in ids))
     assert await stream.settle([(0, lease.token, ids)]) == [True]
-    assert await wire.ask("XLEN", keys.stream(0)) == 0
+    assert await redis_client.ask("XLEN", keys.stream(0)) == 0

@@ -8,25 +8,25 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.queue import keys
-from fanout.queue.store import open_wire
 from fanout.queue.traces import MOST_EVENTS, MOST_WAITING, Choice, TraceEvent, Traces, What, open_traces
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from tests.fakes import FakeClock
 
 LIFE: tuple[What, ...] = ("accepted", "read", "attempt", "settled")
 
 
-def traces_of(wire: Wire, *, keep: float = 60, most: int = 1_000_000) -> Traces:
-    return Traces(wire, SystemClock(), keep=keep, most=most)
+def traces_of(redis_client: RedisClient, *, keep: float = 60, most: int = 1_000_000) -> Traces:
+    return Traces(redis_client, SystemClock(), keep=keep, most=most)
 
 
-def nowhere(tmp_path: Path) -> Wire:
-    """A wire to a store that does not run."""
-    return open_wire(f"unix://{tmp_path / 'none.sock'}", SystemClock())
+def nowhere(tmp_path: Path) -> RedisClient:
+    """A client of a store that does not run."""
+    return open_redis(f"unix://{tmp_path / 'none.sock'}", SystemClock())
 
 
-async def test_a_life_is_told_in_the_order_of_time_whoever_noted_it(wire: Wire) -> None:
-    ingress, worker = traces_of(wire), traces_of(wire)
+async def test_a_life_is_told_in_the_order_of_time_whoever_noted_it(redis_client: RedisClient) -> None:
+    ingress, worker = traces_of(redis_client), traces_of(redis_client)
     events = [TraceEvent(float(at), what, {"number": at, "hub": "chat"}) for at, what in enumerate(LIFE)]
     for event in events[1:]:
         worker.note("m1", event)
@@ -40,20 +40,22 @@ async def test_a_life_is_told_in_the_order_of_time_whoever_noted_it(wire: Wire) 
     assert (ingress.lost, worker.lost) == (0, 0)
 
 
-async def test_noting_asks_nothing_of_the_store_until_the_flush_and_a_flush_is_one_round_trip(wire: Wire) -> None:
-    traces = traces_of(wire)
+async def test_noting_asks_nothing_of_the_store_until_the_flush_and_a_flush_is_one_round_trip(
+    redis_client: RedisClient,
+) -> None:
+    traces = traces_of(redis_client)
     for number in range(100):
         traces.note(f"m{number}", TraceEvent(1.0, "read"))
-    assert await kept(wire) == 0
-    before = await reads(wire)
+    assert await kept(redis_client) == 0
+    before = await reads(redis_client)
     await traces.flush()
-    assert await kept(wire) == 100
-    assert await reads(wire) - before < 20
+    assert await kept(redis_client) == 100
+    assert await reads(redis_client) - before < 20
 
 
-async def test_what_is_noted_is_stored_soon_and_the_rest_at_the_end(wire: Wire) -> None:
+async def test_what_is_noted_is_stored_soon_and_the_rest_at_the_end(redis_client: RedisClient) -> None:
     clock = SystemClock()
-    async with open_traces(wire, clock, keep=60, most=100) as traces:
+    async with open_traces(redis_client, clock, keep=60, most=100) as traces:
         traces.note("m1", TraceEvent(1.0, "accepted"))
         async with clock.timeout(5):
             while not await traces.of("m1"):
@@ -78,29 +80,29 @@ async def test_flushes_are_a_tenth_of_a_second_apart_and_none_happens_without_a_
         await clock.advance(1)
 
 
-async def test_a_trace_goes_when_its_time_is_over(wire: Wire) -> None:
-    traces = traces_of(wire, keep=0.05)
+async def test_a_trace_goes_when_its_time_is_over(redis_client: RedisClient) -> None:
+    traces = traces_of(redis_client, keep=0.05)
     traces.note("m1", TraceEvent(1.0, "accepted"))
     await traces.flush()
-    assert 0 < await wire.ask("PTTL", keys.trace("m1")) <= 50
+    assert 0 < await redis_client.ask("PTTL", keys.trace("m1")) <= 50
     async with SystemClock().timeout(5):
         while await traces.of("m1"):  # noqa: ASYNC110 - the store rings no bell
             await asyncio.sleep(0.01)
-    assert await kept(wire) == 0
+    assert await kept(redis_client) == 0
 
 
-async def test_each_event_starts_the_time_anew(wire: Wire) -> None:
-    traces = traces_of(wire, keep=60)
+async def test_each_event_starts_the_time_anew(redis_client: RedisClient) -> None:
+    traces = traces_of(redis_client, keep=60)
     traces.note("m1", TraceEvent(1.0, "accepted"))
     await traces.flush()
-    await wire.ask("PEXPIRE", keys.trace("m1"), 5_000)
+    await redis_client.ask("PEXPIRE", keys.trace("m1"), 5_000)
     traces.note("m1", TraceEvent(2.0, "settled"))
     await traces.flush()
-    assert await wire.ask("PTTL", keys.trace("m1")) > 50_000
+    assert await redis_client.ask("PTTL", keys.trace("m1")) > 50_000
 
 
-async def test_of_one_id_the_newest_events_are_kept(wire: Wire) -> None:
-    traces = traces_of(wire)
+async def test_of_one_id_the_newest_events_are_kept(redis_client: RedisClient) -> None:
+    traces = traces_of(redis_client)
     for at in range(40):
         traces.note("m1", TraceEvent(float(at), "attempt"))
     await traces.flush()
@@ -108,16 +110,16 @@ async def test_of_one_id_the_newest_events_are_kept(wire: Wire) -> None:
         traces.note("m1", TraceEvent(float(at), "attempt"))
     await traces.flush()
     assert [event.at for event in await traces.of("m1")] == [float(at) for at in range(240 - MOST_EVENTS, 240)]
-    assert await wire.ask("LLEN", keys.trace("m1")) == MOST_EVENTS
+    assert await redis_client.ask("LLEN", keys.trace("m1")) == MOST_EVENTS
 
 
-async def test_off_nothing_is_noted_and_nothing_runs(wire: Wire) -> None:
-    async with open_traces(wire, FakeClock(), keep=0, most=100) as traces:
+async def test_off_nothing_is_noted_and_nothing_runs(redis_client: RedisClient) -> None:
+    async with open_traces(redis_client, FakeClock(), keep=0, most=100) as traces:
         assert not traces.on
         assert len(asyncio.all_tasks()) == 1
         traces.note("m1", TraceEvent(1.0, "accepted"))
         await traces.flush()
-    assert await kept(wire) == 0
+    assert await kept(redis_client) == 0
     assert (traces.lost, traces.skipped) == (0, 0)
 
 
@@ -134,8 +136,8 @@ async def test_memory_is_bounded_and_what_finds_no_room_is_counted(tmp_path: Pat
 
 
 async def test_a_store_that_is_down_costs_the_traces_and_nothing_else(tmp_path: Path) -> None:
-    wire = nowhere(tmp_path)
-    async with open_traces(wire, SystemClock(), keep=60, most=100) as traces:
+    redis_client = nowhere(tmp_path)
+    async with open_traces(redis_client, SystemClock(), keep=60, most=100) as traces:
         traces.note("m1", TraceEvent(1.0, "accepted"))
         traces.note("m1", TraceEvent(2.0, "settled"))
     assert traces.lost == 2
@@ -149,7 +151,7 @@ async def test_a_store_that_is_silent_holds_the_end_up_for_two_seconds_at_most()
             await asyncio.Event().wait()
 
     clock = FakeClock()
-    traces = Traces(Silent(), clock, keep=60, most=100)  # type: ignore[arg-type] # only what a flush asks of a wire
+    traces = Traces(Silent(), clock, keep=60, most=100)  # type: ignore[arg-type] # only what a flush asks of a client
     traces.note("m1", TraceEvent(1.0, "accepted"))
     async with asyncio.TaskGroup() as group:
         ending = group.create_task(traces.run())
@@ -159,17 +161,17 @@ async def test_a_store_that_is_silent_holds_the_end_up_for_two_seconds_at_most()
     assert traces.lost == 1
 
 
-async def test_a_store_that_is_full_refuses_events_and_they_are_counted(wire: Wire) -> None:
-    traces = traces_of(wire)
-    await wire.each("CONFIG", "SET", "maxmemory", "1")
+async def test_a_store_that_is_full_refuses_events_and_they_are_counted(redis_client: RedisClient) -> None:
+    traces = traces_of(redis_client)
+    await redis_client.each("CONFIG", "SET", "maxmemory", "1")
     traces.note("m1", TraceEvent(1.0, "accepted"))
     traces.note("m2", TraceEvent(1.0, "accepted"))
     await traces.flush()
     assert traces.lost == 2
 
 
-async def test_no_secret_and_no_long_text_is_stored(wire: Wire) -> None:
-    traces = traces_of(wire)
+async def test_no_secret_and_no_long_text_is_stored(redis_client: RedisClient) -> None:
+    traces = traces_of(redis_client)
     said = "refused with AccessKey=c2VjcmV0; Bearer abc.def redis://u:hunter2@h"
     traces.note("m1", TraceEvent(1.0, "attempt", {"failure": said, "detail": "x" * 10_000, "number": 1}))
     await traces.flush()
@@ -178,21 +180,21 @@ async def test_no_secret_and_no_long_text_is_stored(wire: Wire) -> None:
     assert len(str(event.detail["detail"])) == 200
 
 
-async def test_the_key_says_nothing_of_the_id(wire: Wire) -> None:
-    traces = traces_of(wire)
+async def test_the_key_says_nothing_of_the_id(redis_client: RedisClient) -> None:
+    traces = traces_of(redis_client)
     traces.note("{0}order of alice", TraceEvent(1.0, "accepted"))
     await traces.flush()
-    [key] = [key for keys_of_one in await wire.each("KEYS", "*") for key in keys_of_one]
+    [key] = [key for keys_of_one in await redis_client.each("KEYS", "*") for key in keys_of_one]
     assert key == keys.trace("{0}order of alice").encode()
     assert b"alice" not in key
     assert b"{" not in key
 
 
-async def test_an_event_of_a_later_version_is_left_out(wire: Wire) -> None:
-    traces = traces_of(wire)
+async def test_an_event_of_a_later_version_is_left_out(redis_client: RedisClient) -> None:
+    traces = traces_of(redis_client)
     traces.note("m1", TraceEvent(1.0, "accepted"))
     await traces.flush()
-    await wire.ask("RPUSH", keys.trace("m1"), b'{"at":2.0,"what":"coalesced","detail":{}}')
+    await redis_client.ask("RPUSH", keys.trace("m1"), b'{"at":2.0,"what":"coalesced","detail":{}}')
     assert [event.what for event in await traces.of("m1")] == ["accepted"]
 
 
@@ -237,21 +239,21 @@ def test_when_the_crowd_is_gone_every_id_is_kept_again() -> None:
     assert all(taken)
 
 
-async def test_events_of_ids_that_are_not_kept_are_counted(wire: Wire) -> None:
-    traces = Traces(wire, FakeClock(), keep=60, most=2)
+async def test_events_of_ids_that_are_not_kept_are_counted(redis_client: RedisClient) -> None:
+    traces = Traces(redis_client, FakeClock(), keep=60, most=2)
     for number in range(5):
         traces.note(f"m{number}", TraceEvent(1.0, "accepted"))
     await traces.flush()
     assert (traces.skipped, traces.lost) == (3, 0)
-    assert await kept(wire) == 2
+    assert await kept(redis_client) == 2
 
 
-async def kept(wire: Wire) -> int:
+async def kept(redis_client: RedisClient) -> int:
     """How many ids something is kept of."""
-    return sum(await wire.each("DBSIZE"))
+    return sum(await redis_client.each("DBSIZE"))
 
 
-async def reads(wire: Wire) -> int:
+async def reads(redis_client: RedisClient) -> int:
     """How often the servers have read from their clients."""
-    lines = [line for text in await wire.each("INFO", "stats") for line in bytes(text).decode().splitlines()]
+    lines = [line for text in await redis_client.each("INFO", "stats") for line in bytes(text).decode().splitlines()]
     return sum(int(line.partition(":")[2]) for line in lines if line.startswith("total_reads_processed"))

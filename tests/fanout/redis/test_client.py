@@ -1,4 +1,4 @@
-"""The wire: what was written is never repeated silently."""
+"""The client: what was written is never repeated silently."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,8 +10,8 @@ import uvloop
 
 from fanout.clock import SystemClock
 from fanout.errors import QueueError, QueueSilentError
-from fanout.queue.store import open_wire
-from fanout.redis.client import ServerWire, Wire, raised
+from fanout.redis.client import RedisClient, ServerClient, raised
+from fanout.redis.open import open_redis
 from service.dev.private_redis import private_redis
 from tests.faults.proxy import proxy
 from tests.redis_kinds import Store, opened
@@ -38,45 +38,52 @@ async def a_server(*answers: bytes) -> AsyncIterator[str]:
     await asyncio.wait([task for task in served if task is not None], timeout=5)
 
 
-async def test_replies_come_in_order_and_errors_stand_in_their_place(wire: Wire) -> None:
-    replies = await wire.call(("SET", "a", "1"), ("INCR", "a"), ("LPUSH", "a", "x"), ("GET", "a"), ("SET", "b", "2"))
+async def test_replies_come_in_order_and_errors_stand_in_their_place(redis_client: RedisClient) -> None:
+    replies = await redis_client.call(
+        ("SET", "a", "1"), ("INCR", "a"), ("LPUSH", "a", "x"), ("GET", "a"), ("SET", "b", "2")
+    )
     assert replies[0:2] == [b"OK", 2]
     assert "WRONGTYPE" in str(replies[2])
     assert replies[3:] == [b"2", b"OK"]
 
 
 async def test_nobody_listening_is_not_written() -> None:
-    wire = open_wire("redis://127.0.0.1:1/0", SystemClock())
+    redis_client = open_redis("redis://127.0.0.1:1/0", SystemClock())
     with pytest.raises(QueueError, match="cannot be reached") as caught:
-        await wire.ask("PING")
+        await redis_client.ask("PING")
     assert not isinstance(caught.value, QueueSilentError)
 
 
-async def test_a_connection_the_server_closed_is_replaced_before_anything_is_written(wire: Wire, store: Store) -> None:
-    await wire.ask("GET", "a")
+async def test_a_connection_the_server_closed_is_replaced_before_anything_is_written(
+    redis_client: RedisClient, store: Store
+) -> None:
+    await redis_client.ask("GET", "a")
     for server in store.primaries:
         server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     await asyncio.sleep(0.02)
-    assert await wire.ask("GET", "a") is None
+    assert await redis_client.ask("GET", "a") is None
 
 
 async def test_a_server_that_hangs_up_without_answering_is_silent() -> None:
-    async with a_server(b"") as url, opened(url) as wire:
+    async with a_server(b"") as url, opened(url) as redis_client:
         with pytest.raises(QueueSilentError):
-            await wire.ask("INCR", "a")
+            await redis_client.ask("INCR", "a")
 
 
 async def test_a_server_that_is_still_loading_has_done_nothing() -> None:
-    async with a_server(b"-LOADING Redis is loading the dataset in memory\r\n") as url, opened(url) as wire:
+    async with a_server(b"-LOADING Redis is loading the dataset in memory\r\n") as url, opened(url) as redis_client:
         with pytest.raises(QueueError, match="is starting") as caught:
-            await wire.call(("INCR", "a"), ("INCR", "b"))
+            await redis_client.call(("INCR", "a"), ("INCR", "b"))
     assert not isinstance(caught.value, QueueSilentError)
 
 
 async def test_a_server_that_loads_again_after_a_reply_is_silent() -> None:
-    async with a_server(b":1\r\n-LOADING Redis is loading the dataset in memory\r\n") as url, opened(url) as wire:
+    async with (
+        a_server(b":1\r\n-LOADING Redis is loading the dataset in memory\r\n") as url,
+        opened(url) as redis_client,
+    ):
         with pytest.raises(QueueSilentError):
-            await wire.call(("INCR", "a"), ("INCR", "b"))
+            await redis_client.call(("INCR", "a"), ("INCR", "b"))
 
 
 @pytest.mark.parametrize(
@@ -88,31 +95,31 @@ async def test_a_server_that_loads_again_after_a_reply_is_silent() -> None:
     ],
 )
 async def test_a_server_that_is_no_primary_any_more_loses_all_its_connections(reply: bytes) -> None:
-    async with a_server(reply, reply) as url, opened(url) as wire:
-        assert isinstance(wire, ServerWire)
-        first, second = await asyncio.gather(wire.call(("INCR", "a")), wire.call(("INCR", "a")))
+    async with a_server(reply, reply) as url, opened(url) as redis_client:
+        assert isinstance(redis_client, ServerClient)
+        first, second = await asyncio.gather(redis_client.call(("INCR", "a")), redis_client.call(("INCR", "a")))
         assert isinstance(first[0], Exception)
         assert isinstance(second[0], Exception)
-        assert await wire.ask("PING") == b"OK"
-        assert repr(wire) == "<ServerWire 1 idle>"  # the new one
+        assert await redis_client.ask("PING") == b"OK"
+        assert repr(redis_client) == "<ServerClient 1 idle>"  # the new one
 
 
 async def test_a_server_that_does_not_answer_in_time_loses_the_idle_connections_too(store: Store) -> None:
-    async with opened(store.url, within=0.3) as wire:
-        await asyncio.gather(wire.ask("GET", "a"), wire.ask("GET", "a"))
+    async with opened(store.url, within=0.3) as redis_client:
+        await asyncio.gather(redis_client.ask("GET", "a"), redis_client.ask("GET", "a"))
         with pytest.raises(QueueSilentError):
-            raised((await wire.call(("BLPOP", "a", 2)))[0])
-        one_server = isinstance(wire, ServerWire)
-        assert not one_server or await wire.ask("GET", "a") is None
-        assert not one_server or repr(wire) == "<ServerWire 1 idle>"
+            raised((await redis_client.call(("BLPOP", "a", 2)))[0])
+        one_server = isinstance(redis_client, ServerClient)
+        assert not one_server or await redis_client.ask("GET", "a") is None
+        assert not one_server or repr(redis_client) == "<ServerClient 1 idle>"
 
 
-async def test_a_cancelled_call_gives_its_connection_up(wire: Wire) -> None:
+async def test_a_cancelled_call_gives_its_connection_up(redis_client: RedisClient) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await wire.call(("BLPOP", "nothing", 5))
-    assert await wire.ask("ECHO", "mine") == b"mine"
-    assert await wire.ask("GET", "nothing") is None
+            await redis_client.call(("BLPOP", "nothing", 5))
+    assert await redis_client.ask("ECHO", "mine") == b"mine"
+    assert await redis_client.ask("GET", "nothing") is None
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
@@ -121,17 +128,17 @@ def test_a_connection_that_was_reset_is_not_used_again(loop: Callable[[], asynci
 
     async def scenario() -> None:
         async with private_redis(SystemClock()) as url, proxy(Path(url[len("unix://") :].partition("?")[0])) as way:
-            wire = open_wire(f"redis://127.0.0.1:{way.port}/0", SystemClock())
-            await wire.ask("PING")
-            assert isinstance(wire, ServerWire)
-            [idle] = wire._idle
+            redis_client = open_redis(f"redis://127.0.0.1:{way.port}/0", SystemClock())
+            await redis_client.ask("PING")
+            assert isinstance(redis_client, ServerClient)
+            [idle] = redis_client._idle
             way.cut_all()
             async with asyncio.timeout(5):
-                while not idle.is_lost:  # noqa: ASYNC110 - a link tells its owner only what its owner asks
+                while not idle.is_lost:  # noqa: ASYNC110 - a connection tells its owner only what its owner asks
                     await asyncio.sleep(0)
-            assert await wire.ask("PING") == b"PONG"
-            assert wire.breaks == 1
-            await wire.aclose()
+            assert await redis_client.ask("PING") == b"PONG"
+            assert redis_client.breaks == 1
+            await redis_client.aclose()
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(scenario())

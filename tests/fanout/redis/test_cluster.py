@@ -1,4 +1,4 @@
-"""The cluster wire, against a real cluster whose slots are held in the middle of a move and whose nodes fall silent."""
+"""The cluster client, against a real cluster with slots held in the middle of a move and nodes that fall silent."""
 
 import asyncio
 from collections.abc import Iterator
@@ -11,10 +11,11 @@ from fanout.errors import ConfigurationError, QueueError, QueueSilentError
 from fanout.queue import keys
 from fanout.queue.entry import Admission
 from fanout.queue.leases import Leases
-from fanout.queue.store import open_wire, prepare
+from fanout.queue.store import prepare
 from fanout.queue.stream import Stream
-from fanout.redis.client import Wire, raised
-from fanout.redis.cluster import ClusterWire
+from fanout.redis.client import RedisClient, raised
+from fanout.redis.cluster import ClusterClient
+from fanout.redis.open import open_redis
 from fanout.redis.slots import slot_of
 from tests.builders import a_message, a_submission
 from tests.redis_kinds import KINDS, MAKES, PASSWORD, Store, name_of, node_id, opened
@@ -41,8 +42,8 @@ def nodes(clustered: Store) -> Store:
     return clustered
 
 
-def a_stream(wire: Wire) -> Stream:
-    return Stream(wire, SystemClock(), partitions=P, max_depth=10_000, dedup_window=60.0)
+def a_stream(redis_client: RedisClient) -> Stream:
+    return Stream(redis_client, SystemClock(), partitions=P, max_depth=10_000, dedup_window=60.0)
 
 
 def owner_of(store: Store, slot: int) -> RedisProcess:
@@ -75,37 +76,37 @@ class Move:
 
 
 async def test_commands_reach_every_node_and_come_back_in_order(nodes: Store) -> None:
-    async with opened(nodes.url) as wire:
+    async with opened(nodes.url) as redis_client:
         names = [f"key {i}" for i in range(60)]
-        await wire.call(*(("SET", name, name) for name in names))
-        assert await wire.call(*(("GET", name) for name in names)) == [name.encode() for name in names]
+        await redis_client.call(*(("SET", name, name) for name in names))
+        assert await redis_client.call(*(("GET", name) for name in names)) == [name.encode() for name in names]
     assert all(server.ask("DBSIZE") for server in nodes.primaries)
 
 
 async def test_a_slot_that_moved_is_followed(nodes: Store) -> None:
-    async with opened(nodes.url) as wire:
-        await wire.ask("SET", "{a}", "before")
+    async with opened(nodes.url) as redis_client:
+        await redis_client.ask("SET", "{a}", "before")
         move = Move(nodes, slot_of("{a}"))
         move.begin()
         move.end()
-        assert await wire.call(("GET", "{a}"), ("GET", "{b}"), ("GET", "{a}")) == [b"before", None, b"before"]
+        assert await redis_client.call(("GET", "{a}"), ("GET", "{b}"), ("GET", "{a}")) == [b"before", None, b"before"]
 
 
 async def test_a_key_that_moved_ahead_of_its_slot_is_asked_for_there(nodes: Store) -> None:
     move = Move(nodes, slot_of("{a}"))
-    async with opened(nodes.url) as wire:
-        await wire.call(("SET", "{a}1", "1"), ("SET", "{a}2", "2"))
+    async with opened(nodes.url) as redis_client:
+        await redis_client.call(("SET", "{a}1", "1"), ("SET", "{a}2", "2"))
         move.begin()
         move.carry("{a}1")
-        assert await wire.call(("GET", "{a}1"), ("GET", "{a}2"), ("INCR", "{a}1")) == [b"1", b"2", 2]
+        assert await redis_client.call(("GET", "{a}1"), ("GET", "{a}2"), ("INCR", "{a}1")) == [b"1", b"2", 2]
         move.end()
-        assert await wire.call(("GET", "{a}1"), ("GET", "{a}2")) == [b"2", b"2"]
+        assert await redis_client.call(("GET", "{a}1"), ("GET", "{a}2")) == [b"2", b"2"]
 
 
 async def test_an_append_whose_keys_are_torn_apart_by_a_move_waits_for_its_end(nodes: Store) -> None:
     message = a_message("alice")
-    async with opened(nodes.url) as wire:
-        stream = a_stream(wire)
+    async with opened(nodes.url) as redis_client:
+        stream = a_stream(redis_client)
         first = await stream.append([a_submission(message, dedup_id="a")])
         partition = int(first[0].entry_id.partition(":")[0])
         move = Move(nodes, slot_of(keys.stream(partition)))
@@ -125,8 +126,8 @@ async def test_a_move_that_does_not_end_is_an_error_and_nothing_is_stored(
 ) -> None:
     monkeypatch.setattr("fanout.redis.cluster._PAUSE", 0.001)
     message = a_message("alice")
-    async with opened(nodes.url) as wire:
-        stream = a_stream(wire)
+    async with opened(nodes.url) as redis_client:
+        stream = a_stream(redis_client)
         first = await stream.append([a_submission(message)])
         move = Move(nodes, slot_of(keys.stream(int(first[0].entry_id.partition(":")[0]))))
         move.begin()
@@ -137,17 +138,17 @@ async def test_a_move_that_does_not_end_is_an_error_and_nothing_is_stored(
 
 
 async def test_a_node_that_is_silent_leaves_the_others_their_replies(nodes: Store) -> None:
-    async with opened(nodes.url, within=0.3) as wire:
-        stream = a_stream(wire)
+    async with opened(nodes.url, within=0.3) as redis_client:
+        stream = a_stream(redis_client)
         batch = [a_submission(a_message(f"u{i}")) for i in range(60)]
         await stream.append(batch)
         victim = owner_of(nodes, slot_of(keys.stream(0)))
-        leases = await Leases(wire, SystemClock(), worker="w", lifetime=60).acquire(range(P))
+        leases = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire(range(P))
         assert len(leases) == P
         victim.freeze()
         try:
             receipts = await stream.append(batch)
-            renewals = await Leases(wire, SystemClock(), worker="w", lifetime=120).renew(leases)
+            renewals = await Leases(redis_client, SystemClock(), worker="w", lifetime=120).renew(leases)
         finally:
             victim.thaw()
     admissions = {receipt.admission for receipt in receipts}
@@ -158,40 +159,40 @@ async def test_a_node_that_is_silent_leaves_the_others_their_replies(nodes: Stor
 
 
 async def test_a_replica_that_took_over_is_found(nodes: Store) -> None:
-    async with opened(nodes.url, within=2.0) as wire:
-        await wire.ask("SET", "{a}", "1")
+    async with opened(nodes.url, within=2.0) as redis_client:
+        await redis_client.ask("SET", "{a}", "1")
         old = owner_of(nodes, slot_of("{a}"))
         slots = old.ask("CLUSTER", "SLOTS")
         [port] = {entry[3][1] for entry in slots if entry[2][1] == old.port}
         heir = next(server for server in nodes.servers if server.port == port)
         heir.ask("CLUSTER", "FAILOVER")
         eventually(heir.is_primary, what="the replica takes over")
-        assert await wire.ask("INCR", "{a}") == 2
+        assert await redis_client.ask("INCR", "{a}") == 2
 
 
 async def test_a_cluster_and_a_url_that_do_not_agree_are_told(nodes: Store, redis_url: str) -> None:
     node = nodes.url.partition("?")[0].partition(",")[0]
-    async with opened(node) as wire:
+    async with opened(node) as redis_client:
         with pytest.raises(ConfigurationError, match="add \\?cluster=true"):
-            await prepare(wire, P)
+            await prepare(redis_client, P)
 
 
 async def test_a_url_that_says_cluster_of_a_server_that_is_none_is_told() -> None:
     port = free_port()
     server = RedisProcess(MAKES["valkey"], "--port", str(port), port=port).start()
     try:
-        async with opened(f"redis://127.0.0.1:{port}?cluster=true") as wire:
+        async with opened(f"redis://127.0.0.1:{port}?cluster=true") as redis_client:
             with pytest.raises(ConfigurationError, match="not a Redis Cluster"):
-                await prepare(wire, P)
+                await prepare(redis_client, P)
     finally:
         server.stop()
 
 
 async def test_no_node_at_all_is_not_written() -> None:
-    wire = cast("ClusterWire", open_wire("redis://127.0.0.1:1,127.0.0.1:2?cluster=true", SystemClock()))
+    redis_client = cast("ClusterClient", open_redis("redis://127.0.0.1:1,127.0.0.1:2?cluster=true", SystemClock()))
     with pytest.raises(QueueError, match="can say who serves what") as caught:
-        await wire.ask("SET", "a", "b")
+        await redis_client.ask("SET", "a", "b")
     assert not isinstance(caught.value, QueueSilentError)
     with pytest.raises(QueueError):
         raised(caught.value)
-    await wire.aclose()
+    await redis_client.aclose()

@@ -10,7 +10,7 @@ from fanout.queue.entry import Admission, Submission
 from fanout.queue.partition import lane_of, partition_of
 from fanout.queue.store import prepare
 from fanout.queue.stream import START, Stream
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
 from fanout.redis.durability import Durability, Unconfirmed, confirmed, durability_of
 from tests.builders import a_message, a_submission
 from tests.redis_kinds import ENCODED, MAKES, Store, opened, replicated
@@ -33,13 +33,13 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Store]:
         store.stop()
 
 
-def a_stream(wire: Wire, durability: Durability | None) -> Stream:
-    return Stream(wire, SystemClock(), partitions=P, max_depth=1000, dedup_window=60.0, durability=durability)
+def a_stream(redis_client: RedisClient, durability: Durability | None) -> Stream:
+    return Stream(redis_client, SystemClock(), partitions=P, max_depth=1000, dedup_window=60.0, durability=durability)
 
 
 async def appended(store: Store, durability: Durability | None, *submissions: Submission) -> list[tuple[str, bool]]:
-    async with opened(store.url) as wire:
-        receipts = await a_stream(wire, durability).append(submissions)
+    async with opened(store.url) as redis_client:
+        receipts = await a_stream(redis_client, durability).append(submissions)
     return [(receipt.admission.value, bool(receipt.entry_id)) for receipt in receipts]
 
 
@@ -59,8 +59,8 @@ async def survivors(store: Store, submission: Submission) -> int:
     replica.answers()
     replica.ask("REPLICAOF", "NO", "ONE")
     partition = partition_of(lane_of("chat", submission.entry.item), P)
-    async with opened(f"redis://:{ENCODED}@127.0.0.1:{replica.port}/0") as wire:
-        return len(await a_stream(wire, None).scan(partition, START, count=100))
+    async with opened(f"redis://:{ENCODED}@127.0.0.1:{replica.port}/0") as redis_client:
+        return len(await a_stream(redis_client, None).scan(partition, START, count=100))
 
 
 async def test_with_wait_what_is_accepted_survives_the_primary(pair: Store) -> None:
@@ -108,12 +108,12 @@ async def test_scripts_the_server_does_not_know_are_confirmed_when_they_are_run(
 
 async def test_the_disk_is_waited_for_where_the_server_can_say_so(pair: Store) -> None:
     disk = Durability(0, aof=True, timeout=5.0)
-    async with opened(pair.url) as wire:
-        if await wire.ask("COMMAND", "INFO", "WAITAOF") == [None]:
+    async with opened(pair.url) as redis_client:
+        if await redis_client.ask("COMMAND", "INFO", "WAITAOF") == [None]:
             with pytest.raises(ConfigurationError, match="WAITAOF"):
-                await prepare(wire, P, disk)
+                await prepare(redis_client, P, disk)
             return
-        assert await prepare(wire, P, disk) == []
+        assert await prepare(redis_client, P, disk) == []
     assert await appended(pair, disk, a_submission()) == [("accepted", True)]
     both = Durability(1, aof=True, timeout=5.0)
     assert await appended(pair, both, a_submission()) == [("accepted", True)]
@@ -122,14 +122,14 @@ async def test_the_disk_is_waited_for_where_the_server_can_say_so(pair: Store) -
 
 
 async def test_replicas_that_are_missing_at_the_start_are_told(pair: Store) -> None:
-    async with opened(pair.url) as wire:
-        assert await prepare(wire, P, ONE_REPLICA) == []
-        [finding] = await prepare(wire, P, Durability(2, aof=False, timeout=1.0))
+    async with opened(pair.url) as redis_client:
+        assert await prepare(redis_client, P, ONE_REPLICA) == []
+        [finding] = await prepare(redis_client, P, Durability(2, aof=False, timeout=1.0))
     assert "asks for 2 replicas and 1 are connected" in finding.text
 
 
-async def test_on_every_kind_of_store_a_confirmation_that_cannot_come_is_missed(wire: Wire) -> None:
-    stream = a_stream(wire, Durability(9, aof=False, timeout=0.05))
+async def test_on_every_kind_of_store_a_confirmation_that_cannot_come_is_missed(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client, Durability(9, aof=False, timeout=0.05))
     receipts = await stream.append([a_submission(a_message(f"u{i}")) for i in range(20)])
     assert {(receipt.admission, bool(receipt.entry_id)) for receipt in receipts} == {(Admission.UNKNOWN, True)}
     assert sum((await stream.depth()).entries) == 20

@@ -10,8 +10,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from fanout.clock import SystemClock
 from fanout.errors import QueueError, QueueSilentError
 from fanout.redis.address import Node, parse
-from fanout.redis.client import Wire
-from fanout.redis.dial import Dialler
+from fanout.redis.client import RedisClient
+from fanout.redis.open import ConnectionFactory
 from fanout.redis.sentinel import Sentinels
 from tests.redis_kinds import ENCODED, MAKES, PASSWORD, borrowed, name_of, opened, replicated
 
@@ -44,13 +44,13 @@ def master_is(node: Node) -> bytes:
     return b"*2\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(host), host, len(port), port)
 
 
-def through(watcher: Node) -> AbstractAsyncContextManager[Wire]:
+def through(watcher: Node) -> AbstractAsyncContextManager[RedisClient]:
     return opened(f"redis+sentinel://:{ENCODED}@{watcher}/m")
 
 
 def sentinels(nodes: Sequence[Node]) -> Sentinels:
-    dialler = Dialler(parse("redis+sentinel://h/m"))
-    return Sentinels(dialler.sentinel, nodes, "m", SystemClock())
+    factory = ConnectionFactory(parse("redis+sentinel://h/m"))
+    return Sentinels(factory.sentinel, nodes, "m", SystemClock())
 
 
 async def test_the_first_that_answers_is_asked_first_from_then_on() -> None:
@@ -69,9 +69,9 @@ async def test_when_none_knows_each_ones_reason_is_told() -> None:
 
 
 async def test_nothing_was_written_when_no_sentinel_answers() -> None:
-    async with opened("redis+sentinel://127.0.0.1:1,127.0.0.1:2/m") as wire:
+    async with opened("redis+sentinel://127.0.0.1:1,127.0.0.1:2/m") as redis_client:
         with pytest.raises(QueueError, match="no Sentinel knows where m is") as caught:
-            await wire.ask("PING")
+            await redis_client.ask("PING")
     assert not isinstance(caught.value, QueueSilentError)
 
 
@@ -79,10 +79,10 @@ async def test_a_master_that_only_was_one_is_not_used() -> None:
     store = replicated(MAKES["valkey"])
     try:
         primary, replica = (Node("127.0.0.1", server.port) for server in store.servers)
-        async with a_sentinel(master_is(replica), master_is(primary)) as stale, through(stale) as wire:
+        async with a_sentinel(master_is(replica), master_is(primary)) as stale, through(stale) as redis_client:
             with pytest.raises(QueueError, match="not the master any more"):
-                await wire.ask("SET", "a", "1")
-            assert await wire.ask("SET", "a", "1") == b"OK"
+                await redis_client.ask("SET", "a", "1")
+            assert await redis_client.ask("SET", "a", "1") == b"OK"
     finally:
         store.stop()
 
@@ -93,13 +93,15 @@ async def test_a_demoted_masters_connections_are_dropped_and_the_sentinels_asked
         old, new = store.servers
         where = [Node("127.0.0.1", server.port) for server in store.servers]
         answers = (master_is(where[0]), master_is(where[0]), master_is(where[1]))
-        async with a_sentinel(*answers) as watcher, through(watcher) as wire:
-            await asyncio.gather(wire.ask("BLPOP", "nothing", 0.01), wire.ask("GET", "a"))  # two connections
+        async with a_sentinel(*answers) as watcher, through(watcher) as redis_client:
+            await asyncio.gather(
+                redis_client.ask("BLPOP", "nothing", 0.01), redis_client.ask("GET", "a")
+            )  # two connections
             new.ask("REPLICAOF", "NO", "ONE")
             old.ask("REPLICAOF", "127.0.0.1", new.port)
             with pytest.raises(QueueError, match="read only replica"):
-                await wire.ask("SET", "a", "1")
-            assert await wire.ask("SET", "a", "1") == b"OK"
+                await redis_client.ask("SET", "a", "1")
+            assert await redis_client.ask("SET", "a", "1") == b"OK"
             assert new.ask("GET", "a") == b"1"
     finally:
         store.stop()
@@ -108,8 +110,8 @@ async def test_a_demoted_masters_connections_are_dropped_and_the_sentinels_asked
 async def test_a_wrong_password_is_told_without_it() -> None:
     with borrowed(name_of("sentinel")) as store:
         for right, wrong in ((ENCODED, "hunter2"), ("sentinel_password=watch", "sentinel_password=hunter2")):
-            async with opened(store.url.replace(right, wrong)) as wire:
+            async with opened(store.url.replace(right, wrong)) as redis_client:
                 with pytest.raises(QueueError, match="cannot be reached") as caught:
-                    await wire.ask("PING")
+                    await redis_client.ask("PING")
             assert "hunter2" not in str(caught.value)
             assert PASSWORD not in str(caught.value)

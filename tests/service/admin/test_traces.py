@@ -15,10 +15,10 @@ from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.log import configure
 from fanout.queue.entry import Admission
-from fanout.queue.store import open_wire
 from fanout.queue.stream import Stream
 from fanout.queue.traces import TraceEvent, Traces
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from service.door import Door, Role
 from tests.service.doors import BATCH, ITEM, KEY, a_door, knocking, listening
 from tests.service.memory_queue import MemoryQueue
@@ -28,15 +28,15 @@ LENIENT = {"Prefer": "handling=lenient"}
 
 
 @pytest.fixture
-async def one_wire(redis_url: str) -> AsyncIterator[Wire]:
-    """A wire to one empty server; kinds of servers are told apart in the tests of the queue."""
-    wire = open_wire(redis_url, SystemClock())
-    yield wire
-    await wire.aclose()
+async def one_redis(redis_url: str) -> AsyncIterator[RedisClient]:
+    """A client of one empty server; kinds of servers are told apart in the tests of the queue."""
+    redis_client = open_redis(redis_url, SystemClock())
+    yield redis_client
+    await redis_client.aclose()
 
 
-def traced(door: Door, wire: Wire, *, keep: float = 60, most: int = 1000) -> tuple[Door, Traces]:
-    traces = Traces(wire, SystemClock(), keep=keep, most=most)
+def traced(door: Door, redis_client: RedisClient, *, keep: float = 60, most: int = 1000) -> tuple[Door, Traces]:
+    traces = Traces(redis_client, SystemClock(), keep=keep, most=most)
     return replace(door, traces=traces), traces
 
 
@@ -44,9 +44,9 @@ def path_of(message_id: str) -> str:
     return f"/v1/admin/messages/{message_id}/trace"
 
 
-async def test_a_message_the_ingress_took_can_be_followed_by_its_id(one_wire: Wire) -> None:
-    stream = Stream(one_wire, SystemClock(), partitions=4, max_depth=100, dedup_window=60)
-    door, traces = traced(a_door(stream), one_wire)
+async def test_a_message_the_ingress_took_can_be_followed_by_its_id(one_redis: RedisClient) -> None:
+    stream = Stream(one_redis, SystemClock(), partitions=4, max_depth=100, dedup_window=60)
+    door, traces = traced(a_door(stream), one_redis)
     async with knocking(door) as client:
         before = door.clock.wall()
         sent = await client.post(BATCH, json=[ITEM, ITEM | {"messageId": "order-1"}])
@@ -64,10 +64,10 @@ async def test_a_message_the_ingress_took_can_be_followed_by_its_id(one_wire: Wi
     assert (first["partition"], first["entry"]) == (second["partition"], second["entry"])
 
 
-async def test_what_was_not_stored_has_no_trace(one_wire: Wire) -> None:
+async def test_what_was_not_stored_has_no_trace(one_redis: RedisClient) -> None:
     queue = MemoryQueue()
     queue.outcomes = {0: Admission.FULL, 1: Admission.UNKNOWN, 2: Admission.CONFLICT}
-    door, traces = traced(a_door(queue), one_wire)
+    door, traces = traced(a_door(queue), one_redis)
     async with knocking(door) as client:
         await client.post(BATCH, json=[ITEM | {"messageId": f"m{number}"} for number in range(4)])
         await traces.flush()
@@ -75,8 +75,8 @@ async def test_what_was_not_stored_has_no_trace(one_wire: Wire) -> None:
     assert statuses == [404, 404, 404, 200]
 
 
-async def test_each_target_of_an_item_is_an_event_of_its_one_id(one_wire: Wire) -> None:
-    door, traces = traced(a_door(), one_wire)
+async def test_each_target_of_an_item_is_an_event_of_its_one_id(one_redis: RedisClient) -> None:
+    door, traces = traced(a_door(), one_redis)
     async with knocking(door) as client:
         await client.post(BATCH, json={"userIds": ["a", "b"], "target": "t", "messageId": "m1"})
         await traces.flush()
@@ -84,8 +84,8 @@ async def test_each_target_of_an_item_is_an_event_of_its_one_id(one_wire: Wire) 
     assert [event["what"] for event in answer.json()["events"]] == ["accepted", "accepted"]
 
 
-async def test_any_id_can_be_asked_for(one_wire: Wire) -> None:
-    door, traces = traced(a_door(), one_wire)
+async def test_any_id_can_be_asked_for(one_redis: RedisClient) -> None:
+    door, traces = traced(a_door(), one_redis)
     names = ["a/b", "a/trace", "..", "100 %", "\u00fc?#", "{0}", "a+b"]
     for name in names:
         traces.note(name, TraceEvent(1.5, "read", {"number": 1}))
@@ -98,9 +98,9 @@ async def test_any_id_can_be_asked_for(one_wire: Wire) -> None:
             assert answer.json() == {"messageId": name, "events": told}
 
 
-async def test_an_id_nobody_noted_and_traces_that_are_off_are_told_apart(one_wire: Wire) -> None:
-    on, _ = traced(a_door(), one_wire)
-    off, _ = traced(a_door(), one_wire, keep=0)
+async def test_an_id_nobody_noted_and_traces_that_are_off_are_told_apart(one_redis: RedisClient) -> None:
+    on, _ = traced(a_door(), one_redis)
+    off, _ = traced(a_door(), one_redis, keep=0)
     codes = []
     for door in (on, off, a_door()):
         async with knocking(door) as client:
@@ -112,17 +112,17 @@ async def test_an_id_nobody_noted_and_traces_that_are_off_are_told_apart(one_wir
     assert codes == ["traceUnknown", "traceOff", "traceOff"]
 
 
-async def test_off_the_ingress_notes_nothing(one_wire: Wire) -> None:
-    door, traces = traced(a_door(), one_wire, keep=0)
+async def test_off_the_ingress_notes_nothing(one_redis: RedisClient) -> None:
+    door, traces = traced(a_door(), one_redis, keep=0)
     async with knocking(door) as client:
         assert (await client.post(BATCH, json=ITEM)).status_code == 202
     await traces.flush()
-    assert await one_wire.ask("DBSIZE") == 0
+    assert await one_redis.ask("DBSIZE") == 0
 
 
 async def test_a_store_that_is_down_loses_traces_and_nothing_else(tmp_path: Path) -> None:
-    wire = open_wire(f"unix://{tmp_path / 'none.sock'}", SystemClock())
-    door, traces = traced(a_door(), wire)
+    redis_client = open_redis(f"unix://{tmp_path / 'none.sock'}", SystemClock())
+    door, traces = traced(a_door(), redis_client)
     async with knocking(door) as client:
         sent = await client.post(BATCH, json=ITEM)
         await traces.flush()

@@ -11,8 +11,8 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError
-from fanout.queue.store import open_wire
 from fanout.queue.traces import TraceEvent, Traces
+from fanout.redis.open import open_redis
 from service.cli.trace import Asking, story_of, trace
 from tests.service.doors import KEY, a_door, listening
 
@@ -37,14 +37,14 @@ order-1  2027-01-15 08:00:00.250 UTC
 @pytest.fixture
 async def url(redis_url: str) -> AsyncIterator[str]:
     """A real ingress that asks for a key and knows the message order-1."""
-    wire = open_wire(redis_url, SystemClock())
-    traces = Traces(wire, SystemClock(), keep=60, most=100)
+    redis_client = open_redis(redis_url, SystemClock())
+    traces = Traces(redis_client, SystemClock(), keep=60, most=100)
     for event in LIFE:
         traces.note("order-1", event)
     await traces.flush()
     async with listening(replace(a_door(api_key=KEY), traces=traces)) as url:
         yield url
-    await wire.aclose()
+    await redis_client.aclose()
 
 
 async def tell(url: str, message_id: str = "order-1", *, key: str = KEY, as_json: bool = False) -> int:

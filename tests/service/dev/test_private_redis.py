@@ -9,7 +9,7 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError
-from fanout.queue.store import open_wire
+from fanout.redis.open import open_redis
 from service.dev import private_redis as module
 from service.dev.private_redis import find_server, private_redis
 
@@ -39,15 +39,15 @@ def pid_of(info: bytes) -> int:
 
 async def test_a_server_is_empty_keeps_what_it_is_told_and_goes_with_its_files(every_server: str, files: Path) -> None:
     async with private_redis(SystemClock(), binary=every_server) as url:
-        wire = open_wire(url, SystemClock())
-        assert await wire.ask("DBSIZE") == 0
-        assert await wire.ask("CONFIG", "GET", "appendonly") == [b"appendonly", b"yes"]
-        assert await wire.ask("CONFIG", "GET", "maxmemory-policy") == [b"maxmemory-policy", b"noeviction"]
-        assert await wire.ask("CONFIG", "GET", "port") == [b"port", b"0"]
-        pid = pid_of(bytes(await wire.ask("INFO", "server")))
+        redis_client = open_redis(url, SystemClock())
+        assert await redis_client.ask("DBSIZE") == 0
+        assert await redis_client.ask("CONFIG", "GET", "appendonly") == [b"appendonly", b"yes"]
+        assert await redis_client.ask("CONFIG", "GET", "maxmemory-policy") == [b"maxmemory-policy", b"noeviction"]
+        assert await redis_client.ask("CONFIG", "GET", "port") == [b"port", b"0"]
+        pid = pid_of(bytes(await redis_client.ask("INFO", "server")))
         [directory] = names_in(files)
         assert mode_of(directory) == 0o700
-        await wire.aclose()
+        await redis_client.aclose()
         assert is_process(pid)
     assert not is_process(pid)
     assert names_in(files) == []
@@ -66,9 +66,9 @@ async def test_a_directory_too_deep_for_a_socket_is_not_taken(tmp_path: Path, mo
 
 async def test_options_reach_the_server(files: Path) -> None:
     async with private_redis(SystemClock(), options=["--maxmemory", "100mb"]) as url:
-        wire = open_wire(url, SystemClock())
-        assert await wire.ask("CONFIG", "GET", "maxmemory") == [b"maxmemory", str(100 * 1024 * 1024).encode()]
-        await wire.aclose()
+        redis_client = open_redis(url, SystemClock())
+        assert await redis_client.ask("CONFIG", "GET", "maxmemory") == [b"maxmemory", str(100 * 1024 * 1024).encode()]
+        await redis_client.aclose()
 
 
 async def test_a_block_that_fails_leaves_nothing_behind_either(files: Path) -> None:
@@ -80,9 +80,9 @@ async def test_a_block_that_fails_leaves_nothing_behind_either(files: Path) -> N
 
 async def test_a_server_that_was_killed_meanwhile_is_no_error(files: Path) -> None:
     async with private_redis(SystemClock()) as url:
-        wire = open_wire(url, SystemClock())
-        pid = pid_of(bytes(await wire.ask("INFO", "server")))
-        await wire.aclose()
+        redis_client = open_redis(url, SystemClock())
+        pid = pid_of(bytes(await redis_client.ask("INFO", "server")))
+        await redis_client.aclose()
         os.kill(pid, 9)
     assert names_in(files) == []
 

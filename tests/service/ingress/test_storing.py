@@ -6,8 +6,8 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.errors import QueueError, QueueFullError
 from fanout.queue.entry import Admission, decode
-from fanout.queue.store import open_wire
 from fanout.queue.stream import START, Stream
+from fanout.redis.open import open_redis
 from fanout.signalr.message import Message
 from tests.service.doors import BATCH, ITEM, a_door, knocking, listening, metric
 from tests.service.memory_queue import MemoryQueue
@@ -151,8 +151,8 @@ async def test_a_queue_that_fails_is_503_with_its_own_retry_after(error: QueueEr
 
 
 async def test_through_a_real_queue_entries_arrive_in_order_and_repeats_do_not(redis_url: str) -> None:
-    wire = open_wire(redis_url, SystemClock())
-    stream = Stream(wire, SystemClock(), partitions=1, max_depth=100, dedup_window=60)
+    redis_client = open_redis(redis_url, SystemClock())
+    stream = Stream(redis_client, SystemClock(), partitions=1, max_depth=100, dedup_window=60)
     batch = [ITEM | {"arguments": [n]} for n in range(5)]
     batch.append({"userIds": ["a", "b"], "groupName": "g", "action": "add"})
     async with listening(a_door(stream)) as url, httpx.AsyncClient() as client:
@@ -160,7 +160,7 @@ async def test_through_a_real_queue_entries_arrive_in_order_and_repeats_do_not(r
         again = await client.post(url + BATCH, json=batch, headers={"Idempotency-Key": "k"})
         other = await client.post(url + BATCH, json=batch[:1], headers={"Idempotency-Key": "k"})
     entries = [decode(stored.data) for stored in await stream.read(0, START, count=100, block=0.1)]
-    await wire.aclose()
+    await redis_client.aclose()
     assert (first.status_code, again.status_code, other.status_code) == (202, 202, 422)
     assert {r["status"] for r in again.json()["results"]} == {"duplicate"}
     bodies = [entry.item.body for entry in entries[:5] if isinstance(entry.item, Message)]
@@ -169,10 +169,10 @@ async def test_through_a_real_queue_entries_arrive_in_order_and_repeats_do_not(r
 
 
 async def test_through_a_real_queue_past_its_depth_is_503(redis_url: str) -> None:
-    wire = open_wire(redis_url, SystemClock())
-    stream = Stream(wire, SystemClock(), partitions=1, max_depth=1, dedup_window=60)
+    redis_client = open_redis(redis_url, SystemClock())
+    stream = Stream(redis_client, SystemClock(), partitions=1, max_depth=1, dedup_window=60)
     async with knocking(a_door(stream)) as client:
         assert (await client.post(BATCH, json=ITEM)).status_code == 202
         answer = await client.post(BATCH, json=ITEM)
-    await wire.aclose()
+    await redis_client.aclose()
     assert (answer.status_code, answer.json()["code"]) == (503, "queueFull")

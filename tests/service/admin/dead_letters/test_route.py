@@ -14,8 +14,8 @@ from fanout.clock import SystemClock
 from fanout.log import configure
 from fanout.queue import keys
 from fanout.queue.entry import decode
-from fanout.queue.store import open_wire
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from fanout.signalr.message import Message, Scope
 from service.door import Role
 from tests.builders import a_join, an_entry
@@ -35,9 +35,9 @@ REPLAY, PURGE = f"{ADDRESS}/replay", f"{ADDRESS}/purge"
 NOBODY = {"matched": 0, "more": False, "next": None}
 
 
-async def test_a_list_tells_of_each_letter_why_and_what(one_wire: Wire) -> None:
-    name = await bury(one_wire, "1795388238626-0", message_id="order-1")
-    async with asking(one_wire) as client:
+async def test_a_list_tells_of_each_letter_why_and_what(one_redis: RedisClient) -> None:
+    name = await bury(one_redis, "1795388238626-0", message_id="order-1")
+    async with asking(one_redis) as client:
         answer = await client.get(ADDRESS)
     assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
     [item] = answer.json()["items"]
@@ -50,11 +50,11 @@ async def test_a_list_tells_of_each_letter_why_and_what(one_wire: Wire) -> None:
     assert answer.json()["next"] is None
 
 
-async def test_letters_of_all_partitions_come_in_the_order_in_which_they_were_parked(one_wire: Wire) -> None:
-    names = [await bury(one_wire, f"{1000 + number // 3}-{number}", to=f"user-{number}") for number in range(40)]
+async def test_letters_of_all_partitions_come_in_the_order_in_which_they_were_parked(one_redis: RedisClient) -> None:
+    names = [await bury(one_redis, f"{1000 + number // 3}-{number}", to=f"user-{number}") for number in range(40)]
     assert len({name.partition(":")[0] for name in names}) == 4
     found: list[str] = []
-    async with asking(one_wire) as client:
+    async with asking(one_redis) as client:
         cursor: str | None = ""
         while cursor is not None:
             query = {"limit": "7"} | ({"cursor": cursor} if cursor else {})
@@ -82,12 +82,12 @@ async def test_letters_of_all_partitions_come_in_the_order_in_which_they_were_pa
         ({"limit": "3"}, "abc"),
     ],
 )
-async def test_a_list_may_be_narrowed(one_wire: Wire, query: dict[str, str], found: str) -> None:
-    await bury(one_wire, "1000-0", message_id="a", to="1")
-    await bury(one_wire, "2000-0", message_id="b", to="2", reason="tooOld")
-    await bury(one_wire, "3000-0", message_id="c", to="3", hub="news")
-    await bury(one_wire, "4000-0", message_id="d", to="4")
-    async with asking(one_wire) as client:
+async def test_a_list_may_be_narrowed(one_redis: RedisClient, query: dict[str, str], found: str) -> None:
+    await bury(one_redis, "1000-0", message_id="a", to="1")
+    await bury(one_redis, "2000-0", message_id="b", to="2", reason="tooOld")
+    await bury(one_redis, "3000-0", message_id="c", to="3", hub="news")
+    await bury(one_redis, "4000-0", message_id="d", to="4")
+    async with asking(one_redis) as client:
         items = (await client.get(ADDRESS, params=query)).json()["items"]
     assert "".join(item["messageId"] for item in items) == found
 
@@ -101,18 +101,18 @@ async def test_a_list_may_be_narrowed(one_wire: Wire, query: dict[str, str], fou
         "hubs=chat", "dryRun=true", "ids=1",
     ],
 )  # fmt: skip
-async def test_a_query_that_is_not_understood_is_refused_by_name(one_wire: Wire, query: str) -> None:
-    async with asking(one_wire) as client:
+async def test_a_query_that_is_not_understood_is_refused_by_name(one_redis: RedisClient, query: str) -> None:
+    async with asking(one_redis) as client:
         answer = await client.get(f"{ADDRESS}?{query}")
     assert answer.status_code == 400
     assert query.partition("=")[0].removesuffix("s") in answer.json()["detail"] or "nothing else" in answer.text
 
 
-async def test_one_letter_is_shown_with_its_message_as_it_may_be_sent_again(one_wire: Wire) -> None:
+async def test_one_letter_is_shown_with_its_message_as_it_may_be_sent_again(one_redis: RedisClient) -> None:
     body = b'{"target":"t","arguments":[1.50, {"deep": [null,"\xc3\xa4"]}, 12345678901234567890123]}'
     item = Message(Scope.GROUP, "red", body, ("c1",), 30.0, "ACME", at_most_once=True)
-    name = await bury_entry(one_wire, an_entry(item, message_id="order-1"))
-    async with asking(one_wire) as client:
+    name = await bury_entry(one_redis, an_entry(item, message_id="order-1"))
+    async with asking(one_redis) as client:
         shown = await client.get(f"{ADDRESS}/{name}")
         assert shown.json()["operation"] == "sendToGroup"
         assert b'"arguments":[1.50, {"deep": [null,"\xc3\xa4"]}, 12345678901234567890123]' in shown.content
@@ -122,11 +122,11 @@ async def test_one_letter_is_shown_with_its_message_as_it_may_be_sent_again(one_
     assert again.status_code == 202, again.text
 
 
-async def test_what_cannot_be_read_is_shown_as_it_is(one_wire: Wire) -> None:
+async def test_what_cannot_be_read_is_shown_as_it_is(one_redis: RedisClient) -> None:
     """A row of a newer version: fields missing and more of them, an entry nobody here knows."""
-    name = await bury_row(one_wire, 2, "entry", b"\xffnew", "colour", "red", "status", "n/a", "reason", "sleepy")
-    bare = await bury_row(one_wire, 3, "colour", "red")
-    async with asking(one_wire) as client:
+    name = await bury_row(one_redis, 2, "entry", b"\xffnew", "colour", "red", "status", "n/a", "reason", "sleepy")
+    bare = await bury_row(one_redis, 3, "colour", "red")
+    async with asking(one_redis) as client:
         listed = (await client.get(ADDRESS)).json()["items"]
         shown = (await client.get(f"{ADDRESS}/{name}")).json()
         some = (await client.get(ADDRESS, params={"hub": "chat"})).json()["items"]
@@ -151,8 +151,8 @@ async def test_what_cannot_be_read_is_shown_as_it_is(one_wire: Wire) -> None:
         ("purge", 405, "methodNotAllowed"),
     ],
 )
-async def test_what_is_no_letter_is_told(one_wire: Wire, name: str, status: int, code: str) -> None:
-    async with asking(one_wire) as client:
+async def test_what_is_no_letter_is_told(one_redis: RedisClient, name: str, status: int, code: str) -> None:
+    async with asking(one_redis) as client:
         answer = await client.get(f"{ADDRESS}/{name}")
         explained = await client.get(answer.json()["type"])
     assert (answer.status_code, answer.json()["code"], explained.status_code) == (status, code, 200)
@@ -160,34 +160,34 @@ async def test_what_is_no_letter_is_told(one_wire: Wire, name: str, status: int,
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
-async def test_replay_and_purge_take_a_post_and_say_so(one_wire: Wire, method: str) -> None:
-    await bury(one_wire)
-    async with asking(one_wire) as client:
+async def test_replay_and_purge_take_a_post_and_say_so(one_redis: RedisClient, method: str) -> None:
+    await bury(one_redis)
+    async with asking(one_redis) as client:
         answers = [await client.request(method, address, json={"all": True}) for address in (REPLAY, PURGE)]
     assert [(answer.status_code, answer.headers["Allow"]) for answer in answers] == [(405, "POST")] * 2
-    assert await buried(one_wire) == 1
+    assert await buried(one_redis) == 1
 
 
-async def test_a_replay_puts_the_entry_back_as_it_was_and_a_repeat_does_nothing(one_wire: Wire) -> None:
-    name = await bury(one_wire)
-    async with asking(one_wire) as client:
+async def test_a_replay_puts_the_entry_back_as_it_was_and_a_repeat_does_nothing(one_redis: RedisClient) -> None:
+    name = await bury(one_redis)
+    async with asking(one_redis) as client:
         first = await client.post(REPLAY, json={"ids": [name]})
         second = await client.post(REPLAY, json={"ids": [name]})
     assert first.json() == {"matched": 1, "replayed": 1, "more": False, "next": None, "before": None}
     assert second.json() == {"replayed": 0, "before": None, **NOBODY}
-    [entry] = await waiting(one_wire)
+    [entry] = await waiting(one_redis)
     assert decode(entry) == an_entry()
-    assert await buried(one_wire) == 0
+    assert await buried(one_redis) == 0
 
 
-async def test_a_purge_deletes_and_sends_nothing(one_wire: Wire) -> None:
-    keep, gone = await bury(one_wire, message_id="keep"), await bury(one_wire, message_id="gone")
-    async with asking(one_wire) as client:
+async def test_a_purge_deletes_and_sends_nothing(one_redis: RedisClient) -> None:
+    keep, gone = await bury(one_redis, message_id="keep"), await bury(one_redis, message_id="gone")
+    async with asking(one_redis) as client:
         purged = await client.post(PURGE, json={"ids": [gone, gone, "3:1-0"]})
         left = (await client.get(ADDRESS)).json()["items"]
     assert purged.json() == {"matched": 1, "purged": 1, "more": False, "next": None, "before": None}
     assert [item["id"] for item in left] == [keep]
-    assert await waiting(one_wire) == []
+    assert await waiting(one_redis) == []
 
 
 @pytest.mark.parametrize(
@@ -205,18 +205,18 @@ async def test_a_purge_deletes_and_sends_nothing(one_wire: Wire) -> None:
 )
 @pytest.mark.parametrize("dry", [True, False])
 async def test_letters_are_chosen_by_what_is_true_of_them(
-    one_wire: Wire, order: dict[str, Any], count: int, *, dry: bool
+    one_redis: RedisClient, order: dict[str, Any], count: int, *, dry: bool
 ) -> None:
-    await bury(one_wire, "1000-0", message_id="a", to="1")
-    await bury(one_wire, "2000-0", message_id="b", to="2", reason="tooOld")
-    await bury(one_wire, "3000-0", message_id="c", to="3", hub="news")
-    await bury(one_wire, "4000-0", message_id="d", to="4")
-    async with asking(one_wire) as client:
+    await bury(one_redis, "1000-0", message_id="a", to="1")
+    await bury(one_redis, "2000-0", message_id="b", to="2", reason="tooOld")
+    await bury(one_redis, "3000-0", message_id="c", to="3", hub="news")
+    await bury(one_redis, "4000-0", message_id="d", to="4")
+    async with asking(one_redis) as client:
         answer = await client.post(REPLAY, json=order | {"dryRun": dry})
     done = 0 if dry else count
     told = answer.json()
     assert (told["matched"], told["replayed"], told["more"]) == (count, done, "limit" in order)
-    assert (len(await waiting(one_wire)), await buried(one_wire)) == (done, 4 - done)
+    assert (len(await waiting(one_redis)), await buried(one_redis)) == (done, 4 - done)
 
 
 @pytest.mark.parametrize(
@@ -260,16 +260,16 @@ async def test_letters_are_chosen_by_what_is_true_of_them(
     ],
 )
 @pytest.mark.parametrize("address", [REPLAY, PURGE])
-async def test_nothing_happens_by_accident(one_wire: Wire, address: str, body: bytes, pointer: str) -> None:
-    await bury(one_wire)
-    async with asking(one_wire) as client:
+async def test_nothing_happens_by_accident(one_redis: RedisClient, address: str, body: bytes, pointer: str) -> None:
+    await bury(one_redis)
+    async with asking(one_redis) as client:
         answer = await client.post(address, content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, pointer)
-    assert (await waiting(one_wire), await buried(one_wire)) == ([], 1)
+    assert (await waiting(one_redis), await buried(one_redis)) == ([], 1)
 
 
-async def test_a_body_that_is_no_json_or_too_large_is_refused(one_wire: Wire) -> None:
-    async with asking(one_wire) as client:
+async def test_a_body_that_is_no_json_or_too_large_is_refused(one_redis: RedisClient) -> None:
+    async with asking(one_redis) as client:
         form = await client.post(
             PURGE, content=b"all=true", headers={"Content-Type": "application/x-www-form-urlencoded"}
         )
@@ -277,11 +277,11 @@ async def test_a_body_that_is_no_json_or_too_large_is_refused(one_wire: Wire) ->
     assert (form.status_code, large.status_code) == (415, 413)
 
 
-async def test_a_cursor_goes_on_where_the_limit_ended_it(one_wire: Wire) -> None:
+async def test_a_cursor_goes_on_where_the_limit_ended_it(one_redis: RedisClient) -> None:
     for number in range(10):
-        await bury(one_wire, to=f"user-{number}")
+        await bury(one_redis, to=f"user-{number}")
     counts = []
-    async with asking(one_wire) as client:
+    async with asking(one_redis) as client:
         order: dict[str, Any] = {"all": True, "limit": 4, "dryRun": True}
         while True:
             told = (await client.post(PURGE, json=order)).json()
@@ -292,15 +292,15 @@ async def test_a_cursor_goes_on_where_the_limit_ended_it(one_wire: Wire) -> None
     assert counts == [4, 4, 2]
 
 
-async def test_what_is_parked_after_a_walk_began_is_not_met_by_it(one_wire: Wire) -> None:
+async def test_what_is_parked_after_a_walk_began_is_not_met_by_it(one_redis: RedisClient) -> None:
     """So that a letter that is sent again and refused again is not sent again and again by one order."""
     for number in range(3):
-        await bury(one_wire, to=f"user-{number}")
-    async with asking(one_wire) as client:
+        await bury(one_redis, to=f"user-{number}")
+    async with asking(one_redis) as client:
         first = (await client.post(REPLAY, json={"all": True, "limit": 2})).json()
         # parked again, and as one more after what the walk has seen
         for number in range(2):
-            await bury(one_wire, "9999999999999-0", to=f"user-{number}", message_id="again")
+            await bury(one_redis, "9999999999999-0", to=f"user-{number}", message_id="again")
         rest = (await client.post(REPLAY, json={"all": True, "cursor": first["next"]})).json()
         again = (await client.post(REPLAY, json={"all": True, "dryRun": True})).json()
         bounded = (await client.post(REPLAY, json={"before": first["before"], "dryRun": True})).json()
@@ -308,10 +308,10 @@ async def test_what_is_parked_after_a_walk_began_is_not_met_by_it(one_wire: Wire
     assert (again["matched"], bounded["matched"]) == (2, 0)
 
 
-async def test_a_full_store_refuses_a_replay_and_keeps_the_letter(one_wire: Wire) -> None:
-    name = await bury(one_wire)
-    await one_wire.ask("CONFIG", "SET", "maxmemory", "1")
-    async with asking(one_wire) as client:
+async def test_a_full_store_refuses_a_replay_and_keeps_the_letter(one_redis: RedisClient) -> None:
+    name = await bury(one_redis)
+    await one_redis.ask("CONFIG", "SET", "maxmemory", "1")
+    async with asking(one_redis) as client:
         answers = [await client.post(REPLAY, json=order) for order in ({"ids": [name]}, {"all": True})]
         purged = await client.post(PURGE, json={"all": True})
     assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(503, "queueFull")] * 2
@@ -319,17 +319,17 @@ async def test_a_full_store_refuses_a_replay_and_keeps_the_letter(one_wire: Wire
     assert purged.json()["purged"] == 1  # which is how one makes room
 
 
-async def test_a_letter_without_an_entry_stays_and_can_be_purged(one_wire: Wire) -> None:
-    name = await bury_row(one_wire, 1, "reason", "refused")
-    async with asking(one_wire) as client:
+async def test_a_letter_without_an_entry_stays_and_can_be_purged(one_redis: RedisClient) -> None:
+    name = await bury_row(one_redis, 1, "reason", "refused")
+    async with asking(one_redis) as client:
         told = (await client.post(REPLAY, json={"ids": [name]})).json()
         purged = (await client.post(PURGE, json={"all": True})).json()
     assert (told["matched"], told["replayed"], purged["purged"]) == (1, 0, 1)
 
 
 async def test_a_store_that_is_away_is_a_503(tmp_path: Path) -> None:
-    wire = open_wire(f"unix://{tmp_path / 'none.sock'}", SystemClock())
-    async with asking(wire) as client:
+    redis_client = open_redis(f"unix://{tmp_path / 'none.sock'}", SystemClock())
+    async with asking(redis_client) as client:
         answers = [await client.get(ADDRESS), await client.get(f"{ADDRESS}/0:1-0")]
         answers += [await client.post(address, json={"all": True}) for address in (REPLAY, PURGE)]
         answers += [await client.post(address, json={"ids": ["0:1-0"]}) for address in (REPLAY, PURGE)]
@@ -347,19 +347,19 @@ async def test_a_store_that_is_away_is_a_503(tmp_path: Path) -> None:
     ],
 )
 async def test_only_who_may_administer_gets_in(
-    one_wire: Wire, settings: dict[str, Any], peer: str, headers: dict[str, str], status: int
+    one_redis: RedisClient, settings: dict[str, Any], peer: str, headers: dict[str, str], status: int
 ) -> None:
-    name = await bury(one_wire)
-    async with knocking(a_graveyard(one_wire, **settings), peer=peer) as client:
+    name = await bury(one_redis)
+    async with knocking(a_graveyard(one_redis, **settings), peer=peer) as client:
         answers = [await client.get(ADDRESS, headers=headers), await client.get(f"{ADDRESS}/{name}", headers=headers)]
         answers += [await client.post(address, json={"all": True}, headers=headers) for address in (REPLAY, PURGE)]
     assert [answer.status_code for answer in answers] == [status] * 4
-    assert await buried(one_wire) == (0 if status == 200 else 1)
+    assert await buried(one_redis) == (0 if status == 200 else 1)
 
 
 @pytest.mark.parametrize(("role", "status"), [("all", 200), ("ingress", 200), ("worker", 404)])
-async def test_an_ingress_answers_and_a_worker_does_not(one_wire: Wire, role: Role, status: int) -> None:
-    async with knocking(a_graveyard(one_wire, role=role)) as client:
+async def test_an_ingress_answers_and_a_worker_does_not(one_redis: RedisClient, role: Role, status: int) -> None:
+    async with knocking(a_graveyard(one_redis, role=role)) as client:
         assert (await client.get(ADDRESS)).status_code == status
 
 
@@ -377,10 +377,10 @@ def logged() -> Iterator[StringIO]:
     structlog.reset_defaults()
 
 
-async def test_what_was_done_is_one_log_line_of_counts(one_wire: Wire, logged: StringIO) -> None:
-    await bury(one_wire, to="secret-user", message_id="secret-message")
-    await bury_entry(one_wire, an_entry(a_join("secret-user")))
-    async with asking(one_wire) as client:
+async def test_what_was_done_is_one_log_line_of_counts(one_redis: RedisClient, logged: StringIO) -> None:
+    await bury(one_redis, to="secret-user", message_id="secret-message")
+    await bury_entry(one_redis, an_entry(a_join("secret-user")))
+    async with asking(one_redis) as client:
         await client.post(REPLAY, json={"all": True, "dryRun": True})
         await client.post(REPLAY, json={"all": True, "limit": 1}, headers={"X-Request-Id": "r1"})
         await client.post(PURGE, json={"all": True}, headers={"X-Request-Id": "r2"})
@@ -390,10 +390,10 @@ async def test_what_was_done_is_one_log_line_of_counts(one_wire: Wire, logged: S
     assert "secret" not in logged.getvalue()
 
 
-async def test_what_was_done_is_counted(one_wire: Wire) -> None:
+async def test_what_was_done_is_counted(one_redis: RedisClient) -> None:
     for number in range(5):
-        await bury(one_wire, to=str(number))
-    door = a_graveyard(one_wire)
+        await bury(one_redis, to=str(number))
+    door = a_graveyard(one_redis)
     async with knocking(door) as client:
         await client.post(REPLAY, json={"all": True, "dryRun": True})
         await client.post(REPLAY, json={"all": True, "limit": 2})
@@ -401,10 +401,10 @@ async def test_what_was_done_is_counted(one_wire: Wire) -> None:
     assert (metric(door, "fanout_replayed_total"), metric(door, "fanout_purged_total")) == (2, 3)
 
 
-async def test_replays_of_one_lane_keep_the_order_in_which_they_were_parked(one_wire: Wire) -> None:
-    names = [await bury(one_wire, f"{1000 + number}-0", message_id=f"m{number:03}") for number in range(250)]
-    async with asking(one_wire) as client:
+async def test_replays_of_one_lane_keep_the_order_in_which_they_were_parked(one_redis: RedisClient) -> None:
+    names = [await bury(one_redis, f"{1000 + number}-0", message_id=f"m{number:03}") for number in range(250)]
+    async with asking(one_redis) as client:
         await client.post(REPLAY, json={"ids": names[:20][::-1]})
         await client.post(REPLAY, json={"all": True})
-    assert [decode(data).message_id for data in await waiting(one_wire)] == [f"m{number:03}" for number in range(250)]
-    assert await one_wire.ask("XLEN", keys.dead(int(names[0].partition(":")[0]))) == 0
+    assert [decode(data).message_id for data in await waiting(one_redis)] == [f"m{number:03}" for number in range(250)]
+    assert await one_redis.ask("XLEN", keys.dead(int(names[0].partition(":")[0]))) == 0

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from click.testing import CliRunner, Result
 
-from fanout.redis.client import Wire
+from fanout.redis.client import RedisClient
 from fanout.signalr.message import Message, Scope
 from service.cli.dead_letters.commands import dead_letters
 from service.cli.main import main
@@ -21,9 +21,9 @@ HEADING = "ID PARKED REASON STATUS TRIES HUB OPERATION TO MESSAGE ID"
 
 
 @pytest.fixture
-async def url(one_wire: Wire) -> AsyncIterator[str]:
+async def url(one_redis: RedisClient) -> AsyncIterator[str]:
     """A real ingress that asks for a key."""
-    async with listening(a_graveyard(one_wire, api_key=KEY)) as url:
+    async with listening(a_graveyard(one_redis, api_key=KEY)) as url:
         yield url
 
 
@@ -34,10 +34,10 @@ async def fanout(url: str, *arguments: str, key: str = KEY, text: str | None = N
     return await asyncio.to_thread(CliRunner().invoke, main, command, input=text, env=environment)
 
 
-async def test_a_list_is_a_table_oldest_first(one_wire: Wire, url: str) -> None:
-    three = await bury_row(one_wire, 2, "entry", b"?", "reason", "sleepy", at="3-0")
-    one = await bury(one_wire, "1000-0", message_id="order-1")
-    two = await bury_entry(one_wire, an_entry(a_join("alice")), "2000-0", reason="tooOld")
+async def test_a_list_is_a_table_oldest_first(one_redis: RedisClient, url: str) -> None:
+    three = await bury_row(one_redis, 2, "entry", b"?", "reason", "sleepy", at="3-0")
+    one = await bury(one_redis, "1000-0", message_id="order-1")
+    two = await bury_entry(one_redis, an_entry(a_join("alice")), "2000-0", reason="tooOld")
     result = await fanout(url, "list")
     assert (result.exit_code, result.stderr) == (0, "")
     heading, first, second, third = result.stdout.splitlines()
@@ -48,10 +48,10 @@ async def test_a_list_is_a_table_oldest_first(one_wire: Wire, url: str) -> None:
     assert heading.index("REASON") == second.index("refused") == third.index("tooOld")
 
 
-async def test_a_list_may_be_narrowed_and_says_when_there_is_more(one_wire: Wire, url: str) -> None:
+async def test_a_list_may_be_narrowed_and_says_when_there_is_more(one_redis: RedisClient, url: str) -> None:
     for number in range(5):
         await bury(
-            one_wire, f"{1000 + number}-0", message_id=f"m{number}", reason="tooOld" if number < 3 else "refused"
+            one_redis, f"{1000 + number}-0", message_id=f"m{number}", reason="tooOld" if number < 3 else "refused"
         )
     narrowed = await fanout(url, "list", "--reason", "tooOld", "--hub", "chat", "--before", "1.002")
     short = await fanout(url, "list", "--limit", "2")
@@ -62,9 +62,9 @@ async def test_a_list_may_be_narrowed_and_says_when_there_is_more(one_wire: Wire
     assert (nothing.exit_code, nothing.stdout, nothing.stderr) == (0, "", "There are none.\n")
 
 
-async def test_a_long_list_is_asked_for_page_by_page(one_wire: Wire, url: str) -> None:
+async def test_a_long_list_is_asked_for_page_by_page(one_redis: RedisClient, url: str) -> None:
     rows = (("XADD", "fanout:{1}:dead", f"{number}-1", "reason", "refused") for number in range(1, 2501))
-    await one_wire.call(*rows)
+    await one_redis.call(*rows)
     listed = await fanout(url, "list", "--limit", "2100", "--json")
     counted = await fanout(url, "count")
     document = json.loads(listed.stdout)
@@ -73,10 +73,10 @@ async def test_a_long_list_is_asked_for_page_by_page(one_wire: Wire, url: str) -
     assert counted.stdout == "2500  refused  (unreadable)\n2500 in all\n"
 
 
-async def test_a_count_is_by_reason_and_hub_the_most_first(one_wire: Wire, url: str) -> None:
+async def test_a_count_is_by_reason_and_hub_the_most_first(one_redis: RedisClient, url: str) -> None:
     for number in range(12):
-        await bury(one_wire, to=str(number), reason="tooOld" if number % 4 else "refused")
-    await bury(one_wire, hub="news")
+        await bury(one_redis, to=str(number), reason="tooOld" if number % 4 else "refused")
+    await bury(one_redis, hub="news")
     text, document = await fanout(url, "count"), await fanout(url, "count", "--json")
     assert text.stdout == " 9  tooOld   chat\n 3  refused  chat\n 1  refused  news\n13 in all\n"
     assert json.loads(document.stdout) == {
@@ -90,9 +90,9 @@ async def test_a_count_is_by_reason_and_hub_the_most_first(one_wire: Wire, url: 
     assert (await fanout(url, "count", "--hub", "none")).stdout == "0 in all\n"
 
 
-async def test_one_letter_is_shown_with_its_message_to_be_sent_again(one_wire: Wire, url: str) -> None:
+async def test_one_letter_is_shown_with_its_message_to_be_sent_again(one_redis: RedisClient, url: str) -> None:
     body = b'{"target":"t","arguments":[1.50,1e400,12345678901234567890123,"a\xc2\x9b\xe2\x80\xaeb"]}'
-    name = await bury_entry(one_wire, an_entry(Message(Scope.USER, "alice", body), message_id="order-1"))
+    name = await bury_entry(one_redis, an_entry(Message(Scope.USER, "alice", body), message_id="order-1"))
     result = await fanout(url, "show", name)
     facts, _, message = result.stdout.partition("\n\n")
     told = dict(re.split(r" +", line, maxsplit=1) for line in facts.splitlines())
@@ -107,14 +107,14 @@ async def test_one_letter_is_shown_with_its_message_to_be_sent_again(one_wire: W
     assert json.loads(whole.stdout)["message"] == json.loads(message)
 
 
-async def test_what_cannot_be_read_is_shown_in_base64(one_wire: Wire, url: str) -> None:
-    name = await bury_row(one_wire, 0, "entry", b"\xffnew", "reason", "a\x1b[2J")
+async def test_what_cannot_be_read_is_shown_in_base64(one_redis: RedisClient, url: str) -> None:
+    name = await bury_row(one_redis, 0, "entry", b"\xffnew", "reason", "a\x1b[2J")
     shown, listed = await fanout(url, "show", name), await fanout(url, "list")
     assert shown.stdout.endswith("This version cannot read the entry. Its bytes, in base64:\n/25ldw==\n")
     assert all(line.isprintable() for line in [*shown.stdout.splitlines(), *listed.stdout.splitlines()])
 
 
-async def test_a_letter_that_is_not_there_is_exit_code_1_and_a_reason(one_wire: Wire, url: str) -> None:
+async def test_a_letter_that_is_not_there_is_exit_code_1_and_a_reason(one_redis: RedisClient, url: str) -> None:
     for name in ("0:1-0", "..", "a/b", "nonsense"):
         result = await fanout(url, "show", name)
         assert (result.exit_code, result.stdout) == (1, "")
@@ -157,12 +157,12 @@ def test_every_command_explains_itself_and_its_options(name: str) -> None:
     assert all(len(line) <= 110 for line in result.output.splitlines())
 
 
-async def test_the_program_itself_does_it(one_wire: Wire, url: str) -> None:
-    name = await bury(one_wire)
+async def test_the_program_itself_does_it(one_redis: RedisClient, url: str) -> None:
+    name = await bury(one_redis)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "service.cli", "dead-letters", "replay", name, "--yes", "--json", "--url", url,
         env={"FANOUT_API_KEY": KEY}, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output, _ = await process.communicate()
     assert (process.returncode, json.loads(output)) == (0, {"matched": 1, "replayed": 1})
-    assert sum(await one_wire.call(*(("XLEN", f"fanout:{{{p}}}:stream") for p in range(PARTITIONS)))) == 1
+    assert sum(await one_redis.call(*(("XLEN", f"fanout:{{{p}}}:stream") for p in range(PARTITIONS)))) == 1

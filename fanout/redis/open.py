@@ -1,7 +1,7 @@
-"""Makes redis-py's connections from a store's address: plain, TLS, unix socket, or to whoever a Sentinel calls master.
+"""Opens a client from a URL: picks the client for the topology and makes redis-py's unconnected connections for it.
 
-Rules guarded: no connection retries on its own (see wire); one TLS context serves all connections, and a certificate
-file that cannot be read refuses the start instead of failing each connection.
+Rules guarded: no connection retries on its own (see client.py). One TLS context serves all connections, and a
+certificate file that cannot be read refuses the start instead of failing each connection.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,13 +19,41 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from fanout.clock import Clock
 from fanout.errors import ConfigurationError
-from fanout.redis.address import Login, Node, StoreAddress, Tls
+from fanout.redis.address import Login, Node, StoreAddress, Tls, parse
+from fanout.redis.client import RedisClient, ServerClient
+from fanout.redis.cluster import ClusterClient
+from fanout.redis.sentinel import Sentinels
 
 Find = Callable[[], Awaitable[Node]]
 
 
-class Dialler:
+def open_redis(url: str, clock: Clock, *, ca: str = "", within: float = 5.0) -> RedisClient:
+    """Build the client of `url`; nothing is connected yet. ConfigurationError when the URL cannot be used.
+
+    `ca` is a file of certificate authorities to trust besides the machine's, where the URL names none; `within` bounds
+    connecting and each round trip, in seconds.
+    """
+    address = parse(url, ca=ca)
+    factory = ConnectionFactory(address)
+
+    def open_node(node: Node) -> ServerClient:
+        return ServerClient(lambda: factory.server(node), clock, within=within)
+
+    match address.kind:
+        case "cluster":
+            return ClusterClient(open_node, address.nodes, clock)
+        case "sentinel":
+            sentinels = Sentinels(factory.sentinel, address.nodes, address.service, clock)
+            return ServerClient(lambda: factory.master(sentinels.master), clock, within=within)
+        case "single":
+            if address.path:
+                return ServerClient(factory.socket, clock, within=within)
+            return open_node(address.nodes[0])
+
+
+class ConnectionFactory:
     """Builds unconnected connections for one store."""
 
     def __init__(self, address: StoreAddress) -> None:
@@ -33,7 +61,7 @@ class Dialler:
         self._context = None if address.tls is None else _context(address.tls)
 
     def __repr__(self) -> str:
-        return f"<Dialler of {self._address}>"
+        return f"<ConnectionFactory of {self._address}>"
 
     def server(self, node: Node) -> AbstractConnection:
         """Build a connection to one server of the store."""

@@ -29,10 +29,12 @@ class _Asked:
         self.replies: list[Any] = []
 
 
-class Link(asyncio.Protocol):
+class ServerConnection(asyncio.Protocol):
     """One connection. `rested` is called whenever all replies are in; `epoch` is its owner's mark."""
 
-    def __init__(self, connection: AbstractConnection, epoch: int, rested: "Callable[[Link], None]") -> None:
+    def __init__(
+        self, connection: AbstractConnection, epoch: int, rested: "Callable[[ServerConnection], None]"
+    ) -> None:
         self.epoch = epoch
         self.is_lost = False
         self._connection = connection
@@ -41,7 +43,7 @@ class Link(asyncio.Protocol):
         self._gathered = _GATHERED  # until somebody who shares begins
 
     def __repr__(self) -> str:
-        return f"<Link {'lost' if self.is_lost else 'up'}, {len(self._asked)} waiting>"
+        return f"<ServerConnection {'lost' if self.is_lost else 'up'}, {len(self._asked)} waiting>"
 
     async def open(self) -> None:
         """Connect and log in; raises what redis-py raises."""

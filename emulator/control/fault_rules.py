@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-Kind = Literal["status", "latency", "resetBeforeBody", "resetAfterBody", "statusAfterDelivery"]
+FaultKind = Literal["status", "latency", "resetBeforeBody", "resetAfterBody", "statusAfterDelivery"]
 _LOWEST_STATUS, _HIGHEST_STATUS = 200, 599
 
 
@@ -43,7 +43,7 @@ class FaultRule(
     `seed` hits at random but repeatably. `retry_after` is the text of a Retry-After header, seconds or a date.
     """
 
-    kind: Kind
+    kind: FaultKind
     match: Match = Match()
     status: int = 0
     retry_after: str | int | float | None = None

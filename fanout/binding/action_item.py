@@ -9,11 +9,19 @@ from typing import Final
 
 import msgspec
 
-from fanout.binding.limits import BatchLimits, Reading, excluded_of, forbid, ignored, precedence
+from fanout.binding.limits import BatchLimits, ItemContent, excluded_of, forbid, ignored, precedence
 from fanout.binding.names import check_uri
 from fanout.binding.properties import Properties
 from fanout.binding.refusals import refuse
-from fanout.binding.targets import GROUPS, KINDS, MEMBER_KINDS, Destinations, destinations_of, names_of, too_many
+from fanout.binding.targets import (
+    DESTINATION_FIELDS,
+    GROUPS,
+    MEMBER_FIELDS,
+    Destinations,
+    destinations_of,
+    names_of,
+    too_many,
+)
 from fanout.signalr.message import CloseConnections, GroupAction, Scope, Verb
 
 MAX_MEMBERSHIP_TTL: Final = 2**31 - 1  # the OpenAPI files say int32
@@ -27,7 +35,7 @@ _word = msgspec.json.Decoder(str | int)
 _whole = msgspec.json.Decoder(int)
 
 
-def read_action(properties: Properties, limits: BatchLimits) -> Reading:
+def read_action(properties: Properties, limits: BatchLimits) -> ItemContent:
     """Make the calls of an item that has an action; raises BadRequestError with a pointer relative to the item."""
     word = _word_of(properties)
     if word == _CLOSE:
@@ -46,8 +54,8 @@ def _word_of(properties: Properties) -> str:
         return ""
 
 
-def _membership(properties: Properties, verb: Verb, limits: BatchLimits) -> Reading:
-    members = destinations_of(properties, MEMBER_KINDS, limits.max_targets)
+def _membership(properties: Properties, verb: Verb, limits: BatchLimits) -> ItemContent:
+    members = destinations_of(properties, MEMBER_FIELDS, limits.max_targets)
     if not members.named:
         raise refuse("noMember", "The action names no connectionId and no userId.")
     groups = _groups_of(properties, verb)
@@ -60,7 +68,7 @@ def _membership(properties: Properties, verb: Verb, limits: BatchLimits) -> Read
     for item in items:
         check_uri(item)
     meaningless = ("groupName",) if verb is Verb.REMOVE_ALL and properties.name("groupName") else ()
-    return Reading(items, _warnings_of(properties, members, "reason", *meaningless))
+    return ItemContent(items, _warnings_of(properties, members, "reason", *meaningless))
 
 
 def _groups_of(properties: Properties, verb: Verb) -> tuple[str, ...]:
@@ -89,9 +97,9 @@ def _ttl_of(properties: Properties, verb: Verb, members: Destinations) -> int | 
     return ttl
 
 
-def _close(properties: Properties, limits: BatchLimits) -> Reading:
+def _close(properties: Properties, limits: BatchLimits) -> ItemContent:
     forbid(properties, "ttlSeconds", "Closing connections has no TTL.")
-    closed = destinations_of(properties, KINDS, limits.max_targets)
+    closed = destinations_of(properties, DESTINATION_FIELDS, limits.max_targets)
     if not closed.named:
         raise refuse("noDestination", "closeConnection names no connectionId, userId or groupName.")
     excluded = excluded_of(properties, [scope for scope, _ in closed.named], _CLOSING)
@@ -99,7 +107,7 @@ def _close(properties: Properties, limits: BatchLimits) -> Reading:
     items = tuple([CloseConnections(scope, name, reason, excluded) for scope, name in closed.named])
     for item in items:
         check_uri(item)
-    return Reading(items, _warnings_of(properties, closed))
+    return ItemContent(items, _warnings_of(properties, closed))
 
 
 def _warnings_of(properties: Properties, named: Destinations, *meaningless: str) -> tuple[str, ...]:

@@ -12,20 +12,20 @@ from msgspec import Raw
 
 from fanout.binding.document import Document, read_document, read_text
 from fanout.binding.item import read_item
-from fanout.binding.limits import BatchLimits, Parsed
+from fanout.binding.limits import BatchLimits, ParsedItem
 from fanout.binding.plain import read_plain_batch
 from fanout.binding.refusals import ERROR_CODES, refuse
 from fanout.binding.targets import too_many
 from fanout.errors import BadRequestError
 
-__all__ = ["ERROR_CODES", "Batch", "BatchLimits", "Parsed", "Rejected", "parse_batch"]
+__all__ = ["ERROR_CODES", "Batch", "BatchLimits", "ParsedItem", "RejectedItem", "parse_batch"]
 
 _PLAINLY: Final = frozenset({b"[", b"{"})
 _LIST_ALLOWANCE: Final = 4 * 1024 * 1024  # what an item's lists may take beside the largest message, in bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedItem:
     """An item that is refused: a code of ERROR_CODES, where in the sender's document, and a sentence."""
 
     index: int
@@ -41,7 +41,7 @@ class Batch:
     `is_plain`: each item is accepted, for one destination, without a warning.
     """
 
-    results: tuple[Parsed | Rejected, ...]
+    results: tuple[ParsedItem | RejectedItem, ...]
     is_plain: bool = False
 
 
@@ -63,18 +63,18 @@ def parse_batch(body: bytes, limits: BatchLimits) -> Batch:
 
 
 def _judged(document: Document, limits: BatchLimits, *, check_size: bool) -> Batch:
-    results: list[Parsed | Rejected] = []
+    results: list[ParsedItem | RejectedItem] = []
     targets = 0
     for index, raw in enumerate(document.items):
         try:
-            result: Parsed | Rejected = read_item(_sized(raw, limits) if check_size else raw, index, limits)
+            result: ParsedItem | RejectedItem = read_item(_sized(raw, limits) if check_size else raw, index, limits)
         except BadRequestError as error:
-            result = Rejected(index, error.label, document.place(index) + error.pointer, str(error))
+            result = RejectedItem(index, error.label, document.pointer_of(index) + error.pointer, str(error))
         results.append(result)
-        if isinstance(result, Parsed):
-            targets += len(result.items)
+        if isinstance(result, ParsedItem):
+            targets += len(result.calls)
             if targets > limits.max_targets:
-                raise too_many(targets, limits.max_targets, document.place(index))
+                raise too_many(targets, limits.max_targets, document.pointer_of(index))
     return Batch(tuple(results))
 
 

@@ -33,7 +33,7 @@ class Document:
     items: Sequence[Raw]
     single: bool
 
-    def place(self, index: int) -> str:
+    def pointer_of(self, index: int) -> str:
         """Name the JSON pointer of an item."""
         return "" if self.single else f"/{index}"
 

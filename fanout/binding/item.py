@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from fanout.binding.action_item import read_action
 from fanout.binding.endpoints import check_endpoints
-from fanout.binding.limits import MAX_MESSAGE_ID, BatchLimits, Parsed, Reading
+from fanout.binding.limits import MAX_MESSAGE_ID, BatchLimits, ItemContent, ParsedItem
 from fanout.binding.message_item import read_message
 from fanout.binding.plain import fingerprint_of, read_plain
 from fanout.binding.properties import Properties, properties_of
@@ -18,7 +18,7 @@ from fanout.binding.refusals import refuse
 from fanout.errors import BadRequestError
 
 
-def read_item(raw: Raw, index: int, limits: BatchLimits) -> Parsed:
+def read_item(raw: Raw, index: int, limits: BatchLimits) -> ParsedItem:
     """Read one element; raises BadRequestError with a pointer relative to the element."""
     plain = read_plain(raw, index, limits)
     if plain is not None:
@@ -29,12 +29,12 @@ def read_item(raw: Raw, index: int, limits: BatchLimits) -> Parsed:
         raise _not_an_object(bytes(raw)[:1]) from None
     warnings = check_endpoints(properties, limits.endpoints) if "endpoints" in properties.values else ()
     message_id = _message_id_of(properties) if "messageId" in properties.values else None
-    reading = _read(properties, limits)
-    fingerprint = b"" if message_id is None else fingerprint_of(reading.items)
-    return Parsed(index, reading.items, message_id, fingerprint, warnings + reading.warnings)
+    content = _read(properties, limits)
+    fingerprint = b"" if message_id is None else fingerprint_of(content.calls)
+    return ParsedItem(index, content.calls, message_id, fingerprint, warnings + content.warnings)
 
 
-def _read(properties: Properties, limits: BatchLimits) -> Reading:
+def _read(properties: Properties, limits: BatchLimits) -> ItemContent:
     target = properties.text("target")
     if target is not None:
         return read_message(properties, target, limits)

@@ -31,18 +31,18 @@ class BatchLimits:
     endpoints: tuple[str, ...] = ()
 
 
-class Reading(msgspec.Struct, frozen=True, gc=False):
+class ItemContent(msgspec.Struct, frozen=True, gc=False):
     """The REST calls one item becomes, in order, and what its sender should know."""
 
-    items: tuple[Item, ...]
+    calls: tuple[Item, ...]
     warnings: tuple[str, ...] = ()
 
 
-class Parsed(msgspec.Struct, frozen=True, gc=False):
+class ParsedItem(msgspec.Struct, frozen=True, gc=False):
     """An item that can be delivered: its calls in order, `fingerprint` of 16 bytes (b"" without a message id)."""
 
     index: int
-    items: tuple[Item, ...]
+    calls: tuple[Item, ...]
     message_id: str | None = None
     fingerprint: bytes = b""
     warnings: tuple[str, ...] = ()

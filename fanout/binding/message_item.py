@@ -8,11 +8,11 @@ from typing import Final
 
 import msgspec
 
-from fanout.binding.limits import BatchLimits, Reading, excluded_of, ignored, precedence
+from fanout.binding.limits import BatchLimits, ItemContent, excluded_of, ignored, precedence
 from fanout.binding.names import check_uri
 from fanout.binding.properties import Properties
 from fanout.binding.refusals import refuse
-from fanout.binding.targets import KINDS, Destinations, destinations_of
+from fanout.binding.targets import DESTINATION_FIELDS, Destinations, destinations_of
 from fanout.signalr.message import Message, Scope
 
 MAX_TTL: Final = 31 * 86_400  # seconds
@@ -25,11 +25,11 @@ _encode = msgspec.json.Encoder().encode
 _number = msgspec.json.Decoder(int | float)
 
 
-def read_message(properties: Properties, target: str, limits: BatchLimits) -> Reading:
+def read_message(properties: Properties, target: str, limits: BatchLimits) -> ItemContent:
     """Make the messages of an item; raises BadRequestError with a pointer relative to the item."""
     values = properties.values
     body = _body_of(properties, target, limits.max_message)
-    destinations = destinations_of(properties, KINDS, limits.max_targets)
+    destinations = destinations_of(properties, DESTINATION_FIELDS, limits.max_targets)
     named = destinations.named or _EVERYBODY
     scopes = [scope for scope, _ in named] if "excluded" in values else ()
     excluded = excluded_of(properties, scopes, _EXCLUDING) if scopes else ()
@@ -39,7 +39,7 @@ def read_message(properties: Properties, target: str, limits: BatchLimits) -> Re
     items = tuple([Message(scope, name, body, excluded, ttl, key, at_most_once) for scope, name in named])
     for item in items:
         check_uri(item)
-    return Reading(items, _warnings_of(properties, destinations))
+    return ItemContent(items, _warnings_of(properties, destinations))
 
 
 def _body_of(properties: Properties, target: str, limit: int) -> bytes:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from fanout.binding.limits import MAX_MESSAGE_ID, BatchLimits, Parsed
+from fanout.binding.limits import MAX_MESSAGE_ID, BatchLimits, ParsedItem
 from fanout.binding.names import is_plain_name
 from fanout.signalr.message import Item, Message, Scope
 
@@ -39,7 +39,7 @@ _items: msgspec.json.Decoder[list[Plain]] = msgspec.json.Decoder(list[Plain])
 _item: msgspec.json.Decoder[Plain] = msgspec.json.Decoder(Plain)
 
 
-def read_plain_batch(text: bytes, limits: BatchLimits) -> list[Parsed] | None:
+def read_plain_batch(text: bytes, limits: BatchLimits) -> list[ParsedItem] | None:
     """Read a whole array, or one object, when all of its items are of the common shape; None when one is not."""
     if len(text) > _SHORTEST * limits.max_items and text.count(b"{") > 2 * limits.max_items:
         return None  # memory stays in proportion: too many items are counted before they become objects
@@ -49,7 +49,7 @@ def read_plain_batch(text: bytes, limits: BatchLimits) -> list[Parsed] | None:
         return None
     if len(items) > min(limits.max_items, limits.max_targets):
         return None
-    parsed: list[Parsed] = []
+    parsed: list[ParsedItem] = []
     for index, item in enumerate(items):
         plain = _parsed(item, index, limits.max_message)
         if plain is None:
@@ -58,7 +58,7 @@ def read_plain_batch(text: bytes, limits: BatchLimits) -> list[Parsed] | None:
     return parsed
 
 
-def read_plain(raw: Raw, index: int, limits: BatchLimits) -> Parsed | None:
+def read_plain(raw: Raw, index: int, limits: BatchLimits) -> ParsedItem | None:
     """Read one element of a mixed batch; None when it is not of the common shape."""
     try:
         return _parsed(_item.decode(raw), index, limits.max_message)
@@ -66,7 +66,7 @@ def read_plain(raw: Raw, index: int, limits: BatchLimits) -> Parsed | None:
         return None
 
 
-def _parsed(item: Plain, index: int, limit: int) -> Parsed | None:
+def _parsed(item: Plain, index: int, limit: int) -> ParsedItem | None:
     head = _head(item.target) if len(item.target) <= _CACHED_TARGET else _made_head(item.target)
     body = b"".join((head, item.arguments, b"}"))
     name, scope = item.user_id, _USER
@@ -80,10 +80,10 @@ def _parsed(item: Plain, index: int, limit: int) -> Parsed | None:
     calls = (Message(scope, name, body),)
     message_id = item.message_id
     if message_id is None:
-        return Parsed(index, calls)
+        return ParsedItem(index, calls)
     if not 0 < len(message_id) <= MAX_MESSAGE_ID or not message_id.isprintable():
         return None
-    return Parsed(index, calls, message_id, fingerprint_of(calls))
+    return ParsedItem(index, calls, message_id, fingerprint_of(calls))
 
 
 def _destination(item: Plain) -> tuple[Scope, str] | None:

@@ -21,7 +21,7 @@ from fanout.signalr.message import Scope
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DestinationField:
     """A scope and the two properties that can name it."""
 
     scope: Scope
@@ -29,13 +29,13 @@ class Kind:
     plural: str
 
 
-CONNECTIONS: Final = Kind(Scope.CONNECTION, "connectionId", "connectionIds")
-USERS: Final = Kind(Scope.USER, "userId", "userIds")
-GROUPS: Final = Kind(Scope.GROUP, "groupName", "groupNames")
-KINDS: Final = (CONNECTIONS, USERS, GROUPS)  # in order of precedence
-MEMBER_KINDS: Final = (CONNECTIONS, USERS)
+CONNECTIONS: Final = DestinationField(Scope.CONNECTION, "connectionId", "connectionIds")
+USERS: Final = DestinationField(Scope.USER, "userId", "userIds")
+GROUPS: Final = DestinationField(Scope.GROUP, "groupName", "groupNames")
+DESTINATION_FIELDS: Final = (CONNECTIONS, USERS, GROUPS)  # in order of precedence
+MEMBER_FIELDS: Final = (CONNECTIONS, USERS)
 
-_PLURALS: Final = frozenset(kind.plural for kind in KINDS)
+_PLURALS: Final = frozenset(kind.plural for kind in DESTINATION_FIELDS)
 
 Destination = tuple[Scope, str]
 
@@ -47,14 +47,14 @@ class Destinations(msgspec.Struct, frozen=True, gc=False):
     ignored: tuple[str, ...] = ()
 
 
-def destinations_of(properties: Properties, kinds: Sequence[Kind], limit: int) -> Destinations:
+def destinations_of(properties: Properties, fields: Sequence[DestinationField], limit: int) -> Destinations:
     """Read who is addressed among `kinds`; raises BadRequestError for a bad name, an empty list or over `limit`."""
     values = properties.values
-    if not _PLURALS.isdisjoint(values) and any(properties.given(kind.plural) for kind in kinds):
-        return _union(properties, kinds, limit)
+    if not _PLURALS.isdisjoint(values) and any(properties.given(kind.plural) for kind in fields):
+        return _union(properties, fields, limit)
     named: list[Destination] = []
     ignored: list[str] = []
-    for kind in kinds:
+    for kind in fields:
         if kind.singular not in values or not (name := properties.name(kind.singular)):
             continue
         if named:
@@ -66,7 +66,7 @@ def destinations_of(properties: Properties, kinds: Sequence[Kind], limit: int) -
     return Destinations(tuple(named), tuple(ignored))
 
 
-def names_of(properties: Properties, kind: Kind) -> tuple[str, ...]:
+def names_of(properties: Properties, kind: DestinationField) -> tuple[str, ...]:
     """Give every name of one kind, singular first, each once; () when none is given."""
     one = properties.name(kind.singular)
     many = properties.texts(kind.plural)
@@ -87,8 +87,8 @@ def too_many(count: int, limit: int, pointer: str = "") -> BadRequestError:
     return refuse("tooManyTargets", f"{count} destinations are named; one batch may have {limit}.", pointer)
 
 
-def _union(properties: Properties, kinds: Sequence[Kind], limit: int) -> Destinations:
-    named = tuple((kind.scope, name) for kind in kinds for name in names_of(properties, kind))
+def _union(properties: Properties, fields: Sequence[DestinationField], limit: int) -> Destinations:
+    named = tuple((kind.scope, name) for kind in fields for name in names_of(properties, kind))
     if len(named) > limit:
         raise too_many(len(named), limit)
     return Destinations(named)

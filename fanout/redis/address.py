@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from fanout.errors import ConfigurationError
 
-Kind = Literal["single", "cluster", "sentinel"]
+Deployment = Literal["single", "cluster", "sentinel"]
 
 _SCHEMES = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
 _PORTS: Mapping[str, int] = {"single": 6379, "cluster": 6379, "sentinel": 26379}
@@ -56,7 +56,7 @@ class Tls:
 class StoreAddress:
     """The store: `nodes` are its server, seeds of its cluster or its sentinels; `path` is a unix socket's instead."""
 
-    kind: Kind
+    kind: Deployment
     nodes: tuple[Node, ...] = ()
     path: str = ""
     service: str = ""
@@ -99,7 +99,7 @@ def _address(scheme: str, parts: SplitResult, query: Mapping[str, str], ca: str)
         if not parts.path:
             raise _refused("names no socket: unix:///path/to/socket?db=0")
         return StoreAddress("single", path=unquote(parts.path), db=_db(query.get("db", "")), login=login)
-    kind: Kind = "cluster" if _flag(query, "cluster", default=False) else "single"
+    kind: Deployment = "cluster" if _flag(query, "cluster", default=False) else "single"
     service, db = "", parts.path.strip("/")
     if scheme.endswith("+sentinel"):
         if kind == "cluster":

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.http.problems import KINDS, Problem, response_of
+from service.http.problems import PROBLEM_TYPES, Problem, response_of
 
 MOST_HEAD = 64 * 1024  # bytes
 
@@ -72,7 +72,7 @@ class Patient(HttpToolsProtocol):
         self._in_head = False
         if self.transport.is_closing():
             return
-        kind = KINDS[code]
+        kind = PROBLEM_TYPES[code]
         answer = response_of(
             Problem(code, kind.status, f"{kind.title}.", {"Connection": "close"}), secrets.token_hex(8)
         )

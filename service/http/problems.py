@@ -21,7 +21,7 @@ CHALLENGE = 'Bearer realm="signalr-fanout"'
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemType:
     """One code: the status it is answered with, its unchanging title, and what a caller can do about it."""
 
     status: int
@@ -29,82 +29,90 @@ class Kind:
     advice: str
 
 
-KINDS: Mapping[str, Kind] = {
-    "invalidRequest": Kind(400, "The request is not valid", "Correct the place that `errors` points at."),
-    "invalidItems": Kind(
+PROBLEM_TYPES: Mapping[str, ProblemType] = {
+    "invalidRequest": ProblemType(400, "The request is not valid", "Correct the place that `errors` points at."),
+    "invalidItems": ProblemType(
         400,
         "Some items are not valid",
         "Correct the items in `errors` and send the batch again; nothing of it was queued. "
         "`Prefer: handling=lenient` queues the valid ones.",
     ),
-    "invalidIdempotencyKey": Kind(
+    "invalidIdempotencyKey": ProblemType(
         400, "The Idempotency-Key cannot be used", "Send one key of 1 to 255 printable ASCII characters."
     ),
-    "unauthorized": Kind(401, "The caller is not known", "Send Authorization: Bearer <API key>, or X-API-Key."),
-    "forbidden": Kind(403, "The caller may not do this", "Use a key that has the right."),
-    "notFound": Kind(404, "There is nothing at this address", "/openapi.json lists what there is."),
-    "traceOff": Kind(
+    "unauthorized": ProblemType(401, "The caller is not known", "Send Authorization: Bearer <API key>, or X-API-Key."),
+    "forbidden": ProblemType(403, "The caller may not do this", "Use a key that has the right."),
+    "notFound": ProblemType(404, "There is nothing at this address", "/openapi.json lists what there is."),
+    "traceOff": ProblemType(
         404,
         "Traces are not kept",
         "Set FANOUT_TRACE_KEEP on ingress and workers; until then the logs tell the life of a message by its id.",
     ),
-    "traceUnknown": Kind(
+    "traceUnknown": ProblemType(
         404,
         "No trace of this message is kept",
         "The id is wrong, the trace has expired (FANOUT_TRACE_KEEP), or too many messages were traced in that second "
         "(FANOUT_TRACE_MAX_PER_SECOND). The logs still have the message.",
     ),
-    "deadLetterUnknown": Kind(
+    "deadLetterUnknown": ProblemType(
         404,
         "There is no such dead letter",
         "It was sent again or deleted, or never was; GET /v1/admin/dead-letters lists those there are.",
     ),
-    "methodNotAllowed": Kind(405, "This address does not take this method", "The Allow header lists what it takes."),
-    "headTooSlow": Kind(
+    "methodNotAllowed": ProblemType(
+        405, "This address does not take this method", "The Allow header lists what it takes."
+    ),
+    "headTooSlow": ProblemType(
         408,
         "The head of the request came too slowly",
         "Send it within FANOUT_BODY_TIMEOUT seconds; the connection is closed.",
     ),
-    "headTooLarge": Kind(431, "The head of the request is too large", "Send fewer or shorter headers: 64 KB in all."),
-    "bodyTooSlow": Kind(
+    "headTooLarge": ProblemType(
+        431, "The head of the request is too large", "Send fewer or shorter headers: 64 KB in all."
+    ),
+    "bodyTooSlow": ProblemType(
         408,
         "The body came too slowly",
         "Send it within FANOUT_BODY_TIMEOUT seconds; nothing was queued. The connection is closed.",
     ),
-    "bodyTooLarge": Kind(413, "The body is too large", "Send smaller batches."),
-    "tokenTooLong": Kind(413, "The access token would be too long", "Ask for fewer or shorter claims."),
-    "unsupportedMediaType": Kind(415, "The body is of a type that is not read here", "Send application/json in UTF-8."),
-    "idempotencyConflict": Kind(
+    "bodyTooLarge": ProblemType(413, "The body is too large", "Send smaller batches."),
+    "tokenTooLong": ProblemType(413, "The access token would be too long", "Ask for fewer or shorter claims."),
+    "unsupportedMediaType": ProblemType(
+        415, "The body is of a type that is not read here", "Send application/json in UTF-8."
+    ),
+    "idempotencyConflict": ProblemType(
         422, "The Idempotency-Key was used with another body", "Use a new key for a new body; nothing was queued."
     ),
-    "messageIdConflict": Kind(
+    "messageIdConflict": ProblemType(
         422,
         "A messageId was used with another content",
         "`results` tells what became of each item; give the rejected ones new ids.",
     ),
-    "queueFull": Kind(
+    "queueFull": ProblemType(
         503, "The queue is full", "Repeat after Retry-After with the same ids: what was stored answers `duplicate`."
     ),
-    "queueUnavailable": Kind(
+    "queueUnavailable": ProblemType(
         503,
         "The queue does not answer",
         "Repeat after Retry-After with the same ids: what was stored answers `duplicate`.",
     ),
-    "queueSilent": Kind(
+    "queueSilent": ProblemType(
         503,
         "The queue was asked and did not answer",
         "Repeat after Retry-After with the same ids: what was stored answers `duplicate`. Without an Idempotency-Key "
         "or messageIds a repeat may store an item twice.",
     ),
-    "notConfirmed": Kind(
+    "notConfirmed": ProblemType(
         503,
         "Stored, but not confirmed by enough replicas",
         "Repeat after Retry-After with the same ids: what was stored answers `duplicate` once it is confirmed. Without "
         "an Idempotency-Key or messageIds do not repeat: the items are stored and will be delivered, unless the primary"
         " is lost first.",
     ),
-    "configuration": Kind(500, "The service is not set up for this", "Its operator has to change a setting."),
-    "internal": Kind(500, "Something went wrong here", "Quote `requestId` to the operator; the log has the rest."),
+    "configuration": ProblemType(500, "The service is not set up for this", "Its operator has to change a setting."),
+    "internal": ProblemType(
+        500, "Something went wrong here", "Quote `requestId` to the operator; the log has the rest."
+    ),
 }
 
 
@@ -138,7 +146,7 @@ def problem_of(error: FanoutError) -> Problem:
 def problem_of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:
     """Give the problem of a refusal that the router made."""
     code = {404: "notFound", 405: "methodNotAllowed"}.get(status, "invalidRequest")
-    return Problem(code, status, KINDS[code].advice, dict(headers or {}))
+    return Problem(code, status, PROBLEM_TYPES[code].advice, dict(headers or {}))
 
 
 def unexpected() -> Problem:
@@ -149,14 +157,16 @@ def unexpected() -> Problem:
 def title_of(code: str) -> str:
     """Name a code for people; codes of single items have their titles where they are found."""
     return (
-        KINDS[code].title if code in KINDS else ERROR_CODES.get(code, KINDS["invalidRequest"].title).removesuffix(".")
+        PROBLEM_TYPES[code].title
+        if code in PROBLEM_TYPES
+        else ERROR_CODES.get(code, PROBLEM_TYPES["invalidRequest"].title).removesuffix(".")
     )
 
 
 def explanation_of(code: str) -> str | None:
     """Explain a code, as served under the problem's `type`; None when there is no such code."""
-    if code in KINDS:
-        kind = KINDS[code]
+    if code in PROBLEM_TYPES:
+        kind = PROBLEM_TYPES[code]
         return f"{code} (HTTP {kind.status})\n\n{kind.title}.\n{kind.advice}\n"
     return f"{code} (HTTP 400, or a rejected item)\n\n{ERROR_CODES[code]}\n" if code in ERROR_CODES else None
 

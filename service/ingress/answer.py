@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 import orjson
 
-from fanout.binding.batch import Batch, Parsed, Rejected
+from fanout.binding.batch import Batch, ParsedItem, RejectedItem
 from fanout.queue.entry import VERSION, Admission, Entry, Receipt, Submission
 from fanout.signalr.message import GroupAction, Item
 from service.http.problems import Problem
-from service.ingress.options import Terms
+from service.ingress.options import BatchOptions
 
 RETRY_AFTER = "1"
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -81,24 +81,24 @@ class Stored:
 Outcome = Accepted | Stored | Problem
 
 
-def submissions_of(batch: Batch, hub: str, terms: Terms, fingerprint: bytes) -> list[Submission]:
+def submissions_of(batch: Batch, hub: str, options: BatchOptions, fingerprint: bytes) -> list[Submission]:
     """Give the entries of a batch in order; `fingerprint` stands for the whole body and guards the Idempotency-Key."""
     submissions: list[Submission] = []
     for parsed in batch.results:
-        if type(parsed) is not Parsed:
+        if type(parsed) is not ParsedItem:
             continue
-        message_id = parsed.message_id or f"{terms.origin}.{parsed.index}"
+        message_id = parsed.message_id or f"{options.origin}.{parsed.index}"
         dedup_id, mark = parsed.message_id, parsed.fingerprint
-        if dedup_id is None and terms.key is not None:
-            dedup_id, mark = f"{terms.key}#{parsed.index}", fingerprint
-        for item in parsed.items:
+        if dedup_id is None and options.key is not None:
+            dedup_id, mark = f"{options.key}#{parsed.index}", fingerprint
+        for item in parsed.calls:
             own_id = None if dedup_id is None else _dedup_id(dedup_id, item)
             submissions.append(Submission(Entry(VERSION, hub, message_id, item), own_id, mark))
     return submissions
 
 
 def stored_of(
-    batch: Batch, submissions: Sequence[Submission], receipts: Sequence[Receipt], terms: Terms
+    batch: Batch, submissions: Sequence[Submission], receipts: Sequence[Receipt], options: BatchOptions
 ) -> Stored | None:
     """Decide the answer of a plain batch that is stored as it came; None when there is more to say."""
     if not batch.is_plain:
@@ -108,11 +108,13 @@ def stored_of(
             return None
     names = [submission.entry.message_id for submission in submissions]
     count = len(names)
-    if count <= _FORMS_TO and all(parsed.message_id is None for parsed in batch.results if isinstance(parsed, Parsed)):
-        content = _form(count).replace(_ORIGIN, terms.origin.encode())
+    if count <= _FORMS_TO and all(
+        parsed.message_id is None for parsed in batch.results if isinstance(parsed, ParsedItem)
+    ):
+        content = _form(count).replace(_ORIGIN, options.origin.encode())
     else:
         content = _content(map(_quoted, names), count)
-    return Stored(names, content, _headers(terms))
+    return Stored(names, content, _headers(options))
 
 
 def _content(names: Iterable[bytes], count: int) -> bytes:
@@ -126,21 +128,21 @@ def _form(count: int) -> bytes:
     return _content((b'"%b.%d"' % (_ORIGIN, index) for index in range(count)), count)
 
 
-def refusal_of(batch: Batch, terms: Terms) -> Problem | None:
+def refusal_of(batch: Batch, options: BatchOptions) -> Problem | None:
     """Say why nothing of a batch is queued, None when something is to be."""
     if batch.is_plain:
         return None
-    rejected = [result for result in batch.results if isinstance(result, Rejected)]
-    if not rejected or (terms.lenient and len(rejected) < len(batch.results)):
+    rejected = [result for result in batch.results if isinstance(result, RejectedItem)]
+    if not rejected or (options.lenient and len(rejected) < len(batch.results)):
         return None
     errors = [{"index": r.index, "pointer": r.pointer, "code": r.code, "detail": r.detail} for r in rejected]
     detail = f"{len(rejected)} of {len(batch.results)} items are not valid; nothing was queued."
     return Problem("invalidItems", 400, detail, members={"errors": errors})
 
 
-def outcome_of(batch: Batch, receipts: Sequence[Receipt], terms: Terms) -> Accepted | Problem:
+def outcome_of(batch: Batch, receipts: Sequence[Receipt], options: BatchOptions) -> Accepted | Problem:
     """Decide the answer once the receipts are in: one for each submission, in the order of `submissions_of`."""
-    results = _results(batch, receipts, terms)
+    results = _results(batch, receipts, options)
     counts = Counter(result["status"] for result in results)
     document = {
         "accepted": counts["accepted"],
@@ -151,13 +153,13 @@ def outcome_of(batch: Batch, receipts: Sequence[Receipt], terms: Terms) -> Accep
     if counts["failed"]:
         return _failed(document | {"failed": counts["failed"]})
     conflicts = [r["code"] for r in results if r.get("code") in ("messageIdConflict", "idempotencyConflict")]
-    if conflicts and not (terms.lenient and counts["accepted"] + counts["duplicate"]):
+    if conflicts and not (options.lenient and counts["accepted"] + counts["duplicate"]):
         detail = (
             f"{len(conflicts)} items were refused while storing, {counts['accepted']} were accepted and are queued, "
             f"{counts['duplicate']} were stored before; see `results`."
         )
         return Problem(conflicts[0], 422, detail, members=document)
-    return Accepted(document, _headers(terms))
+    return Accepted(document, _headers(options))
 
 
 def document_of(outcome: Accepted | Problem) -> Mapping[str, Any]:
@@ -170,8 +172,8 @@ def stored_ids(document: Mapping[str, Any]) -> list[str]:
     return [result["messageId"] for result in document["results"] if result["status"] != "rejected"]
 
 
-def _headers(terms: Terms) -> Mapping[str, str]:
-    return _LENIENT if terms.lenient else _NONE
+def _headers(options: BatchOptions) -> Mapping[str, str]:
+    return _LENIENT if options.lenient else _NONE
 
 
 def _failed(document: Mapping[str, Any]) -> Problem:
@@ -183,24 +185,24 @@ def _failed(document: Mapping[str, Any]) -> Problem:
     return Problem(code, 503, detail, {"Retry-After": RETRY_AFTER}, document)
 
 
-def _results(batch: Batch, receipts: Sequence[Receipt], terms: Terms) -> list[dict[str, Any]]:
+def _results(batch: Batch, receipts: Sequence[Receipt], options: BatchOptions) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     taken = 0
     for result in batch.results:
-        if isinstance(result, Rejected):
+        if isinstance(result, RejectedItem):
             results.append(_rejection(result))
             continue
-        targets = len(result.items)
+        targets = len(result.calls)
         if targets == 1 and receipts[taken].admission is _ACCEPTED and not result.warnings:
             # Nearly every item of nearly every batch; the general way costs four times as much.
-            results.append({"index": result.index, "status": "accepted", "messageId": _message_id(result, terms)})
+            results.append({"index": result.index, "status": "accepted", "messageId": _message_id(result, options)})
         else:
-            results.append(_result(result, receipts[taken : taken + targets], terms))
+            results.append(_result(result, receipts[taken : taken + targets], options))
         taken += targets
     return results
 
 
-def _rejection(rejected: Rejected) -> dict[str, Any]:
+def _rejection(rejected: RejectedItem) -> dict[str, Any]:
     return {
         "index": rejected.index,
         "status": "rejected",
@@ -210,9 +212,9 @@ def _rejection(rejected: Rejected) -> dict[str, Any]:
     }
 
 
-def _result(parsed: Parsed, receipts: Sequence[Receipt], terms: Terms) -> dict[str, Any]:
+def _result(parsed: ParsedItem, receipts: Sequence[Receipt], options: BatchOptions) -> dict[str, Any]:
     status, code = _verdict(receipts)
-    result: dict[str, Any] = {"index": parsed.index, "status": status, "messageId": _message_id(parsed, terms)}
+    result: dict[str, Any] = {"index": parsed.index, "status": status, "messageId": _message_id(parsed, options)}
     if code == "messageIdConflict" and parsed.message_id is None:
         code = "idempotencyConflict"
     if code:
@@ -236,5 +238,5 @@ def _dedup_id(dedup_id: str, item: Item) -> str:
     return f"{dedup_id}\n{item.member_scope}\n{item.member}" if isinstance(item, GroupAction) else dedup_id
 
 
-def _message_id(parsed: Parsed, terms: Terms) -> str:
-    return parsed.message_id or f"{terms.origin}.{parsed.index}"
+def _message_id(parsed: ParsedItem, options: BatchOptions) -> str:
+    return parsed.message_id or f"{options.origin}.{parsed.index}"

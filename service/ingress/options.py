@@ -16,7 +16,7 @@ _KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class BatchOptions:
     """`origin` starts the message ids that are made here; `key` is the Idempotency-Key, None without one."""
 
     origin: str
@@ -24,21 +24,21 @@ class Terms:
     key: str | None = None
 
 
-def terms_of(headers: Headers, hub: str, request_id: str) -> Terms:
-    """Read the terms of a request; BadRequestError when the Idempotency-Key cannot be used.
+def options_of(headers: Headers, hub: str, request_id: str) -> BatchOptions:
+    """Read the options of a request; BadRequestError when the Idempotency-Key cannot be used.
 
     With a key the origin is made of it: a repeat is another request, and yet names the messages as they were stored.
     """
     lenient = _handling(headers.getlist("prefer")) == "lenient"
     keys = headers.getlist("idempotency-key")
     if not keys:
-        return Terms(request_id, lenient)
+        return BatchOptions(request_id, lenient)
     if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
         raise BadRequestError(
             "Send one Idempotency-Key of 1 to 255 printable ASCII characters.", label="invalidIdempotencyKey"
         )
     origin = hashlib.blake2b(f"{hub}\n{keys[0]}".encode(), digest_size=8).hexdigest()
-    return Terms(origin, lenient, keys[0])
+    return BatchOptions(origin, lenient, keys[0])
 
 
 def _handling(headers: list[str]) -> str:

@@ -38,7 +38,7 @@ from service.ingress.answer import (
     stored_of,
     submissions_of,
 )
-from service.ingress.options import Terms, terms_of
+from service.ingress.options import BatchOptions, options_of
 
 _ACCEPTED = Admission.ACCEPTED
 _STORED = (Admission.ACCEPTED, Admission.DUPLICATE)
@@ -78,27 +78,31 @@ class Ingress:
         self._guard.caller_of(headers, knock.peer).require(Right.SEND)
         hub = check_hub(knock.path_param("hub"))
         check_media_type(headers)
-        terms = terms_of(knock.all_headers, hub, knock.request_id) if _has_terms(headers) else Terms(knock.request_id)
+        options = (
+            options_of(knock.all_headers, hub, knock.request_id)
+            if _has_options(headers)
+            else BatchOptions(knock.request_id)
+        )
         body = await read_body(knock, settings.max_body, clock=self._door.clock, within=settings.body_timeout)
         batch = parse_batch(body, self._limits)
-        refusal = refusal_of(batch, terms)
+        refusal = refusal_of(batch, options)
         if refusal is not None:
             self._door.metrics.rejected.inc(len(refusal.members["errors"]))
             return refusal
-        outcome = await self._store(hub, body, batch, terms)
+        outcome = await self._store(hub, body, batch, options)
         self._say(outcome, hub, knock.request_id)
         return outcome
 
-    async def _store(self, hub: str, body: bytes, batch: Batch, terms: Terms) -> Outcome:
-        fingerprint = b"" if terms.key is None else hashlib.blake2b(body, digest_size=16).digest()
-        submissions = submissions_of(batch, hub, terms, fingerprint)
+    async def _store(self, hub: str, body: bytes, batch: Batch, options: BatchOptions) -> Outcome:
+        fingerprint = b"" if options.key is None else hashlib.blake2b(body, digest_size=16).digest()
+        submissions = submissions_of(batch, hub, options, fingerprint)
         if len(submissions) > len(batch.results):
             _check_expanded(submissions, self._door.settings.max_expanded)
-        if terms.key is not None and not await self._door.queue.claim_key(hub, terms.key, fingerprint):
+        if options.key is not None and not await self._door.queue.claim_key(hub, options.key, fingerprint):
             raise IdempotencyConflictError("The Idempotency-Key was used before with another body.")
         asked_at = self._door.clock.wall()  # before it: a worker may be done with an entry before the receipt is here
         receipts = await self._append(submissions) if submissions else []
-        outcome = stored_of(batch, submissions, receipts, terms) or outcome_of(batch, receipts, terms)
+        outcome = stored_of(batch, submissions, receipts, options) or outcome_of(batch, receipts, options)
         self._tally(submissions, receipts, outcome)
         self._trace(submissions, receipts, asked_at)
         return outcome
@@ -150,7 +154,7 @@ class Ingress:
             delivery_log.write(fields, stands_for)
 
 
-def _has_terms(headers: Mapping[str, str]) -> bool:
+def _has_options(headers: Mapping[str, str]) -> bool:
     return "prefer" in headers or "idempotency-key" in headers
 
 

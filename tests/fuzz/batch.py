@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import h11
 
-from fanout.binding.batch import ERROR_CODES, BatchLimits, Parsed, Rejected, parse_batch
+from fanout.binding.batch import ERROR_CODES, BatchLimits, ParsedItem, RejectedItem, parse_batch
 from fanout.errors import BadRequestError
 from fanout.http1 import request as wire
 from fanout.http1.exchange import Request
@@ -37,13 +37,13 @@ def batch(data: bytes) -> None:
     assert [result.index for result in results] == list(range(len(results)))
     elements = _second_opinion(data)
     for result in results:
-        if isinstance(result, Rejected):
+        if isinstance(result, RejectedItem):
             assert result.code in ERROR_CODES, result
         else:
             _check(result, data, None if elements is None else elements[result.index])
 
 
-def _results(data: bytes) -> tuple[Parsed | Rejected, ...] | str:
+def _results(data: bytes) -> tuple[ParsedItem | RejectedItem, ...] | str:
     """Give the verdicts, or the code of the refusal of the whole."""
     try:
         return parse_batch(data, LIMITS).results
@@ -51,9 +51,9 @@ def _results(data: bytes) -> tuple[Parsed | Rejected, ...] | str:
         return error.label
 
 
-def _check(result: Parsed, data: bytes, element: dict[str, Any] | None) -> None:
-    assert result.items
-    for item in result.items:
+def _check(result: ParsedItem, data: bytes, element: dict[str, Any] | None) -> None:
+    assert result.calls
+    for item in result.calls:
         _check_way(item)
         if isinstance(item, Message):
             _check_body(item.body, data, element)

@@ -60,9 +60,9 @@ def test_the_batch_property_sees_a_changed_argument(monkeypatch: pytest.MonkeyPa
 
     def changed(body: bytes, limits: reader.BatchLimits) -> reader.Batch:
         (parsed,) = real(body, limits).results
-        assert isinstance(parsed, reader.Parsed)
+        assert isinstance(parsed, reader.ParsedItem)
         written = (Message(Scope.BROADCAST, "", b'{"target":"t","arguments":[1.1]}'),)
-        return reader.Batch((reader.Parsed(0, written, None, b"", ()),))
+        return reader.Batch((reader.ParsedItem(0, written, None, b"", ()),))
 
     monkeypatch.setattr("tests.fuzz.batch.parse_batch", changed)
     with pytest.raises(AssertionError):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fanout.binding.batch import BatchLimits, Parsed, Rejected, parse_batch
+from fanout.binding.batch import BatchLimits, ParsedItem, RejectedItem, parse_batch
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Scope, Verb
 
 LIMITS = BatchLimits(max_items=10, max_targets=100, max_message=100_000)
@@ -38,8 +38,8 @@ ADD, REMOVE, ALL = Verb.ADD, Verb.REMOVE, Verb.REMOVE_ALL
 )
 def test_an_action_becomes_its_calls_in_order(body: str, expected: list[Item]) -> None:
     (result,) = parse_batch(body.encode(), LIMITS).results
-    assert isinstance(result, Parsed), result
-    assert list(result.items) == expected
+    assert isinstance(result, ParsedItem), result
+    assert list(result.calls) == expected
     assert result.warnings == ()
 
 
@@ -72,7 +72,7 @@ def test_an_action_becomes_its_calls_in_order(body: str, expected: list[Item]) -
 )
 def test_an_action_that_cannot_be_done_as_asked_is_refused(fields: str, code: str, pointer: str) -> None:
     (result,) = parse_batch(f'{{"action":{fields}}}'.encode(), LIMITS).results
-    assert isinstance(result, Rejected), result
+    assert isinstance(result, RejectedItem), result
     assert (result.code, result.pointer) == (code, pointer)
 
 
@@ -80,11 +80,11 @@ def test_an_action_that_cannot_be_done_as_asked_is_refused(fields: str, code: st
 def test_what_only_messages_have_is_named_as_ignored_on_an_action(action: str) -> None:
     body = f'{{"action":{action},"userId":"u","collapseKey":"k","Delivery":"whatever"}}'
     (result,) = parse_batch(body.encode(), LIMITS).results
-    assert isinstance(result, Parsed)
+    assert isinstance(result, ParsedItem)
     assert "collapseKey, Delivery" in result.warnings[0]
 
 
 def test_a_reason_on_a_group_action_is_named_as_ignored() -> None:
     (result,) = parse_batch(b'{"action":"removeAll","userId":"u","Reason":"x"}', LIMITS).results
-    assert isinstance(result, Parsed)
+    assert isinstance(result, ParsedItem)
     assert "Reason" in result.warnings[0]

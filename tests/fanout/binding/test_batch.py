@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanout.binding.batch import ERROR_CODES, BatchLimits, Parsed, Rejected, parse_batch
+from fanout.binding.batch import ERROR_CODES, BatchLimits, ParsedItem, RejectedItem, parse_batch
 from fanout.binding.properties import KNOWN
 from fanout.errors import BadRequestError
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
@@ -26,7 +26,7 @@ def verdicts(body: bytes | str, limits: BatchLimits = LIMITS) -> list[tuple[Item
     """Give the items of what is accepted, and code and pointer of what is refused."""
     batch = parse_batch(body.encode() if isinstance(body, str) else body, limits)
     assert [result.index for result in batch.results] == list(range(len(batch.results)))
-    return [r.items if isinstance(r, Parsed) else (r.code, r.pointer) for r in batch.results]
+    return [r.calls if isinstance(r, ParsedItem) else (r.code, r.pointer) for r in batch.results]
 
 
 def refused(body: bytes | str, limits: BatchLimits = LIMITS) -> BadRequestError:
@@ -177,7 +177,7 @@ EXAMPLES: list[tuple[str, list[Item]]] = [
 def test_the_examples_of_the_binding_are_accepted_without_a_warning(body: str, items: list[Item]) -> None:
     batch = parse_batch(body.encode(), LIMITS)
     assert verdicts(body) == [(item,) for item in items]
-    assert all(isinstance(result, Parsed) and result.warnings == () for result in batch.results)
+    assert all(isinstance(result, ParsedItem) and result.warnings == () for result in batch.results)
 
 
 @pytest.mark.parametrize(("body", "items"), EXAMPLES[:5])
@@ -242,12 +242,12 @@ def test_every_json_array_gets_one_verdict_per_element(elements: list[object]) -
     results = parse_batch(msgspec.json.encode(elements), LIMITS).results
     assert [result.index for result in results] == list(range(len(elements)))
     for result in results:
-        if isinstance(result, Rejected):
+        if isinstance(result, RejectedItem):
             assert result.code in ERROR_CODES
             assert result.pointer.startswith(f"/{result.index}")
             assert result.detail.endswith(".")
         else:
-            assert result.items
+            assert result.calls
 
 
 @settings(max_examples=300, deadline=None)

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from fanout.binding.batch import BatchLimits, Parsed, parse_batch
+from fanout.binding.batch import BatchLimits, ParsedItem, parse_batch
 from fanout.errors import BadRequestError
 
 LIMITS = BatchLimits(max_items=1000, max_targets=1000, max_message=1_000_000)
@@ -94,4 +94,4 @@ def test_millions_of_tiny_items_are_counted_before_they_become_objects(element: 
 def test_a_batch_of_many_commas_and_few_items_is_accepted() -> None:
     arguments = b"[" + b",".join([b"1"] * 300_000) + b"]"
     (result,) = parse_batch(b'[{"target":"t","arguments":%b}]' % arguments, LIMITS).results
-    assert isinstance(result, Parsed)
+    assert isinstance(result, ParsedItem)

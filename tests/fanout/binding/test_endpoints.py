@@ -2,7 +2,7 @@
 
 import pytest
 
-from fanout.binding.batch import BatchLimits, Parsed, Rejected, parse_batch
+from fanout.binding.batch import BatchLimits, ParsedItem, RejectedItem, parse_batch
 
 LIMITS = BatchLimits(
     max_items=10,
@@ -12,7 +12,7 @@ LIMITS = BatchLimits(
 )
 
 
-def judged(endpoints: str, limits: BatchLimits = LIMITS) -> Parsed | Rejected:
+def judged(endpoints: str, limits: BatchLimits = LIMITS) -> ParsedItem | RejectedItem:
     (result,) = parse_batch(f'{{"target":"t","endpoints":{endpoints}}}'.encode(), limits).results
     return result
 
@@ -31,13 +31,13 @@ def judged(endpoints: str, limits: BatchLimits = LIMITS) -> Parsed | Rejected:
 )
 def test_endpoints_that_select_this_service_are_accepted(endpoints: str) -> None:
     result = judged(endpoints)
-    assert isinstance(result, Parsed), result
+    assert isinstance(result, ParsedItem), result
     assert result.warnings == ()
 
 
 def test_the_other_endpoints_of_a_list_are_named_in_a_warning() -> None:
     result = judged('[{"endpoint":"https://x.service.signalr.net"},{"endpoint":"https://y.service.signalr.net"}]')
-    assert isinstance(result, Parsed)
+    assert isinstance(result, ParsedItem)
     assert "1 of the endpoints" in result.warnings[0]
 
 
@@ -66,10 +66,10 @@ def test_the_other_endpoints_of_a_list_are_named_in_a_warning() -> None:
 )
 def test_endpoints_that_select_nothing_are_refused(endpoints: str, code: str, pointer: str) -> None:
     result = judged(endpoints)
-    assert isinstance(result, Rejected), result
+    assert isinstance(result, RejectedItem), result
     assert (result.code, result.pointer) == (code, pointer)
 
 
 def test_without_configured_endpoints_no_list_selects_anything() -> None:
     result = judged('[{"endpoint":"https://x.service.signalr.net"}]', BatchLimits(1, 1, 1000))
-    assert isinstance(result, Rejected)
+    assert isinstance(result, RejectedItem)

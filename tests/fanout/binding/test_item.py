@@ -2,14 +2,14 @@
 
 import pytest
 
-from fanout.binding.batch import BatchLimits, Parsed, Rejected, parse_batch
+from fanout.binding.batch import BatchLimits, ParsedItem, RejectedItem, parse_batch
 
 LIMITS = BatchLimits(max_items=10, max_targets=10, max_message=10_000)
 
 
-def parsed(body: str) -> Parsed:
+def parsed(body: str) -> ParsedItem:
     (result,) = parse_batch(body.encode(), LIMITS).results
-    assert isinstance(result, Parsed), result
+    assert isinstance(result, ParsedItem), result
     return result
 
 
@@ -51,10 +51,10 @@ def test_a_message_id_is_1_to_128_printable_characters(sent: str, read: str) -> 
 @pytest.mark.parametrize("sent", ['""', '"a\\nb"', '"\\u0000"', f'"{"x" * 129}"'])
 def test_any_other_message_id_is_refused(sent: str) -> None:
     (result,) = parse_batch(f'{{"target":"t","MessageID":{sent}}}'.encode(), LIMITS).results
-    assert isinstance(result, Rejected)
+    assert isinstance(result, RejectedItem)
     assert (result.code, result.pointer) == ("invalidMessageId", "/MessageID")
 
 
 def test_a_rejection_says_what_is_wrong_in_a_sentence() -> None:
     (result,) = parse_batch(b'{"userId":"u"}', LIMITS).results
-    assert result == Rejected(0, "noTargetOrAction", "", "The item has neither a target nor an action.")
+    assert result == RejectedItem(0, "noTargetOrAction", "", "The item has neither a target nor an action.")

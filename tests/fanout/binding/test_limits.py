@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fanout.binding.batch import BatchLimits, Parsed, parse_batch
+from fanout.binding.batch import BatchLimits, ParsedItem, parse_batch
 from fanout.signalr.message import GroupAction, Item, Message, Scope, Verb
 
 LIMITS = BatchLimits(max_items=10, max_targets=100, max_message=10_000)
@@ -15,9 +15,9 @@ def message(scope: Scope, to: str, arguments: bytes = b"[]", target: str = "t", 
     return Message(scope, to, b'{"target":"%b","arguments":%b}' % (target.encode(), arguments), **more)
 
 
-def parsed(body: str) -> Parsed:
+def parsed(body: str) -> ParsedItem:
     (result,) = parse_batch(body.encode(), LIMITS).results
-    assert isinstance(result, Parsed), result
+    assert isinstance(result, ParsedItem), result
     return result
 
 
@@ -43,7 +43,7 @@ def parsed(body: str) -> Parsed:
 )
 def test_what_is_dropped_is_said_in_a_warning(body: str, item: Item, words: list[str]) -> None:
     result = parsed(body)
-    assert result.items == (item,)
+    assert result.calls == (item,)
     assert len(result.warnings) == 1
     assert all(word in result.warnings[0] for word in words)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanout.binding.batch import BatchLimits, Parsed, Rejected, parse_batch
+from fanout.binding.batch import BatchLimits, ParsedItem, RejectedItem, parse_batch
 from fanout.signalr.message import Item, Message, Scope
 
 LIMITS = BatchLimits(max_items=1000, max_targets=1000, max_message=2_000_000)
@@ -47,13 +47,13 @@ json_arrays = st.tuples(st.lists(_values, max_size=3), _blank).map(lambda p: f"[
 
 def items_of(body: str) -> tuple[Item, ...]:
     (result,) = parse_batch(body.encode(), LIMITS).results
-    assert isinstance(result, Parsed), result
-    return result.items
+    assert isinstance(result, ParsedItem), result
+    return result.calls
 
 
 def rejection(body: str) -> tuple[str, str]:
     (result,) = parse_batch(body.encode(), LIMITS).results
-    assert isinstance(result, Rejected), result
+    assert isinstance(result, RejectedItem), result
     return result.code, result.pointer
 
 

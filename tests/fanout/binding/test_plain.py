@@ -106,7 +106,7 @@ def test_a_plain_batch_has_one_call_for_each_item_and_no_warning() -> None:
     body = json.dumps([PLAIN | {"userId": f"u{n}", "messageId": f"m{n}"} for n in range(5)]).encode()
     parsed = read_plain_batch(body, LIMITS)
     assert parsed is not None
-    assert [(p.index, len(p.items), p.warnings, p.message_id) for p in parsed] == [
+    assert [(p.index, len(p.calls), p.warnings, p.message_id) for p in parsed] == [
         (n, 1, (), f"m{n}") for n in range(5)
     ]
     assert len({p.fingerprint for p in parsed}) == 5

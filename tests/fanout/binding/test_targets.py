@@ -2,7 +2,7 @@
 
 import pytest
 
-from fanout.binding.batch import BatchLimits, Parsed, Rejected, parse_batch
+from fanout.binding.batch import BatchLimits, ParsedItem, RejectedItem, parse_batch
 from fanout.signalr.message import Item, Message, Scope
 
 LIMITS = BatchLimits(max_items=10, max_targets=100, max_message=10_000)
@@ -12,13 +12,13 @@ BODY = b'{"target":"t","arguments":[]}'
 
 def items_of(body: str) -> tuple[Item, ...]:
     (result,) = parse_batch(body.encode(), LIMITS).results
-    assert isinstance(result, Parsed), result
-    return result.items
+    assert isinstance(result, ParsedItem), result
+    return result.calls
 
 
 def rejection(body: str) -> tuple[str, str]:
     (result,) = parse_batch(body.encode(), LIMITS).results
-    assert isinstance(result, Rejected), result
+    assert isinstance(result, RejectedItem), result
     return result.code, result.pointer
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fanout import errors
 from fanout.binding.batch import ERROR_CODES
-from service.http.problems import KINDS, explanation_of, problem_of, response_of, title_of, unexpected
+from service.http.problems import PROBLEM_TYPES, explanation_of, problem_of, response_of, title_of, unexpected
 
 
 def test_every_error_of_ours_that_can_reach_a_caller_has_a_kind() -> None:
@@ -16,10 +16,10 @@ def test_every_error_of_ours_that_can_reach_a_caller_has_a_kind() -> None:
         errors.IdempotencyConflictError, errors.QueueError, errors.QueueSilentError, errors.QueueFullError,
     ]  # fmt: skip
     for kind in reachable:
-        assert KINDS[kind.label].status == kind.status
+        assert PROBLEM_TYPES[kind.label].status == kind.status
 
 
-@pytest.mark.parametrize("code", [*KINDS, *ERROR_CODES])
+@pytest.mark.parametrize("code", [*PROBLEM_TYPES, *ERROR_CODES])
 def test_every_code_has_a_title_and_an_explanation(code: str) -> None:
     assert title_of(code)
     assert not title_of(code).endswith(".")

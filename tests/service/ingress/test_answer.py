@@ -7,7 +7,7 @@ from fanout.queue.entry import Admission, Receipt
 from fanout.signalr.message import GroupAction
 from service.http.problems import Problem
 from service.ingress.answer import Accepted, Stored, outcome_of, refusal_of, stored_ids, stored_of, submissions_of
-from service.ingress.options import Terms
+from service.ingress.options import BatchOptions
 
 A, D, C, F, U = (
     Admission.ACCEPTED,
@@ -17,7 +17,7 @@ A, D, C, F, U = (
     Admission.UNKNOWN,
 )
 LIMITS = BatchLimits(max_items=100, max_targets=100, max_message=10_000)
-STRICT, LENIENT = Terms("o"), Terms("o", lenient=True)
+STRICT, LENIENT = BatchOptions("o"), BatchOptions("o", lenient=True)
 
 
 def batch_of(text: bytes) -> Batch:
@@ -47,8 +47,8 @@ def test_the_status_is_that_of_the_worst_admission(
     admissions: tuple[Admission, ...], strict: int, lenient: int
 ) -> None:
     receipts = [Receipt(admission) for admission in admissions]
-    for terms, status in ((STRICT, strict), (LENIENT, lenient)):
-        outcome = outcome_of(ONE_EACH, receipts, terms)
+    for options, status in ((STRICT, strict), (LENIENT, lenient)):
+        outcome = outcome_of(ONE_EACH, receipts, options)
         assert (202 if isinstance(outcome, Accepted) else outcome.status) == status
 
 
@@ -85,14 +85,14 @@ def test_the_code_of_a_mixed_failure_is_the_graver_one() -> None:
 
 def test_a_conflict_of_the_key_is_named_as_such() -> None:
     batch = batch_of(b'{"target":"t"}')
-    outcome = outcome_of(batch, [Receipt(C)], Terms("o", key="k"))
+    outcome = outcome_of(batch, [Receipt(C)], BatchOptions("o", key="k"))
     assert isinstance(outcome, Problem)
     assert outcome.code == "idempotencyConflict"
 
 
 def test_the_messages_own_id_goes_before_the_idempotency_key() -> None:
     batch = batch_of(b'[{"target":"t","messageId":"a"},{"target":"t"}]')
-    first, second = submissions_of(batch, "chat", Terms("o", key="k"), b"body")
+    first, second = submissions_of(batch, "chat", BatchOptions("o", key="k"), b"body")
     assert (first.dedup_id, first.entry.message_id) == ("a", "a")
     assert first.fingerprint not in (b"", b"body")
     assert (second.dedup_id, second.entry.message_id, second.fingerprint) == ("k#1", "o.1", b"body")
@@ -137,12 +137,12 @@ def test_not_confirmed_is_the_least_grave_of_the_failures_and_graver_than_a_conf
 
 
 @pytest.mark.parametrize("second", [b"", b',"messageId":"q\\"\xc3\xa9"'])
-@pytest.mark.parametrize("terms", [STRICT, LENIENT, Terms("o", key="k")])
-def test_the_short_answer_is_the_long_one_in_bytes(terms: Terms, second: bytes) -> None:
+@pytest.mark.parametrize("options", [STRICT, LENIENT, BatchOptions("o", key="k")])
+def test_the_short_answer_is_the_long_one_in_bytes(options: BatchOptions, second: bytes) -> None:
     batch = batch_of(b'[{"target":"t","arguments":[]},{"target":"t","arguments":[]%b}]' % second)
     receipts = [Receipt(A, 0, b"1-0"), Receipt(A, 0, b"1-1")]
-    submissions = submissions_of(batch, "chat", terms, b"body")
-    short, long = stored_of(batch, submissions, receipts, terms), outcome_of(batch, receipts, terms)
+    submissions = submissions_of(batch, "chat", options, b"body")
+    short, long = stored_of(batch, submissions, receipts, options), outcome_of(batch, receipts, options)
     assert isinstance(short, Stored)
     assert isinstance(long, Accepted)
     assert (short.content, short.headers) == (long.content, long.headers)

@@ -4,11 +4,11 @@ import pytest
 from starlette.datastructures import Headers
 
 from fanout.errors import BadRequestError
-from service.ingress.options import Terms, terms_of
+from service.ingress.options import BatchOptions, options_of
 
 
-def terms(*raw: tuple[str, str], hub: str = "chat") -> Terms:
-    return terms_of(Headers(raw=[(n.encode(), v.encode()) for n, v in raw]), hub, "req")
+def options(*raw: tuple[str, str], hub: str = "chat") -> BatchOptions:
+    return options_of(Headers(raw=[(n.encode(), v.encode()) for n, v in raw]), hub, "req")
 
 
 @pytest.mark.parametrize(
@@ -29,18 +29,18 @@ def terms(*raw: tuple[str, str], hub: str = "chat") -> Terms:
     ],
 )
 def test_the_first_handling_preference_counts(prefers: list[str], *, lenient: bool) -> None:
-    assert terms(*(("prefer", p) for p in prefers)).lenient is lenient
+    assert options(*(("prefer", p) for p in prefers)).lenient is lenient
 
 
 def test_ids_start_with_the_request_id_without_a_key_and_with_the_keys_hash_with_one() -> None:
-    assert terms().origin == "req"
-    keyed = terms(("idempotency-key", "order 7"))
+    assert options().origin == "req"
+    keyed = options(("idempotency-key", "order 7"))
     assert keyed.key == "order 7"
     assert len(keyed.origin) == 16
-    assert keyed.origin == terms(("idempotency-key", "order 7")).origin
-    assert keyed.origin != terms(("idempotency-key", "order 7"), hub="other").origin
+    assert keyed.origin == options(("idempotency-key", "order 7")).origin
+    assert keyed.origin != options(("idempotency-key", "order 7"), hub="other").origin
 
 
 def test_two_idempotency_keys_are_one_too_many() -> None:
     with pytest.raises(BadRequestError):
-        terms(("idempotency-key", "a"), ("idempotency-key", "b"))
+        options(("idempotency-key", "a"), ("idempotency-key", "b"))

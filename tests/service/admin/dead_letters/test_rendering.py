@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from fanout.binding.batch import BatchLimits, Parsed, parse_batch
+from fanout.binding.batch import BatchLimits, ParsedItem, parse_batch
 from fanout.queue.dead_letters import DeadLetter, Verdict
 from fanout.queue.entry import VERSION, Entry, Stored, encode
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb, operation_of
@@ -41,8 +41,8 @@ def test_a_message_is_shown_as_it_may_be_sent_again(item: Item) -> None:
     limits = BatchLimits(max_items=1, max_targets=1, max_message=1000, endpoints=())
     batch = parse_batch(orjson.dumps(message), limits)
     [parsed] = batch.results
-    assert isinstance(parsed, Parsed), parsed
-    assert (parsed.message_id, list(parsed.items), parsed.warnings) == ("m1", [item], ())
+    assert isinstance(parsed, ParsedItem), parsed
+    assert (parsed.message_id, list(parsed.calls), parsed.warnings) == ("m1", [item], ())
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"target":1}', b'{"target":"t","arguments":[}', b'{"target":"\xff"}'])

@@ -17,7 +17,7 @@ from fanout.http1.pool import Pool
 from fanout.metrics import Gauges
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.leases import Leases
-from fanout.queue.signals import Signals
+from fanout.queue.pace_channel import PaceChannel
 from fanout.settings import Settings
 from fanout.signalr.client import Client, service_address
 from fanout.signalr.connection_string import ConnectionString
@@ -65,10 +65,10 @@ def build_worker(parts: Parts, client: Client) -> Worker:
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     lanes, bell = Lanes(room=settings.read_ahead), Bell()
     gate = Gate(Window(settings.concurrency), ceilings_of(settings), random.random)
-    signals = Signals(parts.redis_client, clock, worker=name)
+    pace_channel = PaceChannel(parts.redis_client, clock, worker=name)
     settler = Settler(parts.stream, DeadLetters(parts.redis_client), clock, metrics)
     mouth, delivery_log = (
-        Mouth(signals, metrics),
+        Mouth(pace_channel, metrics),
         open_delivery_log("delivery.settled", clock, level=settings.log_level, style=settings.log_format),
     )
     trade = Trade(clock, metrics, log, policy_of(settings), random.random, gate, mouth, delivery_log, parts.traces)
@@ -85,7 +85,7 @@ def build_worker(parts: Parts, client: Client) -> Worker:
     )
     _watch_client(metrics.gauges, client)
     _watch_gate(metrics.gauges, gate)
-    crew = Crew(keeper, reader, couriers, settler, trade, Whisper(signals, gate, lanes, bell, clock))
+    crew = Crew(keeper, reader, couriers, settler, trade, Whisper(pace_channel, gate, lanes, bell, clock))
     return Worker(crew, clock, log, grace=settings.shutdown_grace)
 
 

@@ -87,9 +87,9 @@ class Keeper:
         self._doubt_broken()
         overslept = await self._renew()  # first: the list of workers may live in a part of the store that is away
         asked = self._clock.monotonic()
-        attendance = await self._leases.attend()
-        store_time.note(attendance.now, asked, self._clock.monotonic())
-        share = share_of(self._leases.worker, attendance, self._partitions)
+        live_workers = await self._leases.heartbeat()
+        store_time.note(live_workers.now, asked, self._clock.monotonic())
+        share = share_of(self._leases.worker, live_workers, self._partitions)
         if self.held < share and not self._closed:
             for lease in await self._leases.acquire(await self._free(share - self.held)):
                 self._begin(lease, start_reading)
@@ -196,7 +196,7 @@ class Keeper:
 
     async def _sign_off(self) -> None:
         try:
-            await self._leases.leave()
+            await self._leases.deregister()
         except QueueError as error:
             self._log.warning("leases.unreachable", error=str(error), held=self.held)
 

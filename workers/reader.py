@@ -10,8 +10,8 @@ from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.log import Logger
 from fanout.metrics import Metrics
-from fanout.queue.dead_letters import Verdict
-from fanout.queue.entry import Stored, UnreadableEntryError, decode
+from fanout.queue.dead_letters import DeathCause
+from fanout.queue.entry import StoredEntry, UnreadableEntryError, decode
 from fanout.queue.partition import lane_of
 from fanout.queue.stream import Stream
 from workers.bell import Bell
@@ -113,7 +113,7 @@ class Reader:
             count = min(count * 2, _SCAN_AT_MOST)  # a lane that is rare in the stream is looked for in longer strides
         self._lanes.refill(lane, found, scanned_to=position, complete=complete)
 
-    def _of_lane(self, lane: Lane, stored: Stored) -> Held | None:
+    def _of_lane(self, lane: Lane, stored: StoredEntry) -> Held | None:
         if stored.id in lane.tenure.known:
             return None
         try:
@@ -124,7 +124,7 @@ class Reader:
             return None
         return Held(lane.tenure, stored.id, entry, stored.stored_at)
 
-    async def _take_in(self, tenure: Tenure, batch: Sequence[Stored]) -> int:
+    async def _take_in(self, tenure: Tenure, batch: Sequence[StoredEntry]) -> int:
         kept, room = 0, max(1, self._share(tenure)) if len(batch) > _AT_ONCE else _AT_ONCE
         for stored in batch:
             if kept >= room:
@@ -140,9 +140,9 @@ class Reader:
             kept += self._lanes.add(lane_of(entry.hub, entry.item), Held(tenure, stored.id, entry, stored.stored_at))
         return kept
 
-    async def _bury(self, tenure: Tenure, stored: Stored, detail: str) -> None:
+    async def _bury(self, tenure: Tenure, stored: StoredEntry, detail: str) -> None:
         parked = await self._settler.park_unread(
-            tenure, stored, Verdict(reason="unreadable", status=0, attempts=0, detail=detail)
+            tenure, stored, DeathCause(reason="unreadable", status=0, attempts=0, detail=detail)
         )
         if parked:
             self._tools.metrics.dead["unreadable"].inc()

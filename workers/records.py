@@ -6,7 +6,7 @@ with the message's id, so that a message can be followed; a reader of logs or me
 
 from collections.abc import Sequence
 
-from fanout.queue.dead_letters import Verdict as DeadVerdict
+from fanout.queue.dead_letters import DeathCause
 from fanout.queue.traces import Detail, TraceEvent, What
 from fanout.signalr.message import operation_of
 from workers.retry import Again, Answered, Attempt, Dead, Delivered, Outcome, Verdict
@@ -95,9 +95,9 @@ class Records:
         self._metrics.expired.inc()
         self._say(held, "expired", 0, self._wants(important=True), attempts=attempts, took=0.0)
 
-    def verdict(self, dead: Dead, attempts: int) -> DeadVerdict:
+    def verdict(self, dead: Dead, attempts: int) -> DeathCause:
         """Give what a dead letter says about itself."""
-        return DeadVerdict(reason=dead.reason, status=dead.status, attempts=attempts, detail=dead.detail)
+        return DeathCause(reason=dead.reason, status=dead.status, attempts=attempts, detail=dead.detail)
 
     def parked(self, held: Held, dead: Dead, attempts: int) -> None:
         """Note an entry that lies in the dead letters now."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from fanout.clock import Clock
 from fanout.errors import LeaseLostError, QueueError
 from fanout.metrics import Metrics
-from fanout.queue.dead_letters import DeadLetters, Verdict
-from fanout.queue.entry import Stored, encode
+from fanout.queue.dead_letters import DeadLetters, DeathCause
+from fanout.queue.entry import StoredEntry, encode
 from fanout.queue.stream import Stream
 from workers.tenure import Held, Tenure
 
@@ -86,15 +86,15 @@ class Settler:
         tenure.doubt()  # a renewal on its way must not revive what goes on without this entry
         return None
 
-    async def park(self, held: Held, verdict: Verdict) -> bool:
+    async def park(self, held: Held, cause: DeathCause) -> bool:
         """Move one entry to the dead letters; False when the lease was lost before that was certain."""
-        return await self.park_unread(held.tenure, Stored(held.id, encode(held.entry)), verdict)
+        return await self.park_unread(held.tenure, StoredEntry(held.id, encode(held.entry)), cause)
 
-    async def park_unread(self, tenure: Tenure, stored: Stored, verdict: Verdict) -> bool:
+    async def park_unread(self, tenure: Tenure, stored: StoredEntry, cause: DeathCause) -> bool:
         """Move an entry nobody could read to the dead letters, as it is."""
         while tenure.lease.is_valid(self._clock.monotonic()):
             try:
-                await self._dead_letters.park(tenure.partition, tenure.lease.token, stored, verdict)
+                await self._dead_letters.park(tenure.partition, tenure.lease.token, stored, cause)
             except LeaseLostError:
                 break
             except QueueError:

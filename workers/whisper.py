@@ -10,7 +10,7 @@ from typing import Any
 
 from fanout.clock import Clock
 from fanout.metrics import CLASSES, Metrics
-from fanout.queue.signals import Signal, Signals
+from fanout.queue.pace_channel import PaceChannel, PaceNotice
 from workers.bell import Bell
 from workers.gate import Gate
 from workers.lanes import Lanes
@@ -21,8 +21,8 @@ from workers.route_class import RouteClass
 class Whisper:
     """One worker's ear and mouth."""
 
-    def __init__(self, signals: Signals, gate: Gate, lanes: Lanes, bell: Bell, clock: Clock) -> None:
-        self._signals = signals
+    def __init__(self, pace_channel: PaceChannel, gate: Gate, lanes: Lanes, bell: Bell, clock: Clock) -> None:
+        self._pace_channel = pace_channel
         self._gate = gate
         self._lanes = lanes
         self._bell = bell
@@ -30,13 +30,17 @@ class Whisper:
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """Give what has to run for as long as the worker delivers."""
-        signals = self._signals
+        pace_channel = self._pace_channel
         self._gate.share({}, dict.fromkeys(RouteClass, inf))
-        return [signals.run_telling(), signals.run_hearing(self._hear), signals.run_sharing(self._demand, self._share)]
+        return [
+            pace_channel.run_publishing(),
+            pace_channel.run_receiving(self._hear),
+            pace_channel.run_exchanging_demand(self._demand, self._share),
+        ]
 
-    def _hear(self, signal: Signal) -> None:
-        slowdown = Slowdown(pause=signal.pause, rate=signal.rate, factor=signal.factor, asked=signal.asked)
-        self._gate.heard(RouteClass(signal.route_class), slowdown, self._clock.monotonic())
+    def _hear(self, notice: PaceNotice) -> None:
+        slowdown = Slowdown(pause=notice.pause, rate=notice.rate, factor=notice.factor, asked=notice.asked)
+        self._gate.heard(RouteClass(notice.route_class), slowdown, self._clock.monotonic())
         self._bell.due.set()
 
     def _demand(self) -> Sequence[float]:
@@ -51,13 +55,13 @@ class Whisper:
 class Mouth:
     """Tells the others of a slowdown, and counts it."""
 
-    def __init__(self, signals: Signals, metrics: Metrics) -> None:
-        self._signals = signals
+    def __init__(self, pace_channel: PaceChannel, metrics: Metrics) -> None:
+        self._pace_channel = pace_channel
         self._metrics = metrics
 
     def __call__(self, route_class: RouteClass, slowdown: Slowdown) -> None:
         """Tell; returns at once."""
         self._metrics.slowdowns[CLASSES[route_class]].inc()
-        self._signals.tell(
-            Signal(int(route_class), slowdown.pause, slowdown.rate, slowdown.factor, asked=slowdown.asked)
+        self._pace_channel.publish(
+            PaceNotice(int(route_class), slowdown.pause, slowdown.rate, slowdown.factor, asked=slowdown.asked)
         )

@@ -13,7 +13,7 @@ from zlib import crc32
 
 from fanout.errors import LeaseLostError, QueueError
 from fanout.queue import keys
-from fanout.queue.entry import Stored
+from fanout.queue.entry import StoredEntry
 from fanout.queue.scripts import PARK, PEEK, REPLAY
 from fanout.redis.client import Argument, Call, RedisClient, raised
 
@@ -23,7 +23,7 @@ _DELETED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DeathCause:
     """Why an entry is dead: `reason` is one of metrics.DEAD_REASONS, `status` the last HTTP status or 0."""
 
     reason: str
@@ -37,8 +37,8 @@ class DeadLetter:
     """One dead letter as kept: its own id, the entry as it was, and why."""
 
     id: bytes
-    entry: Stored
-    verdict: Verdict
+    entry: StoredEntry
+    cause: DeathCause
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
+class PageLimits:
     """How much to read: before this unix millisecond, at most so many letters, and so many bytes of them (about)."""
 
     before: int | None = None
@@ -58,7 +58,7 @@ class Portion:
     size: int = 1_000_000
 
 
-Chosen = tuple[int, bytes]  # a dead letter by partition and id
+LetterRef = tuple[int, bytes]  # a dead letter by partition and id
 
 
 class DeadLetters:
@@ -67,10 +67,10 @@ class DeadLetters:
     def __init__(self, redis_client: RedisClient) -> None:
         self._redis = redis_client
 
-    async def park(self, partition: int, token: str, entry: Stored, verdict: Verdict) -> None:
+    async def park(self, partition: int, token: str, entry: StoredEntry, cause: DeathCause) -> None:
         """Move an entry to the dead letters; LeaseLostError when `token` does not hold the partition any more."""
-        fields: list[Argument] = ["entry", entry.data, "id", entry.id, "reason", verdict.reason]
-        fields += ["status", verdict.status, "attempts", verdict.attempts, "detail", verdict.detail]
+        fields: list[Argument] = ["entry", entry.data, "id", entry.id, "reason", cause.reason]
+        fields += ["status", cause.status, "attempts", cause.attempts, "detail", cause.detail]
         names = [keys.lease(partition), keys.stream(partition), keys.dead(partition)]
         if await self._redis.run(PARK, names, [token, entry.id, *fields]) == -1:
             raise LeaseLostError(f"partition {partition} has another owner")
@@ -80,7 +80,7 @@ class DeadLetters:
         rows = await self._redis.ask("XRANGE", keys.dead(partition), "-", "+", "COUNT", count)
         return [_dead_letter(row) for row in rows]
 
-    async def scan(self, after: Mapping[int, bytes], portion: Portion) -> dict[int, Page]:
+    async def scan(self, after: Mapping[int, bytes], portion: PageLimits) -> dict[int, Page]:
         """Give what follows the id `after` in each of these partitions, in one round trip.
 
         A page without letters means that there are none; `portion.count` and `size` bound each page.
@@ -94,12 +94,12 @@ class DeadLetters:
         pages = (Page(bytes(last), [_dead_letter(row) for row in rows]) for last, *rows in replies)
         return dict(zip(after, pages, strict=True))
 
-    async def find(self, chosen: Sequence[Chosen]) -> list[DeadLetter | None]:
+    async def find(self, chosen: Sequence[LetterRef]) -> list[DeadLetter | None]:
         """Give these dead letters, in one round trip; None for what is not there (any more)."""
         replies = await self._redis.call(*(("XRANGE", keys.dead(partition), id_, id_) for partition, id_ in chosen))
         return [_dead_letter(rows[0]) if (rows := raised(reply)) else None for reply in replies]
 
-    async def replay(self, chosen: Sequence[Chosen]) -> list[bytes | QueueError | None]:
+    async def replay(self, chosen: Sequence[LetterRef]) -> list[bytes | QueueError | None]:
         """Put the entries of these dead letters at the end of their lanes, in this order, in one round trip.
 
         For each: the id of the new entry; None when the letter is gone, which a repeat meets too; b"" when it holds no
@@ -130,13 +130,13 @@ def _outcome(reply: Any) -> bytes | QueueError | None:
 def _dead_letter(row: Sequence[Any]) -> DeadLetter:
     dead_id, flat = row
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
-    verdict = Verdict(
+    cause = DeathCause(
         reason=_text(fields.get(b"reason", b"")) or UNKNOWN,
         status=_number(fields.get(b"status", b"")),
         attempts=_number(fields.get(b"attempts", b"")),
         detail=_text(fields.get(b"detail", b"")),
     )
-    return DeadLetter(dead_id, Stored(fields.get(b"id", b""), fields.get(b"entry", b"")), verdict)
+    return DeadLetter(dead_id, StoredEntry(fields.get(b"id", b""), fields.get(b"entry", b"")), cause)
 
 
 def _text(value: bytes) -> str:

@@ -59,7 +59,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
         return f"{self.partition}:{self.stream_id.decode()}" if self.stream_id else ""
 
 
-class Stored(msgspec.Struct, frozen=True, gc=False):
+class StoredEntry(msgspec.Struct, frozen=True, gc=False):
     """One entry as read back: the stream's own id (milliseconds of the store's clock, then a counter) and its bytes."""
 
     id: bytes

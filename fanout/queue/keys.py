@@ -8,8 +8,8 @@ from hashlib import blake2b
 
 PARTITIONS = "fanout:partitions"  # how many partitions this store was first used with
 WORKERS = "fanout:workers"  # sorted set: live workers, scored by the millisecond at which they count as gone
-SIGNALS = "fanout:signals"  # stream: slowdowns that workers tell each other
-DEMAND = "fanout:demand"  # hash: by worker, when its word runs out and how many lanes of each class wait
+PACE_NOTICES = "fanout:pace-notices"  # stream: slowdowns that workers share
+DEMAND = "fanout:demand"  # hash by worker: until when its demand counts, and how many lanes of each class wait
 FIELD = b"e"  # the one field of a stream entry
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from fanout.clock import Clock
 from fanout.queue import keys
-from fanout.queue.scripts import ACQUIRE, ATTEND, RELEASE, RENEW
+from fanout.queue.scripts import ACQUIRE, HEARTBEAT, RELEASE, RENEW
 from fanout.redis.client import Call, RedisClient, raised
 
 _SILENT: Any = object()  # in the place of a reply that did not come
@@ -31,7 +31,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Attendance:
+class LiveWorkers:
     """The live workers, in the order that gives each its rank, and the store's unix time in seconds."""
 
     workers: tuple[str, ...]
@@ -52,9 +52,9 @@ def fence_of(token: str) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def share_of(worker: str, attendance: Attendance, partitions: int) -> int:
+def share_of(worker: str, live_workers: LiveWorkers, partitions: int) -> int:
     """Give how many partitions `worker` should own; the shares of all live workers add up to `partitions`."""
-    workers = sorted({*attendance.workers, worker})
+    workers = sorted({*live_workers.workers, worker})
     each, left = divmod(partitions, len(workers))
     return each + (1 if workers.index(worker) < left else 0)
 
@@ -77,13 +77,13 @@ class Leases:
         """How often a connection to the store broke."""
         return self._redis.breaks
 
-    async def attend(self) -> Attendance:
+    async def heartbeat(self) -> LiveWorkers:
         """Mark this worker as live for one lifetime and see who else is."""
-        return _attendance(await self._redis.run(ATTEND, [keys.WORKERS], [self.worker, self._lifetime_ms]))
+        return _live_workers(await self._redis.run(HEARTBEAT, [keys.WORKERS], [self.worker, self._lifetime_ms]))
 
-    async def leave(self) -> None:
+    async def deregister(self) -> None:
         """Take this worker's mark away, so that the others share without it."""
-        await self._redis.run(ATTEND, [keys.WORKERS], [self.worker, 0])
+        await self._redis.run(HEARTBEAT, [keys.WORKERS], [self.worker, 0])
 
     async def owners(self, partitions: int) -> dict[int, str]:
         """Give the holder's token of each partition that has one."""
@@ -127,8 +127,8 @@ class Leases:
         await self._redis.run(RELEASE, [keys.lease(lease.partition)], [lease.token])
 
 
-def _attendance(reply: Sequence[bytes]) -> Attendance:
-    return Attendance(workers=tuple(worker.decode() for worker in reply[1:]), now=int(reply[0]) / 1000)
+def _live_workers(reply: Sequence[bytes]) -> LiveWorkers:
+    return LiveWorkers(workers=tuple(worker.decode() for worker in reply[1:]), now=int(reply[0]) / 1000)
 
 
 def _renewal(lease: Lease, oldest: bytes | None, end: float) -> Renewal | None:

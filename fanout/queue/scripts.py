@@ -164,7 +164,7 @@ return redis.call('DEL', KEYS[1])
 
 # KEYS[1] the set of workers. ARGV[1] this worker, ARGV[2] the lifetime of its mark in milliseconds (0 takes it away).
 # Returns the store's time in milliseconds, then every live worker.
-ATTEND = Script("""#!lua flags=allow-oom
+HEARTBEAT = Script("""#!lua flags=allow-oom
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
@@ -189,7 +189,7 @@ return 1
 
 # KEYS[1] the demand of all workers. ARGV[1] this worker, ARGV[2] how long its word counts in milliseconds, ARGV[3] its
 # demand. Returns name, "until:demand", name, ... of every worker whose word still counts.
-SHARE = Script("""#!lua flags=allow-oom
+EXCHANGE_DEMAND = Script("""#!lua flags=allow-oom
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + ARGV[2]) .. ':' .. ARGV[3])

@@ -17,7 +17,7 @@ from zlib import crc32
 from fanout.clock import Clock
 from fanout.errors import LeaseLostError, QueueSilentError
 from fanout.queue import keys
-from fanout.queue.entry import Admission, Depth, Receipt, Stored, Submission, encode
+from fanout.queue.entry import Admission, Depth, Receipt, StoredEntry, Submission, encode
 from fanout.queue.partition import lane_of, partition_of
 from fanout.queue.scripts import APPEND, CLAIM, EXPIRE, SETTLE
 from fanout.redis.client import Argument, Call, RedisClient, raised
@@ -101,17 +101,17 @@ class Stream:
         name = keys.idempotency(partition, hub, key)
         return bool(await self._redis.run(CLAIM, [name], [fingerprint, self._window_ms]))
 
-    async def read(self, partition: int, after: bytes, *, count: int, block: float) -> list[Stored]:
+    async def read(self, partition: int, after: bytes, *, count: int, block: float) -> list[StoredEntry]:
         """Give up to `count` entries after the id `after`, oldest first; wait up to `block` seconds for one."""
         command: list[Argument] = ["XREAD", "COUNT", count, "BLOCK", int(block * 1000)]
         command += ["STREAMS", keys.stream(partition), after]
         reply = await self._redis.ask(*command, within=block + _DEPTH_WITHIN)
-        return [Stored(id=entry[0], data=_data_of(entry[1])) for entry in reply[0][1]] if reply else []
+        return [StoredEntry(id=entry[0], data=_data_of(entry[1])) for entry in reply[0][1]] if reply else []
 
-    async def scan(self, partition: int, after: bytes, *, count: int) -> list[Stored]:
+    async def scan(self, partition: int, after: bytes, *, count: int) -> list[StoredEntry]:
         """Give up to `count` entries after the id `after`, oldest first, without waiting."""
         rows = await self._redis.ask("XRANGE", keys.stream(partition), b"(" + after, "+", "COUNT", count)
-        return [Stored(id=row[0], data=_data_of(row[1])) for row in rows]
+        return [StoredEntry(id=row[0], data=_data_of(row[1])) for row in rows]
 
     async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool | None]:
         """Delete delivered entries, each batch (partition, lease token, ids), in one round trip.
@@ -155,7 +155,7 @@ class Stream:
         replies = [raised(reply) for reply in await self._redis.call(*commands, within=_DEPTH_WITHIN)]
         now = int(replies[0][0]) + int(replies[0][1]) / 1e6
         lengths, dead, oldest = replies[1::3], replies[2::3], replies[3::3]
-        ages = [now - Stored(first[0][0], b"").stored_at for first in oldest if first]
+        ages = [now - StoredEntry(first[0][0], b"").stored_at for first in oldest if first]
         return Depth(entries=tuple(lengths), oldest_age=max([0.0, *ages]), dead_letters=sum(dead))
 
     async def ping(self) -> None:

@@ -53,7 +53,7 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreAddress:
+class RedisAddress:
     """The store: `nodes` are its server, seeds of its cluster or its sentinels; `path` is a unix socket's instead."""
 
     kind: Deployment
@@ -74,7 +74,7 @@ class StoreAddress:
         return f"{scheme}://{','.join(map(str, self.nodes))}{service}/{self.db}{query}"
 
 
-def parse(url: str, *, ca: str = "") -> StoreAddress:
+def parse(url: str, *, ca: str = "") -> RedisAddress:
     """Read a URL; `ca` is a file of certificate authorities for URLs that name none. Raises ConfigurationError."""
     scheme = url.partition("://")[0]
     if f"{scheme}://" not in _SCHEMES:
@@ -92,13 +92,13 @@ def parse(url: str, *, ca: str = "") -> StoreAddress:
     return _address(scheme, parts, query, ca)
 
 
-def _address(scheme: str, parts: SplitResult, query: Mapping[str, str], ca: str) -> StoreAddress:
+def _address(scheme: str, parts: SplitResult, query: Mapping[str, str], ca: str) -> RedisAddress:
     userinfo, _at, hosts = parts.netloc.rpartition("@")
     login = _login(userinfo)
     if scheme == "unix":
         if not parts.path:
             raise _refused("names no socket: unix:///path/to/socket?db=0")
-        return StoreAddress("single", path=unquote(parts.path), db=_db(query.get("db", "")), login=login)
+        return RedisAddress("single", path=unquote(parts.path), db=_db(query.get("db", "")), login=login)
     kind: Deployment = "cluster" if _flag(query, "cluster", default=False) else "single"
     service, db = "", parts.path.strip("/")
     if scheme.endswith("+sentinel"):
@@ -114,7 +114,7 @@ def _address(scheme: str, parts: SplitResult, query: Mapping[str, str], ca: str)
     number = _db(query.get("db", db))
     if kind == "cluster" and number:
         raise _refused("names a database: a cluster has only 0")
-    return StoreAddress(
+    return RedisAddress(
         kind, nodes, service=unquote(service), db=number, login=login,
         sentinel_login=Login(query.get("sentinel_username", ""), query.get("sentinel_password", "")),
         tls=_tls(query, ca, secured=scheme.startswith("rediss")),

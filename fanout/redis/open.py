@@ -21,7 +21,7 @@ from redis.exceptions import ResponseError
 
 from fanout.clock import Clock
 from fanout.errors import ConfigurationError
-from fanout.redis.address import Login, Node, StoreAddress, Tls, parse
+from fanout.redis.address import Login, Node, RedisAddress, Tls, parse
 from fanout.redis.client import RedisClient, ServerClient
 from fanout.redis.cluster import ClusterClient
 from fanout.redis.sentinel import Sentinels
@@ -56,7 +56,7 @@ def open_redis(url: str, clock: Clock, *, ca: str = "", within: float = 5.0) -> 
 class ConnectionFactory:
     """Builds unconnected connections for one store."""
 
-    def __init__(self, address: StoreAddress) -> None:
+    def __init__(self, address: RedisAddress) -> None:
         self._address = address
         self._context = None if address.tls is None else _context(address.tls)
 

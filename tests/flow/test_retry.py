@@ -137,8 +137,8 @@ async def test_a_message_that_is_refused_for_good_is_parked_and_the_next_one_goe
     refused = {mark(n) for n in range(4)}
     examine(sent_of(items[4:]), [call for call in await stack.journal(hub) if call.mark not in refused]).check()
     letters = await stack.dead_letters()
-    assert {letter.verdict.status: letter.verdict.reason for letter in letters} == reasons
-    assert [letter.verdict.attempts for letter in letters] == [1] * 4
+    assert {letter.cause.status: letter.cause.reason for letter in letters} == reasons
+    assert [letter.cause.attempts for letter in letters] == [1] * 4
     assert all(any(mark(n).encode() in letter.entry.data for letter in letters) for n in range(4))
     metrics = await worker.metrics()
     assert [metrics[f'fanout_dead_total{{reason="{reason}"}}'] for reason in reasons.values()] == [1] * 4
@@ -166,7 +166,7 @@ async def test_at_most_once_parks_what_may_have_been_delivered(stack: Stack, hub
         assert own[1] == mark(number + 3)
     assert [call.status for call in calls if call.method == "PUT"] == [500, 200]
     letters = await stack.dead_letters()
-    assert {letter.verdict.reason for letter in letters} == {"outcomeUnknown"}
+    assert {letter.cause.reason for letter in letters} == {"outcomeUnknown"}
     assert sorted(number for number in range(6) for each in letters if mark(number).encode() in each.entry.data) == [
         0,
         1,
@@ -180,8 +180,8 @@ async def test_what_is_too_old_to_be_repeated_is_parked(stack: Stack, hub: str) 
     await stack.post(hub, batches([message(hub, 1, "users", "alice")], 1)[0])
     await stack.drained(within=5)
     (letter,) = await stack.dead_letters()
-    assert (letter.verdict.reason, letter.verdict.status) == ("tooOld", 503)
-    assert letter.verdict.attempts > 2
+    assert (letter.cause.reason, letter.cause.status) == ("tooOld", 503)
+    assert letter.cause.attempts > 2
 
 
 async def test_a_message_whose_time_is_over_is_dropped_and_counted_not_sent_late(

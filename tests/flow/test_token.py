@@ -51,8 +51,8 @@ async def test_a_token_that_stays_refused_is_tried_with_backoff_and_then_parked(
     await stack.post(hub, batches([message(hub, 0, "users", "alice")], 1)[0])
     await stack.drained(within=5)
     (letter,) = await stack.dead_letters()
-    assert (letter.verdict.reason, letter.verdict.status) == ("unauthorized", 401)
-    assert 3 <= letter.verdict.attempts < 60
+    assert (letter.cause.reason, letter.cause.status) == ("unauthorized", 401)
+    assert 3 <= letter.cause.attempts < 60
 
 
 async def test_a_token_near_its_expiry_is_renewed_before_it_is_used(stack: Stack, hub: str) -> None:

@@ -14,8 +14,8 @@ from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters
-from fanout.queue.entry import Entry, Stored
-from fanout.queue.leases import Attendance, Lease, Leases, Renewal
+from fanout.queue.entry import Entry, StoredEntry
+from fanout.queue.leases import Lease, Leases, LiveWorkers, Renewal
 from fanout.queue.stream import Stream
 from fanout.signalr.message import Message
 from workers.keeper import Keeper
@@ -76,7 +76,7 @@ class LaneThatOvertakes(Lanes):
 class SkippingReader(Reader):
     """Reads past every fifth entry."""
 
-    async def _take_in(self, tenure: Tenure, batch: Sequence[Stored]) -> int:
+    async def _take_in(self, tenure: Tenure, batch: Sequence[StoredEntry]) -> int:
         kept = 0
         for stored in batch:
             self._count = getattr(self, "_count", 0) + 1
@@ -141,7 +141,7 @@ class HurriedKeeper(Keeper):
 class ForgetfulLetters(DeadLetters):
     """Drops what it should keep."""
 
-    async def park(self, partition: int, token: str, entry: Stored, verdict: Any) -> None:
+    async def park(self, partition: int, token: str, entry: StoredEntry, verdict: Any) -> None:
         del verdict
         await Stream(self._redis, _NO_CLOCK, partitions=1, max_depth=1, dedup_window=1).settle(
             [(partition, token, [entry.id])]
@@ -151,9 +151,9 @@ class ForgetfulLetters(DeadLetters):
 class LonelyLeases(Leases):
     """Takes its time from itself: an hour behind the store."""
 
-    async def attend(self) -> Attendance:
-        attendance = await super().attend()
-        return Attendance(attendance.workers, attendance.now - 3600)
+    async def heartbeat(self) -> LiveWorkers:
+        live_workers = await super().heartbeat()
+        return LiveWorkers(live_workers.workers, live_workers.now - 3600)
 
 
 @dataclass(frozen=True)

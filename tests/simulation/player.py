@@ -69,12 +69,12 @@ class Player:
     async def _release(self, partition: int, token: str) -> Any:
         return await self._redis.run(scripts.RELEASE, [keys.lease(partition)], [token])
 
-    async def _attend(self, worker: str, lifetime: int) -> Any:
-        now, *workers = await self._redis.run(scripts.ATTEND, [keys.WORKERS], [worker, lifetime])
+    async def _heartbeat(self, worker: str, lifetime: int) -> Any:
+        now, *workers = await self._redis.run(scripts.HEARTBEAT, [keys.WORKERS], [worker, lifetime])
         return [len(now), sorted(workers)]  # those of one millisecond stand in the order of their names
 
-    async def _share(self, worker: str, lifetime: int, demand: int) -> Any:
-        reply = await self._redis.run(scripts.SHARE, ["shares"], [worker, lifetime, demand])
+    async def _exchange_demand(self, worker: str, lifetime: int, demand: int) -> Any:
+        reply = await self._redis.run(scripts.EXCHANGE_DEMAND, ["shares"], [worker, lifetime, demand])
         pairs = zip(reply[::2], reply[1::2], strict=True)
         return sorted((name, word.partition(b":")[2], len(word)) for name, word in pairs)  # a hash has no order
 

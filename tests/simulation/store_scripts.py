@@ -117,7 +117,7 @@ def _release(store: StoreModel, keys: Args, args: Args) -> Any:
     return 1
 
 
-def _attend(store: StoreModel, keys: Args, args: Args) -> Any:
+def _heartbeat(store: StoreModel, keys: Args, args: Args) -> Any:
     now = store.milliseconds()
     workers = store.sorted_set(keys[0])
     for worker in [worker for worker, until in workers.items() if until <= now]:
@@ -139,7 +139,7 @@ def _claim(store: StoreModel, keys: Args, args: Args) -> Any:
     return 1
 
 
-def _share(store: StoreModel, keys: Args, args: Args) -> Any:
+def _exchange_demand(store: StoreModel, keys: Args, args: Args) -> Any:
     now = store.milliseconds()
     words = store.hash_of(keys[0])
     words[args[0]] = b"%d:%s" % (now + int(args[1]), args[2])
@@ -158,7 +158,7 @@ SCRIPT_TWINS: dict[str, Callable[[StoreModel, Args, Args], Any]] = {
     "ACQUIRE": _acquire,
     "RENEW": _renew,
     "RELEASE": _release,
-    "ATTEND": _attend,
+    "HEARTBEAT": _heartbeat,
     "CLAIM": _claim,
-    "SHARE": _share,
+    "EXCHANGE_DEMAND": _exchange_demand,
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 from fanout.metrics import CLASSES
 from fanout.queue.leases import Lease, Leases, Renewal
-from fanout.queue.signals import Heard, Signal, Signals
+from fanout.queue.pace_channel import OnNotice, PaceChannel, PaceNotice
 from service import compose as assembly
 from tests.simulation.delivery_watch import phase_of
 from tests.simulation.loop import SimulatedClock
@@ -23,7 +23,7 @@ def tapped(witness: Witness, clock: SimulatedClock, name: str) -> dict[str, Any]
     """Give the stations of one worker that are tapped, made of those that stand in service.compose now."""
     return {
         "Leases": _leases(vars(assembly)["Leases"], witness, clock),
-        "Signals": _signals(vars(assembly)["Signals"], witness, name),
+        "PaceChannel": _pace_channel(vars(assembly)["PaceChannel"], witness, name),
         "Gate": _gate(vars(assembly)["Gate"], witness, name),
     }
 
@@ -48,16 +48,16 @@ def _leases(base: type[Leases], witness: Witness, clock: SimulatedClock) -> type
     return Tapped
 
 
-def _signals(base: type[Signals], witness: Witness, name: str) -> type[Signals]:
+def _pace_channel(base: type[PaceChannel], witness: Witness, name: str) -> type[PaceChannel]:
     class Tapped(base):  # type: ignore[misc, valid-type] # same
         """Tells what a worker heard of pauses."""
 
-        async def run_hearing(self, heard: Heard) -> None:
-            def noted(signal: Signal) -> None:
-                witness.heard(name, CLASSES[signal.route_class], signal.pause, asked=signal.asked)
-                heard(signal)
+        async def run_receiving(self, heard: OnNotice) -> None:
+            def noted(notice: PaceNotice) -> None:
+                witness.heard(name, CLASSES[notice.route_class], notice.pause, asked=notice.asked)
+                heard(notice)
 
-            await super().run_hearing(noted)
+            await super().run_receiving(noted)
 
     return Tapped
 

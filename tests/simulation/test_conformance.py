@@ -94,12 +94,12 @@ OPERATION = st.one_of(
     st.tuples(st.just("acquire"), PARTITION, WORKER),
     st.tuples(st.just("renew"), PARTITION, TOKEN),
     st.tuples(st.just("release"), PARTITION, TOKEN),
-    st.tuples(st.just("attend"), WORKER, st.sampled_from([LONG, 0])),
+    st.tuples(st.just("heartbeat"), WORKER, st.sampled_from([LONG, 0])),
     st.tuples(st.just("claim"), st.sampled_from([b"f", b"g"])),
     st.tuples(st.just("range"), PARTITION, NUMBER, st.integers(1, 3)),
     st.tuples(st.just("read"), PARTITION, NUMBER, st.integers(1, 3)),
     st.tuples(st.just("look"), PARTITION),
-    st.tuples(st.just("share"), WORKER, st.sampled_from([LONG, -LONG]), st.integers(0, 9)),
+    st.tuples(st.just("exchange_demand"), WORKER, st.sampled_from([LONG, -LONG]), st.integers(0, 9)),
     st.tuples(st.just("set"), st.sampled_from([(), ("NX",), ("PX", LONG)])),
     st.tuples(st.just("tell"), st.integers(0, 2)),
     st.tuples(st.just("flush")),
@@ -134,8 +134,9 @@ def test_a_life_of_a_partition_gives_equal_replies(real: Real) -> None:
         ("expire", 0, "a:1", 3, -LONG), ("expire", 0, "a:1", 3, -LONG), ("park", 0, "a:1", 1),
         ("park", 0, "a:1", 1), ("park", 0, "b:2", 2), ("look", 0), ("renew", 0, "a:1"),
         ("renew", 0, "b:1"), ("release", 0, "b:1"), ("release", 0, "a:1"), ("acquire", 0, "b"), ("look", 0),
-        ("settle", 0, "b:2", [1, 2, 3]), ("renew", 0, "b:2"), ("look", 0), ("attend", "a", LONG), ("attend", "b", 0),
-        ("claim", b"f"), ("claim", b"f"), ("claim", b"g"), ("set", ("NX",)), ("set", ("NX",)), ("look", 0),
+        ("settle", 0, "b:2", [1, 2, 3]), ("renew", 0, "b:2"), ("look", 0), ("heartbeat", "a", LONG),
+        ("heartbeat", "b", 0), ("claim", b"f"), ("claim", b"f"), ("claim", b"g"), ("set", ("NX",)), ("set", ("NX",)),
+        ("look", 0),
     ]  # fmt: skip
     assert model(playing(operations)) == real.play(playing(operations))
 
@@ -144,7 +145,7 @@ def test_what_has_a_lifetime_ends_alike(real: Real) -> None:
     async def play(redis_client: RedisClient, sleep: Callable[[float], Awaitable[None]]) -> Any:
         replies = [
             await redis_client.run(scripts.ACQUIRE, [keys.lease(0), keys.fence(0)], ["a", 30]),
-            len(await redis_client.run(scripts.ATTEND, [keys.WORKERS], ["a", 30])),
+            len(await redis_client.run(scripts.HEARTBEAT, [keys.WORKERS], ["a", 30])),
             await redis_client.run(scripts.CLAIM, ["claimed"], [b"f", 30]),
             len(await redis_client.run(scripts.APPEND, [keys.stream(0), "seen"], [9, 30, 7, b"one", b"=f"])),
         ]
@@ -157,7 +158,7 @@ def test_what_has_a_lifetime_ends_alike(real: Real) -> None:
             await redis_client.run(scripts.RENEW, [keys.lease(0), keys.stream(0)], ["a:1", 30]),
             await redis_client.run(scripts.RELEASE, [keys.lease(0)], ["a:1"]),
             await redis_client.run(scripts.ACQUIRE, [keys.lease(0), keys.fence(0)], ["b", LONG]),
-            (await redis_client.run(scripts.ATTEND, [keys.WORKERS], ["b", 30]))[1:],
+            (await redis_client.run(scripts.HEARTBEAT, [keys.WORKERS], ["b", 30]))[1:],
             await redis_client.run(scripts.CLAIM, ["claimed"], [b"g", LONG]),
             (await redis_client.run(scripts.APPEND, [keys.stream(0), "seen"], [9, LONG, 7, b"one", b"=f"]))[0],
         ]
@@ -192,7 +193,7 @@ def test_a_full_server_refuses_alike(real: Real) -> None:
     before: list[Operation] = [("acquire", 0, "a"), ("append", 0, 100, [(b"one", "x", b"=f"), (b"two", "", b"")])]
     after: list[Operation] = [
         ("append", 0, 100, [(b"one", "x", b"=f")]), ("append", 0, 100, [(b"one", "x", b"=f"), (b"three", "", b"")]),
-        ("claim", b"f"), ("set", ()), ("renew", 0, "a:1"), ("attend", "a", LONG), ("park", 0, "a:1", 0), ("look", 0),
+        ("claim", b"f"), ("set", ()), ("renew", 0, "a:1"), ("heartbeat", "a", LONG), ("park", 0, "a:1", 0), ("look", 0),
         ("settle", 0, "a:1", [1]), ("look", 0), ("release", 0, "a:1"), ("acquire", 0, "b"), ("look", 0),
     ]  # fmt: skip
 

@@ -364,7 +364,7 @@ async def test_a_refused_entry_is_parked_with_the_reason_and_its_lane_goes_on(re
         lines = await desk.settled(2)
     [letter] = await DeadLetters(redis_client).oldest(0)
     assert letter.entry.id == first.id
-    assert (letter.verdict.reason, letter.verdict.status, letter.verdict.attempts) == ("tooLarge", 413, 2)
+    assert (letter.cause.reason, letter.cause.status, letter.cause.attempts) == ("tooLarge", 413, 2)
     assert desk.count("fanout_dead_total", reason="tooLarge") == 1
     assert desk.count("fanout_failed_attempts_total", failure="refused") == 1
     assert [line["end"] for line in lines] == ["delivered", "dead: tooLarge"]

@@ -9,7 +9,7 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.queue import keys
-from fanout.queue.leases import Attendance, Lease, Leases, Renewal
+from fanout.queue.leases import Lease, Leases, LiveWorkers, Renewal
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.fakes import FakeClock
@@ -44,9 +44,9 @@ class Watched(Leases):
         self.late = 0.0
         self.before_renewal: Callable[[], Awaitable[None]] = nothing_happens
 
-    async def attend(self) -> Attendance:
+    async def heartbeat(self) -> LiveWorkers:
         self._check()
-        return await super().attend()
+        return await super().heartbeat()
 
     async def renew(self, leases: Sequence[Lease]) -> Mapping[int, Renewal | None]:
         self._check()
@@ -61,9 +61,9 @@ class Watched(Leases):
         self._check()
         await super().release(lease)
 
-    async def leave(self) -> None:
+    async def deregister(self) -> None:
         self._check()
-        await super().leave()
+        await super().deregister()
 
     def _check(self) -> None:
         if self.cut_off:

@@ -9,7 +9,7 @@ from fanout.errors import QueueError
 from fanout.metrics import Metrics
 from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters
-from fanout.queue.entry import Stored, encode
+from fanout.queue.entry import StoredEntry, encode
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from tests.builders import a_message, an_entry
@@ -38,12 +38,12 @@ class Interrupted(Stream):
         self.failures = 0
         self.asked: list[int] = []
 
-    async def read(self, partition: int, after: bytes, *, count: int, block: float) -> list[Stored]:
+    async def read(self, partition: int, after: bytes, *, count: int, block: float) -> list[StoredEntry]:
         self.asked.append(count)
         self._fail()
         return await super().read(partition, after, count=count, block=block)
 
-    async def scan(self, partition: int, after: bytes, *, count: int) -> list[Stored]:
+    async def scan(self, partition: int, after: bytes, *, count: int) -> list[StoredEntry]:
         self._fail()
         batch = await super().scan(partition, after, count=count)
         meanwhile, self.after_scan = self.after_scan, nothing_happens
@@ -209,7 +209,7 @@ async def test_an_entry_nobody_can_read_is_parked_at_once_and_stalls_nothing(red
         assert await desk.delivered(2) == ["1", "2"]
     letters = await DeadLetters(redis_client).oldest(0)
     assert [letter.entry.id for letter in letters] == bad
-    assert {letter.verdict.reason for letter in letters} == {"unreadable"}
+    assert {letter.cause.reason for letter in letters} == {"unreadable"}
     assert desk.metrics.registry.get_sample_value("fanout_dead_total", {"reason": "unreadable"}) == 2
     assert [line["id"] for line in desk.lines.of("entry.unreadable")] == [each.decode() for each in bad]
     assert await redis_client.ask("XLEN", keys.stream(0)) == 0

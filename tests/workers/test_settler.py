@@ -8,8 +8,8 @@ from fanout.clock import SystemClock
 from fanout.errors import QueueSilentError
 from fanout.metrics import Metrics
 from fanout.queue import keys
-from fanout.queue.dead_letters import DeadLetters, Verdict
-from fanout.queue.entry import Stored, encode
+from fanout.queue.dead_letters import DeadLetters, DeathCause
+from fanout.queue.entry import StoredEntry, encode
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
@@ -19,7 +19,7 @@ from tests.workers.crew import PARTITIONS, a_tenure, taken, until
 from workers.settler import Settler
 from workers.tenure import Held, Tenure
 
-VERDICT = Verdict("refused", 400, 1, "status 400")
+CAUSE = DeathCause("refused", 400, 1, "status 400")
 
 
 class Watched(Stream):
@@ -121,7 +121,7 @@ async def test_a_lease_that_ran_out_falls_silent_without_asking_the_store(redis_
     clock.jump(60.0)
     async with settling(stream, redis_client, clock, Metrics()) as settler:
         assert not await settled(settler, held)
-        assert not await settler.park(held, VERDICT)
+        assert not await settler.park(held, CAUSE)
     assert sum(stream.sizes) == 0
     assert await length(redis_client, 0) == 1
 
@@ -162,9 +162,9 @@ async def test_a_dead_entry_moves_to_the_dead_letters_as_it_was(redis_client: Re
     [tenure] = await taken(redis_client, clock, 0)
     [held] = await stored(redis_client, tenure, 1)
     settler = Settler(Watched(redis_client), DeadLetters(redis_client), clock, Metrics())
-    assert await settler.park(held, VERDICT)
+    assert await settler.park(held, CAUSE)
     [letter] = await DeadLetters(redis_client).oldest(0)
-    assert (letter.entry, letter.verdict) == (Stored(held.id, encode(held.entry)), VERDICT)
+    assert (letter.entry, letter.cause) == (StoredEntry(held.id, encode(held.entry)), CAUSE)
     assert (await length(redis_client, 0), tenure.known) == (0, set())
 
 
@@ -174,7 +174,7 @@ async def test_nothing_is_parked_under_a_lost_lease(redis_client: RedisClient) -
     [held] = await stored(redis_client, tenure, 1)
     await redis_client.ask("SET", keys.lease(0), "somebody:9")
     settler = Settler(Watched(redis_client), DeadLetters(redis_client), clock, Metrics())
-    assert not await settler.park(held, VERDICT)
+    assert not await settler.park(held, CAUSE)
     assert await length(redis_client, 0) == 1
     assert await DeadLetters(redis_client).oldest(0) == []
 
@@ -189,7 +189,7 @@ async def test_parking_is_repeated_while_the_store_cannot_be_reached(
     await redis_client.ask("SET", keys.dead(0), "in the way")
     settler = Settler(Watched(redis_client), DeadLetters(redis_client), clock, Metrics())
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(settler.park(held, VERDICT))
+        task = group.create_task(settler.park(held, CAUSE))
         await until(lambda: clock.sleeping == 1)
         assert await length(redis_client, 0) == 1
         await redis_client.ask("DEL", keys.dead(0))

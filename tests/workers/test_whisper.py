@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fanout.clock import SystemClock
 from fanout.metrics import Metrics
 from fanout.queue import keys
-from fanout.queue.signals import Signals
+from fanout.queue.pace_channel import PaceChannel
 from fanout.redis.client import RedisClient
 from tests.builders import a_message, an_entry
 from tests.workers.crew import a_tenure, held_in, until
@@ -27,11 +27,11 @@ class Peer:
     def __init__(self, redis_client: RedisClient, name: str) -> None:
         self.clock = SystemClock()
         self.metrics = Metrics()
-        self.signals = Signals(redis_client, self.clock, worker=name)
+        self.pace_channel = PaceChannel(redis_client, self.clock, worker=name)
         self.gate = Gate(Window(128), {RouteClass.SEND: 100.0}, lambda: 0.0)
         self.lanes = Lanes()
         self.bell = Bell()
-        self.mouth = Mouth(self.signals, self.metrics)
+        self.mouth = Mouth(self.pace_channel, self.metrics)
         self._tenure = a_tenure()
 
     def waits(self, count: int) -> None:
@@ -43,10 +43,10 @@ class Peer:
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
         """Listen and speak for the block."""
-        whisper = Whisper(self.signals, self.gate, self.lanes, self.bell, self.clock)
+        whisper = Whisper(self.pace_channel, self.gate, self.lanes, self.bell, self.clock)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in whisper.tasks()]
-            await until(lambda: bool(self.signals._last))
+            await until(lambda: bool(self.pace_channel._last))
             try:
                 yield
             finally:
@@ -108,7 +108,7 @@ async def test_who_starts_while_a_pause_runs_keeps_to_it(redis_client: RedisClie
     async with one.at_work():
         refuse(one, 60.0)
         async with asyncio.timeout(5):
-            while not await redis_client.ask("XLEN", keys.SIGNALS):  # noqa: ASYNC110 - the store tells nobody
+            while not await redis_client.ask("XLEN", keys.PACE_NOTICES):  # noqa: ASYNC110 - the store tells nobody
                 await asyncio.sleep(0.01)
     async with late.at_work():
         await until(lambda: late.gate.opens_at(RouteClass.SEND, time.monotonic()) > time.monotonic() + 50)

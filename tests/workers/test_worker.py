@@ -10,9 +10,9 @@ from fanout.clock import SystemClock
 from fanout.metrics import Metrics
 from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters
-from fanout.queue.entry import Stored
+from fanout.queue.entry import StoredEntry
 from fanout.queue.leases import Leases
-from fanout.queue.signals import Signals
+from fanout.queue.pace_channel import PaceChannel
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
@@ -49,7 +49,7 @@ class Broken(Stream):
 
     where = ""
 
-    async def read(self, partition: int, after: bytes, *, count: int, block: float) -> list[Stored]:
+    async def read(self, partition: int, after: bytes, *, count: int, block: float) -> list[StoredEntry]:
         if self.where == "read":
             raise RuntimeError("a mistake in reading")
         return await super().read(partition, after, count=count, block=block)
@@ -101,15 +101,15 @@ async def a_shop(
     clock, metrics, lines, lanes, bell = SystemClock(), Metrics(), Lines(), Lanes(), Bell()
     stream = Broken(redis_client, clock, partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
     settler = Settler(stream, DeadLetters(redis_client), clock, metrics)
-    gate, signals = Gate(Window(concurrency), {}, lambda: 0.5), Signals(redis_client, clock, worker="w")
-    trade = Trade(clock, metrics, lines.log, POLICY, lambda: 0.5, gate, Mouth(signals, metrics))
+    gate, pace_channel = Gate(Window(concurrency), {}, lambda: 0.5), PaceChannel(redis_client, clock, worker="w")
+    trade = Trade(clock, metrics, lines.log, POLICY, lambda: 0.5, gate, Mouth(pace_channel, metrics))
     async with calling(end.port) as client:
         couriers = Couriers(lanes, Sender(client, clock, metrics), settler, bell, trade)
         reader = Reader(stream, lanes, settler, bell, Tools(clock, metrics, lines.log, room=100))
         keeper = Keeper(
             lease(redis_client, clock, worker="w", lifetime=10.0), lanes, clock, lines.log, partitions=PARTITIONS
         )
-        crew = Crew(keeper, reader, couriers, settler, trade, Whisper(signals, gate, lanes, bell, clock))
+        crew = Crew(keeper, reader, couriers, settler, trade, Whisper(pace_channel, gate, lanes, bell, clock))
         worker = Worker(crew, clock, lines.log, grace=grace)
         yield Shop(redis_client, end, worker, stream, lines)
 

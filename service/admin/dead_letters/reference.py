@@ -8,7 +8,7 @@ walk goes on is not met by it a second time. Ids and cursors come from callers, 
 import re
 from dataclasses import dataclass
 
-from fanout.queue.dead_letters import Chosen, DeadLetter
+from fanout.queue.dead_letters import DeadLetter, LetterRef
 
 _ID = re.compile(r"([0-9]{1,4}):([0-9]{1,19})-([0-9]{1,19})")
 _STREAM_ID = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
@@ -30,7 +30,7 @@ class Place:
         return b"%d-%d" % (self.millisecond, self.counter)
 
     @property
-    def chosen(self) -> Chosen:
+    def chosen(self) -> LetterRef:
         """The letter as the queue names it."""
         return self.partition, self.stream_id
 

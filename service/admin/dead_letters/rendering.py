@@ -57,14 +57,14 @@ def message_of(entry: Entry) -> Mapping[str, Any] | None:
 
 
 def _line(place: Place, letter: DeadLetter, entry: Entry | None) -> dict[str, Any]:
-    verdict = letter.verdict
+    cause = letter.cause
     return {
         "id": str(place),
         "parkedAt": time_of(place.millisecond),
-        "reason": verdict.reason,
-        "status": verdict.status,
-        "attempts": verdict.attempts,
-        "detail": verdict.detail,
+        "reason": cause.reason,
+        "status": cause.status,
+        "attempts": cause.attempts,
+        "detail": cause.detail,
         "hub": entry.hub if entry else None,
         "messageId": entry.message_id if entry else None,
         "operation": operation_of(entry.item) if entry else None,

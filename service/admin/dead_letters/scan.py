@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 from fanout.clock import Clock
-from fanout.queue.dead_letters import DeadLetter, Page, Portion
+from fanout.queue.dead_letters import DeadLetter, Page, PageLimits
 from service.admin.dead_letters.reference import Bookmark, Place, place_at
 from service.admin.dead_letters.selection import Selection
 
@@ -18,7 +18,7 @@ _SIZE = 4 * 1024 * 1024  # bytes held, about; and one letter more for each parti
 class Scanning(Protocol):
     """What a walk asks of the queue."""
 
-    async def scan(self, after: dict[int, bytes], portion: Portion) -> dict[int, Page]:
+    async def scan(self, after: dict[int, bytes], portion: PageLimits) -> dict[int, Page]:
         """Give what follows in each of these partitions."""
 
 
@@ -61,7 +61,7 @@ class Walk:
         """Tell whether there is nothing left."""
         if self._due:
             after = {partition: self._after[partition] for partition in self._due}
-            pages = await self._letters.scan(after, Portion(self._before, size=self._size))
+            pages = await self._letters.scan(after, PageLimits(self._before, size=self._size))
             self._due.clear()
             self._learn(pages)
             for partition, page in pages.items():

@@ -39,7 +39,7 @@ class Selection:
 
     def takes(self, letter: DeadLetter) -> bool:
         """Tell whether a letter fits; `before` is not looked at, because a walk ends there anyway."""
-        if self.reason not in (None, letter.verdict.reason):
+        if self.reason not in (None, letter.cause.reason):
             return False
         if self.hub is None and self.message_id is None:
             return True

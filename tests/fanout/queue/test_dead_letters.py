@@ -7,34 +7,34 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.errors import LeaseLostError, QueueFullError
 from fanout.queue import keys
-from fanout.queue.dead_letters import DeadLetters, Portion, Verdict
-from fanout.queue.entry import Stored
+from fanout.queue.dead_letters import DeadLetters, DeathCause, PageLimits
+from fanout.queue.entry import StoredEntry
 from fanout.queue.leases import Leases
 from fanout.queue.stream import START
 from fanout.redis.client import RedisClient
 
-VERDICT = Verdict(reason="refused", status=400, attempts=1, detail="bad")
+CAUSE = DeathCause(reason="refused", status=400, attempts=1, detail="bad")
 
 
-async def a_stored(redis_client: RedisClient) -> Stored:
-    return Stored(await redis_client.ask("XADD", keys.stream(0), "*", "e", b"\x00bytes"), b"\x00bytes")
+async def a_stored(redis_client: RedisClient) -> StoredEntry:
+    return StoredEntry(await redis_client.ask("XADD", keys.stream(0), "*", "e", b"\x00bytes"), b"\x00bytes")
 
 
 async def test_parking_moves_the_entry_with_its_reason(redis_client: RedisClient) -> None:
     entry = await a_stored(redis_client)
     [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
     letters = DeadLetters(redis_client)
-    await letters.park(0, lease.token, entry, VERDICT)
-    await letters.park(0, lease.token, entry, VERDICT)  # a repeat after a lost answer parks nothing twice
+    await letters.park(0, lease.token, entry, CAUSE)
+    await letters.park(0, lease.token, entry, CAUSE)  # a repeat after a lost answer parks nothing twice
     [letter] = await letters.oldest(0)
-    assert (letter.entry, letter.verdict) == (entry, VERDICT)
+    assert (letter.entry, letter.cause) == (entry, CAUSE)
     assert await redis_client.ask("XLEN", keys.stream(0)) == 0
 
 
 async def test_parking_is_fenced_by_the_lease(redis_client: RedisClient) -> None:
     entry = await a_stored(redis_client)
     with pytest.raises(LeaseLostError):
-        await DeadLetters(redis_client).park(0, "w:1", entry, VERDICT)
+        await DeadLetters(redis_client).park(0, "w:1", entry, CAUSE)
     assert await redis_client.ask("XLEN", keys.stream(0)) == 1
     assert await redis_client.ask("XLEN", keys.dead(0)) == 0
 
@@ -43,7 +43,7 @@ async def test_parking_works_when_the_store_is_full(redis_client: RedisClient) -
     entry = await a_stored(redis_client)
     [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
     await redis_client.each("CONFIG", "SET", "maxmemory", "1")
-    await DeadLetters(redis_client).park(0, lease.token, entry, VERDICT)
+    await DeadLetters(redis_client).park(0, lease.token, entry, CAUSE)
     assert await redis_client.ask("XLEN", keys.dead(0)) == 1
 
 
@@ -104,7 +104,7 @@ async def test_a_full_store_lets_letters_be_seen_and_forgotten(redis_client: Red
     name = await a_letter(redis_client)
     await redis_client.each("CONFIG", "SET", "maxmemory", "1")
     letters = DeadLetters(redis_client)
-    assert [letter.id for letter in (await letters.scan({0: START}, Portion()))[0].letters] == [name]
+    assert [letter.id for letter in (await letters.scan({0: START}, PageLimits()))[0].letters] == [name]
     assert await letters.forget(0, [name, b"1-1"]) == 1
     assert await letters.forget(0, [name]) == 0
 
@@ -119,10 +119,10 @@ async def test_a_scan_pages_through_partitions_at_once(redis_client: RedisClient
     ones = [await a_letter(redis_client, at=f"{number}-0") for number in range(1, 6)]
     two = await a_letter(redis_client, at="3-7", partition=1)
     letters = DeadLetters(redis_client)
-    first = await letters.scan({0: START, 1: START, 2: START}, Portion(count=3))
+    first = await letters.scan({0: START, 1: START, 2: START}, PageLimits(count=3))
     assert [[letter.id for letter in first[partition].letters] for partition in range(3)] == [ones[:3], [two], []]
     assert [first[partition].last for partition in range(3)] == [ones[-1], two, b""]
-    rest = await letters.scan({0: ones[2], 1: two}, Portion(count=3))
+    rest = await letters.scan({0: ones[2], 1: two}, PageLimits(count=3))
     assert [[letter.id for letter in page.letters] for page in rest.values()] == [ones[3:], []]
     assert rest[1].last == two
 
@@ -131,7 +131,7 @@ async def test_a_scan_pages_through_partitions_at_once(redis_client: RedisClient
 async def test_a_scan_ends_before_a_time(redis_client: RedisClient, before: int | None, count: int) -> None:
     for at in ("1-0", "2-0", f"2-{2**63}", "3-0"):
         await a_letter(redis_client, at=at)
-    page = (await DeadLetters(redis_client).scan({0: START}, Portion(before)))[0]
+    page = (await DeadLetters(redis_client).scan({0: START}, PageLimits(before)))[0]
     assert (len(page.letters), page.last) == (count, b"3-0")
 
 
@@ -139,30 +139,30 @@ async def test_a_scan_of_large_letters_is_bounded_in_bytes(redis_client: RedisCl
     for number in range(5):
         await a_letter(redis_client, bytes(100_000), f"{number + 1}-0")
     letters = DeadLetters(redis_client)
-    assert len((await letters.scan({0: START}, Portion(size=1)))[0].letters) == 1
-    assert len((await letters.scan({0: START}, Portion(size=250_000)))[0].letters) == 3
+    assert len((await letters.scan({0: START}, PageLimits(size=1)))[0].letters) == 1
+    assert len((await letters.scan({0: START}, PageLimits(size=250_000)))[0].letters) == 3
 
 
 @pytest.mark.parametrize(
     ("row", "letter"),
     [
-        (["entry", b"e", "colour", "red"], (b"e", Verdict("unknown", 0, 0, ""))),
-        (["reason", "new", "status", "later", "attempts", b"\xff"], (b"", Verdict("new", 0, 0, ""))),
+        (["entry", b"e", "colour", "red"], (b"e", DeathCause("unknown", 0, 0, ""))),
+        (["reason", "new", "status", "later", "attempts", b"\xff"], (b"", DeathCause("new", 0, 0, ""))),
         (
             ["detail", b"caf\xe9", "status", "99999999999", "attempts", "-1"],
-            (b"", Verdict("unknown", 0, 0, "caf\ufffd")),
+            (b"", DeathCause("unknown", 0, 0, "caf\ufffd")),
         ),
-        (["reason", "tooOld", "status", "503", "attempts", "7"], (b"", Verdict("tooOld", 503, 7, ""))),
+        (["reason", "tooOld", "status", "503", "attempts", "7"], (b"", DeathCause("tooOld", 503, 7, ""))),
     ],
 )
 async def test_rows_of_other_versions_are_read_as_far_as_they_go(
-    redis_client: RedisClient, row: list[str | bytes], letter: tuple[bytes, Verdict]
+    redis_client: RedisClient, row: list[str | bytes], letter: tuple[bytes, DeathCause]
 ) -> None:
     name = await redis_client.ask("XADD", keys.dead(0), "*", *row)
     letters = DeadLetters(redis_client)
-    [scanned] = (await letters.scan({0: START}, Portion()))[0].letters
+    [scanned] = (await letters.scan({0: START}, PageLimits()))[0].letters
     [oldest] = await letters.oldest(0)
     [found, nothing] = await letters.find([(0, name), (0, b"1-1")])
     assert scanned == oldest == found
-    assert (scanned.entry.data, scanned.verdict) == letter
+    assert (scanned.entry.data, scanned.cause) == letter
     assert nothing is None

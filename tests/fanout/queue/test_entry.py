@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.queue.entry import VERSION, Entry, Stored, UnreadableEntryError, decode, encode
+from fanout.queue.entry import VERSION, Entry, StoredEntry, UnreadableEntryError, decode, encode
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from tests.builders import a_message, an_entry
 
@@ -104,5 +104,5 @@ def test_the_bytes_of_this_version_stay_what_they_are() -> None:
 
 
 def test_an_entry_was_stored_when_its_id_says() -> None:
-    assert Stored(b"1700000000123-7", b"").stored_at == 1_700_000_000.123
-    assert Stored(b"5", b"").stored_at == 0.005
+    assert StoredEntry(b"1700000000123-7", b"").stored_at == 1_700_000_000.123
+    assert StoredEntry(b"5", b"").stored_at == 0.005

@@ -4,7 +4,7 @@ import asyncio
 
 from fanout.clock import SystemClock
 from fanout.queue import keys
-from fanout.queue.leases import Attendance, Lease, Leases, share_of
+from fanout.queue.leases import Lease, Leases, LiveWorkers, share_of
 from fanout.redis.client import RedisClient
 
 
@@ -56,25 +56,25 @@ async def test_a_lease_counts_from_before_it_was_asked_for() -> None:
     assert not lease.is_valid(10.0)
 
 
-async def test_workers_that_attend_see_each_other_until_they_leave(redis_client: RedisClient) -> None:
+async def test_workers_with_a_heartbeat_see_each_other_until_they_leave(redis_client: RedisClient) -> None:
     a, b = leases_of(redis_client, "a"), leases_of(redis_client, "b")
-    await a.attend()
-    assert (await b.attend()).workers == ("a", "b")
-    await a.leave()
-    assert (await b.attend()).workers == ("b",)
+    await a.heartbeat()
+    assert (await b.heartbeat()).workers == ("a", "b")
+    await a.deregister()
+    assert (await b.heartbeat()).workers == ("b",)
 
 
 async def test_leases_can_be_taken_when_the_store_is_full(redis_client: RedisClient) -> None:
     await redis_client.each("CONFIG", "SET", "maxmemory", "1")
     a = leases_of(redis_client, "a")
-    await a.attend()
+    await a.heartbeat()
     [lease] = await a.acquire([0])
     assert (await a.renew([lease]))[0] is not None
 
 
 def test_shares_of_all_workers_add_up() -> None:
     for count in range(1, 20):
-        attendance = Attendance(tuple(f"w{i:02}" for i in range(count)), 0.0)
-        shares = [share_of(worker, attendance, 16) for worker in attendance.workers]
+        live_workers = LiveWorkers(tuple(f"w{i:02}" for i in range(count)), 0.0)
+        shares = [share_of(worker, live_workers, 16) for worker in live_workers.workers]
         assert sum(shares) == 16
         assert max(shares) - min(shares) <= 1

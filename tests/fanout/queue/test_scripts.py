@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fanout.queue import keys, scripts
-from fanout.queue.scripts import ACQUIRE, APPEND, ATTEND, CLAIM, PARK, RELEASE, RENEW, SETTLE
+from fanout.queue.scripts import ACQUIRE, APPEND, CLAIM, HEARTBEAT, PARK, RELEASE, RENEW, SETTLE
 from fanout.redis.client import RedisClient
 from fanout.redis.script import Script
 
@@ -148,14 +148,14 @@ async def test_release_takes_away_its_holders_lease_alone(redis_client: RedisCli
     assert await redis_client.run(RELEASE, [LEASE], ["w:1"]) == 0
 
 
-async def test_attend_marks_lists_and_forgets_workers_by_the_stores_clock(redis_client: RedisClient) -> None:
+async def test_a_heartbeat_marks_lists_and_forgets_workers_by_the_stores_clock(redis_client: RedisClient) -> None:
     await redis_client.ask("ZADD", keys.WORKERS, 1, "long gone")
-    reply = await redis_client.run(ATTEND, [keys.WORKERS], ["b", 60_000])
+    reply = await redis_client.run(HEARTBEAT, [keys.WORKERS], ["b", 60_000])
     [seconds, _micro] = await redis_client.ask("TIME")
     assert abs(int(reply[0]) / 1000 - int(seconds)) <= 2
     assert reply[1:] == [b"b"]
-    assert sorted((await redis_client.run(ATTEND, [keys.WORKERS], ["a", 60_000]))[1:]) == [b"a", b"b"]
-    assert (await redis_client.run(ATTEND, [keys.WORKERS], ["b", 0]))[1:] == [b"a"]
+    assert sorted((await redis_client.run(HEARTBEAT, [keys.WORKERS], ["a", 60_000]))[1:]) == [b"a", b"b"]
+    assert (await redis_client.run(HEARTBEAT, [keys.WORKERS], ["b", 0]))[1:] == [b"a"]
 
 
 async def test_claim_keeps_one_body_for_a_key(redis_client: RedisClient) -> None:

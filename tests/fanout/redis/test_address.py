@@ -3,44 +3,44 @@
 import pytest
 
 from fanout.errors import ConfigurationError
-from fanout.redis.address import Login, Node, StoreAddress, Tls, parse
+from fanout.redis.address import Login, Node, RedisAddress, Tls, parse
 
 
 @pytest.mark.parametrize(
     ("url", "address"),
     [
-        ("redis://", StoreAddress("single", (Node("localhost", 6379),))),
-        ("redis://h", StoreAddress("single", (Node("h", 6379),))),
-        ("redis://h:1/3", StoreAddress("single", (Node("h", 1),), db=3)),
-        ("redis://h?db=3", StoreAddress("single", (Node("h", 6379),), db=3)),
-        ("redis://[::1]:7", StoreAddress("single", (Node("::1", 7),))),
-        ("redis://[::1]", StoreAddress("single", (Node("::1", 6379),))),
-        ("redis://:p%40%2F%25@h", StoreAddress("single", (Node("h", 6379),), login=Login("", "p@/%"))),
-        ("redis://u:p@h", StoreAddress("single", (Node("h", 6379),), login=Login("u", "p"))),
-        ("redis://u:p@q@h", StoreAddress("single", (Node("h", 6379),), login=Login("u", "p@q"))),
-        ("unix:///tmp/r.sock?db=2", StoreAddress("single", path="/tmp/r.sock", db=2)),
-        ("unix://u:p@/tmp/r.sock", StoreAddress("single", path="/tmp/r.sock", login=Login("u", "p"))),
-        ("redis://a,b:2?cluster=true", StoreAddress("cluster", (Node("a", 6379), Node("b", 2)))),
-        ("redis://a/0?cluster=1", StoreAddress("cluster", (Node("a", 6379),))),
-        ("redis://a?cluster=false", StoreAddress("single", (Node("a", 6379),))),
+        ("redis://", RedisAddress("single", (Node("localhost", 6379),))),
+        ("redis://h", RedisAddress("single", (Node("h", 6379),))),
+        ("redis://h:1/3", RedisAddress("single", (Node("h", 1),), db=3)),
+        ("redis://h?db=3", RedisAddress("single", (Node("h", 6379),), db=3)),
+        ("redis://[::1]:7", RedisAddress("single", (Node("::1", 7),))),
+        ("redis://[::1]", RedisAddress("single", (Node("::1", 6379),))),
+        ("redis://:p%40%2F%25@h", RedisAddress("single", (Node("h", 6379),), login=Login("", "p@/%"))),
+        ("redis://u:p@h", RedisAddress("single", (Node("h", 6379),), login=Login("u", "p"))),
+        ("redis://u:p@q@h", RedisAddress("single", (Node("h", 6379),), login=Login("u", "p@q"))),
+        ("unix:///tmp/r.sock?db=2", RedisAddress("single", path="/tmp/r.sock", db=2)),
+        ("unix://u:p@/tmp/r.sock", RedisAddress("single", path="/tmp/r.sock", login=Login("u", "p"))),
+        ("redis://a,b:2?cluster=true", RedisAddress("cluster", (Node("a", 6379), Node("b", 2)))),
+        ("redis://a/0?cluster=1", RedisAddress("cluster", (Node("a", 6379),))),
+        ("redis://a?cluster=false", RedisAddress("single", (Node("a", 6379),))),
         (
             "redis+sentinel://u:p@a,b:2/main/4?sentinel_username=s&sentinel_password=w%26",
-            StoreAddress(
+            RedisAddress(
                 "sentinel", (Node("a", 26379), Node("b", 2)), service="main", db=4, login=Login("u", "p"),
                 sentinel_login=Login("s", "w&"),
             ),
         ),
-        ("rediss://h", StoreAddress("single", (Node("h", 6379),), tls=Tls())),
+        ("rediss://h", RedisAddress("single", (Node("h", 6379),), tls=Tls())),
         (
             "rediss://h?ssl_ca_certs=/ca&ssl_certfile=/c&ssl_keyfile=/k&ssl_check_hostname=false",
-            StoreAddress("single", (Node("h", 6379),), tls=Tls("/ca", "/c", "/k", check_hostname=False)),
+            RedisAddress("single", (Node("h", 6379),), tls=Tls("/ca", "/c", "/k", check_hostname=False)),
         ),
-        ("rediss://h?ssl_cert_reqs=none", StoreAddress("single", (Node("h", 6379),), tls=Tls(verify=False))),
-        ("rediss+sentinel://a/m", StoreAddress("sentinel", (Node("a", 26379),), service="m", tls=Tls())),
-        ("rediss://a?cluster=true", StoreAddress("cluster", (Node("a", 6379),), tls=Tls())),
+        ("rediss://h?ssl_cert_reqs=none", RedisAddress("single", (Node("h", 6379),), tls=Tls(verify=False))),
+        ("rediss+sentinel://a/m", RedisAddress("sentinel", (Node("a", 26379),), service="m", tls=Tls())),
+        ("rediss://a?cluster=true", RedisAddress("cluster", (Node("a", 6379),), tls=Tls())),
     ],
 )  # fmt: skip
-def test_a_url_is_read(url: str, address: StoreAddress) -> None:
+def test_a_url_is_read(url: str, address: RedisAddress) -> None:
     assert parse(url) == address
 
 

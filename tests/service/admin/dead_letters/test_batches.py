@@ -6,7 +6,7 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import QueueError, QueueFullError, QueueSilentError
-from fanout.queue.dead_letters import Chosen, DeadLetters, Page, Portion
+from fanout.queue.dead_letters import DeadLetters, LetterRef, Page, PageLimits
 from fanout.redis.client import RedisClient
 from service.admin.dead_letters import batches as work
 from service.admin.dead_letters.batches import Action, Work
@@ -33,7 +33,7 @@ class Failing(DeadLetters):
         self._left = after
         self._scans_left = scans_after
 
-    async def replay(self, chosen: Sequence[Chosen]) -> list[bytes | QueueError | None]:
+    async def replay(self, chosen: Sequence[LetterRef]) -> list[bytes | QueueError | None]:
         self._use()
         return await super().replay(chosen)
 
@@ -41,7 +41,7 @@ class Failing(DeadLetters):
         self._use()
         return await super().forget(partition, ids)
 
-    async def scan(self, after: Mapping[int, bytes], portion: Portion) -> dict[int, Page]:
+    async def scan(self, after: Mapping[int, bytes], portion: PageLimits) -> dict[int, Page]:
         self._scans_left -= 1
         if self._scans_left < 0:
             raise self._error
@@ -98,7 +98,7 @@ async def test_a_walk_that_breaks_off_tells_what_was_done(one_redis: RedisClient
 
 async def test_a_store_that_fills_up_in_the_middle_of_a_share_ends_the_order_there(one_redis: RedisClient) -> None:
     class Filling(DeadLetters):
-        async def replay(self, chosen: Sequence[Chosen]) -> list[bytes | QueueError | None]:
+        async def replay(self, chosen: Sequence[LetterRef]) -> list[bytes | QueueError | None]:
             outcomes = await super().replay(chosen[:30])
             return outcomes + [QueueFullError("full")] * (len(chosen) - 30)
 

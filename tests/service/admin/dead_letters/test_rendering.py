@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from fanout.binding.batch import BatchLimits, ParsedItem, parse_batch
-from fanout.queue.dead_letters import DeadLetter, Verdict
-from fanout.queue.entry import VERSION, Entry, Stored, encode
+from fanout.queue.dead_letters import DeadLetter, DeathCause
+from fanout.queue.entry import VERSION, Entry, StoredEntry, encode
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb, operation_of
 from service.admin.dead_letters.reference import Place
 from service.admin.dead_letters.rendering import line_of, message_of, time_of, whole_of
@@ -31,7 +31,7 @@ ITEMS: list[Item] = [
 
 def a_dead(item: Item) -> DeadLetter:
     entry = Entry(VERSION, "chat", "m1", item)
-    return DeadLetter(b"1-0", Stored(b"1-0", encode(entry)), Verdict("refused", 400, 1, "bad"))
+    return DeadLetter(b"1-0", StoredEntry(b"1-0", encode(entry)), DeathCause("refused", 400, 1, "bad"))
 
 
 @pytest.mark.parametrize("item", ITEMS, ids=operation_of)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.queue.dead_letters import DeadLetter, Page, Portion, Verdict
-from fanout.queue.entry import Stored
+from fanout.queue.dead_letters import DeadLetter, DeathCause, Page, PageLimits
+from fanout.queue.entry import StoredEntry
 from service.admin.dead_letters.reference import Bookmark, Place, place_at
 from service.admin.dead_letters.scan import Gathering, Walk
 from service.admin.dead_letters.selection import Selection
@@ -17,7 +17,7 @@ PLACES = st.sets(st.builds(Place, st.integers(1, 4), st.integers(0, 3), st.integ
 
 
 def a_dead(place: Place) -> DeadLetter:
-    return DeadLetter(place.stream_id, Stored(b"1-0", b""), Verdict("refused", 0, 0, ""))
+    return DeadLetter(place.stream_id, StoredEntry(b"1-0", b""), DeathCause("refused", 0, 0, ""))
 
 
 class Graves:
@@ -28,11 +28,11 @@ class Graves:
         self.page = page
         self.scans = 0
 
-    async def scan(self, after: Mapping[int, bytes], portion: Portion) -> dict[int, Page]:
+    async def scan(self, after: Mapping[int, bytes], portion: PageLimits) -> dict[int, Page]:
         self.scans += 1
         return {partition: self._page(partition, start, portion) for partition, start in after.items()}
 
-    def _page(self, partition: int, start: bytes, portion: Portion) -> Page:
+    def _page(self, partition: int, start: bytes, portion: PageLimits) -> Page:
         here = sorted(place for place in self.places if place.partition == partition)
         behind = place_at(partition, start)
         found = [p for p in here if p > behind and (portion.before is None or p.millisecond < portion.before)]

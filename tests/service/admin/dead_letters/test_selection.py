@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from fanout.errors import BadRequestError
-from fanout.queue.dead_letters import DeadLetter, Verdict
-from fanout.queue.entry import Stored, encode
+from fanout.queue.dead_letters import DeadLetter, DeathCause
+from fanout.queue.entry import StoredEntry, encode
 from service.admin.dead_letters.selection import REASONS, Selection, entry_of, millisecond_of, selection_of
 from tests.builders import an_entry
 
 
 def a_dead(reason: str = "refused", data: bytes | None = None) -> DeadLetter:
     entry = encode(an_entry(hub="chat", message_id="m1")) if data is None else data
-    return DeadLetter(b"1-0", Stored(b"1-0", entry), Verdict(reason, 400, 1, "bad"))
+    return DeadLetter(b"1-0", StoredEntry(b"1-0", entry), DeathCause(reason, 400, 1, "bad"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fanout.errors import QueueError, QueueFullError
-from fanout.queue.dead_letters import Chosen, DeadLetters
+from fanout.queue.dead_letters import DeadLetters, LetterRef
 from fanout.queue.entry import decode
 from fanout.redis.client import RedisClient
 from service.admin.dead_letters import batches as work
@@ -133,7 +133,7 @@ async def test_what_was_done_is_told_when_the_store_refuses_the_rest(
     class Filling(DeadLetters):
         calls = 0
 
-        async def replay(self, chosen: Sequence[Chosen]) -> list[bytes | QueueError | None]:
+        async def replay(self, chosen: Sequence[LetterRef]) -> list[bytes | QueueError | None]:
             self.calls += 1
             return await super().replay(chosen) if self.calls == 1 else [QueueFullError("Redis is full.")] * len(chosen)
 

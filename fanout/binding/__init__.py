@@ -1,1 +1,1 @@
-"""Reads what Functions and backends send: the output binding's JSON, widened. Knows no HTTP."""
+"""Reads what Azure Functions and other backends send: the JSON of the output binding, widened. Knows no HTTP."""

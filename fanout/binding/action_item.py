@@ -1,42 +1,43 @@
-"""An item with an action: group membership, and closing connections.
+"""Reads an item with an `action`: a change of group membership, or the closing of connections.
 
-Source: functions-binding-contract 1.3, 1.6, 1.7. As in the binding an action is a word in any case or a number 0, 1, 2.
-Beyond it: removeAll of a connection is done, lists make the product of members and groups (member by member),
-`ttlSeconds` is the membership's TTL, and `closeConnection` closes what it names, never the whole hub.
+Source: docs/sources.md, binding-kinds. As in the binding an action is a word in any case or a number from 0 to 2.
+Beyond it `removeAll` works for a connection too, lists mean every member in every group, member by member, `ttlSeconds`
+is the lifetime of a membership, and `closeConnection` closes what it names and never the whole hub.
 """
 
 from typing import Final
 
 import msgspec
 
-from fanout.binding.limits import BatchLimits, ItemContent, excluded_of, forbid, ignored, precedence
-from fanout.binding.names import check_uri
-from fanout.binding.properties import Properties
-from fanout.binding.refusals import refuse
-from fanout.binding.targets import (
+from fanout.binding.destinations import (
     DESTINATION_FIELDS,
     GROUPS,
     MEMBER_FIELDS,
     Destinations,
     destinations_of,
+    excluded_of,
     names_of,
     too_many,
 )
+from fanout.binding.names import check_uri
+from fanout.binding.parsed import BatchLimits, ItemContent
+from fanout.binding.properties import Properties
+from fanout.binding.refusals import refuse
 from fanout.signalr.message import CloseConnections, GroupAction, Scope, Verb
 
-MAX_MEMBERSHIP_TTL: Final = 2**31 - 1  # the OpenAPI files say int32
+MAX_MEMBERSHIP_TTL: Final = 2**31 - 1  # int32 in the published API description
 _CLOSE: Final = "closeconnection"
 _VERBS: Final = {
     "add": Verb.ADD, "remove": Verb.REMOVE, "removeall": Verb.REMOVE_ALL,
     "0": Verb.ADD, "1": Verb.REMOVE, "2": Verb.REMOVE_ALL,
 }  # fmt: skip
-_CLOSING: Final = frozenset({Scope.USER, Scope.GROUP})
+_CAN_EXCLUDE: Final = frozenset({Scope.USER, Scope.GROUP})
 _word = msgspec.json.Decoder(str | int)
 _whole = msgspec.json.Decoder(int)
 
 
 def read_action(properties: Properties, limits: BatchLimits) -> ItemContent:
-    """Make the calls of an item that has an action; raises BadRequestError with a pointer relative to the item."""
+    """Build the calls of an item. Raises BadRequestError with a pointer relative to the item."""
     word = _word_of(properties)
     if word == _CLOSE:
         return _close(properties, limits)
@@ -67,13 +68,13 @@ def _membership(properties: Properties, verb: Verb, limits: BatchLimits) -> Item
     items = tuple([GroupAction(verb, scope, name, group, ttl) for scope, name in members.named for group in groups])
     for item in items:
         check_uri(item)
-    meaningless = ("groupName",) if verb is Verb.REMOVE_ALL and properties.name("groupName") else ()
-    return ItemContent(items, _warnings_of(properties, members, "reason", *meaningless))
+    ignored = ("groupName",) if verb is Verb.REMOVE_ALL and properties.name("groupName") else ()
+    return ItemContent(items, _warnings_of(properties, members, "reason", *ignored))
 
 
 def _groups_of(properties: Properties, verb: Verb) -> tuple[str, ...]:
     if verb is Verb.REMOVE_ALL:
-        forbid(properties, "groupNames", "removeAll leaves every group; use remove to leave those of a list.")
+        properties.forbid("groupNames", "removeAll leaves every group. Use remove to leave the groups of a list.")
         return ("",)
     groups = names_of(properties, GROUPS)
     if not groups:
@@ -98,11 +99,11 @@ def _ttl_of(properties: Properties, verb: Verb, members: Destinations) -> int | 
 
 
 def _close(properties: Properties, limits: BatchLimits) -> ItemContent:
-    forbid(properties, "ttlSeconds", "Closing connections has no TTL.")
+    properties.forbid("ttlSeconds", "Closing connections has no TTL.")
     closed = destinations_of(properties, DESTINATION_FIELDS, limits.max_targets)
     if not closed.named:
         raise refuse("noDestination", "closeConnection names no connectionId, userId or groupName.")
-    excluded = excluded_of(properties, [scope for scope, _ in closed.named], _CLOSING)
+    excluded = excluded_of(properties, [scope for scope, _ in closed.named], _CAN_EXCLUDE)
     reason = properties.text("reason") or ""
     items = tuple([CloseConnections(scope, name, reason, excluded) for scope, name in closed.named])
     for item in items:
@@ -110,6 +111,5 @@ def _close(properties: Properties, limits: BatchLimits) -> ItemContent:
     return ItemContent(items, _warnings_of(properties, closed))
 
 
-def _warnings_of(properties: Properties, named: Destinations, *meaningless: str) -> tuple[str, ...]:
-    losers = precedence(named.ignored, named.named[0][0])
-    return (*losers, *ignored(properties, "arguments", "collapseKey", "delivery", *meaningless))
+def _warnings_of(properties: Properties, destinations: Destinations, *ignored: str) -> tuple[str, ...]:
+    return (*destinations.warnings(), *properties.warnings("arguments", "collapseKey", "delivery", *ignored))

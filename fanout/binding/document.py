@@ -1,8 +1,8 @@
-"""The body of a request as a sequence of raw items: what is checked before any item is looked at.
+"""Splits the body of a request into raw items, and refuses a body that is no batch before any item is read.
 
-Source: functions-binding-contract 1.5 (one object, an array, or a JSON string that holds either). Rules guarded: UTF-8
-is checked here because raw values are not decoded later; memory stays in proportion to the body, so a body of millions
-of tiny items is counted before it becomes objects.
+Source: docs/sources.md, binding-batch (one object, an array, or a JSON string that holds either). Rules guarded: UTF-8
+is checked here, because raw values are not decoded later. Memory stays in proportion to the body: millions of tiny
+items are counted before they become objects.
 """
 
 import re
@@ -18,8 +18,8 @@ from fanout.binding.refusals import refuse
 from fanout.errors import BadRequestError
 
 _BOM: Final = b"\xef\xbb\xbf"
-_BLANK: Final = b" \t\r\n"
-_MANY_ITEMS: Final = 200_000  # up to here, even a body of nothing but items costs a few MB
+_WHITE_SPACE: Final = b" \t\r\n"
+_MANY_ITEMS: Final = 200_000  # up to this number even a body of nothing but items costs only a few MB
 _BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _array = msgspec.json.Decoder(list[Raw])
 _value = msgspec.json.Decoder(Raw)
@@ -28,18 +28,18 @@ _string = msgspec.json.Decoder(str)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The items of a batch; `single` when the sender's document is one object, whose pointers have no index."""
+    """The items of a batch. `single` means that the document is one object, so that pointers have no index."""
 
     items: Sequence[Raw]
     single: bool
 
     def pointer_of(self, index: int) -> str:
-        """Name the JSON pointer of an item."""
+        """Return the JSON pointer of an item."""
         return "" if self.single else f"/{index}"
 
 
 def read_text(body: bytes) -> bytes:
-    """Give a body without its byte order mark; raises BadRequestError when it is not UTF-8."""
+    """Return a body without its byte order mark. Raises BadRequestError when it is not UTF-8."""
     text = body.removeprefix(_BOM)
     if not text.isascii():
         try:
@@ -50,7 +50,7 @@ def read_text(body: bytes) -> bytes:
 
 
 def read_document(text: bytes, max_items: int) -> Document:
-    """Split what `read_text` gave into items.
+    """Split the text of `read_text` into items.
 
     Raises BadRequestError for a body that is no batch at all, and RecursionError for one nested beyond the parser.
     """
@@ -70,7 +70,7 @@ def _unquoted(text: bytes) -> bytes:
 
 
 def _starts(text: bytes, first: bytes) -> bool:
-    return text.lstrip(_BLANK)[:1] == first
+    return text.lstrip(_WHITE_SPACE)[:1] == first
 
 
 def _split(text: bytes, max_items: int) -> Document:
@@ -102,14 +102,14 @@ def _single(text: bytes) -> Document:
 
 @lru_cache(maxsize=4)
 def _bounded(max_items: int) -> msgspec.json.Decoder[Any]:
-    """Read an array's first items and skip the rest without making objects of it; `past` is one item too many."""
+    # Decodes the first items of an array and skips the rest without making objects. `past` is one item too many.
     fields: list[tuple[str, Any, Any]] = [(f"item{n}", Raw | UnsetType, UNSET) for n in range(max_items)]
     fields.append(("past", Raw | UnsetType, UNSET))
     return msgspec.json.Decoder(msgspec.defstruct("Bounded", fields, array_like=True))
 
 
 def _too_many(count: str, limit: int) -> BadRequestError:
-    return refuse("tooManyItems", f"The batch has {count} items; one request may carry {limit}.")
+    return refuse("tooManyItems", f"The batch has {count} items. One request may carry {limit}.")
 
 
 def _broken(error: msgspec.DecodeError, text: bytes) -> BadRequestError:

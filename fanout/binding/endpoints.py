@@ -1,9 +1,9 @@
-"""The `endpoints` property of an item: whether it selects the service this process delivers to.
+"""Checks the property `endpoints` of an item: whether it selects the service this process delivers to.
 
-Source: functions-binding-contract 1.4 and contract section 5. Null or missing selects every endpoint; a list selects
-its intersection with what is configured. Where the binding sends to nobody in silence (an empty list, a list of
-strangers) the item is refused. Endpoints are compared by URL alone, without trailing slash, default port and case of
-the host; the binding's names and types are labels of a configuration that this service does not share.
+Source: docs/sources.md, binding-items. Null or a missing property selects every endpoint, a list selects its
+intersection with what is configured. Where the binding silently sends to nobody (an empty list, a list of unknown
+endpoints) the item is refused. Endpoints are compared by URL, without trailing slash, default port and case of the
+host. The names and types in the list are labels of a configuration that this service does not share.
 """
 
 from functools import lru_cache
@@ -23,7 +23,7 @@ _TYPES: Final = frozenset({"", "primary", "secondary", "0", "1"})
 
 
 def check_endpoints(properties: Properties, configured: tuple[str, ...]) -> tuple[str, ...]:
-    """Give warnings, or raise BadRequestError when the item's `endpoints` are malformed or select nothing."""
+    """Return warnings, or raise BadRequestError when `endpoints` is malformed or selects nothing."""
     if not properties.given("endpoints"):
         return ()
     place = properties.pointer("endpoints")
@@ -33,26 +33,26 @@ def check_endpoints(properties: Properties, configured: tuple[str, ...]) -> tupl
         raise refuse("invalidEndpoints", "endpoints must be an array of objects.", place) from None
     ours = _normalized(configured)
     chosen = [_url_of(element, f"{place}/{index}") for index, element in enumerate(elements)]
-    strangers = sum(url not in ours for url in chosen)
-    if strangers == len(chosen):
+    unknown = sum(url not in ours for url in chosen)
+    if unknown == len(chosen):
         problem = "names no endpoint that is configured here" if chosen else "is an empty list"
         raise refuse("noEndpointSelected", f"endpoints {problem}, so nothing would be sent.", place)
-    return (f"{strangers} of the endpoints are not configured here and get nothing.",) if strangers else ()
+    return (f"{unknown} of the endpoints are not configured here and get nothing.",) if unknown else ()
 
 
 def _url_of(element: dict[str, Raw], place: str) -> str:
     sent = {name.lower(): name for name in element}
     values = Properties({known: element[name] for known, name in sent.items()}, sent, ())
     try:
-        kind = (values.text("endpointtype") or "").strip().lower()
+        endpoint_type = (values.text("endpointtype") or "").strip().lower()
         url = _normal(values.text("endpoint") or "")
     except BadRequestError as error:
         raise refuse("invalidEndpoints", str(error), place + error.pointer) from None
     except ValueError:
         url = ""
     if not url:
-        raise refuse("invalidEndpoints", "Each of the endpoints needs an endpoint, its URL.", place)
-    if kind not in _TYPES:
+        raise refuse("invalidEndpoints", "Each element of endpoints needs an endpoint, the URL.", place)
+    if endpoint_type not in _TYPES:
         raise refuse(
             "invalidEndpoints", "endpointType is Primary or Secondary.", place + values.pointer("endpointtype")
         )

@@ -1,38 +1,38 @@
-"""An item with a target, as calls of a client method: one Message per destination, all with the same REST body.
+"""Reads an item with a `target`: one Message for each destination, all with the same REST body.
 
-Source: functions-binding-contract 1.2, 1.7; contract 2.4. Rule guarded: the body that is POSTed is built here, once,
-around the sender's own bytes of `arguments`, which are never decoded.
+Source: docs/sources.md, binding-items and bodies. Rule guarded: the body of the REST call is built here, once, around
+the bytes of `arguments` as they were sent. They are never decoded.
 """
 
 from typing import Final
 
 import msgspec
 
-from fanout.binding.limits import BatchLimits, ItemContent, excluded_of, ignored, precedence
+from fanout.binding.destinations import DESTINATION_FIELDS, Destinations, destinations_of, excluded_of
 from fanout.binding.names import check_uri
+from fanout.binding.parsed import BatchLimits, ItemContent
 from fanout.binding.properties import Properties
 from fanout.binding.refusals import refuse
-from fanout.binding.targets import DESTINATION_FIELDS, Destinations, destinations_of
 from fanout.signalr.message import Message, Scope
 
 MAX_TTL: Final = 31 * 86_400  # seconds
 MAX_COLLAPSE_KEY: Final = 128
-_EVERYBODY: Final = ((Scope.BROADCAST, ""),)
-_EXCLUDING: Final = frozenset({Scope.BROADCAST, Scope.GROUP})
-_MEANINGLESS: Final = frozenset({"action", "reason"})
+_BROADCAST: Final = ((Scope.BROADCAST, ""),)
+_CAN_EXCLUDE: Final = frozenset({Scope.BROADCAST, Scope.GROUP})
+_IGNORED: Final = frozenset({"action", "reason"})
 _AT_MOST_ONCE: Final = {"atleastonce": False, "atmostonce": True}
 _encode = msgspec.json.Encoder().encode
 _number = msgspec.json.Decoder(int | float)
 
 
 def read_message(properties: Properties, target: str, limits: BatchLimits) -> ItemContent:
-    """Make the messages of an item; raises BadRequestError with a pointer relative to the item."""
+    """Build the messages of an item. Raises BadRequestError with a pointer relative to the item."""
     values = properties.values
     body = _body_of(properties, target, limits.max_message)
     destinations = destinations_of(properties, DESTINATION_FIELDS, limits.max_targets)
-    named = destinations.named or _EVERYBODY
+    named = destinations.named or _BROADCAST
     scopes = [scope for scope, _ in named] if "excluded" in values else ()
-    excluded = excluded_of(properties, scopes, _EXCLUDING) if scopes else ()
+    excluded = excluded_of(properties, scopes, _CAN_EXCLUDE) if scopes else ()
     ttl = _ttl_of(properties) if "ttlSeconds" in values else None
     key = _collapse_of(properties) if "collapseKey" in values else ""
     at_most_once = _at_most_once_of(properties) if "delivery" in values else None
@@ -53,7 +53,7 @@ def _body_of(properties: Properties, target: str, limit: int) -> bytes:
         raise refuse("argumentsNotAnArray", "arguments must be an array.", properties.pointer("arguments"))
     body = b'{"target":%b,"arguments":%b}' % (_encode(target), arguments)
     if len(body) > limit:
-        detail = f"The message has {len(body)} bytes as the service would get it; it takes {limit}."
+        detail = f"The REST body of the message would have {len(body)} bytes. The service takes {limit}."
         raise refuse("messageTooLarge", detail, properties.pointer("arguments" if raw is not None else "target"))
     return body
 
@@ -90,11 +90,11 @@ def _at_most_once_of(properties: Properties) -> bool | None:
 
 
 def _warnings_of(properties: Properties, destinations: Destinations) -> tuple[str, ...]:
-    if not destinations.ignored and not properties.unknown and _MEANINGLESS.isdisjoint(properties.values):
+    if not destinations.ignored and not properties.unknown and _IGNORED.isdisjoint(properties.values):
         return ()
     both = ("Both target and action are set: the message is sent, the action is not done.",)
     return (
         *(both if properties.given("action") else ()),
-        *(precedence(destinations.ignored, destinations.named[0][0]) if destinations.ignored else ()),
-        *ignored(properties, "reason"),
+        *destinations.warnings(),
+        *properties.warnings("reason"),
     )

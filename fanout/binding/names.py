@@ -1,8 +1,8 @@
-"""Which names the service can carry, checked before anything is queued.
+"""Checks names before anything is queued: a name that the service cannot carry would never be delivered.
 
-Source: contract section 1 (name constraints; the OpenAPI patterns, 12 K of URI). Rules guarded beyond it: `.` and `..`
-are refused as ids because a path cannot carry them (`/users/../:send` is normalised to the broadcast's path), and so is
-NUL, which HTTP servers refuse in a path. Lengths count UTF-16 units, because the service counts those.
+Source: docs/sources.md, names and limits. Rules guarded beyond the published ones: `.` and `..` are refused as ids,
+because a path cannot carry them (`/users/../:send` is normalised to the path of a broadcast), and so is NUL, which HTTP
+servers refuse in a path. Lengths are counted in UTF-16 units, as the service counts them.
 """
 
 import re
@@ -14,7 +14,7 @@ from fanout.signalr.routes import route_of
 
 MAX_NAME: Final = 1024  # of a user id or a group name, in UTF-16 units
 _DOTS: Final = frozenset({".", ".."})
-MAX_URI: Final = 12_000  # "12 K", read the careful way
+MAX_URI: Final = 12_000  # published as "12 K", read as the smaller number
 # The longest hub and application percent-escaped (384 each), scheme and host (8 + 253 + 6), and the words around them.
 _URI_RESERVE: Final = 1_100
 _SURELY_FITS: Final = (MAX_URI - _URI_RESERVE) // 12 - 10  # one code point is at most %XX four times
@@ -28,17 +28,17 @@ _NOUNS: Final = {Scope.USER: "user id", Scope.GROUP: "group name", Scope.CONNECT
 
 
 def check_hub(name: str) -> str:
-    """Give the hub name in lower case, or raise BadRequestError `invalidHub`."""
+    """Return the hub name in lower case, or raise BadRequestError `invalidHub`."""
     return _pattern_checked(name, "hub", "invalidHub")
 
 
 def check_application(name: str) -> str:
-    """Give the application name in lower case, or raise BadRequestError `invalidApplication`."""
+    """Return the application name in lower case, or raise BadRequestError `invalidApplication`."""
     return _pattern_checked(name, "application", "invalidApplication")
 
 
 def check_id(scope: Scope, name: str, pointer: str = "") -> str:
-    """Give back the id of a user, group or connection, or raise BadRequestError with the code of its kind."""
+    """Return the id of a user, group or connection, or raise BadRequestError with the code of its scope."""
     problem = problem_of(scope, name)
     if problem:
         raise refuse(_CODES[scope], f"The {_NOUNS[scope]} {problem}.", pointer)
@@ -46,13 +46,13 @@ def check_id(scope: Scope, name: str, pointer: str = "") -> str:
 
 
 def is_plain_name(name: str) -> bool:
-    """Say that a name can be the id of anything without a second look; False says nothing."""
+    """Return True for a name that surely can be the id of anything. False means that `problem_of` has to look."""
     # A code point is one unit or two.
     return name.isprintable() and len(name) <= MAX_NAME // 2 and name not in _DOTS and not name.isspace()
 
 
 def problem_of(scope: Scope, name: str) -> str:
-    """Say what is wrong with an id, as the end of a sentence; "" when nothing is."""
+    """Return what is wrong with an id, as the end of a sentence, or "" when nothing is."""
     if not name:
         return "is empty"
     if name in _DOTS:
@@ -68,7 +68,7 @@ def _uncommon_problem(scope: Scope, name: str) -> str:
     try:
         units = len(name.encode("utf-16-le")) // 2
     except UnicodeEncodeError:
-        return "holds half of a surrogate pair, which is no text"
+        return "holds half of a surrogate pair, which is not text"
     if scope is not Scope.CONNECTION and units > MAX_NAME:
         return f"has {units} characters; the service takes {MAX_NAME}"
     return _group_problem(name) if scope is Scope.GROUP else ""
@@ -77,11 +77,11 @@ def _uncommon_problem(scope: Scope, name: str) -> str:
 def _group_problem(name: str) -> str:
     if name.isspace():
         return "is all white space"
-    return "holds a line feed, which the service's own pattern refuses" if "\n" in name else ""
+    return "holds a line feed, which the service refuses" if "\n" in name else ""
 
 
 def check_uri(item: Item) -> None:
-    """Raise BadRequestError `uriTooLong` when the call's URI could pass 12 K with the longest hub and host."""
+    """Raise BadRequestError `uriTooLong` when the URI of a call may be too long with the longest hub and host."""
     if type(item) is Message:
         if len(item.to) <= _SURELY_FITS and not item.excluded:
             return

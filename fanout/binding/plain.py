@@ -1,8 +1,8 @@
-"""The common shape of an item, read in one go: a message of plain properties to one destination or to everybody.
+"""Reads the common shape of an item in one step: a message of plain properties, to one destination or to everybody.
 
-Rule guarded: nothing is refused here and nothing is warned of. What is not of the common shape in every respect
-(another property, another type, two scopes, a name that needs a second look) is left to `item_reader`, whose verdict
-counts; what both can read, both read alike. This way costs a quarter.
+Rule guarded: nothing is refused here, and no warning is made here. What differs from the common shape in any way
+(another property, another type, two scopes, an unusual name) is left to `batch`, whose result counts. What both can
+read, both read alike. This path costs a quarter of the other.
 """
 
 from functools import lru_cache
@@ -12,10 +12,11 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from fanout.binding.limits import MAX_MESSAGE_ID, BatchLimits, ParsedItem
 from fanout.binding.names import is_plain_name
+from fanout.binding.parsed import BatchLimits, ParsedItem
 from fanout.signalr.message import Item, Message, Scope
 
+MAX_MESSAGE_ID: Final = 128  # characters
 _ARRAY: Final = ord("[")
 _SHORTEST: Final = len('{"target":"","arguments":[]},')
 _CACHED_TARGET: Final = 128  # characters
@@ -25,7 +26,7 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class Plain(msgspec.Struct, forbid_unknown_fields=True, rename="camel", gc=False):
-    """An item as it is sent; the properties that most senders use."""
+    """An item as it is sent, with the properties that most senders use."""
 
     target: str
     arguments: Raw
@@ -40,9 +41,9 @@ _item: msgspec.json.Decoder[Plain] = msgspec.json.Decoder(Plain)
 
 
 def read_plain_batch(text: bytes, limits: BatchLimits) -> list[ParsedItem] | None:
-    """Read a whole array, or one object, when all of its items are of the common shape; None when one is not."""
+    """Read an array, or one object, whose items all have the common shape. Return None when one has not."""
     if len(text) > _SHORTEST * limits.max_items and text.count(b"{") > 2 * limits.max_items:
-        return None  # memory stays in proportion: too many items are counted before they become objects
+        return None  # too many items are counted before they become objects, so memory stays in proportion
     try:
         items = _items.decode(text) if text[0] == _ARRAY else [_item.decode(text)]
     except _UNUSUAL:
@@ -59,7 +60,7 @@ def read_plain_batch(text: bytes, limits: BatchLimits) -> list[ParsedItem] | Non
 
 
 def read_plain(raw: Raw, index: int, limits: BatchLimits) -> ParsedItem | None:
-    """Read one element of a mixed batch; None when it is not of the common shape."""
+    """Read one item of a mixed batch. Return None when it has not the common shape."""
     try:
         return _parsed(_item.decode(raw), index, limits.max_message)
     except _UNUSUAL:
@@ -87,7 +88,7 @@ def _parsed(item: Plain, index: int, limit: int) -> ParsedItem | None:
 
 
 def _destination(item: Plain) -> tuple[Scope, str] | None:
-    # Whom the item is for; None where the precedence has something to warn of.
+    # None where more than one scope is named: that takes a warning.
     named = [
         (scope, name)
         for scope, name in ((_USER, item.user_id), (_GROUP, item.group_name), (_CONNECTION, item.connection_id))
@@ -99,7 +100,7 @@ def _destination(item: Plain) -> tuple[Scope, str] | None:
 
 
 def fingerprint_of(calls: tuple[Item, ...]) -> bytes:
-    """Give what tells two contents of one messageId apart."""
+    """Return 16 bytes that tell two contents under one messageId apart."""
     return blake2b(_pack(calls), digest_size=16).digest()
 
 

@@ -1,8 +1,9 @@
-"""One item's JSON object as the binding reads it: names without case, numbers as text, null as absent.
+"""The JSON object of one item as the binding reads it: names without case, numbers as text, null as absent.
 
-Source: functions-binding-contract 1.6. A property that is repeated, in the same or another case, counts with its last
-value, because that is what the binding's reader (Newtonsoft) does. Values stay raw bytes until they are asked for;
-`arguments` never are. Values made per item are msgspec structs: a frozen dataclass costs six times as much to make.
+Source: docs/sources.md, binding-items. Rules guarded: a property that is repeated, in the same or another case, counts
+with its last value, as in the binding's reader (Newtonsoft). A value stays raw bytes until it is asked for, and
+`arguments` are never asked for. What is made for each item is a msgspec struct: a frozen dataclass costs six times as
+much to make.
 """
 
 import json
@@ -18,9 +19,9 @@ from fanout.binding.refusals import refuse
 
 KNOWN: Final = frozenset(
     {
-        "target", "arguments", "action", "connectionId", "userId", "groupName", "endpoints",  # the binding's
-        "connectionIds", "userIds", "groupNames", "excluded", "messageId", "ttlSeconds", "reason",  # ours
-        "collapseKey", "delivery",  # and how a message is queued and repeated
+        "target", "arguments", "action", "connectionId", "userId", "groupName", "endpoints",  # of the binding
+        "connectionIds", "userIds", "groupNames", "excluded", "messageId", "ttlSeconds", "reason",  # of this service
+        "collapseKey", "delivery",
     }
 )  # fmt: skip
 _CANONICAL: Final = {name.lower(): name for name in KNOWN}
@@ -31,27 +32,32 @@ _scalars: msgspec.json.Decoder[list[_Scalar] | None] = msgspec.json.Decoder(
     list[str | int | float | bool | None] | None
 )
 _ELEMENT: Final = re.compile(r"\$\[(\d+)\]")
-_FIXED_NOTATION: Final = range(-4, 15)  # decimal exponents that .NET writes without E
+_FIXED_NOTATION: Final = range(-4, 15)  # decimal exponents that .NET writes without an E
+_SHOWN: Final = 10  # names a warning lists
+_SHOWN_LENGTH: Final = 64  # and characters of each
 
 
 class Properties(msgspec.Struct, frozen=True, gc=False):
-    """A JSON object's known properties by canonical name, the names as sent where they differ, and what is unknown."""
+    """The known properties of an object by canonical name, their names as sent, and the names of unknown ones.
+
+    `spelling` has only the names that were sent in another case.
+    """
 
     values: dict[str, Raw]
     spelling: dict[str, str]
     unknown: tuple[str, ...]
 
     def pointer(self, name: str) -> str:
-        """Name the JSON pointer of a property inside its object, as the sender spelled it."""
+        """Return the JSON pointer of a property inside its object, as the sender spelled it."""
         return f"/{self.spelling.get(name, name)}"
 
     def given(self, name: str) -> bool:
-        """Tell whether the property is there and not null."""
+        """Return whether the property is present and not null."""
         raw = self.values.get(name)
         return raw is not None and bytes(raw) != b"null"
 
     def text(self, name: str) -> str | None:
-        """Give a string property, None when missing or null; numbers and booleans become text as in the binding."""
+        """Return a string property, None when missing or null. Numbers and booleans become text as in the binding."""
         raw = self.values.get(name)
         if raw is None:
             return None
@@ -62,11 +68,11 @@ class Properties(msgspec.Struct, frozen=True, gc=False):
         return value if value is None or type(value) is str else _text_of(value)
 
     def name(self, name: str) -> str | None:
-        """Give an id or group name; "" counts as absent, as in the binding."""
+        """Return an id or a group name. An empty string counts as absent, as in the binding."""
         return self.text(name) or None
 
     def texts(self, name: str) -> tuple[str, ...] | None:
-        """Give a list of strings, None when missing or null; the elements are converted as `text` does."""
+        """Return a list of strings, None when missing or null. The elements are converted as by `text`."""
         raw = self.values.get(name)
         if raw is None:
             return None
@@ -75,6 +81,23 @@ class Properties(msgspec.Struct, frozen=True, gc=False):
         except msgspec.ValidationError as error:
             raise self._bad_list(name, str(error)) from None
         return None if values is None else tuple(map(_text_of, values))
+
+    def forbid(self, name: str, why: str) -> None:
+        """Raise BadRequestError `notAllowedHere` when the property is given.
+
+        Dropping a property that cannot be honoured would change who gets what.
+        """
+        if name in self.values and self.given(name):
+            raise refuse("notAllowedHere", why, self.pointer(name))
+
+    def warnings(self, *ignored: str) -> tuple[str, ...]:
+        """Return one warning that names the unknown properties and those of `ignored` that are given, () for none."""
+        names = [self.spelling.get(name, name) for name in ignored if self.given(name)]
+        names.extend(name if len(name) <= _SHOWN_LENGTH else f"{name[:_SHOWN_LENGTH]}..." for name in self.unknown)
+        if not names:
+            return ()
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        return (f"Properties without a meaning here are ignored: {', '.join(names[:_SHOWN])}{more}.",)
 
     def _bad_list(self, name: str, problem: str) -> Exception:
         element = _ELEMENT.search(problem)
@@ -85,13 +108,13 @@ class Properties(msgspec.Struct, frozen=True, gc=False):
 
 
 def properties_of(raw: Raw) -> Properties:
-    """Read a JSON object; raises msgspec.ValidationError for any other JSON value."""
+    """Read a JSON object. Raises msgspec.ValidationError for any other JSON value."""
     values = _object.decode(raw)
     return Properties(values, {}, ()) if values.keys() <= KNOWN else _respelled(_in_order(values, raw))
 
 
 def _in_order(sent: dict[str, Raw], raw: Raw) -> dict[str, Raw]:
-    """Give the names by their last places where one comes in several spellings; a dict keeps the first ones."""
+    # Where a name comes in several spellings, the order of last places decides; a dict keeps that of first places.
     known = [lower for name in sent if (lower := name.lower()) in _CANONICAL]
     if len(set(known)) == len(known):
         return sent
@@ -115,7 +138,7 @@ def _respelled(sent: Mapping[str, Raw]) -> Properties:
 
 
 def _text_of(value: _Scalar) -> str:
-    """Write a scalar as .NET does with the invariant culture: True, 42, 1.5, 1E+20. Null is "", an absent name."""
+    # As .NET writes it with the invariant culture: True, 42, 1.5, 1E+20. Null becomes "", an absent name.
     if isinstance(value, str):
         return value
     if value is None:

@@ -1,7 +1,7 @@
-"""Every reason for which a batch, an item or a name is refused: one table, code and sentence.
+"""Every reason for which a batch, an item or a name is refused: a table of codes, each with a sentence.
 
-Rule guarded: a refusal is never silent and never vague (functions-binding-contract 1.9). The codes are part of the
-public API: problem details, the OpenAPI document and the docs print this table, so a code is renamed nowhere.
+Rule guarded: a refusal is never silent and never vague. The codes are part of the public API. Problem details, the
+OpenAPI document and the documentation print this table.
 """
 
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "tooManyItems": "The batch has more items than one request may carry.",
         "tooManyTargets": "The target lists name more destinations than one batch may reach.",
         # An item
-        "notAnObject": "An item is a JSON object; null, true, false and numbers are not.",
+        "notAnObject": "An item must be a JSON object; null, true, false and numbers are none.",
         "nestedArray": "An array stands inside the batch's array: items are not nested.",
         "itemTooLarge": "The item is larger than any deliverable message with its target lists.",
-        "noTargetOrAction": "An item needs a target (a message) or an action (a group action); it has neither.",
+        "noTargetOrAction": "An item needs a target (a message) or an action (a group action).",
         "emptyTarget": "The target, the client method's name, is empty.",
         "unknownAction": "The action is not add, remove, removeAll or closeConnection.",
         "argumentsNotAnArray": "The arguments are not an array.",
@@ -36,13 +36,13 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         # A property
         "notAString": "The property must be a string.",
         "notAList": "The property must be an array of strings.",
-        "emptyList": "The list is empty; leave it out, or null, to mean that there is none.",
+        "emptyList": "The list is empty. To name nobody, leave it out or send null.",
         "notAllowedHere": "The property cannot be honoured on this item, and dropping it would change its effect.",
         "invalidTtl": "ttlSeconds is out of range or not a number.",
         "invalidCollapseKey": "A collapseKey is at most 128 characters long.",
         "invalidDelivery": "delivery is atLeastOnce or atMostOnce.",
         "invalidMessageId": "A messageId is 1 to 128 printable characters.",
-        "invalidEndpoints": "endpoints must be an array of objects as the signalREndpoints binding gives them.",
+        "invalidEndpoints": "endpoints must be an array of objects, as from the signalREndpoints binding.",
         "noEndpointSelected": "endpoints selects none of the endpoints configured here, so nothing would be sent.",
         # Names
         "invalidHub": "A hub name starts with a letter and has 1 to 128 letters, digits and _ ` , . [ ].",
@@ -56,5 +56,5 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def refuse(code: str, detail: str, pointer: str = "") -> BadRequestError:
-    """Make the error to raise; `code` is a key of ERROR_CODES, `pointer` is relative to what is being read."""
+    """Return the error to raise. `code` is a key of ERROR_CODES, `pointer` is relative to what is being read."""
     return BadRequestError(detail, label=code, pointer=pointer)

@@ -35,7 +35,7 @@ def refused(body: bytes | str, limits: BatchLimits = LIMITS) -> BadRequestError:
     return caught.value
 
 
-# Every row of functions-binding-contract 1.6 --------------------------------------------------------------------------
+# The rows of docs/sources.md, binding-items and binding-kinds ---------------------------------------------------------
 
 ACCEPTED: list[tuple[str, Item]] = [
     ('{"target":"t","arguments":[1]}', message(B, "", b"[1]")),
@@ -123,7 +123,7 @@ def test_an_element_that_is_no_object_is_refused_alone(element: str, code: str) 
     assert verdicts(f'[{element},{{"target":"t"}}]') == [(code, "/0"), (message(B, ""),)]
 
 
-# Every example of functions-binding-contract 1.8 ----------------------------------------------------------------------
+# Items as the languages of Azure Functions send them ------------------------------------------------------------------
 
 EXAMPLES: list[tuple[str, list[Item]]] = [
     (

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout.binding import batch as batch_module
-from fanout.binding import item as item_reader
 from fanout.binding.batch import Batch, BatchLimits, parse_batch
 from fanout.binding.plain import read_plain_batch
 from fanout.errors import BadRequestError
@@ -42,7 +41,7 @@ def verdict(body: bytes) -> Any:
 def the_long_way(body: bytes, patch: pytest.MonkeyPatch) -> Any:
     with patch.context() as p:
         p.setattr(batch_module, "read_plain_batch", lambda *_: None)
-        p.setattr(item_reader, "read_plain", lambda *_: None)
+        p.setattr(batch_module, "read_plain", lambda *_: None)
         return verdict(body)
 
 

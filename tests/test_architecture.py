@@ -59,7 +59,7 @@ PURE = (
     "fanout.redis.durability",
     "fanout.redis.slots",
     "fanout.redis.script",
-    "fanout.queue.partition",
+    "fanout.queue.lane_key",
     "fanout.queue.entry",
     "fanout.queue.keys",
 )

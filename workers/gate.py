@@ -7,8 +7,8 @@ was ever refused or failing, asking costs one comparison.
 from collections.abc import Callable
 from math import inf
 
+from fanout.queue.lane_key import hub_of
 from workers.breaker import Breakers
-from workers.lane import hub_of
 from workers.pace import Pace, Slowdown, share_of
 from workers.retry import Answered, MaybeSent, NotSent, Outcome
 from workers.route_class import RouteClass

@@ -6,13 +6,9 @@ with, so that no entry pays for its predecessor.
 
 from collections import deque
 
+from fanout.queue.lane_key import hub_of
 from workers.route_class import RouteClass, class_of
 from workers.tenure import Held, Tenure
-
-
-def hub_of(key: str) -> str:
-    """Give the hub of a lane's name (fanout/queue/partition.py)."""
-    return key.partition("\n")[0]
 
 
 class Lane:

@@ -12,7 +12,7 @@ from fanout.log import Logger
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.entry import StoredEntry, UnreadableEntryError, decode
-from fanout.queue.partition import lane_of
+from fanout.queue.lane_key import lane_of
 from fanout.queue.stream import Stream
 from workers.bell import Bell
 from workers.lane import Lane

@@ -18,7 +18,7 @@ from fanout.clock import Clock
 from fanout.errors import LeaseLostError, QueueSilentError
 from fanout.queue import keys
 from fanout.queue.entry import Admission, Depth, Receipt, StoredEntry, Submission, encode
-from fanout.queue.partition import lane_of, partition_of
+from fanout.queue.lane_key import lane_of, partition_of
 from fanout.queue.scripts import APPEND, CLAIM, EXPIRE, SETTLE
 from fanout.redis.client import Argument, Call, RedisClient, raised
 from fanout.redis.durability import Durability, Unconfirmed

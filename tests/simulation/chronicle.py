@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from fanout.queue.entry import Submission
-from fanout.queue.partition import lane_of, partition_of
+from fanout.queue.lane_key import lane_of, partition_of
 from fanout.settings import load
 from fanout.signalr.message import Message
 from fanout.signalr.routes import route_of

@@ -9,8 +9,8 @@ from fanout.log import Logger
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry
+from fanout.queue.lane_key import lane_of, partition_of
 from fanout.queue.leases import Lease, Leases
-from fanout.queue.partition import lane_of, partition_of
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import Message

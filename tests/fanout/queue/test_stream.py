@@ -8,8 +8,8 @@ from fanout.clock import SystemClock
 from fanout.errors import QueueError, QueueFullError
 from fanout.queue import keys
 from fanout.queue.entry import Admission, decode
+from fanout.queue.lane_key import lane_of, partition_of
 from fanout.queue.leases import Leases
-from fanout.queue.partition import lane_of, partition_of
 from fanout.queue.stream import START, Stream
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import Scope

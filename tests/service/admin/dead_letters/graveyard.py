@@ -10,7 +10,7 @@ import httpx
 from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry, encode
-from fanout.queue.partition import lane_of, partition_of
+from fanout.queue.lane_key import lane_of, partition_of
 from fanout.redis.client import RedisClient
 from service.door import Door
 from tests.builders import a_message, an_entry

@@ -1,12 +1,14 @@
-"""Which lane an item rides and which partition the lane lives in."""
+"""The key of a lane: made, taken apart and given a partition by one module."""
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.queue.partition import lane_of, partition_of
+from fanout.queue.lane_key import Destination, destination_of, hub_of, lane_of, partition_of
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Scope, Verb
 from tests.builders import a_message
 
@@ -27,7 +29,7 @@ from tests.builders import a_message
         (CloseConnections(Scope.GROUP, "x"), "chat\ngx"),
     ],
 )
-def test_an_item_rides_the_lane_of_whom_it_concerns(item: Item, lane: str) -> None:
+def test_an_item_belongs_to_the_lane_of_whom_it_concerns(item: Item, lane: str) -> None:
     assert lane_of("chat", item) == lane
 
 
@@ -48,6 +50,27 @@ def test_two_places_never_share_a_lane(one: tuple[str, Scope, str], two: tuple[s
     """A hub name holds no line feed, so the first one ends it, whatever stands in the other name."""
     lanes = [lane_of(hub, a_message(name, scope=scope)) for hub, scope, name in (one, two)]
     assert (lanes[0] == lanes[1]) == (one == two)
+
+
+@given(PLACES)
+def test_a_key_is_taken_apart_into_what_it_was_made_of(place: tuple[str, Scope, str]) -> None:
+    hub, scope, name = place
+    key = lane_of(hub, a_message(name, scope=scope))
+    assert destination_of(key) == Destination(hub, scope, name)
+    assert hub_of(key) == hub
+
+
+def test_the_key_of_a_broadcast_has_no_name() -> None:
+    assert destination_of(lane_of("chat", a_message("", scope=Scope.BROADCAST))) == ("chat", Scope.BROADCAST, "")
+
+
+def test_no_other_module_takes_a_key_apart() -> None:
+    """A line feed ends the hub; whoever else looks for one in a key knows what only lane_key.py may know."""
+    root = Path(__file__).parents[3]
+    splitting = re.compile(r"""(\.r?partition|\.r?split|\.r?find|\.r?index)\(["']\\n["']""")
+    files = [path for floor in ("fanout/queue", "workers", "service/ingress") for path in (root / floor).rglob("*.py")]
+    assert {path.name for path in files if splitting.search(path.read_text())} == set()
+    assert {path.name for path in files if "_END_OF_HUB" in path.read_text()} == {"lane_key.py"}
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 1024))

@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fanout import __version__
 from fanout.errors import FanoutError
 from service.admin.dead_letters.documents import DEAD_LETTER, DEAD_LETTERS, PURGE, REPLAY
-from service.admin.dead_letters.route import DeadLetterDesk
-from service.admin.traces import Admin
+from service.admin.dead_letters.route import DeadLetterAdmin
+from service.admin.traces import TraceAdmin
 from service.door import Door, Readiness, Role
 from service.http.auth import Guard
 from service.http.envelope import Envelope, request_id_of
@@ -101,8 +101,8 @@ def create_app(door: Door) -> FastAPI:
     _get(app, "/metrics", health.metrics)
     _get(app, "/problems/{code}", _problem)
     if door.role != "worker":
-        _get(app, MESSAGE_TRACE, Admin(door, guard).trace)
-        _mount_dead_letters(app, DeadLetterDesk(door, guard))
+        _get(app, MESSAGE_TRACE, TraceAdmin(door, guard).trace)
+        _mount_dead_letters(app, DeadLetterAdmin(door, guard))
         _mount_negotiate(app, Negotiate(door, guard))
     if door.page is not None:
         app.add_route("/", _file(door.page / "index.html"), methods=["GET"], include_in_schema=False)
@@ -110,11 +110,11 @@ def create_app(door: Door) -> FastAPI:
     return app
 
 
-def _mount_dead_letters(app: FastAPI, desk: DeadLetterDesk) -> None:
-    _get(app, DEAD_LETTERS, desk.list)
-    _route(app, "POST", REPLAY, desk.replay)
-    _route(app, "POST", PURGE, desk.purge)
-    _get(app, DEAD_LETTER, desk.show)  # the last: what is no POST to the two above is refused in their name
+def _mount_dead_letters(app: FastAPI, dead_letters: DeadLetterAdmin) -> None:
+    _get(app, DEAD_LETTERS, dead_letters.list)
+    _route(app, "POST", REPLAY, dead_letters.replay)
+    _route(app, "POST", PURGE, dead_letters.purge)
+    _get(app, DEAD_LETTER, dead_letters.show)  # the last: what is no POST to the two above is refused in their name
 
 
 def _mount_negotiate(app: FastAPI, negotiate: Negotiate) -> None:

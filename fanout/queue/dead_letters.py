@@ -58,7 +58,7 @@ class PageLimits:
     size: int = 1_000_000
 
 
-LetterRef = tuple[int, bytes]  # a dead letter by partition and id
+LetterKey = tuple[int, bytes]  # a dead letter by partition and id
 
 
 class DeadLetters:
@@ -80,26 +80,26 @@ class DeadLetters:
         rows = await self._redis.ask("XRANGE", keys.dead(partition), "-", "+", "COUNT", count)
         return [_dead_letter(row) for row in rows]
 
-    async def scan(self, after: Mapping[int, bytes], portion: PageLimits) -> dict[int, Page]:
+    async def scan(self, after: Mapping[int, bytes], limits: PageLimits) -> dict[int, Page]:
         """Give what follows the id `after` in each of these partitions, in one round trip.
 
         A page without letters means that there are none; `portion.count` and `size` bound each page.
         """
-        end = "+" if portion.before is None else max(0, portion.before - 1)  # with all counters of that millisecond
+        end = "+" if limits.before is None else max(0, limits.before - 1)  # with all counters of that millisecond
         calls: list[Call] = [
-            (PEEK, [keys.dead(partition)], [start, end, portion.count, portion.size])
+            (PEEK, [keys.dead(partition)], [start, end, limits.count, limits.size])
             for partition, start in after.items()
         ]
         replies = [raised(reply) for reply in await self._redis.run_all(calls)]
         pages = (Page(bytes(last), [_dead_letter(row) for row in rows]) for last, *rows in replies)
         return dict(zip(after, pages, strict=True))
 
-    async def find(self, chosen: Sequence[LetterRef]) -> list[DeadLetter | None]:
+    async def find(self, refs: Sequence[LetterKey]) -> list[DeadLetter | None]:
         """Give these dead letters, in one round trip; None for what is not there (any more)."""
-        replies = await self._redis.call(*(("XRANGE", keys.dead(partition), id_, id_) for partition, id_ in chosen))
+        replies = await self._redis.call(*(("XRANGE", keys.dead(partition), id_, id_) for partition, id_ in refs))
         return [_dead_letter(rows[0]) if (rows := raised(reply)) else None for reply in replies]
 
-    async def replay(self, chosen: Sequence[LetterRef]) -> list[bytes | QueueError | None]:
+    async def replay(self, refs: Sequence[LetterKey]) -> list[bytes | QueueError | None]:
         """Put the entries of these dead letters at the end of their lanes, in this order, in one round trip.
 
         For each: the id of the new entry; None when the letter is gone, which a repeat meets too; b"" when it holds no
@@ -107,7 +107,7 @@ class DeadLetters:
         QueueError when nothing was done, QueueSilentError when no outcome is known.
         """
         calls: list[Call] = [
-            (REPLAY, [keys.stream(partition), keys.dead(partition)], [id_, crc32(id_)]) for partition, id_ in chosen
+            (REPLAY, [keys.stream(partition), keys.dead(partition)], [id_, crc32(id_)]) for partition, id_ in refs
         ]
         return [_outcome(reply) for reply in await self._redis.run_all(calls)]
 

@@ -1,8 +1,7 @@
-"""Answers the operator: `GET /v1/admin/messages/{messageId}/trace`.
+"""The route of message traces: `GET /v1/admin/messages/{messageId}/trace`.
 
-Rules guarded: only callers with the right to administer get in, whatever else they may do; where there is nothing to
-tell the answer says which of two things it is, that no traces are kept or that none is kept of this id. Answers are
-about one moment and stored nowhere (no-store).
+Rules guarded: only callers with the admin right are answered. Without a trace, the answer says whether traces are off
+or whether none is kept for this id. Answers describe one moment, so they must not be cached.
 """
 
 import orjson
@@ -18,16 +17,16 @@ from service.http.problems import Problem, response_of
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-class Admin:
-    """The routes' handlers."""
+class TraceAdmin:
+    """The handler of the route."""
 
     def __init__(self, door: Door, guard: Guard) -> None:
         self._door = door
         self._guard = guard
 
     async def trace(self, request: Request) -> Response:
-        """Give the events of one message, oldest first; `at` is unix time in seconds."""
-        self._admit(request)
+        """Return the events of one message, oldest first; `at` is unix time in seconds."""
+        self._authorize(request)
         message_id: str = request.path_params["message_id"]
         traces = self._door.traces
         if traces is None or not traces.on:
@@ -35,13 +34,13 @@ class Admin:
             return _refuse(request, Problem("traceOff", 404, detail, _NO_STORE))
         events = await traces.of(message_id)
         if not events:
-            detail = "No event of a message with this id is kept."
+            detail = "No trace of a message with this id is kept."
             return _refuse(request, Problem("traceUnknown", 404, detail, _NO_STORE))
-        told = [{"at": event.at, "what": event.what, "detail": event.detail} for event in events]
-        document = {"messageId": message_id, "events": told}
+        listed = [{"at": event.at, "what": event.what, "detail": event.detail} for event in events]
+        document = {"messageId": message_id, "events": listed}
         return Response(orjson.dumps(document), 200, _NO_STORE, "application/json")
 
-    def _admit(self, request: Request) -> None:
+    def _authorize(self, request: Request) -> None:
         peer = request.client.host if request.client else None
         self._guard.caller_of(request.headers, peer).require(Right.ADMIN)
 

@@ -1,8 +1,8 @@
-"""Sends dead letters again, or deletes them, a bounded share of them in one request.
+"""Replays or deletes dead letters, a bounded number in each request.
 
-Rules guarded: what was done is told, also when the store refuses in the middle of it; a request that has done nothing
-and cannot is refused. Letters go in the order in which their entries were accepted, not parked: a worker parks those
-of one lane side by side. Repeating is harmless: a letter that was sent again is gone.
+Rules guarded: the report says what was done even when the store fails in the middle; a request that could do nothing at
+all is refused. Letters are replayed in the order in which their entries were accepted, which may differ from the order
+in which they were parked. Repeating a request is harmless, because a letter that was replayed is gone.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,149 +14,149 @@ from typing import Literal
 from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.queue.dead_letters import DeadLetters
-from service.admin.dead_letters.command import Order
-from service.admin.dead_letters.reference import Bookmark, Place, accepted_at
-from service.admin.dead_letters.scan import Gathering, Walk
+from service.admin.dead_letters.command import Command
+from service.admin.dead_letters.reference import Cursor, LetterRef, acceptance_order
+from service.admin.dead_letters.scan import FilteredScan, Scan
 
 Action = Literal["replayed", "purged"]
-WITHIN = 2.0  # seconds of looking, in one request
-AT_ONCE = 500  # letters in one round trip
-_READ_AT_ONCE = 16  # letters may be a megabyte each
+SCAN_TIME = 2.0  # seconds that one request may scan
+BATCH_SIZE = 500  # letters in one round trip
+_READ_SIZE = 16  # a letter may be a megabyte
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of an order: how many letters fit, how many of them were acted on, and where to go on, if anywhere.
+    """How many letters matched, how many of them were acted on, and where to continue if there are more.
 
-    `before` is the unix millisecond before which all looked at were parked, None for ids.
+    `before` is the unix millisecond before which all scanned letters were parked; None when ids were given.
     """
 
     matched: int = 0
     done: int = 0
     more: bool = False
-    bookmark: Bookmark | None = None
+    cursor: Cursor | None = None
     before: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What became of one share: how many were there, how many were acted on, and what stopped it."""
+class BatchResult:
+    """How many letters of one batch existed, how many were acted on, and the error that ended it early."""
 
     matched: int
     done: int
     error: QueueError | None = None
 
 
-Act = Callable[[Sequence[Place]], Awaitable[Step]]
+Act = Callable[[Sequence[LetterRef]], Awaitable[BatchResult]]
 
 
-class Work:
-    """Does orders on the dead letters of so many partitions."""
+class CommandRunner:
+    """Runs commands on the dead letters of all partitions."""
 
     def __init__(self, letters: DeadLetters, partitions: int, clock: Clock) -> None:
         self._letters = letters
         self._partitions = partitions
         self._clock = clock
 
-    async def do(self, order: Order, action: Action) -> Report:
-        """Do an order, or a part of it; QueueError when the store did nothing of it."""
-        act = self._look if order.dry else self._replay if action == "replayed" else self._purge
-        return await (self._selected(order, act) if order.ids is None else self._named(order, act))
+    async def run(self, command: Command, action: Action) -> Report:
+        """Run a command, or a part of it; QueueError when the store did nothing of it."""
+        act = self._count if command.dry else self._replay if action == "replayed" else self._purge
+        return await (self._run_selected(command, act) if command.ids is None else self._run_named(command, act))
 
-    async def _named(self, order: Order, act: Act) -> Report:
+    async def _run_named(self, command: Command, act: Act) -> Report:
         report = Report()
-        ids = (order.ids or ())[: order.limit]
+        ids = (command.ids or ())[: command.limit]
         if act == self._replay and len(ids) > 1:
-            ids = await self._in_turn(ids)
-        for start in range(0, len(ids), AT_ONCE):
-            step = await _tried(partial(act, ids[start : start + AT_ONCE]), report)
-            report = Report(report.matched + step.matched, report.done + step.done, more=step.error is not None)
-            if step.error:
+            ids = await self._existing(ids)
+        for start in range(0, len(ids), BATCH_SIZE):
+            result = await _attempt(partial(act, ids[start : start + BATCH_SIZE]), report)
+            report = Report(report.matched + result.matched, report.done + result.done, more=result.error is not None)
+            if result.error:
                 return report
-        return Report(report.matched, report.done, more=len(order.ids or ()) > order.limit)
+        return Report(report.matched, report.done, more=len(command.ids or ()) > command.limit)
 
-    async def _selected(self, order: Order, act: Act) -> Report:
-        walk = Walk(self._letters, self._partitions, order.start)
-        gathering = Gathering(walk, order.selection, self._clock, self._clock.monotonic() + WITHIN)
+    async def _run_selected(self, command: Command, act: Act) -> Report:
+        scan = Scan(self._letters, self._partitions, command.start)
+        matches = FilteredScan(scan, command.selection, self._clock, self._clock.monotonic() + SCAN_TIME)
         report, more = Report(), True
-        while report.matched < order.limit and more:
-            after = walk.bookmark.after
-            share = _Share(gathering, min(AT_ONCE, order.limit - report.matched), _counted if order.dry else act)
-            step = await _tried(share.take, report)
-            report = Report(report.matched + step.matched, report.done + step.done)
-            if step.error:
-                again = Bookmark(after, walk.before)  # this share once more: what was done of it is gone
-                return Report(report.matched, report.done, more=True, bookmark=again, before=walk.before)
-            more = share.full
-        more = await _goes_on(walk)
-        return Report(report.matched, report.done, more, walk.bookmark if more else None, walk.before)
+        while report.matched < command.limit and more:
+            after = scan.cursor.after
+            batch = _Batch(matches, min(BATCH_SIZE, command.limit - report.matched), _seen if command.dry else act)
+            result = await _attempt(batch.run, report)
+            report = Report(report.matched + result.matched, report.done + result.done)
+            if result.error:
+                retry_from = Cursor(after, scan.before)  # this batch again: the letters it acted on are gone
+                return Report(report.matched, report.done, more=True, cursor=retry_from, before=scan.before)
+            more = batch.full
+        more = await _has_more(scan)
+        return Report(report.matched, report.done, more, scan.cursor if more else None, scan.before)
 
-    async def _look(self, places: Sequence[Place]) -> Step:
-        return Step(len(await self._in_turn(places)), 0)
+    async def _count(self, refs: Sequence[LetterRef]) -> BatchResult:
+        return BatchResult(len(await self._existing(refs)), 0)
 
-    async def _in_turn(self, places: Sequence[Place]) -> tuple[Place, ...]:
-        found: list[tuple[Place, Place]] = []
-        for start in range(0, len(places), _READ_AT_ONCE):
-            share = places[start : start + _READ_AT_ONCE]
-            letters = await self._letters.find([place.chosen for place in share])
-            found += [
-                (accepted_at(place, letter), place) for place, letter in zip(share, letters, strict=True) if letter
-            ]
-        return tuple(place for _turn, place in sorted(found))
+    async def _existing(self, refs: Sequence[LetterRef]) -> tuple[LetterRef, ...]:
+        # Those that exist, in the order in which their entries were accepted.
+        found: list[tuple[LetterRef, LetterRef]] = []
+        for start in range(0, len(refs), _READ_SIZE):
+            part = refs[start : start + _READ_SIZE]
+            letters = await self._letters.find([ref.key for ref in part])
+            found += [(acceptance_order(ref, letter), ref) for ref, letter in zip(part, letters, strict=True) if letter]
+        return tuple(ref for _order, ref in sorted(found))
 
-    async def _replay(self, places: Sequence[Place]) -> Step:
-        outcomes = await self._letters.replay([place.chosen for place in places])
+    async def _replay(self, refs: Sequence[LetterRef]) -> BatchResult:
+        outcomes = await self._letters.replay([ref.key for ref in refs])
         errors = [outcome for outcome in outcomes if isinstance(outcome, QueueError)]
-        sent = [outcome for outcome in outcomes if isinstance(outcome, bytes)]
-        return Step(len(sent) + len(errors), sum(bool(entry_id) for entry_id in sent), errors[0] if errors else None)
+        entry_ids = [outcome for outcome in outcomes if isinstance(outcome, bytes)]
+        replayed = sum(bool(entry_id) for entry_id in entry_ids)
+        return BatchResult(len(entry_ids) + len(errors), replayed, errors[0] if errors else None)
 
-    async def _purge(self, places: Sequence[Place]) -> Step:
+    async def _purge(self, refs: Sequence[LetterRef]) -> BatchResult:
         deleted = 0
-        for partition, share in groupby(sorted(places, key=_partition), key=_partition):
+        for partition, group in groupby(sorted(refs, key=_partition), key=_partition):
             try:
-                deleted += await self._letters.forget(partition, [place.stream_id for place in share])
+                deleted += await self._letters.forget(partition, [ref.stream_id for ref in group])
             except QueueError as error:
-                return Step(deleted, deleted, error)
-        return Step(deleted, deleted)
+                return BatchResult(deleted, deleted, error)
+        return BatchResult(deleted, deleted)
 
 
-class _Share:
-    """So many letters, gathered and acted on; `full` tells whether there may be more."""
+class _Batch:
+    """Collects at most `size` matches and acts on them; `full` tells whether more may follow."""
 
-    def __init__(self, gathering: Gathering, most: int, act: Act) -> None:
-        self._gathering = gathering
-        self._most = most
+    def __init__(self, matches: FilteredScan, size: int, act: Act) -> None:
+        self._matches = matches
+        self._size = size
         self._act = act
         self.full = False
 
-    async def take(self) -> Step:
-        places: list[tuple[Place, Place]] = []
-        while len(places) < self._most and (found := await self._gathering.next()) is not None:
-            places.append((accepted_at(*found), found[0]))
-        self.full = len(places) == self._most
-        return await self._act([place for _turn, place in sorted(places)]) if places else Step(0, 0)
+    async def run(self) -> BatchResult:
+        refs: list[tuple[LetterRef, LetterRef]] = []
+        while len(refs) < self._size and (found := await self._matches.next()) is not None:
+            refs.append((acceptance_order(*found), found[0]))
+        self.full = len(refs) == self._size
+        return await self._act([ref for _order, ref in sorted(refs)]) if refs else BatchResult(0, 0)
 
 
-async def _goes_on(walk: Walk) -> bool:
+async def _has_more(scan: Scan) -> bool:
     try:
-        return not await walk.over()
+        return not await scan.at_end()
     except QueueError:
-        return True  # what was done is to be told; who goes on will hear of the error
+        return True  # report what was done; the next request will meet the error
 
 
-async def _counted(places: Sequence[Place]) -> Step:
-    return Step(len(places), 0)  # they were seen a moment ago
+async def _seen(refs: Sequence[LetterRef]) -> BatchResult:
+    return BatchResult(len(refs), 0)  # the scan has just read them, so they exist
 
 
-async def _tried(act: Callable[[], Awaitable[Step]], so_far: Report) -> Step:
+async def _attempt(act: Callable[[], Awaitable[BatchResult]], so_far: Report) -> BatchResult:
     try:
-        step = await act()
+        result = await act()
     except QueueError as error:
-        step = Step(0, 0, error)
-    if step.error and not so_far.done + step.done:
-        raise step.error
-    return step
+        result = BatchResult(0, 0, error)
+    if result.error and not so_far.done + result.done:
+        raise result.error
+    return result
 
 
-def _partition(place: Place) -> int:
-    return place.partition
+def _partition(ref: LetterRef) -> int:
+    return ref.partition

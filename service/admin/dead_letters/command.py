@@ -1,113 +1,216 @@
-"""What a caller asks for, read strictly: the query of a list, the body of a replay or a purge. Pure.
+"""What a caller asks for, parsed strictly: the query of a list, the body of a replay or a purge. Pure.
 
-Rule guarded: nothing is sent again or deleted by accident. Ids, or a filter, or `all` in so many words: an empty body
-names nothing and is refused, and so is a member nobody knows, which may be a filter that was misspelt.
+Rules guarded: nothing is replayed or deleted by accident. A command names ids, or a filter, or `all` explicitly; an
+empty body is refused. So are unknown members and unknown reasons, because they may be a misspelt filter. A letter whose
+entry cannot be read matches no filter on its content.
 """
 
+import math
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from starlette.datastructures import QueryParams
 
+from fanout.binding.names import check_hub
 from fanout.errors import BadRequestError
-from service.admin.dead_letters.reference import Bookmark, Place, bookmark_of, place_of
-from service.admin.dead_letters.selection import Selection, selection_of
+from fanout.metrics import DEAD_REASONS
+from fanout.queue.dead_letters import UNKNOWN, DeadLetter
+from fanout.queue.entry import Entry, UnreadableEntryError, decode
+from service.admin.dead_letters.reference import Cursor, LetterRef, parse_cursor, parse_ref
 from service.http.json_object import enumerated, object_of
 
+REASONS = (*DEAD_REASONS, UNKNOWN)
 LIST_LIMIT, MAX_LIST = 100, 1000
-MAX_LETTERS = 10_000  # of one replay or purge
+MAX_LETTERS = 10_000  # in one replay or purge
 MAX_IDS = 1000
+MAX_MESSAGE_ID = 1024
 FILTERS = ("hub", "reason", "messageId", "before")
 MEMBERS = ("ids", *FILTERS, "all", "dryRun", "limit", "cursor")
-_LISTED = (*FILTERS, "limit", "cursor")
-_WHOLE = re.compile(r"[0-9]{1,9}")
-_NOTHING = 'Nothing is named. Send {"ids":[...]}, or some of hub, reason, messageId and before, or {"all":true}.'
+_QUERY_NAMES = (*FILTERS, "limit", "cursor")
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
+_SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+_LATEST = 10**14  # milliseconds; the year 5138
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_NOTHING_NAMED = 'Nothing is named. Send {"ids":[...]}, or some of hub, reason, messageId and before, or {"all":true}.'
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """Which letters, at most how many, and from where on; `ids` excludes a selection; `dry` only counts."""
+class Selection:
+    """Conditions on a letter; None means any. `before` is the unix millisecond before which it was parked."""
+
+    hub: str | None = None
+    reason: str | None = None
+    message_id: str | None = None
+    before: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no condition and so matches every letter."""
+        return self == Selection()
+
+    def matches(self, letter: DeadLetter) -> bool:
+        """Return whether a letter matches. `before` is not tested, because the scan ends there."""
+        if self.reason not in (None, letter.cause.reason):
+            return False
+        if self.hub is None and self.message_id is None:
+            return True
+        entry = entry_of(letter)
+        return entry is not None and self.hub in (None, entry.hub) and self.message_id in (None, entry.message_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Which letters, at most how many, and from where on. With `ids` the selection is empty; `dry` only counts."""
 
     selection: Selection
     limit: int
-    start: Bookmark
-    ids: tuple[Place, ...] | None = None
+    start: Cursor
+    ids: tuple[LetterRef, ...] | None = None
     dry: bool = False
 
 
-def listing_of(query: QueryParams) -> Order:
-    """Read the query of a list; BadRequestError says which parameter is wrong."""
-    said: dict[str, object] = {}
-    for name, value in query.multi_items():
-        if name not in _LISTED:
-            raise BadRequestError(f"The query may have {enumerated(_LISTED)}, nothing else.")
-        if name in said:
-            raise BadRequestError(f"Name one {name} in the query.")
-        said[name] = int(value) if name == "limit" and _WHOLE.fullmatch(value) else value
+def entry_of(letter: DeadLetter) -> Entry | None:
+    """Decode the entry of a letter; None when this version cannot."""
     try:
-        selection, start = selection_of(said), _start(said)
-        return Order(selection, _limit(said, LIST_LIMIT, MAX_LIST), _bounded(start, selection))
-    except BadRequestError as error:  # a JSON pointer leads into a body, and there is none
+        return decode(letter.entry.data)
+    except UnreadableEntryError:
+        return None
+
+
+def parse_query(query: QueryParams) -> Command:
+    """Parse the query of a list; BadRequestError names the parameter that is wrong."""
+    given: dict[str, object] = {}
+    for name, value in query.multi_items():
+        if name not in _QUERY_NAMES:
+            raise BadRequestError(f"The query may have {enumerated(_QUERY_NAMES)}, nothing else.")
+        if name in given:
+            raise BadRequestError(f"The query has more than one {name}.")
+        given[name] = int(value) if name == "limit" and _WHOLE_NUMBER.fullmatch(value) else value
+    try:
+        selection, start = parse_selection(given), _start(given)
+        return Command(selection, _limit(given, LIST_LIMIT, MAX_LIST), _bounded(start, selection))
+    except BadRequestError as error:  # a query has no body that a JSON pointer could point into
         raise BadRequestError(str(error), label=error.label) from None
 
 
-def order_of(body: bytes) -> Order:
-    """Read the body of a replay or a purge; BadRequestError points at the place that is wrong."""
-    said = _object(body)
-    selection, limit, start = selection_of(said), _limit(said, MAX_LETTERS, MAX_LETTERS), _start(said)
-    everything, dry = _flag(said, "all"), _flag(said, "dryRun")
-    ids = _ids(said["ids"]) if "ids" in said else None
-    if ids is not None and not (selection.empty and "all" not in said and "cursor" not in said):
-        raise BadRequestError("ids name the letters: a filter, all or a cursor cannot stand beside them.")
+def parse_command(body: bytes) -> Command:
+    """Parse the body of a replay or a purge; BadRequestError points at the place that is wrong."""
+    given = _object(body)
+    selection, limit, start = parse_selection(given), _limit(given, MAX_LETTERS, MAX_LETTERS), _start(given)
+    everything, dry = _flag(given, "all"), _flag(given, "dryRun")
+    ids = _ids(given["ids"]) if "ids" in given else None
+    if ids is not None and not (selection.empty and "all" not in given and "cursor" not in given):
+        raise BadRequestError("ids cannot be combined with a filter, all or a cursor.")
     if everything and not selection.empty:
-        raise BadRequestError("Say all or a filter, not both.", pointer="/all")
+        raise BadRequestError("Send all or a filter, not both.", pointer="/all")
     if ids is None and selection.empty and not everything:
-        raise BadRequestError(_NOTHING)
-    return Order(selection, limit, _bounded(start, selection), ids, dry)
+        raise BadRequestError(_NOTHING_NAMED)
+    return Command(selection, limit, _bounded(start, selection), ids, dry)
 
 
-def _bounded(start: Bookmark, selection: Selection) -> Bookmark:
+def parse_selection(given: dict[str, object]) -> Selection:
+    """Parse hub, reason, messageId and before, where given; BadRequestError points at what is wrong."""
+    hub, reason, message_id = (_text(given, name) for name in ("hub", "reason", "messageId"))
+    before = parse_time(given["before"]) if "before" in given else None
+    if reason is not None and reason not in REASONS:
+        raise BadRequestError(f"reason must be one of {', '.join(REASONS)}.", pointer="/reason")
+    if message_id is not None and len(message_id) > MAX_MESSAGE_ID:
+        raise BadRequestError(f"messageId may have at most {MAX_MESSAGE_ID} characters.", pointer="/messageId")
+    return Selection(_hub(hub), reason, message_id, before)
+
+
+def parse_time(value: object) -> int:
+    """Parse unix seconds or ISO 8601 (UTC unless it has an offset) into a unix millisecond, rounded up."""
+    millisecond = _from_seconds(value) if isinstance(value, int | float) else _from_text(value)
+    if millisecond is None or not 0 <= millisecond < _LATEST:
+        raise BadRequestError(
+            "before must be unix seconds, or a time like 2026-05-04T09:12:33Z (UTC unless it has an offset).",
+            pointer="/before",
+        )
+    return millisecond
+
+
+def _from_seconds(seconds: float) -> int | None:
+    if isinstance(seconds, bool) or not 0 <= seconds < _LATEST:
+        return None
+    return math.ceil(round(seconds * 1000, 3))  # without rounding, the product may exceed a whole millisecond slightly
+
+
+def _from_text(value: object) -> int | None:
+    if not isinstance(value, str):
+        return None
+    if _SECONDS.fullmatch(value):
+        return _from_seconds(float(value))
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    since = (at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH
+    return -(-since // _MILLISECOND)
+
+
+def _bounded(start: Cursor, selection: Selection) -> Cursor:
     bounds = [bound for bound in (start.before, selection.before) if bound is not None]
-    return Bookmark(start.after, min(bounds, default=None))
+    return Cursor(start.after, min(bounds, default=None))
 
 
 def _object(body: bytes) -> dict[str, object]:
     if not body.strip():
-        raise BadRequestError(f"The body is empty. {_NOTHING}")
+        raise BadRequestError(f"The body is empty. {_NOTHING_NAMED}")
     return object_of(body, MEMBERS, "an object")
 
 
-def _ids(value: object) -> tuple[Place, ...]:
+def _ids(value: object) -> tuple[LetterRef, ...]:
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_IDS:
         raise BadRequestError(f"ids must be an array of 1 to {MAX_IDS} ids.", pointer="/ids")
-    places = set()
+    refs = set()
     for index, text in enumerate(value):
-        place = place_of(text) if isinstance(text, str) else None
-        if place is None:
-            raise BadRequestError("An id is <partition>:<stream id>, as a list gives it.", pointer=f"/ids/{index}")
-        places.add(place)
-    return tuple(sorted(places))
+        ref = parse_ref(text) if isinstance(text, str) else None
+        if ref is None:
+            raise BadRequestError("An id has the form <partition>:<stream id>, as in a list.", pointer=f"/ids/{index}")
+        refs.add(ref)
+    return tuple(sorted(refs))
 
 
-def _limit(said: dict[str, object], usual: int, most: int) -> int:
-    value = said.get("limit", usual)
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise BadRequestError(f"limit must be a whole number from 1 to {most}.", pointer="/limit")
+def _limit(given: dict[str, object], default: int, maximum: int) -> int:
+    value = given.get("limit", default)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
+        raise BadRequestError(f"limit must be a whole number from 1 to {maximum}.", pointer="/limit")
     return value
 
 
-def _start(said: dict[str, object]) -> Bookmark:
-    if "cursor" not in said:
-        return Bookmark()
-    value = said["cursor"]
-    bookmark = bookmark_of(value) if isinstance(value, str) else None
-    if bookmark is None:
+def _start(given: dict[str, object]) -> Cursor:
+    if "cursor" not in given:
+        return Cursor()
+    value = given["cursor"]
+    cursor = parse_cursor(value) if isinstance(value, str) else None
+    if cursor is None:
         raise BadRequestError("cursor must be the `next` of an earlier answer.", pointer="/cursor")
-    return bookmark
+    return cursor
 
 
-def _flag(said: dict[str, object], name: str) -> bool:
-    value = said.get(name, False)
+def _flag(given: dict[str, object], name: str) -> bool:
+    value = given.get(name, False)
     if not isinstance(value, bool):
         raise BadRequestError(f"{name} must be true or false.", pointer=f"/{name}")
+    return value
+
+
+def _hub(name: str | None) -> str | None:
+    if name is None:
+        return None
+    try:
+        return check_hub(name)
+    except BadRequestError as error:
+        raise BadRequestError(str(error), label=error.label, pointer="/hub") from None
+
+
+def _text(given: dict[str, object], name: str) -> str | None:
+    if name not in given:
+        return None
+    value = given[name]
+    if not isinstance(value, str) or not value:
+        raise BadRequestError(f"{name} must be a non-empty string.", pointer=f"/{name}")
     return value

@@ -1,13 +1,19 @@
-"""What /openapi.json says of the dead letters: the four routes and what they read and write.
+"""The OpenAPI description of the dead-letter routes.
 
-Rule guarded: the document tells the truth; the tests hold real answers of every status against these schemas.
+Rule guarded: the description is true; the tests validate real answers of every status against these schemas.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from service.admin.dead_letters.command import LIST_LIMIT, MAX_IDS, MAX_LETTERS, MAX_LIST
-from service.admin.dead_letters.selection import MAX_MESSAGE_ID, REASONS
+from service.admin.dead_letters.command import (
+    LIST_LIMIT,
+    MAX_IDS,
+    MAX_LETTERS,
+    MAX_LIST,
+    MAX_MESSAGE_ID,
+    REASONS,
+)
 from service.openapi.parts import ADMIN, REQUEST_ID, busy, content, refusal
 
 DEAD_LETTERS = "/v1/admin/dead-letters"
@@ -24,35 +30,35 @@ _ID = {
 _HUB = {
     "type": "string",
     "pattern": r"^[A-Za-z][A-Za-z0-9_`,.\[\]]{0,127}$",
-    "description": "Those of this hub; upper case becomes lower case.",
+    "description": "Only letters of this hub; case does not matter.",
 }
-_REASON = {"enum": [*REASONS], "description": "Those that died of this."}
+_REASON = {"enum": [*REASONS], "description": "Only letters with this reason."}
 _MESSAGE_ID = {
     "type": "string",
     "minLength": 1,
     "maxLength": MAX_MESSAGE_ID,
-    "description": "Those of this message; with many targets it has many entries.",
+    "description": "Only letters of this message. A message with many targets has many entries.",
 }
 _CURSOR = {
     "type": "string",
     "pattern": r"^[0-9]{1,19}-[0-9]{1,19}\.[0-9]{1,4}\.[0-9]{1,15}$",
-    "description": "`next` of the answer before, to go on behind it.",
+    "description": "The `next` of the previous answer, to continue after it.",
 }
-_BEFORE = "Those parked before this: unix seconds, or ISO 8601 (UTC unless it has an offset)."
+_BEFORE = "Only letters parked before this time: unix seconds, or ISO 8601 (UTC unless it has an offset)."
 _NULLABLE = {"type": ["string", "null"]}
-_LINE: dict[str, Any] = {
+_SUMMARY: dict[str, Any] = {
     "id": _ID,
-    "parkedAt": _NULLABLE | {"format": "date-time", "description": "When it was given up, by the store's clock."},
-    "reason": {"type": "string", "description": f"One of {', '.join(REASONS)}, or a newer version's."},
-    "status": _COUNT | {"description": "The last HTTP status; 0 without an answer."},
+    "parkedAt": _NULLABLE | {"format": "date-time", "description": "When it was parked, by the clock of Redis."},
+    "reason": {"type": "string", "description": f"One of {', '.join(REASONS)}, or one of a newer version."},
+    "status": _COUNT | {"description": "The last HTTP status; 0 when there was no answer."},
     "attempts": _COUNT | {"description": "Calls made."},
-    "detail": {"type": "string", "description": "What came back, in words."},
-    "hub": _NULLABLE | {"description": "null, like the next three, when the entry cannot be read here."},
+    "detail": {"type": "string", "description": "What the service answered."},
+    "hub": _NULLABLE | {"description": "null, as the next three, when the entry cannot be read."},
     "messageId": _NULLABLE,
-    "operation": _NULLABLE | {"description": "sendToUser, broadcast, addUser, ...: as in the metrics."},
+    "operation": _NULLABLE | {"description": "sendToUser, broadcast, addUser and so on, as in the metrics."},
     "to": _NULLABLE
-    | {"description": 'The user, group or connection; of a change of membership the member; "" for a broadcast.'},
-    "bytes": _COUNT | {"description": "What the entry takes in the queue."},
+    | {"description": 'The user, group or connection; the member of a group action; "" for a broadcast.'},
+    "bytes": _COUNT | {"description": "The size of the entry in the queue."},
 }
 
 
@@ -65,51 +71,61 @@ def _object(properties: Mapping[str, Any], *optional: str) -> dict[str, Any]:
 def _report(action: str, description: str) -> dict[str, Any]:
     return _object(
         {
-            "matched": _COUNT | {"description": "Dead letters that were meant and were there."},
+            "matched": _COUNT | {"description": "Dead letters that matched and existed."},
             action: _COUNT | {"description": description},
-            "more": {"type": "boolean", "description": "Not all were looked at: repeat, with `next` as `cursor`."},
-            "next": _NULLABLE | {"description": "Where to go on; null when there is no more, and for ids."},
+            "more": {
+                "type": "boolean",
+                "description": "Not all were processed: repeat with `next` as `cursor`.",
+            },
+            "next": _NULLABLE | {"description": "Where to continue; null at the end, and when ids were given."},
             "before": _NULLABLE
-            | {"format": "date-time", "description": "All that were looked at were parked before this; null for ids."},
+            | {
+                "format": "date-time",
+                "description": "All scanned letters were parked before this; null with ids.",
+            },
         }
     )
 
 
-_ORDER = _object(
+_COMMAND = _object(
     {
         "ids": {"type": "array", "items": _ID, "minItems": 1, "maxItems": MAX_IDS},
         "hub": _HUB,
         "reason": _REASON,
         "messageId": _MESSAGE_ID,
         "before": {"type": ["number", "string"], "description": _BEFORE},
-        "all": {"type": "boolean", "description": "Every dead letter there is. Only without ids and filters."},
-        "dryRun": {"type": "boolean", "description": "Count what is meant and do nothing."},
+        "all": {"type": "boolean", "description": "Select every dead letter. Not together with ids or filters."},
+        "dryRun": {"type": "boolean", "description": "Only count the letters that match."},
         "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LETTERS, "default": MAX_LETTERS},
         "cursor": _CURSOR,
     },
     *("ids", "hub", "reason", "messageId", "before", "all", "dryRun", "limit", "cursor"),
-) | {"minProperties": 1, "description": "`ids`, or filters that all have to fit, or `all`: something has to be named."}
+) | {"minProperties": 1, "description": "Name `ids`, or filters (all of them must match), or `all`."}
 SCHEMAS: Mapping[str, Any] = {
-    "DeadLetter": _object(_LINE),
+    "DeadLetter": _object(_SUMMARY),
     "DeadLetterList": _object(
         {
             "items": {"type": "array", "maxItems": MAX_LIST, "items": {"$ref": "#/components/schemas/DeadLetter"}},
             "next": _NULLABLE | {"description": "The `cursor` of the next page; null when there is none."},
         }
     ),
-    "WholeDeadLetter": _object(
-        _LINE
+    "DeadLetterWithMessage": _object(
+        _SUMMARY
         | {
             "message": {
                 "type": ["object", "null"],
-                "description": "The item as it may be POSTed again; null when it cannot be read here.",
+                "description": "The item as it may be POSTed again; null when it cannot be read.",
             },
-            "entry": {"type": "string", "contentEncoding": "base64", "description": "What cannot be read."},
+            "entry": {
+                "type": "string",
+                "contentEncoding": "base64",
+                "description": "An entry that cannot be read.",
+            },
         },
         "entry",
     ),
-    "DeadLetterOrder": _ORDER,
-    "Replayed": _report("replayed", "How many of them wait again."),
+    "DeadLetterCommand": _COMMAND,
+    "Replayed": _report("replayed", "How many of them are in the queue again."),
     "Purged": _report("purged", "How many of them were deleted."),
 }
 
@@ -131,13 +147,13 @@ _SHOWN = {
     "to": "alice",
     "bytes": 91,
 }
-_CURSOR_SHOWN = "1795388238626-0.3.1795388238627"  # the document leaves null out of examples, so there is one
+_CURSOR_SHOWN = "1795388238626-0.3.1795388238627"  # the generated document drops null from examples
 _MESSAGE = {"userId": "alice", "target": "newMessage", "arguments": ["hi"], "messageId": "order-1"}
 _REFUSALS = {
-    401: refusal("The caller is not known."),
-    403: refusal("The caller may not administer."),
+    401: refusal("The caller did not authenticate."),
+    403: refusal("The caller lacks the admin right."),
     500: refusal("An unexpected error."),
-    503: busy("The queue does not answer, or is full; nothing of this request is known to be done."),
+    503: busy("The queue is unavailable or full; nothing of this request is known to have been done."),
 }
 _LIST = {
     "operation_id": "listDeadLetters",
@@ -157,10 +173,10 @@ _LIST = {
     },
     "responses": {
         200: {
-            "description": "A page of them. It may be short, even empty, while `next` says that there is more.",
+            "description": "A page of dead letters. It may be short or empty although `next` is given.",
             "content": content("DeadLetterList", example={"items": [_SHOWN], "next": _CURSOR_SHOWN}),
         },
-        400: refusal("A parameter is not valid, not known, or stands twice."),
+        400: refusal("A parameter is not valid, unknown or repeated."),
         **_REFUSALS,
     },
 }
@@ -175,11 +191,11 @@ _SHOW = {
     "responses": {
         200: {
             "description": "The dead letter.",
-            "content": content("WholeDeadLetter", example={**_SHOWN, "message": _MESSAGE}),
+            "content": content("DeadLetterWithMessage", example={**_SHOWN, "message": _MESSAGE}),
         },
-        400: refusal("The id is none."),
+        400: refusal("The id is not valid."),
         404: refusal("There is no such dead letter (deadLetterUnknown)."),
-        405: refusal("`replay` and `purge` are no ids; they take POST."),
+        405: refusal("`replay` and `purge` are not ids; they take POST."),
         **_REFUSALS,
     },
 }
@@ -193,12 +209,12 @@ def _acting(operation_id: str, summary: str, schema: str, example: Mapping[str, 
         "openapi_extra": {
             "security": ADMIN,
             "parameters": [REQUEST_ID],
-            "requestBody": {"required": True, "content": content("DeadLetterOrder", example={"reason": "tooOld"})},
+            "requestBody": {"required": True, "content": content("DeadLetterCommand", example={"reason": "tooOld"})},
         },
         "responses": {
-            200: {"description": "What was done, as far as it went.", "content": content(schema, example=example)},
-            400: refusal("The body is not valid, or names nothing; nothing was done."),
-            408: refusal("The body did not come within FANOUT_BODY_TIMEOUT."),
+            200: {"description": "What was done.", "content": content(schema, example=example)},
+            400: refusal("The body is not valid, or selects nothing; nothing was done."),
+            408: refusal("The body did not arrive within FANOUT_BODY_TIMEOUT."),
             413: refusal("The body is too large."),
             415: refusal("The body is not JSON in UTF-8, or is compressed."),
             **_REFUSALS,
@@ -217,6 +233,6 @@ OPERATIONS: Mapping[tuple[str, str], dict[str, Any]] = {
         {"matched": 37, "replayed": 37, **_REST},
     ),
     ("POST", PURGE): _acting(
-        "purgeDeadLetters", "Delete dead letters for good", "Purged", {"matched": 37, "purged": 37, **_REST}
+        "purgeDeadLetters", "Delete dead letters permanently", "Purged", {"matched": 37, "purged": 37, **_REST}
     ),
 }

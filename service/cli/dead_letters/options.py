@@ -12,7 +12,7 @@ import orjson
 
 from fanout.errors import ConfigurationError
 from fanout.settings import load
-from service.admin.dead_letters.selection import REASONS
+from service.admin.dead_letters.command import REASONS
 from service.cli.dead_letters.client import Caller, RefusedError
 from service.cli.dead_letters.tables import json_lines
 from service.cli.trace import plain

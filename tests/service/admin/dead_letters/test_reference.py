@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.admin.dead_letters.reference import Bookmark, Place, bookmark_of, place_at, place_of
+from service.admin.dead_letters.reference import Cursor, LetterRef, parse_cursor, parse_ref, ref_at
 
-PLACES = st.builds(Place, st.integers(0, 2**41), st.integers(0, 2**62), st.integers(0, 1023))
+REFS = st.builds(LetterRef, st.integers(0, 2**41), st.integers(0, 2**62), st.integers(0, 1023))
 
 
-@given(PLACES, st.integers(0, 10**14))
-def test_ids_and_cursors_are_read_back(place: Place, before: int) -> None:
-    assert place_of(str(place)) == place
-    assert place_at(place.partition, place.stream_id) == place
-    assert bookmark_of(str(Bookmark(place, before))) == Bookmark(place, before)
+@given(REFS, st.integers(0, 10**14))
+def test_ids_and_cursors_are_read_back(ref: LetterRef, before: int) -> None:
+    assert parse_ref(str(ref)) == ref
+    assert ref_at(ref.partition, ref.stream_id) == ref
+    assert parse_cursor(str(Cursor(ref, before))) == Cursor(ref, before)
 
 
 @pytest.mark.parametrize(
@@ -21,27 +21,27 @@ def test_ids_and_cursors_are_read_back(place: Place, before: int) -> None:
     ["", "1-0", "1:2", "1:2-3 ", "-1:2-3", "1:2-3-4", "12345:1-0", "0:9999999999999999999-0", "\u0661:1-0"],
 )
 def test_what_is_no_id_is_none(text: str) -> None:
-    assert place_of(text) is None
+    assert parse_ref(text) is None
 
 
 @pytest.mark.parametrize(
     "text", ["", "1-0.0", "1-0.0.", "1-0.0.1 ", "9999999999999999999-0.0.1", "1-0.0.1234567890123456"]
 )
 def test_what_is_no_cursor_is_none(text: str) -> None:
-    assert bookmark_of(text) is None
+    assert parse_cursor(text) is None
 
 
-@given(PLACES, PLACES)
-def test_a_walk_goes_on_behind_its_bookmark_in_every_partition(after: Place, other: Place) -> None:
-    """A letter comes behind the bookmark exactly when its stream id is greater than where its partition goes on."""
-    start = place_at(other.partition, Bookmark(after).after_in(other.partition))
-    assert (other > after) == (other > start) or other == Place(0, 0, other.partition)
+@given(REFS, REFS)
+def test_a_scan_continues_after_its_cursor_in_every_partition(after: LetterRef, other: LetterRef) -> None:
+    """A letter comes after the cursor exactly when its stream id is greater than where its partition continues."""
+    start = ref_at(other.partition, Cursor(after).after_in(other.partition))
+    assert (other > after) == (other > start) or other == LetterRef(0, 0, other.partition)
 
 
-def test_a_place_of_one_moment_is_ordered_by_partition() -> None:
-    assert sorted([Place(5, 1, 0), Place(5, 0, 3), Place(4, 9, 9), Place(5, 0, 1)]) == [
-        Place(4, 9, 9),
-        Place(5, 0, 1),
-        Place(5, 0, 3),
-        Place(5, 1, 0),
+def test_letters_of_one_moment_are_ordered_by_partition() -> None:
+    assert sorted([LetterRef(5, 1, 0), LetterRef(5, 0, 3), LetterRef(4, 9, 9), LetterRef(5, 0, 1)]) == [
+        LetterRef(4, 9, 9),
+        LetterRef(5, 0, 1),
+        LetterRef(5, 0, 3),
+        LetterRef(5, 1, 0),
     ]

@@ -9,8 +9,8 @@ from fanout.binding.batch import BatchLimits, ParsedItem, parse_batch
 from fanout.queue.dead_letters import DeadLetter, DeathCause
 from fanout.queue.entry import VERSION, Entry, StoredEntry, encode
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb, operation_of
-from service.admin.dead_letters.reference import Place
-from service.admin.dead_letters.rendering import line_of, message_of, time_of, whole_of
+from service.admin.dead_letters.reference import LetterRef
+from service.admin.dead_letters.rendering import details_of, message_of, summary_of, time_of
 
 BODY = b'{"target":"t","arguments":[1.50,{"a": null}]}'
 ITEMS: list[Item] = [
@@ -29,7 +29,7 @@ ITEMS: list[Item] = [
 ]
 
 
-def a_dead(item: Item) -> DeadLetter:
+def a_letter(item: Item) -> DeadLetter:
     entry = Entry(VERSION, "chat", "m1", item)
     return DeadLetter(b"1-0", StoredEntry(b"1-0", encode(entry)), DeathCause("refused", 400, 1, "bad"))
 
@@ -47,13 +47,13 @@ def test_a_message_is_shown_as_it_may_be_sent_again(item: Item) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"target":1}', b'{"target":"t","arguments":[}', b'{"target":"\xff"}'])
 def test_a_body_that_is_none_is_shown_as_bytes(body: bytes) -> None:
-    shown = whole_of(Place(1, 0, 3), a_dead(Message(Scope.USER, "alice", body)))
+    shown = details_of(LetterRef(1, 0, 3), a_letter(Message(Scope.USER, "alice", body)))
     assert (shown["message"], bool(shown["entry"]), shown["to"]) == (None, True, "alice")
 
 
 @pytest.mark.parametrize(("item", "whom"), [(ITEMS[0], ""), (ITEMS[3], "red"), (ITEMS[5], "alice"), (ITEMS[9], "c1")])
 def test_a_line_names_whom_it_concerns(item: Item, whom: str) -> None:
-    line = line_of(Place(1000, 0, 3), a_dead(item))
+    line = summary_of(LetterRef(1000, 0, 3), a_letter(item))
     assert (line["id"], line["to"], line["operation"]) == ("3:1000-0", whom, operation_of(item))
 
 

@@ -19,15 +19,15 @@ from fanout.redis.open import open_redis
 from fanout.signalr.message import Message, Scope
 from service.door import Role
 from tests.builders import a_join, an_entry
-from tests.service.admin.dead_letters.graveyard import (
+from tests.service.admin.dead_letters.parked import (
     ADDRESS,
-    a_graveyard,
-    asking,
-    buried,
-    bury,
-    bury_entry,
-    bury_row,
-    waiting,
+    a_client,
+    an_admin_door,
+    park,
+    park_entry,
+    park_row,
+    parked_count,
+    queued,
 )
 from tests.service.doors import BATCH, KEY, a_door, knocking, metric
 
@@ -36,8 +36,8 @@ NOBODY = {"matched": 0, "more": False, "next": None}
 
 
 async def test_a_list_tells_of_each_letter_why_and_what(one_redis: RedisClient) -> None:
-    name = await bury(one_redis, "1795388238626-0", message_id="order-1")
-    async with asking(one_redis) as client:
+    name = await park(one_redis, "1795388238626-0", message_id="order-1")
+    async with a_client(one_redis) as client:
         answer = await client.get(ADDRESS)
     assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
     [item] = answer.json()["items"]
@@ -51,10 +51,10 @@ async def test_a_list_tells_of_each_letter_why_and_what(one_redis: RedisClient) 
 
 
 async def test_letters_of_all_partitions_come_in_the_order_in_which_they_were_parked(one_redis: RedisClient) -> None:
-    names = [await bury(one_redis, f"{1000 + number // 3}-{number}", to=f"user-{number}") for number in range(40)]
+    names = [await park(one_redis, f"{1000 + number // 3}-{number}", to=f"user-{number}") for number in range(40)]
     assert len({name.partition(":")[0] for name in names}) == 4
     found: list[str] = []
-    async with asking(one_redis) as client:
+    async with a_client(one_redis) as client:
         cursor: str | None = ""
         while cursor is not None:
             query = {"limit": "7"} | ({"cursor": cursor} if cursor else {})
@@ -83,11 +83,11 @@ async def test_letters_of_all_partitions_come_in_the_order_in_which_they_were_pa
     ],
 )
 async def test_a_list_may_be_narrowed(one_redis: RedisClient, query: dict[str, str], found: str) -> None:
-    await bury(one_redis, "1000-0", message_id="a", to="1")
-    await bury(one_redis, "2000-0", message_id="b", to="2", reason="tooOld")
-    await bury(one_redis, "3000-0", message_id="c", to="3", hub="news")
-    await bury(one_redis, "4000-0", message_id="d", to="4")
-    async with asking(one_redis) as client:
+    await park(one_redis, "1000-0", message_id="a", to="1")
+    await park(one_redis, "2000-0", message_id="b", to="2", reason="tooOld")
+    await park(one_redis, "3000-0", message_id="c", to="3", hub="news")
+    await park(one_redis, "4000-0", message_id="d", to="4")
+    async with a_client(one_redis) as client:
         items = (await client.get(ADDRESS, params=query)).json()["items"]
     assert "".join(item["messageId"] for item in items) == found
 
@@ -102,7 +102,7 @@ async def test_a_list_may_be_narrowed(one_redis: RedisClient, query: dict[str, s
     ],
 )  # fmt: skip
 async def test_a_query_that_is_not_understood_is_refused_by_name(one_redis: RedisClient, query: str) -> None:
-    async with asking(one_redis) as client:
+    async with a_client(one_redis) as client:
         answer = await client.get(f"{ADDRESS}?{query}")
     assert answer.status_code == 400
     assert query.partition("=")[0].removesuffix("s") in answer.json()["detail"] or "nothing else" in answer.text
@@ -111,8 +111,8 @@ async def test_a_query_that_is_not_understood_is_refused_by_name(one_redis: Redi
 async def test_one_letter_is_shown_with_its_message_as_it_may_be_sent_again(one_redis: RedisClient) -> None:
     body = b'{"target":"t","arguments":[1.50, {"deep": [null,"\xc3\xa4"]}, 12345678901234567890123]}'
     item = Message(Scope.GROUP, "red", body, ("c1",), 30.0, "ACME", at_most_once=True)
-    name = await bury_entry(one_redis, an_entry(item, message_id="order-1"))
-    async with asking(one_redis) as client:
+    name = await park_entry(one_redis, an_entry(item, message_id="order-1"))
+    async with a_client(one_redis) as client:
         shown = await client.get(f"{ADDRESS}/{name}")
         assert shown.json()["operation"] == "sendToGroup"
         assert b'"arguments":[1.50, {"deep": [null,"\xc3\xa4"]}, 12345678901234567890123]' in shown.content
@@ -124,9 +124,9 @@ async def test_one_letter_is_shown_with_its_message_as_it_may_be_sent_again(one_
 
 async def test_what_cannot_be_read_is_shown_as_it_is(one_redis: RedisClient) -> None:
     """A row of a newer version: fields missing and more of them, an entry nobody here knows."""
-    name = await bury_row(one_redis, 2, "entry", b"\xffnew", "colour", "red", "status", "n/a", "reason", "sleepy")
-    bare = await bury_row(one_redis, 3, "colour", "red")
-    async with asking(one_redis) as client:
+    name = await park_row(one_redis, 2, "entry", b"\xffnew", "colour", "red", "status", "n/a", "reason", "sleepy")
+    bare = await park_row(one_redis, 3, "colour", "red")
+    async with a_client(one_redis) as client:
         listed = (await client.get(ADDRESS)).json()["items"]
         shown = (await client.get(f"{ADDRESS}/{name}")).json()
         some = (await client.get(ADDRESS, params={"hub": "chat"})).json()["items"]
@@ -152,7 +152,7 @@ async def test_what_cannot_be_read_is_shown_as_it_is(one_redis: RedisClient) -> 
     ],
 )
 async def test_what_is_no_letter_is_told(one_redis: RedisClient, name: str, status: int, code: str) -> None:
-    async with asking(one_redis) as client:
+    async with a_client(one_redis) as client:
         answer = await client.get(f"{ADDRESS}/{name}")
         explained = await client.get(answer.json()["type"])
     assert (answer.status_code, answer.json()["code"], explained.status_code) == (status, code, 200)
@@ -161,37 +161,37 @@ async def test_what_is_no_letter_is_told(one_redis: RedisClient, name: str, stat
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
 async def test_replay_and_purge_take_a_post_and_say_so(one_redis: RedisClient, method: str) -> None:
-    await bury(one_redis)
-    async with asking(one_redis) as client:
+    await park(one_redis)
+    async with a_client(one_redis) as client:
         answers = [await client.request(method, address, json={"all": True}) for address in (REPLAY, PURGE)]
     assert [(answer.status_code, answer.headers["Allow"]) for answer in answers] == [(405, "POST")] * 2
-    assert await buried(one_redis) == 1
+    assert await parked_count(one_redis) == 1
 
 
 async def test_a_replay_puts_the_entry_back_as_it_was_and_a_repeat_does_nothing(one_redis: RedisClient) -> None:
-    name = await bury(one_redis)
-    async with asking(one_redis) as client:
+    name = await park(one_redis)
+    async with a_client(one_redis) as client:
         first = await client.post(REPLAY, json={"ids": [name]})
         second = await client.post(REPLAY, json={"ids": [name]})
     assert first.json() == {"matched": 1, "replayed": 1, "more": False, "next": None, "before": None}
     assert second.json() == {"replayed": 0, "before": None, **NOBODY}
-    [entry] = await waiting(one_redis)
+    [entry] = await queued(one_redis)
     assert decode(entry) == an_entry()
-    assert await buried(one_redis) == 0
+    assert await parked_count(one_redis) == 0
 
 
 async def test_a_purge_deletes_and_sends_nothing(one_redis: RedisClient) -> None:
-    keep, gone = await bury(one_redis, message_id="keep"), await bury(one_redis, message_id="gone")
-    async with asking(one_redis) as client:
+    keep, gone = await park(one_redis, message_id="keep"), await park(one_redis, message_id="gone")
+    async with a_client(one_redis) as client:
         purged = await client.post(PURGE, json={"ids": [gone, gone, "3:1-0"]})
         left = (await client.get(ADDRESS)).json()["items"]
     assert purged.json() == {"matched": 1, "purged": 1, "more": False, "next": None, "before": None}
     assert [item["id"] for item in left] == [keep]
-    assert await waiting(one_redis) == []
+    assert await queued(one_redis) == []
 
 
 @pytest.mark.parametrize(
-    ("order", "count"),
+    ("command", "count"),
     [
         ({"reason": "refused"}, 3),
         ({"hub": "chat"}, 3),
@@ -205,18 +205,18 @@ async def test_a_purge_deletes_and_sends_nothing(one_redis: RedisClient) -> None
 )
 @pytest.mark.parametrize("dry", [True, False])
 async def test_letters_are_chosen_by_what_is_true_of_them(
-    one_redis: RedisClient, order: dict[str, Any], count: int, *, dry: bool
+    one_redis: RedisClient, command: dict[str, Any], count: int, *, dry: bool
 ) -> None:
-    await bury(one_redis, "1000-0", message_id="a", to="1")
-    await bury(one_redis, "2000-0", message_id="b", to="2", reason="tooOld")
-    await bury(one_redis, "3000-0", message_id="c", to="3", hub="news")
-    await bury(one_redis, "4000-0", message_id="d", to="4")
-    async with asking(one_redis) as client:
-        answer = await client.post(REPLAY, json=order | {"dryRun": dry})
+    await park(one_redis, "1000-0", message_id="a", to="1")
+    await park(one_redis, "2000-0", message_id="b", to="2", reason="tooOld")
+    await park(one_redis, "3000-0", message_id="c", to="3", hub="news")
+    await park(one_redis, "4000-0", message_id="d", to="4")
+    async with a_client(one_redis) as client:
+        answer = await client.post(REPLAY, json=command | {"dryRun": dry})
     done = 0 if dry else count
     told = answer.json()
-    assert (told["matched"], told["replayed"], told["more"]) == (count, done, "limit" in order)
-    assert (len(await waiting(one_redis)), await buried(one_redis)) == (done, 4 - done)
+    assert (told["matched"], told["replayed"], told["more"]) == (count, done, "limit" in command)
+    assert (len(await queued(one_redis)), await parked_count(one_redis)) == (done, 4 - done)
 
 
 @pytest.mark.parametrize(
@@ -261,15 +261,15 @@ async def test_letters_are_chosen_by_what_is_true_of_them(
 )
 @pytest.mark.parametrize("address", [REPLAY, PURGE])
 async def test_nothing_happens_by_accident(one_redis: RedisClient, address: str, body: bytes, pointer: str) -> None:
-    await bury(one_redis)
-    async with asking(one_redis) as client:
+    await park(one_redis)
+    async with a_client(one_redis) as client:
         answer = await client.post(address, content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, pointer)
-    assert (await waiting(one_redis), await buried(one_redis)) == ([], 1)
+    assert (await queued(one_redis), await parked_count(one_redis)) == ([], 1)
 
 
 async def test_a_body_that_is_no_json_or_too_large_is_refused(one_redis: RedisClient) -> None:
-    async with asking(one_redis) as client:
+    async with a_client(one_redis) as client:
         form = await client.post(
             PURGE, content=b"all=true", headers={"Content-Type": "application/x-www-form-urlencoded"}
         )
@@ -279,28 +279,28 @@ async def test_a_body_that_is_no_json_or_too_large_is_refused(one_redis: RedisCl
 
 async def test_a_cursor_goes_on_where_the_limit_ended_it(one_redis: RedisClient) -> None:
     for number in range(10):
-        await bury(one_redis, to=f"user-{number}")
+        await park(one_redis, to=f"user-{number}")
     counts = []
-    async with asking(one_redis) as client:
-        order: dict[str, Any] = {"all": True, "limit": 4, "dryRun": True}
+    async with a_client(one_redis) as client:
+        command: dict[str, Any] = {"all": True, "limit": 4, "dryRun": True}
         while True:
-            told = (await client.post(PURGE, json=order)).json()
+            told = (await client.post(PURGE, json=command)).json()
             counts.append(told["matched"])
             if not told["more"]:
                 break
-            order["cursor"] = told["next"]
+            command["cursor"] = told["next"]
     assert counts == [4, 4, 2]
 
 
 async def test_what_is_parked_after_a_walk_began_is_not_met_by_it(one_redis: RedisClient) -> None:
     """So that a letter that is sent again and refused again is not sent again and again by one order."""
     for number in range(3):
-        await bury(one_redis, to=f"user-{number}")
-    async with asking(one_redis) as client:
+        await park(one_redis, to=f"user-{number}")
+    async with a_client(one_redis) as client:
         first = (await client.post(REPLAY, json={"all": True, "limit": 2})).json()
         # parked again, and as one more after what the walk has seen
         for number in range(2):
-            await bury(one_redis, "9999999999999-0", to=f"user-{number}", message_id="again")
+            await park(one_redis, "9999999999999-0", to=f"user-{number}", message_id="again")
         rest = (await client.post(REPLAY, json={"all": True, "cursor": first["next"]})).json()
         again = (await client.post(REPLAY, json={"all": True, "dryRun": True})).json()
         bounded = (await client.post(REPLAY, json={"before": first["before"], "dryRun": True})).json()
@@ -309,10 +309,10 @@ async def test_what_is_parked_after_a_walk_began_is_not_met_by_it(one_redis: Red
 
 
 async def test_a_full_store_refuses_a_replay_and_keeps_the_letter(one_redis: RedisClient) -> None:
-    name = await bury(one_redis)
+    name = await park(one_redis)
     await one_redis.ask("CONFIG", "SET", "maxmemory", "1")
-    async with asking(one_redis) as client:
-        answers = [await client.post(REPLAY, json=order) for order in ({"ids": [name]}, {"all": True})]
+    async with a_client(one_redis) as client:
+        answers = [await client.post(REPLAY, json=command) for command in ({"ids": [name]}, {"all": True})]
         purged = await client.post(PURGE, json={"all": True})
     assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(503, "queueFull")] * 2
     assert all(answer.headers["Retry-After"] for answer in answers)
@@ -320,8 +320,8 @@ async def test_a_full_store_refuses_a_replay_and_keeps_the_letter(one_redis: Red
 
 
 async def test_a_letter_without_an_entry_stays_and_can_be_purged(one_redis: RedisClient) -> None:
-    name = await bury_row(one_redis, 1, "reason", "refused")
-    async with asking(one_redis) as client:
+    name = await park_row(one_redis, 1, "reason", "refused")
+    async with a_client(one_redis) as client:
         told = (await client.post(REPLAY, json={"ids": [name]})).json()
         purged = (await client.post(PURGE, json={"all": True})).json()
     assert (told["matched"], told["replayed"], purged["purged"]) == (1, 0, 1)
@@ -329,7 +329,7 @@ async def test_a_letter_without_an_entry_stays_and_can_be_purged(one_redis: Redi
 
 async def test_a_store_that_is_away_is_a_503(tmp_path: Path) -> None:
     redis_client = open_redis(f"unix://{tmp_path / 'none.sock'}", SystemClock())
-    async with asking(redis_client) as client:
+    async with a_client(redis_client) as client:
         answers = [await client.get(ADDRESS), await client.get(f"{ADDRESS}/0:1-0")]
         answers += [await client.post(address, json={"all": True}) for address in (REPLAY, PURGE)]
         answers += [await client.post(address, json={"ids": ["0:1-0"]}) for address in (REPLAY, PURGE)]
@@ -349,17 +349,17 @@ async def test_a_store_that_is_away_is_a_503(tmp_path: Path) -> None:
 async def test_only_who_may_administer_gets_in(
     one_redis: RedisClient, settings: dict[str, Any], peer: str, headers: dict[str, str], status: int
 ) -> None:
-    name = await bury(one_redis)
-    async with knocking(a_graveyard(one_redis, **settings), peer=peer) as client:
+    name = await park(one_redis)
+    async with knocking(an_admin_door(one_redis, **settings), peer=peer) as client:
         answers = [await client.get(ADDRESS, headers=headers), await client.get(f"{ADDRESS}/{name}", headers=headers)]
         answers += [await client.post(address, json={"all": True}, headers=headers) for address in (REPLAY, PURGE)]
     assert [answer.status_code for answer in answers] == [status] * 4
-    assert await buried(one_redis) == (0 if status == 200 else 1)
+    assert await parked_count(one_redis) == (0 if status == 200 else 1)
 
 
 @pytest.mark.parametrize(("role", "status"), [("all", 200), ("ingress", 200), ("worker", 404)])
 async def test_an_ingress_answers_and_a_worker_does_not(one_redis: RedisClient, role: Role, status: int) -> None:
-    async with knocking(a_graveyard(one_redis, role=role)) as client:
+    async with knocking(an_admin_door(one_redis, role=role)) as client:
         assert (await client.get(ADDRESS)).status_code == status
 
 
@@ -378,9 +378,9 @@ def logged() -> Iterator[StringIO]:
 
 
 async def test_what_was_done_is_one_log_line_of_counts(one_redis: RedisClient, logged: StringIO) -> None:
-    await bury(one_redis, to="secret-user", message_id="secret-message")
-    await bury_entry(one_redis, an_entry(a_join("secret-user")))
-    async with asking(one_redis) as client:
+    await park(one_redis, to="secret-user", message_id="secret-message")
+    await park_entry(one_redis, an_entry(a_join("secret-user")))
+    async with a_client(one_redis) as client:
         await client.post(REPLAY, json={"all": True, "dryRun": True})
         await client.post(REPLAY, json={"all": True, "limit": 1}, headers={"X-Request-Id": "r1"})
         await client.post(PURGE, json={"all": True}, headers={"X-Request-Id": "r2"})
@@ -392,8 +392,8 @@ async def test_what_was_done_is_one_log_line_of_counts(one_redis: RedisClient, l
 
 async def test_what_was_done_is_counted(one_redis: RedisClient) -> None:
     for number in range(5):
-        await bury(one_redis, to=str(number))
-    door = a_graveyard(one_redis)
+        await park(one_redis, to=str(number))
+    door = an_admin_door(one_redis)
     async with knocking(door) as client:
         await client.post(REPLAY, json={"all": True, "dryRun": True})
         await client.post(REPLAY, json={"all": True, "limit": 2})
@@ -402,9 +402,9 @@ async def test_what_was_done_is_counted(one_redis: RedisClient) -> None:
 
 
 async def test_replays_of_one_lane_keep_the_order_in_which_they_were_parked(one_redis: RedisClient) -> None:
-    names = [await bury(one_redis, f"{1000 + number}-0", message_id=f"m{number:03}") for number in range(250)]
-    async with asking(one_redis) as client:
+    names = [await park(one_redis, f"{1000 + number}-0", message_id=f"m{number:03}") for number in range(250)]
+    async with a_client(one_redis) as client:
         await client.post(REPLAY, json={"ids": names[:20][::-1]})
         await client.post(REPLAY, json={"all": True})
-    assert [decode(data).message_id for data in await waiting(one_redis)] == [f"m{number:03}" for number in range(250)]
+    assert [decode(data).message_id for data in await queued(one_redis)] == [f"m{number:03}" for number in range(250)]
     assert await one_redis.ask("XLEN", keys.dead(int(names[0].partition(":")[0]))) == 0

@@ -9,19 +9,19 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fanout.errors import QueueError, QueueFullError
-from fanout.queue.dead_letters import DeadLetters, LetterRef
+from fanout.queue.dead_letters import DeadLetters, LetterKey
 from fanout.queue.entry import decode
 from fanout.redis.client import RedisClient
 from service.admin.dead_letters import batches as work
 from service.cli.main import main
-from tests.service.admin.dead_letters.graveyard import a_graveyard, buried, bury, waiting
+from tests.service.admin.dead_letters.parked import an_admin_door, park, parked_count, queued
 from tests.service.doors import listening
 
 
 @pytest.fixture
 async def url(one_redis: RedisClient) -> AsyncIterator[str]:
     """A real ingress for callers on this machine."""
-    async with listening(a_graveyard(one_redis)) as url:
+    async with listening(an_admin_door(one_redis)) as url:
         yield url
 
 
@@ -42,41 +42,41 @@ async def test_what_is_meant_is_counted_and_confirmed(
     one_redis: RedisClient, url: str, action: str, question: str, told: str
 ) -> None:
     for number in range(3):
-        await bury(one_redis, to=str(number), reason="tooOld" if number else "refused")
+        await park(one_redis, to=str(number), reason="tooOld" if number else "refused")
     result = await fanout(url, action, "--reason", "tooOld", text="y\n")
     assert (result.exit_code, result.stdout) == (0, f"{told}\n")
     assert question in result.stderr
-    assert (await buried(one_redis), len(await waiting(one_redis))) == (1, 2 if action == "replay" else 0)
+    assert (await parked_count(one_redis), len(await queued(one_redis))) == (1, 2 if action == "replay" else 0)
 
 
 @pytest.mark.parametrize("text", ["n\n", "\n", ""])
 @pytest.mark.parametrize("action", ["replay", "purge"])
 async def test_without_a_yes_nothing_happens(one_redis: RedisClient, url: str, action: str, text: str) -> None:
-    await bury(one_redis)
+    await park(one_redis)
     result = await fanout(url, action, "--all", text=text)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert (await buried(one_redis), await waiting(one_redis)) == (1, [])
+    assert (await parked_count(one_redis), await queued(one_redis)) == (1, [])
 
 
 @pytest.mark.parametrize("action", ["replay", "purge"])
 async def test_a_dry_run_counts_and_does_nothing(one_redis: RedisClient, url: str, action: str) -> None:
-    names = [await bury(one_redis, to=str(number)) for number in range(3)]
+    names = [await park(one_redis, to=str(number)) for number in range(3)]
     every = await fanout(url, action, "--all", "--dry-run")
     named = await fanout(url, action, names[0], "0:1-0", "--dry-run", "--json")
     limited = await fanout(url, action, "--hub", "chat", "--limit", "2", "--dry-run")
     assert (every.exit_code, every.stdout) == (0, "3 dead letters would be meant.\n")
     assert list(json.loads(named.stdout).values()) == [1, 0]
     assert limited.stdout == "2 dead letters would be meant.\n"
-    assert await buried(one_redis) == 3
+    assert await parked_count(one_redis) == 3
 
 
 async def test_ids_are_sent_again_once_each(one_redis: RedisClient, url: str) -> None:
-    names = [await bury(one_redis, message_id=f"m{number}") for number in range(3)]
+    names = [await park(one_redis, message_id=f"m{number}") for number in range(3)]
     result = await fanout(url, "replay", names[2], names[0], names[2], "--yes")
     again = await fanout(url, "replay", names[0], "--yes")
     assert (result.exit_code, result.stdout) == (0, "2 dead letters sent again.\n")
     assert (again.exit_code, again.stderr) == (1, "There are none.\n")
-    assert [decode(data).message_id for data in await waiting(one_redis)] == ["m0", "m2"]
+    assert [decode(data).message_id for data in await queued(one_redis)] == ["m0", "m2"]
 
 
 async def test_an_order_goes_on_over_as_many_requests_as_it_takes(one_redis: RedisClient, url: str) -> None:
@@ -90,7 +90,7 @@ async def test_an_order_goes_on_over_as_many_requests_as_it_takes(one_redis: Red
     rest = await fanout(url, "purge", "--reason", "refused", "--yes")
     assert some.stdout == "1500 dead letters sent again.\n"
     assert rest.stdout == "10500 dead letters deleted.\n"
-    assert (await buried(one_redis), len(await waiting(one_redis))) == (0, 1500)
+    assert (await parked_count(one_redis), len(await queued(one_redis))) == (0, 1500)
 
 
 @pytest.mark.parametrize(
@@ -113,37 +113,37 @@ async def test_what_is_parked_after_the_count_is_left_alone(one_redis: RedisClie
         async def scan(self, *args: object) -> object:  # type: ignore[override] # it only passes on
             pages = await super().scan(*args)  # type: ignore[arg-type]
             if not self.counted:
-                await bury(one_redis, to="late", message_id="late")
+                await park(one_redis, to="late", message_id="late")
             self.counted += 1
             return pages
 
-    await bury(one_redis, "1000-0")
-    door = replace(a_graveyard(one_redis), dead_letters=Parking(one_redis))
+    await park(one_redis, "1000-0")
+    door = replace(an_admin_door(one_redis), dead_letters=Parking(one_redis))
     async with listening(door) as url:
         result = await fanout(url, "purge", "--all", "--yes")
     assert result.stdout == "1 dead letter deleted.\n"
-    assert await buried(one_redis) == 1
+    assert await parked_count(one_redis) == 1
 
 
 async def test_what_was_done_is_told_when_the_store_refuses_the_rest(
     one_redis: RedisClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "AT_ONCE", 100)
+    monkeypatch.setattr(work, "BATCH_SIZE", 100)
 
     class Filling(DeadLetters):
         calls = 0
 
-        async def replay(self, chosen: Sequence[LetterRef]) -> list[bytes | QueueError | None]:
+        async def replay(self, keys: Sequence[LetterKey]) -> list[bytes | QueueError | None]:
             self.calls += 1
-            return await super().replay(chosen) if self.calls == 1 else [QueueFullError("Redis is full.")] * len(chosen)
+            return await super().replay(keys) if self.calls == 1 else [QueueFullError("Redis is full.")] * len(keys)
 
     for number in range(150):
-        await bury(one_redis, to=str(number))
-    door = replace(a_graveyard(one_redis), dead_letters=Filling(one_redis))
+        await park(one_redis, to=str(number))
+    door = replace(an_admin_door(one_redis), dead_letters=Filling(one_redis))
     async with listening(door) as url:
         result = await fanout(url, "replay", "--all", "--yes")
         named = await fanout(url, "replay", "--all", "--yes")
     assert (result.exit_code, result.stdout) == (1, "100 dead letters sent again.\n")
     assert result.stderr == "fanout: Redis is full. Say it again to go on.\n"
     assert (named.exit_code, named.stdout, named.stderr) == (1, "", "fanout: Redis is full.\n")
-    assert await buried(one_redis) == 50
+    assert await parked_count(one_redis) == 50

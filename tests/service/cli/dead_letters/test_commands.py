@@ -14,7 +14,7 @@ from fanout.signalr.message import Message, Scope
 from service.cli.dead_letters.commands import dead_letters
 from service.cli.main import main
 from tests.builders import a_join, an_entry
-from tests.service.admin.dead_letters.graveyard import PARTITIONS, a_graveyard, bury, bury_entry, bury_row
+from tests.service.admin.dead_letters.parked import PARTITIONS, an_admin_door, park, park_entry, park_row
 from tests.service.doors import KEY, listening
 
 HEADING = "ID PARKED REASON STATUS TRIES HUB OPERATION TO MESSAGE ID"
@@ -23,7 +23,7 @@ HEADING = "ID PARKED REASON STATUS TRIES HUB OPERATION TO MESSAGE ID"
 @pytest.fixture
 async def url(one_redis: RedisClient) -> AsyncIterator[str]:
     """A real ingress that asks for a key."""
-    async with listening(a_graveyard(one_redis, api_key=KEY)) as url:
+    async with listening(an_admin_door(one_redis, api_key=KEY)) as url:
         yield url
 
 
@@ -35,9 +35,9 @@ async def fanout(url: str, *arguments: str, key: str = KEY, text: str | None = N
 
 
 async def test_a_list_is_a_table_oldest_first(one_redis: RedisClient, url: str) -> None:
-    three = await bury_row(one_redis, 2, "entry", b"?", "reason", "sleepy", at="3-0")
-    one = await bury(one_redis, "1000-0", message_id="order-1")
-    two = await bury_entry(one_redis, an_entry(a_join("alice")), "2000-0", reason="tooOld")
+    three = await park_row(one_redis, 2, "entry", b"?", "reason", "sleepy", at="3-0")
+    one = await park(one_redis, "1000-0", message_id="order-1")
+    two = await park_entry(one_redis, an_entry(a_join("alice")), "2000-0", reason="tooOld")
     result = await fanout(url, "list")
     assert (result.exit_code, result.stderr) == (0, "")
     heading, first, second, third = result.stdout.splitlines()
@@ -50,7 +50,7 @@ async def test_a_list_is_a_table_oldest_first(one_redis: RedisClient, url: str) 
 
 async def test_a_list_may_be_narrowed_and_says_when_there_is_more(one_redis: RedisClient, url: str) -> None:
     for number in range(5):
-        await bury(
+        await park(
             one_redis, f"{1000 + number}-0", message_id=f"m{number}", reason="tooOld" if number < 3 else "refused"
         )
     narrowed = await fanout(url, "list", "--reason", "tooOld", "--hub", "chat", "--before", "1.002")
@@ -75,8 +75,8 @@ async def test_a_long_list_is_asked_for_page_by_page(one_redis: RedisClient, url
 
 async def test_a_count_is_by_reason_and_hub_the_most_first(one_redis: RedisClient, url: str) -> None:
     for number in range(12):
-        await bury(one_redis, to=str(number), reason="tooOld" if number % 4 else "refused")
-    await bury(one_redis, hub="news")
+        await park(one_redis, to=str(number), reason="tooOld" if number % 4 else "refused")
+    await park(one_redis, hub="news")
     text, document = await fanout(url, "count"), await fanout(url, "count", "--json")
     assert text.stdout == " 9  tooOld   chat\n 3  refused  chat\n 1  refused  news\n13 in all\n"
     assert json.loads(document.stdout) == {
@@ -92,7 +92,7 @@ async def test_a_count_is_by_reason_and_hub_the_most_first(one_redis: RedisClien
 
 async def test_one_letter_is_shown_with_its_message_to_be_sent_again(one_redis: RedisClient, url: str) -> None:
     body = b'{"target":"t","arguments":[1.50,1e400,12345678901234567890123,"a\xc2\x9b\xe2\x80\xaeb"]}'
-    name = await bury_entry(one_redis, an_entry(Message(Scope.USER, "alice", body), message_id="order-1"))
+    name = await park_entry(one_redis, an_entry(Message(Scope.USER, "alice", body), message_id="order-1"))
     result = await fanout(url, "show", name)
     facts, _, message = result.stdout.partition("\n\n")
     told = dict(re.split(r" +", line, maxsplit=1) for line in facts.splitlines())
@@ -108,7 +108,7 @@ async def test_one_letter_is_shown_with_its_message_to_be_sent_again(one_redis: 
 
 
 async def test_what_cannot_be_read_is_shown_in_base64(one_redis: RedisClient, url: str) -> None:
-    name = await bury_row(one_redis, 0, "entry", b"\xffnew", "reason", "a\x1b[2J")
+    name = await park_row(one_redis, 0, "entry", b"\xffnew", "reason", "a\x1b[2J")
     shown, listed = await fanout(url, "show", name), await fanout(url, "list")
     assert shown.stdout.endswith("This version cannot read the entry. Its bytes, in base64:\n/25ldw==\n")
     assert all(line.isprintable() for line in [*shown.stdout.splitlines(), *listed.stdout.splitlines()])
@@ -158,7 +158,7 @@ def test_every_command_explains_itself_and_its_options(name: str) -> None:
 
 
 async def test_the_program_itself_does_it(one_redis: RedisClient, url: str) -> None:
-    name = await bury(one_redis)
+    name = await park(one_redis)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "service.cli", "dead-letters", "replay", name, "--yes", "--json", "--url", url,
         env={"FANOUT_API_KEY": KEY}, stdout=asyncio.subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Dead letters to work on: a real store with letters parked at times of the test's choosing."""
+"""Dead letters to work on: a real store with letters parked at times that the test chooses."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ PARTITIONS = 4
 ADDRESS = "/v1/admin/dead-letters"
 
 
-async def bury(
+async def park(
     redis_client: RedisClient,
     at: str = "*",
     *,
@@ -29,44 +29,44 @@ async def bury(
     hub: str = "chat",
     message_id: str = "m1",
 ) -> str:
-    """Park a message with this stream id, as a worker would have, and give the id an operator sees."""
-    return await bury_entry(redis_client, an_entry(a_message(to), hub=hub, message_id=message_id), at, reason=reason)
+    """Park a message with this stream id, as a worker would have, and return the id an operator sees."""
+    return await park_entry(redis_client, an_entry(a_message(to), hub=hub, message_id=message_id), at, reason=reason)
 
 
-async def bury_entry(redis_client: RedisClient, entry: Entry, at: str = "*", *, reason: str = "refused") -> str:
+async def park_entry(redis_client: RedisClient, entry: Entry, at: str = "*", *, reason: str = "refused") -> str:
     """Park any entry in the partition of its lane."""
     partition = partition_of(lane_of(entry.hub, entry.item), PARTITIONS)
     fields: list[str | bytes | int] = ["entry", encode(entry), "id", "1-0", "reason", reason]
     fields += ["status", 400, "attempts", 1, "detail", "HTTP 400"]
-    return await bury_row(redis_client, partition, *fields, at=at)
+    return await park_row(redis_client, partition, *fields, at=at)
 
 
-async def bury_row(redis_client: RedisClient, partition: int, *fields: str | bytes | int, at: str = "*") -> str:
+async def park_row(redis_client: RedisClient, partition: int, *fields: str | bytes | int, at: str = "*") -> str:
     """Park anything at all."""
     stream_id = await redis_client.ask("XADD", keys.dead(partition), at, *fields)
     return f"{partition}:{stream_id.decode()}"
 
 
-async def waiting(redis_client: RedisClient) -> list[bytes]:
-    """Give the bytes of the entries that wait, by partition and order."""
+async def queued(redis_client: RedisClient) -> list[bytes]:
+    """Return the bytes of the queued entries, by partition and in order."""
     found = []
     for partition in range(PARTITIONS):
         found += [row[1][1] for row in await redis_client.ask("XRANGE", keys.stream(partition), "-", "+")]
     return found
 
 
-async def buried(redis_client: RedisClient) -> int:
+async def parked_count(redis_client: RedisClient) -> int:
     """Count the dead letters."""
     return sum(await redis_client.call(*(("XLEN", keys.dead(partition)) for partition in range(PARTITIONS))))
 
 
-def a_graveyard(redis_client: RedisClient, **settings: Any) -> Door:
+def an_admin_door(redis_client: RedisClient, **settings: Any) -> Door:
     """A door to the dead letters of a store."""
     return replace(a_door(partitions=PARTITIONS, **settings), dead_letters=DeadLetters(redis_client))
 
 
 @asynccontextmanager
-async def asking(redis_client: RedisClient, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of that door, every answer held against the document."""
-    async with knocking(a_graveyard(redis_client, **settings)) as client:
+async def a_client(redis_client: RedisClient, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of that door, every answer validated against the OpenAPI document."""
+    async with knocking(an_admin_door(redis_client, **settings)) as client:
         yield client

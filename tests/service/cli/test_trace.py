@@ -71,7 +71,7 @@ async def test_nothing_to_tell_is_exit_code_1_and_a_reason(
 ) -> None:
     assert await tell(url, message_id) == 1
     said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "fanout: No event of a message with this id is kept.\n")
+    assert (said.out, said.err) == ("", "fanout: No trace of a message with this id is kept.\n")
     assert await tell(url, message_id, as_json=True) == 1
     assert json.loads(capsys.readouterr().out)["code"] == "traceUnknown"
 

@@ -1,1 +1,1 @@
-"""A strict local stand-in for Azure SignalR Service; knows `fanout.signalr` and nothing else of ours."""
+"""A strict local emulator of Azure SignalR Service. It shares `fanout.signalr` with the product and nothing else."""

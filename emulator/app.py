@@ -1,83 +1,74 @@
-"""The emulator as one thing: its parts put together, and the ASGI application in front of them.
+"""The emulator as one ASGI application.
 
-Source: contract section 8. `/api` is the REST side behind journal and faults, `/client` is where clients connect,
-`/emulator` is the control API. Tests reach `journal`, `faults`, `quota` and `hubs` in process.
+`/api` is the REST API, `/client` is where clients connect, `/emulator` is the control API. Tests that run in the same
+process use `journal`, `faults`, `quota` and `hubs` directly.
 """
 
 from emulator.config import EmulatorConfig
-from emulator.control.journal import Journal
-from emulator.control.routes import Control
-from emulator.cors import is_preflight, preflight_reply, sharing
+from emulator.control.api import ControlApi
+from emulator.control.middleware import ControlMiddleware
+from emulator.cors import is_preflight, preflight_response, with_cors
 from emulator.credentials import Credentials
-from emulator.exchange import Call, Receive, Reply, Scope, Send, call_of, respond
-from emulator.gate import Gate
+from emulator.http import HttpError, Receive, Request, Response, Scope, Send, error_response, request_of, respond
 from emulator.hubs import Hubs
-from emulator.refusal import RefusedError, reply_of
-from emulator.rest.access import Access
-from emulator.rest.invoke import Invoker
-from emulator.rest.operations import current, legacy
-from emulator.rest.side import RestRoutes, RestSide
-from emulator.transports.client_side import ClientSide
-from emulator.transports.long_polling import LongPolling
+from emulator.rest.api import RestApi
+from emulator.transports.http import HttpTransports
 from emulator.transports.sessions import Sessions
-from emulator.transports.websocket import WebSocketDoor
+from emulator.transports.websocket import WebSocketTransport
 from fanout.clock import Clock, SystemClock
 
 
 class Emulator:
-    """A running service without its socket; `app` is the ASGI application."""
+    """An emulator without its socket. `app` is the ASGI application."""
 
-    def __init__(self, config: EmulatorConfig, clock: Clock, hubs: Hubs, sessions: Sessions, gate: Gate) -> None:
+    def __init__(
+        self, config: EmulatorConfig, clock: Clock, hubs: Hubs, sessions: Sessions, rest: ControlMiddleware
+    ) -> None:
         self.config = config
         self.clock = clock
         self.hubs = hubs
         self.sessions = sessions
-        self.gate = gate
-        self.journal = gate.journal
-        self.faults = gate.faults
-        self.quota = gate.quota
-        self._websockets = WebSocketDoor(sessions, clock)
-        self._clients = ClientSide(sessions, LongPolling(config, clock, sessions))
-        self._control = Control(self.journal, self.faults, self.quota, hubs)
+        self.journal = rest.journal
+        self.faults = rest.faults
+        self.quota = rest.quota
+        self._rest = rest
+        self._websockets = WebSocketTransport(sessions, clock)
+        self._clients = HttpTransports(config, clock, sessions)
+        self._control = ControlApi(self.journal, self.faults, self.quota, hubs)
 
     def __repr__(self) -> str:
         return f"<Emulator {self.hubs!r} {self.journal!r}>"
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request or WebSocket."""
-        call = call_of(scope)
+        request = request_of(scope)
         if scope["type"] == "websocket":
-            await self._websockets.handle(call, receive, send)
+            await self._websockets.handle(request, receive, send)
             return
-        send = sharing(call, send)
-        root = call.segments[0] if call.segments else ""  # `OPTIONS *` has no path
-        if is_preflight(call):
-            await respond(send, preflight_reply(call))
+        send = with_cors(request, send)
+        root = request.segments[0] if request.segments else ""  # `OPTIONS *` has no path
+        if is_preflight(request):
+            await respond(send, preflight_response(request))
         elif root == "api":
-            await self.gate.handle(call, scope, receive, send)
+            await self._rest.handle(request, scope, receive, send)
         elif root == "client":
-            await self._clients.handle(call, receive, send)
+            await self._clients.handle(request, receive, send)
         elif root == "emulator":
-            await respond(send, await self._control.answer(call, receive))
+            await respond(send, await self._control.answer(request, receive))
         else:
-            await respond(send, _nothing_here(call))
+            await respond(send, _unknown_path(request))
 
 
 def create_emulator(config: EmulatorConfig | None = None, clock: Clock | None = None) -> Emulator:
-    """Put an emulator together; without arguments it has the well-known key and the machine's clock."""
+    """Return a new emulator. The defaults are the well-known key and the machine's clock."""
     config = config or EmulatorConfig()
     clock = clock or SystemClock()
     hubs = Hubs(clock)
     credentials = Credentials(config, clock)
-    access = Access(config, credentials, clock)
-    routes = RestRoutes(
-        current(access, Invoker(clock, config.invoke_timeout), execute=config.execute), legacy(), access
-    )
-    journal = Journal(clock, most_entries=config.journal_entries, most_bytes=config.journal_bytes)
-    gate = Gate(config, clock, journal, RestSide(config, credentials, hubs, routes))
-    return Emulator(config, clock, hubs, Sessions(config, clock, hubs, credentials), gate)
+    rest = ControlMiddleware(config, clock, RestApi(config, clock, credentials, hubs))
+    return Emulator(config, clock, hubs, Sessions(config, clock, hubs, credentials), rest)
 
 
-def _nothing_here(call: Call) -> Reply:
-    text = f"Nothing is served at {call.raw_path}: /api, /client and /emulator are."
-    return reply_of(RefusedError(404, "NotFound", text), "")
+def _unknown_path(request: Request) -> Response:
+    text = f"There is nothing at {request.raw_path}. The emulator serves /api, /client and /emulator."
+    return error_response(HttpError(404, "NotFound", text), "")

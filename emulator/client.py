@@ -1,22 +1,21 @@
-"""One connected client and what waits to be written to it.
+"""One connected client, and the frames that wait to be written to it.
 
-Rule guarded: whoever sends only appends here; one writer per connection takes from here, so frames leave in the order
-in which the REST calls took effect. A client that never reads is dropped past a limit instead of eating the memory.
+Rule guarded: senders only append to the outbox. One writer per connection takes from it, so frames leave in the order
+in which the REST calls took effect. A client that does not read is disconnected at a limit, before it fills the memory.
 """
 
 import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from emulator.outgoing import Outgoing
-from emulator.protocols.hub import Frame, HubProtocol, Incoming
+from emulator.protocols.hub import ClientMessage, Frame, HubMessage, HubProtocol
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who connected: `user_id` is None for an anonymous client; the rest comes from the token's system claims.
+    """What the client's token says. `user_id` is None for an anonymous client.
 
-    `closes_at` is unix seconds at which the service ends the connection, None for never.
+    `closes_at` is the time (unix seconds) at which the service ends the connection, None for never.
     """
 
     hub: str
@@ -27,56 +26,54 @@ class Identity:
 
 
 class Outbox:
-    """Frames waiting for the writer. `close` lets the writer finish what waits and then end."""
+    """Frames for one client. After `close` the writer sends what waits and then ends the connection."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._frames: deque[Frame] = deque()
-        self._ready = asyncio.Event()
+        self._changed = asyncio.Event()
         self.closed = False
 
     def put(self, frame: Frame) -> bool:
-        """Append one frame; False when the limit is passed (and nothing more is taken)."""
+        """Append one frame. Return False, without appending, when the outbox is full or closed."""
         if self.closed or len(self._frames) >= self._limit:
             return False
         self._frames.append(frame)
-        self._ready.set()
+        self._changed.set()
         return True
 
     def close(self) -> None:
-        """Take nothing more."""
+        """Accept no more frames."""
         self.closed = True
-        self._ready.set()
+        self._changed.set()
 
-    @property
-    def waiting(self) -> int:
-        """How many frames wait."""
+    def __len__(self) -> int:
         return len(self._frames)
 
     def wake(self) -> None:
-        """Let whoever waits look again."""
-        self._ready.set()
-
-    def rest(self) -> None:
-        """Forget a wake-up that brought nothing."""
-        if not self._frames and not self.closed:
-            self._ready.clear()
+        """Wake the waiting task although nothing was appended."""
+        self._changed.set()
 
     async def wait(self) -> None:
-        """Return when frames wait, the box is closed or somebody woke us."""
-        await self._ready.wait()
+        """Return when frames wait, or the outbox is closed or woken."""
+        await self._changed.wait()
+
+    async def next_change(self) -> None:
+        """Return at the next `put`, `close` or `wake`, whatever waits already."""
+        self._changed.clear()
+        await self._changed.wait()
 
     def take(self) -> list[Frame]:
-        """Take all that waits."""
+        """Remove and return all frames."""
         frames = list(self._frames)
         self._frames.clear()
         if not self.closed:
-            self._ready.clear()
+            self._changed.clear()
         return frames
 
 
 class Client:
-    """A connection from the moment its transport stands; it is in a hub once the handshake is over."""
+    """A connection from the moment its transport is open. It enters its hub when the handshake is complete."""
 
     def __init__(self, connection_id: str, identity: Identity, transport: str, *, now: float, unread: int) -> None:
         self.connection_id = connection_id
@@ -88,7 +85,7 @@ class Client:
         self.opened_at = now
         self.last_sent = now
         self.last_received = now
-        self.awaited: dict[str, asyncio.Future[Incoming]] = {}
+        self.pending_results: dict[str, asyncio.Future[ClientMessage]] = {}
 
     def __repr__(self) -> str:
         return f"<Client {self.connection_id} of {self.identity.hub} over {self.transport}>"
@@ -98,8 +95,8 @@ class Client:
         """The user this connection belongs to."""
         return self.identity.user_id
 
-    def deliver(self, message: Outgoing, now: float) -> None:
-        """Append `message` in this client's protocol; a client past its limit is ended."""
+    def deliver(self, message: HubMessage, now: float) -> None:
+        """Append `message`, encoded in this client's protocol."""
         if self.protocol is None:
             return
         frame = message.frame(self.protocol)
@@ -107,21 +104,21 @@ class Client:
             self.write(frame, now)
 
     def write(self, frame: Frame, now: float) -> None:
-        """Append one frame."""
+        """Append one frame. A client whose outbox is full is disconnected."""
         self.last_sent = now
         if not self.outbox.put(frame):
             self.outbox.close()
 
-    def end(self, error: str | None = None, *, allow_reconnect: bool = False) -> None:
-        """Say good-bye (the error only to whom it may be told) and let the writer finish."""
+    def close(self, error: str | None = None, *, allow_reconnect: bool = False) -> None:
+        """End the connection with a close message. Only clients with detailed errors are sent `error`."""
         if self.protocol is not None:
-            told = error if self.identity.detailed_errors else None
-            self.outbox.put(self.protocol.close(told, allow_reconnect=allow_reconnect))
-        self.hang_up()
+            shown = error if self.identity.detailed_errors else None
+            self.outbox.put(self.protocol.close(shown, allow_reconnect=allow_reconnect))
+        self.drop()
 
-    def hang_up(self) -> None:
-        """End without a word."""
+    def drop(self) -> None:
+        """End the connection without a close message."""
         self.outbox.close()
-        for future in self.awaited.values():
+        for future in self.pending_results.values():
             future.cancel()
-        self.awaited.clear()
+        self.pending_results.clear()

@@ -1,7 +1,7 @@
-"""What one emulator is set up with: keys, strictness and limits. Every strictness can be switched off.
+"""The configuration of one emulator: keys, checks and limits. Each check can be switched off.
 
-Source: contract section 8 (what a faithful local emulator must do) and 4.3 (limits). The key and the port are the ones
-people know from the vendor's own emulator, so a connection string they have lying about works.
+Key and port are those of the vendor's own emulator, so a connection string for that one works here too.
+Source: docs/sources.md, emulator and limits.
 """
 
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class EmulatorConfig:
-    """The set-up of one emulator. Durations are seconds, sizes are bytes.
+    """The configuration of one emulator. Durations are seconds, sizes are bytes.
 
-    `keys` are the access keys in force, primary first (it signs what `:generateToken` gives). `endpoint` is the URL of
-    the connection string: its host is accepted in audiences besides the one the caller names in `Host`.
-    `entra_tokens` are opaque bearer tokens taken as Entra ID tokens by every REST route. `execute` tells whether
+    `keys` are the access keys in force. The first is the primary key, which signs the tokens of `:generateToken`.
+    `endpoint` is the URL of the connection string; its host is accepted in audiences besides that of the Host header.
+    `entra_tokens` are bearer tokens that every REST route accepts as Entra ID tokens. `execute` decides whether
     `:execute` exists.
     """
 
@@ -26,14 +26,14 @@ class EmulatorConfig:
     entra_tokens: tuple[str, ...] = field(default=(), repr=False)
     execute: bool = True
 
-    # Strictness
+    # Checks
     check_signature: bool = True
     check_audience: bool = True
     check_expiry: bool = True
     check_api_version: bool = True
     expiry_skew: float = 5.0
 
-    # Limits of the REST side
+    # Limits of the REST API
     max_body: int = MIB
     max_uri: int = 12 * 1024
     max_headers: int = 16 * 1024
@@ -42,7 +42,7 @@ class EmulatorConfig:
     temporary_key_lifetime: float = 90 * 60.0
 
     # Clients
-    max_connections: int = 0  # 0 = no quota
+    max_connections: int = 0  # 0: no quota
     negotiated_id_lifetime: float = 5.0
     handshake_timeout: float = 15.0
     ping_after: float = 15.0
@@ -56,5 +56,5 @@ class EmulatorConfig:
 
 
 def connection_string(port: int = WELL_KNOWN_PORT, key: str = WELL_KNOWN_KEY) -> str:
-    """Give what a caller puts into `AzureSignalRConnectionString` to reach an emulator on this machine."""
+    """Return the value of `AzureSignalRConnectionString` for an emulator on this machine."""
     return f"Endpoint=http://localhost;Port={port};AccessKey={key};Version=1.0;"

@@ -1,36 +1,36 @@
-"""Cross-origin answers: any origin, header and method, with credentials.
+"""Cross-origin responses: any origin, header and method, with credentials, as the service gives them.
 
-Source: contract 8.1 point 12 and 8.2: browsers negotiate and connect from the page's origin, which is never ours. With
-credentials a wildcard is not allowed, so the origin is sent back as it came.
+Browsers negotiate and connect from the origin of a page, which is never the emulator's. With credentials a wildcard is
+not allowed, so the origin is sent back. Source: docs/sources.md, emulator.
 """
 
-from emulator.exchange import Call, Reply, Scope, Send
+from emulator.http import Request, Response, Scope, Send
 
 
-def is_preflight(call: Call) -> bool:
-    """Tell a browser's question from a request."""
-    return call.method == "OPTIONS" and b"access-control-request-method" in call.headers
+def is_preflight(request: Request) -> bool:
+    """Return whether a request is a browser's preflight."""
+    return request.method == "OPTIONS" and b"access-control-request-method" in request.headers
 
 
-def preflight_reply(call: Call) -> Reply:
-    """Allow what is asked for."""
-    return Reply(
+def preflight_response(request: Request) -> Response:
+    """Return a response that allows what a preflight asks for."""
+    return Response(
         204,
         headers=(
-            ("Access-Control-Allow-Methods", call.header(b"access-control-request-method")),
-            ("Access-Control-Allow-Headers", call.header(b"access-control-request-headers") or "*"),
+            ("Access-Control-Allow-Methods", request.header(b"access-control-request-method")),
+            ("Access-Control-Allow-Headers", request.header(b"access-control-request-headers") or "*"),
             ("Access-Control-Max-Age", "600"),
         ),
     )
 
 
-def sharing(call: Call, send: Send) -> Send:
-    """Give a `send` that marks every answer to a browser of another origin as readable."""
-    origin = call.headers.get(b"origin")
+def with_cors(request: Request, send: Send) -> Send:
+    """Return a `send` that lets a browser of the request's origin read the response."""
+    origin = request.headers.get(b"origin")
     if origin is None:
         return send
 
-    async def send_shared(event: Scope) -> None:
+    async def send_with_cors(event: Scope) -> None:
         if event["type"] == "http.response.start":
             headers = [
                 *event["headers"],
@@ -41,4 +41,4 @@ def sharing(call: Call, send: Send) -> Send:
             event = {**event, "headers": headers}
         await send(event)
 
-    return send_shared
+    return send_with_cors

@@ -1,22 +1,86 @@
-"""The hubs: who is connected, as which user, in which groups; and what the REST verbs do to that.
+"""The hubs: who is connected, as which user, in which groups, and what the REST calls change about that.
 
-Source: contract 8.1 points 2, 3, 6, 7: hubs appear with their first client and compare without case (they are kept in
-lower case); users, groups and connections compare with case; `excluded` counts everywhere. Nothing here waits: a REST
-call takes effect whole before the next one starts.
+A hub exists as soon as it is named. Hub names are compared without case and kept in lower case; users, groups and
+connections are compared with case. A membership of a user decides whether its FUTURE connections join a group; when it
+expires, connections that are in the group stay. No method waits, so a REST call takes effect as a whole before the
+next one begins. Source: docs/sources.md, emulator and limits.
 """
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from emulator.client import Client
-from emulator.outgoing import Outgoing
-from emulator.user_groups import UserGroups
+from emulator.protocols.hub import HubMessage
 from fanout.clock import Clock
 
-_NOBODY: dict[str, Client] = {}
+YEAR = 365 * 24 * 3600.0
+MAX_WITHOUT_TTL = 100
+_NO_CLIENTS: dict[str, Client] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A user belongs to a group until `expires`, a time on the clock that `now` is read from."""
+
+    expires: float
+    has_ttl: bool
+
+
+class UserGroups:
+    """Which users of one hub belong to which groups, and until when.
+
+    A membership without a TTL lasts a year, and only the latest 100 of a user are kept. Each `add` replaces the TTL.
+    """
+
+    def __init__(self) -> None:
+        self._by_user: dict[str, dict[str, Membership]] = {}
+
+    def __repr__(self) -> str:
+        return f"<UserGroups of {len(self._by_user)} users>"
+
+    def add(self, user: str, group: str, ttl: int | None, now: float) -> None:
+        """Store a membership for `ttl` seconds, None for the default. A `ttl` of 0 stores nothing."""
+        groups = self._by_user.setdefault(user, {})
+        groups.pop(group, None)
+        if ttl != 0:
+            groups[group] = Membership(now + (YEAR if ttl is None else ttl), has_ttl=ttl is not None)
+        if ttl is None:
+            _keep_newest(groups)
+        if not groups:
+            del self._by_user[user]
+
+    def remove(self, user: str, group: str) -> None:
+        """Remove one membership."""
+        groups = self._by_user.get(user)
+        if groups is None:
+            return
+        groups.pop(group, None)
+        if not groups:
+            del self._by_user[user]
+
+    def remove_all(self, user: str) -> None:
+        """Remove all memberships of a user."""
+        self._by_user.pop(user, None)
+
+    def contains(self, user: str, group: str, now: float) -> bool:
+        """Return whether a connection that opens at `now` would join the group."""
+        membership = self._by_user.get(user, {}).get(group)
+        return membership is not None and now < membership.expires
+
+    def groups_of(self, user: str, now: float) -> list[str]:
+        """Return the groups that a connection joins when it opens at `now`. Expired memberships are removed."""
+        groups = self._by_user.get(user)
+        if groups is None:
+            return []
+        for group in [name for name, membership in groups.items() if membership.expires <= now]:
+            del groups[group]
+        if not groups:
+            del self._by_user[user]
+        return list(groups)
 
 
 class Hub:
-    """One hub. Dictionaries go from connection id to client, in the order of connecting."""
+    """One hub. Its dictionaries map connection ids to clients, in the order in which they connected."""
 
     def __init__(self, name: str, clock: Clock) -> None:
         self.name = name
@@ -30,7 +94,7 @@ class Hub:
         return f"<Hub {self.name} {len(self.connections)} clients, {len(self.groups)} groups>"
 
     def connect(self, client: Client) -> None:
-        """Take a client in; it joins the groups its user belongs to by now."""
+        """Add a client. It joins the groups that its user belongs to."""
         self.connections[client.connection_id] = client
         if client.user_id is None:
             return
@@ -39,80 +103,80 @@ class Hub:
             self._join(client, group)
 
     def disconnect(self, client: Client) -> None:
-        """Let a client go; its own memberships die with it."""
+        """Remove a client and its own memberships."""
         if self.connections.pop(client.connection_id, None) is None:
             return
         if client.user_id is not None:
-            _drop(self.users, client.user_id, client)
+            _remove(self.users, client.user_id, client)
         for group in tuple(client.groups):
             self._leave(client, group)
 
     def everyone(self, excluded: Collection[str] = ()) -> list[Client]:
-        """List all clients but the excluded connection ids."""
-        return _without(self.connections, excluded)
+        """Return all clients except the excluded connection ids."""
+        return _excluding(self.connections, excluded)
 
     def user(self, user: str, excluded: Collection[str] = ()) -> list[Client]:
-        """List a user's clients."""
-        return _without(self.users.get(user, _NOBODY), excluded)
+        """Return a user's clients."""
+        return _excluding(self.users.get(user, _NO_CLIENTS), excluded)
 
     def group(self, group: str, excluded: Collection[str] = ()) -> list[Client]:
-        """List a group's clients."""
-        return _without(self.groups.get(group, _NOBODY), excluded)
+        """Return a group's clients."""
+        return _excluding(self.groups.get(group, _NO_CLIENTS), excluded)
 
-    def send(self, audience: Iterable[Client], message: Outgoing) -> None:
-        """Hand `message` to every client of `audience`."""
+    def send(self, clients: Iterable[Client], message: HubMessage) -> None:
+        """Append `message` to the outbox of each client."""
         now = self._clock.monotonic()
-        for client in audience:
+        for client in clients:
             client.deliver(message, now)
 
-    def close(self, audience: Iterable[Client], reason: str) -> None:
-        """Close connections; they may reconnect."""
-        for client in list(audience):
+    def close(self, clients: Iterable[Client], reason: str) -> None:
+        """Close connections. Their clients may reconnect."""
+        for client in list(clients):
             self.disconnect(client)
-            client.end(reason or None, allow_reconnect=True)
+            client.close(reason or None, allow_reconnect=True)
 
     def join(self, connection_id: str, group: str) -> bool:
-        """Put one connection into a group; False when it does not exist."""
+        """Add one connection to a group. Return False when the connection does not exist."""
         client = self.connections.get(connection_id)
         if client is not None:
             self._join(client, group)
         return client is not None
 
     def leave(self, connection_id: str, group: str) -> bool:
-        """Take one connection out of a group; False when the connection does not exist."""
+        """Remove one connection from a group. Return False when the connection does not exist."""
         client = self.connections.get(connection_id)
         if client is not None:
             self._leave(client, group)
         return client is not None
 
     def leave_all(self, connection_id: str) -> None:
-        """Take one connection out of all groups."""
+        """Remove one connection from all groups."""
         client = self.connections.get(connection_id)
         for group in tuple(client.groups) if client is not None else ():
             self.leave(connection_id, group)
 
     def add_user(self, user: str, group: str, ttl: int | None) -> None:
-        """Put a user's clients of now and of the next `ttl` seconds into a group."""
+        """Add a user's clients to a group, and those that connect in the next `ttl` seconds."""
         self.memberships.add(user, group, ttl, self._clock.monotonic())
         for client in self.user(user):
             self._join(client, group)
 
     def remove_user(self, user: str, group: str) -> None:
-        """Take a user's clients out of a group, now and later."""
+        """Remove a user's clients from a group, and end the membership."""
         self.memberships.remove(user, group)
         for client in self.user(user):
             self._leave(client, group)
 
     def remove_user_everywhere(self, user: str) -> None:
-        """Take a user's clients out of all groups, now and later."""
+        """Remove a user's clients from all groups, and end all memberships."""
         self.memberships.remove_all(user)
         for client in self.user(user):
             self.leave_all(client.connection_id)
 
     def is_member(self, user: str, group: str) -> bool:
-        """Tell whether a client of the user is in the group, or the next one would be."""
-        live = any(group in client.groups for client in self.users.get(user, _NOBODY).values())
-        return live or self.memberships.contains(user, group, self._clock.monotonic())
+        """Return whether a client of the user is in the group, or the next one would join it."""
+        connected = any(group in client.groups for client in self.users.get(user, _NO_CLIENTS).values())
+        return connected or self.memberships.contains(user, group, self._clock.monotonic())
 
     def _join(self, client: Client, group: str) -> None:
         client.groups.add(group)
@@ -120,11 +184,11 @@ class Hub:
 
     def _leave(self, client: Client, group: str) -> None:
         client.groups.discard(group)
-        _drop(self.groups, group, client)
+        _remove(self.groups, group, client)
 
 
 class Hubs:
-    """All hubs by name, which is lower case and carries the application prefix."""
+    """All hubs by name: lower case, with the application as prefix."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -134,29 +198,35 @@ class Hubs:
         return f"<Hubs {', '.join(self._hubs) or 'none'}>"
 
     def __getitem__(self, name: str) -> Hub:
-        """Give a hub; one that nobody has connected to yet answers as an empty one."""
+        """Return a hub. One that was never named before is an empty hub."""
         hub = self._hubs.get(name)
         if hub is None:
             hub = self._hubs[name] = Hub(name, self._clock)
         return hub
 
     def all(self) -> list[Hub]:
-        """List the hubs."""
+        """Return all hubs."""
         return list(self._hubs.values())
 
     def clients(self) -> list[Client]:
-        """List the clients of all hubs."""
+        """Return the clients of all hubs."""
         return [client for hub in self._hubs.values() for client in hub.connections.values()]
 
 
-def _without(clients: dict[str, Client], excluded: Collection[str]) -> list[Client]:
+def _excluding(clients: dict[str, Client], excluded: Collection[str]) -> list[Client]:
     if not excluded:
         return list(clients.values())
     return [client for connection_id, client in clients.items() if connection_id not in excluded]
 
 
-def _drop(index: dict[str, dict[str, Client]], key: str, client: Client) -> None:
-    clients = index.get(key, _NOBODY)
+def _remove(index: dict[str, dict[str, Client]], key: str, client: Client) -> None:
+    clients = index.get(key, _NO_CLIENTS)
     clients.pop(client.connection_id, None)
     if not clients:
         index.pop(key, None)
+
+
+def _keep_newest(groups: dict[str, Membership]) -> None:
+    without_ttl = [name for name, membership in groups.items() if not membership.has_ttl]
+    for name in without_ttl[:-MAX_WITHOUT_TTL]:
+        del groups[name]

@@ -1,7 +1,7 @@
 """Serves an emulator on a port, inside the caller's task group.
 
-Rule guarded: cancelling the task that runs `serve` ends clients, sockets and the sweeper, in that order; a taken port
-is a ConfigurationError that says what to do, not an exit.
+Rules guarded: cancelling the task that runs `serve` ends clients, sockets and the sweeper, in that order. A port that
+is in use is a ConfigurationError that says what to do, not an exit.
 """
 
 import asyncio
@@ -11,16 +11,16 @@ import uvicorn
 
 from emulator.app import Emulator
 from emulator.config import WELL_KNOWN_PORT
-from emulator.transports.http import HttpProtocol, WebSocketProtocol
+from emulator.tcp import HttpProtocol, WebSocketProtocol
 from fanout.clock import Clock
 from fanout.serving import listen, port_of
 from fanout.serving import serve as serve_http
 
-_SWEEP_EVERY = 1.0
-_GRACE = 1
+_SWEEP_SECONDS = 1.0
+_SHUTDOWN_SECONDS = 1
 _KEEP_ALIVE = 75
-_GOODBYE = 0.5  # seconds clients are given to read why the connection ends
-_LOOK = 0.01
+_CLOSE_SECONDS = 0.5  # in which clients can read the close message
+_POLL_SECONDS = 0.01
 
 
 async def serve(
@@ -31,9 +31,9 @@ async def serve(
     ready: Callable[[int], None] = lambda _port: None,
     option: str = "--port",
 ) -> None:
-    """Serve until cancelled; `ready` is called with the real port once connections are taken.
+    """Serve until cancelled. `ready` is called with the actual port when connections are accepted.
 
-    Raises ConfigurationError when the port cannot be had; it names `option` as the way to choose another.
+    Raise ConfigurationError when the port cannot be opened; its text names `option` as the way to choose another.
     """
     listener = listen(host, port, option=option)
     real_port = port_of(listener)
@@ -41,7 +41,7 @@ async def serve(
         sweeper = tasks.create_task(_sweep(emulator, emulator.clock))
         try:
             await serve_http(
-                _settings(emulator), listener, ready=lambda: ready(real_port), closing=lambda: _say_goodbye(emulator)
+                _settings(emulator), listener, ready=lambda: ready(real_port), closing=lambda: _close_clients(emulator)
             )
         finally:
             sweeper.cancel()
@@ -49,15 +49,15 @@ async def serve(
 
 async def _sweep(emulator: Emulator, clock: Clock) -> None:
     while True:
-        await clock.sleep(_SWEEP_EVERY)
+        await clock.sleep(_SWEEP_SECONDS)
         emulator.sessions.sweep()
 
 
-async def _say_goodbye(emulator: Emulator) -> None:
+async def _close_clients(emulator: Emulator) -> None:
     emulator.sessions.close_all()
-    give_up = emulator.clock.monotonic() + _GOODBYE
-    while emulator.sessions.all() and emulator.clock.monotonic() < give_up:
-        await emulator.clock.sleep(_LOOK)
+    deadline = emulator.clock.monotonic() + _CLOSE_SECONDS
+    while emulator.sessions.all() and emulator.clock.monotonic() < deadline:
+        await emulator.clock.sleep(_POLL_SECONDS)
 
 
 def _settings(emulator: Emulator) -> uvicorn.Config:
@@ -73,5 +73,5 @@ def _settings(emulator: Emulator) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )

@@ -1,1 +1,1 @@
-"""What tests and people ask of the emulator: faults, quota, journal."""
+"""The control of the emulator: faults, quota, journal."""

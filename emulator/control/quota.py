@@ -1,8 +1,8 @@
-"""How many calls a second are served, for all calls together or for each class of paths.
+"""How many requests are served each second, in total or for each class of paths.
 
-Source: contract 4.3 (the service meters classes of calls apart: so many sends to users, so few broadcasts). Rules
-guarded: `now` is a number, so a run can be repeated; a call counts in the first class that matches its path and in no
-other; a class whose expression is wrong is refused, because its quota would hold nothing back.
+The service is rated separately for sends to users and for broadcasts, hence the classes. A request counts in the first
+class that matches its path and in no other. A class with an invalid expression is refused, because it would limit
+nothing. Source: docs/sources.md, limits.
 """
 
 import re
@@ -11,9 +11,9 @@ import msgspec
 
 
 class QuotaClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """So many calls each second for paths in which `path`, a regular expression, is found; 0 is no limit.
+    """At most `per_second` requests to paths that `path`, a regular expression, matches; 0 is no limit.
 
-    Past it the answer carries a Retry-After of `retry_after` seconds, unless that is None.
+    A refusal has a Retry-After of `retry_after` seconds, unless that is None.
     """
 
     per_second: int
@@ -21,9 +21,9 @@ class QuotaClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     retry_after: float | int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a class that could not mean anything."""
+        """Raise ValueError for a class that cannot apply."""
         if self.per_second < 0:
-            raise ValueError("perSecond counts calls: it cannot be negative")
+            raise ValueError("perSecond must not be negative")
         try:
             re.compile(self.path)
         except re.error as error:
@@ -36,16 +36,16 @@ _decoder: msgspec.json.Decoder[QuotaClass | tuple[QuotaClass, ...]] = msgspec.js
 
 
 def parse_quota(data: bytes) -> tuple[QuotaClass, ...]:
-    """Read one class or a JSON list of them; ValueError says what is wrong."""
+    """Return the classes in a JSON object or list; raise ValueError, which says what is wrong."""
     try:
-        order = _decoder.decode(data)
+        parsed = _decoder.decode(data)
     except msgspec.DecodeError as error:
         raise ValueError(f"quota: {error}") from None
-    return (order,) if isinstance(order, QuotaClass) else order
+    return (parsed,) if isinstance(parsed, QuotaClass) else parsed
 
 
 class _Window:
-    """One class and the calls it has had in the second that runs."""
+    """One class and its count in the current second."""
 
     __slots__ = ("_second", "_used", "pattern", "rule")
 
@@ -66,7 +66,7 @@ class _Window:
 
 
 class Quota:
-    """The quotas in force. Seconds are those of the clock, as the service's are."""
+    """The quotas in force. A second begins when the clock's whole seconds change, as on the service."""
 
     def __init__(self) -> None:
         self._windows: tuple[_Window, ...] = ()
@@ -76,22 +76,22 @@ class Quota:
         return f"<Quota {shown or 'none'}>"
 
     def set(self, per_second: int, retry_after: float | None = None) -> None:
-        """Allow `per_second` calls in each second, all paths together; 0 lifts every quota."""
+        """Allow `per_second` requests each second, all paths together; 0 removes every quota."""
         self.set_classes((QuotaClass(per_second, "", retry_after),) if per_second else ())
 
     def set_classes(self, classes: tuple[QuotaClass, ...]) -> None:
-        """Replace all quotas and forget what was counted."""
+        """Replace all quotas and their counts."""
         self._windows = tuple(_Window(rule) for rule in classes)
 
     def refusal(self, path: str, now: float) -> QuotaClass | None:
-        """Count one call at `now` (seconds) and give the class whose quota it is past, None when it may pass."""
+        """Count one request at `now` (seconds). Return the class whose quota it exceeds, None when it is served."""
         for window in self._windows:
             if window.pattern.search(path):
                 return None if window.admits(now) else window.rule
         return None
 
     def report(self) -> object:
-        """Show what is in force: one object for all calls, a list when paths are told apart."""
+        """Return what is in force: one object without classes, a list with them."""
         rules = [window.rule for window in self._windows]
         if not rules:
             return {"perSecond": 0, "retryAfter": None}

@@ -1,1 +1,1 @@
-"""The hub protocols that clients of the emulator speak: JSON and MessagePack."""
+"""The hub protocols: JSON and MessagePack."""

@@ -1,1 +1,1 @@
-"""The emulator's REST side: the data-plane API of the service, checked as strictly as the service checks it."""
+"""The REST API of the service, with its checks."""

@@ -1,8 +1,8 @@
-"""Reads the bodies of sends into something that can be framed for clients.
+"""The bodies of sends, read into messages that can be written to clients.
 
-Source: contract 2.4. JSON: `target` and `arguments` in any case, arguments null or missing count as none, their bytes
-are kept. application/octet-stream: a MessagePack map from protocol name to a whole framed message. Other types 415:
-the layout of application/x-msgpack is published nowhere.
+JSON bodies have `target` and `arguments`, named in any case; arguments that are null or missing count as none, and
+their bytes are kept. An application/octet-stream body is a MessagePack map from protocol name to a complete message.
+Other types are answered 415: the layout of application/x-msgpack is not published. Source: docs/sources.md, bodies.
 """
 
 from collections.abc import Mapping
@@ -10,110 +10,112 @@ from typing import Any
 
 import msgspec
 
-from emulator.outgoing import Framed, Invocation, Outgoing
-from emulator.protocols.hub import NAMES, Frame, ProtocolViolationError
+from emulator.http import HttpError, bad_request
+from emulator.protocols.hub import NAMES, EncodedMessage, Frame, HubMessage, Invocation, ProtocolViolationError
 from emulator.protocols.hub_json import END
-from emulator.protocols.hub_msgpack import length_prefix
-from emulator.refusal import RefusedError, invalid
+from emulator.protocols.hub_messagepack import length_prefix
 
-JSON = "application/json"
-_FRAMED = "application/octet-stream"
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_list = msgspec.json.Decoder(list[msgspec.Raw])
+_JSON = "application/json"
+_ENCODED = "application/octet-stream"
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_array = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 _anything = msgspec.json.Decoder(msgspec.Raw)
 _frames = msgspec.msgpack.Decoder(dict[str, bytes])
 
 
-def message_of(content_type: str, body: bytes) -> Outgoing:
-    """Read the body of a `:send`."""
-    media = media_type(content_type)
-    if media == JSON:
-        return invocation_of(body)
-    if media == _FRAMED:
-        return _framed(body)
-    raise unsupported(content_type)
+def parse_message(content_type: str, body: bytes) -> HubMessage:
+    """Return the message in the body of a `:send`."""
+    media_type = _media_type(content_type)
+    if media_type == _JSON:
+        return parse_invocation(body)
+    if media_type == _ENCODED:
+        return _parse_encoded(body)
+    raise _unsupported(content_type)
 
 
-def media_type(content_type: str) -> str:
-    """Give a content type without its parameters, in lower case."""
-    return content_type.partition(";")[0].strip().lower()
+def require_json(content_type: str) -> None:
+    """Raise a 415 for a body that is not JSON."""
+    if _media_type(content_type) != _JSON:
+        raise _unsupported(content_type)
 
 
-def unsupported(content_type: str) -> RefusedError:
-    """Make a 415."""
-    return RefusedError(415, "UnsupportedMediaType", f"The content type '{content_type}' is not read here.")
-
-
-def invocation_of(body: bytes | memoryview) -> Invocation:
-    """Read one `{"target":...,"arguments":[...]}`."""
-    fields = fields_of(body)
+def parse_invocation(body: bytes | memoryview) -> Invocation:
+    """Return the invocation in `{"target":...,"arguments":[...]}`."""
+    fields = parse_object(body)
     target = text_field(fields, "target")
     if not target:
-        raise invalid("'target' is required and must not be empty.", "target")
-    arguments = text_of(fields.get("arguments", b"null"))
+        raise bad_request("'target' is required and must not be empty.", "target")
+    arguments = _decoded(fields.get("arguments", b"null"))
     if arguments == "null":
         arguments = "[]"
     elif not arguments.startswith("["):
-        raise invalid("'arguments' must be an array.", "arguments")
-    return Invocation(text_of(fields["target"]), arguments)
+        raise bad_request("'arguments' must be an array.", "arguments")
+    return Invocation(_decoded(fields["target"]), arguments)
 
 
-def fields_of(body: bytes | memoryview) -> dict[str, msgspec.Raw]:
-    """Read a JSON object into the raw bytes of its properties, their names in lower case; the last of equals stands."""
+def parse_object(body: bytes | memoryview) -> dict[str, msgspec.Raw]:
+    """Return the raw values of a JSON object by lower-case name. Of duplicate names the last one counts."""
     try:
-        return {name.lower(): value for name, value in _fields.decode(body).items()}
+        return {name.lower(): value for name, value in _object.decode(body).items()}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise invalid(f"The body is not a JSON object: {error}") from None
+        raise bad_request(f"The body is not a JSON object: {error}") from None
 
 
-def items_of(body: bytes) -> list[msgspec.Raw]:
-    """Read a JSON array into the raw bytes of its items."""
+def parse_array(body: bytes) -> list[msgspec.Raw]:
+    """Return the raw items of a JSON array."""
     try:
-        return _list.decode(body)
+        return _array.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise invalid(f"The body is not a JSON array: {error}") from None
+        raise bad_request(f"The body is not a JSON array: {error}") from None
 
 
 def text_field(fields: Mapping[str, msgspec.Raw], name: str) -> str:
-    """Give a string property, "" when it is absent or null."""
+    """Return a string property, "" when it is absent or null."""
     raw = fields.get(name, b"null")
     if bytes(raw) == b"null":
         return ""
     try:
         return _text.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise invalid(f"'{name}' must be a string.", name) from None
+        raise bad_request(f"'{name}' must be a string.", name) from None
 
 
-def value_text(body: bytes) -> str:
-    """Check that `body` is one JSON value and give its text."""
+def json_text(body: bytes) -> str:
+    """Return the text of a body that is one JSON value."""
     try:
-        return text_of(_anything.decode(body))
+        return _decoded(_anything.decode(body))
     except (msgspec.DecodeError, RecursionError) as error:
-        raise invalid(f"The body is not JSON: {error}") from None
+        raise bad_request(f"The body is not JSON: {error}") from None
 
 
-def text_of(raw: Any) -> str:
-    """Give raw JSON as text; refuses bytes that are not UTF-8."""
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _unsupported(content_type: str) -> HttpError:
+    return HttpError(415, "UnsupportedMediaType", f"The content type '{content_type}' is not supported.")
+
+
+def _decoded(raw: Any) -> str:
     try:
         return bytes(raw).decode()
     except UnicodeDecodeError:
-        raise invalid("The body is not UTF-8.") from None
+        raise bad_request("The body is not UTF-8.") from None
 
 
-def _framed(body: bytes) -> Framed:
+def _parse_encoded(body: bytes) -> EncodedMessage:
     try:
         given = _frames.decode(body)
-        frames: dict[str, Frame] = {name: _frame(name, data) for name, data in given.items()}
+        frames: dict[str, Frame] = {name: _checked_frame(name, data) for name, data in given.items()}
     except (msgspec.DecodeError, ProtocolViolationError, UnicodeDecodeError) as error:
-        raise invalid(f"The body is not a MessagePack map of framed hub messages: {error}") from None
+        raise bad_request(f"The body is not a MessagePack map of encoded hub messages: {error}") from None
     if not frames:
-        raise invalid("The body holds no message.")
-    return Framed(frames)
+        raise bad_request("The body contains no message.")
+    return EncodedMessage(frames)
 
 
-def _frame(name: str, data: bytes) -> Frame:
+def _checked_frame(name: str, data: bytes) -> Frame:
     if name not in NAMES:
         return data
     if name == "json":

@@ -1,1 +1,1 @@
-"""How clients are connected to the emulator: WebSockets, Server-Sent Events, long polling."""
+"""The transports of clients: WebSockets, Server-Sent Events, long polling."""

@@ -1,8 +1,8 @@
-"""One client's conversation: the handshake, then what it sends, whatever carries it.
+"""One client's session over any transport: the handshake, then the messages that the client sends.
 
-Source: contract 8.3-8.6. Pings and completions are welcome; an invocation in Serverless mode without an upstream ends
-the connection. A client is in its hub from the moment the handshake answer is queued, so nothing can reach it before
-that answer.
+Pings and completions are accepted. In Serverless mode without an upstream, an invocation ends the connection. A client
+enters its hub when the handshake response has been queued, so nothing is written before that response.
+Source: docs/sources.md, emulator.
 """
 
 import msgspec
@@ -15,18 +15,18 @@ from emulator.protocols.hub import (
     COMPLETION,
     INVOCATION,
     STREAM_INVOCATION,
+    ClientMessage,
     HubProtocol,
-    Incoming,
     ProtocolViolationError,
 )
 from emulator.protocols.hub_json import END, JsonHubProtocol
-from emulator.protocols.hub_msgpack import MessagePackHubProtocol
+from emulator.protocols.hub_messagepack import MessagePackHubProtocol
 
 _PROTOCOLS: dict[str, HubProtocol] = {"json": JsonHubProtocol(), "messagepack": MessagePackHubProtocol()}
 _VERSIONS = (1, 2)
-_LONGEST_HANDSHAKE = 4096
-_LONGEST_MESSAGE = 16 * 1024 * 1024
-TEXT_ONLY = "serverSentEvents"
+_MAX_HANDSHAKE = 4096
+_MAX_MESSAGE = 16 * 1024 * 1024
+SERVER_SENT_EVENTS = "serverSentEvents"
 
 
 class _Handshake(msgspec.Struct):
@@ -38,7 +38,10 @@ _decoder = msgspec.json.Decoder(_Handshake)
 
 
 class Session:
-    """A client, its hub, and the bytes of it that are not a whole message yet. `token` is the id of its requests."""
+    """A client, its hub, and the bytes received that are not a complete message yet.
+
+    `token` identifies its requests. `attached` is false while no request of a long-polling client waits.
+    """
 
     def __init__(self, token: str, client: Client, hub: Hub) -> None:
         self.token = token
@@ -52,12 +55,12 @@ class Session:
         return f"<Session of {self.client!r}>"
 
     def feed(self, data: bytes, now: float) -> None:
-        """Take in bytes of the client; a violation ends the connection and is told to the client."""
+        """Process bytes from the client. A protocol violation ends the connection with an error message."""
         self.client.last_received = now
         self._buffer += data
         try:
             if self.client.protocol is None:
-                self._shake_hands(now)
+                self._handshake(now)
             protocol = self.client.protocol
             if protocol is not None and not self.client.outbox.closed:
                 self._read(protocol)
@@ -65,17 +68,17 @@ class Session:
             self.refuse(str(error))
 
     def refuse(self, reason: str) -> None:
-        """End the connection and say why; the client did something it may not do."""
+        """End the connection and send the reason, because the client violated the protocol."""
         protocol = self.client.protocol
         self.hub.disconnect(self.client)
         if protocol is None:
             self.client.outbox.put(msgspec.json.encode({"error": reason}).decode() + END)
         else:
             self.client.outbox.put(protocol.close(reason, allow_reconnect=False))
-        self.client.hang_up()
+        self.client.drop()
 
     def check(self, config: EmulatorConfig, now: float, wall: float) -> None:
-        """Do what time asks for: end what is overdue, ping what is idle."""
+        """Apply the time limits: end the connection when one has passed, send a ping when it is idle."""
         client = self.client
         if client.outbox.closed:
             return
@@ -86,17 +89,17 @@ class Session:
                 self.refuse("Handshake was canceled.")
         elif closes_at is not None and wall >= closes_at:
             self.hub.disconnect(client)
-            client.end("The authentication expired.", allow_reconnect=True)
+            client.close("The authentication expired.", allow_reconnect=True)
         elif config.silence_limit and now - client.last_received >= config.silence_limit:
             self.hub.disconnect(client)
-            client.hang_up()
+            client.drop()
         elif now - client.last_sent >= config.ping_after:
             client.write(client.protocol.ping, now)
 
-    def _shake_hands(self, now: float) -> None:
+    def _handshake(self, now: float) -> None:
         request, end, rest = self._buffer.partition(END.encode())
         if not end:
-            if len(self._buffer) > _LONGEST_HANDSHAKE:
+            if len(self._buffer) > _MAX_HANDSHAKE:
                 raise ProtocolViolationError("The handshake request does not end.")
             return
         self._buffer = rest
@@ -116,7 +119,7 @@ class Session:
             raise ProtocolViolationError(f"The protocol '{handshake.protocol}' is not supported.")
         if handshake.version not in _VERSIONS:
             raise ProtocolViolationError(f"Version {handshake.version} of the protocol is not supported.")
-        if protocol.name != "json" and self.client.transport == TEXT_ONLY:
+        if protocol.name != "json" and self.client.transport == SERVER_SENT_EVENTS:
             raise ProtocolViolationError(f"The protocol '{protocol.name}' needs a transport for binary data.")
         return protocol
 
@@ -124,16 +127,16 @@ class Session:
         messages, self._buffer = protocol.read(self._buffer)
         for message in messages:
             self._take(message)
-        if len(self._buffer) > _LONGEST_MESSAGE:
+        if len(self._buffer) > _MAX_MESSAGE:
             raise ProtocolViolationError("The message does not end.")
 
-    def _take(self, message: Incoming) -> None:
+    def _take(self, message: ClientMessage) -> None:
         if message.kind in {INVOCATION, STREAM_INVOCATION}:
             raise ProtocolViolationError("No upstream is configured: clients cannot invoke hub methods.")
         if message.kind == CLOSE:
             self.hub.disconnect(self.client)
-            self.client.hang_up()
+            self.client.drop()
         elif message.kind == COMPLETION:
-            future = self.client.awaited.pop(message.invocation_id, None)
+            future = self.client.pending_results.pop(message.invocation_id, None)
             if future is not None and not future.done():
                 future.set_result(message)

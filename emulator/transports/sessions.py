@@ -1,7 +1,8 @@
-"""Who may open a connection: negotiate, the ids it gives out, and the conversations that are going on.
+"""Negotiation, the connection ids it assigns, and the sessions that are open.
 
-Source: contract 8.2. An id must be used within 5 seconds or is unknown (404); a second transport on the same id is a
-conflict (409); more than one `hub` is a 400; past the connection quota the answer is 429 with the service's own words.
+An id must be used within 5 seconds, or it is unknown (404). A second transport with the same id is a conflict (409),
+more than one `hub` a 400, and a connection over the quota a 429 with the text of the service.
+Source: docs/sources.md, emulator.
 """
 
 import secrets
@@ -9,10 +10,9 @@ import secrets
 from emulator.client import Client
 from emulator.config import EmulatorConfig
 from emulator.credentials import Credentials, identity_of
-from emulator.exchange import Call, Reply, json_reply
+from emulator.http import HttpError, Request, Response, bad_request, json_response
 from emulator.hubs import Hubs
-from emulator.refusal import RefusedError, invalid
-from emulator.rest.names import effective_hub
+from emulator.rest.request import full_hub_name
 from emulator.transports.session import Session
 from fanout.clock import Clock
 
@@ -25,7 +25,7 @@ _TRANSPORTS = [
 
 
 class Sessions:
-    """Negotiated ids (token to connection id and deadline) and open sessions by token."""
+    """Negotiated ids (by token: connection id and deadline) and open sessions by token."""
 
     def __init__(self, config: EmulatorConfig, clock: Clock, hubs: Hubs, credentials: Credentials) -> None:
         self._config = config
@@ -38,27 +38,27 @@ class Sessions:
     def __repr__(self) -> str:
         return f"<Sessions {len(self._open)} open, {len(self._negotiated)} negotiated>"
 
-    def negotiate(self, call: Call) -> Reply:
-        """Give out an id; version 1 keeps the id for requests apart from the one others may know."""
-        _hub_of(call)
-        self._credentials.check_client(call, in_query=False)
+    def negotiate(self, request: Request) -> Response:
+        """Assign a connection id. Version 1 adds a token for the requests, so that the id need not be secret."""
+        _hub_of(request)
+        self._credentials.check_client(request, in_query=False)
         self._check_quota()
         self._forget_overdue()
-        version = 1 if call.parameter("negotiateversion", "0") not in {"", "0"} else 0
+        version = 1 if request.parameter("negotiateversion", "0") not in {"", "0"} else 0
         connection_id = secrets.token_urlsafe(16)
         token = secrets.token_urlsafe(16) if version else connection_id
         self._negotiated[token] = (connection_id, self._clock.monotonic() + self._config.negotiated_id_lifetime)
         answer: dict[str, object] = {"negotiateVersion": version, "connectionId": connection_id}
         if version:
             answer["connectionToken"] = token
-        return json_reply({**answer, "availableTransports": _TRANSPORTS})
+        return json_response({**answer, "availableTransports": _TRANSPORTS})
 
-    def open(self, call: Call, transport: str, *, in_query: bool) -> Session:
-        """Start a conversation over `transport`; only a WebSocket may come without a negotiated id."""
-        hub = _hub_of(call)
-        claims = self._credentials.check_client(call, in_query=in_query)
+    def open(self, request: Request, transport: str, *, in_query: bool) -> Session:
+        """Open a session over `transport`. Only a WebSocket may come without a negotiated id."""
+        hub = _hub_of(request)
+        claims = self._credentials.check_client(request, in_query=in_query)
         self._check_quota()
-        connection_id, token = self._claim(call.parameter("id"), transport)
+        connection_id, token = self._claim(request.parameter("id"), transport)
         identity = identity_of(claims, hub)
         client = Client(
             connection_id,
@@ -70,33 +70,33 @@ class Sessions:
         session = self._open[token] = Session(token, client, self._hubs[hub])
         return session
 
-    def find(self, call: Call) -> Session | None:
-        """Give the open session a request belongs to; an expired token ends it with a 401."""
-        _hub_of(call)
-        token = call.parameter("id")
+    def find(self, request: Request) -> Session | None:
+        """Return the open session of a request. An expired token ends the session and raises a 401."""
+        _hub_of(request)
+        token = request.parameter("id")
         if not token:
-            raise invalid("The query parameter 'id' is required.", "id")
+            raise bad_request("The query parameter 'id' is required.", "id")
         session = self._open.get(token)
         try:
-            self._credentials.check_client(call, in_query=False)
-        except RefusedError:
+            self._credentials.check_client(request, in_query=False)
+        except HttpError:
             if session is not None:
                 self.close(session)
             raise
         return session
 
     def all(self) -> list[Session]:
-        """List the open sessions."""
+        """Return the open sessions."""
         return list(self._open.values())
 
     def close(self, session: Session) -> None:
-        """End a conversation for good."""
+        """End a session."""
         self._open.pop(session.token, None)
         session.hub.disconnect(session.client)
-        session.client.hang_up()
+        session.client.drop()
 
     def sweep(self) -> None:
-        """Do to every conversation what the passing of time asks for."""
+        """Apply the time limits to every session."""
         now, wall = self._clock.monotonic(), self._clock.wall()
         for session in list(self._open.values()):
             session.check(self._config, now, wall)
@@ -104,28 +104,28 @@ class Sessions:
                 self.close(session)
 
     def close_all(self) -> None:
-        """End all conversations: the service goes away."""
+        """Close all connections with a message, because the emulator stops."""
         for session in list(self._open.values()):
             session.hub.disconnect(session.client)
-            session.client.end(allow_reconnect=True)
+            session.client.close(allow_reconnect=True)
 
     def _claim(self, token: str, transport: str) -> tuple[str, str]:
         if not token:
             if transport != WEB_SOCKETS:
-                raise invalid("The query parameter 'id' is required.", "id")
+                raise bad_request("The query parameter 'id' is required.", "id")
             connection_id = secrets.token_urlsafe(16)
             return connection_id, connection_id
         if token in self._open:
-            raise RefusedError(409, "Conflict", "This connection id is in use.")
+            raise HttpError(409, "Conflict", "This connection id is in use.")
         self._forget_overdue()
         negotiated = self._negotiated.pop(token, None)
         if negotiated is None:
-            raise RefusedError(404, "NotFound", "No connection with this id: it must be used within 5 seconds.")
+            raise HttpError(404, "NotFound", "There is no connection with this id. It must be used within 5 seconds.")
         return negotiated[0], token
 
     def _check_quota(self) -> None:
         if self._config.max_connections and len(self._open) >= self._config.max_connections:
-            raise RefusedError(429, "TooManyConnections", "Connection count reaches limit.")
+            raise HttpError(429, "TooManyConnections", "Connection count reaches limit.")
 
     def _forget_overdue(self) -> None:
         now = self._clock.monotonic()
@@ -133,8 +133,8 @@ class Sessions:
             del self._negotiated[token]
 
 
-def _hub_of(call: Call) -> str:
-    hubs = call.parameters("hub")
+def _hub_of(request: Request) -> str:
+    hubs = request.parameters("hub")
     if len(hubs) != 1:
-        raise invalid("Exactly one query parameter 'hub' is required.", "hub")
-    return effective_hub(hubs[0], "")
+        raise bad_request("Exactly one query parameter 'hub' is required.", "hub")
+    return full_hub_name(hubs[0], "")

@@ -1,13 +1,12 @@
 """The WebSocket transport of `/client`.
 
-Source: contract 8.2. One task reads, one writes; both end together. What the client is refused with (401, 404, 409,
-400, 429) is answered to the upgrade request, as HTTP.
+One task reads and one writes, and both end together. A refusal (400, 401, 404, 409, 429) is an HTTP response to the
+upgrade request. Source: docs/sources.md, emulator.
 """
 
 import asyncio
 
-from emulator.exchange import Call, Receive, Scope, Send, respond
-from emulator.refusal import V1, RefusedError, reply_of
+from emulator.http import V1, HttpError, Receive, Request, Scope, Send, error_response, respond
 from emulator.transports.session import Session
 from emulator.transports.sessions import WEB_SOCKETS, Sessions
 from fanout.clock import Clock
@@ -15,20 +14,20 @@ from fanout.clock import Clock
 _NORMAL = 1000
 
 
-class WebSocketDoor:
-    """Takes upgrade requests."""
+class WebSocketTransport:
+    """Serves clients that connect with a WebSocket."""
 
     def __init__(self, sessions: Sessions, clock: Clock) -> None:
         self._sessions = sessions
         self._clock = clock
 
-    async def handle(self, call: Call, receive: Receive, send: Send) -> None:
+    async def handle(self, request: Request, receive: Receive, send: Send) -> None:
         """Serve one WebSocket until either side ends it."""
         await receive()
         try:
-            session = self._open(call)
-        except RefusedError as refusal:
-            await _refuse(send, refusal)
+            session = self._open(request)
+        except HttpError as error:
+            await _refuse(send, error)
             return
         try:
             await send({"type": "websocket.accept"})
@@ -38,17 +37,17 @@ class WebSocketDoor:
         finally:
             self._sessions.close(session)
 
-    def _open(self, call: Call) -> Session:
-        if call.raw_path.rstrip("/") != "/client":
-            raise RefusedError(404, "NotFound", "WebSockets are served at /client/.")
-        return self._sessions.open(call, WEB_SOCKETS, in_query=True)
+    def _open(self, request: Request) -> Session:
+        if request.raw_path.rstrip("/") != "/client":
+            raise HttpError(404, "NotFound", "WebSockets are served at /client/.")
+        return self._sessions.open(request, WEB_SOCKETS, in_query=True)
 
     async def _read(self, session: Session, receive: Receive) -> None:
         while True:
             event = await receive()
             if event["type"] == "websocket.disconnect":
                 session.hub.disconnect(session.client)
-                session.client.hang_up()
+                session.client.drop()
                 return
             text = event.get("text")
             session.feed(event["bytes"] if text is None else text.encode(), self._clock.monotonic())
@@ -66,11 +65,11 @@ async def _write(session: Session, send: Send) -> None:
                 await send({"type": "websocket.close", "code": _NORMAL})
                 return
     except OSError:
-        session.client.hang_up()  # the peer is gone; the reader hears of it too
+        session.client.drop()  # the client has disconnected; the reader ends as well
 
 
-async def _refuse(send: Send, refusal: RefusedError) -> None:
+async def _refuse(send: Send, error: HttpError) -> None:
     async def send_as_websocket(event: Scope) -> None:
         await send({**event, "type": f"websocket.{event['type']}"})
 
-    await respond(send_as_websocket, reply_of(refusal, V1))
+    await respond(send_as_websocket, error_response(error, V1))

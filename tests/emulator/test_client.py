@@ -1,7 +1,7 @@
 """The outbox keeps order, ends cleanly and does not grow without bound."""
 
 from emulator.client import Client, Identity, Outbox
-from emulator.outgoing import Invocation
+from emulator.protocols.hub import Invocation
 from emulator.protocols.hub_json import JsonHubProtocol
 
 
@@ -12,7 +12,7 @@ def test_frames_leave_in_order_and_nothing_is_taken_after_the_end() -> None:
     outbox.close()
     assert not outbox.put("c")
     assert outbox.take() == ["a", "b"]
-    assert outbox.waiting == 0
+    assert len(outbox) == 0
 
 
 async def test_whoever_waits_is_woken_by_frames_and_by_the_end() -> None:
@@ -27,9 +27,9 @@ async def test_whoever_waits_is_woken_by_frames_and_by_the_end() -> None:
 def test_a_client_that_never_reads_is_ended_at_the_limit() -> None:
     client = Client("c", Identity("chat"), "webSockets", now=0, unread=2)
     client.deliver(Invocation('"m"', "[]"), now=1)
-    assert client.outbox.waiting == 0
+    assert len(client.outbox) == 0
     client.protocol = JsonHubProtocol()
     for _ in range(3):
         client.deliver(Invocation('"m"', "[]"), now=1)
     assert client.outbox.closed
-    assert client.outbox.waiting == 2
+    assert len(client.outbox) == 2

@@ -11,8 +11,7 @@ import pytest
 
 from emulator.config import WELL_KNOWN_KEY, EmulatorConfig
 from emulator.credentials import Credentials, identity_of
-from emulator.exchange import Call, call_of
-from emulator.refusal import RefusedError
+from emulator.http import HttpError, Request, request_of
 from fanout.signalr.credentials import sign
 from tests.emulator.running import JSON, Service, running
 from tests.fakes import FakeClock
@@ -30,10 +29,10 @@ PATH = "/api/hubs/chat/:send"
 OTHER_KEY = "another-access-key-of-the-same-service-instance"
 
 
-def https_call(path: str, query: str, token: str, host: str = "example.service.signalr.net") -> Call:
+def https_call(path: str, query: str, token: str, host: str = "example.service.signalr.net") -> Request:
     """Give a call as it would arrive behind TLS."""
     headers = [(b"host", host.encode()), (b"authorization", b"Bearer " + token.encode())]
-    return call_of(
+    return request_of(
         {"scheme": "https", "raw_path": path.encode(), "query_string": query.encode(), "headers": headers, "path": path}
     )
 
@@ -45,9 +44,9 @@ def credentials(wall: float = 1_893_455_000.0, **config: Any) -> Credentials:
 def test_the_published_rest_token_is_good_for_its_url_until_it_expires() -> None:
     call = https_call(PATH, "api-version=2022-06-01", REST_VECTOR)
     credentials().check_rest(call)
-    with pytest.raises(RefusedError, match="The token expired"):
+    with pytest.raises(HttpError, match="The token expired"):
         credentials(wall=1_893_456_006.0).check_rest(call)
-    with pytest.raises(RefusedError, match="The audience is invalid"):
+    with pytest.raises(HttpError, match="The audience is invalid"):
         credentials().check_rest(https_call("/api/hubs/other/:send", "", REST_VECTOR))
 
 

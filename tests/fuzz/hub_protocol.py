@@ -12,9 +12,9 @@ import msgspec
 
 from emulator.client import Client, Identity
 from emulator.hubs import Hub
-from emulator.protocols.hub import HubProtocol, Incoming, ProtocolViolationError
+from emulator.protocols.hub import ClientMessage, HubProtocol, ProtocolViolationError
 from emulator.protocols.hub_json import END, JsonHubProtocol
-from emulator.protocols.hub_msgpack import MessagePackHubProtocol, length_prefix
+from emulator.protocols.hub_messagepack import MessagePackHubProtocol, length_prefix
 from emulator.transports.session import Session
 from tests.fakes import FakeClock
 from tests.fuzz.http1 import cut
@@ -62,9 +62,9 @@ def outgoing(data: bytes) -> None:
     assert _plain(read[4]) == _plain(json.loads(text, parse_int=_number)), text
 
 
-def _read(protocol: HubProtocol, pieces: Sequence[bytes]) -> tuple[list[Incoming], bytes] | None:
+def _read(protocol: HubProtocol, pieces: Sequence[bytes]) -> tuple[list[ClientMessage], bytes] | None:
     """Give the messages and what is left, None for a violation."""
-    messages: list[Incoming] = []
+    messages: list[ClientMessage] = []
     rest = b""
     try:
         for piece in pieces:

@@ -4,10 +4,10 @@ import asyncio
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
-from emulator.control.fault_rules import FaultRule, parse_rules, rules_from
-from emulator.control.faults import Faults
+from emulator.control.faults import FaultRule, Faults, parse_rules
 from tests.emulator.running import Service, until
 from tests.fakes import FakeClock
 
@@ -118,7 +118,7 @@ def hits(rule: dict[str, Any], calls: int) -> list[int]:
     """Say which of so many calls a rule hits, counted from 1."""
     faults = Faults()
     faults.set([rule])
-    return [number for number in range(1, calls + 1) if faults.judge("POST", "/x").rule is not None]
+    return [number for number in range(1, calls + 1) if faults.decide("POST", "/x").rule is not None]
 
 
 def test_which_calls_a_rule_hits() -> None:
@@ -146,10 +146,10 @@ def test_the_first_rule_that_hits_wins_and_latency_adds_up() -> None:
         {"kind": "status", "status": 429, "times": 1},
         {"kind": "status", "status": 500},
     ])  # fmt: skip
-    verdicts = [faults.judge("POST", "/x") for _ in range(2)]
+    verdicts = [faults.decide("POST", "/x") for _ in range(2)]
     assert [(v.latency, v.rule.status if v.rule else 0) for v in verdicts] == [(1.5, 429), (1.5, 500)]
     faults.clear()
-    assert faults.judge("POST", "/x").name is None
+    assert faults.decide("POST", "/x").name is None
 
 
 @pytest.mark.parametrize(
@@ -174,5 +174,5 @@ def test_a_rule_that_could_not_mean_anything_is_refused(rules: bytes, complaint:
 
 
 def test_rules_may_be_given_as_values() -> None:
-    (rule,) = rules_from([{"kind": "status", "status": 503, "retryAfter": 1}])
+    (rule,) = parse_rules(msgspec.json.encode([{"kind": "status", "status": 503, "retryAfter": 1}]))
     assert rule == FaultRule("status", status=503, retry_after=1)

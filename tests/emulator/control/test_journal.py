@@ -6,13 +6,13 @@ import hashlib
 import httpx
 
 from emulator.control.journal import Journal
-from emulator.exchange import Call, call_of
+from emulator.http import Request, request_of
 from tests.emulator.running import Service, until
 from tests.fakes import FakeClock
 
 
-def a_call(path: str = "/api/hubs/chat/:send") -> Call:
-    return call_of(
+def a_call(path: str = "/api/hubs/chat/:send") -> Request:
+    return request_of(
         {
             "scheme": "http",
             "method": "POST",
@@ -25,14 +25,14 @@ def a_call(path: str = "/api/hubs/chat/:send") -> Call:
 
 
 def a_journal(entries: int = 100, size: int = 10_000) -> Journal:
-    return Journal(FakeClock(), most_entries=entries, most_bytes=size)
+    return Journal(FakeClock(), max_entries=entries, max_bytes=size)
 
 
 def record(journal: Journal, body: bytes = b"", path: str = "/x", token: str = "", connection: int = 1) -> None:
-    entry = journal.arrive(a_call(path), hub="chat", connection=connection, token=token)
-    journal.body(entry, body)
+    entry = journal.start(a_call(path), hub="chat", connection=connection, token=token)
+    journal.add_body(entry, body)
     entry.delivered = True
-    journal.leave(entry, 202)
+    journal.finish(entry, 202)
 
 
 async def test_calls_are_recorded_in_order_with_what_was_answered(service: Service) -> None:
@@ -58,7 +58,7 @@ async def test_calls_in_flight_and_connections_are_counted(timed: Service, clock
         tasks.create_task(other.post(timed.base + "/api/hubs/chat/:send"))
         await until(lambda: journal.in_flight == 4)
         await clock.advance(1.5)
-    assert (journal.in_flight, journal.most_in_flight, journal.most_in_flight_per_path) == (0, 4, 3)
+    assert (journal.in_flight, journal.max_in_flight, journal.max_in_flight_per_path) == (0, 4, 3)
     assert journal.connections_used == 4
     assert journal.distinct_tokens == 1
 
@@ -86,9 +86,9 @@ def test_duplicates_are_delivered_repeats_of_one_body_at_one_path() -> None:
     journal = a_journal()
     for body, path in ((b"a", "/x"), (b"a", "/x"), (b"a", "/x"), (b"b", "/x"), (b"a", "/y")):
         record(journal, body, path)
-    lost = journal.arrive(a_call("/y"), hub="chat", connection=1, token="")
-    journal.body(lost, b"a")
-    journal.leave(lost, 500)
+    lost = journal.start(a_call("/y"), hub="chat", connection=1, token="")
+    journal.add_body(lost, b"a")
+    journal.finish(lost, 500)
     assert journal.duplicates() == {"/x": 2}
 
 
@@ -102,20 +102,20 @@ def test_tokens_and_connections_count_once_and_never_show() -> None:
 
 def test_a_clear_keeps_count_of_what_is_in_flight() -> None:
     journal = a_journal()
-    entry = journal.arrive(a_call(), hub="chat", connection=1, token="")
+    entry = journal.start(a_call(), hub="chat", connection=1, token="")
     record(journal)
     journal.clear()
-    assert (journal.in_flight, journal.most_in_flight, journal.statuses()) == (1, 1, {})
-    journal.leave(entry, None)
+    assert (journal.in_flight, journal.max_in_flight, journal.statuses()) == (1, 1, {})
+    journal.finish(entry, None)
     assert (journal.in_flight, journal.statuses()) == (0, {"reset": 1})
 
 
 def test_a_body_read_after_the_clear_takes_no_room() -> None:
     journal = a_journal(size=250)
-    entry = journal.arrive(a_call(), hub="chat", connection=1, token="")
+    entry = journal.start(a_call(), hub="chat", connection=1, token="")
     journal.clear()
-    journal.body(entry, b"x" * 240)
-    journal.leave(entry, 202)
+    journal.add_body(entry, b"x" * 240)
+    journal.finish(entry, 202)
     record(journal, b"x" * 100)
     record(journal, b"x" * 100)
     assert len(journal) == 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from emulator.protocols.hub import CLOSE, COMPLETION, PING, Incoming, ProtocolViolationError
+from emulator.protocols.hub import CLOSE, COMPLETION, PING, ClientMessage, ProtocolViolationError
 from emulator.protocols.hub_json import JsonHubProtocol
 
 protocol = JsonHubProtocol()
@@ -19,7 +19,11 @@ def test_messages_of_the_server() -> None:
 def test_several_messages_in_one_frame_and_a_rest() -> None:
     data = b'{"type":6}\x1e{"result":{"a": 1.0},"type":3,"invocationId":"1","x":2}\x1e{"type":7,"error":"e"}\x1e{"ty'
     messages, rest = protocol.read(data)
-    assert messages == [Incoming(PING), Incoming(COMPLETION, "1", b'{"a": 1.0}'), Incoming(CLOSE, error="e")]
+    assert messages == [
+        ClientMessage(PING),
+        ClientMessage(COMPLETION, "1", b'{"a": 1.0}'),
+        ClientMessage(CLOSE, error="e"),
+    ]
     assert rest == b'{"ty'
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from emulator.client import Client, Identity
 from emulator.config import EmulatorConfig
-from emulator.refusal import RefusedError
-from emulator.rest.filters import filter_of
+from emulator.http import HttpError
+from emulator.rest.sends import parse_filter
 from tests.emulator.running import JSON, Service, running
 
 NEW = "2023-07-01"
@@ -96,11 +96,11 @@ def a_client(user: str | None) -> Client:
     ],
 )
 def test_filters(text: str, users: list[str | None]) -> None:
-    matches = filter_of(text)
+    matches = parse_filter(text)
     assert [user for user in ("ann", "O'Neil", None) if matches(a_client(user))] == users
 
 
 @pytest.mark.parametrize("text", ["userId eq ann", "userId ne 'a'", "'g' in groups", "userId eq 'a' or 1 eq 1", "x"])
 def test_filters_nobody_has_documented_are_refused(text: str) -> None:
-    with pytest.raises(RefusedError):
-        filter_of(text)
+    with pytest.raises(HttpError):
+        parse_filter(text)

@@ -7,7 +7,7 @@ import httpx
 import msgspec
 import pytest
 
-from emulator.protocols.hub_msgpack import framed
+from emulator.protocols.hub_messagepack import framed
 from tests.emulator.running import END, JSON, Service, until
 from tests.fakes import FakeClock
 

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from emulator.protocols.hub_msgpack import framed
+from emulator.protocols.hub_messagepack import framed
 from tests.emulator.running import END, HANDSHAKE, Service, until
 from tests.fakes import FakeClock
 

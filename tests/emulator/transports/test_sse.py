@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from emulator.transports.sse import event_of
+from emulator.transports.http import event_of
 from tests.emulator.running import END, HANDSHAKE, Service, until
 from tests.fakes import FakeClock
 

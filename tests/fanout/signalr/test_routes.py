@@ -10,7 +10,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from emulator.client import Client, Identity
-from emulator.rest.filters import filter_of
+from emulator.rest.sends import parse_filter
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from fanout.signalr.routes import Route, execute_body, execute_route, route_of
 
@@ -97,7 +97,7 @@ _users = st.lists(_fragments | st.text(st.characters(codec="utf-8"), max_size=3)
 def reaches(route: Route, user: str | None) -> bool:
     """Whether the service, reading the query as its HTTP server does, would send to a client of `user`."""
     (text,) = (value for name, value in parse_qsl(route.query, keep_blank_values=True) if name == "filter")
-    return filter_of(text)(Client("c", Identity("chat", user), "webSockets", now=0, unread=1))
+    return parse_filter(text)(Client("c", Identity("chat", user), "webSockets", now=0, unread=1))
 
 
 def test_everybody_is_reached_without_a_filter() -> None:

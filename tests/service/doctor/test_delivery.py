@@ -7,9 +7,8 @@ import pytest
 
 from emulator import hubs
 from emulator.client import Client
-from emulator.outgoing import Invocation
-from emulator.protocols.hub import Frame, HubProtocol
-from emulator.user_groups import UserGroups
+from emulator.hubs import UserGroups
+from emulator.protocols.hub import Frame, HubProtocol, Invocation
 from service.doctor import delivery, executing
 from service.doctor.check import Check
 from tests.service.doctor.examining import HUB, disproved, examined
@@ -36,7 +35,7 @@ async def test_an_excluded_connection_that_hears_is_disproof(name: str, monkeypa
     def all_of_them(clients: dict[str, Client], _excluded: Collection[str]) -> list[Client]:
         return list(clients.values())
 
-    monkeypatch.setattr(hubs, "_without", all_of_them)
+    monkeypatch.setattr(hubs, "_excluding", all_of_them)
     async with examined() as (_service, patient):
         assert await disproved(patient, CHECKS, name) == "'some' arrived where 'all' was expected."
 

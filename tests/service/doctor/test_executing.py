@@ -7,8 +7,8 @@ from msgspec import Raw
 
 from emulator.client import Client
 from emulator.config import EmulatorConfig
-from emulator.rest.filters import filter_of
-from emulator.rest.payload import items_of
+from emulator.rest.payload import parse_array
+from emulator.rest.sends import parse_filter
 from service.doctor import executing
 from service.doctor.executing import EXISTS
 from tests.service.doctor.examining import disproved, examined
@@ -32,32 +32,32 @@ async def test_a_filter_that_is_not_heeded_is_disproof(name: str, monkeypatch: p
     def everybody(_text: str) -> Callable[[Client], bool]:
         return lambda _client: True
 
-    monkeypatch.setattr("emulator.rest.execute.filter_of", everybody)
+    monkeypatch.setattr("emulator.rest.sends.parse_filter", everybody)
     async with examined() as (_service, patient):
         assert "was expected" in await disproved(patient, CHECKS, name)
 
 
 async def test_a_filter_that_breaks_at_quotes_is_disproof(monkeypatch: pytest.MonkeyPatch) -> None:
     def naive(text: str) -> Callable[[Client], bool]:
-        return filter_of(text.replace("''", "'"))
+        return parse_filter(text.replace("''", "'"))
 
-    monkeypatch.setattr("emulator.rest.execute.filter_of", naive)
+    monkeypatch.setattr("emulator.rest.sends.parse_filter", naive)
     async with examined() as (_service, patient):
         assert (await disproved(patient, CHECKS, "userId eq, quotes in ids")).startswith("Answered 400")
 
 
 @pytest.mark.parametrize("name", ["userId eq, in order", "no filter, in order", "nothing comes in between"])
 async def test_messages_in_another_order_are_disproof(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emulator.rest.execute.items_of", lambda body: list(reversed(items_of(body))))
+    monkeypatch.setattr("emulator.rest.sends.parse_array", lambda body: list(reversed(parse_array(body))))
     async with examined() as (_service, patient):
         assert await disproved(patient, CHECKS, name)
 
 
 async def test_half_of_a_bad_request_that_was_done_is_disproof(monkeypatch: pytest.MonkeyPatch) -> None:
     def but_the_bad_one(body: bytes) -> list[Raw]:
-        return [item for item in items_of(body) if b"NoSuchCommand" not in bytes(item)]
+        return [item for item in parse_array(body) if b"NoSuchCommand" not in bytes(item)]
 
-    monkeypatch.setattr("emulator.rest.execute.items_of", but_the_bad_one)
+    monkeypatch.setattr("emulator.rest.sends.parse_array", but_the_bad_one)
     async with examined() as (service, patient):
         words = await disproved(patient, CHECKS, "one bad command and nothing happens")
         assert words == "A command that does not exist was answered with 202."

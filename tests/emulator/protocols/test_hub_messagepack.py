@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from emulator.protocols.hub import COMPLETION, Incoming, ProtocolViolationError
-from emulator.protocols.hub_msgpack import MessagePackHubProtocol, framed, length_prefix, value_of
+from emulator.protocols.hub import COMPLETION, ClientMessage, ProtocolViolationError
+from emulator.protocols.hub_messagepack import MessagePackHubProtocol, framed, length_prefix, value_of
 from tests.emulator.running import Service
 
 HELLO = bytes.fromhex("17960180c0aa6e65774d65737361676591a568656c6c6f90")
@@ -81,9 +81,9 @@ def test_messages_are_cut_off_as_they_become_whole() -> None:
         got += messages
     assert rest == b""
     assert got[:3] == [
-        Incoming(COMPLETION, "1", b'{"a":1}'),
-        Incoming(COMPLETION, "2", error="no"),
-        Incoming(COMPLETION, "3"),
+        ClientMessage(COMPLETION, "1", b'{"a":1}'),
+        ClientMessage(COMPLETION, "2", error="no"),
+        ClientMessage(COMPLETION, "3"),
     ]
     assert got[3].kind == 6
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from emulator.routing import Router
+from emulator.rest.routes import Router
 
 
 @pytest.fixture
@@ -17,16 +17,16 @@ def router() -> Router[str]:
 
 def test_names_stand_for_whole_segments(router: Router[str]) -> None:
     found = router.find("PUT", ("users", "a/b", "groups", ":send"))
-    assert (found.operation, found.names) == ("join", {"user": "a/b", "group": ":send"})
-    assert router.find("POST", ()).operation == "root"
+    assert (found.route, found.names) == ("join", {"user": "a/b", "group": ":send"})
+    assert router.find("POST", ()).route == "root"
 
 
 def test_a_known_path_with_another_method_tells_the_allowed_ones(router: Router[str]) -> None:
     found = router.find("GET", ("users", "a", "groups", "g"))
-    assert (found.operation, found.allowed) == (None, ("PUT", "DELETE"))
+    assert (found.route, found.allowed) == (None, ("PUT", "DELETE"))
 
 
 @pytest.mark.parametrize("path", [("users",), ("users", "a"), ("x",), ("users", "a", ":send", "more")])
 def test_unknown_paths_are_neither(router: Router[str], path: tuple[str, ...]) -> None:
     found = router.find("POST", path)
-    assert (found.operation, found.allowed) == (None, ())
+    assert (found.route, found.allowed) == (None, ())

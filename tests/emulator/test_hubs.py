@@ -1,6 +1,6 @@
 """Memberships of users: what a connection that opens later joins."""
 
-from emulator.user_groups import MOST_WITHOUT_TTL, YEAR, UserGroups
+from emulator.hubs import MAX_WITHOUT_TTL, YEAR, UserGroups
 
 
 def test_a_membership_lasts_its_ttl_and_a_year_without_one() -> None:
@@ -32,11 +32,11 @@ def test_a_ttl_of_zero_stores_nothing_and_takes_away_what_was_stored() -> None:
 def test_only_the_newest_hundred_groups_without_a_ttl_are_kept() -> None:
     groups = UserGroups()
     groups.add("u", "timed", 10_000, now=0)
-    for number in range(MOST_WITHOUT_TTL + 1):
+    for number in range(MAX_WITHOUT_TTL + 1):
         groups.add("u", f"g{number}", None, now=number)
     groups.add("other", "g0", None, now=0)
     kept = groups.groups_of("u", now=1000)
-    assert len(kept) == MOST_WITHOUT_TTL + 1
+    assert len(kept) == MAX_WITHOUT_TTL + 1
     assert "timed" in kept
     assert "g0" not in kept
     groups.add("u", "g1", None, now=1001)

@@ -1,8 +1,8 @@
-"""The MessagePack hub protocol: binary, every message has its length in front (7 bits per byte, low end first).
+"""The MessagePack hub protocol: binary messages, each with its length in front (7 bits per byte, low bits first).
 
-Source: contract 8.4. JSON values become MessagePack the plain way: objects are maps with string keys, integers are
-integers, all other numbers float64, strings str; nothing becomes bin or timestamp. An integer wider than 64 bits has no
-MessagePack form and becomes float64.
+JSON values are converted without interpretation: objects become maps with string keys, integers integers, all other
+numbers float64, strings str. Nothing becomes bin or timestamp. An integer wider than 64 bits becomes float64, because
+MessagePack has no such integer. Source: docs/sources.md, emulator and bodies.
 """
 
 import json
@@ -18,12 +18,12 @@ from emulator.protocols.hub import (
     PING,
     SEQUENCE,
     STREAM_ITEM,
+    ClientMessage,
     Frame,
-    Incoming,
     ProtocolViolationError,
 )
 
-_MOST_LENGTH_BYTES = 5
+_MAX_LENGTH_BYTES = 5
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _ERROR, _VALUE = 1, 3
 _ID_AT, _KIND_AT, _VALUE_AT = 2, 3, 4
@@ -31,30 +31,30 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class MessagePackHubProtocol:
-    """Writes and reads MessagePack messages."""
+    """Write and read MessagePack messages."""
 
     name = "messagepack"
     ping: Frame = b"\x02\x91\x06"
 
     def invocation(self, invocation_id: str, target: str, arguments: str) -> Frame:
-        """Convert `target` and `arguments` (JSON text) into an invocation of six elements."""
+        """Return an invocation: an array of six elements with `target` and `arguments` (JSON text) converted."""
         return framed([INVOCATION, {}, invocation_id or None, value_of(target), value_of(arguments), []])
 
     def stream_item(self, invocation_id: str, item: str) -> Frame:
-        """Convert `item` (JSON text) into a stream item."""
+        """Return a stream item with `item` (JSON text) converted."""
         return framed([STREAM_ITEM, {}, invocation_id, value_of(item)])
 
     def completion(self, invocation_id: str, error: str | None) -> Frame:
-        """End a stream: kind 1 carries an error, kind 2 is void."""
+        """Return the end of a stream. Result kind 1 is an error, 2 is no result."""
         return framed([COMPLETION, {}, invocation_id, *([2] if error is None else [_ERROR, error])])
 
     def close(self, error: str | None, *, allow_reconnect: bool) -> Frame:
-        """Say good-bye."""
+        """Return a close message."""
         return framed([CLOSE, error, allow_reconnect])
 
-    def read(self, data: bytes) -> tuple[list[Incoming], bytes]:
-        """Cut off every message whose length is there."""
-        messages: list[Incoming] = []
+    def read(self, data: bytes) -> tuple[list[ClientMessage], bytes]:
+        """Return every message that is complete, and the rest."""
+        messages: list[ClientMessage] = []
         while True:
             length = length_prefix(data)
             if length is None or len(data) < sum(length):
@@ -65,7 +65,7 @@ class MessagePackHubProtocol:
 
 
 def framed(message: list[Any]) -> bytes:
-    """Encode a message and put its length in front."""
+    """Return a message encoded, with its length in front."""
     payload = _encode(message)
     size = len(payload)
     prefix = bytearray()
@@ -77,19 +77,19 @@ def framed(message: list[Any]) -> bytes:
 
 
 def length_prefix(data: bytes) -> tuple[int, int] | None:
-    """Read a length prefix: how many bytes it takes and what it says; None while it is incomplete."""
+    """Return how many bytes a length prefix takes and the length it states; None while it is incomplete."""
     size = 0
-    for index in range(min(len(data), _MOST_LENGTH_BYTES)):
+    for index in range(min(len(data), _MAX_LENGTH_BYTES)):
         size |= (data[index] & 0x7F) << (7 * index)
         if not data[index] & 0x80:
             return index + 1, size
-    if len(data) >= _MOST_LENGTH_BYTES:
+    if len(data) >= _MAX_LENGTH_BYTES:
         raise ProtocolViolationError("a length prefix has at most 5 bytes")
     return None
 
 
 def value_of(text: str) -> Any:
-    """Read JSON text into what MessagePack can say."""
+    """Return the value of JSON text, with numbers that MessagePack can represent."""
     return json.loads(text, parse_int=_integer)
 
 
@@ -101,7 +101,7 @@ def _integer(digits: str) -> int | float:
     return number if _SMALLEST <= number <= _LARGEST else float(digits)
 
 
-def _incoming(payload: bytes) -> Incoming:
+def _incoming(payload: bytes) -> ClientMessage:
     try:
         message = msgspec.msgpack.decode(payload)
         kind = message[0]
@@ -110,16 +110,16 @@ def _incoming(payload: bytes) -> Incoming:
         if kind == COMPLETION:
             return _completion(message)
         if kind == CLOSE:
-            return Incoming(CLOSE, error=message[1] if len(message) > 1 else None)
+            return ClientMessage(CLOSE, error=message[1] if len(message) > 1 else None)
         has_id = kind not in {PING, CLOSE} and kind <= CANCEL
-        return Incoming(kind, str(message[_ID_AT] or "") if has_id else "")
+        return ClientMessage(kind, str(message[_ID_AT] or "") if has_id else "")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError, TypeError, KeyError) as error:
         raise ProtocolViolationError(f"not a MessagePack hub message: {error}") from None
 
 
-def _completion(message: list[Any]) -> Incoming:
+def _completion(message: list[Any]) -> ClientMessage:
     kind = message[_KIND_AT]
     if kind == _ERROR:
-        return Incoming(COMPLETION, str(message[_ID_AT]), error=str(message[_VALUE_AT]))
+        return ClientMessage(COMPLETION, str(message[_ID_AT]), error=str(message[_VALUE_AT]))
     result = msgspec.json.encode(message[_VALUE_AT]) if kind == _VALUE else None
-    return Incoming(COMPLETION, str(message[_ID_AT]), result)
+    return ClientMessage(COMPLETION, str(message[_ID_AT]), result)

@@ -1,0 +1,156 @@
+"""The control API under `/emulator/`: journal, statistics, clients, faults and quota, as JSON in camelCase.
+
+It needs no token. What is refused is a 400 that says why.
+"""
+
+from typing import Any
+
+from emulator.control.faults import Faults, parse_rules
+from emulator.control.journal import Journal, JournalEntry
+from emulator.control.quota import Quota, parse_quota
+from emulator.http import (
+    BodyTooLargeError,
+    HttpError,
+    Receive,
+    Request,
+    Response,
+    bad_request,
+    error_response,
+    json_response,
+    read_body,
+    text_response,
+)
+from emulator.hubs import Hubs
+
+_MAX_BODY = 1024 * 1024
+_PAGE = 1000
+
+
+class ControlApi:
+    """Answers the control API."""
+
+    def __init__(self, journal: Journal, faults: Faults, quota: Quota, hubs: Hubs) -> None:
+        self._journal = journal
+        self._faults = faults
+        self._quota = quota
+        self._hubs = hubs
+
+    async def answer(self, request: Request, receive: Receive) -> Response:
+        """Return the response to a request."""
+        topics = {
+            "journal": self._serve_journal,
+            "stats": self._serve_stats,
+            "clients": self._serve_clients,
+            "faults": self._serve_faults,
+            "quota": self._serve_quota,
+        }
+        try:
+            body = await read_body(receive, _MAX_BODY)
+            topic = topics.get("/".join(request.segments[1:]).rstrip("/"))
+            return _no_such_operation() if topic is None else topic(request, body)
+        except HttpError as error:
+            return error_response(error, "")
+        except BodyTooLargeError:
+            return text_response(f"The body is larger than {_MAX_BODY} bytes.", 413)
+
+    def _serve_journal(self, request: Request, _body: bytes) -> Response:
+        if request.method == "DELETE":
+            self._journal.clear()
+            return Response(204)
+        return self._page(request) if request.method == "GET" else _no_such_operation()
+
+    def _serve_stats(self, request: Request, _body: bytes) -> Response:
+        return json_response(self._stats()) if request.method == "GET" else _no_such_operation()
+
+    def _serve_clients(self, request: Request, _body: bytes) -> Response:
+        return json_response(self._clients()) if request.method == "GET" else _no_such_operation()
+
+    def _page(self, request: Request) -> Response:
+        since = _number(request, "since", 0)
+        entries = self._journal.entries(since, _number(request, "limit", _PAGE))
+        last = entries[-1].sequence if entries else since
+        return json_response({"entries": [_entry_body(entry) for entry in entries], "last": last})
+
+    def _stats(self) -> dict[str, Any]:
+        journal = self._journal
+        statuses = journal.statuses()
+        return {
+            "calls": sum(statuses.values()),
+            "statuses": statuses,
+            "inFlight": journal.in_flight,
+            "maxInFlight": journal.max_in_flight,
+            "maxInFlightPerPath": journal.max_in_flight_per_path,
+            "distinctTokens": journal.distinct_tokens,
+            "connections": journal.connections_used,
+            "duplicates": journal.duplicates(),
+            "clients": {hub.name: len(hub.connections) for hub in self._hubs.all() if hub.connections},
+        }
+
+    def _clients(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "connectionId": client.connection_id,
+                "hub": client.identity.hub,
+                "userId": client.user_id,
+                "transport": client.transport,
+                "protocol": client.protocol.name if client.protocol else None,
+                "groups": sorted(client.groups),
+                "unread": len(client.outbox),
+            }
+            for client in self._hubs.clients()
+        ]
+
+    def _serve_faults(self, request: Request, body: bytes) -> Response:
+        if request.method == "PUT":
+            try:
+                self._faults.set(parse_rules(body))
+            except ValueError as error:
+                raise bad_request(str(error)) from None
+        elif request.method == "DELETE":
+            self._faults.clear()
+        elif request.method != "GET":
+            return _no_such_operation()
+        return json_response(self._faults.report())
+
+    def _serve_quota(self, request: Request, body: bytes) -> Response:
+        if request.method == "PUT":
+            try:
+                self._quota.set_classes(parse_quota(body))
+            except ValueError as error:
+                raise bad_request(str(error)) from None
+        elif request.method == "DELETE":
+            self._quota.set(0)
+        elif request.method != "GET":
+            return _no_such_operation()
+        return json_response(self._quota.report())
+
+
+def _no_such_operation() -> Response:
+    return error_response(HttpError(404, "NotFound", "The control API has no such operation."), "")
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.parameter(name, str(default))
+    if not (text.isascii() and text.isdigit()):
+        raise bad_request(f"'{name}' must be a whole number.", name)
+    return int(text)
+
+
+def _entry_body(entry: JournalEntry) -> dict[str, Any]:
+    return {
+        "sequence": entry.sequence,
+        "monotonic": entry.monotonic,
+        "wall": entry.wall,
+        "answered": entry.answered,
+        "method": entry.method,
+        "path": entry.path,
+        "query": entry.query,
+        "hub": entry.hub,
+        "status": entry.status,
+        "fault": entry.fault,
+        "delivered": entry.delivered,
+        "inFlight": entry.in_flight,
+        "connection": entry.connection,
+        "token": entry.token,
+        "body": entry.body.decode("utf-8", "replace"),
+    }

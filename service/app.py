@@ -6,7 +6,7 @@ so that no hub can hide one of ours; every refusal, the router's own included, i
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -21,10 +21,8 @@ from fanout.errors import FanoutError
 from service.admin.dead_letters.documents import DEAD_LETTER, DEAD_LETTERS, PURGE, REPLAY
 from service.admin.dead_letters.route import DeadLetterAdmin
 from service.admin.traces import TraceAdmin
-from service.door import Door, Readiness, Role
-from service.http.auth import Guard
-from service.http.envelope import Envelope, request_id_of
-from service.http.probes import Health
+from service.http.middleware import RequestMiddleware, request_id_of
+from service.http.probes import Probes
 from service.http.problems import Problem, explanation_of, problem_of, problem_of_status, response_of
 from service.ingress.route import Ingress
 from service.negotiate.route import Negotiate
@@ -38,13 +36,12 @@ from service.openapi.document import (
     operation_object,
 )
 
-__all__ = ["Door", "Readiness", "Role", "create_app"]
-
+Role = Literal["all", "ingress", "worker"]
 _BEFORE_HUB, _AFTER_HUB = MESSAGES.split("{hub}")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class FrontDoor(FastAPI):
+class Application(FastAPI):
     """FastAPI with the schemas of this service, and its plain route, in the document.
 
     Batches go to `messages` past the framework, whose way to a route costs more than handling a small one. The route is
@@ -81,45 +78,55 @@ def _hub_of(scope: Scope) -> str:
     return "" if "/" in hub else hub
 
 
-def create_app(door: Door) -> FastAPI:
-    """Make the ASGI application of one process."""
-    app = FrontDoor(
+def create_app(
+    probes: Probes,
+    *,
+    ingress: Ingress | None = None,
+    negotiate: Negotiate | None = None,
+    traces: TraceAdmin | None = None,
+    dead_letters: DeadLetterAdmin | None = None,
+    page: Path | None = None,
+) -> FastAPI:
+    """Make the ASGI application of one process from its routes."""
+    app = Application(
         title="signalr-fanout", version=__version__, description=DESCRIPTION, redoc_url=None, redirect_slashes=False
     )
-    app.add_middleware(Envelope)
+    app.add_middleware(RequestMiddleware)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(FanoutError, _on_fanout)
-    door.readiness.add("queue", door.queue.ping)
-    guard = Guard(door.settings)
-    if door.role != "worker":
-        ingress = Ingress(door, guard)
+    if ingress is not None:
         app.router.routes.append(Route(MESSAGES, ingress, methods=["POST"]))
-        app.messages = Envelope(ingress)
-    health = Health(door)
-    _get(app, "/livez", health.livez)
-    _get(app, "/readyz", health.readyz)
-    _get(app, "/metrics", health.metrics)
+        app.messages = RequestMiddleware(ingress)
+    _get(app, "/livez", probes.livez)
+    _get(app, "/readyz", probes.readyz)
+    _get(app, "/metrics", probes.metrics)
     _get(app, "/problems/{code}", _problem)
-    if door.role != "worker":
-        _get(app, MESSAGE_TRACE, TraceAdmin(door, guard).trace)
-        _mount_dead_letters(app, DeadLetterAdmin(door, guard))
-        _mount_negotiate(app, Negotiate(door, guard))
-    if door.page is not None:
-        app.add_route("/", _file(door.page / "index.html"), methods=["GET"], include_in_schema=False)
-        app.mount("/page", StaticFiles(directory=door.page))
+    if traces is not None:
+        _get(app, MESSAGE_TRACE, traces.trace)
+    if dead_letters is not None:
+        _mount_dead_letters(app, dead_letters)
+    if negotiate is not None:
+        _mount_negotiate(app, negotiate)
+    if page is not None:
+        _mount_page(app, page)
     return app
 
 
-def _mount_dead_letters(app: FastAPI, dead_letters: DeadLetterAdmin) -> None:
-    _get(app, DEAD_LETTERS, dead_letters.list)
-    _route(app, "POST", REPLAY, dead_letters.replay)
-    _route(app, "POST", PURGE, dead_letters.purge)
-    _get(app, DEAD_LETTER, dead_letters.show)  # the last: what is no POST to the two above is refused in their name
+def _mount_dead_letters(app: FastAPI, admin: DeadLetterAdmin) -> None:
+    _get(app, DEAD_LETTERS, admin.list)
+    _route(app, "POST", REPLAY, admin.replay)
+    _route(app, "POST", PURGE, admin.purge)
+    _get(app, DEAD_LETTER, admin.show)  # the last: what is no POST to the two above is refused in their name
 
 
 def _mount_negotiate(app: FastAPI, negotiate: Negotiate) -> None:
     _route(app, "POST", "/{hub}/negotiate", negotiate.answer)
     app.add_route("/{hub}/negotiate", negotiate.preflight, methods=["OPTIONS"], include_in_schema=False)
+
+
+def _mount_page(app: FastAPI, page: Path) -> None:
+    app.add_route("/", _file(page / "index.html"), methods=["GET"], include_in_schema=False)
+    app.mount("/page", StaticFiles(directory=page))
 
 
 def _get(app: FastAPI, path: str, handler: Handler) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from fanout.clock import Clock
 from fanout.delivery_log import open_delivery_log
@@ -23,12 +24,11 @@ from fanout.queue.dead_letters import DeadLetters
 from fanout.serving import listen, port_of, serve
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, require_access_key
-from service.app import create_app
-from service.compose import build_worker, open_client
-from service.door import Door, Readiness, Role
+from service.app import Role
+from service.compose import Resources, build_app, build_worker, open_client, open_resources
 from service.http.auth import check_exposure
-from service.http.connection import patient
-from service.parts import Parts, open_parts
+from service.http.connection import bounded_connection
+from service.http.probes import Readiness
 
 _KEEP_ALIVE = 75
 _SERVER_GRACE = 5
@@ -52,23 +52,17 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
     service = _service(settings, needed=plan.role != "ingress")
     listener = listen(settings.host, settings.port, option="--port")
     try:
-        async with open_parts(settings, clock) as parts:
-            queue, metrics, traces = parts.stream, parts.metrics, parts.traces
-            delivery_log = open_delivery_log(
-                "ingress.accepted", clock, level=settings.log_level, style=settings.log_format
-            )
-            door = Door(
-                settings, plan.role, queue, metrics, clock, service, page=plan.page, traces=traces,
-                delivery_log=delivery_log, dead_letters=DeadLetters(parts.redis_client),
-            )  # fmt: skip
+        async with open_resources(settings, clock) as resources:
+            readiness = Readiness()
+            app = _app(plan, resources, readiness, service)
             async with asyncio.TaskGroup() as group:
-                ready = _announce(plan, listener, parts.log)
-                serving = group.create_task(serve(_uvicorn(door), listener, ready=ready))
+                ready = _announce(plan, listener, resources.log)
+                serving = group.create_task(serve(_uvicorn(app, settings), listener, ready=ready))
                 if plan.role != "ingress" and service is not None:
-                    await _deliver_until(stopping, parts, service, door.readiness)
+                    await _deliver_until(stopping, resources, service, readiness)
                 else:
                     await stopping.wait()
-                    door.readiness.draining = True
+                    readiness.draining = True
                 serving.cancel()
     finally:
         listener.close()
@@ -87,11 +81,28 @@ def stop_on_signals(stopping: asyncio.Event) -> None:
         loop.add_signal_handler(number, heard, number)
 
 
+def _app(plan: Plan, resources: Resources, readiness: Readiness, service: ConnectionString | None) -> FastAPI:
+    settings, clock = resources.settings, resources.clock
+    return build_app(
+        settings,
+        plan.role,
+        resources.stream,
+        resources.metrics,
+        clock,
+        readiness,
+        service=service,
+        traces=resources.traces,
+        dead_letters=DeadLetters(resources.redis_client),
+        delivery_log=open_delivery_log("ingress.accepted", clock, level=settings.log_level, style=settings.log_format),
+        page=plan.page,
+    )
+
+
 async def _deliver_until(
-    stopping: asyncio.Event, parts: Parts, service: ConnectionString, readiness: Readiness
+    stopping: asyncio.Event, resources: Resources, service: ConnectionString, readiness: Readiness
 ) -> None:
-    client = open_client(parts.settings, parts.clock, service)
-    worker = build_worker(parts, client)
+    client = open_client(resources.settings, resources.clock, service)
+    worker = build_worker(resources, client)
     try:
         async with asyncio.TaskGroup() as group:
             working = group.create_task(worker.run())
@@ -124,15 +135,15 @@ def _announce(plan: Plan, listener: socket.socket, log: Logger) -> Callable[[], 
     return announce
 
 
-def _uvicorn(door: Door) -> uvicorn.Config:
+def _uvicorn(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(door),
+        app,
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        http=patient(door.settings.body_timeout),
+        http=bounded_connection(settings.body_timeout),
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_SERVER_GRACE,
     )

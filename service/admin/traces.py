@@ -8,27 +8,27 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from fanout.queue.traces import Traces
 from fanout.settings import variable_of
-from service.door import Door
 from service.http.auth import Guard, Right
-from service.http.envelope import request_id_of
+from service.http.middleware import request_id_of
 from service.http.problems import Problem, response_of
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
 class TraceAdmin:
-    """The handler of the route."""
+    """The handler of the route; `traces` is None where no traces are kept."""
 
-    def __init__(self, door: Door, guard: Guard) -> None:
-        self._door = door
+    def __init__(self, guard: Guard, traces: Traces | None) -> None:
         self._guard = guard
+        self._traces = traces
 
     async def trace(self, request: Request) -> Response:
         """Return the events of one message, oldest first; `at` is unix time in seconds."""
         self._authorize(request)
         message_id: str = request.path_params["message_id"]
-        traces = self._door.traces
+        traces = self._traces
         if traces is None or not traces.on:
             detail = f"Traces are not kept here: {variable_of('trace_keep')} is 0."
             return _refuse(request, Problem("traceOff", 404, detail, _NO_STORE))

@@ -16,7 +16,7 @@ from service.http.problems import PROBLEM_TYPES, Problem, response_of
 MOST_HEAD = 64 * 1024  # bytes
 
 
-class Patient(HttpToolsProtocol):
+class BoundedConnection(HttpToolsProtocol):
     """uvicorn's connection, with an end to its patience; `within` is seconds for the head of a request."""
 
     within: ClassVar[float] = 30.0
@@ -87,6 +87,6 @@ class Patient(HttpToolsProtocol):
             self._late = None
 
 
-def patient(within: float) -> type[Patient]:
+def bounded_connection(within: float) -> type[BoundedConnection]:
     """Give the connections of a server whose heads have `within` seconds."""
-    return type("Patient", (Patient,), {"within": within})
+    return type("Patient", (BoundedConnection,), {"within": within})

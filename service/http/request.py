@@ -10,10 +10,10 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from service.http.envelope import request_id_of
+from service.http.middleware import request_id_of
 
 
-class Knock:
+class RequestScope:
     """A request that passed the envelope; `headers` are by lower-case name, `peer` is None on a Unix socket."""
 
     __slots__ = ("headers", "peer", "receive", "request_id", "scope")
@@ -40,7 +40,7 @@ class Knock:
         return str(params[name])
 
 
-class Short:
+class JsonAnswer:
     """A JSON answer of one piece, without what a response of the framework costs."""
 
     __slots__ = ("_content", "_headers", "status_code")

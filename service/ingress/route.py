@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -17,17 +17,21 @@ from starlette.types import Receive, Scope, Send
 
 from fanout.binding.batch import Batch, BatchLimits, parse_batch
 from fanout.binding.names import check_hub
+from fanout.clock import Clock
 from fanout.counters import Counter as MetricCounter
+from fanout.delivery_log import DeliveryLog
 from fanout.errors import BodyTooLargeError, FanoutError, IdempotencyConflictError
 from fanout.log import get_logger, masked
+from fanout.metrics import Metrics
 from fanout.queue.entry import Admission, Receipt, Submission
-from fanout.queue.traces import TraceEvent
+from fanout.queue.traces import TraceEvent, Traces
+from fanout.settings import Settings
+from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.message import Message, operation_of
-from service.door import Door
 from service.http.auth import Guard, Right
 from service.http.body import check_media_type, read_body
 from service.http.problems import Problem, problem_of, response_of
-from service.http.request import Knock, Short
+from service.http.request import JsonAnswer, RequestScope
 from service.ingress.answer import (
     Outcome,
     Stored,
@@ -47,60 +51,89 @@ _LOGGED_IDS = 20
 _SUSPECT = re.compile(r"[=:\s]|eyJ")
 
 
-class Ingress:
-    """The route as an ASGI application; holds what it needs, and nothing of any request."""
+class Queue(Protocol):
+    """The queue as the ingress sees it; each call raises QueueError when the store does not answer."""
 
-    def __init__(self, door: Door, guard: Guard) -> None:
-        self._door = door
+    async def append(self, submissions: Sequence[Submission]) -> list[Receipt]:
+        """Store entries; return one receipt for each submission, in the same order."""
+
+    async def claim_key(self, hub: str, key: str, fingerprint: bytes) -> bool:
+        """Remember an idempotency key; return False when it was used before with another fingerprint."""
+
+
+class Ingress:
+    """The route as an ASGI application; it stores its dependencies and nothing about any request.
+
+    `traces` and `delivery_log` are None where no traces are kept and where people read the log.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        queue: Queue,
+        guard: Guard,
+        metrics: Metrics,
+        clock: Clock,
+        *,
+        service: ConnectionString | None,
+        traces: Traces | None,
+        delivery_log: DeliveryLog | None,
+    ) -> None:
+        self._settings = settings
+        self._queue = queue
         self._guard = guard
-        self._limits = limits_of(door)
+        self._metrics = metrics
+        self._clock = clock
+        self._traces = traces
+        self._delivery_log = delivery_log
+        self._limits = limits_of(settings, service)
         self._log = get_logger()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        knock = Knock(scope, receive)
-        response = await counted(self._door.metrics.requests, self._answer(knock))
+        request = RequestScope(scope, receive)
+        response = await counted(self._metrics.requests, self._answer(request))
         await response(scope, receive, send)
 
-    async def _answer(self, knock: Knock) -> Response | Short:
+    async def _answer(self, request: RequestScope) -> Response | JsonAnswer:
         try:
-            outcome = await self._take(knock)
+            outcome = await self._take(request)
         except FanoutError as error:
             outcome = problem_of(error)
         if not isinstance(outcome, Problem):
-            return Short(202, outcome.content, outcome.headers)
+            return JsonAnswer(202, outcome.content, outcome.headers)
         if outcome.status == 503:  # noqa: PLR2004 - the status is the fact
-            self._door.metrics.backpressure.inc()
-        return response_of(outcome, knock.request_id)
+            self._metrics.backpressure.inc()
+        return response_of(outcome, request.request_id)
 
-    async def _take(self, knock: Knock) -> Outcome:
-        headers, settings = knock.headers, self._door.settings
-        self._guard.caller_of(headers, knock.peer).require(Right.SEND)
-        hub = check_hub(knock.path_param("hub"))
+    async def _take(self, request: RequestScope) -> Outcome:
+        headers, settings = request.headers, self._settings
+        self._guard.caller_of(headers, request.peer).require(Right.SEND)
+        hub = check_hub(request.path_param("hub"))
         check_media_type(headers)
         options = (
-            options_of(knock.all_headers, hub, knock.request_id)
+            options_of(request.all_headers, hub, request.request_id)
             if _has_options(headers)
-            else BatchOptions(knock.request_id)
+            else BatchOptions(request.request_id)
         )
-        body = await read_body(knock, settings.max_body, clock=self._door.clock, within=settings.body_timeout)
+        body = await read_body(request, settings.max_body, clock=self._clock, within=settings.body_timeout)
         batch = parse_batch(body, self._limits)
         refusal = refusal_of(batch, options)
         if refusal is not None:
-            self._door.metrics.rejected.inc(len(refusal.members["errors"]))
+            self._metrics.rejected.inc(len(refusal.members["errors"]))
             return refusal
         outcome = await self._store(hub, body, batch, options)
-        self._say(outcome, hub, knock.request_id)
+        self._say(outcome, hub, request.request_id)
         return outcome
 
     async def _store(self, hub: str, body: bytes, batch: Batch, options: BatchOptions) -> Outcome:
         fingerprint = b"" if options.key is None else hashlib.blake2b(body, digest_size=16).digest()
         submissions = submissions_of(batch, hub, options, fingerprint)
         if len(submissions) > len(batch.results):
-            _check_expanded(submissions, self._door.settings.max_expanded)
-        if options.key is not None and not await self._door.queue.claim_key(hub, options.key, fingerprint):
+            _check_expanded(submissions, self._settings.max_expanded)
+        if options.key is not None and not await self._queue.claim_key(hub, options.key, fingerprint):
             raise IdempotencyConflictError("The Idempotency-Key was used before with another body.")
-        asked_at = self._door.clock.wall()  # before it: a worker may be done with an entry before the receipt is here
+        asked_at = self._clock.wall()  # before it: a worker may be done with an entry before the receipt is here
         receipts = await self._append(submissions) if submissions else []
         outcome = stored_of(batch, submissions, receipts, options) or outcome_of(batch, receipts, options)
         self._tally(submissions, receipts, outcome)
@@ -108,13 +141,13 @@ class Ingress:
         return outcome
 
     async def _append(self, submissions: Sequence[Submission]) -> list[Receipt]:
-        started = self._door.clock.monotonic()
-        receipts = await self._door.queue.append(submissions)
-        self._door.metrics.append_seconds.observe(self._door.clock.monotonic() - started)
+        started = self._clock.monotonic()
+        receipts = await self._queue.append(submissions)
+        self._metrics.append_seconds.observe(self._clock.monotonic() - started)
         return receipts
 
     def _tally(self, submissions: Sequence[Submission], receipts: Sequence[Receipt], outcome: Outcome) -> None:
-        metrics = self._door.metrics
+        metrics = self._metrics
         pairs = zip(submissions, receipts, strict=True)
         stored = Counter([operation_of(s.entry.item) for s, receipt in pairs if receipt.admission is _ACCEPTED])
         for operation, count in stored.items():
@@ -125,7 +158,7 @@ class Ingress:
         metrics.rejected.inc(document_of(outcome)["rejected"])
 
     def _trace(self, submissions: Sequence[Submission], receipts: Sequence[Receipt], at: float) -> None:
-        traces = self._door.traces
+        traces = self._traces
         if traces is None or not traces.on:
             return
         for submission, receipt in zip(submissions, receipts, strict=True):
@@ -134,7 +167,7 @@ class Ingress:
 
     def _say(self, outcome: Outcome, hub: str, request_id: str) -> None:
         ids = outcome.names if isinstance(outcome, Stored) else stored_ids(document_of(outcome))
-        delivery_log = self._door.delivery_log
+        delivery_log = self._delivery_log
         if not ids or (delivery_log is not None and not (stands_for := delivery_log.sample(important=False))):
             return
         document: Mapping[str, Any] = (
@@ -175,18 +208,17 @@ def _check_expanded(submissions: Sequence[Submission], most: int) -> None:
         )
 
 
-def limits_of(door: Door) -> BatchLimits:
-    """Give the bounds a batch is parsed under."""
-    settings = door.settings
+def limits_of(settings: Settings, service: ConnectionString | None) -> BatchLimits:
+    """Return the bounds a batch is parsed under."""
     return BatchLimits(
         max_items=settings.max_items,
         max_targets=settings.max_targets,
         max_message=settings.max_message,
-        endpoints=(door.service.endpoint,) if door.service else (),
+        endpoints=(service.endpoint,) if service else (),
     )
 
 
-T = TypeVar("T", bound=Response | Short)
+T = TypeVar("T", bound=Response | JsonAnswer)
 
 
 async def counted(metrics: Mapping[str, MetricCounter], answering: Awaitable[T]) -> T:

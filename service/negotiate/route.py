@@ -9,15 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fanout.binding.names import check_hub
+from fanout.clock import Clock
 from fanout.errors import ConfigurationError, FanoutError, UnauthorizedError
-from fanout.settings import CONNECTION_STRING
+from fanout.metrics import Metrics
+from fanout.settings import CONNECTION_STRING, Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import client_token, client_url
-from service.door import Door
 from service.http.auth import Guard, Right
 from service.http.body import check_media_type, read_body
 from service.http.cors import cors_headers, preflight_headers
-from service.http.envelope import request_id_of
+from service.http.middleware import request_id_of
 from service.http.problems import problem_of, response_of
 from service.ingress.route import counted
 from service.negotiate.identity import Wanted, wanted_by_caller, wanted_by_stranger
@@ -26,19 +27,24 @@ _MAX_BODY = 64 * 1024  # the token these claims go into ends at 4 K
 
 
 class Negotiate:
-    """The route's handlers."""
+    """The route's handlers; `service` is None without a connection string."""
 
-    def __init__(self, door: Door, guard: Guard) -> None:
-        self._door = door
+    def __init__(
+        self, settings: Settings, guard: Guard, metrics: Metrics, clock: Clock, service: ConnectionString | None
+    ) -> None:
+        self._settings = settings
         self._guard = guard
+        self._metrics = metrics
+        self._clock = clock
+        self._service = service
 
     async def answer(self, request: Request) -> Response:
         """Handle one negotiation."""
-        return await counted(self._door.metrics.negotiated, self._answer(request))
+        return await counted(self._metrics.negotiated, self._answer(request))
 
     async def preflight(self, request: Request) -> Response:
         """Answer a browser that asks for leave first."""
-        return Response(status_code=204, headers=preflight_headers(request.headers, self._door.settings.cors_origins))
+        return Response(status_code=204, headers=preflight_headers(request.headers, self._settings.cors_origins))
 
     async def _answer(self, request: Request) -> Response:
         try:
@@ -47,7 +53,7 @@ class Negotiate:
             response = response_of(problem_of(error), request_id_of(request.scope))
         else:
             response = Response(content, media_type="application/json")
-        response.headers.update(cors_headers(request.headers, self._door.settings.cors_origins))
+        response.headers.update(cors_headers(request.headers, self._settings.cors_origins))
         response.headers["Cache-Control"] = "no-store"
         return response
 
@@ -55,14 +61,14 @@ class Negotiate:
         hub = check_hub(request.path_params["hub"])
         service = self._signing_service()
         wanted = await self._wanted(request)
-        settings = self._door.settings
+        settings = self._settings
         effective = f"{settings.application.lower()}_{hub}" if settings.application else hub
         token = client_token(
             service,
             effective,
             user_id=wanted.user_id,
             claims=wanted.claims,
-            now=self._door.clock.wall(),
+            now=self._clock.wall(),
             lifetime=settings.negotiate_lifetime,
         )
         return orjson.dumps({"url": client_url(service, effective), "accessToken": token})
@@ -71,18 +77,18 @@ class Negotiate:
         peer = request.client.host if request.client else None
         caller = self._guard.caller_of(request.headers, peer)
         if Right.NEGOTIATE in caller.rights:
-            within = self._door.settings.body_timeout
-            body = await read_body(request, _MAX_BODY, clock=self._door.clock, within=within)
+            within = self._settings.body_timeout
+            body = await read_body(request, _MAX_BODY, clock=self._clock, within=within)
             if body.strip():  # some clients name a type of the body they do not send
                 check_media_type(request.headers)
             return wanted_by_caller(body, request.query_params)
-        wanted = wanted_by_stranger(self._door.settings, request.headers, request.query_params)
+        wanted = wanted_by_stranger(self._settings, request.headers, request.query_params)
         if wanted is None:
             raise UnauthorizedError("No user is named where the settings look for one, and no API key was sent.")
         return wanted
 
     def _signing_service(self) -> ConnectionString:
-        service = self._door.service
+        service = self._service
         if service is None:
             raise ConfigurationError(f"No service to send clients to: {CONNECTION_STRING} is not set.")
         if not service.access_key:

@@ -18,8 +18,7 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.settings import load
 from fanout.signalr.connection_string import ConnectionString
-from service.compose import build_worker, open_client
-from service.parts import Parts, open_parts
+from service.compose import Resources, build_worker, open_client, open_resources
 from tests.builders import a_message, a_submission
 from tests.redis_kinds import MAKES
 from tests.redis_servers import USUAL, RedisProcess
@@ -66,7 +65,7 @@ class FarSide:
 class Member:
     """One worker of the fleet."""
 
-    parts: Parts
+    resources: Resources
     worker: Worker
     task: "asyncio.Task[None] | None" = None
 
@@ -76,7 +75,7 @@ class Member:
 
     def metric(self, line: str) -> float:
         """Read one series."""
-        rendered = self.parts.metrics.render().decode().splitlines()
+        rendered = self.resources.metrics.render().decode().splitlines()
         return float(next(each for each in rendered if each.startswith(line)).rpartition(" ")[2])
 
 
@@ -94,10 +93,10 @@ class Fleet:
         """Put one worker together; it does not run yet."""
         wanted = {"redis_url": self.url, "partitions": PARTITIONS, "retry_base": 0.02, "retry_cap": 0.05} | settings
         configured = load({}, **wanted)
-        parts = await self._exits.enter_async_context(open_parts(configured, SystemClock()))
+        resources = await self._exits.enter_async_context(open_resources(configured, SystemClock()))
         client = open_client(configured, SystemClock(), self._service)
         self._exits.push_async_callback(client.aclose)
-        self.members.append(Member(parts, build_worker(parts, client)))
+        self.members.append(Member(resources, build_worker(resources, client)))
         return self.members[-1]
 
     async def start(self, count: int, **settings: object) -> list[Member]:
@@ -121,7 +120,7 @@ class Fleet:
 
     async def send(self, *users: str, times: int = 1) -> None:
         batch = [a_submission(a_message(user)) for _ in range(times) for user in users]
-        await self.members[0].parts.stream.append(batch)
+        await self.members[0].resources.stream.append(batch)
 
 
 @asynccontextmanager
@@ -308,7 +307,7 @@ async def test_a_dead_far_side_burns_no_attempts_and_keeps_nobody_busy(redis_url
         assert len(far.came) - calls <= 3
         assert time.process_time() - used < 0.25 * (time.monotonic() - begin)
         assert member.metric('fanout_dead_total{reason="tooManyAttempts"}') == 0.0
-        assert sum((await member.parts.stream.depth()).entries) == 5 * len(USERS)
+        assert sum((await member.resources.stream.depth()).entries) == 5 * len(USERS)
 
 
 async def test_a_hub_whose_destinations_are_dead_holds_up_no_other(redis_url: str, tmp_path: Path) -> None:
@@ -326,7 +325,7 @@ async def test_a_hub_whose_destinations_are_dead_holds_up_no_other(redis_url: st
     async with a_fleet(redis_url, far) as fleet:
         [member] = await fleet.start(1, read_ahead=120)
         dead = [a_submission(a_message(f"dead{number}"), hub="noisy") for number in range(600)]
-        await member.parts.stream.append(dead)
+        await member.resources.stream.append(dead)
         await until(lambda: member.metric('fanout_breaker_open{class="send"}') == 1.0)
         await fleet.send(*USERS)
         await until(lambda: sum("/hubs/chat/" in target for _when, target in far.came) == len(USERS), within=5)

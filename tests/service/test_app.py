@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from service.app import Role
-from tests.service.doors import BATCH, ITEM, KEY, a_door, knocking
+from tests.service.apps import BATCH, ITEM, KEY, an_app, client_of
 from tests.service.memory_queue import MemoryQueue
 
 
 @pytest.mark.parametrize(("role", "served"), [("all", True), ("ingress", True), ("worker", False)])
 async def test_a_worker_serves_probes_and_nothing_to_send_to(role: Role, *, served: bool) -> None:
-    async with knocking(a_door(role=role, negotiate_anonymous=True)) as client:
+    async with client_of(an_app(role=role, negotiate_anonymous=True)) as client:
         sent = await client.post(BATCH, json=ITEM)
         negotiated = await client.post("/chat/negotiate")
         probes = [(await client.get(path)).status_code for path in ("/livez", "/readyz", "/metrics")]
@@ -23,14 +23,14 @@ async def test_a_worker_serves_probes_and_nothing_to_send_to(role: Role, *, serv
 
 @pytest.mark.parametrize("path", ["/nothing", f"{BATCH}/", "/v1/hubs//messages", "/"])
 async def test_an_unknown_address_is_a_404_problem(path: str) -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.post(path, json=ITEM)
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/notFound")
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 async def test_a_method_that_is_not_taken_is_a_405_problem() -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.get(BATCH)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
     assert answer.json()["code"] == "methodNotAllowed"
@@ -39,7 +39,7 @@ async def test_a_method_that_is_not_taken_is_a_405_problem() -> None:
 async def test_the_page_is_at_the_root_and_its_files_beside_it(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<title>here</title>")
     (tmp_path / "app.js").write_text("export {};")
-    async with knocking(a_door(page=tmp_path, negotiate_anonymous=True)) as client:
+    async with client_of(an_app(page=tmp_path, negotiate_anonymous=True)) as client:
         index = await client.get("/")
         script = await client.get("/page/app.js")
         missing = await client.get("/page/none.js")
@@ -51,7 +51,7 @@ async def test_the_page_is_at_the_root_and_its_files_beside_it(tmp_path: Path) -
 
 
 async def test_the_type_of_a_problem_leads_to_its_explanation() -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         problem = (await client.post(BATCH, json={})).json()
         own = await client.get(problem["type"])
         items = await client.get(f"/problems/{problem['errors'][0]['code']}")
@@ -62,7 +62,7 @@ async def test_the_type_of_a_problem_leads_to_its_explanation() -> None:
 
 
 async def test_the_docs_page_is_served() -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.get("/docs")
     assert answer.status_code == 200
 
@@ -74,7 +74,7 @@ async def test_an_unexpected_error_is_a_500_without_internals_and_logged_with_it
         async def _answer(self) -> None:
             raise RuntimeError(f"the secret is {KEY}")
 
-    async with knocking(a_door(Broken())) as client:
+    async with client_of(an_app(Broken())) as client:
         answer = await client.post(BATCH, json=ITEM, headers={"X-Request-Id": "req-7"})
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert KEY not in answer.text

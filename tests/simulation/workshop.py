@@ -18,7 +18,7 @@ from fanout.redis.client import RedisClient, ServerClient
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, require_access_key
 from service import compose as assembly
-from service.parts import Parts
+from service.compose import Resources
 from tests.simulation.far_side import FarSide, ModelPool
 from tests.simulation.loop import SimulatedClock
 from tests.simulation.store_network import StoreNetwork
@@ -62,14 +62,14 @@ class Workshop:
         client = assembly.open_client(self._settings, clock, _SERVICE)
         client.pool = cast("Pool", ModelPool(self._far, clock, request_timeout=self._settings.attempt_timeout))
         log = cast("Logger", JournalLog(self._witness, name))
-        parts = Parts(self._settings, clock, _METRICS, redis_client, self._stream(redis_client, clock), log)
+        resources = Resources(self._settings, clock, _METRICS, redis_client, self._stream(redis_client, clock), log)
         chance = {
             "socket": SimpleNamespace(gethostname=lambda: name.partition("-")[0]),
             "os": SimpleNamespace(getpid=lambda: 0),
             "secrets": SimpleNamespace(token_hex=lambda _length: "0"),
         }
         with patch.multiple(assembly, **cast("dict[str, Any]", chance), **tapped(self._witness, clock, name)):
-            return assembly.build_worker(parts, client)
+            return assembly.build_worker(resources, client)
 
     def stream(self, clock: SimulatedClock) -> Stream:
         """Build the queue as a producer sees it."""

@@ -11,18 +11,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from fanout.clock import Clock
 from fanout.errors import BadRequestError
 from fanout.log import get_logger
+from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
+from fanout.settings import Settings
 from service.admin.dead_letters.batches import SCAN_TIME, Action, CommandRunner, Report
 from service.admin.dead_letters.command import parse_command, parse_query
 from service.admin.dead_letters.reference import parse_ref
 from service.admin.dead_letters.rendering import details_of, summary_of, time_of
 from service.admin.dead_letters.scan import FilteredScan, Scan
-from service.door import Door
 from service.http.auth import Guard, Right
 from service.http.body import check_media_type, read_body
-from service.http.envelope import request_id_of
+from service.http.middleware import request_id_of
 from service.http.problems import Problem, response_of
 
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -31,19 +33,24 @@ _POST_ONLY = ("replay", "purge")  # not ids
 
 
 class DeadLetterAdmin:
-    """The handlers of the routes."""
+    """The handlers of the routes; `letters` is None where dead letters are not served."""
 
-    def __init__(self, door: Door, guard: Guard) -> None:
-        self._door = door
+    def __init__(
+        self, settings: Settings, letters: DeadLetters | None, guard: Guard, metrics: Metrics, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._letters = letters
         self._guard = guard
+        self._metrics = metrics
+        self._clock = clock
         self._log = get_logger()
 
     async def list(self, request: Request) -> Response:
         """Return a page of dead letters, oldest first."""
         letters = self._authorized(request)
         command = parse_query(request.query_params)
-        clock = self._door.clock
-        scan = Scan(letters, self._door.settings.partitions, command.start)
+        clock = self._clock
+        scan = Scan(letters, self._settings.partitions, command.start)
         matches = FilteredScan(scan, command.selection, clock, clock.monotonic() + SCAN_TIME)
         items: list[dict[str, Any]] = []
         while len(items) < command.limit and (found := await matches.next()) is not None:
@@ -76,14 +83,14 @@ class DeadLetterAdmin:
 
     async def _act(self, request: Request, action: Action) -> Response:
         letters = self._authorized(request)
-        clock, settings = self._door.clock, self._door.settings
+        clock, settings = self._clock, self._settings
         body = await read_body(request, _MAX_BODY, clock=clock, within=settings.body_timeout)
         if body.strip():  # an empty body is refused for being empty, whatever its media type
             check_media_type(request.headers)
         command = parse_command(body)
         report = await CommandRunner(letters, settings.partitions, clock).run(command, action)
         if not command.dry:
-            (self._door.metrics.replayed if action == "replayed" else self._door.metrics.purged).inc(report.done)
+            (self._metrics.replayed if action == "replayed" else self._metrics.purged).inc(report.done)
             self._log_report(request, action, report)
         return _answer(_document(report, action))
 
@@ -94,9 +101,9 @@ class DeadLetterAdmin:
     def _authorized(self, request: Request) -> DeadLetters:
         peer = request.client.host if request.client else None
         self._guard.caller_of(request.headers, peer).require(Right.ADMIN)
-        if self._door.dead_letters is None:
+        if self._letters is None:
             raise HTTPException(404)
-        return self._door.dead_letters
+        return self._letters
 
 
 def _document(report: Report, action: Action) -> dict[str, Any]:

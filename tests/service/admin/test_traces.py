@@ -19,8 +19,8 @@ from fanout.queue.stream import Stream
 from fanout.queue.traces import TraceEvent, Traces
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
-from service.door import Door, Role
-from tests.service.doors import BATCH, ITEM, KEY, a_door, knocking, listening
+from service.app import Role
+from tests.service.apps import BATCH, ITEM, KEY, App, an_app, client_of, served
 from tests.service.memory_queue import MemoryQueue
 
 BEARER = {"Authorization": f"Bearer {KEY}"}
@@ -35,9 +35,9 @@ async def one_redis(redis_url: str) -> AsyncIterator[RedisClient]:
     await redis_client.aclose()
 
 
-def traced(door: Door, redis_client: RedisClient, *, keep: float = 60, most: int = 1000) -> tuple[Door, Traces]:
+def traced(app: App, redis_client: RedisClient, *, keep: float = 60, most: int = 1000) -> tuple[App, Traces]:
     traces = Traces(redis_client, SystemClock(), keep=keep, most=most)
-    return replace(door, traces=traces), traces
+    return replace(app, traces=traces), traces
 
 
 def path_of(message_id: str) -> str:
@@ -46,9 +46,9 @@ def path_of(message_id: str) -> str:
 
 async def test_a_message_the_ingress_took_can_be_followed_by_its_id(one_redis: RedisClient) -> None:
     stream = Stream(one_redis, SystemClock(), partitions=4, max_depth=100, dedup_window=60)
-    door, traces = traced(a_door(stream), one_redis)
-    async with knocking(door) as client:
-        before = door.clock.wall()
+    app, traces = traced(an_app(stream), one_redis)
+    async with client_of(app) as client:
+        before = app.clock.wall()
         sent = await client.post(BATCH, json=[ITEM, ITEM | {"messageId": "order-1"}])
         await client.post(BATCH, json=ITEM | {"messageId": "order-1"})
         await traces.flush()
@@ -57,7 +57,7 @@ async def test_a_message_the_ingress_took_can_be_followed_by_its_id(one_redis: R
     assert (made.status_code, made.headers["Cache-Control"]) == (200, "no-store")
     [event] = made.json()["events"]
     assert (event["what"], event["detail"]["hub"], event["detail"]["operation"]) == ("accepted", "chat", "sendToUser")
-    assert before <= event["at"] <= door.clock.wall()
+    assert before <= event["at"] <= app.clock.wall()
     assert own.json()["messageId"] == "order-1"
     first, second = (event["detail"] for event in own.json()["events"])
     assert (first["admission"], second["admission"]) == ("accepted", "duplicate")
@@ -67,8 +67,8 @@ async def test_a_message_the_ingress_took_can_be_followed_by_its_id(one_redis: R
 async def test_what_was_not_stored_has_no_trace(one_redis: RedisClient) -> None:
     queue = MemoryQueue()
     queue.outcomes = {0: Admission.FULL, 1: Admission.UNKNOWN, 2: Admission.CONFLICT}
-    door, traces = traced(a_door(queue), one_redis)
-    async with knocking(door) as client:
+    app, traces = traced(an_app(queue), one_redis)
+    async with client_of(app) as client:
         await client.post(BATCH, json=[ITEM | {"messageId": f"m{number}"} for number in range(4)])
         await traces.flush()
         statuses = [(await client.get(path_of(f"m{number}"))).status_code for number in range(4)]
@@ -76,8 +76,8 @@ async def test_what_was_not_stored_has_no_trace(one_redis: RedisClient) -> None:
 
 
 async def test_each_target_of_an_item_is_an_event_of_its_one_id(one_redis: RedisClient) -> None:
-    door, traces = traced(a_door(), one_redis)
-    async with knocking(door) as client:
+    app, traces = traced(an_app(), one_redis)
+    async with client_of(app) as client:
         await client.post(BATCH, json={"userIds": ["a", "b"], "target": "t", "messageId": "m1"})
         await traces.flush()
         answer = await client.get(path_of("m1"))
@@ -85,12 +85,12 @@ async def test_each_target_of_an_item_is_an_event_of_its_one_id(one_redis: Redis
 
 
 async def test_any_id_can_be_asked_for(one_redis: RedisClient) -> None:
-    door, traces = traced(a_door(), one_redis)
+    app, traces = traced(an_app(), one_redis)
     names = ["a/b", "a/trace", "..", "100 %", "\u00fc?#", "{0}", "a+b"]
     for name in names:
         traces.note(name, TraceEvent(1.5, "read", {"number": 1}))
     await traces.flush()
-    async with listening(door) as url, httpx.AsyncClient() as client:
+    async with served(app) as url, httpx.AsyncClient() as client:
         for name in names:
             escaped = "".join(f"%{byte:02X}" for byte in name.encode())
             answer = await client.get(f"{url}{path_of(escaped)}")
@@ -99,11 +99,11 @@ async def test_any_id_can_be_asked_for(one_redis: RedisClient) -> None:
 
 
 async def test_an_id_nobody_noted_and_traces_that_are_off_are_told_apart(one_redis: RedisClient) -> None:
-    on, _ = traced(a_door(), one_redis)
-    off, _ = traced(a_door(), one_redis, keep=0)
+    on, _ = traced(an_app(), one_redis)
+    off, _ = traced(an_app(), one_redis, keep=0)
     codes = []
-    for door in (on, off, a_door()):
-        async with knocking(door) as client:
+    for app in (on, off, an_app()):
+        async with client_of(app) as client:
             answer = await client.get(path_of("m1"))
             explained = await client.get(answer.json()["type"])
         assert (answer.status_code, answer.headers["Cache-Control"]) == (404, "no-store")
@@ -113,8 +113,8 @@ async def test_an_id_nobody_noted_and_traces_that_are_off_are_told_apart(one_red
 
 
 async def test_off_the_ingress_notes_nothing(one_redis: RedisClient) -> None:
-    door, traces = traced(a_door(), one_redis, keep=0)
-    async with knocking(door) as client:
+    app, traces = traced(an_app(), one_redis, keep=0)
+    async with client_of(app) as client:
         assert (await client.post(BATCH, json=ITEM)).status_code == 202
     await traces.flush()
     assert await one_redis.ask("DBSIZE") == 0
@@ -122,8 +122,8 @@ async def test_off_the_ingress_notes_nothing(one_redis: RedisClient) -> None:
 
 async def test_a_store_that_is_down_loses_traces_and_nothing_else(tmp_path: Path) -> None:
     redis_client = open_redis(f"unix://{tmp_path / 'none.sock'}", SystemClock())
-    door, traces = traced(a_door(), redis_client)
-    async with knocking(door) as client:
+    app, traces = traced(an_app(), redis_client)
+    async with client_of(app) as client:
         sent = await client.post(BATCH, json=ITEM)
         await traces.flush()
         asked = await client.get(path_of("m1"))
@@ -149,14 +149,14 @@ async def test_a_store_that_is_down_loses_traces_and_nothing_else(tmp_path: Path
 async def test_only_key_holders_and_this_machine_look_into_the_queue(
     settings: dict[str, Any], peer: str, headers: dict[str, str], status: int
 ) -> None:
-    async with knocking(a_door(**settings), peer=peer) as client:
+    async with client_of(an_app(**settings), peer=peer) as client:
         answer = await client.get(path_of("m1"), headers=headers)
     assert answer.status_code == status
 
 
 @pytest.mark.parametrize(("role", "status"), [("all", "traceOff"), ("ingress", "traceOff"), ("worker", "notFound")])
 async def test_an_ingress_answers_the_operator_and_a_worker_does_not(role: Role, status: str) -> None:
-    async with knocking(a_door(role=role)) as client:
+    async with client_of(an_app(role=role)) as client:
         assert (await client.get(path_of("m1"))).json()["code"] == status
 
 
@@ -181,7 +181,7 @@ def lines(logged: StringIO) -> list[dict[str, Any]]:
 
 async def test_each_request_is_one_log_line_that_names_its_messages(logged: StringIO) -> None:
     batch = [ITEM, ITEM | {"messageId": "order-1"}, {"nothing": 1}]
-    async with knocking(a_door(), Idempotency_Key="k") as client:
+    async with client_of(an_app(), Idempotency_Key="k") as client:
         first = await client.post(BATCH, json=batch, headers=LENIENT | {"X-Request-Id": "req-1"})
         await client.post(BATCH, json=batch, headers=LENIENT | {"X-Request-Id": "req-2"})
     one, two = lines(logged)
@@ -193,7 +193,7 @@ async def test_each_request_is_one_log_line_that_names_its_messages(logged: Stri
 
 
 async def test_a_large_batch_is_one_short_line(logged: StringIO) -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         await client.post(BATCH, json=[ITEM] * 1000)
     [line] = lines(logged)
     assert (line["accepted"], len(line["ids"]), line["more_ids"]) == (1000, 20, 980)
@@ -202,7 +202,7 @@ async def test_a_large_batch_is_one_short_line(logged: StringIO) -> None:
 async def test_what_may_be_stored_is_named_and_what_is_not_leaves_no_line(logged: StringIO) -> None:
     queue = MemoryQueue()
     queue.outcomes = {0: Admission.UNKNOWN}
-    async with knocking(a_door(queue)) as client:
+    async with client_of(an_app(queue)) as client:
         await client.post(BATCH, json=ITEM | {"messageId": "m1"})
         await client.post(BATCH, json={"nothing": 1})
         queue.error = QueueError("The queue is away.")
@@ -222,7 +222,7 @@ async def test_what_may_be_stored_is_named_and_what_is_not_leaves_no_line(logged
     ],
 )
 async def test_an_id_that_is_a_secret_by_its_shape_is_not_logged(logged: StringIO, message_id: str, shown: str) -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         await client.post(BATCH, json=ITEM | {"messageId": message_id})
     assert lines(logged)[0]["ids"] == [shown]
     assert KEY not in logged.getvalue()

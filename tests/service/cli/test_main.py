@@ -9,7 +9,7 @@ from fanout import __version__
 from fanout.errors import ConfigurationError
 from fanout.settings import Settings, variable_of
 from service.cli.main import _settled, main
-from tests.service.doors import a_door, listening
+from tests.service.apps import an_app, served
 
 SECRET = "open-sesame-0123456789"
 
@@ -114,7 +114,7 @@ def test_the_first_wrong_thing_of_a_group_is_told_and_other_errors_are_raised() 
 
 
 async def test_send_ends_with_zero_when_all_is_accepted_one_when_not_and_two_when_nobody_is_there() -> None:
-    async with listening(a_door(api_key=SECRET)) as url:
+    async with served(an_app(api_key=SECRET)) as url:
         good = await asyncio.to_thread(fanout, "send", "--url", url, "--hub", "chat", "hi", FANOUT_API_KEY=SECRET)
         bad = await asyncio.to_thread(fanout, "send", "--url", url, "--hub", "chat", "hi")
     away = await asyncio.to_thread(fanout, "send", "--url", "http://127.0.0.1:1", "--hub", "chat", "hi")

@@ -13,7 +13,7 @@ from fanout.errors import ConfigurationError
 from fanout.queue.entry import Submission
 from fanout.signalr.message import GroupAction, Message, Scope
 from service.cli.send import Sending, send
-from tests.service.doors import KEY, a_door, listening
+from tests.service.apps import KEY, an_app, served
 from tests.service.memory_queue import MemoryQueue
 
 EVERYBODY = {"hub": "chat", "target": "newMessage", "user": "", "group": "", "connection": ""}
@@ -28,7 +28,7 @@ async def sent(
 ) -> tuple[int, list[Submission]]:
     """Send to a fresh ingress; give the exit code and what was queued."""
     queue = MemoryQueue()
-    async with listening(a_door(queue, api_key=door_key)) as url:
+    async with served(an_app(queue, api_key=door_key)) as url:
         sending = Sending(url + "/", api_key, EVERYBODY | dict(message or {}), arguments, file)
         return await asyncio.to_thread(send, sending), queue.stored
 

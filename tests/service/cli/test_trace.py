@@ -14,7 +14,7 @@ from fanout.errors import ConfigurationError
 from fanout.queue.traces import TraceEvent, Traces
 from fanout.redis.open import open_redis
 from service.cli.trace import Asking, story_of, trace
-from tests.service.doors import KEY, a_door, listening
+from tests.service.apps import KEY, an_app, served
 
 BEGAN = 1_800_000_000.25
 LIFE = (
@@ -42,7 +42,7 @@ async def url(redis_url: str) -> AsyncIterator[str]:
     for event in LIFE:
         traces.note("order-1", event)
     await traces.flush()
-    async with listening(replace(a_door(api_key=KEY), traces=traces)) as url:
+    async with served(replace(an_app(api_key=KEY), traces=traces)) as url:
         yield url
     await redis_client.aclose()
 

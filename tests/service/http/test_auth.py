@@ -17,7 +17,7 @@ from service.http.auth import (
     check_exposure,
     is_loopback,
 )
-from tests.service.doors import BATCH, ITEM, KEY, a_door, knocking
+from tests.service.apps import BATCH, ITEM, KEY, an_app, client_of
 
 HERE = {"host": "localhost:8080"}
 
@@ -40,7 +40,7 @@ HERE = {"host": "localhost:8080"}
 )
 async def test_with_a_key_set_only_its_holders_send(headers: dict[str, str], status: int) -> None:
     for peer in ("127.0.0.1", "192.0.2.7"):
-        async with knocking(a_door(api_key=KEY), peer=peer) as client:
+        async with client_of(an_app(api_key=KEY), peer=peer) as client:
             answer = await client.post(BATCH, json=ITEM, headers=headers)
         assert answer.status_code == status
         assert KEY not in answer.text

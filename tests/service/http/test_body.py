@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from tests.service.doors import BATCH, ITEM, a_door, knocking, listening, metric
+from tests.service.apps import BATCH, ITEM, an_app, client_of, metric, served
 from tests.service.memory_queue import MemoryQueue
 
 
@@ -15,13 +15,13 @@ from tests.service.memory_queue import MemoryQueue
     ["application/json", "Application/JSON; charset=UTF-8", "text/json", "text/plain", "application/cloudevents+json"],
 )
 async def test_json_is_taken_under_each_of_its_names(content_type: str) -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.post(BATCH, content=json.dumps(ITEM), headers={"Content-Type": content_type})
     assert answer.status_code == 202
 
 
 async def test_a_body_without_a_type_is_taken() -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.post(BATCH, content=json.dumps(ITEM).encode())
     assert answer.status_code == 202
 
@@ -36,14 +36,14 @@ async def test_a_body_without_a_type_is_taken() -> None:
     ],
 )
 async def test_a_body_that_is_not_plain_json_is_refused_with_415(headers: dict[str, str]) -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.post(BATCH, content=json.dumps(ITEM), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupportedMediaType")
 
 
 async def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
-    door = a_door(max_body=1024)
-    async with listening(door) as url:
+    app = an_app(max_body=1024)
+    async with served(app) as url:
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(f"POST {BATCH} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000000\r\n\r\n".encode())
@@ -55,7 +55,7 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
 
 async def test_a_body_without_a_length_is_refused_as_soon_as_it_passes_the_limit() -> None:
     queue = MemoryQueue()
-    async with listening(a_door(queue, max_body=1024)) as url:
+    async with served(an_app(queue, max_body=1024)) as url:
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(f"POST {BATCH} HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
@@ -69,7 +69,7 @@ async def test_a_body_without_a_length_is_refused_as_soon_as_it_passes_the_limit
 
 async def test_a_body_of_exactly_the_limit_is_taken() -> None:
     body = json.dumps(ITEM).encode().ljust(1024)
-    async with listening(a_door(max_body=1024)) as url, httpx.AsyncClient() as client:
+    async with served(an_app(max_body=1024)) as url, httpx.AsyncClient() as client:
         assert (await client.post(url + BATCH, content=body)).status_code == 202
         assert (await client.post(url + BATCH, content=body + b" ")).status_code == 413
         assert (await client.post(url + BATCH, json=ITEM)).status_code == 202
@@ -79,8 +79,8 @@ async def test_a_client_that_leaves_in_the_middle_queues_nothing_and_makes_no_no
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     queue = MemoryQueue()
-    door = a_door(queue)
-    async with listening(door) as url:
+    app = an_app(queue)
+    async with served(app) as url:
         host, port = url.removeprefix("http://").split(":")
         _reader, writer = await asyncio.open_connection(host, int(port))
         body = json.dumps(ITEM).encode()
@@ -91,7 +91,7 @@ async def test_a_client_that_leaves_in_the_middle_queues_nothing_and_makes_no_no
         writer.close()
         await writer.wait_closed()
         async with asyncio.timeout(5):
-            while metric(door, "fanout_ingress_requests_total", status="4xx") == 0:  # noqa: ASYNC110 - a counter has no event
+            while metric(app, "fanout_ingress_requests_total", status="4xx") == 0:  # noqa: ASYNC110 - a counter has no event
                 await asyncio.sleep(0.01)
     assert queue.stored == []
     assert [r for r in caplog.records if r.levelname in ("WARNING", "ERROR")] == []

@@ -5,15 +5,13 @@ import json
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import pytest
 import uvicorn
 
 from fanout.serving import serve
-from service.app import create_app
-from service.http.connection import MOST_HEAD, patient
-from tests.service.doors import BATCH, ITEM, a_door, metric
+from service.http.connection import MOST_HEAD, bounded_connection
+from tests.service.apps import BATCH, ITEM, App, an_app, metric
 from tests.service.memory_queue import MemoryQueue
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -21,16 +19,16 @@ WITHIN = 0.3
 
 
 @asynccontextmanager
-async def dialled(door: Any, *, keep_alive: float = 75) -> AsyncIterator[Streams]:
-    """A connection to a server whose patience is short."""
+async def dialled(app: App, *, keep_alive: float = 75) -> AsyncIterator[Streams]:
+    """A connection to a server with short time limits."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         config = uvicorn.Config(
-            create_app(door),
+            app.build(),
             log_config=None,
             lifespan="off",
-            http=patient(WITHIN),
+            http=bounded_connection(WITHIN),
             timeout_keep_alive=keep_alive,  # type: ignore[arg-type] # a float does
         )
         async with asyncio.TaskGroup() as group:
@@ -66,7 +64,7 @@ async def drip(writer: asyncio.StreamWriter, pieces: Iterable[bytes]) -> None:
 
 
 async def test_a_head_that_drips_is_refused_with_408_and_the_connection_closed() -> None:
-    async with dialled(a_door()) as (reader, writer), asyncio.TaskGroup() as group:
+    async with dialled(an_app()) as (reader, writer), asyncio.TaskGroup() as group:
         dripping = group.create_task(drip(writer, [b"POST / HTTP/1.1\r\nHost: ", *[b"x"] * 10_000]))
         assert await refused(reader) == (408, "headTooSlow")
         dripping.cancel()
@@ -74,7 +72,7 @@ async def test_a_head_that_drips_is_refused_with_408_and_the_connection_closed()
 
 async def test_a_head_in_two_pieces_is_served() -> None:
     body = json.dumps(ITEM).encode()
-    async with dialled(a_door()) as (reader, writer):
+    async with dialled(an_app()) as (reader, writer):
         writer.write(b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Le" % BATCH.encode())
         await asyncio.sleep(WITHIN / 3)
         writer.write(b"ngth: %d\r\n\r\n%b" % (len(body), body))
@@ -86,7 +84,7 @@ async def test_a_head_in_two_pieces_is_served() -> None:
 
 
 async def test_a_head_without_end_is_refused_with_431() -> None:
-    async with dialled(a_door()) as (reader, writer):
+    async with dialled(an_app()) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\n")
         async with asyncio.TaskGroup() as group:
             writing = group.create_task(drip(writer, [b"x-a: " + b"a" * (MOST_HEAD // 8) + b"\r\n"] * 1000))
@@ -95,24 +93,24 @@ async def test_a_head_without_end_is_refused_with_431() -> None:
 
 
 async def test_a_connection_that_says_nothing_is_closed_like_an_idle_one() -> None:
-    async with dialled(a_door(), keep_alive=0.2) as (reader, _writer), asyncio.timeout(5):
+    async with dialled(an_app(), keep_alive=0.2) as (reader, _writer), asyncio.timeout(5):
         assert await reader.read() == b""
 
 
 async def test_a_body_that_drips_is_refused_with_408_and_the_connection_closed() -> None:
     queue = MemoryQueue()
-    door = a_door(queue, body_timeout=WITHIN)
-    async with dialled(door) as (reader, writer), asyncio.TaskGroup() as group:
+    app = an_app(queue, body_timeout=WITHIN)
+    async with dialled(app) as (reader, writer), asyncio.TaskGroup() as group:
         writer.write(f"POST {BATCH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10000\r\n\r\n".encode())
         dripping = group.create_task(drip(writer, [b"["] * 10_000))
         assert await refused(reader) == (408, "bodyTooSlow")
         dripping.cancel()
     assert queue.stored == []
-    assert metric(door, "fanout_ingress_requests_total", status="4xx") == 1
+    assert metric(app, "fanout_ingress_requests_total", status="4xx") == 1
 
 
 @pytest.mark.parametrize("path", [BATCH, "/chat/negotiate"])
 async def test_a_body_that_never_comes_is_refused_on_each_route_that_reads_one(path: str) -> None:
-    async with dialled(a_door(body_timeout=WITHIN, api_key="k")) as (reader, writer):
+    async with dialled(an_app(body_timeout=WITHIN, api_key="k")) as (reader, writer):
         writer.write(f"POST {path} HTTP/1.1\r\nHost: h\r\nX-API-Key: k\r\nContent-Length: 10\r\n\r\n".encode())
         assert await refused(reader) == (408, "bodyTooSlow")

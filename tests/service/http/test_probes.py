@@ -2,34 +2,37 @@
 
 import asyncio
 
+import pytest
+
 from fanout.errors import FanoutError, QueueError
 from fanout.metrics import DEAD_REASONS, FAILURES, STATUSES
 from fanout.signalr.message import OPERATIONS
+from service.http.probes import Readiness
 from tests.fakes import FakeClock
-from tests.service.doors import a_door, knocking, metric
+from tests.service.apps import an_app, client_of, metric
 from tests.service.memory_queue import MemoryQueue
 
 
 async def test_liveness_answers_while_the_queue_is_silent() -> None:
     queue = MemoryQueue()
     queue.silent = True
-    door = a_door(queue)
-    door.readiness.draining = True
-    async with knocking(door) as client:
+    app = an_app(queue)
+    app.readiness.draining = True
+    async with client_of(app) as client:
         answer = await client.get("/livez")
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
 
 
 async def test_ready_when_the_queue_answers() -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.get("/readyz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ready", "reasons": []})
 
 
 async def test_not_ready_while_draining_whatever_else_is_well() -> None:
-    door = a_door()
-    async with knocking(door) as client:
-        door.readiness.draining = True
+    app = an_app()
+    async with client_of(app) as client:
+        app.readiness.draining = True
         answer = await client.get("/readyz")
     assert (answer.status_code, answer.json()["reasons"]) == (503, ["draining"])
 
@@ -37,13 +40,13 @@ async def test_not_ready_while_draining_whatever_else_is_well() -> None:
 async def test_not_ready_when_the_queue_fails_or_a_check_of_the_process_does() -> None:
     queue = MemoryQueue()
     queue.error = QueueError("The queue is away.")
-    door = a_door(queue)
+    app = an_app(queue)
 
     async def no_lease() -> None:
         raise FanoutError("no partition is ours yet")
 
-    door.readiness.add("worker", no_lease)
-    async with knocking(door) as client:
+    app.readiness.add("worker", no_lease)
+    async with client_of(app) as client:
         answer = await client.get("/readyz")
     assert answer.json()["reasons"] == ["worker: no partition is ours yet", "queue: The queue is away."]
 
@@ -51,7 +54,7 @@ async def test_not_ready_when_the_queue_fails_or_a_check_of_the_process_does() -
 async def test_not_ready_when_the_queue_is_silent_for_a_second() -> None:
     queue, clock = MemoryQueue(), FakeClock()
     queue.silent = True
-    async with knocking(a_door(queue, clock=clock)) as client, asyncio.TaskGroup() as group:
+    async with client_of(an_app(queue, clock=clock)) as client, asyncio.TaskGroup() as group:
         asking = group.create_task(client.get("/readyz"))
         await clock.advance(0.9)
         assert not asking.done()
@@ -61,7 +64,7 @@ async def test_not_ready_when_the_queue_is_silent_for_a_second() -> None:
 
 
 async def test_every_series_is_there_at_zero_from_the_start() -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.get("/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain")
     lines = answer.text.splitlines()
@@ -82,24 +85,24 @@ async def test_every_series_is_there_at_zero_from_the_start() -> None:
 
 async def test_a_scrape_asks_the_queue_at_most_once_a_second() -> None:
     queue, clock = MemoryQueue(), FakeClock()
-    door = a_door(queue, clock=clock)
-    async with knocking(door) as client:
+    app = an_app(queue, clock=clock)
+    async with client_of(app) as client:
         await client.get("/metrics")
         queue.waiting = (3, 0, 4, 0)
         await client.get("/metrics")
-        assert (queue.asked_depth, metric(door, "fanout_queue_depth", partition="0")) == (1, 0)
+        assert (queue.asked_depth, metric(app, "fanout_queue_depth", partition="0")) == (1, 0)
         clock.jump(1.1)
         await client.get("/metrics")
     assert queue.asked_depth == 2
-    assert metric(door, "fanout_queue_depth", partition="0") == 3
-    assert metric(door, "fanout_queue_depth", partition="2") == 4
-    assert metric(door, "fanout_oldest_age_seconds") == 1.5
+    assert metric(app, "fanout_queue_depth", partition="0") == 3
+    assert metric(app, "fanout_queue_depth", partition="2") == 4
+    assert metric(app, "fanout_oldest_age_seconds") == 1.5
 
 
 async def test_metrics_are_served_while_the_queue_fails_or_is_silent() -> None:
     queue, clock = MemoryQueue(), FakeClock()
     queue.error = QueueError("The queue is away.")
-    async with knocking(a_door(queue, clock=clock)) as client, asyncio.TaskGroup() as group:
+    async with client_of(an_app(queue, clock=clock)) as client, asyncio.TaskGroup() as group:
         failed = await client.get("/metrics")
         clock.jump(2)
         queue.error, queue.silent = None, True
@@ -108,3 +111,63 @@ async def test_metrics_are_served_while_the_queue_fails_or_is_silent() -> None:
         silent = await asking
     assert failed.status_code == silent.status_code == 200
     assert "fanout_accepted_total" in silent.text
+
+
+# Readiness ------------------------------------------------------------------------------------------------------------
+
+
+async def well() -> None:
+    """Find nothing wrong."""
+
+
+async def ill() -> None:
+    raise FanoutError("something is missing")
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_ready_is_who_is_not_draining_and_whose_checks_all_return() -> None:
+    readiness = Readiness()
+    assert await readiness.reasons(FakeClock(), 1.0) == []
+    readiness.add("queue", well)
+    assert await readiness.reasons(FakeClock(), 1.0) == []
+    readiness.draining = True
+    assert await readiness.reasons(FakeClock(), 1.0) == ["draining"]
+
+
+async def test_every_reason_is_given_and_not_the_first_alone() -> None:
+    readiness, clock = Readiness(), FakeClock()
+    readiness.draining = True
+    for name, check in {"queue": never, "worker": ill, "store": well, "other": never}.items():
+        readiness.add(name, check)
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(readiness.reasons(clock, 0.5))
+        await clock.advance(0.5)
+        assert not asking.done()
+        await clock.advance(0.5)
+    assert asking.result() == [
+        "draining",
+        "queue: no answer within 0.5 s",
+        "worker: something is missing",
+        "other: no answer within 0.5 s",
+    ]
+
+
+async def test_a_mistake_in_a_check_is_not_taken_for_a_reason() -> None:
+    async def mistaken() -> None:
+        raise ZeroDivisionError
+
+    readiness = Readiness()
+    readiness.add("worker", mistaken)
+    with pytest.raises(ZeroDivisionError):
+        await readiness.reasons(FakeClock(), 1.0)
+
+
+def test_the_repr_names_the_checks() -> None:
+    readiness = Readiness()
+    assert repr(readiness) == "<Readiness open, checks: none>"
+    readiness.add("queue", well)
+    readiness.draining = True
+    assert repr(readiness) == "<Readiness draining, checks: queue>"

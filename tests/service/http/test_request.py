@@ -6,41 +6,41 @@ from typing import Any
 import pytest
 from starlette.datastructures import Headers
 
-from service.http.envelope import Envelope
-from service.http.request import Knock, Short
-from tests.service.doors import BATCH, ITEM, a_door, knocking
+from service.http.middleware import RequestMiddleware
+from service.http.request import JsonAnswer, RequestScope
+from tests.service.apps import BATCH, ITEM, an_app, client_of
 
 
-async def knocked(*headers: tuple[bytes, bytes], client: tuple[str, int] | None = ("192.0.2.7", 5)) -> Knock:
+async def received(*headers: tuple[bytes, bytes], client: tuple[str, int] | None = ("192.0.2.7", 5)) -> RequestScope:
     """Send a request through the envelope and give what a route sees of it."""
-    seen: list[Knock] = []
+    seen: list[RequestScope] = []
 
     async def route(scope: Any, receive: Any, _send: Any) -> None:
-        seen.append(Knock(scope, receive))
+        seen.append(RequestScope(scope, receive))
 
     async def nothing(*_: Any) -> Any: ...
 
     scope = {"type": "http", "headers": list(headers), "client": client, "path_params": {"hub": "chat"}}
-    await Envelope(route)(scope, nothing, nothing)
+    await RequestMiddleware(route)(scope, nothing, nothing)
     return seen[0]
 
 
 async def test_a_header_that_is_sent_twice_counts_with_its_first_value() -> None:
     sent = [(b"x-api-key", b"one"), (b"x-api-key", b"two"), (b"host", b"h\xe9")]
-    knock = await knocked(*sent)
-    assert knock.headers["x-api-key"] == Headers(raw=sent)["x-api-key"] == "one"
-    assert knock.headers["host"] == "h\xe9"
-    assert knock.all_headers.getlist("x-api-key") == ["one", "two"]
+    request = await received(*sent)
+    assert request.headers["x-api-key"] == Headers(raw=sent)["x-api-key"] == "one"
+    assert request.headers["host"] == "h\xe9"
+    assert request.all_headers.getlist("x-api-key") == ["one", "two"]
 
 
 async def test_the_peer_of_a_unix_socket_is_nobody() -> None:
-    assert (await knocked()).peer == "192.0.2.7"
-    assert (await knocked(client=None)).peer is None
+    assert (await received()).peer == "192.0.2.7"
+    assert (await received(client=None)).peer is None
 
 
 async def test_the_callers_request_id_is_taken_and_the_hub_comes_from_the_path() -> None:
-    knock = await knocked((b"x-request-id", b"mine"))
-    assert (knock.request_id, knock.path_param("hub")) == ("mine", "chat")
+    request = await received((b"x-request-id", b"mine"))
+    assert (request.request_id, request.path_param("hub")) == ("mine", "chat")
 
 
 @pytest.mark.parametrize("headers", [{}, {"Preference-Applied": "handling=lenient"}])
@@ -52,7 +52,7 @@ async def test_a_short_answer_is_whole_and_has_its_length(headers: Mapping[str, 
 
     async def nothing() -> Any: ...
 
-    await Short(202, b'{"a":1}', headers)({}, nothing, send)
+    await JsonAnswer(202, b'{"a":1}', headers)({}, nothing, send)
     start, body = sent
     assert (start["status"], body["body"], body.get("more_body", False)) == (202, b'{"a":1}', False)
     expected = {b"content-length": b"7", b"content-type": b"application/json"}
@@ -72,7 +72,7 @@ async def test_a_short_answer_is_whole_and_has_its_length(headers: Mapping[str, 
     ],
 )
 async def test_the_way_past_the_framework_leads_where_the_router_leads(path: str, status: int) -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.post(path, json=ITEM)
         other = await client.get(path)
     assert answer.status_code == status
@@ -87,7 +87,7 @@ async def test_an_unexpected_error_past_the_framework_is_a_problem_too() -> None
 
         async def ping(self) -> None: ...
 
-    async with knocking(a_door(Broken())) as client:  # type: ignore[arg-type] # it breaks on purpose
+    async with client_of(an_app(Broken())) as client:  # type: ignore[arg-type] # it breaks on purpose
         answer = await client.post(BATCH, json=ITEM)
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert answer.headers["x-request-id"] == answer.json()["requestId"]

@@ -7,7 +7,7 @@ import pytest
 from fanout.errors import QueueError
 from fanout.queue.entry import Admission
 from fanout.signalr.message import Message, Scope
-from tests.service.doors import BATCH, ITEM, KEY, SERVICE, a_door, knocking, metric
+from tests.service.apps import BATCH, ITEM, KEY, SERVICE, an_app, client_of, metric
 from tests.service.memory_queue import MemoryQueue
 
 BAD = {"userId": "alice"}
@@ -16,9 +16,9 @@ LENIENT = {"Prefer": "handling=lenient"}
 
 async def test_a_batch_is_stored_in_order_and_answered_202() -> None:
     queue = MemoryQueue()
-    door = a_door(queue)
+    app = an_app(queue)
     batch = [ITEM, {"userId": "bob", "groupName": "g", "action": "add"}, {"target": "t", "arguments": []}]
-    async with knocking(door) as client:
+    async with client_of(app) as client:
         answer = await client.post("/v1/hubs/Chat/messages", json=batch, headers={"X-Request-Id": "abc"})
     assert answer.status_code == 202
     assert answer.json() == {
@@ -35,21 +35,21 @@ async def test_a_batch_is_stored_in_order_and_answered_202() -> None:
 
 
 async def test_what_is_stored_is_counted_by_operation() -> None:
-    door = a_door()
+    app = an_app()
     batch = [ITEM, ITEM, {"target": "t"}, {"userId": "u", "groupName": "g", "action": "add", "messageId": "m"}]
-    async with knocking(door) as client:
+    async with client_of(app) as client:
         await client.post(BATCH, json=batch)
         await client.post(BATCH, json=batch[3])
-    assert metric(door, "fanout_accepted_total", operation="sendToUser") == 2
-    assert metric(door, "fanout_accepted_total", operation="broadcast") == 1
-    assert metric(door, "fanout_accepted_total", operation="addUser") == 1
-    assert metric(door, "fanout_duplicates_total") == 1
-    assert metric(door, "fanout_ingress_requests_total", status="2xx") == 2
-    assert metric(door, "fanout_append_seconds_count") == 2
+    assert metric(app, "fanout_accepted_total", operation="sendToUser") == 2
+    assert metric(app, "fanout_accepted_total", operation="broadcast") == 1
+    assert metric(app, "fanout_accepted_total", operation="addUser") == 1
+    assert metric(app, "fanout_duplicates_total") == 1
+    assert metric(app, "fanout_ingress_requests_total", status="2xx") == 2
+    assert metric(app, "fanout_append_seconds_count") == 2
 
 
 async def test_a_string_that_holds_the_batch_is_taken_as_functions_send_it() -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.post(BATCH, json=json.dumps([ITEM, ITEM]))
     assert answer.json()["accepted"] == 2
 
@@ -57,7 +57,7 @@ async def test_a_string_that_holds_the_batch_is_taken_as_functions_send_it() -> 
 async def test_an_empty_batch_is_accepted_and_asks_the_queue_nothing() -> None:
     queue = MemoryQueue()
     queue.error = QueueError("gone")
-    async with knocking(a_door(queue)) as client:
+    async with client_of(an_app(queue)) as client:
         answer = await client.post(BATCH, json=[])
         lenient = await client.post(BATCH, json=[], headers=LENIENT)
     assert (answer.status_code, answer.json()["results"]) == (202, [])
@@ -66,8 +66,8 @@ async def test_an_empty_batch_is_accepted_and_asks_the_queue_nothing() -> None:
 
 async def test_one_bad_item_refuses_the_batch_and_nothing_is_queued() -> None:
     queue = MemoryQueue()
-    door = a_door(queue)
-    async with knocking(door) as client:
+    app = an_app(queue)
+    async with client_of(app) as client:
         answer = await client.post(BATCH, json=[ITEM, BAD, {"target": {}}])
     problem = answer.json()
     assert answer.status_code == 400
@@ -79,13 +79,13 @@ async def test_one_bad_item_refuses_the_batch_and_nothing_is_queued() -> None:
     ]
     assert "results" not in problem
     assert queue.stored == []
-    assert metric(door, "fanout_rejected_total") == 2
-    assert metric(door, "fanout_ingress_requests_total", status="4xx") == 1
+    assert metric(app, "fanout_rejected_total") == 2
+    assert metric(app, "fanout_ingress_requests_total", status="4xx") == 1
 
 
 async def test_lenient_takes_the_good_items() -> None:
     queue = MemoryQueue()
-    async with knocking(a_door(queue)) as client:
+    async with client_of(an_app(queue)) as client:
         answer = await client.post(BATCH, json=[BAD, ITEM], headers=LENIENT)
     assert answer.status_code == 202
     assert answer.headers["Preference-Applied"] == "handling=lenient"
@@ -103,7 +103,7 @@ async def test_lenient_takes_the_good_items() -> None:
 
 
 async def test_lenient_with_no_good_item_is_refused() -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.post(BATCH, json=[BAD, BAD], headers=LENIENT)
     assert answer.status_code == 400
     assert len(answer.json()["errors"]) == 2
@@ -113,7 +113,7 @@ async def test_lenient_with_no_good_item_is_refused() -> None:
     ("content", "code"), [(b"", "emptyBody"), (b"{", "invalidJson"), (b"7", "notABatch"), (b"\xff", "invalidUtf8")]
 )
 async def test_a_body_that_is_no_batch_is_refused_as_a_whole(content: bytes, code: str) -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.post(BATCH, content=content)
     problem = answer.json()
     assert (answer.status_code, problem["code"], problem["type"]) == (400, code, f"/problems/{code}")
@@ -121,22 +121,22 @@ async def test_a_body_that_is_no_batch_is_refused_as_a_whole(content: bytes, cod
 
 
 async def test_limits_of_items_and_targets_come_from_the_settings() -> None:
-    async with knocking(a_door(max_items=1)) as client:
+    async with client_of(an_app(max_items=1)) as client:
         many = await client.post(BATCH, json=[ITEM, ITEM])
-    async with knocking(a_door(max_targets=3)) as client:
+    async with client_of(an_app(max_targets=3)) as client:
         wide = await client.post(BATCH, json=[{"userIds": ["a", "b"], "target": "t"}] * 2)
     assert (many.status_code, many.json()["code"]) == (400, "tooManyItems")
     assert (wide.status_code, wide.json()["code"]) == (400, "tooManyTargets")
 
 
 async def test_a_hub_name_the_service_cannot_have_is_refused() -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.post("/v1/hubs/9lives/messages", json=ITEM)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalidHub")
 
 
 async def test_warnings_reach_the_sender() -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.post(BATCH, json=ITEM | {"groupName": "g"})
     assert "More than one scope" in answer.json()["results"][0]["warnings"][0]
 
@@ -144,7 +144,7 @@ async def test_warnings_reach_the_sender() -> None:
 async def test_several_targets_are_one_result_with_counts() -> None:
     queue = MemoryQueue()
     item = {"userIds": ["a", "b", "c"], "target": "t", "messageId": "m"}
-    async with knocking(a_door(queue)) as client:
+    async with client_of(an_app(queue)) as client:
         queue.outcomes = {1: Admission.DUPLICATE}
         first = await client.post(BATCH, json=item)
         queue.outcomes = {1: Admission.DUPLICATE}
@@ -163,7 +163,7 @@ async def test_several_targets_are_one_result_with_counts() -> None:
 
 async def test_without_the_key_nothing_is_read_or_queued() -> None:
     queue = MemoryQueue()
-    async with knocking(a_door(queue, api_key=KEY)) as client:
+    async with client_of(an_app(queue, api_key=KEY)) as client:
         answer = await client.post(BATCH, content=b"not even JSON")
     assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="signalr-fanout"')
     assert queue.stored == []
@@ -171,7 +171,7 @@ async def test_without_the_key_nothing_is_read_or_queued() -> None:
 
 async def test_items_for_an_endpoint_that_is_not_ours_are_refused() -> None:
     ours = {"endpoint": SERVICE.endpoint, "name": "x", "endpointType": "Primary", "online": True}
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         taken = await client.post(BATCH, json=ITEM | {"endpoints": [ours]})
         refused = await client.post(BATCH, json=ITEM | {"endpoints": [ours | {"endpoint": "https://other.example"}]})
     assert taken.status_code == 202

@@ -9,7 +9,7 @@ from fanout.queue.entry import Admission, decode
 from fanout.queue.stream import START, Stream
 from fanout.redis.open import open_redis
 from fanout.signalr.message import Message
-from tests.service.doors import BATCH, ITEM, a_door, knocking, listening, metric
+from tests.service.apps import BATCH, ITEM, an_app, client_of, metric, served
 from tests.service.memory_queue import MemoryQueue
 
 BAD = {"userId": "alice"}
@@ -19,7 +19,7 @@ LENIENT = {"Prefer": "handling=lenient"}
 async def test_adding_two_users_to_a_group_in_one_item_is_not_its_own_duplicate() -> None:
     queue = MemoryQueue()
     item = {"userIds": ["a", "b"], "groupName": "g", "action": "add", "messageId": "m"}
-    async with knocking(a_door(queue)) as client:
+    async with client_of(an_app(queue)) as client:
         first = await client.post(BATCH, json=item)
         again = await client.post(BATCH, json=item)
     assert first.json()["results"][0]["targetCounts"] == {"accepted": 2}
@@ -29,7 +29,7 @@ async def test_adding_two_users_to_a_group_in_one_item_is_not_its_own_duplicate(
 
 async def test_a_repeated_message_id_answers_duplicate_and_is_not_queued_again() -> None:
     queue = MemoryQueue()
-    async with knocking(a_door(queue)) as client:
+    async with client_of(an_app(queue)) as client:
         for expected in ("accepted", "duplicate"):
             answer = await client.post(BATCH, json=ITEM | {"messageId": "m1"})
             assert answer.status_code == 202
@@ -39,8 +39,8 @@ async def test_a_repeated_message_id_answers_duplicate_and_is_not_queued_again()
 
 async def test_a_message_id_with_other_content_is_422_and_tells_what_was_queued() -> None:
     queue = MemoryQueue()
-    door = a_door(queue)
-    async with knocking(door) as client:
+    app = an_app(queue)
+    async with client_of(app) as client:
         await client.post(BATCH, json=ITEM | {"messageId": "m1"})
         answer = await client.post(BATCH, json=[ITEM, ITEM | {"messageId": "m1", "arguments": ["other"]}])
     problem = answer.json()
@@ -51,12 +51,12 @@ async def test_a_message_id_with_other_content_is_422_and_tells_what_was_queued(
     ]
     assert "1 were accepted and are queued" in problem["detail"]
     assert len(queue.stored) == 2
-    assert metric(door, "fanout_rejected_total") == 1
+    assert metric(app, "fanout_rejected_total") == 1
 
 
 async def test_lenient_answers_202_beside_a_conflict_and_422_when_nothing_else_is_left() -> None:
     other = ITEM | {"messageId": "m1", "arguments": ["other"]}
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         await client.post(BATCH, json=ITEM | {"messageId": "m1"})
         mixed = await client.post(BATCH, json=[ITEM, other], headers=LENIENT)
         alone = await client.post(BATCH, json=[other], headers=LENIENT)
@@ -66,7 +66,7 @@ async def test_lenient_answers_202_beside_a_conflict_and_422_when_nothing_else_i
 
 async def test_an_idempotency_key_makes_a_repeat_a_duplicate_under_the_ids_of_the_first() -> None:
     queue = MemoryQueue()
-    async with knocking(a_door(queue), Idempotency_Key="k") as client:
+    async with client_of(an_app(queue), Idempotency_Key="k") as client:
         first = await client.post(BATCH, json=[ITEM, ITEM])
         again = await client.post(BATCH, json=[ITEM, ITEM])
     assert [r["status"] for r in first.json()["results"]] == ["accepted"] * 2
@@ -78,7 +78,7 @@ async def test_an_idempotency_key_makes_a_repeat_a_duplicate_under_the_ids_of_th
 
 async def test_an_idempotency_key_with_another_body_is_422_and_nothing_is_queued() -> None:
     queue = MemoryQueue()
-    async with knocking(a_door(queue), Idempotency_Key="k") as client:
+    async with client_of(an_app(queue), Idempotency_Key="k") as client:
         await client.post(BATCH, json=ITEM)
         answer = await client.post(BATCH, json=[ITEM])
         elsewhere = await client.post("/v1/hubs/other/messages", json=[ITEM])
@@ -88,14 +88,14 @@ async def test_an_idempotency_key_with_another_body_is_422_and_nothing_is_queued
 
 
 async def test_a_refused_batch_does_not_use_up_its_idempotency_key() -> None:
-    async with knocking(a_door(), Idempotency_Key="k") as client:
+    async with client_of(an_app(), Idempotency_Key="k") as client:
         assert (await client.post(BATCH, json=[BAD])).status_code == 400
         assert (await client.post(BATCH, json=[ITEM])).status_code == 202
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "schl\u00fcssel"])
 async def test_an_idempotency_key_that_cannot_be_used_is_refused(key: str) -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.post(BATCH, json=ITEM, headers=[(b"Idempotency-Key", key.encode())])
     assert (answer.status_code, answer.json()["code"]) == (400, "invalidIdempotencyKey")
 
@@ -103,20 +103,20 @@ async def test_an_idempotency_key_that_cannot_be_used_is_refused(key: str) -> No
 async def test_a_full_queue_is_503_with_retry_after() -> None:
     queue = MemoryQueue()
     queue.outcomes = {0: Admission.FULL}
-    door = a_door(queue)
-    async with knocking(door) as client:
+    app = an_app(queue)
+    async with client_of(app) as client:
         answer = await client.post(BATCH, json=ITEM)
     assert (answer.status_code, answer.json()["code"]) == (503, "queueFull")
     assert answer.headers["Retry-After"] == "1"
-    assert metric(door, "fanout_backpressure_total") == 1
-    assert metric(door, "fanout_ingress_requests_total", status="5xx") == 1
+    assert metric(app, "fanout_backpressure_total") == 1
+    assert metric(app, "fanout_ingress_requests_total", status="5xx") == 1
 
 
 async def test_a_batch_stored_in_part_is_503_and_its_repeat_stores_only_the_rest() -> None:
     queue = MemoryQueue()
     queue.outcomes = {1: Admission.FULL, 2: Admission.UNKNOWN}
     batch = [ITEM, {"target": "t"}, {"groupName": "g", "target": "t"}]
-    async with knocking(a_door(queue), Idempotency_Key="k") as client:
+    async with client_of(an_app(queue), Idempotency_Key="k") as client:
         first = await client.post(BATCH, json=batch)
         queue.outcomes = {}
         again = await client.post(BATCH, json=batch)
@@ -143,11 +143,11 @@ async def test_a_batch_stored_in_part_is_503_and_its_repeat_stores_only_the_rest
 async def test_a_queue_that_fails_is_503_with_its_own_retry_after(error: QueueError, code: str, wait: str) -> None:
     queue = MemoryQueue()
     queue.error = error
-    door = a_door(queue)
-    async with knocking(door) as client:
+    app = an_app(queue)
+    async with client_of(app) as client:
         answer = await client.post(BATCH, json=ITEM)
     assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, code, wait)
-    assert metric(door, "fanout_backpressure_total") == 1
+    assert metric(app, "fanout_backpressure_total") == 1
 
 
 async def test_through_a_real_queue_entries_arrive_in_order_and_repeats_do_not(redis_url: str) -> None:
@@ -155,7 +155,7 @@ async def test_through_a_real_queue_entries_arrive_in_order_and_repeats_do_not(r
     stream = Stream(redis_client, SystemClock(), partitions=1, max_depth=100, dedup_window=60)
     batch = [ITEM | {"arguments": [n]} for n in range(5)]
     batch.append({"userIds": ["a", "b"], "groupName": "g", "action": "add"})
-    async with listening(a_door(stream)) as url, httpx.AsyncClient() as client:
+    async with served(an_app(stream)) as url, httpx.AsyncClient() as client:
         first = await client.post(url + BATCH, json=batch, headers={"Idempotency-Key": "k"})
         again = await client.post(url + BATCH, json=batch, headers={"Idempotency-Key": "k"})
         other = await client.post(url + BATCH, json=batch[:1], headers={"Idempotency-Key": "k"})
@@ -171,7 +171,7 @@ async def test_through_a_real_queue_entries_arrive_in_order_and_repeats_do_not(r
 async def test_through_a_real_queue_past_its_depth_is_503(redis_url: str) -> None:
     redis_client = open_redis(redis_url, SystemClock())
     stream = Stream(redis_client, SystemClock(), partitions=1, max_depth=1, dedup_window=60)
-    async with knocking(a_door(stream)) as client:
+    async with client_of(an_app(stream)) as client:
         assert (await client.post(BATCH, json=ITEM)).status_code == 202
         answer = await client.post(BATCH, json=ITEM)
     await redis_client.aclose()

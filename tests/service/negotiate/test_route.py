@@ -7,7 +7,7 @@ import pytest
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import USER_ID_CLAIM, verify
 from tests.fakes import FakeClock
-from tests.service.doors import ACCESS_KEY, KEY, SERVICE, a_door, knocking, metric
+from tests.service.apps import ACCESS_KEY, KEY, SERVICE, an_app, client_of, metric
 
 URL = "/chat/negotiate"
 BEARER = {"Authorization": f"Bearer {KEY}"}
@@ -22,8 +22,8 @@ def claims_of(answer: dict[str, Any], hub: str = "chat") -> dict[str, Any]:
 
 
 async def test_a_caller_with_the_key_names_the_user() -> None:
-    door = a_door(api_key=KEY)
-    async with knocking(door) as client:
+    app = an_app(api_key=KEY)
+    async with client_of(app) as client:
         answer = await client.post("/Chat/negotiate?negotiateVersion=1&userId=alice", headers=BEARER)
     assert answer.status_code == 200
     assert set(answer.json()) == {"url", "accessToken"}
@@ -32,12 +32,12 @@ async def test_a_caller_with_the_key_names_the_user() -> None:
     assert (claims[USER_ID_CLAIM], claims["iss"]) == ("alice", "azure-signalr")
     assert claims["exp"] - claims["iat"] == 3600
     assert answer.headers["Cache-Control"] == "no-store"
-    assert metric(door, "fanout_negotiate_requests_total", status="2xx") == 1
+    assert metric(app, "fanout_negotiate_requests_total", status="2xx") == 1
 
 
 async def test_a_caller_with_the_key_names_user_and_claims_in_a_body() -> None:
     wanted = {"userId": "alice", "claims": {"role": ["a", "b"], "exp": 1, "aud": "x", "sub": "s", USER_ID_CLAIM: "eve"}}
-    async with knocking(a_door(api_key=KEY)) as client:
+    async with client_of(an_app(api_key=KEY)) as client:
         answer = await client.post(URL, json=wanted, headers=BEARER)
     claims = claims_of(answer.json())
     assert claims[USER_ID_CLAIM] == "alice"
@@ -48,7 +48,7 @@ async def test_a_caller_with_the_key_names_user_and_claims_in_a_body() -> None:
 
 @pytest.mark.parametrize("body", [None, {}, {"userId": None, "claims": None}, {"userId": ""}])
 async def test_a_caller_with_the_key_may_ask_for_a_client_without_a_user(body: Any) -> None:
-    async with knocking(a_door(api_key=KEY)) as client:
+    async with client_of(an_app(api_key=KEY)) as client:
         answer = await client.post(URL, headers=BEARER, **({} if body is None else {"json": body}))
     assert USER_ID_CLAIM not in claims_of(answer.json())
 
@@ -69,7 +69,7 @@ async def test_a_caller_with_the_key_may_ask_for_a_client_without_a_user(body: A
 async def test_a_request_that_does_not_say_clearly_for_whom_is_refused(
     query: str, content: bytes, pointer: str
 ) -> None:
-    async with knocking(a_door(api_key=KEY)) as client:
+    async with client_of(an_app(api_key=KEY)) as client:
         answer = await client.post(URL + query, content=content, headers=BEARER)
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["pointer"] == pointer
@@ -94,18 +94,18 @@ async def test_others_get_the_user_that_the_settings_find_first(
     sources: tuple[str, ...], headers: dict[str, str], query: str, user: str | None, peer: str
 ) -> None:
     for anonymous in (False, True):
-        door = a_door(negotiate_user=sources, negotiate_anonymous=anonymous)
-        async with knocking(door, peer=peer) as client:
+        app = an_app(negotiate_user=sources, negotiate_anonymous=anonymous)
+        async with client_of(app, peer=peer) as client:
             answer = await client.post(URL + query, headers=headers)
         if user is None and not anonymous:
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
-            assert metric(door, "fanout_negotiate_requests_total", status="4xx") == 1
+            assert metric(app, "fanout_negotiate_requests_total", status="4xx") == 1
         else:
             assert claims_of(answer.json()).get(USER_ID_CLAIM) == user
 
 
 async def test_a_body_of_somebody_without_the_key_is_not_believed() -> None:
-    async with knocking(a_door(api_key=KEY, negotiate_user=("query",))) as client:
+    async with client_of(an_app(api_key=KEY, negotiate_user=("query",))) as client:
         wanted = {"userId": "root", "claims": {"role": "admin"}}
         answer = await client.post(f"{URL}?userId=alice", json=wanted)
     claims = claims_of(answer.json())
@@ -114,8 +114,8 @@ async def test_a_body_of_somebody_without_the_key_is_not_believed() -> None:
 
 
 async def test_an_applications_own_bearer_token_does_not_stand_in_the_way() -> None:
-    door = a_door(api_key=KEY, negotiate_user=("principal-id",))
-    async with knocking(door) as client:
+    app = an_app(api_key=KEY, negotiate_user=("principal-id",))
+    async with client_of(app) as client:
         own = await client.post(URL, headers={"Authorization": "Bearer app-token", PRINCIPAL_ID: "alice"})
         wrong = await client.post(URL, headers={"X-API-Key": "wrong", PRINCIPAL_ID: "alice"})
     assert claims_of(own.json())[USER_ID_CLAIM] == "alice"
@@ -123,20 +123,20 @@ async def test_an_applications_own_bearer_token_does_not_stand_in_the_way() -> N
 
 
 async def test_an_identity_header_that_stands_twice_is_refused() -> None:
-    async with knocking(a_door(negotiate_user=("principal-id",))) as client:
+    async with client_of(an_app(negotiate_user=("principal-id",))) as client:
         answer = await client.post(URL, headers=[(PRINCIPAL_ID, "alice"), (PRINCIPAL_ID, "eve")])
     assert answer.status_code == 400
 
 
 async def test_a_user_name_beyond_ascii_survives_the_header() -> None:
-    async with knocking(a_door(negotiate_user=("principal-name",))) as client:
+    async with client_of(an_app(negotiate_user=("principal-name",))) as client:
         for sent in ("Zo\u00eb".encode(), "Zo\u00eb".encode("latin-1")):
             answer = await client.post(URL, headers=[(PRINCIPAL_NAME.encode(), sent)])
             assert claims_of(answer.json())[USER_ID_CLAIM] == "Zo\u00eb"
 
 
 async def test_a_token_over_4k_is_refused_with_413() -> None:
-    async with knocking(a_door(api_key=KEY)) as client:
+    async with client_of(an_app(api_key=KEY)) as client:
         fits = await client.post(URL, json={"claims": {"c": "x" * 2500}}, headers=BEARER)
         over = await client.post(URL, json={"claims": {"c": "x" * 3000}}, headers=BEARER)
         huge = await client.post(URL, json={"claims": {"c": "x" * 70_000}}, headers=BEARER)
@@ -146,13 +146,13 @@ async def test_a_token_over_4k_is_refused_with_413() -> None:
 
 
 async def test_a_body_that_is_not_json_is_415() -> None:
-    async with knocking(a_door(api_key=KEY)) as client:
+    async with client_of(an_app(api_key=KEY)) as client:
         answer = await client.post(URL, content=b"userId=a", headers={**BEARER, "Content-Type": "text/html"})
     assert answer.status_code == 415
 
 
 async def test_the_application_is_the_prefix_of_the_hub() -> None:
-    async with knocking(a_door(api_key=KEY, application="Shop")) as client:
+    async with client_of(an_app(api_key=KEY, application="Shop")) as client:
         answer = await client.post(URL, headers=BEARER)
     assert answer.json()["url"].endswith("/client/?hub=shop_chat")
     assert claims_of(answer.json(), "shop_chat")
@@ -160,7 +160,7 @@ async def test_the_application_is_the_prefix_of_the_hub() -> None:
 
 async def test_the_lifetime_is_a_setting_and_starts_now() -> None:
     clock = FakeClock()
-    async with knocking(a_door(api_key=KEY, negotiate_lifetime=120, clock=clock)) as client:
+    async with client_of(an_app(api_key=KEY, negotiate_lifetime=120, clock=clock)) as client:
         claims = claims_of((await client.post(URL, headers=BEARER)).json())
     assert (claims["iat"], claims["exp"]) == (int(clock.wall()), int(clock.wall()) + 120)
 
@@ -171,26 +171,26 @@ async def test_the_lifetime_is_a_setting_and_starts_now() -> None:
 async def test_without_a_key_to_sign_with_the_operator_is_named_as_the_one_to_act(
     service: ConnectionString | None,
 ) -> None:
-    async with knocking(a_door(api_key=KEY, service=service)) as client:
+    async with client_of(an_app(api_key=KEY, service=service)) as client:
         answer = await client.post(URL, headers=BEARER)
     assert (answer.status_code, answer.json()["code"]) == (500, "configuration")
     assert "AzureSignalRConnectionString" in answer.json()["detail"]
 
 
 async def test_get_is_refused_with_405() -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.get(URL)
     assert (answer.status_code, answer.json()["code"]) == (405, "methodNotAllowed")
     assert "POST" in answer.headers["Allow"]
 
 
 async def test_a_hub_name_the_service_cannot_have_is_refused() -> None:
-    async with knocking(a_door(api_key=KEY)) as client:
+    async with client_of(an_app(api_key=KEY)) as client:
         assert (await client.post("/9lives/negotiate", headers=BEARER)).status_code == 400
 
 
 async def test_a_listed_origin_may_read_answers_and_refusals() -> None:
-    async with knocking(a_door(cors_origins=(ORIGIN,), negotiate_user=("query",)), Origin=ORIGIN) as client:
+    async with client_of(an_app(cors_origins=(ORIGIN,), negotiate_user=("query",)), Origin=ORIGIN) as client:
         answers = [await client.post(f"{URL}?userId=a"), await client.post(URL)]
     assert [a.status_code for a in answers] == [200, 401]
     for answer in answers:
@@ -201,7 +201,7 @@ async def test_a_listed_origin_may_read_answers_and_refusals() -> None:
 
 @pytest.mark.parametrize("origin", ["https://evil.example.com", f"{ORIGIN}:444", ORIGIN.upper(), "null"])
 async def test_an_origin_that_is_not_listed_gets_no_cors_header(origin: str) -> None:
-    async with knocking(a_door(cors_origins=(ORIGIN,), negotiate_anonymous=True), Origin=origin) as client:
+    async with client_of(an_app(cors_origins=(ORIGIN,), negotiate_anonymous=True), Origin=origin) as client:
         answer = await client.post(URL)
         preflight = await client.options(URL, headers={"Access-Control-Request-Method": "POST"})
     for response in (answer, preflight):
@@ -210,7 +210,7 @@ async def test_an_origin_that_is_not_listed_gets_no_cors_header(origin: str) -> 
 
 
 async def test_a_preflight_allows_what_signalr_clients_send() -> None:
-    async with knocking(a_door(cors_origins=(ORIGIN,)), Origin=ORIGIN) as client:
+    async with client_of(an_app(cors_origins=(ORIGIN,)), Origin=ORIGIN) as client:
         answer = await client.options(
             URL,
             headers={
@@ -226,4 +226,4 @@ async def test_a_preflight_allows_what_signalr_clients_send() -> None:
 
 
 async def test_the_token_belongs_to_the_service_of_the_connection_string() -> None:
-    assert SERVICE.access_key not in repr(a_door())
+    assert SERVICE.access_key not in repr(an_app())

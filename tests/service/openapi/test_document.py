@@ -4,13 +4,12 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from service.app import create_app
 from service.openapi.document import OPERATIONS
-from tests.service.doors import a_door
+from tests.service.apps import an_app
 
 
 def document() -> dict[str, Any]:
-    return create_app(a_door()).openapi()
+    return an_app().build().openapi()
 
 
 def references(node: Any) -> list[str]:

@@ -12,9 +12,8 @@ from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry, encode
 from fanout.queue.lane_key import lane_of, partition_of
 from fanout.redis.client import RedisClient
-from service.door import Door
 from tests.builders import a_message, an_entry
-from tests.service.doors import a_door, knocking
+from tests.service.apps import App, an_app, client_of
 
 PARTITIONS = 4
 ADDRESS = "/v1/admin/dead-letters"
@@ -60,13 +59,13 @@ async def parked_count(redis_client: RedisClient) -> int:
     return sum(await redis_client.call(*(("XLEN", keys.dead(partition)) for partition in range(PARTITIONS))))
 
 
-def an_admin_door(redis_client: RedisClient, **settings: Any) -> Door:
-    """A door to the dead letters of a store."""
-    return replace(a_door(partitions=PARTITIONS, **settings), dead_letters=DeadLetters(redis_client))
+def an_admin_app(redis_client: RedisClient, **settings: Any) -> App:
+    """An application with the dead letters of a store."""
+    return replace(an_app(partitions=PARTITIONS, **settings), dead_letters=DeadLetters(redis_client))
 
 
 @asynccontextmanager
 async def a_client(redis_client: RedisClient, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of that door, every answer validated against the OpenAPI document."""
-    async with knocking(an_admin_door(redis_client, **settings)) as client:
+    """A client of that application, every answer validated against the OpenAPI document."""
+    async with client_of(an_admin_app(redis_client, **settings)) as client:
         yield client

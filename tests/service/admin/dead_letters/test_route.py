@@ -17,19 +17,19 @@ from fanout.queue.entry import decode
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from fanout.signalr.message import Message, Scope
-from service.door import Role
+from service.app import Role
 from tests.builders import a_join, an_entry
 from tests.service.admin.dead_letters.parked import (
     ADDRESS,
     a_client,
-    an_admin_door,
+    an_admin_app,
     park,
     park_entry,
     park_row,
     parked_count,
     queued,
 )
-from tests.service.doors import BATCH, KEY, a_door, knocking, metric
+from tests.service.apps import BATCH, KEY, an_app, client_of, metric
 
 REPLAY, PURGE = f"{ADDRESS}/replay", f"{ADDRESS}/purge"
 NOBODY = {"matched": 0, "more": False, "next": None}
@@ -350,7 +350,7 @@ async def test_only_who_may_administer_gets_in(
     one_redis: RedisClient, settings: dict[str, Any], peer: str, headers: dict[str, str], status: int
 ) -> None:
     name = await park(one_redis)
-    async with knocking(an_admin_door(one_redis, **settings), peer=peer) as client:
+    async with client_of(an_admin_app(one_redis, **settings), peer=peer) as client:
         answers = [await client.get(ADDRESS, headers=headers), await client.get(f"{ADDRESS}/{name}", headers=headers)]
         answers += [await client.post(address, json={"all": True}, headers=headers) for address in (REPLAY, PURGE)]
     assert [answer.status_code for answer in answers] == [status] * 4
@@ -359,12 +359,12 @@ async def test_only_who_may_administer_gets_in(
 
 @pytest.mark.parametrize(("role", "status"), [("all", 200), ("ingress", 200), ("worker", 404)])
 async def test_an_ingress_answers_and_a_worker_does_not(one_redis: RedisClient, role: Role, status: int) -> None:
-    async with knocking(an_admin_door(one_redis, role=role)) as client:
+    async with client_of(an_admin_app(one_redis, role=role)) as client:
         assert (await client.get(ADDRESS)).status_code == status
 
 
 async def test_where_nobody_may_look_there_is_nothing() -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         assert (await client.get(f"{ADDRESS}/0:1-0")).json()["code"] == "notFound"
 
 
@@ -393,12 +393,12 @@ async def test_what_was_done_is_one_log_line_of_counts(one_redis: RedisClient, l
 async def test_what_was_done_is_counted(one_redis: RedisClient) -> None:
     for number in range(5):
         await park(one_redis, to=str(number))
-    door = an_admin_door(one_redis)
-    async with knocking(door) as client:
+    app = an_admin_app(one_redis)
+    async with client_of(app) as client:
         await client.post(REPLAY, json={"all": True, "dryRun": True})
         await client.post(REPLAY, json={"all": True, "limit": 2})
         await client.post(PURGE, json={"all": True})
-    assert (metric(door, "fanout_replayed_total"), metric(door, "fanout_purged_total")) == (2, 3)
+    assert (metric(app, "fanout_replayed_total"), metric(app, "fanout_purged_total")) == (2, 3)
 
 
 async def test_replays_of_one_lane_keep_the_order_in_which_they_were_parked(one_redis: RedisClient) -> None:

@@ -14,14 +14,14 @@ from fanout.queue.entry import decode
 from fanout.redis.client import RedisClient
 from service.admin.dead_letters import batches as work
 from service.cli.main import main
-from tests.service.admin.dead_letters.parked import an_admin_door, park, parked_count, queued
-from tests.service.doors import listening
+from tests.service.admin.dead_letters.parked import an_admin_app, park, parked_count, queued
+from tests.service.apps import served
 
 
 @pytest.fixture
 async def url(one_redis: RedisClient) -> AsyncIterator[str]:
     """A real ingress for callers on this machine."""
-    async with listening(an_admin_door(one_redis)) as url:
+    async with served(an_admin_app(one_redis)) as url:
         yield url
 
 
@@ -118,8 +118,8 @@ async def test_what_is_parked_after_the_count_is_left_alone(one_redis: RedisClie
             return pages
 
     await park(one_redis, "1000-0")
-    door = replace(an_admin_door(one_redis), dead_letters=Parking(one_redis))
-    async with listening(door) as url:
+    app = replace(an_admin_app(one_redis), dead_letters=Parking(one_redis))
+    async with served(app) as url:
         result = await fanout(url, "purge", "--all", "--yes")
     assert result.stdout == "1 dead letter deleted.\n"
     assert await parked_count(one_redis) == 1
@@ -139,8 +139,8 @@ async def test_what_was_done_is_told_when_the_store_refuses_the_rest(
 
     for number in range(150):
         await park(one_redis, to=str(number))
-    door = replace(an_admin_door(one_redis), dead_letters=Filling(one_redis))
-    async with listening(door) as url:
+    app = replace(an_admin_app(one_redis), dead_letters=Filling(one_redis))
+    async with served(app) as url:
         result = await fanout(url, "replay", "--all", "--yes")
         named = await fanout(url, "replay", "--all", "--yes")
     assert (result.exit_code, result.stdout) == (1, "100 dead letters sent again.\n")

@@ -8,7 +8,7 @@ import pytest
 
 from fanout.errors import ConfigurationError
 from service.cli.dead_letters.client import Caller, RefusedError
-from tests.service.doors import KEY
+from tests.service.apps import KEY
 
 
 @asynccontextmanager

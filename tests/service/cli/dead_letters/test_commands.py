@@ -14,8 +14,8 @@ from fanout.signalr.message import Message, Scope
 from service.cli.dead_letters.commands import dead_letters
 from service.cli.main import main
 from tests.builders import a_join, an_entry
-from tests.service.admin.dead_letters.parked import PARTITIONS, an_admin_door, park, park_entry, park_row
-from tests.service.doors import KEY, listening
+from tests.service.admin.dead_letters.parked import PARTITIONS, an_admin_app, park, park_entry, park_row
+from tests.service.apps import KEY, served
 
 HEADING = "ID PARKED REASON STATUS TRIES HUB OPERATION TO MESSAGE ID"
 
@@ -23,7 +23,7 @@ HEADING = "ID PARKED REASON STATUS TRIES HUB OPERATION TO MESSAGE ID"
 @pytest.fixture
 async def url(one_redis: RedisClient) -> AsyncIterator[str]:
     """A real ingress that asks for a key."""
-    async with listening(an_admin_door(one_redis, api_key=KEY)) as url:
+    async with served(an_admin_app(one_redis, api_key=KEY)) as url:
         yield url
 
 

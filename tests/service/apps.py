@@ -1,10 +1,11 @@
-"""Front doors to knock at: with defaults, in memory or on a real port, every answer held against /openapi.json."""
+"""Applications to ask: with defaults, in memory or on a real port, every answer held against /openapi.json."""
 
 import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 
 from fanout.clock import Clock, SystemClock
+from fanout.delivery_log import DeliveryLog
 from fanout.metrics import Metrics
-from fanout.settings import load
+from fanout.queue.dead_letters import DeadLetters
+from fanout.queue.traces import Traces
+from fanout.settings import Settings, load
 from fanout.signalr.connection_string import ConnectionString
-from service.app import Door, Readiness, Role, create_app
-from service.door import QueuePort
+from service.app import Role
+from service.compose import Queue, build_app
+from service.http.probes import Readiness
 from tests.service.memory_queue import MemoryQueue
 
 KEY = "the-key-of-the-tests"
@@ -28,17 +33,50 @@ BATCH = "/v1/hubs/chat/messages"
 ITEM: dict[str, Any] = {"userId": "alice", "target": "newMessage", "arguments": ["hi"]}
 
 
-def a_door(
-    queue: QueuePort | None = None,
+@dataclass(frozen=True, slots=True)
+class App:
+    """What an application is made of; `replace` changes a part."""
+
+    settings: Settings
+    role: Role
+    queue: Queue
+    metrics: Metrics
+    clock: Clock
+    service: ConnectionString | None
+    readiness: Readiness
+    page: Path | None
+    traces: Traces | None = None
+    dead_letters: DeadLetters | None = None
+    delivery_log: DeliveryLog | None = None
+
+    def build(self) -> FastAPI:
+        """Build the application as a process does."""
+        return build_app(
+            self.settings,
+            self.role,
+            self.queue,
+            self.metrics,
+            self.clock,
+            self.readiness,
+            service=self.service,
+            traces=self.traces,
+            dead_letters=self.dead_letters,
+            delivery_log=self.delivery_log,
+            page=self.page,
+        )
+
+
+def an_app(
+    queue: Queue | None = None,
     *,
     role: Role = "all",
     service: ConnectionString | None = SERVICE,
     clock: Clock | None = None,
     page: Path | None = None,
     **settings: Any,
-) -> Door:
-    """Make a door; keyword arguments it does not know are settings."""
-    return Door(
+) -> App:
+    """Choose the parts of an application; keyword arguments it does not know are settings."""
+    return App(
         settings=load({}, **settings),
         role=role,
         queue=queue or MemoryQueue(),
@@ -51,26 +89,26 @@ def a_door(
 
 
 @asynccontextmanager
-async def knocking(door: Door, *, peer: str = "127.0.0.1", **headers: str) -> AsyncIterator[httpx.AsyncClient]:
+async def client_of(app: App, *, peer: str = "127.0.0.1", **headers: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client whose requests reach the application without a network, as if they came from `peer`."""
-    app = create_app(door)
-    transport = httpx.ASGITransport(app=app, client=(peer, 50_000))
+    built = app.build()
+    transport = httpx.ASGITransport(app=built, client=(peer, 50_000))
     async with httpx.AsyncClient(
         transport=transport,
         base_url="http://127.0.0.1:8080",
         headers={name.replace("_", "-"): value for name, value in headers.items()},
-        event_hooks={"response": [Documented(app)]},
+        event_hooks={"response": [Documented(built)]},
     ) as client:
         yield client
 
 
 @asynccontextmanager
-async def listening(door: Door) -> AsyncIterator[str]:
+async def served(app: App) -> AsyncIterator[str]:
     """The base URL of a real server on a loopback port."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
-        config = uvicorn.Config(create_app(door), log_config=None, lifespan="off", proxy_headers=False)
+        config = uvicorn.Config(app.build(), log_config=None, lifespan="off", proxy_headers=False)
         server = uvicorn.Server(config)
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(sockets=[sock]))
@@ -112,8 +150,8 @@ class Documented:
         return None
 
 
-def metric(door: Door, name: str, **labels: str) -> float:
+def metric(app: App, name: str, **labels: str) -> float:
     """Read one sample; a metric that is not there fails the test."""
-    value = door.metrics.registry.get_sample_value(name, labels)
+    value = app.metrics.registry.get_sample_value(name, labels)
     assert value is not None, f"{name}{labels} is not exported"
     return value

@@ -5,8 +5,8 @@ import re
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from service.http.envelope import Envelope
-from tests.service.doors import a_door, knocking
+from service.http.middleware import RequestMiddleware
+from tests.service.apps import an_app, client_of
 
 SCOPE = {"type": "http", "method": "GET", "path": "/", "headers": []}
 
@@ -16,7 +16,7 @@ async def nothing() -> Message:
 
 
 async def test_every_answer_carries_a_new_request_id() -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         ids = [(await client.get(path)).headers["X-Request-Id"] for path in ("/livez", "/livez", "/none")]
     assert len(set(ids)) == 3
     assert all(re.fullmatch("[0-9a-f]{16}", one) for one in ids)
@@ -27,7 +27,7 @@ async def test_every_answer_carries_a_new_request_id() -> None:
     [("a.B_c-9", True), ("x" * 64, True), ("x" * 65, False), ("", False), ("a b", False), ("<a>", False)],
 )
 async def test_a_sane_request_id_is_kept(sent: str, *, kept: bool) -> None:
-    async with knocking(a_door()) as client:
+    async with client_of(an_app()) as client:
         answer = await client.get("/livez", headers={"X-Request-Id": sent})
     assert (answer.headers["X-Request-Id"] == sent) is kept
 
@@ -43,7 +43,7 @@ async def test_an_error_in_the_middle_of_an_answer_is_left_to_the_server() -> No
         sent.append(message)
 
     with pytest.raises(RuntimeError, match="half way"):
-        await Envelope(breaks)(dict(SCOPE), nothing, send)
+        await RequestMiddleware(breaks)(dict(SCOPE), nothing, send)
     assert [m["status"] for m in sent] == [200]
 
 
@@ -56,5 +56,5 @@ async def test_what_is_not_http_passes_untouched() -> None:
     async def send(_message: Message) -> None:
         raise AssertionError("nothing is sent")
 
-    await Envelope(app)({"type": "lifespan"}, nothing, send)
+    await RequestMiddleware(app)({"type": "lifespan"}, nothing, send)
     assert seen == [{"type": "lifespan"}]

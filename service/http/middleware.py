@@ -25,7 +25,7 @@ def request_id_of(scope: Scope) -> str:
     return str(scope[_KEY])
 
 
-class Envelope:
+class RequestMiddleware:
     """ASGI middleware; see the head of this file."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -158,7 +158,10 @@ class Settings(BaseModel):
     shutdown_grace: float = Field(25.0, gt=0, description="How long calls in flight may take to finish after SIGTERM.")
     token_lifetime: float = Field(3600.0, ge=120, le=86_400, description="Lifetime of the tokens our REST calls carry.")
     token_cache: int = Field(
-        100_000, ge=1, description="REST tokens kept, one for each destination, each about 0.8 KB; the oldest go first."
+        100_000,
+        ge=1,
+        description="REST tokens kept, one for each destination, each about 0.9 KB; the least recently used "
+        "goes first.",
     )
 
     # Logs ---------------------------------------------------------------------------------------------------------

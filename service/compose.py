@@ -165,9 +165,10 @@ def open_client(settings: Settings, clock: Clock, service: ConnectionString) -> 
         request_timeout=settings.attempt_timeout,
     )
     tls = ssl.create_default_context() if service.server_endpoint.startswith("https") else None
-    tokens = AccessKeyCredential(service.access_key, clock, lifetime=settings.token_lifetime, size=settings.token_cache)
+    credential = AccessKeyCredential(service.access_key, clock, lifetime=settings.token_lifetime)
     origin = Origin.parse(service.server_endpoint.removesuffix(address.prefix))
-    return Client(Pool(origin, limits, clock, tls), tokens, address)
+    pool = Pool(origin, limits, clock, tls)
+    return Client(pool, credential, address, clock, cache_size=settings.token_cache)
 
 
 def build_worker(resources: Resources, client: Client) -> Worker:
@@ -221,9 +222,9 @@ def ceilings_of(settings: Settings) -> dict[RouteClass, float]:
 
 def _watch_client(gauges: Gauges, client: Client) -> None:
     gauges.watch(
-        tokens=lambda: client.kept,
-        token_cache_hits=lambda: client.tokens.hits,
-        token_cache_misses=lambda: client.tokens.misses,
+        tokens=lambda: client.cache_stats.kept,
+        token_cache_hits=lambda: client.cache_stats.hits,
+        token_cache_misses=lambda: client.cache_stats.misses,
         connections=lambda: client.pool.stats.idle + client.pool.stats.busy,
         connections_opened=lambda: client.pool.stats.opened,
         connections_reused=lambda: client.pool.stats.reused,

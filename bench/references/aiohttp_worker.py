@@ -12,8 +12,9 @@ from yarl import URL
 
 import fanout.http1.pool
 from fanout.clock import Clock
-from fanout.http1.exchange import Headers, Limits, Origin, Request, Response
+from fanout.http1.exchange import Headers, Limits, Origin, Response
 from fanout.http1.pool import PoolStats
+from fanout.http1.request import Request
 
 _SKIPPED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
@@ -47,10 +48,12 @@ class AiohttpPool:
         """Make one call."""
         if self._session is None:
             self._session = self._open()
-        url = URL(str(self._origin) + request.target, encoded=True)
-        lines = (line.split(": ", 1) for line in request.headers.decode().splitlines())
+        head = request.head
+        url = URL(str(self._origin) + head.target, encoded=True)
+        text = (request.authorization.text + head.headers.text).decode()
+        lines = (line.split(": ", 1) for line in text.splitlines())
         async with self._session.request(
-            request.method, url, data=request.body, headers=dict(lines), allow_redirects=False
+            head.method, url, data=request.body, headers=dict(lines), allow_redirects=False
         ) as answer:
             body = await answer.read()
             raw = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)

@@ -61,14 +61,19 @@ async def aiohttp_loop(origin: str, concurrency: int, authority: str) -> AsyncIt
 async def pool_loop(origin: str, concurrency: int, authority: str) -> AsyncIterator[Post]:
     """Use our own sender."""
     from fanout.clock import SystemClock  # noqa: PLC0415 - the same
-    from fanout.http1.exchange import Limits, Origin, Request  # noqa: PLC0415 - the same
+    from fanout.http1.exchange import Limits, Origin  # noqa: PLC0415 - the same
     from fanout.http1.pool import Pool  # noqa: PLC0415 - the same
+    from fanout.http1.request import HeaderLines, Request, RequestHead  # noqa: PLC0415 - the same
 
     pool = Pool(Origin.parse(origin), Limits(connections=concurrency), SystemClock(), _tls(authority))
-    headers = "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items()).encode()
+    headers = HeaderLines("".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items()).encode())
+    heads: dict[str, RequestHead] = {}  # one for each destination, as the product keeps them
 
     async def post(path: str, body: bytes) -> int:
-        return (await pool.send(Request("POST", path + _QUERY, headers, body))).status
+        head = heads.get(path)
+        if head is None:
+            head = heads[path] = RequestHead("POST", path + _QUERY, headers)
+        return (await pool.send(Request(head, body))).status
 
     try:
         yield post

@@ -16,22 +16,6 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _KIB: Final = 1024
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
-    """One call. `target` is in origin-form and already escaped.
-
-    `headers` are finished lines (`Name: value` and CRLF each) without Host, Content-Length, Transfer-Encoding and
-    Connection, which the client writes itself.
-    """
-
-    method: str
-    target: str
-    headers: bytes = b""
-    body: bytes = b""
-
-    def __repr__(self) -> str:
-        return f"Request(method={self.method!r}, target={self.target!r})"
-
-
 class Headers(msgspec.Struct, frozen=True, gc=False):
     """The fields of an answer in their order, read when asked for; names compare without case.
 

@@ -18,9 +18,9 @@ from fanout.clock import Clock
 from fanout.errors import NotSentError
 from fanout.http1.connection import BeforeWrite, Connection, OnDone
 from fanout.http1.dial import default_tls, dial
-from fanout.http1.exchange import Limits, Origin, Request, Response
+from fanout.http1.exchange import Limits, Origin, Response
 from fanout.http1.failures import BrokenExchangeError
-from fanout.http1.request import encode
+from fanout.http1.request import Request, encode
 
 _SWEEPS_PER_LIMIT: Final = 20
 _SHORTEST_SWEEP, _LONGEST_SWEEP = 0.01, 0.5  # seconds
@@ -82,7 +82,7 @@ class Pool:
         try:
             if connection.served:
                 self._reused += 1
-            return await connection.exchange(message, request.method, now + self._limits.request_timeout)
+            return await connection.exchange(message, request.head.method, now + self._limits.request_timeout)
         finally:
             self._end_turn(connection)
 
@@ -106,7 +106,7 @@ class Pool:
             self._reused += 1
         deadline = now + self._limits.request_timeout
         before_write()
-        connection.begin(message, request.method, deadline, partial(self._answered, connection, on_done))
+        connection.begin(message, request.head.method, deadline, partial(self._answered, connection, on_done))
         return True
 
     def _answered(self, connection: Connection, on_done: OnDone, answer: Response | BrokenExchangeError) -> None:

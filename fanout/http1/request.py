@@ -1,55 +1,87 @@
-"""Turns a request into the bytes that are written, in one piece.
+"""A request, and the bytes it becomes in one piece.
 
-Source: RFC 9112, sections 3, 5 and 6. Rule guarded: no value can add a line or a second request. A target or header
-block with a space or a line end in the wrong place is a programming error and raises ValueError before any byte
-leaves, and so does a field that the client itself writes (a second Content-Length is how requests get smuggled).
-The checks cost about a microsecond: a run of "anything but CR" is the cheapest thing an expression can match, so line
-feeds and NULs inside values are counted apart.
+Source: RFC 9112, sections 3, 5 and 6. Rule guarded: no value can add a line or a second request. What does not fit on
+its line is refused when the value is made, and so is a header that the client itself writes: a second Content-Length is
+how requests are smuggled. Heads and header lines are values of their own so that they are checked once and written
+many times.
 """
 
 import re
-from functools import lru_cache
 from typing import Final
 
-from fanout.http1.exchange import Request
+import msgspec
 
-_REMEMBERED: Final = 16_384
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_OURS: Final = rb"(?i:host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect)"
-_HEADER_LINES: Final = re.compile(rb"(?:(?!" + _OURS + rb":)[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[^\r]*+\r\n)*+")
+_RESERVED: Final = rb"(?i:host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect)"
+# "Anything but CR" is the cheapest run an expression can match, so line feeds and NULs in values are counted apart.
+_LINES: Final = re.compile(rb"(?:(?!" + _RESERVED + rb":)[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[^\r]*+\r\n)*+")
+
+
+class HeaderLines(msgspec.Struct, frozen=True, gc=False):
+    """Finished header lines: `Name: value` and CRLF each.
+
+    Host, Content-Length, Transfer-Encoding and what concerns the connection are refused with ValueError.
+    """
+
+    text: bytes = b""
+
+    def __post_init__(self) -> None:
+        text = self.text
+        if text.count(b"\n") != text.count(b"\r") or b"\0" in text or _LINES.fullmatch(text) is None:
+            raise ValueError(
+                "Header lines are `Name: value`, each ended by CRLF. Host, Content-Length and the headers of the "
+                "connection are written by the client."
+            )
+
+    def __repr__(self) -> str:
+        """Return the names alone: values may be secret."""
+        names = (line.partition(b":")[0].decode() for line in self.text.split(b"\r\n")[:-1])
+        return f"<HeaderLines {', '.join(names)}>"
+
+
+class RequestHead(msgspec.Struct, frozen=True, gc=False):
+    """What the requests to one resource have in common. `target` is in origin-form and already escaped.
+
+    ValueError when the method is unknown or the target does not fit on its line.
+    """
+
+    method: str
+    target: str
+    headers: HeaderLines = HeaderLines()
+    start: bytes = b""  # the request line and the name of the Host header, made here
+
+    def __post_init__(self) -> None:
+        method, target = self.method, self.target
+        if method not in _METHODS:
+            raise ValueError(f"The method of a request is one of {', '.join(sorted(_METHODS))}.")
+        if not (target.startswith("/") and target.isascii() and target.isprintable()) or " " in target:
+            raise ValueError("The target of a request starts with / and holds visible ASCII only.")
+        line = f"{method} {target} HTTP/1.1\r\nHost: ".encode("ascii")
+        msgspec.structs.force_setattr(self, "start", line)
+
+    def __repr__(self) -> str:
+        return f"RequestHead({self.method!r}, {self.target!r})"
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """One call. `authorization` stands apart from the head because it changes when the head does not."""
+
+    head: RequestHead
+    body: bytes = b""
+    authorization: HeaderLines = HeaderLines()
+
+    def __repr__(self) -> str:
+        return f"Request({self.head.method!r}, {self.head.target!r})"
 
 
 def encode(request: Request, authority: bytes) -> bytes:
-    """Give the whole message: request line, Host (`authority`), the caller's fields, Content-Length, body.
-
-    Raises ValueError when a part of `request` does not fit on its line or names a field of the connection.
-    """
-    body = request.body
-    return b"%b%b\r\n%bContent-Length: %d\r\n\r\n%b" % (
-        _request_line(request.method, request.target),
+    """Return the whole message: request line, Host (`authority`), header lines, Content-Length, body."""
+    head, body = request.head, request.body
+    return b"%b%b\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
+        head.start,
         authority,
-        _header_lines(request.headers),
+        request.authorization.text,
+        head.headers.text,
         len(body),
         body,
     )
-
-
-# A destination is called many times with the same line and the same token: what was found to fit is not read again.
-@lru_cache(maxsize=_REMEMBERED)
-def _request_line(method: str, target: str) -> bytes:
-    if method not in _METHODS:
-        raise ValueError(f"A method is one of {', '.join(sorted(_METHODS))}.")
-    if not (target.startswith("/") and target.isascii() and target.isprintable()) or " " in target:
-        raise ValueError("A target starts with / and holds visible ASCII only.")
-    return b"%b %b HTTP/1.1\r\nHost: " % (method.encode(), target.encode())
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _header_lines(headers: bytes) -> bytes:
-    lines_end_once = headers.count(b"\n") == headers.count(b"\r") and b"\0" not in headers
-    if not lines_end_once or _HEADER_LINES.fullmatch(headers) is None:
-        raise ValueError(
-            "Header lines are `Name: value`, each ended by CRLF; Host, Content-Length and the fields of the "
-            "connection are written by the client."
-        )
-    return headers

@@ -1,11 +1,13 @@
-"""One REST call: route, audience, token and headers around an item or several messages, sent over the pool.
+"""One REST call: the route of an item, the authorization of its audience, and the request sent over the pool.
 
-Rule guarded: the audience is made of the very path that goes into the request line, on the host of Endpoint unless the
-operator says otherwise (contract 3.1). No retry happens here; the answer or the error goes up as it is.
+Rules guarded: the audience is made of the very path that goes into the request line (source: docs/sources.md,
+rest-tokens). Nothing is retried here: the answer or the error goes up unchanged. What one destination's requests have
+in common, token included, is kept in one cache with one bound, because every user, group and connection is an audience
+of its own.
 """
 
-from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections import OrderedDict
+from collections.abc import Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,16 +15,19 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fanout import __version__
+from fanout.clock import Clock
 from fanout.http1.connection import BeforeWrite, OnDone
-from fanout.http1.exchange import Request, Response
+from fanout.http1.exchange import Response
 from fanout.http1.pool import Pool
+from fanout.http1.request import HeaderLines, Request, RequestHead
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.credentials import AccessKeyCredential
+from fanout.signalr.credentials import Authorization, Credential
 from fanout.signalr.message import Item, Message, Scope
 from fanout.signalr.routes import API_VERSION, EXECUTE_API_VERSION, Route, execute_body, execute_route, route_of
 
 _AGENT = f"Asrs-User-Agent: signalr-fanout/{__version__}\r\nUser-Agent: signalr-fanout/{__version__}\r\n".encode()
-_JSON = _AGENT + b"Content-Type: application/json; charset=utf-8\r\n"
+_WITHOUT_BODY = HeaderLines(_AGENT)
+_WITH_BODY = HeaderLines(_AGENT + b"Content-Type: application/json; charset=utf-8\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class ServiceAddress:
 
 
 def service_address(service: ConnectionString, *, audience: str, api_version: str, application: str) -> ServiceAddress:
-    """Build the address of a service; `audience` is "endpoint" or "server", the host that tokens name."""
+    """Return the address of a service; `audience` is "endpoint" or "server", the host that tokens name."""
     return ServiceAddress(
         prefix=urlsplit(service.server_endpoint).path,
         audience=service.server_endpoint if audience == "server" else service.endpoint,
@@ -45,93 +50,128 @@ def service_address(service: ConnectionString, *, audience: str, api_version: st
     )
 
 
-class _Post(msgspec.Struct, frozen=True, gc=False):
-    """All of a message's request that only its destination decides, for as long as its token is good."""
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """Authorizations kept now, and counters since the start: calls that found one and calls that asked for one."""
 
-    target: str
-    headers: bytes
-    until: float
+    kept: int
+    hits: int
+    misses: int
+
+
+class _Prepared(msgspec.Struct, frozen=True, gc=False):
+    """What the calls to one destination have in common."""
+
+    head: RequestHead
+    authorization: Authorization
 
 
 class Client:
     """Calls to one service."""
 
-    def __init__(self, pool: Pool, tokens: AccessKeyCredential, address: ServiceAddress) -> None:
+    def __init__(
+        self, pool: Pool, credential: Credential, address: ServiceAddress, clock: Clock, *, cache_size: int
+    ) -> None:
+        """`cache_size` bounds the authorizations kept, one for each destination; the least recently used goes first."""
         self.pool = pool
-        self.tokens = tokens
+        self._credential = credential
         self._address = address
-        self._posts: dict[tuple[str, Scope, str], _Post] = {}
-        self._order: deque[tuple[str, Scope, str]] = deque()  # the first key of a dict is far behind those deleted
+        self._clock = clock
+        self._cache_size = cache_size
+        self._cache: OrderedDict[Hashable, _Prepared] = OrderedDict()
+        self._hits = 0
+        self._misses = 0
 
     def __repr__(self) -> str:
-        return f"<Client {self._address.audience} {self.pool!r} {self.tokens!r}>"
+        return f"<Client {self._address.audience} {self.pool!r} {self.cache_stats}>"
 
     @property
-    def kept(self) -> int:
-        """How many tokens are kept; those of messages stand with the addresses of their destinations."""
-        return len(self.tokens) + len(self._posts)
+    def cache_stats(self) -> CacheStats:
+        """A snapshot for metrics."""
+        return CacheStats(len(self._cache), self._hits, self._misses)
 
     def call(self, hub: str, item: Item) -> Coroutine[Any, Any, Response]:
         """Deliver one item when awaited; NotSentError or MaybeSentError when no answer came."""
-        if not isinstance(item, Message) or item.excluded:
-            return self._exchange(self._route(hub, item), item.body if isinstance(item, Message) else None)
-        return self.pool.send(self._post(hub, item))
+        prepared = self._prepare(hub, item)
+        if prepared is None:
+            return self._authorize_and_send(_key(hub, item), self._route(hub, item), _body(item))
+        return self.pool.send(Request(prepared.head, _body(item), prepared.authorization.lines))
 
     def start(self, hub: str, item: Item, before_write: BeforeWrite, on_done: OnDone) -> bool:
-        """Deliver one item at once if that can be, as `Pool.start`; False when nothing was done: `call` has to wait."""
-        if not self.pool.may_start or not isinstance(item, Message) or item.excluded:
+        """Deliver one item at once, as `Pool.start`.
+
+        False when that has to wait for a connection or for the credential. Nothing was done then, and `call` waits.
+        """
+        if not self.pool.may_start:
             return False
-        return self.pool.start(self._post(hub, item), before_write, on_done)
+        prepared = self._prepare(hub, item)
+        if prepared is None:
+            return False
+        return self.pool.start(Request(prepared.head, _body(item), prepared.authorization.lines), before_write, on_done)
 
     async def execute(self, hub: str, scope: Scope, to: str, bodies: Sequence[bytes]) -> Response:
         """Deliver messages for everybody or one user in one call, in order; errors as `call`.
 
         ValueError for another scope. `bodies` are what `Message.body` holds; the service takes 1 MB of them.
         """
-        return await self._exchange(self._execute_route(hub, scope, to), execute_body(bodies))
+        key = _execute_key(hub, scope, to)
+        prepared = self._cached(key)
+        if prepared is not None:
+            return await self.pool.send(Request(prepared.head, execute_body(bodies), prepared.authorization.lines))
+        return await self._authorize_and_send(key, self._execute_route(hub, scope, to), execute_body(bodies))
 
     def renew_token(self, hub: str, item: Item) -> None:
-        """Sign a new token for the next call of this item: the service refused the last one."""
-        self.tokens.forget(self._address.audience + self._route(hub, item).path)
-        if isinstance(item, Message):
-            post = self._posts.get((hub, item.scope, item.to))
-            if post is not None:
-                self._posts[hub, item.scope, item.to] = _Post(post.target, post.headers, until=0.0)
+        """Have the next call of this item carry a new authorization: the service refused the last one."""
+        self._forget(_key(hub, item))
 
     def renew_execute_token(self, hub: str, scope: Scope, to: str) -> None:
-        """Sign a new token for the next `execute` of this destination: the service refused the last one."""
-        self.tokens.forget(self._address.audience + self._execute_route(hub, scope, to).path)
+        """Have the next `execute` for this destination carry a new authorization."""
+        self._forget(_execute_key(hub, scope, to))
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self.pool.aclose()
 
-    async def _exchange(self, route: Route, body: bytes | None) -> Response:
-        token = self.tokens.authorization(self._address.audience + route.path)
-        target = self._address.prefix + route.target
-        return await self.pool.send(
-            Request(route.method, target, token + (_AGENT if body is None else _JSON), body or b"")
-        )
+    def _prepare(self, hub: str, item: Item) -> _Prepared | None:
+        """Return what the call of `item` needs besides its body, None when the credential has to be waited for."""
+        key = _key(hub, item)
+        prepared = self._cached(key)
+        if prepared is not None:
+            return prepared
+        route = self._route(hub, item)
+        authorization = self._credential.immediate(self._audience(route), self._clock.wall())
+        return None if authorization is None else self._keep(key, route, authorization)
 
-    def _post(self, hub: str, message: Message) -> Request:
-        # A destination gets many messages, and naming its address and token costs more than looking them up.
-        post = self._posts.get((hub, message.scope, message.to))
-        if post is None or self.tokens.clock.wall() >= post.until:
-            post = self._prepare(hub, message)
-        else:
-            self.tokens.hits += 1
-        return Request("POST", post.target, post.headers, message.body)
+    def _cached(self, key: Hashable) -> _Prepared | None:
+        prepared = self._cache.get(key)
+        if prepared is None or self._clock.wall() >= prepared.authorization.renew_at:
+            return None
+        self._cache.move_to_end(key)
+        self._hits += 1
+        return prepared
 
-    def _prepare(self, hub: str, message: Message) -> _Post:
-        key = (hub, message.scope, message.to)
-        if key not in self._posts:
-            if len(self._posts) >= self.tokens.size:
-                del self._posts[self._order.popleft()]
-            self._order.append(key)
-        route = self._route(hub, message)
-        line, until = self.tokens.fresh(self._address.audience + route.path)
-        post = self._posts[key] = _Post(self._address.prefix + route.target, line + _JSON, until)
-        return post
+    def _keep(self, key: Hashable, route: Route, authorization: Authorization) -> _Prepared:
+        self._misses += 1
+        headers = _WITH_BODY if route.has_body else _WITHOUT_BODY
+        prepared = _Prepared(RequestHead(route.method, self._address.prefix + route.target, headers), authorization)
+        self._cache[key] = prepared
+        self._cache.move_to_end(key)
+        if len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)
+        return prepared
+
+    def _forget(self, key: Hashable) -> None:
+        prepared = self._cache.pop(key, None)
+        if prepared is not None:
+            self._credential.refused(prepared.authorization)
+
+    async def _authorize_and_send(self, key: Hashable, route: Route, body: bytes) -> Response:
+        authorization = await self._credential.authorization(self._audience(route))
+        prepared = self._keep(key, route, authorization)
+        return await self.pool.send(Request(prepared.head, body, authorization.lines))
+
+    def _audience(self, route: Route) -> str:
+        return self._address.audience + route.path
 
     def _execute_route(self, hub: str, scope: Scope, to: str) -> Route:
         named = f"{self._address.application}_{hub}" if self._address.application else hub
@@ -140,3 +180,18 @@ class Client:
 
     def _route(self, hub: str, item: Item) -> Route:
         return route_of(hub, item, api_version=self._address.api_version, application=self._address.application)
+
+
+def _key(hub: str, item: Item) -> Hashable:
+    """Name what decides the whole request of an item except its body."""
+    if not isinstance(item, Message):
+        return hub, item
+    return (hub, item.scope, item.to, item.excluded) if item.excluded else (hub, item.scope, item.to)
+
+
+def _execute_key(hub: str, scope: Scope, to: str) -> Hashable:
+    return hub, scope, to, "execute"
+
+
+def _body(item: Item) -> bytes:
+    return item.body if isinstance(item, Message) else b""

@@ -1,22 +1,21 @@
-"""Signs and checks the JWTs of the service, and keeps the signed ones per audience.
+"""Signs and checks the tokens of the service, and defines what the client asks for them: a `Credential`.
 
-Source: contract 3.1 (REST: HS256 over the UTF-8 text of the key, `aud` = the URL without query) and 3.4 (clients).
-Rule guarded: tokens never reach a log or a repr; the cache is bounded, because every user, group and connection is an
-audience of its own, and renews early, so that no call leaves with a token about to expire. Signing takes microseconds
-and does not wait, so the cache needs no lock and no single flight.
+Source: docs/sources.md, rest-tokens and client-tokens. Rules guarded: no token and no key reaches a log or a repr, and
+no call leaves with a token that is about to expire. An access key is the one credential today. An identity token, which
+has to be waited for, is another class of the same protocol.
 """
 
 import hmac
 from base64 import urlsafe_b64encode
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import jwt
 import msgspec
 
 from fanout.clock import Clock
 from fanout.errors import TokenTooLongError
+from fanout.http1.request import HeaderLines
 from fanout.signalr.connection_string import ConnectionString
 
 ISSUER = "azure-signalr"
@@ -39,9 +38,9 @@ def sign(key: str, claims: Mapping[str, Any]) -> str:
 
 
 def rest_token(key: str, audience: str, expires: int) -> str:
-    """Sign what a REST call carries: `aud` and `exp` (unix seconds), nothing else is asked for.
+    """Sign the token of a REST call; `expires` is in unix seconds.
 
-    Written out, because each new destination needs one: byte for byte what PyJWT makes, at a fifth of the cost.
+    Written out because each new destination needs one: byte for byte what PyJWT makes, at a fifth of the cost.
     """
     claims = _encoded(msgspec.json.encode({"aud": audience, "exp": expires}))
     signed = _HEADER + b"." + claims
@@ -53,7 +52,7 @@ def _encoded(part: bytes) -> bytes:
 
 
 def verify(token: str, keys: Sequence[str], audiences: Iterable[str], *, leeway: float = 0.0) -> dict[str, Any]:
-    """Check signature (any of `keys`), expiry and audience; give the claims, or raise InvalidTokenError."""
+    """Return the claims after checking signature (any of `keys`), expiry and audience, or raise InvalidTokenError."""
     reason = "The signature key was not found"
     accepted = list(audiences)
     for key in keys:
@@ -78,12 +77,12 @@ def verify(token: str, keys: Sequence[str], audiences: Iterable[str], *, leeway:
 
 
 def client_audience(service: ConnectionString, hub: str) -> str:
-    """Name the audience of a client token: the Endpoint's host without port, with the hub query."""
+    """Return the audience of a client token: the host of Endpoint without port, with the hub as query."""
     return f"{service.audience_base}/client/?hub={hub}"
 
 
 def client_url(service: ConnectionString, hub: str) -> str:
-    """Name the address a client is sent to by negotiate."""
+    """Return the URL that negotiate sends a client to."""
     return f"{service.client_endpoint}/client/?hub={hub}"
 
 
@@ -92,8 +91,8 @@ def client_token(
 ) -> str:
     """Sign a client's access token for `hub` (lower case, application prefix included).
 
-    Caller's claims that collide with the service's own are renamed `asrs.u.<name>` (contract 3.4). Raises
-    TokenTooLongError when the token is over 4,096 characters, the most the service takes.
+    Claims of the caller that collide with the service's own are renamed `asrs.u.<name>`. Raises TokenTooLongError when
+    the token is over 4,096 characters, the maximum of the service.
     """
     payload: dict[str, Any] = {_renamed(name): value for name, value in claims.items()}
     if user_id is not None:
@@ -117,57 +116,54 @@ def _renamed(claim: str) -> str:
     return f"asrs.u.{claim}" if claim in _SYSTEM_CLAIMS else claim
 
 
-class AccessKeyCredential:
-    """REST tokens by audience: at most `size`, least recently used out first, renewed in their last tenth."""
+class Authorization(msgspec.Struct, frozen=True, gc=False):
+    """What a call carries to prove who makes it. At `renew_at` (unix time) another one has to be asked for."""
 
-    def __init__(self, key: str, clock: Clock, *, lifetime: float, size: int) -> None:
-        self._key = key
-        self.clock = clock
-        self._lifetime = lifetime
-        self.size = size
-        self._tokens: OrderedDict[str, tuple[str, float, bytes]] = OrderedDict()
-        self.hits = 0
-        self.misses = 0
+    lines: HeaderLines
+    renew_at: float
+
+    @classmethod
+    def bearer(cls, token: str, *, renew_at: float) -> "Authorization":
+        """Return the authorization that presents `token`; ValueError when it is not one word of visible ASCII."""
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            raise ValueError("A token is one word of visible ASCII.")
+        return cls(HeaderLines(f"Authorization: Bearer {token}\r\n".encode("ascii")), renew_at)
 
     def __repr__(self) -> str:
-        return f"<AccessKeyCredential {len(self._tokens)} of {self.size}, {self.hits} hits, {self.misses} misses>"
+        return f"<Authorization until {self.renew_at:.0f}>"
 
-    def __len__(self) -> int:
-        return len(self._tokens)
 
-    def token(self, audience: str) -> str:
-        """Give a token for `audience` that stays valid for at least a tenth of its lifetime."""
-        return self._held(audience)[0]
+class Credential(Protocol):
+    """The source of authorizations. The client keeps what it is given until `renew_at`, one for each destination."""
 
-    def authorization(self, audience: str) -> bytes:
-        """Give the same as a finished header line."""
-        return self._held(audience)[2]
+    def immediate(self, audience: str, now: float) -> Authorization | None:
+        """Return an authorization for `audience` (a URL without query), or None when that has to wait."""
 
-    def fresh(self, audience: str) -> tuple[bytes, float]:
-        """Sign one for somebody who keeps it: the header line, and when (unix time) to ask for the next."""
-        _token, until, line = self._sign(audience)
-        return line, until
+    async def authorization(self, audience: str) -> Authorization:
+        """Return an authorization for `audience`; NotSentError when none can be had."""
 
-    def _held(self, audience: str) -> tuple[str, float, bytes]:
-        now = self.clock.wall()
-        held = self._tokens.get(audience)
-        if held is not None and now < held[1]:
-            self._tokens.move_to_end(audience)
-            self.hits += 1
-            return held
-        held = self._tokens[audience] = self._sign(audience)
-        self._tokens.move_to_end(audience)
-        if len(self._tokens) > self.size:
-            self._tokens.popitem(last=False)
-        return held
+    def refused(self, authorization: Authorization) -> None:
+        """Do not return `authorization` again: the service answered it with 401."""
 
-    def _sign(self, audience: str) -> tuple[str, float, bytes]:
-        now = self.clock.wall()
-        self.misses += 1
+
+class AccessKeyCredential:
+    """Signs a token for each audience with the access key. `lifetime` of a token is in seconds."""
+
+    def __init__(self, key: str, clock: Clock, *, lifetime: float) -> None:
+        self._key = key
+        self._clock = clock
+        self._lifetime = lifetime
+
+    def __repr__(self) -> str:
+        return f"<AccessKeyCredential lifetime={self._lifetime:g}>"
+
+    def immediate(self, audience: str, now: float) -> Authorization:
+        """Return a new token for `audience`: signing takes microseconds and waits for nothing."""
         token = rest_token(self._key, audience, int(now + self._lifetime))
-        line = f"Authorization: Bearer {token}\r\n".encode("ascii")
-        return token, now + self._lifetime * (1 - _RENEW_BEFORE), line
+        return Authorization.bearer(token, renew_at=now + self._lifetime * (1 - _RENEW_BEFORE))
 
-    def forget(self, audience: str) -> None:
-        """Drop one token: the service refused it."""
-        self._tokens.pop(audience, None)
+    async def authorization(self, audience: str) -> Authorization:
+        return self.immediate(audience, self._clock.wall())
+
+    def refused(self, authorization: Authorization) -> None:
+        """Do nothing: each token is new."""

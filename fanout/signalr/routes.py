@@ -23,6 +23,7 @@ class Route:
     method: str
     path: str
     query: str
+    has_body: bool = False
 
     @property
     def target(self) -> str:
@@ -36,7 +37,7 @@ def route_of(hub: str, item: Item, *, api_version: str = API_VERSION, applicatio
     common = (("application", application.lower()),) if application else ()
     common = (*common, ("api-version", api_version))
     method, rest, extra = _call_of(item)
-    return Route(method, root + rest, _query((*common, *extra)))
+    return Route(method, root + rest, _query((*common, *extra)), has_body=isinstance(item, Message))
 
 
 def execute_route(hub: str, scope: Scope, to: str, *, api_version: str = EXECUTE_API_VERSION) -> Route:
@@ -47,7 +48,8 @@ def execute_route(hub: str, scope: Scope, to: str, *, api_version: str = EXECUTE
     if scope not in {Scope.BROADCAST, Scope.USER}:
         raise ValueError(f"No filter of :execute is known to name a {scope.value}.")
     chosen = (("filter", f"userId eq {_odata_string(to)}"),) if scope is Scope.USER else ()
-    return Route("POST", f"/api/hubs/{_segment(hub.lower())}/:execute", _query((("api-version", api_version), *chosen)))
+    path = f"/api/hubs/{_segment(hub.lower())}/:execute"
+    return Route("POST", path, _query((("api-version", api_version), *chosen)), has_body=True)
 
 
 def execute_body(bodies: Sequence[bytes]) -> bytes:

@@ -28,6 +28,7 @@ from service.doctor.client_connection import Ear, Invitation, connected
 from service.doctor.failure import DisprovedError, shown
 
 _CONNECTIONS = 32
+_KEPT_TOKENS = 1000
 _SUCCESS = range(200, 300)
 _THROTTLED = 429
 _TRIES = 8  # calls made of one that is refused for its speed
@@ -220,8 +221,9 @@ async def admitted(service: ConnectionString, settings: Settings, terms: Terms, 
     address = service_address(
         service, audience=settings.audience, api_version=settings.api_version, application=settings.application
     )
-    tokens = AccessKeyCredential(service.access_key, clock, lifetime=settings.token_lifetime, size=1000)
-    client = Client(Pool(Origin.parse(_origin(service)), limits, clock), tokens, address)
+    credential = AccessKeyCredential(service.access_key, clock, lifetime=settings.token_lifetime)
+    pool = Pool(Origin.parse(_origin(service)), limits, clock)
+    client = Client(pool, credential, address, clock, cache_size=_KEPT_TOKENS)
     try:
         # As delivery: no proxy from the environment, the system's CAs.
         async with httpx.AsyncClient(

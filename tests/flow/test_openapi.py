@@ -108,9 +108,10 @@ ONE_OF_EACH: list[Item] = [
 async def test_the_headers_are_what_the_api_asks_for(item: Item) -> None:
     """A bearer token on every call, JSON in UTF-8 announced exactly where there is a body, and a length."""
     async with _recorder() as (port, heads):
-        tokens = AccessKeyCredential("k" * 44, SystemClock(), lifetime=600, size=10)
+        credential = AccessKeyCredential("k" * 44, SystemClock(), lifetime=600)
         pool = Pool(Origin.parse(f"http://localhost:{port}"), Limits(), SystemClock())
-        client = Client(pool, tokens, ServiceAddress(prefix="", audience=f"http://localhost:{port}"))
+        address = ServiceAddress(prefix="", audience=f"http://localhost:{port}")
+        client = Client(pool, credential, address, SystemClock(), cache_size=10)
         assert (await client.call("h", item)).status == 202
         await client.aclose()
     (head,) = heads

@@ -1,6 +1,6 @@
 """The tokens our calls carry: refused ones are renewed once, old ones before anybody can refuse them.
 
-Rule guarded (contract 3.1): no call leaves with a token about to expire; a 401 costs one extra call, not a message.
+Rule guarded: no call leaves with a token about to expire; a 401 costs one extra call, not a message.
 """
 
 import asyncio
@@ -65,8 +65,10 @@ async def test_a_token_near_its_expiry_is_renewed_before_it_is_used(stack: Stack
     address = service_address(service, audience="endpoint", api_version="2022-06-01", application="")
     client = Client(
         Pool(Origin.parse(service.server_endpoint), Limits(), clock),
-        AccessKeyCredential(service.access_key, clock, lifetime=2.0, size=10),
+        AccessKeyCredential(service.access_key, clock, lifetime=2.0),
         address,
+        clock,
+        cache_size=10,
     )
     item = Message(Scope.USER, "alice", b'{"target":"t","arguments":[]}')
     end = time.monotonic() + 3.0

@@ -13,8 +13,7 @@ import h11
 
 from fanout.binding.batch import ERROR_CODES, BatchLimits, ParsedItem, RejectedItem, parse_batch
 from fanout.errors import BadRequestError
-from fanout.http1 import request as wire
-from fanout.http1.exchange import Request
+from fanout.http1 import request as outgoing
 from fanout.queue.entry import VERSION, Entry, decode, encode
 from fanout.signalr.message import Item, Message
 from fanout.signalr.routes import route_of
@@ -77,7 +76,9 @@ def _check_way(item: Item) -> None:
     route = route_of("chat", item)
     body = item.body if isinstance(item, Message) else b""
     reader = h11.Connection(our_role=h11.SERVER, max_incomplete_event_size=2**20)
-    reader.receive_data(wire.encode(Request(route.method, route.target, b"", body), b"localhost"))
+    reader.receive_data(
+        outgoing.encode(outgoing.Request(outgoing.RequestHead(route.method, route.target), body), b"localhost")
+    )
     head = reader.next_event()
     assert isinstance(head, h11.Request), head
     names = unquote(head.target.partition(b"?")[0].decode()).split("/")

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import h11
 
-from fanout.http1 import request as wire
+from fanout.http1 import request as outgoing
 from fanout.http1.answer import read_whole
-from fanout.http1.exchange import Limits, Request, Response
+from fanout.http1.exchange import Limits, Response
 from tests.fanout.http1.reading import Outcome, read
 
 LIMITS = Limits(max_headers=8192, max_body=512)
@@ -40,16 +40,17 @@ def request(data: bytes) -> None:
     parts = (data.split(_SEPARATOR, 3) + [b""] * 4)[:4]
     method, target, headers, body = parts[0].decode("latin-1"), parts[1].decode("latin-1"), parts[2], parts[3]
     try:
-        written = wire.encode(Request(method, target, headers, body), b"localhost")
+        head = outgoing.RequestHead(method, target, outgoing.HeaderLines(headers))
+        written = outgoing.encode(outgoing.Request(head, body), b"localhost")
     except ValueError:
         return
     reader = h11.Connection(our_role=h11.SERVER)
     reader.receive_data(written)
-    head = reader.next_event()
-    assert isinstance(head, h11.Request), head
-    assert (head.method.decode(), head.target.decode()) == (method, target)
-    assert [value for name, value in head.headers if name == b"content-length"] == [b"%d" % len(body)]
-    assert len(head.headers) == headers.count(b"\r\n") + 2
+    seen = reader.next_event()
+    assert isinstance(seen, h11.Request), seen
+    assert (seen.method.decode(), seen.target.decode()) == (method, target)
+    assert [value for name, value in seen.headers if name == b"content-length"] == [b"%d" % len(body)]
+    assert len(seen.headers) == headers.count(b"\r\n") + 2
     sent = b""
     while isinstance(event := reader.next_event(), h11.Data):
         sent += bytes(event.data)

@@ -11,9 +11,8 @@ import pytest
 
 from emulator.protocols.hub_json import JsonHubProtocol
 from fanout.binding import batch as reader
-from fanout.http1 import request as wire
+from fanout.http1 import request as outgoing
 from fanout.http1.answer import AnswerReader
-from fanout.http1.exchange import Request
 from fanout.signalr.message import Message, Scope
 from tests.fuzz.__main__ import available, fuzz
 from tests.fuzz.seeds import FOUND, PROPERTIES, SEEDS
@@ -81,10 +80,10 @@ def test_the_answer_property_sees_an_end_in_the_wrong_place(monkeypatch: pytest.
 
 
 def test_the_request_property_sees_a_second_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    def careless(request: Request, authority: bytes) -> bytes:
-        return b"%b / HTTP/1.1\r\nHost: %b\r\n\r\n%b" % (request.method.encode(), authority, request.body)
+    def careless(request: outgoing.Request, authority: bytes) -> bytes:
+        return b"%b / HTTP/1.1\r\nHost: %b\r\n\r\n%b" % (request.head.method.encode(), authority, request.body)
 
-    monkeypatch.setattr(wire, "encode", careless)
+    monkeypatch.setattr(outgoing, "encode", careless)
     with pytest.raises(AssertionError):
         PROPERTIES["request"](b"POST\x1f/\x1f\x1fGET / HTTP/1.1\r\n\r\n")
 

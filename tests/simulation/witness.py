@@ -7,7 +7,7 @@ back). verdict.py adds what only the end can show.
 
 import re
 
-from fanout.http1.exchange import Request
+from fanout.http1.request import Request
 from fanout.queue import keys
 from fanout.signalr.message import Message, Scope
 from fanout.signalr.routes import execute_route, route_of
@@ -24,7 +24,7 @@ class Witness(DeliveryWatch):
 
     def tags_of(self, request: Request) -> tuple[str, ...]:
         """Tell which ids a request carries."""
-        routed = self.routes.get((request.method, request.target))
+        routed = self.routes.get((request.head.method, request.head.target))
         return (routed,) if routed else tuple(tag.decode() for tag in _TAG.findall(request.body))
 
     def lane_of(self, tag: str) -> str:
@@ -68,8 +68,8 @@ class Witness(DeliveryWatch):
             body = b"[" + b",".join(b'{"type":"SendMessage","message":' + body + b"}" for body in bodies) + b"]"
         if len({self.parcels[tag].lane for tag in call.tags}) != 1:
             self.violate(f"{call.tags} of several lanes left in one call")
-        if (request.method, request.target, request.body) != (route.method, route.target, body):
-            self.violate(f"{call.tags[0]} left as {request.method} {request.target} {request.body!r}")
+        if (request.head.method, request.head.target, request.body) != (route.method, route.target, body):
+            self.violate(f"{call.tags[0]} left as {request.head.method} {request.head.target} {request.body!r}")
 
     def _check_holder(self, call: Call) -> None:
         assert self.store is not None

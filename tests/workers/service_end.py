@@ -9,7 +9,7 @@ from fanout.clock import Clock, SystemClock
 from fanout.http1.exchange import Limits, Origin
 from fanout.http1.pool import Pool
 from fanout.signalr.client import Client, ServiceAddress
-from fanout.signalr.credentials import AccessKeyCredential
+from fanout.signalr.credentials import AccessKeyCredential, Credential
 
 KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH"
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
@@ -81,14 +81,16 @@ async def calling(
     clock: Clock | None = None,
     address: ServiceAddress | None = None,
     request_timeout: float = 5.0,
-    tokens: int = 100,
+    credential: Credential | None = None,
+    cache_size: int = 100,
 ) -> AsyncIterator[Client]:
     """A client of the server on `port`."""
     clock = clock or SystemClock()
     limits = Limits(connections=8, connect_timeout=2.0, request_timeout=request_timeout)
     pool = Pool(Origin("http", "127.0.0.1", port), limits, clock)
-    cache = AccessKeyCredential(KEY, clock, lifetime=3600, size=tokens)
-    client = Client(pool, cache, address or ServiceAddress(prefix="", audience=f"http://127.0.0.1:{port}"))
+    credential = credential or AccessKeyCredential(KEY, clock, lifetime=3600)
+    address = address or ServiceAddress(prefix="", audience=f"http://127.0.0.1:{port}")
+    client = Client(pool, credential, address, clock, cache_size=cache_size)
     try:
         yield client
     finally:

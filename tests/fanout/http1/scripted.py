@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fanout.http1.exchange import Limits, Origin, Request
+from fanout.http1.exchange import Limits, Origin
 from fanout.http1.pool import Pool
+from fanout.http1.request import HeaderLines, Request, RequestHead
 
 
 class PoolOf(Protocol):
@@ -24,7 +25,7 @@ ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 
 
 def a_request(body: bytes = b"{}", *, method: str = "POST", target: str = "/x", headers: bytes = b"") -> Request:
-    return Request(method, target, headers, body)
+    return Request(RequestHead(method, target, HeaderLines(headers)), body)
 
 
 def saying(body: bytes) -> bytes:

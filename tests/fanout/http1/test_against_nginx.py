@@ -13,8 +13,8 @@ import trustme
 
 from fanout.errors import NotSentError
 from fanout.http1.dial import default_tls
-from fanout.http1.exchange import Limits, Origin, Request
-from tests.fanout.http1.scripted import PoolOf
+from fanout.http1.exchange import Limits, Origin
+from tests.fanout.http1.scripted import PoolOf, a_request
 
 CONFIG = """
 daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;
@@ -89,22 +89,22 @@ def origin(request: pytest.FixtureRequest, nginx: Nginx) -> Origin:
 async def test_requests_are_answered_and_connections_kept(pool_of: PoolOf, nginx: Nginx, origin: Origin) -> None:
     pool = pool_of(origin, tls=nginx.trust)
     for reused in (False, True):
-        response = await pool.send(Request("POST", "/say?a=b%20c", body=b"{}"))
+        response = await pool.send(a_request(b"{}", target="/say?a=b%20c"))
         assert (response.status, response.body, response.reused) == (200, b"POST /say?a=b%20c", reused)
 
 
 async def test_bodiless_answers(pool_of: PoolOf, nginx: Nginx, origin: Origin) -> None:
     pool = pool_of(origin, tls=nginx.trust)
-    assert (await pool.send(Request("DELETE", "/empty"))).status == 204
-    assert (await pool.send(Request("HEAD", "/say"))).body == b""
-    assert (await pool.send(Request("POST", "/busy"))).headers.get("retry-after") == "7"
+    assert (await pool.send(a_request(b"", method="DELETE", target="/empty"))).status == 204
+    assert (await pool.send(a_request(b"", method="HEAD", target="/say"))).body == b""
+    assert (await pool.send(a_request(b"", target="/busy"))).headers.get("retry-after") == "7"
 
 
 async def test_a_server_that_closes_after_some_requests_costs_none(
     pool_of: PoolOf, nginx: Nginx, origin: Origin
 ) -> None:
     pool = pool_of(origin, Limits(connections=2), tls=nginx.trust)
-    answers = await asyncio.gather(*(pool.send(Request("POST", "/say", body=b"x")) for _ in range(30)))
+    answers = await asyncio.gather(*(pool.send(a_request(b"x", target="/say")) for _ in range(30)))
     assert {answer.status for answer in answers} == {200}
     assert pool.stats.opened >= 10
 
@@ -113,17 +113,17 @@ async def test_a_server_that_closes_idle_connections_costs_no_request(
     pool_of: PoolOf, nginx: Nginx, origin: Origin
 ) -> None:
     pool = pool_of(origin, tls=nginx.trust)
-    await pool.send(Request("POST", "/say"))
+    await pool.send(a_request(b"", target="/say"))
     await asyncio.sleep(1.3)
-    assert not (await pool.send(Request("POST", "/say"))).reused
+    assert not (await pool.send(a_request(b"", target="/say"))).reused
 
 
 async def test_too_large_a_body_is_answered(pool_of: PoolOf, nginx: Nginx, origin: Origin) -> None:
     pool = pool_of(origin, tls=nginx.trust)
-    assert (await pool.send(Request("POST", "/say", body=b"x" * 200_000))).status == 413
-    assert (await pool.send(Request("POST", "/say"))).status == 200
+    assert (await pool.send(a_request(b"x" * 200_000, target="/say"))).status == 413
+    assert (await pool.send(a_request(b"", target="/say"))).status == 200
 
 
 async def test_an_unknown_authority_is_refused(pool_of: PoolOf, nginx: Nginx) -> None:
     with pytest.raises(NotSentError, match="certificate was refused"):
-        await pool_of(nginx.tls).send(Request("POST", "/say"))
+        await pool_of(nginx.tls).send(a_request(b"", target="/say"))

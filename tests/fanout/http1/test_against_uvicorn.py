@@ -13,8 +13,8 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from fanout.errors import MaybeSentError
-from fanout.http1.exchange import Limits, Origin, Request
-from tests.fanout.http1.scripted import PoolOf
+from fanout.http1.exchange import Limits, Origin
+from tests.fanout.http1.scripted import PoolOf, a_request
 
 
 async def mirror(asked: Asked) -> Said:
@@ -59,7 +59,7 @@ async def origin(request: pytest.FixtureRequest) -> AsyncIterator[Origin]:
 
 async def test_bodies_paths_and_headers_arrive(pool_of: PoolOf, origin: Origin) -> None:
     pool = pool_of(origin)
-    request = Request("POST", "/mirror/a%20b?api-version=1", b"Authorization: Bearer t\r\n", b"\x00\xff" * 500)
+    request = a_request(b"\x00\xff" * 500, target="/mirror/a%20b?api-version=1", headers=b"Authorization: Bearer t\r\n")
     response = await pool.send(request)
     assert (response.status, response.body) == (200, request.body)
     assert response.headers.get("X-Target") == "/mirror/a%20b".replace("%20", " ")
@@ -70,41 +70,39 @@ async def test_bodies_paths_and_headers_arrive(pool_of: PoolOf, origin: Origin) 
 async def test_chunked_answers_keep_the_connection(pool_of: PoolOf, origin: Origin) -> None:
     pool = pool_of(origin)
     for reused in (False, True):
-        response = await pool.send(Request("POST", "/mirror/?chunked=1", body=b"hello"))
+        response = await pool.send(a_request(b"hello", target="/mirror/?chunked=1"))
         assert (response.status, response.body, response.reused) == (201, b"hello", reused)
 
 
 async def test_head_and_empty_bodies(pool_of: PoolOf, origin: Origin) -> None:
     pool = pool_of(origin)
-    assert (await pool.send(Request("HEAD", "/mirror/x"))).body == b""
-    assert (await pool.send(Request("DELETE", "/mirror/x"))).reused
+    assert (await pool.send(a_request(b"", method="HEAD", target="/mirror/x"))).body == b""
+    assert (await pool.send(a_request(b"", method="DELETE", target="/mirror/x"))).reused
 
 
 async def test_connection_close_is_obeyed(pool_of: PoolOf, origin: Origin) -> None:
     pool = pool_of(origin)
     for _ in range(3):
-        assert not (await pool.send(Request("POST", "/mirror/?close=1", body=b"x"))).reused
+        assert not (await pool.send(a_request(b"x", target="/mirror/?close=1"))).reused
     assert pool.stats.idle == 0
 
 
 async def test_an_early_refusal_of_a_large_body_is_an_answer(pool_of: PoolOf, origin: Origin) -> None:
-    response = await pool_of(origin).send(Request("POST", "/refuse", body=b"x" * 3_000_000))
+    response = await pool_of(origin).send(a_request(b"x" * 3_000_000, target="/refuse"))
     assert (response.status, response.body) == (413, b"too much")
 
 
 async def test_the_servers_own_idle_close_costs_no_request(pool_of: PoolOf, origin: Origin) -> None:
     pool = pool_of(origin)
-    await pool.send(Request("POST", "/mirror/", body=b"1"))
+    await pool.send(a_request(b"1", target="/mirror/"))
     await asyncio.sleep(1.3)
-    response = await pool.send(Request("POST", "/mirror/", body=b"2"))
+    response = await pool.send(a_request(b"2", target="/mirror/"))
     assert (response.body, response.reused) == (b"2", False)
 
 
 async def test_many_at_once_match_their_requests(pool_of: PoolOf, origin: Origin) -> None:
     pool = pool_of(origin, Limits(connections=8))
-    answers = await asyncio.gather(
-        *(pool.send(Request("POST", "/mirror/", body=b"%d" % number)) for number in range(300))
-    )
+    answers = await asyncio.gather(*(pool.send(a_request(b"%d" % number, target="/mirror/")) for number in range(300)))
     assert [answer.body for answer in answers] == [b"%d" % number for number in range(300)]
     assert pool.stats.opened <= 8
 
@@ -115,5 +113,5 @@ async def test_a_server_that_stops_breaks_nothing_but_exchanges(pool_of: PoolOf)
         origin = Origin("http", "127.0.0.1", free.getsockname()[1])
     pool = pool_of(origin)
     with pytest.raises(Exception, match="No connection") as caught:
-        await pool.send(Request("POST", "/mirror/"))
+        await pool.send(a_request(b"", target="/mirror/"))
     assert not isinstance(caught.value, MaybeSentError)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fanout.http1.exchange import Headers, Limits, Origin, Request
+from fanout.http1.exchange import Headers, Limits, Origin
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,7 @@ def test_headers_are_values() -> None:
     assert Headers(b"A: 1\r\n") != Headers()
 
 
-def test_no_repr_shows_a_token_a_body_or_a_header_value() -> None:
-    shown = repr(Request("POST", "/x", b"Authorization: Bearer secret\r\n", b"private"))
-    assert "secret" not in shown
-    assert "private" not in shown
+def test_no_repr_shows_a_header_value() -> None:
     assert repr(Headers(b"Set-Cookie: secret\r\n")) == "<Headers set-cookie>"
 
 

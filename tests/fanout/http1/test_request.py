@@ -5,27 +5,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.http1.exchange import Request
-from fanout.http1.request import encode
+from fanout.http1.request import HeaderLines, Request, RequestHead, encode
+
+
+def written(
+    method: str, target: str, headers: bytes = b"", body: bytes = b"", *, authorization: bytes = b"", host: bytes = b"h"
+) -> bytes:
+    head = RequestHead(method, target, HeaderLines(headers))
+    return encode(Request(head, body, HeaderLines(authorization)), host)
 
 
 def test_the_message_is_the_request_line_host_fields_length_and_body() -> None:
-    request = Request("POST", "/a?b=c", b"Authorization: Bearer t\r\nContent-Type: text/plain\r\n", b"body")
-    assert encode(request, b"h:1") == (
+    message = written(
+        "POST",
+        "/a?b=c",
+        b"Content-Type: text/plain\r\n",
+        b"body",
+        authorization=b"Authorization: Bearer t\r\n",
+        host=b"h:1",
+    )
+    assert message == (
         b"POST /a?b=c HTTP/1.1\r\nHost: h:1\r\nAuthorization: Bearer t\r\nContent-Type: text/plain\r\n"
         b"Content-Length: 4\r\n\r\nbody"
     )
 
 
 def test_a_body_may_hold_anything_and_be_empty() -> None:
-    assert encode(Request("PUT", "/", b"", b"\r\n\r\n\0"), b"h").endswith(b"Content-Length: 5\r\n\r\n\r\n\r\n\0")
-    assert encode(Request("DELETE", "/"), b"h") == b"DELETE / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
+    assert written("PUT", "/", body=b"\r\n\r\n\0").endswith(b"Content-Length: 5\r\n\r\n\r\n\r\n\0")
+    assert written("DELETE", "/") == b"DELETE / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.mark.parametrize("method", ["", "post", "POST ", "GET / HTTP/1.1\r\nX: ", "CONNECT", "TRACE", "P\0"])
 def test_an_unknown_method_is_refused(method: str) -> None:
     with pytest.raises(ValueError, match="method"):
-        encode(Request(method, "/"), b"h")
+        RequestHead(method, "/")
 
 
 @pytest.mark.parametrize(
@@ -33,7 +46,7 @@ def test_an_unknown_method_is_refused(method: str) -> None:
 )
 def test_a_target_with_more_than_visible_ascii_is_refused(target: str) -> None:
     with pytest.raises(ValueError, match="target"):
-        encode(Request("POST", target), b"h")
+        RequestHead("POST", target)
 
 
 @pytest.mark.parametrize(
@@ -64,12 +77,20 @@ def test_a_target_with_more_than_visible_ascii_is_refused(target: str) -> None:
 )
 def test_header_lines_that_end_wrongly_or_are_the_clients_own_are_refused(headers: bytes) -> None:
     with pytest.raises(ValueError, match="Header lines"):
-        encode(Request("POST", "/", headers), b"h")
+        HeaderLines(headers)
 
 
 @pytest.mark.parametrize("headers", [b"X-Host: a\r\n", b"Hosts: a\r\n", b"Content-Length-Hint: 1\r\n", b"Tea: 1\r\n"])
 def test_names_that_only_begin_like_the_clients_own_are_let_through(headers: bytes) -> None:
-    assert headers in encode(Request("POST", "/", headers), b"h")
+    assert headers in written("POST", "/", headers)
+
+
+def test_no_repr_shows_a_token_a_body_or_the_value_of_a_header() -> None:
+    secret = HeaderLines(b"Authorization: Bearer secret\r\nX-A: secret\r\n")
+    request = Request(RequestHead("POST", "/x", secret), b"secret", secret)
+    for value in (request, request.head, secret):
+        assert "secret" not in repr(value)
+    assert repr(secret) == "<HeaderLines Authorization, X-A>"
 
 
 class _Seen:
@@ -98,7 +119,7 @@ class _Seen:
 )
 def test_whatever_is_not_refused_is_one_request_with_this_body(target: str, headers: bytes, body: bytes) -> None:
     try:
-        message = encode(Request("POST", target, headers, body), b"h")
+        message = written("POST", target, headers, body)
     except ValueError:
         return
     seen = _Seen()

@@ -1,13 +1,15 @@
 """One REST call against a real server on loopback: where it goes, whom its token names, what it carries."""
 
+import asyncio
+
 import pytest
 
 from fanout import __version__
 from fanout.errors import MaybeSentError, NotSentError
-from fanout.signalr.client import ServiceAddress, service_address
+from fanout.signalr.client import CacheStats, ServiceAddress, service_address
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.credentials import verify
-from fanout.signalr.message import CloseConnections, Message, Scope
+from fanout.signalr.credentials import Authorization, verify
+from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from tests.builders import a_join, a_message
 from tests.fakes import FakeClock
 from tests.workers.service_end import KEY, Received, calling, service_end
@@ -46,13 +48,128 @@ async def test_an_action_has_no_body_and_no_type_of_one(item: CloseConnections, 
     assert "content-type" not in request.fields
 
 
-async def test_of_destinations_beyond_the_cache_the_first_give_way() -> None:
-    async with service_end() as end, calling(end.port, clock=FakeClock(), tokens=2) as client:
-        for user in ("a", "b", "c", "b", "c"):
-            await client.call("chat", Message(Scope.USER, user, b"{}"))
-        assert (client.kept, client.tokens.misses, client.tokens.hits) == (2, 3, 2)
-        await client.call("chat", Message(Scope.USER, "a", b"{}"))
-        assert (client.kept, client.tokens.misses) == (2, 4)
+def to_user(user: str) -> Message:
+    return Message(Scope.USER, user, b"{}")
+
+
+async def test_the_cache_holds_its_bound_whatever_is_sent() -> None:
+    """Messages, actions and `:execute` share the one cache."""
+    async with service_end() as end, calling(end.port, cache_size=50) as client:
+        for number in range(60):
+            await client.call("chat", to_user(f"u{number}"))
+            await client.call("chat", GroupAction(Verb.ADD, Scope.USER, f"u{number}", "g"))
+            await client.call("chat", Message(Scope.BROADCAST, "", b"{}", excluded=(f"c{number}",)))
+            await client.execute("chat", Scope.USER, f"u{number}", [b"{}"])
+            assert client.cache_stats.kept <= 50
+        assert client.cache_stats == CacheStats(kept=50, hits=0, misses=240)
+
+
+async def test_the_least_recently_used_destination_gives_way() -> None:
+    async with service_end() as end, calling(end.port, cache_size=2) as client:
+        for user in ("a", "b", "a", "c"):  # b was used before a
+            await client.call("chat", to_user(user))
+        assert client.cache_stats == CacheStats(kept=2, hits=1, misses=3)
+        await client.call("chat", to_user("a"))
+        assert client.cache_stats == CacheStats(kept=2, hits=2, misses=3)
+        await client.call("chat", to_user("b"))
+        assert client.cache_stats == CacheStats(kept=2, hits=2, misses=4)
+
+
+async def test_calls_that_differ_in_more_than_their_body_share_nothing() -> None:
+    items: list[Item] = [
+        to_user("a"),
+        Message(Scope.GROUP, "a", b"{}"),
+        Message(Scope.GROUP, "a", b"{}", excluded=("c",)),
+        GroupAction(Verb.ADD, Scope.USER, "a", "g"),
+        GroupAction(Verb.REMOVE, Scope.USER, "a", "g"),
+        GroupAction(Verb.ADD, Scope.USER, "a", "g", ttl=5),
+        CloseConnections(Scope.USER, "a"),
+        CloseConnections(Scope.USER, "a", "why"),
+    ]
+    async with service_end() as end, calling(end.port) as client:
+        for _ in range(2):
+            for hub in ("chat", "news"):
+                for item in items:
+                    await client.call(hub, item)
+                await client.execute(hub, Scope.USER, "a", [b"{}"])
+    called = [(request.method, request.target) for request in end.received]
+    half = len(called) // 2
+    assert called[:half] == called[half:]
+    assert len(set(called[:half])) == half
+
+
+async def test_a_token_is_replaced_before_it_expires() -> None:
+    clock = FakeClock()
+    async with service_end() as end, calling(end.port, clock=clock) as client:
+        for seconds in (0, 3239, 1):  # of 3600, a tenth is left for the way
+            clock.jump(seconds)
+            await client.call("chat", to_user("a"))
+    first, second, third = [token_of(request) for request in end.received]
+    assert first == second
+    assert third != first
+
+
+class SlowCredential:
+    """Gives one token for all audiences, and has to wait for it: what an identity token is."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.refusals: list[Authorization] = []
+        self.error: Exception | None = None
+
+    def immediate(self, _audience: str, _now: float) -> Authorization | None:
+        return None
+
+    async def authorization(self, audience: str) -> Authorization:
+        await asyncio.sleep(0)
+        self.asked.append(audience)
+        if self.error is not None:
+            raise self.error
+        return Authorization.bearer(f"identity-{len(self.asked)}", renew_at=float("inf"))
+
+    def refused(self, authorization: Authorization) -> None:
+        self.refusals.append(authorization)
+
+
+async def test_another_credential_is_awaited_once_for_a_destination() -> None:
+    credential = SlowCredential()
+    async with service_end() as end, calling(end.port, credential=credential) as client:
+        for _ in range(2):
+            await client.call("chat", to_user("a"))
+            await client.call("chat", a_join())
+            await client.execute("chat", Scope.USER, "a", [b"{}"])
+        tokens = [token_of(request) for request in end.received]
+        assert tokens == ["identity-1", "identity-2", "identity-3"] * 2
+        client.renew_token("chat", to_user("a"))
+        client.renew_execute_token("chat", Scope.USER, "a")
+        await client.call("chat", to_user("a"))
+    assert credential.asked[0] == f"http://127.0.0.1:{end.port}/api/hubs/chat/users/a/:send"
+    assert [each.lines.text for each in credential.refusals] == [
+        b"Authorization: Bearer identity-1\r\n",
+        b"Authorization: Bearer identity-3\r\n",
+    ]
+    assert token_of(end.received[-1]) == "identity-4"
+
+
+async def test_a_call_starts_at_once_when_the_credential_needs_no_waiting() -> None:
+    answers: asyncio.Queue[object] = asyncio.Queue()
+    async with service_end() as end, calling(end.port, credential=SlowCredential()) as client:
+        assert not client.start("chat", to_user("a"), lambda: None, answers.put_nowait)  # no connection is open
+        await client.call("chat", to_user("a"))
+        assert client.start("chat", to_user("a"), lambda: None, answers.put_nowait)
+        await asyncio.wait_for(answers.get(), 5)
+        assert not client.start("chat", to_user("b"), lambda: None, answers.put_nowait)  # no authorization is there
+    assert len(end.received) == 2
+
+
+async def test_an_authorization_that_cannot_be_had_goes_up_and_nothing_is_sent() -> None:
+    credential = SlowCredential()
+    credential.error = NotSentError("The identity endpoint refused the connection.")
+    async with service_end() as end, calling(end.port, credential=credential) as client:
+        with pytest.raises(NotSentError, match="identity endpoint"):
+            await client.call("chat", to_user("a"))
+        assert client.cache_stats.kept == 0
+    assert end.received == []
 
 
 async def test_the_token_names_the_path_that_was_called_without_its_query() -> None:
@@ -120,7 +237,7 @@ async def test_a_token_serves_until_it_is_renewed() -> None:
     first, second, third = [token_of(request) for request in end.received]
     assert first == second
     assert third != first
-    assert (client.tokens.hits, client.tokens.misses) == (1, 2)
+    assert client.cache_stats == CacheStats(kept=1, hits=1, misses=2)
 
 
 async def test_an_answer_comes_up_whatever_its_status() -> None:

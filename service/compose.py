@@ -44,8 +44,9 @@ from service.app import Role, create_app
 from service.http.auth import Guard
 from service.http.probes import Probes, Readiness
 from service.http.probes import Queue as ProbedQueue
-from service.ingress.route import Ingress
-from service.ingress.route import Queue as IngressQueue
+from service.ingress.intake import Intake
+from service.ingress.intake import Queue as IntakeQueue
+from service.ingress.route import Ingress, limits_of
 from service.negotiate.route import Negotiate
 from workers.bell import Bell
 from workers.coalescer import Bounds
@@ -119,7 +120,7 @@ async def _prepare(redis_client: RedisClient, settings: Settings, durability: Du
             return
 
 
-class Queue(ProbedQueue, IngressQueue, Protocol):
+class Queue(ProbedQueue, IntakeQueue, Protocol):
     """The queue as the routes see it."""
 
 
@@ -142,11 +143,10 @@ def build_app(
     if role == "worker":
         return create_app(probes, page=page)
     guard = Guard(settings)
+    intake = Intake(queue, metrics, clock, max_expanded=settings.max_expanded, traces=traces, delivery_log=delivery_log)
     return create_app(
         probes,
-        ingress=Ingress(
-            settings, queue, guard, metrics, clock, service=service, traces=traces, delivery_log=delivery_log
-        ),
+        ingress=Ingress(settings, intake, guard, metrics, clock, limits_of(settings, service)),
         negotiate=Negotiate(settings, guard, metrics, clock, service),
         traces=TraceAdmin(guard, traces),
         dead_letters=DeadLetterAdmin(settings, dead_letters, guard, metrics, clock),

@@ -63,6 +63,8 @@ PURE = (
     "fanout.queue.entry",
     "fanout.queue.keys",
 )
+# What can be called without HTTP, so that another source than the HTTP route can use it.
+HTTP_FREE = ("service.ingress.intake", "fanout.binding.batch")
 IMPURE = {"asyncio", "redis", "httpx", "time", "random", "os", "socket", "uvicorn"}
 MOST_LINES = 400
 
@@ -150,6 +152,18 @@ def test_a_room_knows_only_its_neighbours(room: str) -> None:
 def test_each_door_has_one_key(library: str) -> None:
     users = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == library for name in names)}
     assert {module for module in users if not may(module, KEYS[library])} == set()
+
+
+@pytest.mark.parametrize("module", HTTP_FREE)
+def test_what_another_source_may_call_knows_no_http(module: str) -> None:
+    known, left = set(), {module}
+    while left:
+        name = left.pop()
+        known.add(name)
+        left |= ours(IMPORTS[name]) - known
+    libraries = {library.split(".")[0] for name in known for library in IMPORTS[name]}
+    assert not libraries & {"starlette", "fastapi", "uvicorn", "httptools", "httpx"}
+    assert not [name for name in known if name.startswith("service.http")]
 
 
 @pytest.mark.parametrize("module", PURE)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
+import msgspec
 from starlette.responses import Response
 
 from fanout.binding.batch import ERROR_CODES
@@ -182,4 +182,4 @@ def response_of(problem: Problem, request_id: str) -> Response:
         "requestId": request_id,
         **problem.members,
     }
-    return Response(orjson.dumps(document), problem.status, dict(problem.headers), MEDIA_TYPE)
+    return Response(msgspec.json.encode(document), problem.status, dict(problem.headers), MEDIA_TYPE)

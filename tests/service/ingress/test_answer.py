@@ -1,23 +1,20 @@
-"""The decision what to answer, as a table."""
+"""What the outcome of a batch is answered with, as a table."""
+
+import json
+from typing import Any
 
 import pytest
 
 from fanout.binding.batch import Batch, BatchLimits, parse_batch
 from fanout.queue.entry import Admission, Receipt
-from fanout.signalr.message import GroupAction
-from service.http.problems import Problem
-from service.ingress.answer import Accepted, Stored, outcome_of, refusal_of, stored_ids, stored_of, submissions_of
-from service.ingress.options import BatchOptions
+from service.http.problems import Problem, response_of
+from service.ingress.answer import Accepted, answer_of
+from service.ingress.intake import BatchOptions, Mixed, Refused, Stored, outcome_of, rejected_of, submissions_of
 
-A, D, C, F, U = (
-    Admission.ACCEPTED,
-    Admission.DUPLICATE,
-    Admission.CONFLICT,
-    Admission.FULL,
-    Admission.UNKNOWN,
-)
+A, D, C, F, U = Admission.ACCEPTED, Admission.DUPLICATE, Admission.CONFLICT, Admission.FULL, Admission.UNKNOWN
 LIMITS = BatchLimits(max_items=100, max_targets=100, max_message=10_000)
 STRICT, LENIENT = BatchOptions("o"), BatchOptions("o", lenient=True)
+KEYED = BatchOptions("o", key="k")
 
 
 def batch_of(text: bytes) -> Batch:
@@ -25,7 +22,17 @@ def batch_of(text: bytes) -> Batch:
 
 
 ONE_EACH = batch_of(b'[{"target":"t","messageId":"a"},{"target":"t","messageId":"b"}]')
-TWO_TARGETS = batch_of(b'{"target":"t","userIds":["a","b"],"messageId":"m"}')
+
+
+def answer(batch: Batch, receipts: list[Receipt], options: BatchOptions = STRICT) -> Accepted | Problem:
+    prefix = options.id_prefix("chat")
+    return answer_of(outcome_of(batch, submissions_of(batch, "chat", options), receipts, prefix), options)
+
+
+def document_of(answered: Accepted | Problem) -> dict[str, Any]:
+    content = answered.content if isinstance(answered, Accepted) else bytes(response_of(answered, "r").body)
+    document: dict[str, Any] = json.loads(content)
+    return document
 
 
 @pytest.mark.parametrize(
@@ -48,109 +55,51 @@ def test_the_status_is_that_of_the_worst_admission(
 ) -> None:
     receipts = [Receipt(admission) for admission in admissions]
     for options, status in ((STRICT, strict), (LENIENT, lenient)):
-        outcome = outcome_of(ONE_EACH, receipts, options)
-        assert (202 if isinstance(outcome, Accepted) else outcome.status) == status
-
-
-@pytest.mark.parametrize(
-    ("admissions", "status"),
-    [
-        ((A, D), "accepted"),
-        ((D, D), "duplicate"),
-        ((A, C), "rejected"),
-        ((D, C), "rejected"),
-        ((C, F), "failed"),
-        ((A, U), "failed"),
-    ],
-)
-def test_an_item_of_several_targets_is_judged_by_its_worst(admissions: tuple[Admission, ...], status: str) -> None:
-    outcome = outcome_of(TWO_TARGETS, [Receipt(admission) for admission in admissions], STRICT)
-    document = outcome.document if isinstance(outcome, Accepted) else outcome.members
-    assert document["results"][0]["status"] == status
-    assert sum(document["results"][0]["targetCounts"].values()) == 2
-
-
-def test_receipts_meet_their_items_past_rejected_ones_and_wide_ones() -> None:
-    batch = batch_of(b'[{"target":"t","userIds":["a","b"]},{},{"target":"t"}]')
-    outcome = outcome_of(batch, [Receipt(A), Receipt(A), Receipt(D)], LENIENT)
-    assert isinstance(outcome, Accepted)
-    assert [r["status"] for r in outcome.document["results"]] == ["accepted", "rejected", "duplicate"]
+        answered = answer(ONE_EACH, receipts, options)
+        assert (202 if isinstance(answered, Accepted) else answered.status) == status
+        assert len(document_of(answered)["results"]) == 2
 
 
 def test_the_code_of_a_mixed_failure_is_the_graver_one() -> None:
-    outcome = outcome_of(ONE_EACH, [Receipt(F), Receipt(U)], STRICT)
-    assert isinstance(outcome, Problem)
-    assert (outcome.code, outcome.headers["Retry-After"]) == ("queueSilent", "1")
-
-
-def test_a_conflict_of_the_key_is_named_as_such() -> None:
-    batch = batch_of(b'{"target":"t"}')
-    outcome = outcome_of(batch, [Receipt(C)], BatchOptions("o", key="k"))
-    assert isinstance(outcome, Problem)
-    assert outcome.code == "idempotencyConflict"
-
-
-def test_the_messages_own_id_goes_before_the_idempotency_key() -> None:
-    batch = batch_of(b'[{"target":"t","messageId":"a"},{"target":"t"}]')
-    first, second = submissions_of(batch, "chat", BatchOptions("o", key="k"), b"body")
-    assert (first.dedup_id, first.entry.message_id) == ("a", "a")
-    assert first.fingerprint not in (b"", b"body")
-    assert (second.dedup_id, second.entry.message_id, second.fingerprint) == ("k#1", "o.1", b"body")
-
-
-def test_members_of_one_group_have_dedup_ids_of_their_own() -> None:
-    batch = batch_of(b'{"action":"add","groupName":"g","userIds":["a","b"],"messageId":"m"}')
-    submissions = submissions_of(batch, "chat", STRICT, b"")
-    assert all(isinstance(s.entry.item, GroupAction) for s in submissions)
-    assert len({s.dedup_id for s in submissions}) == 2
-    assert {s.entry.message_id for s in submissions} == {"m"}
-
-
-def test_strict_refuses_for_one_bad_item_and_lenient_only_for_nothing_but_bad_ones() -> None:
-    mixed, bad = batch_of(b'[{"target":"t"},{}]'), batch_of(b"[{}]")
-    assert refusal_of(mixed, STRICT) is not None
-    assert refusal_of(mixed, LENIENT) is None
-    assert refusal_of(bad, LENIENT) is not None
-    assert refusal_of(batch_of(b"[]"), STRICT) is None
+    answered = answer(ONE_EACH, [Receipt(F), Receipt(U)])
+    assert isinstance(answered, Problem)
+    assert (answered.code, answered.headers["Retry-After"]) == ("queueSilent", "1")
 
 
 def test_what_is_stored_and_not_confirmed_is_told_apart_from_what_may_be_stored() -> None:
-    unconfirmed = Receipt(U, 3, b"1-0")
-    outcome = outcome_of(ONE_EACH, [Receipt(A), unconfirmed], STRICT)
-    assert isinstance(outcome, Problem)
-    assert (outcome.code, outcome.status, outcome.headers["Retry-After"]) == ("notConfirmed", 503, "1")
-    assert [(r["status"], r.get("code")) for r in outcome.members["results"]] == [
-        ("accepted", None),
-        ("failed", "notConfirmed"),
-    ]
-    assert "are stored, but not confirmed" in outcome.detail
-    assert "same messageId" in outcome.members["results"][1]["detail"]
+    answered = answer(ONE_EACH, [Receipt(A), Receipt(U, 3, b"1-0")])
+    assert isinstance(answered, Problem)
+    assert (answered.code, answered.status, answered.headers["Retry-After"]) == ("notConfirmed", 503, "1")
+    results = document_of(answered)["results"]
+    assert [(r["status"], r.get("code")) for r in results] == [("accepted", None), ("failed", "notConfirmed")]
+    assert "are stored, but not confirmed" in answered.detail
+    assert "same messageId" in results[1]["detail"]
 
 
-@pytest.mark.parametrize(
-    ("other", "code"), [(Receipt(U), "queueSilent"), (Receipt(F), "queueFull"), (Receipt(C), "notConfirmed")]
-)
-def test_not_confirmed_is_the_least_grave_of_the_failures_and_graver_than_a_conflict(other: Receipt, code: str) -> None:
-    outcome = outcome_of(TWO_TARGETS, [Receipt(U, 3, b"1-0"), other], STRICT)
-    assert isinstance(outcome, Problem)
-    assert (outcome.code, outcome.members["results"][0]["code"]) == (code, code)
+def test_a_refusal_names_the_items_and_has_no_results() -> None:
+    batch = batch_of(b'[{"target":"t"},{}]')
+    answered = answer_of(Refused(rejected_of(batch, STRICT), 2), STRICT)
+    assert isinstance(answered, Problem)
+    document = document_of(answered)
+    assert (document["status"], document["code"], "results" in document) == (400, "invalidItems", False)
+    assert [(e["index"], e["pointer"], e["code"]) for e in document["errors"]] == [(1, "/1", "noTargetOrAction")]
 
 
 @pytest.mark.parametrize("second", [b"", b',"messageId":"q\\"\xc3\xa9"'])
-@pytest.mark.parametrize("options", [STRICT, LENIENT, BatchOptions("o", key="k")])
-def test_the_short_answer_is_the_long_one_in_bytes(options: BatchOptions, second: bytes) -> None:
+@pytest.mark.parametrize("options", [STRICT, LENIENT, KEYED])
+def test_the_prepared_answer_says_what_the_long_one_says(options: BatchOptions, second: bytes) -> None:
     batch = batch_of(b'[{"target":"t","arguments":[]},{"target":"t","arguments":[]%b}]' % second)
     receipts = [Receipt(A, 0, b"1-0"), Receipt(A, 0, b"1-1")]
-    submissions = submissions_of(batch, "chat", options, b"body")
-    short, long = stored_of(batch, submissions, receipts, options), outcome_of(batch, receipts, options)
+    prefix = options.id_prefix("chat")
+    short = outcome_of(batch, submissions_of(batch, "chat", options), receipts, prefix)
+    long = outcome_of(Batch(batch.results), [], receipts, prefix)
     assert isinstance(short, Stored)
-    assert isinstance(long, Accepted)
-    assert (short.content, short.headers) == (long.content, long.headers)
-    assert list(short.names) == stored_ids(long.document)
+    assert isinstance(long, Mixed)
+    assert answer_of(short, options) == answer_of(long, options)
 
 
-@pytest.mark.parametrize("odd", [D, C, F, U])
-def test_the_short_answer_is_for_what_is_stored_now_alone(odd: Admission) -> None:
-    batch = batch_of(b'[{"target":"t","arguments":[]},{"target":"t","arguments":[]}]')
-    submissions = submissions_of(batch, "chat", STRICT, b"")
-    assert stored_of(batch, submissions, [Receipt(A), Receipt(odd)], STRICT) is None
+def test_the_answer_to_a_batch_of_nothing_and_of_very_many_is_json_too() -> None:
+    assert document_of(answer(batch_of(b"[]"), []))["results"] == []
+    many = Stored([f"o.{n}" for n in range(2000)], "o")
+    document = document_of(answer_of(many, STRICT))
+    assert (document["accepted"], document["results"][1999]["messageId"]) == (2000, "o.1999")

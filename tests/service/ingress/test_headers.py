@@ -1,14 +1,15 @@
-"""What the headers of a batch say."""
+"""What the headers of a request ask for its batch."""
 
 import pytest
 from starlette.datastructures import Headers
 
 from fanout.errors import BadRequestError
-from service.ingress.options import BatchOptions, options_of
+from service.ingress.headers import options_of
+from service.ingress.intake import BatchOptions
 
 
-def options(*raw: tuple[str, str], hub: str = "chat") -> BatchOptions:
-    return options_of(Headers(raw=[(n.encode(), v.encode()) for n, v in raw]), hub, "req")
+def options(*raw: tuple[str, str]) -> BatchOptions:
+    return options_of(Headers(raw=[(n.encode(), v.encode()) for n, v in raw]), "req")
 
 
 @pytest.mark.parametrize(
@@ -32,13 +33,9 @@ def test_the_first_handling_preference_counts(prefers: list[str], *, lenient: bo
     assert options(*(("prefer", p) for p in prefers)).lenient is lenient
 
 
-def test_ids_start_with_the_request_id_without_a_key_and_with_the_keys_hash_with_one() -> None:
-    assert options().origin == "req"
-    keyed = options(("idempotency-key", "order 7"))
-    assert keyed.key == "order 7"
-    assert len(keyed.origin) == 16
-    assert keyed.origin == options(("idempotency-key", "order 7")).origin
-    assert keyed.origin != options(("idempotency-key", "order 7"), hub="other").origin
+def test_the_key_is_taken_as_it_was_sent() -> None:
+    assert options().key is None
+    assert options(("idempotency-key", "order 7")) == BatchOptions("req", key="order 7")
 
 
 def test_two_idempotency_keys_are_one_too_many() -> None:

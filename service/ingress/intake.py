@@ -1,0 +1,342 @@
+"""Stores a batch and says what became of each item: `intake(hub, batch, options)`.
+
+Every source of batches goes through here. It knows no HTTP: the HTTP route is one caller of it, and `answer` is where
+outcomes become responses. What is decided is decided in the pure functions below; `Intake` only acts.
+
+Rules guarded: nothing is queued of a batch that is refused. Strict handling is the default: one item that cannot be
+read refuses the batch before anything is queued. An item counts as accepted only when it is stored. What is found out
+only while storing (an id that was used with another content, a full partition) cannot be undone, and is said item by
+item.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from fanout.binding.batch import Batch, ParsedItem, RejectedItem
+from fanout.clock import Clock
+from fanout.delivery_log import DeliveryLog
+from fanout.errors import BodyTooLargeError, IdempotencyConflictError
+from fanout.log import get_logger, masked
+from fanout.metrics import Metrics
+from fanout.queue.entry import VERSION, Admission, Entry, Receipt, Submission
+from fanout.queue.traces import TraceEvent, Traces
+from fanout.signalr.message import GroupAction, Item, Message, operation_of
+
+Status = Literal["accepted", "duplicate", "rejected", "failed"]
+
+_ACCEPTED = Admission.ACCEPTED
+_STORED = (Admission.ACCEPTED, Admission.DUPLICATE)
+_LOGGED_IDS = 20
+# Every kind of secret that `masked` knows has one of these. Masking every id would cost as much as storing it.
+_MAY_BE_SECRET = re.compile(r"[=:\s]|eyJ")
+# What the receipts of one item amount to: the first row that occurs among its destinations decides. The second value
+# says whether the entry has an id, so that it is stored in the primary. With UNKNOWN that means that too few replicas
+# acknowledged it in time. None stands for both.
+_VERDICTS: tuple[tuple[tuple[Admission, bool | None], Status, str], ...] = (
+    ((Admission.UNKNOWN, False), "failed", "queueSilent"),
+    ((Admission.FULL, None), "failed", "queueFull"),
+    ((Admission.UNKNOWN, True), "failed", "notConfirmed"),
+    ((Admission.CONFLICT, None), "rejected", "messageIdConflict"),
+    ((Admission.ACCEPTED, None), "accepted", ""),
+    ((Admission.DUPLICATE, None), "duplicate", ""),
+)
+FAILURES: tuple[str, ...] = tuple(code for _, status, code in _VERDICTS if status == "failed")  # the gravest first
+CONFLICTS = ("messageIdConflict", "idempotencyConflict")
+_DETAILS: Mapping[str, str] = {
+    "queueSilent": "The queue did not answer; the item may or may not be stored.",
+    "queueFull": "The queue is full; the item is not stored, or not for all of its targets.",
+    "notConfirmed": "The item is stored, but too few replicas acknowledged it in time to promise that it survives the "
+    "loss of the primary. A repeat with the same messageId stores nothing twice.",
+    "messageIdConflict": "This messageId was used before with another content for the same destination.",
+    "idempotencyConflict": "This Idempotency-Key was used before with another body.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """How a batch is to be taken.
+
+    `request_id` names the request in logs, and starts the ids of its messages where there is no idempotency `key`.
+    `fingerprint` stands for the whole batch and tells two batches under one key apart. `lenient` queues the valid items
+    of a batch that has others too.
+    """
+
+    request_id: str
+    lenient: bool = False
+    key: str | None = None
+    fingerprint: bytes = b""
+
+    def id_prefix(self, hub: str) -> str:
+        """Return what the ids made for the messages of a batch start with.
+
+        With a key it is made of the key: a repeat is another request, yet has to name the messages as they were stored.
+        """
+        if self.key is None:
+            return self.request_id
+        return hashlib.blake2b(f"{hub}\n{self.key}".encode(), digest_size=8).hexdigest()
+
+
+class ItemOutcome(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+    """What became of one item.
+
+    `code` and `detail` say why an item was rejected or failed. `pointer` is the place in the sender's document of what
+    was rejected while reading. `targets` and `target_counts` are set where an item has several destinations.
+    """
+
+    index: int
+    status: Status
+    message_id: str = ""
+    code: str = ""
+    detail: str = ""
+    pointer: str | None = None
+    targets: int = 0
+    target_counts: dict[str, int] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing of the batch is queued, because of these of its `count` items."""
+
+    rejected: Sequence[RejectedItem]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Every item is stored now, for one destination, without a warning: the outcome of nearly every batch.
+
+    `id_prefix` is set where every id is made here, as `<prefix>.<index>`; it is "" where senders chose some.
+    """
+
+    message_ids: Sequence[str]
+    id_prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """The items have different outcomes, or more is to be said than that they are stored."""
+
+    items: tuple[ItemOutcome, ...]
+
+    def counts(self) -> Counter[str]:
+        """Return how many items have each status."""
+        return Counter(item.status for item in self.items)
+
+
+Outcome = Refused | Stored | Mixed
+
+
+class Queue(Protocol):
+    """The queue as the intake uses it. Each call raises QueueError when the store does not answer."""
+
+    async def append(self, submissions: Sequence[Submission]) -> list[Receipt]:
+        """Store entries. Return one receipt for each submission, in the same order."""
+
+    async def claim_key(self, hub: str, key: str, fingerprint: bytes) -> bool:
+        """Remember an idempotency key. Return False when it was used before with another fingerprint."""
+
+
+class Intake:
+    """Stores batches; holds nothing of any of them. `traces` and `delivery_log` are None where none are kept."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        metrics: Metrics,
+        clock: Clock,
+        *,
+        max_expanded: int,
+        traces: Traces | None = None,
+        delivery_log: DeliveryLog | None = None,
+    ) -> None:
+        self._queue = queue
+        self._metrics = metrics
+        self._clock = clock
+        self._max_expanded = max_expanded
+        self._traces = traces
+        self._delivery_log = delivery_log
+        self._log = get_logger()
+
+    async def __call__(self, hub: str, batch: Batch, options: BatchOptions) -> Outcome:
+        """Store what is valid of a batch and return what became of its items. `hub` is in lower case.
+
+        Raises a FanoutError when nothing of the batch is stored for a reason that concerns all of it:
+        BodyTooLargeError, IdempotencyConflictError or QueueError.
+        """
+        rejected = rejected_of(batch, options)
+        if rejected:
+            self._metrics.rejected.inc(len(rejected))
+            return Refused(rejected, len(batch.results))
+        submissions = submissions_of(batch, hub, options)
+        if len(submissions) > len(batch.results):
+            _check_expanded(submissions, self._max_expanded)
+        if options.key is not None and not await self._queue.claim_key(hub, options.key, options.fingerprint):
+            raise IdempotencyConflictError(_DETAILS["idempotencyConflict"])
+        asked_at = self._clock.wall()  # a worker may be done with an entry before its receipt is here
+        receipts = await self._append(submissions) if submissions else []
+        outcome = outcome_of(batch, submissions, receipts, options.id_prefix(hub))
+        self._count(submissions, receipts, outcome)
+        self._trace(submissions, receipts, asked_at)
+        self._log_stored(outcome, hub, options.request_id)
+        return outcome
+
+    async def _append(self, submissions: Sequence[Submission]) -> list[Receipt]:
+        started = self._clock.monotonic()
+        receipts = await self._queue.append(submissions)
+        self._metrics.append_seconds.observe(self._clock.monotonic() - started)
+        return receipts
+
+    def _count(self, submissions: Sequence[Submission], receipts: Sequence[Receipt], outcome: Stored | Mixed) -> None:
+        pairs = zip(submissions, receipts, strict=True)
+        stored = Counter([operation_of(s.entry.item) for s, receipt in pairs if receipt.admission is _ACCEPTED])
+        for operation, count in stored.items():
+            self._metrics.accepted[operation].inc(count)
+        if isinstance(outcome, Mixed):
+            self._metrics.duplicates.inc(sum(receipt.admission is Admission.DUPLICATE for receipt in receipts))
+            self._metrics.rejected.inc(outcome.counts()["rejected"])
+
+    def _trace(self, submissions: Sequence[Submission], receipts: Sequence[Receipt], at: float) -> None:
+        if self._traces is None or not self._traces.on:
+            return
+        for submission, receipt in zip(submissions, receipts, strict=True):
+            if receipt.admission in _STORED:
+                self._traces.note(submission.entry.message_id, _accepted_event(submission, receipt, at))
+
+    def _log_stored(self, outcome: Stored | Mixed, hub: str, request_id: str) -> None:
+        ids = stored_ids(outcome)
+        log = self._delivery_log
+        if not ids or (log is not None and not (stands_for := log.sample(important=False))):
+            return
+        counts = {"accepted": len(ids)} if isinstance(outcome, Stored) else outcome.counts()
+        fields: dict[str, Any] = {
+            "request_id": request_id,
+            "hub": hub,
+            "items": sum(counts.values()),
+            "accepted": counts.get("accepted", 0),
+            "duplicates": counts.get("duplicate", 0),
+            "rejected": counts.get("rejected", 0),
+            "failed": counts.get("failed", 0),
+            "ids": [masked(name) if _MAY_BE_SECRET.search(name) else name for name in ids[:_LOGGED_IDS]],
+            "more_ids": max(0, len(ids) - _LOGGED_IDS),
+        }
+        if log is None:
+            self._log.info("ingress.accepted", **fields)
+        else:
+            log.write(fields, stands_for)
+
+
+def rejected_of(batch: Batch, options: BatchOptions) -> list[RejectedItem]:
+    """Return the items for whose sake nothing of the batch is queued, [] when something is to be."""
+    if batch.is_plain:
+        return []
+    rejected = [result for result in batch.results if isinstance(result, RejectedItem)]
+    return [] if options.lenient and len(rejected) < len(batch.results) else rejected
+
+
+def submissions_of(batch: Batch, hub: str, options: BatchOptions) -> list[Submission]:
+    """Return the entries of a batch in order."""
+    prefix = options.id_prefix(hub)
+    submissions: list[Submission] = []
+    for parsed in batch.results:
+        if type(parsed) is not ParsedItem:
+            continue
+        message_id = parsed.message_id or f"{prefix}.{parsed.index}"
+        dedup_id, fingerprint = parsed.message_id, parsed.fingerprint
+        if dedup_id is None and options.key is not None:
+            dedup_id, fingerprint = f"{options.key}#{parsed.index}", options.fingerprint
+        for item in parsed.calls:
+            own_id = None if dedup_id is None else _dedup_id(dedup_id, item)
+            submissions.append(Submission(Entry(VERSION, hub, message_id, item), own_id, fingerprint))
+    return submissions
+
+
+def outcome_of(
+    batch: Batch, submissions: Sequence[Submission], receipts: Sequence[Receipt], prefix: str
+) -> Stored | Mixed:
+    """Decide what became of the items once the receipts are in: one for each submission, in order."""
+    if batch.is_plain and _all_accepted(receipts):
+        return Stored(
+            [submission.entry.message_id for submission in submissions], "" if _has_own_ids(batch) else prefix
+        )
+    items: list[ItemOutcome] = []
+    taken = 0
+    for result in batch.results:
+        if isinstance(result, RejectedItem):
+            items.append(ItemOutcome(result.index, "rejected", "", result.code, result.detail, result.pointer))
+            continue
+        end = taken + len(result.calls)
+        items.append(_item_outcome(result, receipts[taken:end], prefix))
+        taken = end
+    return Mixed(tuple(items))
+
+
+def stored_ids(outcome: Stored | Mixed) -> Sequence[str]:
+    """Return the ids of the items that are stored or may be."""
+    if isinstance(outcome, Stored):
+        return outcome.message_ids
+    return [item.message_id for item in outcome.items if item.status != "rejected"]
+
+
+def _all_accepted(receipts: Sequence[Receipt]) -> bool:
+    for receipt in receipts:  # noqa: SIM110 - three times as fast as a generator in all()
+        if receipt.admission is not _ACCEPTED:
+            return False
+    return True
+
+
+def _has_own_ids(batch: Batch) -> bool:
+    for result in batch.results:  # noqa: SIM110 - as above
+        if type(result) is ParsedItem and result.message_id is not None:
+            return True
+    return False
+
+
+def _item_outcome(parsed: ParsedItem, receipts: Sequence[Receipt], prefix: str) -> ItemOutcome:
+    message_id = parsed.message_id or f"{prefix}.{parsed.index}"
+    if len(receipts) == 1 and receipts[0].admission is _ACCEPTED:  # the common case; the rest costs more
+        return ItemOutcome(parsed.index, "accepted", message_id, warnings=parsed.warnings)
+    found = {(receipt.admission, place) for receipt in receipts for place in (None, bool(receipt.entry_id))}
+    status, code = next((status, code) for key, status, code in _VERDICTS if key in found)
+    if code == "messageIdConflict" and parsed.message_id is None:
+        code = "idempotencyConflict"
+    several = len(receipts) > 1
+    return ItemOutcome(
+        parsed.index,
+        status,
+        message_id,
+        code,
+        _DETAILS[code] if code else "",
+        targets=len(receipts) if several else 0,
+        target_counts=dict(Counter(receipt.admission.value for receipt in receipts)) if several else None,
+        warnings=parsed.warnings,
+    )
+
+
+def _dedup_id(dedup_id: str, item: Item) -> str:
+    # The queue tells ids apart within a lane, and all members of a group share its lane. Without the member's name an
+    # item that adds two users would be its own duplicate. Neither kind of id can hold a line feed.
+    return f"{dedup_id}\n{item.member_scope}\n{item.member}" if isinstance(item, GroupAction) else dedup_id
+
+
+def _accepted_event(submission: Submission, receipt: Receipt, at: float) -> TraceEvent:
+    detail: dict[str, str | int] = {"admission": receipt.admission.value, "hub": submission.entry.hub}
+    detail["operation"] = operation_of(submission.entry.item)
+    if receipt.stream_id:
+        detail |= {"partition": receipt.partition, "entry": receipt.stream_id.decode()}
+    return TraceEvent(at, "accepted", detail)
+
+
+def _check_expanded(submissions: Sequence[Submission], limit: int) -> None:
+    size = sum(len(s.entry.item.body) for s in submissions if isinstance(s.entry.item, Message))
+    if size > limit:
+        raise BodyTooLargeError(
+            f"With its lists of targets expanded the batch would take {size} bytes of the queue. The limit is {limit}. "
+            "Send fewer targets at a time."
+        )

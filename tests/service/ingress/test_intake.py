@@ -1,0 +1,194 @@
+"""Batches are stored and judged item by item, by any caller: nothing here is HTTP."""
+
+from dataclasses import replace
+
+import pytest
+
+from fanout.binding.batch import Batch, BatchLimits, parse_batch
+from fanout.clock import SystemClock
+from fanout.errors import BodyTooLargeError, IdempotencyConflictError, QueueError
+from fanout.metrics import Metrics
+from fanout.queue.entry import Admission, Receipt
+from fanout.signalr.message import GroupAction
+from service.ingress.intake import (
+    BatchOptions,
+    Intake,
+    ItemOutcome,
+    Mixed,
+    Refused,
+    Stored,
+    outcome_of,
+    rejected_of,
+    stored_ids,
+    submissions_of,
+)
+from tests.service.memory_queue import MemoryQueue
+
+A, D, C, F, U = Admission.ACCEPTED, Admission.DUPLICATE, Admission.CONFLICT, Admission.FULL, Admission.UNKNOWN
+LIMITS = BatchLimits(max_items=100, max_targets=100, max_message=10_000)
+STRICT, LENIENT = BatchOptions("o"), BatchOptions("o", lenient=True)
+KEYED = BatchOptions("o", key="k", fingerprint=b"body")
+
+
+def batch_of(text: bytes) -> Batch:
+    return parse_batch(text, LIMITS)
+
+
+TWO_TARGETS = batch_of(b'{"target":"t","userIds":["a","b"],"messageId":"m"}')
+MIXED = batch_of(b'[{"target":"t","userId":"a"},{},{"target":"t","userIds":["a","b"]}]')
+
+
+def an_intake(queue: MemoryQueue, metrics: Metrics | None = None, *, max_expanded: int = 1000) -> Intake:
+    return Intake(queue, metrics or Metrics(), SystemClock(), max_expanded=max_expanded)
+
+
+# The seam: intake(hub, batch, options) --------------------------------------------------------------------------------
+
+
+async def test_another_source_stores_a_batch_and_gets_what_became_of_each_item() -> None:
+    queue, metrics = MemoryQueue(), Metrics()
+    outcome = await an_intake(queue, metrics)("chat", MIXED, LENIENT)
+    assert outcome == Mixed(
+        (
+            ItemOutcome(0, "accepted", "o.0"),
+            ItemOutcome(1, "rejected", "", "noTargetOrAction", "The item has neither a target nor an action.", "/1"),
+            ItemOutcome(2, "accepted", "o.2", targets=2, target_counts={"accepted": 2}),
+        )
+    )
+    assert [submission.entry.message_id for submission in queue.stored] == ["o.0", "o.2", "o.2"]
+    assert metrics.registry.get_sample_value("fanout_accepted_total", {"operation": "sendToUser"}) == 3
+    assert metrics.registry.get_sample_value("fanout_rejected_total") == 1
+
+
+async def test_what_needs_no_words_is_stored_under_ids_made_here() -> None:
+    queue = MemoryQueue()
+    batch = batch_of(b'[{"target":"t","arguments":[]},{"target":"t","arguments":[]}]')
+    assert await an_intake(queue)("chat", batch, STRICT) == Stored(["o.0", "o.1"], "o")
+    assert len(queue.stored) == 2
+
+
+async def test_a_refused_batch_comes_back_with_its_bad_items_and_nothing_is_queued() -> None:
+    queue = MemoryQueue()
+    outcome = await an_intake(queue)("chat", MIXED, STRICT)
+    assert isinstance(outcome, Refused)
+    assert ([item.index for item in outcome.rejected], outcome.count) == ([1], 3)
+    assert queue.stored == []
+
+
+async def test_a_key_with_another_batch_is_an_error_and_stores_nothing() -> None:
+    queue = MemoryQueue()
+    intake = an_intake(queue)
+    outcomes = [await intake("chat", TWO_TARGETS, KEYED) for _ in range(2)]
+    assert [item.status for o in outcomes if isinstance(o, Mixed) for item in o.items] == ["accepted", "duplicate"]
+    with pytest.raises(IdempotencyConflictError):
+        await intake("chat", TWO_TARGETS, replace(KEYED, fingerprint=b"other"))
+    assert len(queue.stored) == 2
+
+
+async def test_a_list_that_expands_past_the_limit_is_an_error_and_stores_nothing() -> None:
+    queue = MemoryQueue()
+    with pytest.raises(BodyTooLargeError):
+        await an_intake(queue, max_expanded=50)("chat", TWO_TARGETS, STRICT)
+    assert queue.stored == []
+
+
+async def test_a_queue_that_is_away_is_an_error_of_the_whole() -> None:
+    queue = MemoryQueue()
+    queue.error = QueueError("gone")
+    with pytest.raises(QueueError):
+        await an_intake(queue)("chat", TWO_TARGETS, STRICT)
+
+
+# Which entries ------------------------------------------------------------------------------------------------------
+
+
+def test_the_messages_own_id_goes_before_the_idempotency_key() -> None:
+    batch = batch_of(b'[{"target":"t","messageId":"a"},{"target":"t"}]')
+    first, second = submissions_of(batch, "chat", KEYED)
+    assert (first.dedup_id, first.entry.message_id) == ("a", "a")
+    assert first.fingerprint not in (b"", b"body")
+    assert (second.dedup_id, second.fingerprint) == ("k#1", b"body")
+    assert second.entry.message_id == f"{KEYED.id_prefix('chat')}.1"
+
+
+def test_members_of_one_group_have_dedup_ids_of_their_own() -> None:
+    batch = batch_of(b'{"action":"add","groupName":"g","userIds":["a","b"],"messageId":"m"}')
+    submissions = submissions_of(batch, "chat", STRICT)
+    assert all(isinstance(s.entry.item, GroupAction) for s in submissions)
+    assert len({s.dedup_id for s in submissions}) == 2
+    assert {s.entry.message_id for s in submissions} == {"m"}
+
+
+def test_ids_start_with_the_request_id_without_a_key_and_with_a_hash_of_it_with_one() -> None:
+    assert STRICT.id_prefix("chat") == "o"
+    prefix = KEYED.id_prefix("chat")
+    assert len(prefix) == 16
+    assert prefix == replace(KEYED, request_id="another").id_prefix("chat") != KEYED.id_prefix("other")
+
+
+# What became of them ------------------------------------------------------------------------------------------------
+
+
+def items_of(batch: Batch, receipts: list[Receipt]) -> tuple[ItemOutcome, ...]:
+    outcome = outcome_of(batch, submissions_of(batch, "chat", STRICT), receipts, "o")
+    assert isinstance(outcome, Mixed)
+    return outcome.items
+
+
+@pytest.mark.parametrize(
+    ("admissions", "status"),
+    [
+        ((A, D), "accepted"),
+        ((D, D), "duplicate"),
+        ((A, C), "rejected"),
+        ((D, C), "rejected"),
+        ((C, F), "failed"),
+        ((A, U), "failed"),
+    ],
+)
+def test_an_item_of_several_targets_is_judged_by_its_worst(admissions: tuple[Admission, ...], status: str) -> None:
+    (item,) = items_of(TWO_TARGETS, [Receipt(admission) for admission in admissions])
+    assert item.status == status
+    assert item.target_counts is not None
+    assert (item.targets, sum(item.target_counts.values())) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("other", "code"), [(Receipt(U), "queueSilent"), (Receipt(F), "queueFull"), (Receipt(C), "notConfirmed")]
+)
+def test_not_confirmed_is_the_least_grave_of_the_failures_and_graver_than_a_conflict(other: Receipt, code: str) -> None:
+    (item,) = items_of(TWO_TARGETS, [Receipt(U, 3, b"1-0"), other])
+    assert item.code == code
+
+
+def test_receipts_meet_their_items_past_rejected_ones_and_wide_ones() -> None:
+    batch = batch_of(b'[{"target":"t","userIds":["a","b"]},{},{"target":"t"}]')
+    items = items_of(batch, [Receipt(A), Receipt(A), Receipt(D)])
+    assert [item.status for item in items] == ["accepted", "rejected", "duplicate"]
+
+
+def test_a_conflict_of_an_item_without_an_id_is_one_of_the_key() -> None:
+    (item,) = items_of(batch_of(b'{"target":"t"}'), [Receipt(C)])
+    assert item.code == "idempotencyConflict"
+
+
+@pytest.mark.parametrize("odd", [D, C, F, U])
+def test_a_plain_batch_is_told_item_by_item_when_one_is_not_stored_now(odd: Admission) -> None:
+    batch = batch_of(b'[{"target":"t","arguments":[]},{"target":"t","arguments":[]}]')
+    assert batch.is_plain
+    items = items_of(batch, [Receipt(A), Receipt(odd)])
+    assert [item.status == "accepted" for item in items] == [True, False]
+
+
+def test_strict_refuses_for_one_bad_item_and_lenient_only_for_nothing_but_bad_ones() -> None:
+    bad = batch_of(b"[{}]")
+    assert len(rejected_of(MIXED, STRICT)) == 1
+    assert rejected_of(MIXED, LENIENT) == []
+    assert len(rejected_of(bad, LENIENT)) == 1
+    assert rejected_of(batch_of(b"[]"), STRICT) == []
+
+
+def test_stored_ids_are_those_of_items_that_are_stored_or_may_be() -> None:
+    batch = batch_of(b'[{"target":"t"},{},{"target":"t","messageId":"m"}]')
+    outcome = outcome_of(batch, [], [Receipt(A), Receipt(U)], "o")
+    assert stored_ids(outcome) == ["o.0", "m"]

@@ -1,5 +1,5 @@
-// Headless Chromium for the scripts of this folder. Whatever a page complains about is collected: console errors,
-// uncaught exceptions, refusals of its content security policy.
+// Headless Chromium for the scripts of this folder. Console errors and warnings, uncaught exceptions and violations of
+// the content security policy are collected as `complaints`.
 
 import { chromium } from "playwright-core";
 

@@ -1,7 +1,7 @@
-"""The whole product as a subprocess, the way `make run` starts it, and the programs that clients are made of.
+"""The whole product as a subprocess, started as `make run` starts it, and the programs that clients need.
 
-Rule guarded: a client test that cannot run says so and why; where TEST_REQUIRE names its kind (`node`,
-`browser`), it fails instead, so that a check that is meant to run cannot fall silent.
+Rule guarded: a client test that cannot run is skipped with the reason. Where TEST_REQUIRE names its kind (`node`,
+`browser`) it fails instead, so that a check that is meant to run cannot be skipped unnoticed.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _REQUIRED = "TEST_REQUIRE"
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running product. `page_port` is the port of an origin that its negotiate lets browsers in from."""
+    """A running product. `page_port` is the port of an origin that its negotiate allows."""
 
     ingress_url: str
     emulator_url: str
@@ -46,7 +46,7 @@ class Stack:
     http: httpx.Client
 
     def post(self, hub: str, items: Any) -> list[dict[str, Any]]:
-        """Queue `items` and give the result of each; fails unless all were accepted."""
+        """Queue `items` and return the result of each. All must be accepted."""
         answer = self.http.post(f"{self.ingress_url}/v1/hubs/{hub}/messages", json=items)
         assert answer.status_code == 202, answer.text
         results: list[dict[str, Any]] = answer.json()["results"]
@@ -54,13 +54,13 @@ class Stack:
         return results
 
     def negotiate_base(self, listener: Listener) -> str:
-        """Give the URL that a client is pointed at."""
+        """Return the URL that a client is given."""
         return f"{self.ingress_url}/{listener.hub}?userId={quote(listener.user)}"
 
     async def joined(self, listener: Listener) -> str:
-        """Make the listener a member of its group and give the id of its one connection, once the service has it.
+        """Add the listener to its group and return the id of its one connection, when the service lists it.
 
-        The members are read where a backend would: GET .../groups/{group}/connections of the data-plane REST API.
+        The members are read as a backend would: GET .../groups/{group}/connections of the data-plane REST API.
         """
         self.post(listener.hub, join(listener))
         url = f"{self.emulator_url}/api/hubs/{listener.hub}/groups/{quote(listener.group, safe='')}/connections"
@@ -80,7 +80,7 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Start the product, wait until it is ready, and at the end see it stop cleanly on Ctrl-C."""
+    """Start the product and wait until it is ready. At the end, Ctrl-C must stop it cleanly."""
     port, emulator_port, page_port = free_ports(3)
     log = tmp_path_factory.mktemp("stack") / "output.txt"
     command = [
@@ -109,7 +109,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on."""
+    """Return ports that are not in use."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
@@ -135,7 +135,7 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", client: httpx.Client, 
             if client.get(f"{url}/readyz").status_code == 200:
                 return
         except httpx.TransportError:
-            pass  # nobody listens yet
+            pass  # it does not listen yet
         time.sleep(0.05)
     pytest.fail(f"The product was not ready within {READY_WITHIN:g} s:\n{log.read_text()}")
 
@@ -145,18 +145,18 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def listener() -> Listener:
-    """Give a listener on a hub of the test's own, so that no other test's broadcast reaches it."""
+    """Return a listener on a hub of its own, which no other test's broadcast reaches."""
     return Listener(hub=f"clients{next(_numbers)}")
 
 
 class Script:
-    """A node script of this folder: it prints one JSON object per line, and ends when its stdin is closed."""
+    """A node script of this folder. It prints one JSON object per line and ends when its stdin is closed."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     async def next(self, event: str) -> dict[str, Any]:
-        """Give the next line, which must be of the kind `event`."""
+        """Return the next line, which must be of the kind `event`."""
         assert self._process.stdout is not None
         async with asyncio.timeout(ANSWERS_WITHIN):
             line = await self._process.stdout.readline()
@@ -166,7 +166,7 @@ class Script:
         return document
 
     async def complaints(self) -> str:
-        """Give what the script wrote to stderr, once it has ended."""
+        """Return what the script wrote to stderr, when it has ended."""
         assert self._process.stderr is not None
         async with asyncio.timeout(ANSWERS_WITHIN):
             return (await self._process.stderr.read()).decode()
@@ -177,7 +177,7 @@ RunScript = Callable[..., AbstractAsyncContextManager[Script]]
 
 @pytest.fixture
 def run_script(request: pytest.FixtureRequest) -> RunScript:
-    """Give what starts a script with arguments and, at the end, expects it to leave with 0 and no complaint."""
+    """Return a function that starts a script. At its end the script must exit with 0 and an empty stderr."""
     needs = "browser" if request.node.get_closest_marker("browser") else "node"
     node = shutil.which("node")
     if node is None:
@@ -208,7 +208,7 @@ def run_script(request: pytest.FixtureRequest) -> RunScript:
 
 @pytest.fixture
 def chromium() -> str:
-    """Give the path of the browser."""
+    """Return the path of the browser."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         _missing("browser", "Chromium is not on PATH; install the package chromium")

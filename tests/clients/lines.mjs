@@ -1,5 +1,5 @@
-// How a script of this folder talks to the test that started it: one JSON object per line out, and end of input means
-// that the test is over (or gone, so that no script outlives it).
+// How a script of this folder talks to the test that started it: one JSON object per line on stdout. The end of stdin
+// means that the test has ended or was killed, so no script outlives its test.
 
 export function say(event, details = {}) {
   process.stdout.write(`${JSON.stringify({ event, ...details })}\n`);

@@ -1,4 +1,4 @@
-// @microsoft/signalr under node: connects to the given base URL, prints what arrives, leaves at the end of input.
+// @microsoft/signalr under node: connects to the given base URL, prints what it receives, and ends at the end of input.
 //
 // node receive.mjs <base URL> <json|messagepack> <method name>...
 

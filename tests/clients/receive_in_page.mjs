@@ -1,5 +1,5 @@
-// @microsoft/signalr in a browser: a blank page of another origin than the product's loads the vendor's bundles as any
-// site would, negotiates across origins (with credentials, the client's default), and reports what arrives.
+// @microsoft/signalr in a browser. A blank page of another origin than the product's loads the vendor's bundles as any
+// site would, negotiates across origins (with credentials, the client's default), and reports what it receives.
 //
 // node receive_in_page.mjs <chromium> <port of the page> <base URL> <json|messagepack> <method name>...
 
@@ -38,7 +38,7 @@ try {
   server.closeAllConnections();
 }
 
-// Runs inside the page. `tell` keeps the order: the calls of one page are answered one after another.
+// Runs inside the page. `tell` keeps the order, because the calls of one page are answered one after another.
 async function connect({ url, protocol, targets }) {
   const { signalR } = globalThis;
   const builder = new signalR.HubConnectionBuilder().withUrl(url).configureLogging(signalR.LogLevel.Warning);

@@ -1,7 +1,7 @@
-"""What every client has to see, whoever wrote it: the same batch to all of them, and what must have arrived.
+"""One batch for every kind of client, and the check of what each must receive.
 
-Rule guarded: what is POSTed reaches a client that came through our negotiate, by each of the four ways to address it,
-with equal arguments, each destination's messages in the order in which they were sent, none missing and none twice.
+Rule guarded: what is POSTed reaches a client that used the product's negotiate, by each of the four addresses, with
+equal arguments, the messages of each destination in the order in which they were sent, none missing and none twice.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from typing import Any
 # The method names, one for each way to address a client, so that a receiver can tell them apart.
 EVERYONE, USER, GROUP, CONNECTION = TARGETS = ("toEveryone", "toUser", "toGroup", "toConnection")
 COPIES = 25
-# Kinds of values that a codec on the way could bend. Numbers stay inside what a double holds exactly, because
-# MessagePack and JavaScript clients have nothing wider.
+# Values that a codec on the way could change. Numbers are those that a double holds exactly, because MessagePack and
+# JavaScript clients have no wider type.
 PAYLOAD: dict[str, Any] = {
     "text": 'zwölf Ärger, 日本語, \N{PARTY POPPER}, \u2028 and \\ " / \t',
     "empty": "",
@@ -24,7 +24,7 @@ PAYLOAD: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who is connected: a user of a hub, a member of a group."""
+    """A connected client: a user of a hub and a member of a group."""
 
     hub: str
     user: str = "alice"
@@ -32,12 +32,12 @@ class Listener:
 
 
 def join(listener: Listener) -> dict[str, Any]:
-    """Make the user a member of the group."""
+    """Return the action that makes the user a member of the group."""
     return {"userId": listener.user, "groupName": listener.group, "action": "add"}
 
 
 def messages(listener: Listener, connection_id: str) -> list[dict[str, Any]]:
-    """Give one batch: COPIES of each kind, taking turns, and as many for somebody else, who must not be this client."""
+    """Return one batch: COPIES for each address in turn, and as many for other users and groups."""
     addresses: list[tuple[str, dict[str, str]]] = [
         (EVERYONE, {}),
         (USER, {"userId": listener.user}),
@@ -54,17 +54,17 @@ def messages(listener: Listener, connection_id: str) -> list[dict[str, Any]]:
 
 
 def arguments(number: int) -> list[Any]:
-    """Give the arguments of one message."""
+    """Return the arguments of one message."""
     return [number, PAYLOAD, None, "last"]
 
 
 def expected_count() -> int:
-    """Say how many of `messages` are for the listener."""
+    """Return how many of `messages` are for the listener."""
     return COPIES * len(TARGETS)
 
 
 def check(received: Sequence[tuple[str, list[Any]]]) -> None:
-    """Assert that exactly what was sent to the listener arrived, each destination in order."""
+    """Assert that exactly the listener's messages arrived, those of each destination in order."""
     for target in TARGETS:
         arrived = [values for name, values in received if name == target]
         assert [values[0] for values in arrived] == list(range(COPIES)), f"order of {target}"

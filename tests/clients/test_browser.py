@@ -1,6 +1,6 @@
-"""In headless Chromium: the vendor's client on a page of another origin, and our own page.
+"""In headless Chromium: the vendor's client on a page of another origin, and the page of `fanout dev`.
 
-The second is the only test of `service/dev/page`; it looks at the page as a visitor does, by labels and visible words.
+The second is the only test of `service/dev/page`. It finds elements as a visitor does, by labels and visible words.
 """
 
 import json
@@ -30,15 +30,16 @@ async def test_the_vendors_client_receives_on_a_page_of_another_origin(
     check([(line["target"], line["arguments"]) for line in lines])
 
 
-async def test_our_page_joins_sends_shows_what_arrives_and_comes_back_when_closed(
+async def test_the_page_joins_sends_receives_and_reconnects_when_closed(
     stack: Stack, listener: Listener, run_script: RunScript, chromium: str, tmp_path: Path
 ) -> None:
     visit = (chromium, stack.ingress_url, listener.user, listener.hub, "red team", EXACT, str(tmp_path))
     async with run_script("use_page.mjs", *visit) as page:
         connected = await page.next("connected")
-        assert connected["title"] == f"{listener.user} · fanout"
-        assert len(connected["connectionId"]) > 1
+        assert (connected["title"], len(connected["connectionId"]) > 1) == (f"{listener.user} · fanout", True)
         assert await page.next("joined") == {"event": "joined", "scope": "group", "name": "red team"}
+
+        assert await page.next("nameless") == {"event": "nameless", "disabled": True, "curl": ""}
 
         by_form = await page.next("arrived")
         assert by_form["target"] == "exact"
@@ -50,12 +51,12 @@ async def test_our_page_joins_sends_shows_what_arrives_and_comes_back_when_close
         by_curl = await page.next("arrived")
         assert (by_curl["arguments"], by_curl["latency"]) == (by_form["arguments"], "")
 
-        burst = await page.next("burst")
-        assert burst["summary"].startswith("100 of 100 arrived, in the order they were sent")
-        assert (burst["count"], burst["depth"]) == ("102", "0")
-        assert burst["accepted"].endswith(" in all")
-        assert all(path.count("L") == 59 for path in burst["peaks"])
-        assert burst["nameless"] == []
+        series = await page.next("series")
+        assert series["summary"].startswith("100 of 100 arrived, in the order they were sent")
+        assert (series["count"], series["depth"]) == ("102", "0")
+        assert series["accepted"].endswith(" in total")
+        assert all(path.count("L") == 59 for path in series["peaks"])
+        assert series["nameless"] == []
 
         stack.post(listener.hub, {"action": "closeConnection", "userId": listener.user, "reason": "try me"})
         await page.next("returned")

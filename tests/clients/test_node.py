@@ -1,4 +1,4 @@
-"""@microsoft/signalr, the vendor's own client, under node: JSON, and MessagePack with its package."""
+"""@microsoft/signalr, the vendor's client, under node: JSON, and MessagePack with its package."""
 
 import pytest
 

@@ -1,7 +1,7 @@
-"""pysignalr, an asyncio client, connects through our negotiate and receives what is POSTed.
+"""pysignalr, an asyncio client, connects through the product's negotiate and receives what is POSTed.
 
-It takes the service's URL and token from negotiate and opens the WebSocket at once, without a second negotiation: the
-one client here that connects without a connection id.
+It takes the service's URL and token from negotiate and opens the WebSocket without a second negotiation. It is the only
+client here that connects without a connection id.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ async def test_receives_everything_that_is_addressed_to_it(
 
 @asynccontextmanager
 async def connected(client: SignalRClient) -> AsyncIterator[None]:
-    """Run the client for as long as the block lasts, from the moment its handshake is over."""
+    """Run the client for the duration of the block, which begins when the handshake is complete."""
     opened = asyncio.Event()
 
     async def note() -> None:

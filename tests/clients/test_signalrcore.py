@@ -1,7 +1,7 @@
-"""signalrcore, a client of threads and sockets of its own, connects through our negotiate and receives what is POSTed.
+"""signalrcore, a client with its own threads, connects through the product's negotiate and receives what is POSTed.
 
-It is ended by the product: `closeConnection` is the last item, because the client's own `stop` waits for a byte from
-the server before it returns.
+The product ends the connection with `closeConnection`, because the client's own `stop` waits for a byte from the server
+before it returns.
 """
 
 import queue
@@ -24,7 +24,7 @@ Received = tuple[str, list[Any]]
 async def test_receives_everything_that_is_addressed_to_it_and_its_end(
     stack: Stack, listener: Listener, encoding: HubProtocolEncoding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("no_proxy", "*")  # it negotiates through urllib, which asks the environment for a proxy
+    monkeypatch.setenv("no_proxy", "*")  # it negotiates with urllib, which reads the proxy from the environment
     opened, closed = threading.Event(), threading.Event()
     arrivals: queue.SimpleQueue[Received] = queue.SimpleQueue()
     connection = HubConnectionBuilder().with_url(stack.negotiate_base(listener)).with_hub_protocol(encoding).build()

@@ -1,4 +1,4 @@
-// A visit to our own page: connect, join a group, send by the form, see it arrive, look at the gauges.
+// A visit to the page of `fanout dev`: connect, join a group, send with the form, receive, read the gauges.
 //
 // node use_page.mjs <chromium> <page URL> <user> <hub> <group> <arguments> <folder for screenshots>
 
@@ -23,6 +23,15 @@ try {
   await page.getByRole("button", { name: `Send to ${group}`, exact: true }).click();
   say("joined", { scope: await page.locator('[name="scope"]:checked').getAttribute("value"), name: await page.getByLabel("group", { exact: true }).inputValue() });
 
+  // Without a name there is nothing to send: the message would go to everyone.
+  await page.getByLabel("group", { exact: true }).fill(" ");
+  await page.getByText("Enter the group. Without it the message would go to everyone.").waitFor();
+  say("nameless", {
+    disabled: await page.getByRole("button", { name: "Send", exact: true }).isDisabled(),
+    curl: await page.locator("#curl").textContent(),
+  });
+  await page.getByLabel("group", { exact: true }).fill(group);
+
   await page.getByLabel("method").fill("exact");
   await page.getByLabel("arguments, a JSON array").fill(args);
   await page.getByRole("button", { name: "Send", exact: true }).click();
@@ -36,7 +45,7 @@ try {
     curl: await page.locator("#curl").textContent(),
   });
 
-  // The test now sends what the curl line says; it comes without a stamp, so without a latency.
+  // The test now sends what the curl line says. Without a stamp it is shown without a latency.
   await page.locator("#feed li").nth(1).waitFor();
   say("arrived", { arguments: await first.locator("pre").textContent(), latency: await first.locator(".latency").textContent() });
 
@@ -45,8 +54,8 @@ try {
   await page.waitForFunction(() => document.getElementById("depth").textContent === "0"
     && parseInt(document.getElementById("delivered-note").textContent.replaceAll(",", ""), 10) >= 102);
   const lost = await page.locator("#connection-id").textContent();
-  say("burst", {
-    summary: await page.locator("#burst-summary").textContent(),
+  say("series", {
+    summary: await page.locator("#series-summary").textContent(),
     count: await page.locator("#count").textContent(),
     depth: await page.locator("#depth").textContent(),
     accepted: await page.locator("#accepted-note").textContent(),
@@ -55,7 +64,7 @@ try {
     nameless: await page.evaluate(nameless),
   });
 
-  // The test now has the service close the connection; the page comes back by itself, and into its group.
+  // The test now closes the connection through the service. The page connects again and joins its group again.
   await page.waitForFunction((id) => ![id, "–"].includes(document.getElementById("connection-id").textContent), lost);
   await page.getByText(`Connected as ${user}`).waitFor();
   await page.getByLabel("method").fill("afterwards");
@@ -78,7 +87,7 @@ try {
   await browser.close();
 }
 
-// Runs inside the page: the fields and buttons that a screen reader could not name.
+// Runs inside the page: returns the fields and buttons that have no accessible name.
 function nameless() {
   return [...document.querySelectorAll("input, textarea, button")]
     .filter((element) => ![...(element.labels ?? [])].length && !element.ariaLabel && !element.textContent.trim())

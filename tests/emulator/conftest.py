@@ -23,6 +23,6 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 async def timed(clock: FakeClock) -> AsyncIterator[Service]:
-    """A running emulator whose time is the test's."""
+    """A running emulator whose clock the test controls."""
     async with running(clock=clock) as started:
         yield started

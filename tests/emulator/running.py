@@ -1,4 +1,4 @@
-"""A real emulator on a loopback port, and the two kinds of caller it has: a backend with REST, clients with WebSockets.
+"""A real emulator on a loopback port with its two kinds of callers: REST backends and WebSocket clients.
 
 Rule guarded: tests sign every call by the public tokens module and the URL they call, as any caller would.
 """
@@ -25,9 +25,9 @@ JSON = {"content-type": "application/json"}
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let everything run until `condition` holds; five seconds are a failure."""
+    """Let other tasks run until `condition` holds; fail after five seconds."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - the condition is the server's state, which signals nobody
+        while not condition():  # noqa: ASYNC110 - the condition is the server's state, which has no event to wait for
             await asyncio.sleep(0)
 
 
@@ -38,7 +38,7 @@ class SignalRClient:
         self.socket = socket
 
     async def receive(self) -> str:
-        """Give the next text message without its end byte; pings are skipped."""
+        """Return the next text message without its end byte. Pings are skipped."""
         while True:
             frame = await asyncio.wait_for(self.socket.recv(), 5)
             assert isinstance(frame, str)
@@ -47,19 +47,19 @@ class SignalRClient:
                 return frame[:-1]
 
     async def receive_bytes(self) -> bytes:
-        """Give the next binary frame."""
+        """Return the next binary frame."""
         frame = await asyncio.wait_for(self.socket.recv(), 5)
         assert isinstance(frame, bytes)
         return frame
 
     async def closed(self) -> int | None:
-        """Wait for the end of the connection and give its code."""
+        """Wait for the end of the connection and return its code."""
         await asyncio.wait_for(self.socket.wait_closed(), 5)
         return self.socket.close_code
 
 
 class Service:
-    """A running emulator as its callers see it."""
+    """A running emulator and an HTTP client for it."""
 
     def __init__(self, emulator: Emulator, clock: Clock, port: int, http: httpx.AsyncClient) -> None:
         self.emulator = emulator
@@ -72,7 +72,7 @@ class Service:
         return rest_token(key, audience, int(self.clock.wall()) + lifetime)
 
     async def call(self, method: str, path: str, query: str = "", **options: Any) -> httpx.Response:
-        """Make a signed REST call; `path` is under the hub `chat` unless it is absolute."""
+        """Make a signed REST call. `path` is under the hub `chat` unless it is absolute."""
         version = options.pop("version", "2022-06-01")
         if not path.startswith("/"):
             path = f"/api/hubs/chat/{path}"
@@ -102,7 +102,7 @@ class Service:
     async def client(
         self, user: str | None = None, *, hub: str = "chat", protocol: str = "json", **claims: Any
     ) -> AsyncIterator[SignalRClient]:
-        """Connect and shake hands."""
+        """Connect and complete the handshake."""
         url = self.client_url(self.client_token(user, hub, **claims), hub)
         async with connect(url, ping_interval=None) as socket:
             await socket.send(HANDSHAKE % protocol)
@@ -111,13 +111,13 @@ class Service:
             yield SignalRClient(socket)
 
     def connection_ids(self, hub: str = "chat") -> list[str]:
-        """The connection ids of a hub in the order of connecting."""
+        """Return the connection ids of a hub in the order in which they connected."""
         return list(self.emulator.hubs[hub].connections)
 
 
 @asynccontextmanager
 async def running(config: EmulatorConfig | None = None, clock: Clock | None = None) -> AsyncIterator[Service]:
-    """Run an emulator for the time of the block."""
+    """Run an emulator for the duration of the block."""
     clock = clock or SystemClock()
     emulator = create_emulator(config or EmulatorConfig(), clock)
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -127,4 +127,4 @@ async def running(config: EmulatorConfig | None = None, clock: Clock | None = No
             yield Service(emulator, clock, await port, http)
         server.cancel()
         while isinstance(clock, FakeClock) and not server.done():
-            await clock.advance(1)  # the goodbye to clients takes time
+            await clock.advance(1)  # closing the clients takes time

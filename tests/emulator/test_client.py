@@ -1,4 +1,4 @@
-"""The outbox keeps order, ends cleanly and does not grow without bound."""
+"""The outbox keeps the order, ends cleanly and is bounded."""
 
 from emulator.client import Client, Identity, Outbox
 from emulator.protocols.hub import Invocation
@@ -15,7 +15,7 @@ def test_frames_leave_in_order_and_nothing_is_taken_after_the_end() -> None:
     assert len(outbox) == 0
 
 
-async def test_whoever_waits_is_woken_by_frames_and_by_the_end() -> None:
+async def test_a_waiting_writer_is_woken_by_frames_and_by_the_end() -> None:
     outbox = Outbox(10)
     outbox.put("a")
     await outbox.wait()

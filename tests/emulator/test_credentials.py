@@ -1,4 +1,4 @@
-"""Who may call: audiences, keys, expiry, temporary keys; and the published token vectors."""
+"""Tokens: audiences, keys, expiry, temporary keys, and the published examples."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ OTHER_KEY = "another-access-key-of-the-same-service-instance"
 
 
 def https_call(path: str, query: str, token: str, host: str = "example.service.signalr.net") -> Request:
-    """Give a call as it would arrive behind TLS."""
+    """Return a request as it arrives behind TLS."""
     headers = [(b"host", host.encode()), (b"authorization", b"Bearer " + token.encode())]
     return request_of(
         {"scheme": "https", "raw_path": path.encode(), "query_string": query.encode(), "headers": headers, "path": path}
@@ -86,7 +86,7 @@ async def test_audiences(service: Service, audience: str, accepted: bool) -> Non
         assert (answer.headers["www-authenticate"], answer.content) == (expected, b"")
 
 
-async def test_the_host_the_caller_names_counts_and_so_does_the_configured_endpoint() -> None:
+async def test_the_host_header_and_the_configured_endpoint_are_both_audiences() -> None:
     async with running(EmulatorConfig(endpoint="https://prod.example:444")) as service:
         for audience in ("http://gateway", "https://prod.example", "https://prod.example:444"):
             headers = {**JSON, "host": "gateway:81", "authorization": f"Bearer {service.token(audience + PATH)}"}
@@ -124,7 +124,7 @@ def unsigned(claims: dict[str, object]) -> str:
     return f"{part({'alg': 'none'})}.{part(claims)}."
 
 
-async def test_tokens_that_are_none_are_refused(service: Service) -> None:
+async def test_invalid_tokens_are_refused(service: Service) -> None:
     audience = service.base + PATH
     tokens = [
         "abc",
@@ -150,7 +150,7 @@ async def test_tokens_that_are_none_are_refused(service: Service) -> None:
         ("check_signature", {"aud": "", "exp": 9_999_999_999}, "x" * 44),
     ],
 )
-async def test_each_strictness_can_be_switched_off(switch: str, claims: dict[str, object], key: str) -> None:
+async def test_each_check_can_be_switched_off(switch: str, claims: dict[str, object], key: str) -> None:
     options: dict[str, Any] = {switch: False}
     async with running(EmulatorConfig(**options)) as service:
         signed = sign(key, {**claims, "aud": claims["aud"] or service.base + PATH})
@@ -207,6 +207,6 @@ def test_the_user_id_is_taken_from_the_first_claim_that_has_it(claims: dict[str,
     assert identity_of(claims, "chat").user_id == user
 
 
-def test_no_key_and_no_token_shows_in_a_repr() -> None:
+def test_no_repr_contains_a_key_or_a_token() -> None:
     config = EmulatorConfig(keys=("secret-key",), entra_tokens=("secret-token",))
     assert "secret" not in repr(config) + repr(Credentials(config, FakeClock()))

@@ -1,4 +1,4 @@
-"""Memberships of users: what a connection that opens later joins."""
+"""Memberships of users: which groups a later connection joins."""
 
 from emulator.hubs import MAX_WITHOUT_TTL, YEAR, UserGroups
 

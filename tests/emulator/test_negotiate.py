@@ -1,4 +1,4 @@
-"""Negotiate gives out ids that count for five seconds and one transport."""
+"""Negotiated ids are valid for five seconds and one transport."""
 
 import asyncio
 
@@ -42,7 +42,7 @@ async def test_version_0_has_one_id_for_both(service: Service) -> None:
         assert service.connection_ids() == [answer["connectionId"]]
 
 
-async def test_a_negotiated_id_carries_one_transport_and_is_gone_after_it(service: Service) -> None:
+async def test_a_negotiated_id_is_for_one_transport_and_unknown_afterwards(service: Service) -> None:
     answer = (await negotiate(service)).json()
     url = service.client_url(service.client_token("ann"), extra=f"&id={answer['connectionToken']}")
     async with connect(url) as socket:
@@ -91,7 +91,7 @@ async def test_the_client_audience_may_leave_out_the_port(service: Service) -> N
         assert (await negotiate(service, token=token)).status_code == status
 
 
-async def test_past_the_connection_quota_it_is_429_in_the_services_words() -> None:
+async def test_over_the_connection_quota_it_is_429_with_the_text_of_the_service() -> None:
     async with running(EmulatorConfig(max_connections=1)) as service, service.client("ann"):
         answer = await negotiate(service)
         assert (answer.status_code, answer.text) == (429, "Connection count reaches limit.")

@@ -1,4 +1,4 @@
-"""Serving: the real port, a taken port, signals, a clean end."""
+"""Serving: the actual port, a port in use, signals, a clean end."""
 
 import asyncio
 import signal
@@ -23,12 +23,12 @@ async def test_a_taken_port_says_which_and_what_to_do() -> None:
             await serve(create_emulator(), port=port)
 
 
-async def test_a_host_that_is_none_of_ours_is_a_configuration_error() -> None:
+async def test_a_host_of_another_machine_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match=r"192\.0\.2\.1"):
         await serve(create_emulator(), host="192.0.2.1", port=0)
 
 
-async def test_signal_handlers_stay_the_callers() -> None:
+async def test_signal_handlers_are_left_to_the_caller() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     async with running():
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
@@ -52,13 +52,13 @@ async def test_cancelling_does_not_wait_for_a_call_in_flight() -> None:
         service.emulator.faults.set([{"kind": "latency", "seconds": 60}])
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
         writer.write(b"HEAD /api/hubs/chat/groups/g HTTP/1.1\r\nhost: x\r\n\r\n")
-        while not service.emulator.journal.in_flight:  # noqa: ASYNC110 - the server's state signals nobody
+        while not service.emulator.journal.in_flight:  # noqa: ASYNC110 - the server's state has no event to wait for
             await asyncio.sleep(0)
     await asyncio.wait_for(reader.read(), 5)
     writer.close()
 
 
-async def test_the_connection_string_leads_here(service: Service) -> None:
+async def test_the_connection_string_names_this_emulator(service: Service) -> None:
     parsed = ConnectionString.parse(connection_string(service.port))
     assert parsed.endpoint == service.base
     assert (await service.http.get(f"{parsed.endpoint}/api/health")).status_code == 200

@@ -1,17 +1,18 @@
-// The page put together: who listens, which groups, what is sent, what arrives, and how the queue is doing.
-// Each concern has its own module; this one only connects them to the elements of index.html.
+// Connects the modules to the elements of index.html: the listener and its groups, the form that sends, the received
+// messages and the gauges.
 
 import { Feed } from "./feed.js";
-import { curlLine, deliver, messagesUrl, messageText, withArgument } from "./front-door.js";
+import { curlLine, deliver, messagesUrl, messageText, withArgument } from "./ingress.js";
 import { showGauges } from "./gauges.js";
 import { HubConnection } from "./hub-connection.js";
 
 const USERS = ["alice", "bob", "carol"];
-const BURST = 100;
+const NAME_LABELS = { user: "user", group: "group", connection: "connection id" };
+const SERIES = 100;
 const EXAMPLES = {
   greeting: { target: "newMessage", arguments: '["Hello from the page"]' },
   exact: { target: "prices", arguments: '[{"total": 1.10, "account": 12345678901234567890, "at": "2026-01-01T00:00:00Z"}]' },
-  mistake: { target: "", arguments: '["no method named"]' },
+  mistake: { target: "", arguments: '["no method name"]' },
 };
 
 const by = (id) => document.getElementById(id);
@@ -22,10 +23,10 @@ let connection = null;
 let groups = new Set();
 
 const feed = new Feed({
-  list: by("feed"), empty: by("empty"), count: by("count"), summary: by("burst-summary"), spoken: by("spoken"),
+  list: by("feed"), empty: by("empty"), count: by("count"), summary: by("series-summary"), spoken: by("spoken"),
 });
 
-// who listens -----------------------------------------------------------------------------------------------------
+// listener --------------------------------------------------------------------------------------------------------
 
 function listen(user, hub) {
   Object.assign(listener, { user, hub, connectionId: "" });
@@ -35,7 +36,7 @@ function listen(user, hub) {
   history.replaceState(null, "", here(user, hub));
   by("second").href = here(USERS.find((name) => name !== user), hub);
   document.title = `${user} · fanout`;
-  groups = new Set(JSON.parse(sessionStorage.getItem(memoryKey()) ?? "[]"));
+  groups = new Set(JSON.parse(sessionStorage.getItem(storageKey()) ?? "[]"));
   drawGroups();
   connection?.stop();
   connection = new HubConnection({ hub, user, onState: showState, onInvocation: arrive }).start();
@@ -69,12 +70,12 @@ function stateWords(state) {
   return {
     connecting: `Connecting as ${listener.user}`,
     connected: `Connected as ${listener.user}`,
-    waiting: `${sentence(state.reason)}. Next try in ${seconds} s`,
+    waiting: `${capitalized(state.reason)}. Next attempt in ${seconds} s`,
     closed: `Closed: ${state.reason}`,
   }[state.name];
 }
 
-const sentence = (text = "") => text.charAt(0).toUpperCase() + text.slice(1);
+const capitalized = (text = "") => text.charAt(0).toUpperCase() + text.slice(1);
 
 function arrive(message) {
   feed.add(message);
@@ -93,10 +94,10 @@ for (const pick of document.querySelectorAll("[data-user]")) {
 by("reconnect").addEventListener("click", () => connection.retryNow());
 
 // groups ----------------------------------------------------------------------------------------------------------
-// A membership belongs to the user, and an emulator that was restarted has forgotten it: what this tab joined is
-// joined again at each connect, which changes nothing where it still holds.
+// A membership belongs to the user, and an emulator that was restarted does not have it any more. So the groups that
+// this tab joined are joined again at each connect. Where the membership still exists, that changes nothing.
 
-const memoryKey = () => `groups/${listener.hub}/${listener.user}`;
+const storageKey = () => `groups/${listener.hub}/${listener.user}`;
 
 async function act(action, group) {
   const item = { userId: listener.user, groupName: group, action };
@@ -110,7 +111,7 @@ async function change(action, group) {
   if (!(await act(action, group))) return;
   if (action === "add") groups.add(group);
   else groups.delete(group);
-  sessionStorage.setItem(memoryKey(), JSON.stringify([...groups]));
+  sessionStorage.setItem(storageKey(), JSON.stringify([...groups]));
   drawGroups();
   refreshForm();
 }
@@ -163,31 +164,42 @@ function changeScope(name) {
   const scope = sendForm.elements.scope.value;
   const suggestions = { everyone: [], user: USERS, group: [...groups], connection: [listener.connectionId].filter(Boolean) }[scope];
   by("name-field").hidden = scope === "everyone";
-  by("name-label").textContent = { user: "user", group: "group", connection: "connection id" }[scope] ?? "";
+  by("name-label").textContent = NAME_LABELS[scope] ?? "";
   by("names").replaceChildren(...suggestions.map((value) => Object.assign(document.createElement("option"), { value })));
   by("name").value = name ?? (scope === "user" ? listener.user : suggestions[0] ?? "");
   refreshForm();
 }
 
 function refreshForm() {
-  const error = argumentsError(draft().argumentsText);
-  by("arguments-error").textContent = error;
-  by("arguments").setAttribute("aria-invalid", error !== "");
-  for (const sender of sendForm.querySelectorAll(".actions button")) sender.disabled = error !== "";
-  by("curl").textContent = curlLine(messagesUrl(listener.hub).href, messageText(draft()));
+  const item = draft();
+  const errors = { name: nameError(item), arguments: argumentsError(item.argumentsText) };
+  for (const [field, error] of Object.entries(errors)) {
+    by(`${field}-error`).textContent = error;
+    by(field).setAttribute("aria-invalid", error !== "");
+  }
+  const valid = isValid(item);
+  for (const sender of sendForm.querySelectorAll(".actions button")) sender.disabled = !valid;
+  by("curl").textContent = valid ? curlLine(messagesUrl(listener.hub).href, messageText(item)) : "";
+}
+
+const isValid = (item) => !nameError(item) && !argumentsError(item.argumentsText);
+
+// An empty address is no address: the ingress would take the message as a broadcast.
+function nameError({ scope, name }) {
+  return scope === "everyone" || name ? "" : `Enter the ${NAME_LABELS[scope]}. Without it the message would go to everyone.`;
 }
 
 function argumentsError(text) {
   try {
-    return Array.isArray(JSON.parse(text)) ? "" : `This is JSON, but not an array. Put it in brackets: [${text}]`;
+    return Array.isArray(JSON.parse(text)) ? "" : `This is JSON, but not an array. Write [${text}]`;
   } catch (error) {
-    return `Not JSON yet: ${error.message}`;
+    return `This is not JSON: ${error.message}`;
   }
 }
 
 async function send(copies) {
   const item = draft();
-  if (argumentsError(item.argumentsText)) return;
+  if (!isValid(item)) return;
   const sentAt = Date.now();
   const stamped = (n) => {
     if (copies === 1 && !by("timed").checked) return messageText(item);
@@ -196,15 +208,15 @@ async function send(copies) {
   };
   const texts = Array.from({ length: copies }, (_, i) => stamped(i + 1));
   const answer = await deliver(listener.hub, copies === 1 ? texts[0] : `[${texts.join(",")}]`);
-  if (answer.ok) answer.lines.push(whoSees(item));
+  if (answer.ok) answer.lines.push(absenceNote(item));
   showAnswer(by("send-answer"), answer);
 }
 
-// One sentence for a sender who would otherwise wait for a message that is not addressed to this page.
-function whoSees({ scope, name }) {
+// Says when a message will not be shown here, so that its absence is no surprise.
+function absenceNote({ scope, name }) {
   const mine = { everyone: true, user: name === listener.user, group: groups.has(name), connection: name === listener.connectionId }[scope];
   if (mine) return "";
-  return scope === "group" ? `${listener.user} is not in ${name}, so it will not arrive here.` : "It is for somebody else, so it will not arrive here.";
+  return scope === "group" ? `${listener.user} is not in ${name}, so it will not arrive here.` : "It is not addressed to this page, so it will not arrive here.";
 }
 
 function showAnswer(place, answer) {
@@ -222,7 +234,7 @@ sendForm.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); send(1); }
 });
 sendForm.addEventListener("input", (event) => (event.target.name === "scope" ? changeScope() : refreshForm()));
-by("burst").addEventListener("click", () => send(BURST));
+by("series").addEventListener("click", () => send(SERIES));
 for (const pick of document.querySelectorAll("[data-example]")) {
   pick.addEventListener("click", () => {
     const example = EXAMPLES[pick.dataset.example];
@@ -242,13 +254,13 @@ by("copy").addEventListener("click", async () => {
   setTimeout(() => { by("copy").textContent = "Copy"; }, 1500);
 });
 
-// arrivals --------------------------------------------------------------------------------------------------------
+// received --------------------------------------------------------------------------------------------------------
 
 by("clear").addEventListener("click", () => feed.clear());
-by("hold").addEventListener("click", () => {
-  const held = by("hold").getAttribute("aria-pressed") !== "true";
-  by("hold").setAttribute("aria-pressed", held);
-  feed.hold(held);
+by("pause").addEventListener("click", () => {
+  const paused = by("pause").getAttribute("aria-pressed") !== "true";
+  by("pause").setAttribute("aria-pressed", paused);
+  feed.pause(paused);
 });
 
 showGauges();

@@ -1,7 +1,7 @@
-// The arrivals: newest first, drawn once per frame however many came, bounded in length.
+// The received messages: newest first, drawn once per animation frame, bounded in number.
 //
-// A message sent by this page may carry a stamp as its last argument, {"sentAt": milliseconds} and in a burst also
-// {"n", "of"}. The stamp is shown as a latency and a place instead of as an argument.
+// A message that this page sent may have a stamp as its last argument: {"sentAt": milliseconds}, and in a series also
+// {"n", "of"}. The stamp is shown as latency and position, not as an argument.
 
 import { elementTexts, layOut } from "./raw-json.js";
 
@@ -9,16 +9,16 @@ const KEPT = 200;
 const LONGEST = 6000;
 const STAMP_KEYS = new Set(["sentAt", "n", "of"]);
 const HOUR = 3_600_000;
-const SPEAK_EVERY = 2000;
+const ANNOUNCE_INTERVAL = 2000;
 
 export class Feed {
   #parts;
   #waiting = [];
   #count = 0;
-  #held = false;
+  #paused = false;
   #scheduled = false;
-  #burst = null;
-  #unspoken = 0;
+  #series = null;
+  #unannounced = 0;
 
   // parts: {list, empty, count, summary, spoken}, elements.
   constructor(parts) {
@@ -30,31 +30,31 @@ export class Feed {
     this.#count += 1;
     this.#waiting.push({ at: new Date(), target, argumentsText, stamp });
     if (this.#waiting.length > KEPT) this.#waiting.shift();
-    if (stamp?.of) this.#follow(stamp);
+    if (stamp?.of) this.#track(stamp);
     this.#schedule();
   }
 
-  hold(held) {
-    this.#held = held;
+  pause(paused) {
+    this.#paused = paused;
     this.#schedule();
   }
 
   clear() {
     this.#waiting = [];
     this.#count = 0;
-    this.#burst = null;
+    this.#series = null;
     this.#parts.list.replaceChildren();
     this.#parts.summary.hidden = true;
     this.#schedule();
   }
 
-  #follow(stamp) {
-    if (this.#burst?.id !== stamp.sentAt) this.#burst = { id: stamp.sentAt, seen: new Set(), last: 0, ordered: true, of: stamp.of };
-    const burst = this.#burst;
-    if (stamp.n < burst.last) burst.ordered = false;
-    burst.last = Math.max(burst.last, stamp.n);
-    burst.seen.add(stamp.n);
-    burst.took = Date.now() - stamp.sentAt;
+  #track(stamp) {
+    if (this.#series?.id !== stamp.sentAt) this.#series = { id: stamp.sentAt, seen: new Set(), last: 0, ordered: true, of: stamp.of };
+    const series = this.#series;
+    if (stamp.n < series.last) series.ordered = false;
+    series.last = Math.max(series.last, stamp.n);
+    series.seen.add(stamp.n);
+    series.took = Date.now() - stamp.sentAt;
   }
 
   #schedule() {
@@ -65,34 +65,34 @@ export class Feed {
 
   #draw() {
     const { list, empty, count } = this.#parts;
-    const held = this.#held && this.#waiting.length ? `, ${this.#waiting.length} held back` : "";
-    count.textContent = this.#count.toLocaleString("en") + held;
-    if (this.#burst) this.#sumUp();
-    if (this.#held) return;
-    this.#speak(this.#waiting.length);
+    const unseen = this.#paused && this.#waiting.length ? `, ${this.#waiting.length} not shown` : "";
+    count.textContent = this.#count.toLocaleString("en") + unseen;
+    if (this.#series) this.#summarize();
+    if (this.#paused) return;
+    this.#announce(this.#waiting.length);
     for (const arrival of this.#waiting.splice(0)) list.prepend(row(arrival));
     while (list.childElementCount > KEPT) list.lastElementChild.remove();
     empty.hidden = this.#count > 0;
   }
 
-  #sumUp() {
-    const { seen, of, ordered, took } = this.#burst;
+  #summarize() {
+    const { seen, of, ordered, took } = this.#series;
     const order = ordered ? "in the order they were sent" : "out of order";
-    this.#parts.summary.textContent = `${seen.size} of ${of} arrived, ${order}; the last after ${took} ms.`;
+    this.#parts.summary.textContent = `${seen.size} of ${of} arrived, ${order}. The last one took ${took} ms.`;
     this.#parts.summary.classList.toggle("broken", !ordered);
     this.#parts.summary.hidden = false;
   }
 
-  // Screen readers hear a count now and then, not a hundred messages.
-  #speak(fresh) {
+  // Screen readers are given a count every two seconds, not every message.
+  #announce(fresh) {
     if (!fresh) return;
-    if (!this.#unspoken) {
+    if (!this.#unannounced) {
       setTimeout(() => {
-        this.#parts.spoken.textContent = this.#unspoken === 1 ? "One message arrived." : `${this.#unspoken} messages arrived.`;
-        this.#unspoken = 0;
-      }, SPEAK_EVERY);
+        this.#parts.spoken.textContent = this.#unannounced === 1 ? "One message received." : `${this.#unannounced} messages received.`;
+        this.#unannounced = 0;
+      }, ANNOUNCE_INTERVAL);
     }
-    this.#unspoken += fresh;
+    this.#unannounced += fresh;
   }
 }
 
@@ -121,7 +121,7 @@ function row({ at, target, argumentsText, stamp }) {
 function body(argumentsText, stamp) {
   const box = document.createElement("pre");
   if (argumentsText.length > LONGEST) {
-    box.append(argumentsText.slice(0, LONGEST), piece("span", "none", ` … ${argumentsText.length.toLocaleString("en")} characters in all`));
+    box.append(argumentsText.slice(0, LONGEST), piece("span", "none", ` … ${argumentsText.length.toLocaleString("en")} characters in total`));
     return box;
   }
   const shown = elementTexts(argumentsText).slice(0, stamp ? -1 : undefined);

@@ -1,9 +1,11 @@
-// A SignalR client, JSON hub protocol over a WebSocket, as small as receiving needs.
+// A SignalR client that receives: the JSON hub protocol over a WebSocket.
 //
-// The steps: POST {origin}/{hub}/negotiate names the service and gives a token; POST {service}/client/negotiate gives a
-// connection; the socket opens with both; the first frame is a handshake; then every frame holds one or more messages,
-// each ended by the record separator. Pings keep both sides sure of each other. A lost connection is opened again with
-// exponential backoff, and the owner hears of every change of state.
+// 1. POST {origin}/{hub}/negotiate returns the address of the service and a token.
+// 2. POST {service}/client/negotiate returns a connection id.
+// 3. The WebSocket opens with both. Its first frame is the handshake.
+// 4. Every later frame has one or more messages, each ended by the record separator. Both sides send pings.
+//
+// A lost connection is opened again with exponential backoff. Every change of state is reported to `onState`.
 
 import { memberText } from "./raw-json.js";
 
@@ -11,12 +13,12 @@ const SEPARATOR = "\u001e";
 const INVOCATION = 1;
 const PING = 6;
 const CLOSE = 7;
-const PING_EVERY = 15_000;
+const PING_INTERVAL = 15_000;
 const SILENCE_LIMIT = 30_000;
 const FIRST_BACKOFF = 500;
-const BACKOFF_CAP = 10_000;
+const MAX_BACKOFF = 10_000;
 
-class ClosedForGood extends Error {}
+class PermanentRefusal extends Error {}
 
 export class HubConnection {
   #options;
@@ -24,7 +26,7 @@ export class HubConnection {
   #wake = () => {};
 
   // options: {hub, user, onState({name, ...}), onInvocation({target, argumentsText, arguments})}
-  // State names: connecting; connected {connectionId}; waiting {reason, until}; closed {reason}.
+  // States: connecting, connected {connectionId}, waiting {reason, until}, closed {reason}.
   constructor(options) {
     this.#options = options;
   }
@@ -46,24 +48,24 @@ export class HubConnection {
   async #run() {
     let attempt = 0;
     while (!this.#abort.signal.aborted) {
-      this.#say({ name: "connecting" });
+      this.#report({ name: "connecting" });
       let reason = "the connection was lost";
       let final = false;
       try {
         await this.#session(() => { attempt = 0; });
       } catch (error) {
         reason = error.message;
-        final = error instanceof ClosedForGood;
+        final = error instanceof PermanentRefusal;
       }
       if (this.#abort.signal.aborted) return;
-      const ceiling = Math.min(BACKOFF_CAP, FIRST_BACKOFF * 2 ** attempt++);
+      const ceiling = Math.min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** attempt++);
       const wait = ceiling * (0.5 + Math.random() / 2);
-      this.#say(final ? { name: "closed", reason } : { name: "waiting", reason, until: Date.now() + wait });
+      this.#report(final ? { name: "closed", reason } : { name: "waiting", reason, until: Date.now() + wait });
       await this.#pause(final ? null : wait);
     }
   }
 
-  #say(state) {
+  #report(state) {
     if (!this.#abort.signal.aborted) this.#options.onState(state);
   }
 
@@ -89,36 +91,36 @@ export class HubConnection {
     endpoint.searchParams.set("access_token", service.accessToken);
     await this.#listen(new WebSocket(endpoint), () => {
       onConnected();
-      this.#say({ name: "connected", connectionId: connection.connectionId });
+      this.#report({ name: "connected", connectionId: connection.connectionId });
     });
   }
 
-  // Resolves when the socket closes, rejects when the service says why.
+  // Resolves when the socket closes, rejects when the service gives a reason.
   #listen(socket, onReady) {
     return new Promise((resolve, reject) => {
       let ready = false;
-      let heard = Date.now();
+      let lastReceived = Date.now();
       const close = () => socket.close();
-      const pulse = setInterval(() => {
-        if (Date.now() - heard > SILENCE_LIMIT) return finish(reject, new Error("the service fell silent"));
+      const pinging = setInterval(() => {
+        if (Date.now() - lastReceived > SILENCE_LIMIT) return finish(reject, new Error(`nothing was received for ${SILENCE_LIMIT / 1000} s`));
         if (ready) socket.send(JSON.stringify({ type: PING }) + SEPARATOR);
-      }, PING_EVERY);
+      }, PING_INTERVAL);
       const finish = (settle, value) => {
-        clearInterval(pulse);
+        clearInterval(pinging);
         this.#abort.signal.removeEventListener("abort", close);
         socket.close();
         settle(value);
       };
       this.#abort.signal.addEventListener("abort", close);
       socket.onopen = () => socket.send(JSON.stringify({ protocol: "json", version: 1 }) + SEPARATOR);
-      socket.onclose = () => finish(ready ? resolve : reject, new Error("the service did not take the connection"));
+      socket.onclose = () => finish(ready ? resolve : reject, new Error("the service refused the connection"));
       socket.onmessage = (event) => {
-        heard = Date.now();
+        lastReceived = Date.now();
         try {
           for (const text of event.data.split(SEPARATOR)) {
             if (!text) continue;
             if (ready) this.#take(text);
-            else { greet(text); ready = true; onReady(); }
+            else { checkHandshake(text); ready = true; onReady(); }
           }
         } catch (error) {
           finish(reject, error);
@@ -134,14 +136,14 @@ export class HubConnection {
       this.#options.onInvocation({ target: message.target, arguments: message.arguments ?? [], argumentsText });
     } else if (message.type === CLOSE) {
       const reason = message.error || "the service closed the connection";
-      throw message.allowReconnect ? new Error(reason) : new ClosedForGood(reason);
+      throw message.allowReconnect ? new Error(reason) : new PermanentRefusal(reason);
     }
   }
 }
 
-function greet(text) {
+function checkHandshake(text) {
   const answer = JSON.parse(text);
-  if (answer.error) throw new ClosedForGood(answer.error);
+  if (answer.error) throw new PermanentRefusal(answer.error);
 }
 
 function negotiateUrl(endpoint) {

@@ -1,10 +1,10 @@
-// JSON as text. Arguments travel byte for byte, so the page must not decode and re-encode what it shows: JSON.parse
-// would print 1.10 as 1.1 and round big integers. These functions cut and lay out the text that really arrived.
+// JSON as text. Arguments are delivered byte for byte, so the page must not decode and encode what it shows: JSON.parse
+// would show 1.10 as 1.1 and round big integers. These functions split and format the text that was received.
 
 const TOKEN = /"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s[\]{},:"]+/g;
 const CLOSING = { "[": "]", "{": "}" };
 
-// The exact text of one member of the object in `text`, or null.
+// Returns the exact text of one member of the object in `text`, or null.
 export function memberText(text, name) {
   let depth = 0;
   let start = -1;
@@ -19,13 +19,13 @@ export function memberText(text, name) {
   return null;
 }
 
-// The texts of the elements of the array in `text`.
+// Returns the texts of the elements of the array in `text`.
 export function elementTexts(text) {
   const tree = parse(text);
   return tree.items.map((item) => flat(item.value).map((piece) => piece.text).join(""));
 }
 
-// Laid out for reading: one line where it fits into `width`, else indented. Pieces are {kind, text}.
+// Returns the text as pieces {kind, text}: on one line where it fits into `width`, indented otherwise.
 export function layOut(text, width = 76) {
   return laid(parse(text), 0, width);
 }

@@ -1,4 +1,4 @@
-"""The control API shows and steers what tests in another process cannot reach."""
+"""The control API gives other processes access to journal, statistics, clients, faults and quota."""
 
 from typing import Any
 
@@ -75,7 +75,7 @@ async def test_faults_are_set_shown_and_cleared(service: Service) -> None:
     assert (await service.send()).status_code == 202
 
 
-async def test_a_quota_is_set_shown_and_lifted(service: Service) -> None:
+async def test_a_quota_is_set_shown_and_removed(service: Service) -> None:
     await ask(service, "PUT", "quota", json={"perSecond": 1, "retryAfter": 7})
     assert await ask(service, "GET", "quota") == {"perSecond": 1, "retryAfter": 7}
     answers = [await service.send() for _ in range(4)]
@@ -83,7 +83,7 @@ async def test_a_quota_is_set_shown_and_lifted(service: Service) -> None:
     assert await ask(service, "DELETE", "quota") == {"perSecond": 0, "retryAfter": None}
 
 
-async def test_bad_orders_are_400_and_say_why(service: Service) -> None:
+async def test_bad_requests_are_400_and_say_why(service: Service) -> None:
     url = f"{service.base}/emulator"
     answer = await service.http.put(f"{url}/faults", content=b'[{"kind":"status"}]')
     assert (answer.status_code, "status" in answer.json()["message"]) == (400, True)

@@ -1,4 +1,4 @@
-"""Every kind of fault happens as ordered, to the calls it is ordered for, and no other."""
+"""Every kind of fault happens to the calls that its rule matches, and to no others."""
 
 import asyncio
 from typing import Any
@@ -21,7 +21,7 @@ async def test_a_status_is_answered_instead_of_delivering(service: Service) -> N
     assert [entry.delivered for entry in service.emulator.journal.entries()] == [False, False, True]
 
 
-async def test_a_status_after_delivery_lies_about_what_happened(service: Service) -> None:
+async def test_a_status_after_delivery_hides_that_the_send_took_effect(service: Service) -> None:
     service.emulator.faults.set([{"kind": "statusAfterDelivery", "status": 500, "times": 1}])
     async with service.client() as client:
         assert (await service.send()).status_code == 500
@@ -61,7 +61,7 @@ async def test_a_reset_is_a_reset_and_delivers_nothing(service: Service, kind: s
     assert second.connection != first.connection
 
 
-async def test_a_reset_before_the_body_comes_while_the_caller_still_writes(service: Service) -> None:
+async def test_a_reset_before_the_body_happens_while_the_caller_still_writes(service: Service) -> None:
     service.emulator.faults.set([{"kind": "resetBeforeBody"}])
     reader, writer = await asyncio.open_connection("localhost", service.port)
     writer.write(b"POST /api/hubs/chat/:send?api-version=2022-06-01 HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")
@@ -115,13 +115,13 @@ async def test_a_quota_answers_429_past_it_and_recovers_with_the_next_second(tim
 
 
 def hits(rule: dict[str, Any], calls: int) -> list[int]:
-    """Say which of so many calls a rule hits, counted from 1."""
+    """Return the numbers of the calls, counted from 1, that a rule applies to."""
     faults = Faults()
     faults.set([rule])
     return [number for number in range(1, calls + 1) if faults.decide("POST", "/x").rule is not None]
 
 
-def test_which_calls_a_rule_hits() -> None:
+def test_which_calls_a_rule_applies_to() -> None:
     status = {"kind": "status", "status": 500}
     assert hits(status, 3) == [1, 2, 3]
     assert hits({**status, "times": 2}, 5) == [1, 2]
@@ -131,7 +131,7 @@ def test_which_calls_a_rule_hits() -> None:
     assert hits({**status, "probability": 1}, 3) == [1, 2, 3]
 
 
-def test_chance_is_repeatable_by_its_seed() -> None:
+def test_a_probability_is_repeatable_by_its_seed() -> None:
     rule = {"kind": "status", "status": 500, "probability": 0.3, "seed": 7}
     first = hits(rule, 1000)
     assert first == hits(rule, 1000)
@@ -139,7 +139,7 @@ def test_chance_is_repeatable_by_its_seed() -> None:
     assert 250 < len(first) < 350
 
 
-def test_the_first_rule_that_hits_wins_and_latency_adds_up() -> None:
+def test_the_first_rule_that_applies_decides_and_latencies_add_up() -> None:
     faults = Faults()
     faults.set([
         {"kind": "latency", "seconds": 1.5},
@@ -168,7 +168,7 @@ def test_the_first_rule_that_hits_wins_and_latency_adds_up() -> None:
         (b"nonsense", "JSON"),
     ],
 )
-def test_a_rule_that_could_not_mean_anything_is_refused(rules: bytes, complaint: str) -> None:
+def test_an_invalid_rule_is_refused(rules: bytes, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         parse_rules(rules)
 

@@ -1,4 +1,4 @@
-"""The journal tells what arrived: order, duplicates, concurrency, tokens, connections; and stays bounded."""
+"""The journal records order, duplicates, concurrency, tokens and connections, and is bounded."""
 
 import asyncio
 import hashlib
@@ -63,7 +63,7 @@ async def test_calls_in_flight_and_connections_are_counted(timed: Service, clock
     assert journal.distinct_tokens == 1
 
 
-def test_what_came_since_a_number_is_found_after_old_entries_went() -> None:
+def test_entries_since_a_number_are_found_after_old_ones_were_removed() -> None:
     journal = a_journal(entries=3)
     for _ in range(5):
         record(journal)
@@ -92,7 +92,7 @@ def test_duplicates_are_delivered_repeats_of_one_body_at_one_path() -> None:
     assert journal.duplicates() == {"/x": 2}
 
 
-def test_tokens_and_connections_count_once_and_never_show() -> None:
+def test_tokens_and_connections_count_once_and_are_not_shown() -> None:
     journal = a_journal()
     for token, connection in (("t1", 1), ("t1", 2), ("t2", 2), ("", 0)):
         record(journal, token=token, connection=connection)
@@ -100,7 +100,7 @@ def test_tokens_and_connections_count_once_and_never_show() -> None:
     assert "t1" not in repr(journal.entries()[0])
 
 
-def test_a_clear_keeps_count_of_what_is_in_flight() -> None:
+def test_after_a_clear_calls_in_flight_are_still_counted() -> None:
     journal = a_journal()
     entry = journal.start(a_call(), hub="chat", connection=1, token="")
     record(journal)
@@ -110,7 +110,7 @@ def test_a_clear_keeps_count_of_what_is_in_flight() -> None:
     assert (journal.in_flight, journal.statuses()) == (0, {"reset": 1})
 
 
-def test_a_body_read_after_the_clear_takes_no_room() -> None:
+def test_a_body_read_after_the_clear_does_not_count() -> None:
     journal = a_journal(size=250)
     entry = journal.start(a_call(), hub="chat", connection=1, token="")
     journal.clear()

@@ -46,12 +46,12 @@ def test_a_path_no_class_matches_has_no_quota() -> None:
         (b"x", "quota"),
     ],
 )
-def test_an_order_that_could_not_mean_anything_is_refused(order: bytes, complaint: str) -> None:
+def test_an_invalid_quota_is_refused(order: bytes, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         parse_quota(order)
 
 
-async def test_classes_are_ordered_and_shown_over_the_control_api(timed: Service, clock: FakeClock) -> None:
+async def test_classes_are_set_and_shown_over_the_control_api(timed: Service, clock: FakeClock) -> None:
     url = f"{timed.base}/emulator/quota"
     classes: list[dict[str, Any]] = [
         {"path": "/users/[^/]+/:send$", "perSecond": 2, "retryAfter": 1},

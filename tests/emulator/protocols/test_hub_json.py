@@ -1,4 +1,4 @@
-"""JSON hub messages are written by splicing and read by cutting at 0x1E."""
+"""JSON hub messages are written by inserting text and read by splitting at 0x1E."""
 
 import pytest
 
@@ -30,6 +30,6 @@ def test_several_messages_in_one_frame_and_a_rest() -> None:
 @pytest.mark.parametrize(
     "data", [b"\x1e", b"{}\x1e", b'{"type":"6"}\x1e', b"\xff\x1e", b"[6]\x1e", b'{"x":' + b"[" * 9999 + b"\x1e"]
 )
-def test_what_is_no_message_is_a_violation(data: bytes) -> None:
+def test_an_invalid_message_is_a_violation(data: bytes) -> None:
     with pytest.raises(ProtocolViolationError):
         protocol.read(data)

@@ -1,4 +1,4 @@
-"""MessagePack clients get the worked example of the contract, and JSON values the plain way."""
+"""MessagePack messages: the published example, and the conversion of JSON values."""
 
 from typing import Any
 
@@ -37,8 +37,8 @@ async def test_a_json_body_is_converted_to_the_same_bytes(service: Service) -> N
 async def test_closing_and_leaving_speak_messagepack_too(service: Service) -> None:
     async with service.client(protocol="messagepack") as client:
         await client.socket.send(b"\x02\x91\x06" + framed([1, {}, None, "serverMethod", [], []]))
-        goodbye = await client.receive_bytes()
-        assert msgspec.msgpack.decode(goodbye[1:])[0] == 7
+        close = await client.receive_bytes()
+        assert msgspec.msgpack.decode(close[1:])[0] == 7
         await client.closed()
 
 
@@ -55,7 +55,7 @@ async def test_closing_and_leaving_speak_messagepack_too(service: Service) -> No
         ('"2024-01-01T00:00:00Z"', "2024-01-01T00:00:00Z"),
     ],
 )
-def test_json_values_become_messagepack_the_plain_way(text: str, value: Any) -> None:
+def test_json_values_are_converted_without_interpretation(text: str, value: Any) -> None:
     assert value_of(text) == value
     assert type(value_of(text)) is type(value)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(value_of(text))) == value
@@ -70,7 +70,7 @@ def test_lengths_take_seven_bits_per_byte(size: int) -> None:
     assert length_prefix(message[: prefix[0] - 1]) is None
 
 
-def test_messages_are_cut_off_as_they_become_whole() -> None:
+def test_messages_are_read_as_they_become_complete() -> None:
     stream = (
         framed([3, {}, "1", 3, {"a": 1}]) + framed([3, {}, "2", 1, "no"]) + framed([3, {}, "3", 2]) + b"\x02\x91\x06"
     )
@@ -96,7 +96,7 @@ def test_messages_are_cut_off_as_they_become_whole() -> None:
         b"\x8fN" + b"\x91" * 9999,  # nested too deeply
     ],
 )
-def test_what_is_no_message_is_a_violation(data: bytes) -> None:
+def test_an_invalid_message_is_a_violation(data: bytes) -> None:
     with pytest.raises(ProtocolViolationError):
         protocol.read(data)
 

@@ -1,4 +1,4 @@
-"""What every REST call is checked for: route, api-version, names, size; and the v1 forms."""
+"""The checks of every REST call (route, api-version, names, sizes), and the v1 routes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Existence and closing, with the 404s that are answers."""
+"""Existence and closing of connections, with the 404s that are answers."""
 
 import msgspec
 import pytest
@@ -29,7 +29,7 @@ async def test_what_exists_is_200_by_head_and_get(service: Service) -> None:
             assert await service.status(method, "users/Ann") == 404
 
 
-async def test_a_closed_connection_may_reconnect_and_is_gone_at_once(service: Service) -> None:
+async def test_a_closed_connection_may_reconnect_and_stops_existing_at_once(service: Service) -> None:
     async with service.client() as client:
         (connection,) = service.connection_ids()
         assert await service.status("DELETE", f"connections/{connection}", "reason=enough") == 200
@@ -40,14 +40,14 @@ async def test_a_closed_connection_may_reconnect_and_is_gone_at_once(service: Se
         assert (again.status_code, again.headers["x-ms-error-code"]) == (404, "Warning.Connection.NotExisted")
 
 
-async def test_the_reason_is_told_to_clients_with_detailed_errors_only(service: Service) -> None:
+async def test_the_reason_is_sent_to_clients_with_detailed_errors_only(service: Service) -> None:
     async with service.client("ann", **{"asrs.s.derror": "True"}) as client:
         assert await service.status("POST", "users/ann/:closeConnections", "reason=bye%20now") == 204
         assert await client.receive() == '{"type":7,"error":"bye now","allowReconnect":true}'
 
 
 @pytest.mark.parametrize("path", [":closeConnections", "groups/g/:closeConnections", "users/ann/:closeConnections"])
-async def test_closing_many_spares_the_excluded(service: Service, path: str) -> None:
+async def test_closing_many_leaves_the_excluded_open(service: Service, path: str) -> None:
     async with service.client("ann") as kept, service.client("ann") as closed:
         first, _second = service.connection_ids()
         await service.call("PUT", "users/ann/groups/g")

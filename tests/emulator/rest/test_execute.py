@@ -1,4 +1,4 @@
-"""`:execute` runs all its commands for every connection its filter matches, or none at all."""
+"""`:execute` runs all of its commands for every connection that the filter selects, or none of them."""
 
 import msgspec
 import pytest
@@ -56,7 +56,7 @@ async def test_joining_leaving_and_closing(service: Service) -> None:
         [{"type": "JoinGroup", "group": "g"}, 1],
     ],
 )
-async def test_one_bad_command_and_nothing_happens(service: Service, commands: object) -> None:
+async def test_one_bad_command_refuses_all_of_them(service: Service, commands: object) -> None:
     async with service.client("ann"):
         assert await execute(service, commands) == 400
         assert service.emulator.hubs["chat"].groups == {}
@@ -74,7 +74,7 @@ async def test_it_can_be_switched_off() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404, 415, 501])
-async def test_it_can_be_told_to_refuse_for_a_while(service: Service, status: int) -> None:
+async def test_a_fault_rule_can_refuse_it_for_a_while(service: Service, status: int) -> None:
     rules = [{"kind": "status", "status": status, "match": {"path": ":execute$"}, "times": 1}]
     await service.http.put(f"{service.base}/emulator/faults", json=rules)
     assert (await service.send()).status_code == 202
@@ -101,6 +101,6 @@ def test_filters(text: str, users: list[str | None]) -> None:
 
 
 @pytest.mark.parametrize("text", ["userId eq ann", "userId ne 'a'", "'g' in groups", "userId eq 'a' or 1 eq 1", "x"])
-def test_filters_nobody_has_documented_are_refused(text: str) -> None:
+def test_undocumented_filters_are_refused(text: str) -> None:
     with pytest.raises(HttpError):
         parse_filter(text)

@@ -92,7 +92,7 @@ async def test_membership_of_a_connection_dies_with_it(service: Service) -> None
     assert await service.status("HEAD", "groups/g") == 404
 
 
-async def test_a_ttl_ends_joining_but_throws_nobody_out(timed: Service, clock: FakeClock) -> None:
+async def test_after_the_ttl_new_connections_do_not_join_and_old_ones_stay(timed: Service, clock: FakeClock) -> None:
     await timed.call("PUT", "users/ann/groups/g", "ttl=60")
     async with timed.client("ann"):
         clock.jump(61)

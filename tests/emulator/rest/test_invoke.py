@@ -1,4 +1,4 @@
-"""`:invoke` gives back what the client returns."""
+"""`:invoke` answers with the result of the client."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""The router walks segments, literals before names."""
+"""The router matches whole segments, literals before names."""
 
 import pytest
 

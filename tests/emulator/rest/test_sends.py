@@ -1,4 +1,4 @@
-"""Sends reach whom they name, byte for byte, and answer 202 whether or not anybody listens."""
+"""Sends reach the connections they address, byte for byte, and are answered 202 also without receivers."""
 
 from collections.abc import AsyncIterator
 
@@ -18,13 +18,13 @@ async def test_arguments_reach_json_clients_byte_for_byte(service: Service) -> N
 
 
 @pytest.mark.parametrize("body", ['{"target":"m"}', '{"Target":"m","Arguments":null}', '{"TARGET":"m","arguments":[]}'])
-async def test_names_have_no_case_and_no_arguments_are_an_empty_list(service: Service, body: str) -> None:
+async def test_property_names_have_no_case_and_no_arguments_are_an_empty_list(service: Service, body: str) -> None:
     async with service.client() as client:
         assert (await service.send(body=body)).status_code == 202
         assert await client.receive() == '{"type":1,"target":"m","arguments":[]}'
 
 
-async def test_each_send_reaches_its_own_audience(service: Service) -> None:
+async def test_each_send_reaches_the_connections_it_addresses(service: Service) -> None:
     async with service.client("ann") as ann, service.client("bob") as bob:
         first, second = service.connection_ids()
         await service.call("PUT", f"groups/g/connections/{second}")
@@ -54,7 +54,7 @@ async def test_a_user_id_with_a_slash_is_one_segment_and_keeps_its_case(service:
 
 
 @pytest.mark.parametrize("path", [":send", "users/nobody/:send", "groups/none/:send", "connections/gone/:send"])
-async def test_nobody_there_is_still_accepted(service: Service, path: str) -> None:
+async def test_a_send_without_receivers_is_accepted(service: Service, path: str) -> None:
     assert (await service.send(path)).status_code == 202
 
 
@@ -97,7 +97,7 @@ async def test_a_body_over_one_megabyte_is_413(service: Service) -> None:
     assert (await service.send(body=largest)).status_code == 202
 
 
-async def test_framed_bodies_go_out_as_given_and_only_to_their_protocols(service: Service) -> None:
+async def test_encoded_bodies_are_sent_unchanged_and_only_to_their_protocols(service: Service) -> None:
     frame = b'{"type":1,"target":"newMessage","arguments":["hello"]}\x1e'
     body = msgspec.msgpack.encode({"json": frame})
     framed = {"content-type": "application/octet-stream"}
@@ -109,7 +109,7 @@ async def test_framed_bodies_go_out_as_given_and_only_to_their_protocols(service
 
 
 @pytest.mark.parametrize("frames", [{}, {"json": b"{}"}, {"messagepack": b"\x05\x91\x06"}, {"json": "text"}])
-async def test_badly_framed_bodies_are_400(service: Service, frames: dict[str, bytes]) -> None:
+async def test_badly_encoded_bodies_are_400(service: Service, frames: dict[str, bytes]) -> None:
     framed = {"content-type": "application/octet-stream"}
     body = msgspec.msgpack.encode(frames)
     assert (await service.call("POST", ":send", content=body, headers=framed)).status_code == 400

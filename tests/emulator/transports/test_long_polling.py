@@ -1,4 +1,4 @@
-"""Long polling: the first poll opens, the next ones bring what waits, a newer one ends an older one."""
+"""Long polling: the first poll opens the connection, later ones return what waits, a newer one ends an older one."""
 
 import asyncio
 
@@ -36,7 +36,7 @@ async def a_poller(service: Service) -> Poller:
     return Poller(service, negotiated.json()["connectionToken"])
 
 
-async def test_what_waits_comes_with_one_poll(service: Service) -> None:
+async def test_one_poll_returns_all_that_waits(service: Service) -> None:
     poller = await a_poller(service)
     await poller.open()
     await service.send(body='{"target":"a"}')
@@ -91,7 +91,7 @@ async def test_a_newer_poll_ends_the_older_with_204(service: Service) -> None:
         assert '"m"' in (await newer).text
 
 
-async def test_a_poll_whose_caller_left_takes_nothing(service: Service) -> None:
+async def test_a_poll_whose_caller_disconnected_takes_nothing(service: Service) -> None:
     poller = await a_poller(service)
     await poller.open()
     (session,) = service.emulator.sessions.all()
@@ -117,7 +117,7 @@ async def test_delete_ends_the_connection_and_its_poll(service: Service) -> None
     assert (await poller.ask()).status_code == 404
 
 
-async def test_a_closed_connection_brings_its_goodbye_then_204(service: Service) -> None:
+async def test_a_closed_connection_delivers_its_close_message_then_204(service: Service) -> None:
     poller = await a_poller(service)
     await poller.open()
     await service.call("POST", ":closeConnections")
@@ -125,7 +125,7 @@ async def test_a_closed_connection_brings_its_goodbye_then_204(service: Service)
     assert (await poller.ask()).status_code == 204
 
 
-async def test_a_client_that_stops_polling_is_dropped(timed: Service, clock: FakeClock) -> None:
+async def test_a_client_that_stops_polling_is_disconnected(timed: Service, clock: FakeClock) -> None:
     poller = await a_poller(timed)
     await poller.open()
     await clock.advance(31)

@@ -1,4 +1,4 @@
-"""Server-Sent Events carry text messages down while POSTs carry the client's up."""
+"""Server-Sent Events carry messages to the client, and POSTs those from the client."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ class EventStream:
         return (await self._service.http.post(self.url, headers=headers, content=text)).status_code
 
     async def event(self) -> str:
-        """Give the next event's data."""
+        """Return the next event's data."""
         async with asyncio.timeout(5):
             while True:
                 event, end, rest = self._buffer.partition(b"\r\n\r\n")

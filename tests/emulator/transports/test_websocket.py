@@ -1,4 +1,4 @@
-"""WebSocket clients: handshake, pings, silence, what they may send, how they are ended."""
+"""WebSocket clients: handshake, pings, time limits, accepted messages, and the end of the connection."""
 
 import asyncio
 from typing import Any
@@ -81,7 +81,7 @@ async def test_an_idle_client_is_pinged_every_fifteen_seconds(timed: Service, cl
         assert await client.socket.recv() == '{"type":6}' + END
 
 
-async def test_a_client_silent_for_thirty_seconds_is_dropped(timed: Service, clock: FakeClock) -> None:
+async def test_a_client_silent_for_thirty_seconds_is_disconnected(timed: Service, clock: FakeClock) -> None:
     async with timed.client() as client:
         await clock.advance(29)
         assert len(timed.connection_ids()) == 1
@@ -90,16 +90,16 @@ async def test_a_client_silent_for_thirty_seconds_is_dropped(timed: Service, clo
         await client.closed()
 
 
-async def test_an_invocation_ends_the_connection_for_want_of_an_upstream(service: Service) -> None:
+async def test_an_invocation_ends_the_connection_because_there_is_no_upstream(service: Service) -> None:
     async with service.client() as client:
         await client.socket.send('{"type":1,"target":"serverMethod","arguments":[]}' + END)
-        goodbye = msgspec.json.decode(await client.receive())
-        assert (goodbye["type"], "upstream" in goodbye["error"], "allowReconnect" in goodbye) == (7, True, False)
+        close = msgspec.json.decode(await client.receive())
+        assert (close["type"], "upstream" in close["error"], "allowReconnect" in close) == (7, True, False)
         assert await client.closed() == 1000
         assert service.connection_ids() == []
 
 
-async def test_what_is_no_hub_message_ends_the_connection(service: Service) -> None:
+async def test_an_invalid_message_ends_the_connection(service: Service) -> None:
     for text in ("nonsense", '{"type":"1"}', "[]"):
         async with service.client() as client:
             await client.socket.send(text + END)
@@ -107,7 +107,7 @@ async def test_what_is_no_hub_message_ends_the_connection(service: Service) -> N
             await client.closed()
 
 
-async def test_pings_completions_and_acks_are_welcome(service: Service) -> None:
+async def test_pings_completions_and_acks_are_accepted(service: Service) -> None:
     async with service.client() as client:
         for text in ('{"type":6}', '{"type":3,"invocationId":"9","result":1}', '{"type":8,"sequenceId":1}'):
             await client.socket.send(text + END)
@@ -127,9 +127,9 @@ async def test_the_connection_ends_when_its_authentication_does(timed: Service, 
         await clock.advance(4)
         assert len(timed.connection_ids()) == 1
         await clock.advance(2)
-        goodbye = msgspec.json.decode(await client.receive())
-        assert (goodbye["type"], goodbye["allowReconnect"]) == (7, True)
-        assert "expired" in goodbye["error"]
+        close = msgspec.json.decode(await client.receive())
+        assert (close["type"], close["allowReconnect"]) == (7, True)
+        assert "expired" in close["error"]
 
 
 async def test_a_live_websocket_outlives_its_token(timed: Service, clock: FakeClock) -> None:

@@ -1,5 +1,5 @@
-// What the page says to the front door, and how it reads the answer. Bodies are put together as text, so that the
-// arguments leave exactly as they were typed.
+// Requests to the ingress, and its responses as words. Bodies are assembled as text, so that arguments are sent exactly
+// as they were typed.
 
 const NAMES = { user: "userId", group: "groupName", connection: "connectionId" };
 
@@ -27,22 +27,22 @@ export function messagesUrl(hub) {
   return new URL(`v1/hubs/${encodeURIComponent(hub)}/messages`, document.baseURI);
 }
 
-// POSTs JSON text; gives {ok, headline, lines}: words for people, whatever happened.
+// POSTs JSON text and returns {ok, headline, lines}, also when the request failed.
 export async function deliver(hub, text) {
   let answer;
   try {
     answer = await fetch(messagesUrl(hub), { method: "POST", headers: { "Content-Type": "application/json" }, body: text });
   } catch {
-    return { ok: false, headline: "The front door does not answer", lines: ["Is the process still running?"] };
+    return { ok: false, headline: "The ingress does not answer", lines: ["Is the process still running?"] };
   }
   const content = await answer.json().catch(() => ({}));
   return answer.ok ? accepted(answer.status, content) : refused(answer, content);
 }
 
 function accepted(status, { results = [] }) {
-  const tally = new Map();
-  for (const result of results) tally.set(result.status, (tally.get(result.status) ?? 0) + 1);
-  const words = [...tally].map(([word, count]) => (results.length === 1 ? word : `${count} ${word}`));
+  const counts = new Map();
+  for (const result of results) counts.set(result.status, (counts.get(result.status) ?? 0) + 1);
+  const words = [...counts].map(([word, count]) => (results.length === 1 ? word : `${count} ${word}`));
   return { ok: true, headline: `${status} ${words.join(", ")}`, lines: [] };
 }
 

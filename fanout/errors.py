@@ -16,9 +16,14 @@ class FanoutError(Exception):
 
 
 class ConfigurationError(FanoutError):
-    """The process cannot run as configured; the text names the setting and says what to do."""
+    """The process cannot run as configured. Each finding names the setting and says what to do."""
 
     label = "configuration"
+
+    def __init__(self, *findings: str) -> None:
+        """Store the findings; the text of the error is all of them."""
+        super().__init__(" ".join(findings))
+        self.findings = findings
 
 
 class BadRequestError(FanoutError):

@@ -1,232 +1,300 @@
-"""Every setting, documented where it is defined; read from the environment once, at start.
+"""Every setting, documented where it is defined.
 
-Rule guarded: an unknown `FANOUT_` name refuses to start (a typing error must not silently mean a default), and secrets
-are `SecretStr`, so no repr or log can show them. `fanout config` prints this table with the effective values. A plain
-pydantic model is enough: the environment is handed in by `load`, which also has to see the names it does not know.
+Rules guarded: a setting is a decision that cannot be made for the operator; what can be derived is derived. Secrets are
+`SecretStr`, so no repr and no log shows them. Each subject is one class, and a number carries its unit in its type.
+`fanout.environment` reads the values; README, chart and `fanout config` repeat the descriptions.
 """
 
-import difflib
-import os
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from fanout.errors import ConfigurationError
+from fanout.binding.names import check_application
+from fanout.errors import BadRequestError
+from fanout.signalr.routes import API_VERSION, ApiVersion
+from fanout.units import Duration, Size, Unit
 
-PREFIX = "FANOUT_"
-CONNECTION_STRING = "AzureSignalRConnectionString"
 _MIB = 1024 * 1024
 
 
-class Settings(BaseModel):
-    """The configuration of one process. Durations are seconds, sizes are bytes."""
+class ServiceSettings(BaseModel):
+    """The service to deliver to."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    # What to deliver to -------------------------------------------------------------------------------------------
     connection_string: SecretStr = Field(
         SecretStr(""),
-        description="The service to deliver to: Endpoint=...;AccessKey=...;Version=1.0; (the name Functions apps use).",
+        description="Connection string of the Azure SignalR Service to deliver to: "
+        "`Endpoint=...;AccessKey=...;Version=1.0;`. Functions apps use the same name.",
     )
-    api_version: str = Field("2022-06-01", description="api-version of the REST calls; 2022-06-01 or newer.")
+    api_version: ApiVersion = Field(API_VERSION, description="API version of the REST calls.")
     application: str = Field(
-        "", description="Application name, the prefix of hub names in a shared service; usually empty."
+        "",
+        description="Application name that prefixes hub names when several applications share one service. "
+        "Usually empty.",
     )
     audience: Literal["endpoint", "server"] = Field(
         "endpoint",
-        description="Which host the token audience names when ServerEndpoint is set: Endpoint's or ServerEndpoint's.",
+        description="Host that the token audience names when the connection string has a ServerEndpoint: `endpoint` "
+        "for the host of Endpoint, `server` for the host of ServerEndpoint. `fanout doctor` finds out which one works.",
     )
 
-    # The queue ----------------------------------------------------------------------------------------------------
+    @field_validator("application")
+    @classmethod
+    def _application_is_valid(cls, name: str) -> str:
+        try:
+            return check_application(name) if name else name
+        except BadRequestError as error:
+            raise ValueError(str(error)) from None
+
+
+class QueueSettings(BaseModel):
+    """Redis and the queue in it."""
+
     redis_url: SecretStr = Field(
         SecretStr("redis://localhost:6379/0"),
-        description="Redis 7.0+ or Valkey: redis://, rediss:// (TLS), unix://, a Cluster with ?cluster=true, or "
-        "redis+sentinel://host:port,host:port/service; each with user:password@ as needed.",
+        description="Redis 7.0 or newer, or Valkey: `redis://`, `rediss://` (TLS), `unix://`, a Cluster with "
+        "`?cluster=true`, or Sentinel with `redis+sentinel://host:port,host:port/service`. Credentials go in front of "
+        "the host, as `user:password@`.",
     )
     redis_ca: str = Field(
-        "", description="File of certificate authorities to trust for rediss://, besides those of the machine."
+        "",
+        description="File with certificate authorities to trust for `rediss://`, in addition to those of the system.",
     )
     durability: Literal["configured", "replicas", "aof"] = Field(
         "configured",
-        description="What a 202 waits for: configured (the primary, as Redis is configured), replicas (WAIT), or aof "
-        "(WAITAOF: the primary's append-only file is on disk, and the replicas' too; Redis 7.2+ or Valkey).",
+        description="What a 202 waits for: `configured` (the primary, with the persistence that Redis is configured "
+        "with), `replicas` (acknowledged by replicas, WAIT), or `aof` (on the disk of the primary and of replicas, "
+        "WAITAOF; Redis 7.2 or newer, or Valkey).",
     )
-    durability_replicas: int = Field(
-        1, ge=0, le=16, description="Replicas that have to acknowledge; 0 with aof waits for the primary's disk alone."
+    durability_replicas: Annotated[int, Unit("replicas")] = Field(
+        1,
+        ge=0,
+        le=16,
+        description="Number of replicas that must acknowledge. With `aof`, 0 waits for the disk of the primary only.",
     )
-    durability_timeout: float = Field(
+    durability_timeout: Duration = Field(
         2.0,
         gt=0,
         le=60,
-        description="How long a request waits for them before it is answered 503: stored, unconfirmed.",
+        description="How long a request waits for these acknowledgements before it is answered 503 with "
+        "`notConfirmed`: stored, but not confirmed.",
     )
-    partitions: int = Field(
-        16, ge=1, le=1024, description="Streams the queue is cut into; fixed at the first start of a Redis."
+    partitions: Annotated[int, Unit("partitions")] = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Number of streams the queue is divided into, and the largest number of workers that can share "
+        "it. Fixed when a Redis is used for the first time.",
     )
-    max_depth: int = Field(
-        1_000_000, ge=1, description="Entries waiting in all partitions together before ingress answers 503."
+    max_depth: Annotated[int, Unit("entries")] = Field(
+        1_000_000,
+        ge=1,
+        description="Maximum number of entries waiting in all partitions together. At this depth the ingress answers "
+        "503 until workers have caught up.",
     )
-    dedup_window: float = Field(600.0, gt=0, description="How long a messageId or Idempotency-Key is remembered.")
+    dedup_window: Duration = Field(
+        600.0, gt=0, description="How long a `messageId` or `Idempotency-Key` is remembered to recognise repeats."
+    )
 
-    # The front door -----------------------------------------------------------------------------------------------
+
+class ListenerSettings(BaseModel):
+    """Listening, callers and the size of requests."""
+
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on. 0 chooses a free port.")
     api_key: SecretStr = Field(
-        SecretStr(""), description="Callers prove themselves with it: Authorization: Bearer, or X-API-Key."
+        SecretStr(""),
+        description="Key that callers send as `Authorization: Bearer <key>` or `X-API-Key: <key>`.",
     )
     allow_anonymous: bool = Field(
         default=False,
-        description="Without an API key, serve callers from anywhere, not loopback alone. Only behind a gateway.",
+        description="Without an API key, serve callers from anywhere instead of this machine only. Use it only behind "
+        "a gateway that authenticates.",
     )
-    max_body: int = Field(16 * _MIB, ge=1024, description="Largest request body.")
-    body_timeout: float = Field(
+    max_body: Size = Field(16 * _MIB, ge=1024, description="Maximum size of a request body.")
+    body_timeout: Duration = Field(
         30.0,
         gt=0,
         le=3600,
-        description="How long a request may take to send its head, and then its body, before it is refused with 408.",
+        description="How long a client may take to send the head of a request, and then its body, before the request "
+        "is refused with 408.",
     )
-    max_items: int = Field(10_000, ge=1, description="Most items in one batch.")
-    max_targets: int = Field(
-        10_000, ge=1, description="Most queue entries one batch may become once its target lists are expanded."
+    max_items: Annotated[int, Unit("items")] = Field(10_000, ge=1, description="Maximum number of items per batch.")
+    max_targets: Annotated[int, Unit("entries")] = Field(
+        10_000,
+        ge=1,
+        description="Maximum number of queue entries per batch, after each item is expanded to one entry per target.",
     )
-    max_expanded: int = Field(
+    max_expanded: Size = Field(
         64 * _MIB,
         ge=1024,
-        description="Largest sum of message bodies one batch may become once its targets are expanded.",
+        description="Maximum total size of the message bodies of one batch, after each item is expanded to one entry "
+        "per target.",
     )
-    max_message: int = Field(
-        1_000_000, ge=1024, description="Largest REST body of one message; the service refuses more than 1 MB."
+    max_message: Size = Field(
+        1_000_000,
+        ge=1024,
+        description="Maximum size of the REST body of one message. The service refuses more than 1 MB.",
     )
 
-    # Negotiate ----------------------------------------------------------------------------------------------------
+
+class NegotiateSettings(BaseModel):
+    """Negotiate: access tokens for clients."""
+
     negotiate_user: tuple[Literal["principal-id", "principal-name", "query"], ...] = Field(
         (),
-        description="Where a caller without an API key may get its user id from, comma-separated, first match wins: "
-        "principal-id, principal-name (the x-ms-client-principal-* headers; only behind a gateway that sets and strips "
-        "them), query (?userId=: anybody may be anybody).",
+        description="Where the user id of a caller without an API key comes from. A comma-separated list, the first "
+        "match is used: `principal-id` and `principal-name` (the `x-ms-client-principal-*` headers; only behind a "
+        "gateway that sets them and removes them from requests), `query` (`?userId=`; any caller may claim any id).",
     )
-    negotiate_anonymous: bool = Field(default=False, description="Give clients without a user id a token too.")
-    negotiate_lifetime: float = Field(3600.0, ge=60, le=86_400, description="Lifetime of a client's access token.")
+    negotiate_anonymous: bool = Field(
+        default=False, description="Issue tokens to clients without a user id instead of refusing them with 401."
+    )
+    negotiate_lifetime: Duration = Field(
+        3600.0, ge=60, le=86_400, description="How long the access token of a client is valid."
+    )
     cors_origins: tuple[str, ...] = Field(
         (),
-        description="Exact origins browsers may negotiate from, comma-separated: https://app.example.com. No wildcard.",
+        description="Origins from which browsers may negotiate, as an exact, comma-separated list: "
+        "`https://app.example.com`. Wildcards are not supported.",
     )
 
-    # Delivery -----------------------------------------------------------------------------------------------------
-    concurrency: int = Field(
-        128, ge=1, le=4096, description="REST calls in flight, settled ones excluded, per worker process."
+
+class DeliverySettings(BaseModel):
+    """Delivery: workers, rates and retries."""
+
+    concurrency: Annotated[int, Unit("calls")] = Field(
+        128,
+        ge=1,
+        le=4096,
+        description="Maximum number of REST calls in flight per worker process. A killed worker repeats at most that "
+        "many.",
     )
-    read_ahead: int = Field(2_000, ge=1, description="Entries a worker holds in memory, all partitions together.")
-    lease_seconds: float = Field(
-        10.0, ge=0.2, le=300, description="Lifetime of a partition lease; a dead worker's work waits this long."
+    read_ahead: Annotated[int, Unit("entries")] = Field(
+        2_000, ge=1, description="Maximum number of entries a worker process holds in memory."
     )
-    connect_timeout: float = Field(5.0, gt=0, description="Bound on opening a connection to the service.")
-    attempt_timeout: float = Field(10.0, gt=0, description="Bound on one REST call, connecting excluded.")
+    lease_seconds: Duration = Field(
+        10.0,
+        ge=0.2,
+        le=300,
+        description="Lifetime of the lease on a partition. The partitions of a worker that died are taken over after "
+        "this time.",
+    )
+    connect_timeout: Duration = Field(5.0, gt=0, description="How long opening a connection to the service may take.")
+    attempt_timeout: Duration = Field(
+        10.0, gt=0, description="How long one REST call may take, not counting the time to connect."
+    )
     outcome_unknown: Literal["retry", "dead"] = Field(
         "retry",
-        description="After a 500 or a lost answer to a message: retry (at least once) or dead (at most once, parked).",
+        description="What happens to a message whose outcome is unknown, after a 500 or a lost answer: `retry` "
+        "(delivered at least once) or `dead` (delivered at most once, kept as a dead letter).",
     )
     execute: bool = Field(
         default=False,
-        description="The service runs :execute: messages that wait for one user, or for everybody, share a call. "
-        "`fanout doctor` proves whether it does.",
+        description="Whether the service supports `:execute`. Messages that wait for one user, or for everybody, then "
+        "share a REST call. `fanout doctor` finds out whether it does.",
     )
-    units: int = Field(
+    units: Annotated[int, Unit("units")] = Field(
         0,
         ge=0,
         le=1000,
-        description="Units of the service, to derive rates from (200 sends a second each, 2 broadcasts a second); "
-        "0: follow what the service refuses.",
+        description="Units of the service, from which rates are derived: 200 sends per second and unit, 2 broadcasts "
+        "per second. 0 finds the rates from what the service refuses.",
     )
-    send_rate: float = Field(
+    send_rate: Annotated[float, Unit("calls per second")] = Field(
         0.0,
         ge=0,
-        description="Most sends to users, groups and connections per second, all workers together; 0: by units.",
+        description="Maximum rate of sends to users, groups and connections, of all workers together. 0 derives it "
+        "from the units.",
     )
-    broadcast_rate: float = Field(
-        0.0, ge=0, description="Most broadcasts per second, all workers together; 0: by units."
+    broadcast_rate: Annotated[float, Unit("calls per second")] = Field(
+        0.0,
+        ge=0,
+        description="Maximum rate of broadcasts, of all workers together. 0 derives it from the units.",
     )
-    retry_base: float = Field(0.2, gt=0, description="First backoff ceiling; doubles with each attempt, full jitter.")
-    retry_cap: float = Field(30.0, gt=0, description="Largest backoff ceiling.")
-    retry_max_age: float = Field(
-        3600.0, gt=0, description="An entry older than this is parked as dead instead of retried."
+    retry_base: Duration = Field(
+        0.2,
+        gt=0,
+        description="Upper limit of the first backoff. It doubles with each attempt; the wait is chosen at random "
+        "below it.",
     )
-    retry_max_attempts: int = Field(
-        200, ge=1, description="An entry that failed this often is parked as dead; being throttled does not count."
+    retry_cap: Duration = Field(30.0, gt=0, description="Maximum of the upper limit of the backoff.")
+    retry_max_age: Duration = Field(
+        3600.0, gt=0, description="Age at which a failed entry becomes a dead letter instead of being retried."
     )
-    shutdown_grace: float = Field(25.0, gt=0, description="How long calls in flight may take to finish after SIGTERM.")
-    token_lifetime: float = Field(3600.0, ge=120, le=86_400, description="Lifetime of the tokens our REST calls carry.")
-    token_cache: int = Field(
+    retry_max_attempts: Annotated[int, Unit("attempts")] = Field(
+        200,
+        ge=1,
+        description="Number of failed attempts after which an entry becomes a dead letter. Throttled calls do not "
+        "count.",
+    )
+    shutdown_grace: Duration = Field(
+        25.0, gt=0, description="How long calls in flight may take to finish after SIGTERM."
+    )
+    token_lifetime: Duration = Field(
+        3600.0, ge=120, le=86_400, description="How long the tokens of our own REST calls are valid."
+    )
+    token_cache: Annotated[int, Unit("tokens")] = Field(
         100_000,
         ge=1,
-        description="REST tokens kept, one for each destination, each about 0.9 KB; the least recently used "
-        "goes first.",
+        description="Maximum number of REST tokens kept in memory: one per destination, about 0.9 KB each. The least "
+        "recently used are dropped first.",
     )
 
-    # Logs ---------------------------------------------------------------------------------------------------------
+
+class ObservationSettings(BaseModel):
+    """Logs and traces."""
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe level that is written."
+        "info", description="Least severe level that is logged."
     )
-    log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
-
-    # Trace --------------------------------------------------------------------------------------------------------
-    trace_keep: float = Field(
+    log_format: Literal["json", "console"] = Field(
+        "json", description="Format of the log: `json` for machines, `console` for people."
+    )
+    trace_keep: Duration = Field(
         0.0,
         ge=0,
         le=604_800,
-        description="How long the life of a message can be asked for after its last event (fanout trace ID); "
-        "0 keeps it in the logs alone.",
+        description="How long the trace of a message is kept after its last event, for `fanout trace`. 0 keeps no "
+        "traces; the logs still have the events.",
     )
-    trace_max_per_second: int = Field(
+    trace_max_per_second: Annotated[int, Unit("messages per second")] = Field(
         100,
         ge=1,
         le=10_000,
-        description="Messages a second whose trace one process keeps, chosen by their ids when there are more; each "
-        "takes about 1 KB of Redis, at most 64 events.",
+        description="Maximum number of messages per second that one process traces. Above it, messages are chosen by "
+        "their id. A trace needs about 1 KB of Redis and has at most 64 events.",
     )
 
 
-def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """Read the settings from `environ` (the process's own by default); keyword arguments win over it.
-
-    Raises ConfigurationError that names the variable and says what is allowed.
-    """
-    environ = os.environ if environ is None else environ
-    values: dict[str, Any] = {}
-    for name, text in environ.items():
-        if name.lower() == CONNECTION_STRING.lower():
-            values["connection_string"] = text
-        elif name.upper().startswith(PREFIX):
-            values[_field(name)] = text
-    for name in ("negotiate_user", "cors_origins"):
-        if isinstance(values.get(name), str):
-            values[name] = tuple(part.strip() for part in values[name].split(",") if part.strip())
-    values.update(overrides)
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        raise ConfigurationError(_explain(error)) from None
+# In the order in which they are shown. Fields of the last base class come first in `Settings.model_fields`.
+SUBJECTS: tuple[type[BaseModel], ...] = (
+    ServiceSettings,
+    QueueSettings,
+    ListenerSettings,
+    NegotiateSettings,
+    DeliverySettings,
+    ObservationSettings,
+)
 
 
-def variable_of(field: str) -> str:
-    """Name the environment variable of a field."""
-    return CONNECTION_STRING if field == "connection_string" else PREFIX + field.upper()
+class Settings(
+    ObservationSettings, DeliverySettings, NegotiateSettings, ListenerSettings, QueueSettings, ServiceSettings
+):
+    """The configuration of one process. Durations are in seconds, sizes in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _field(variable: str) -> str:
-    name = variable[len(PREFIX) :].lower()
-    if name in Settings.model_fields and name != "connection_string":
-        return name
-    known = [variable_of(field) for field in Settings.model_fields]
-    close = difflib.get_close_matches(variable.upper(), known, n=1)
-    hint = f" Did you mean {close[0]}?" if close else " `fanout config` lists the known ones."
-    raise ConfigurationError(f"{variable} is not a setting of this version.{hint}")
-
-
-def _explain(error: ValidationError) -> str:
-    problems = []
-    for detail in error.errors(include_input=False, include_url=False):
-        name = variable_of(str(detail["loc"][0])) if detail["loc"] else "settings"
-        problems.append(f"{name}: {detail['msg']}")
-    return "; ".join(problems)
+# What an operator decides first; everything else has a default that fits most installations.
+ESSENTIAL = (
+    "connection_string",
+    "redis_url",
+    "api_key",
+    "host",
+    "port",
+    "units",
+    "partitions",
+    "negotiate_user",
+    "cors_origins",
+    "log_level",
+)

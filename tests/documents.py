@@ -11,7 +11,11 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from fanout.settings import Settings, load, variable_of
+from pydantic.fields import FieldInfo
+
+from fanout.environment import load, text_of, unit_of, variable_of
+from fanout.settings import SUBJECTS, Settings
+from fanout.units import DURATION, SIZE, Unit
 from workers.verdicts import GONE, TABLE
 
 ROOT = Path(__file__).parent.parent
@@ -24,13 +28,16 @@ NOT_IN_CHART = {"connection_string", "redis_url", "api_key", "host", "port"}
 
 def settings_table() -> str:
     defaults = load({})
-    rows = ["| name | default | meaning |", "| --- | --- | --- |"]
-    for name, field in Settings.model_fields.items():
-        value = getattr(defaults, name)
-        value = value.get_secret_value() if hasattr(value, "get_secret_value") else plain(value)
-        shown = ",".join(value) if isinstance(value, list) else value if isinstance(value, str) else json.dumps(value)
-        rows.append(f"| `{variable_of(name)}` | {f'`{shown}`' if shown else ''} | {field.description} |")
-    return "\n".join(rows)
+    rows: list[str] = []
+    for subject in SUBJECTS:
+        rows += ["", f"**{str(subject.__doc__).rstrip('.')}**", ""]
+        rows += ["| name | default | unit | meaning |", "| --- | --- | --- | --- |"]
+        for name, field in subject.model_fields.items():
+            shown = text_of(name, getattr(defaults, name))
+            unit = unit_of(field)
+            cells = (f"`{variable_of(name)}`", f"`{shown}`" if shown else "", unit.name if unit else "")
+            rows.append(f"| {' | '.join(cells)} | {field.description} |")
+    return "\n".join(rows[1:])
 
 
 def verdict_table() -> str:
@@ -61,7 +68,8 @@ def values(text: str) -> str:
     lines = []
     for name in chart_settings():
         field = Settings.model_fields[name]
-        lines += textwrap.wrap(f"-- {field.description}", 116, initial_indent="  # ", subsequent_indent="  # ")
+        text = f"-- {field.description}{in_unit(field)}"
+        lines += textwrap.wrap(text, 116, initial_indent="  # ", subsequent_indent="  # ")
         lines.append(f"  # {camel(name)}: {json.dumps(number(plain(field.default)))}")
     return before + "\nconfig: {}\n" + "\n".join(lines) + "\n\n" + after
 
@@ -80,7 +88,13 @@ def property_of(name: str, described: dict[str, Any]) -> dict[str, Any]:
     """Give the JSON schema of one setting, in the order a reader wants."""
     order = ("description", "type", "enum", "items", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
     kept = {key: number(described[key]) for key in order if key in described}
+    kept["description"] += in_unit(Settings.model_fields[name])
     return {**kept, "default": number(plain(Settings.model_fields[name].default))}
+
+
+def in_unit(field: FieldInfo) -> str:
+    """Say in which unit a number of the chart is; there durations and sizes are plain numbers."""
+    return {DURATION: " In seconds.", SIZE: " In bytes."}.get(unit_of(field) or Unit(""), "")
 
 
 def chart_settings() -> list[str]:

@@ -173,7 +173,7 @@ def test_pure_modules_stay_pure(module: str) -> None:
 
 def test_the_environment_is_read_in_one_place() -> None:
     readers = {module for module, path in MODULES.items() if "os.environ" in path.read_text()}
-    assert readers == {"fanout.settings"}
+    assert readers == {"fanout.environment"}
 
 
 def test_no_bare_tasks() -> None:

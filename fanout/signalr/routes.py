@@ -7,11 +7,13 @@ guarded: the path is escaped once, here, and both the request line and the token
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import quote
 
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 
-API_VERSION = "2022-06-01"
+ApiVersion = Literal["2022-06-01", "2022-11-01", "2023-07-01", "2024-12-01"]
+API_VERSION: ApiVersion = "2022-06-01"
 EXECUTE_API_VERSION = "2023-07-01"  # the first that has it
 _SCOPE_PATH = {Scope.USER: "users", Scope.GROUP: "groups", Scope.CONNECTION: "connections"}
 

@@ -8,8 +8,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from fanout.environment import variable_of
 from fanout.queue.traces import Traces
-from fanout.settings import variable_of
 from service.http.auth import Guard, Right
 from service.http.middleware import request_id_of
 from service.http.problems import Problem, response_of

@@ -12,8 +12,9 @@ import orjson
 
 from fanout.binding.names import check_hub
 from fanout.clock import SystemClock
+from fanout.environment import CONNECTION_STRING, load
 from fanout.errors import BadRequestError, ConfigurationError
-from fanout.settings import CONNECTION_STRING, Settings, load
+from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, require_access_key
 from service.cli.doctor_table import document, heading, row, summary
 from service.doctor.check import Finding

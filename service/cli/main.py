@@ -19,10 +19,11 @@ from emulator.config import WELL_KNOWN_PORT, EmulatorConfig, connection_string
 from emulator.server import serve as serve_emulator
 from fanout import __version__
 from fanout.clock import Clock, SystemClock
+from fanout.environment import load, text_of, variable_of
 from fanout.errors import ConfigurationError
 from fanout.log import MASK, configure
 from fanout.redis.address import parse
-from fanout.settings import Settings, load, variable_of
+from fanout.settings import Settings
 from service.cli.dead_letters.commands import dead_letters
 from service.cli.doctor import doctor
 from service.cli.send import Sending, send
@@ -220,9 +221,7 @@ def _shown(name: str, value: Any) -> str:
     if hasattr(value, "get_secret_value"):
         secret = value.get_secret_value()
         return _without_secrets(secret) if name == "redis_url" else (MASK if secret else "")
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return text_of(name, value)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ Rule guarded: a setting is proposed only for what a check has proved or disprove
 
 from collections.abc import Mapping, Sequence
 
-from fanout.settings import Settings, variable_of
+from fanout.environment import variable_of
+from fanout.settings import Settings
 from service.doctor import executing, token_forms
 from service.doctor.check import Finding, Standing
 from service.doctor.token_forms import VERSIONS, version_check

@@ -15,8 +15,9 @@ from enum import StrEnum
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from fanout.environment import variable_of
 from fanout.errors import ConfigurationError, ForbiddenError, UnauthorizedError
-from fanout.settings import Settings, variable_of
+from fanout.settings import Settings
 
 _MOST_HOST = 300  # of a Host header; a name has at most 253 characters
 _PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")

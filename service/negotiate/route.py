@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from fanout.binding.names import check_hub
 from fanout.clock import Clock
+from fanout.environment import CONNECTION_STRING
 from fanout.errors import ConfigurationError, FanoutError, UnauthorizedError
 from fanout.metrics import Metrics
-from fanout.settings import CONNECTION_STRING, Settings
+from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import client_token, client_url
 from service.http.auth import Guard, Right

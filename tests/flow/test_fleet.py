@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fanout.clock import SystemClock
-from fanout.settings import load
+from fanout.environment import load
 from fanout.signalr.connection_string import ConnectionString
 from service.compose import Resources, build_worker, open_client, open_resources
 from tests.builders import a_message, a_submission

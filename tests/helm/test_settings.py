@@ -14,8 +14,9 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from fanout.environment import load, variable_of
 from fanout.metrics import Metrics
-from fanout.settings import Settings, load, variable_of
+from fanout.settings import Settings
 from tests.helm.release import CHART, ROLES, Object, Release, chart, example, install, render
 
 CREDENTIALS = {"connection_string": "connectionString", "redis_url": "redisUrl", "api_key": "apiKey"}
@@ -89,7 +90,7 @@ def _another(field: str) -> Any:
         "boolean": not default,
         "integer": default + 1 if isinstance(default, int) else None,
         "number": default / 2 if isinstance(default, float | int) else None,
-        "string": "2023-07-01",
+        "string": "news",
         "array": ["query"] if schema.get("items", {}).get("enum") else ["https://a.example", "https://b.example"],
     }
     if "enum" in schema:

@@ -12,7 +12,7 @@ import httpx
 
 from emulator.config import connection_string
 from fanout.clock import SystemClock
-from fanout.settings import load
+from fanout.environment import load
 from service.process import Plan, run
 from tests.emulator.running import Service
 from tests.emulator.running import running as running_emulator

@@ -16,10 +16,11 @@ from jsonschema import Draft202012Validator
 
 from fanout.clock import Clock, SystemClock
 from fanout.delivery_log import DeliveryLog
+from fanout.environment import load
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.traces import Traces
-from fanout.settings import Settings, load
+from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.app import Role
 from service.compose import Queue, build_app

@@ -8,11 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from fanout.clock import SystemClock
+from fanout.environment import load
 from fanout.errors import ConfigurationError
 from fanout.queue.traces import TraceEvent
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
-from fanout.settings import load
 from fanout.signalr.connection_string import ConnectionString
 from service.compose import build_worker, ceilings_of, open_client, open_resources, policy_of
 from service.dev.private_redis import private_redis

@@ -7,9 +7,9 @@ equal journals mean equal runs.
 from collections import Counter
 from typing import Any
 
+from fanout.environment import load
 from fanout.queue.entry import Submission
 from fanout.queue.lane_key import lane_of, partition_of
-from fanout.settings import load
 from fanout.signalr.message import Message
 from fanout.signalr.routes import route_of
 from tests.simulation.far_side import Call

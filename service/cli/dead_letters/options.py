@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 import orjson
 
+from fanout.environment import load
 from fanout.errors import ConfigurationError
-from fanout.settings import load
 from service.admin.dead_letters.command import REASONS
 from service.cli.dead_letters.client import Caller, RefusedError
 from service.cli.dead_letters.tables import json_lines

@@ -1,6 +1,6 @@
 """The table says what is wrong and whether it matters."""
 
-from fanout.settings import load
+from fanout.environment import load
 from fanout.signalr.connection_string import ConnectionString
 from service.cli.doctor_table import document, heading, row, summary
 from service.doctor.check import Finding, Standing

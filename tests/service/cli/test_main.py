@@ -6,8 +6,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fanout import __version__
+from fanout.environment import variable_of
 from fanout.errors import ConfigurationError
-from fanout.settings import Settings, variable_of
+from fanout.settings import Settings
 from service.cli.main import _settled, main
 from tests.service.apps import an_app, served
 

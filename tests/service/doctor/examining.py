@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from emulator.config import WELL_KNOWN_KEY, EmulatorConfig, connection_string
-from fanout.settings import Settings, load
+from fanout.environment import load
+from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.doctor.check import Check, Finding
 from service.doctor.examination import examine

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from emulator.config import EmulatorConfig
-from fanout.settings import load
+from fanout.environment import load
 from fanout.signalr.connection_string import ConnectionString
 from service.doctor import reach, token_forms
 from service.doctor.check import Check, Standing

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fanout.settings import load
+from fanout.environment import load
 from service.doctor import executing, token_forms
 from service.doctor.check import Finding, Standing
 from service.doctor.proposals import proposals

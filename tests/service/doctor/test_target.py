@@ -3,8 +3,8 @@
 import pytest
 
 from emulator.config import WELL_KNOWN_KEY
+from fanout.environment import load
 from fanout.errors import FanoutError
-from fanout.settings import load
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.message import GroupAction, Message, Scope, Verb
 from service.doctor.failure import DisprovedError

@@ -3,7 +3,8 @@
 import pytest
 
 from emulator.config import WELL_KNOWN_KEY, EmulatorConfig
-from fanout.settings import Settings, load
+from fanout.environment import load
+from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.doctor import token_forms
 from service.doctor.check import Check

@@ -3,8 +3,8 @@
 import pytest
 from starlette.datastructures import Headers
 
+from fanout.environment import load
 from fanout.errors import ConfigurationError, ForbiddenError, UnauthorizedError
-from fanout.settings import load
 from service.http.auth import (
     ANYBODY,
     KEY_HOLDER,

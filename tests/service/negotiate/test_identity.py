@@ -3,8 +3,9 @@
 import pytest
 from starlette.datastructures import Headers, QueryParams
 
+from fanout.environment import load
 from fanout.errors import BadRequestError, FanoutError
-from fanout.settings import Settings, load
+from fanout.settings import Settings
 from service.negotiate.identity import Wanted, wanted_by_caller, wanted_by_stranger
 
 ID, NAME = "x-ms-client-principal-id", "x-ms-client-principal-name"

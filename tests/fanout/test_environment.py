@@ -1,10 +1,14 @@
 """Settings: documented, checked at start, and silent about secrets."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
+from fanout.environment import CONNECTION_STRING, load, text_of, unit_of, variable_of
 from fanout.errors import ConfigurationError
-from fanout.settings import CONNECTION_STRING, Settings, load, variable_of
+from fanout.settings import ESSENTIAL, SUBJECTS, Settings
 
 SECRET = "hushhush-0123456789"
 
@@ -25,13 +29,18 @@ def test_every_setting_is_documented_in_a_sentence(name: str, field: object) -> 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_the_default_of_every_setting_is_one_that_could_be_set(name: str) -> None:
     value = getattr(load({}), name)
-    if isinstance(value, SecretStr):
-        text = value.get_secret_value()
-    elif isinstance(value, tuple):
-        text = ",".join(value)
-    else:
-        text = str(value)
-    assert getattr(load({variable_of(name): text}), name) == value
+    assert getattr(load({variable_of(name): text_of(name, value)}), name) == value
+
+
+@pytest.mark.parametrize(("name", "field"), Settings.model_fields.items())
+def test_every_number_but_a_port_has_a_unit(name: str, field: FieldInfo) -> None:
+    assert (unit_of(field) is not None) == (field.annotation in (int, float) and "port" not in name)
+
+
+def test_every_setting_has_one_subject_and_ten_of_them_come_first() -> None:
+    assert [name for subject in SUBJECTS for name in subject.model_fields] == list(Settings.model_fields)
+    assert len(ESSENTIAL) == 10
+    assert set(ESSENTIAL) <= set(Settings.model_fields)
 
 
 def test_the_service_is_named_by_the_variable_functions_apps_have_in_any_case() -> None:
@@ -79,6 +88,12 @@ def test_an_unknown_name_refuses_to_start_and_says_what_was_meant(variable: str,
         ("FANOUT_LEASE_SECONDS", "0"),
         ("FANOUT_NEGOTIATE_USER", "query,cookie"),
         ("FANOUT_RETRY_BASE", "0"),
+        ("FANOUT_DEDUP_WINDOW", "10 minutes"),
+        ("FANOUT_DEDUP_WINDOW", "0m"),
+        ("FANOUT_MAX_BODY", "16MB"),
+        ("FANOUT_API_VERSION", "v1"),
+        ("FANOUT_API_VERSION", "2020-10-01"),
+        ("FANOUT_APPLICATION", "1st"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_the_name_of_its_variable(variable: str, text: str) -> None:
@@ -86,11 +101,71 @@ def test_a_value_that_cannot_be_is_refused_by_the_name_of_its_variable(variable:
         load({variable: text})
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"FANOUT_PORT: .*; FANOUT_PARTITIONS: |FANOUT_PARTITIONS: .*; FANOUT_P"
-    ):
-        load({"FANOUT_PORT": "x", "FANOUT_PARTITIONS": "x"})
+def test_every_finding_is_reported_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load({"FANOUT_PORT": "x", "FANOUT_PROT": "1", "FANOUT_PARTITIONS": "0", "FANOUT_API_KEY_FILE": "/none"})
+    assert sorted(finding.split()[0] for finding in caught.value.findings) == [
+        "FANOUT_API_KEY_FILE:", "FANOUT_PARTITIONS:", "FANOUT_PORT:", "FANOUT_PROT",
+    ]  # fmt: skip
+    assert all(finding in str(caught.value) for finding in caught.value.findings)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "finding"),
+    [
+        ("FANOUT_PORT", "70000", "FANOUT_PORT: must be at most 65535 (it is '70000')."),
+        ("FANOUT_LEASE_SECONDS", "10ms", "FANOUT_LEASE_SECONDS: must be at least 200ms (it is 0.01)."),
+        ("FANOUT_MAX_BODY", "10", "FANOUT_MAX_BODY: must be at least 1KiB (it is 10)."),
+        ("FANOUT_LOG_FORMAT", "xml", "FANOUT_LOG_FORMAT: must be 'json' or 'console' (it is 'xml')."),
+        ("FANOUT_EXECUTE", "maybe", "FANOUT_EXECUTE: must be true or false (it is 'maybe')."),
+    ],
+)
+def test_a_finding_says_what_is_allowed_and_what_was_given(variable: str, text: str, finding: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load({variable: text})
+    assert caught.value.findings == (finding,)
+
+
+SECRETS = [name for name, field in Settings.model_fields.items() if field.annotation is SecretStr]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
+    """As Docker and Kubernetes mount them; the newline at the end of a file is no part of the secret."""
+    file = tmp_path / "secret"
+    file.write_text(SECRET + "\n")
+    settings = load({f"{variable_of(name)}_FILE": str(file)})
+    assert getattr(settings, name).get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_given_once(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    with pytest.raises(ConfigurationError, match="set one of the two") as caught:
+        load({f"{variable_of(name)}_FILE": str(file), variable_of(name): SECRET})
+    assert SECRET not in str(caught.value)
+
+
+def test_only_secrets_come_from_files() -> None:
+    with pytest.raises(ConfigurationError, match="FANOUT_PORT_FILE is not a setting"):
+        load({"FANOUT_PORT_FILE": "/etc/hostname"})
+
+
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    empty, binary = tmp_path / "empty", tmp_path / "binary"
+    empty.write_text(" \n")
+    binary.write_bytes(b"\xff\xfe")
+    for path, problem in (("/none", "No such file"), (tmp_path, "directory"), (empty, "is empty"), (binary, "UTF-8")):
+        with pytest.raises(ConfigurationError, match=problem) as caught:
+            load({"FANOUT_API_KEY_FILE": str(path)})
+        assert str(caught.value).startswith(f"FANOUT_API_KEY_FILE: '{path}'")
+
+
+def test_a_wrong_secret_is_not_shown() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load({"FANOUT_PORT": "x"}, api_key=[SECRET])
+    assert SECRET not in str(caught.value)
 
 
 def test_types_are_read_from_text() -> None:

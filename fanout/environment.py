@@ -1,0 +1,141 @@
+"""Reads the settings from the environment, once, at start.
+
+Rules guarded: an unknown `FANOUT_` name is refused, because a typing error must not silently mean a default. Every
+finding is reported at once. A secret may come from a file (`FANOUT_API_KEY_FILE`). No value of a secret appears in an
+error.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_origin
+
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from fanout.errors import ConfigurationError
+from fanout.settings import Settings
+from fanout.units import DURATION, SIZE, Unit, format_duration, format_size
+
+PREFIX = "FANOUT_"
+CONNECTION_STRING = "AzureSignalRConnectionString"
+FILE_SUFFIX = "_FILE"
+_RULES = {
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "int_parsing": "must be a whole number",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
+}
+
+
+def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Read the settings from `environ` (the process's own by default); keyword arguments take precedence over it.
+
+    Raises ConfigurationError with every finding: the variable, and what is allowed.
+    """
+    values, findings = _values_of(os.environ if environ is None else environ)
+    try:
+        settings = Settings(**{**values, **overrides})
+    except ValidationError as error:
+        findings += [_finding(detail) for detail in error.errors(include_url=False)]
+    if findings:
+        raise ConfigurationError(*findings)
+    return settings
+
+
+def variable_of(field: str) -> str:
+    """Return the name of the environment variable of a field."""
+    return CONNECTION_STRING if field == "connection_string" else PREFIX + field.upper()
+
+
+def unit_of(field: FieldInfo) -> Unit | None:
+    """Return the unit of a numeric setting; None for one without."""
+    return next((each for each in field.metadata if isinstance(each, Unit)), None)
+
+
+def text_of(name: str, value: Any) -> str:
+    """Return a value in the form in which it may be set; secrets as they are, so mask them before they are shown."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    unit = unit_of(Settings.model_fields[name])
+    if unit is DURATION:
+        return format_duration(value)
+    return format_size(value) if unit is SIZE else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _values_of(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    values: dict[str, Any] = {}
+    findings: list[str] = []
+    for variable, text in environ.items():
+        name = _field_of(variable)
+        secret_name = _secret_of_file(variable)
+        if name is None and secret_name is None:
+            if variable.upper().startswith(PREFIX):
+                findings.append(_unknown(variable))
+            continue
+        try:
+            _store(values, name or secret_name or "", text if name else _read(variable, text))
+        except ConfigurationError as error:
+            findings.append(str(error))
+    return values, findings
+
+
+def _field_of(variable: str) -> str | None:
+    if variable.lower() == CONNECTION_STRING.lower():
+        return "connection_string"
+    name = variable[len(PREFIX) :].lower() if variable.upper().startswith(PREFIX) else ""
+    return name if name in Settings.model_fields and name != "connection_string" else None
+
+
+def _secret_of_file(variable: str) -> str | None:
+    if not variable.upper().endswith(FILE_SUFFIX):
+        return None
+    name = _field_of(variable[: -len(FILE_SUFFIX)])
+    return name if name is not None and Settings.model_fields[name].annotation is SecretStr else None
+
+
+def _store(values: dict[str, Any], name: str, text: str) -> None:
+    if name in values:
+        variable = variable_of(name)
+        raise ConfigurationError(f"{variable} and {variable}{FILE_SUFFIX}: set one of the two.")
+    if get_origin(Settings.model_fields[name].annotation) is tuple:
+        values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
+    else:
+        values[name] = text
+
+
+def _read(variable: str, path: str) -> str:
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigurationError(f"{variable}: {path!r} cannot be read: {reason}.") from None
+    if not text:
+        raise ConfigurationError(f"{variable}: {path!r} is empty.")
+    return text
+
+
+def _unknown(variable: str) -> str:
+    known = [variable_of(field) for field in Settings.model_fields]
+    close = difflib.get_close_matches(variable.upper(), known, n=1)
+    hint = f"Did you mean {close[0]}?" if close else "`fanout config` lists the known ones."
+    return f"{variable} is not a setting of this version. {hint}"
+
+
+def _finding(detail: Mapping[str, Any]) -> str:
+    name = str(detail["loc"][0])
+    rule = _RULES.get(detail["type"])
+    bounds = {key: text_of(name, bound) for key, bound in detail.get("ctx", {}).items() if key != "error"}
+    problem = rule.format(**bounds) if rule else detail["msg"].removeprefix("Value error, ")
+    field = Settings.model_fields[name]
+    given = "" if field.annotation is SecretStr else f" (it is {detail['input']!r})"
+    return f"{variable_of(name)}: {problem.rstrip('.')}{given}."

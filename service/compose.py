@@ -97,7 +97,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         metrics = Metrics()
         metrics.expect_partitions(settings.partitions)
         async with open_traces(
-            redis_client, clock, keep=settings.trace_keep, most=settings.trace_max_per_second
+            redis_client, clock, keep=settings.trace_keep, max_per_second=settings.trace_max_per_second
         ) as traces:
             metrics.gauges.watch(trace_events_skipped=lambda: traces.skipped, trace_events_lost=lambda: traces.lost)
             yield Resources(settings, clock, metrics, redis_client, stream, get_logger(), traces)

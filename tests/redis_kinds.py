@@ -230,9 +230,9 @@ def name_of(topology: str) -> str:
 
 
 @asynccontextmanager
-async def opened(url: str, *, within: float = 5.0) -> AsyncIterator[RedisClient]:
+async def opened(url: str, *, time_limit: float = 5.0) -> AsyncIterator[RedisClient]:
     """Yield a client of this URL for the block."""
-    redis_client = open_redis(url, SystemClock(), within=within)
+    redis_client = open_redis(url, SystemClock(), time_limit=time_limit)
     try:
         yield redis_client
     finally:

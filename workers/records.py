@@ -24,7 +24,7 @@ class Records:
         self._metrics = trade.metrics
         self._store_now = trade.store_time.now
         self._wants = _always if trade.delivery_log is None else trade.delivery_log.sample
-        self.traces = trade.traces if trade.traces is not None and trade.traces.on else None
+        self.traces = trade.traces if trade.traces is not None and trade.traces.is_enabled else None
 
     def age(self, held: Held) -> float:
         """Give how long ago an entry was stored, in seconds by the store's clock."""
@@ -129,7 +129,7 @@ class Records:
 
     def _note(self, held: Held, what: What, detail: Detail) -> None:
         if self.traces is not None:
-            self.traces.note(held.entry.message_id, TraceEvent(self._trade.clock.wall(), what, detail))
+            self.traces.record(held.entry.message_id, TraceEvent(self._trade.clock.wall(), what, detail))
 
 
 def _always(*, important: bool) -> int:

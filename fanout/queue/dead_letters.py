@@ -1,8 +1,8 @@
-"""Where entries go that will not be delivered: parked with the reason, never dropped; looked at, sent again, forgotten.
+"""The dead letters: entries that will not be delivered, kept with the reason, listed, replayed and deleted.
 
 Rules guarded: parking adds the dead letter and deletes the entry in one atomic, fenced step, so a crash leaves exactly
-one of the two (design section 5); sending again is the same step the other way round, so that whoever repeats it sends
-nothing twice. What a newer version wrote here is shown as far as it is understood, never a reason to fail.
+one of the two. Replaying is the same step in the other direction, so that repeating it sends nothing twice. What a
+newer version wrote here is shown as far as it is understood and never makes a request fail.
 """
 
 import re
@@ -15,11 +15,11 @@ from fanout.errors import LeaseLostError, QueueError
 from fanout.queue import keys
 from fanout.queue.entry import StoredEntry
 from fanout.queue.scripts import PARK, PEEK, REPLAY
-from fanout.redis.client import Argument, Call, RedisClient, raised
+from fanout.redis.client import Argument, Call, RedisClient, reply_or_raise
 
 UNKNOWN = "unknown"  # the reason of a letter that names none
 _NUMBER = re.compile(rb"[0-9]{1,9}")
-_DELETED_AT_ONCE = 1000
+_MAX_IDS_PER_DELETE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class DeathCause:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One dead letter as kept: its own id, the entry as it was, and why."""
+    """One dead letter as stored: its own id, the original entry and the cause."""
 
     id: bytes
     entry: StoredEntry
@@ -43,7 +43,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some dead letters of one partition, oldest first; `last` is the id of the last one kept there, b"" for none."""
+    """Some dead letters of a partition, oldest first; `last` is the id of the newest stored there, b"" for none."""
 
     last: bytes
     letters: Sequence[DeadLetter]
@@ -51,7 +51,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class PageLimits:
-    """How much to read: before this unix millisecond, at most so many letters, and so many bytes of them (about)."""
+    """How much one page may hold: letters stored before this unix millisecond, a count, and about so many bytes."""
 
     before: int | None = None
     count: int = 100
@@ -68,7 +68,10 @@ class DeadLetters:
         self._redis = redis_client
 
     async def park(self, partition: int, token: str, entry: StoredEntry, cause: DeathCause) -> None:
-        """Move an entry to the dead letters; LeaseLostError when `token` does not hold the partition any more."""
+        """Move an entry to the dead letters.
+
+        Raise LeaseLostError when `token` no longer holds the partition.
+        """
         fields: list[Argument] = ["entry", entry.data, "id", entry.id, "reason", cause.reason]
         fields += ["status", cause.status, "attempts", cause.attempts, "detail", cause.detail]
         names = [keys.lease(partition), keys.stream(partition), keys.dead(partition)]
@@ -76,52 +79,52 @@ class DeadLetters:
             raise LeaseLostError(f"partition {partition} has another owner")
 
     async def oldest(self, partition: int, *, count: int = 100) -> list[DeadLetter]:
-        """Give the first `count` dead letters of a partition."""
+        """Return the first `count` dead letters of a partition."""
         rows = await self._redis.ask("XRANGE", keys.dead(partition), "-", "+", "COUNT", count)
         return [_dead_letter(row) for row in rows]
 
     async def scan(self, after: Mapping[int, bytes], limits: PageLimits) -> dict[int, Page]:
-        """Give what follows the id `after` in each of these partitions, in one round trip.
+        """Return the page that follows the id `after` in each of these partitions, in one round trip.
 
-        A page without letters means that there are none; `portion.count` and `size` bound each page.
+        A page without letters means that no more exist there. `limits` apply to each page.
         """
         end = "+" if limits.before is None else max(0, limits.before - 1)  # with all counters of that millisecond
         calls: list[Call] = [
             (PEEK, [keys.dead(partition)], [start, end, limits.count, limits.size])
             for partition, start in after.items()
         ]
-        replies = [raised(reply) for reply in await self._redis.run_all(calls)]
+        replies = [reply_or_raise(reply) for reply in await self._redis.run_all(calls)]
         pages = (Page(bytes(last), [_dead_letter(row) for row in rows]) for last, *rows in replies)
         return dict(zip(after, pages, strict=True))
 
     async def find(self, refs: Sequence[LetterKey]) -> list[DeadLetter | None]:
-        """Give these dead letters, in one round trip; None for what is not there (any more)."""
+        """Return these dead letters in one round trip, with None for each that does not exist."""
         replies = await self._redis.call(*(("XRANGE", keys.dead(partition), id_, id_) for partition, id_ in refs))
-        return [_dead_letter(rows[0]) if (rows := raised(reply)) else None for reply in replies]
+        return [_dead_letter(rows[0]) if (rows := reply_or_raise(reply)) else None for reply in replies]
 
     async def replay(self, refs: Sequence[LetterKey]) -> list[bytes | QueueError | None]:
-        """Put the entries of these dead letters at the end of their lanes, in this order, in one round trip.
+        """Append the entries of these dead letters to their lanes, in this order, in one round trip.
 
-        For each: the id of the new entry; None when the letter is gone, which a repeat meets too; b"" when it holds no
-        entry, and stays; the error when the store did not do it (QueueFullError: full, the letter stays). Raises
-        QueueError when nothing was done, QueueSilentError when no outcome is known.
+        The result of each is the id of the new entry; None when the letter is gone, which a repetition finds too; b""
+        when the letter holds no entry and remains; or the error that kept Redis from doing it (QueueFullError: the
+        letter remains). Raise QueueError when nothing was done and QueueSilentError when no outcome is known.
         """
         calls: list[Call] = [
             (REPLAY, [keys.stream(partition), keys.dead(partition)], [id_, crc32(id_)]) for partition, id_ in refs
         ]
         return [_outcome(reply) for reply in await self._redis.run_all(calls)]
 
-    async def forget(self, partition: int, ids: Sequence[bytes]) -> int:
-        """Delete dead letters for good; gives how many were there."""
+    async def delete(self, partition: int, ids: Sequence[bytes]) -> int:
+        """Delete dead letters and return how many existed."""
         deleted = 0
-        for start in range(0, len(ids), _DELETED_AT_ONCE):
-            deleted += await self._redis.ask("XDEL", keys.dead(partition), *ids[start : start + _DELETED_AT_ONCE])
+        for start in range(0, len(ids), _MAX_IDS_PER_DELETE):
+            deleted += await self._redis.ask("XDEL", keys.dead(partition), *ids[start : start + _MAX_IDS_PER_DELETE])
         return deleted
 
 
 def _outcome(reply: Any) -> bytes | QueueError | None:
     try:
-        replayed: bytes | None = raised(reply)
+        replayed: bytes | None = reply_or_raise(reply)
     except QueueError as error:
         return error
     return replayed

@@ -1,8 +1,8 @@
 """What one stream entry holds, and its bytes.
 
-Rule guarded: an entry names its format version first, so that a process that meets a newer one parks it as a dead
-letter instead of guessing (design section 5; poison stalls nothing). The collector does not walk these values
-(`gc=False`): they live by the thousand, and none can be part of a cycle.
+Rule guarded: an entry begins with its format version, so that a process that meets a newer one never guesses what it
+means. The garbage collector does not track these values (`gc=False`): thousands are alive at a time, and none can be
+part of a cycle.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ VERSION = 1
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One REST call waiting: the hub in lower case, the id a person can follow it by, and the call itself."""
+    """One REST call to be made: the hub in lower case, the id that traces and logs name it by, and the call itself."""
 
     version: int
     hub: str
@@ -25,10 +25,10 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
-    """An entry on its way into the queue.
+    """An entry to be stored.
 
-    `dedup_id` is None when repeats are not to be told apart; else an entry with the same id for the same destination
-    within the dedup window is a duplicate when `fingerprint` is equal and a conflict when it is not.
+    With a `dedup_id`, an entry that has the same id and destination as one stored within the dedup window is a
+    duplicate when its `fingerprint` is equal and a conflict when it differs. None stores every repetition.
     """
 
     entry: Entry
@@ -37,17 +37,17 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
 
 
 class Admission(StrEnum):
-    """What became of a submission."""
+    """The outcome of a submission."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
     FULL = "full"
-    UNKNOWN = "unknown"  # the store did not answer; the entry may or may not be stored
+    UNKNOWN = "unknown"  # Redis did not answer; the entry may or may not be stored
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """The answer to one submission; partition and the stream's id where an entry is known to be stored."""
+    """The outcome of one submission, with partition and stream id where an entry is known to be stored."""
 
     admission: Admission
     partition: int = -1
@@ -55,25 +55,25 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def entry_id(self) -> str:
-        """`<partition>:<stream id>`, "" where no entry is known."""
+        """`<partition>:<stream id>`, or "" where no entry is known to be stored."""
         return f"{self.partition}:{self.stream_id.decode()}" if self.stream_id else ""
 
 
 class StoredEntry(msgspec.Struct, frozen=True, gc=False):
-    """One entry as read back: the stream's own id (milliseconds of the store's clock, then a counter) and its bytes."""
+    """One entry as read from its stream: the id (milliseconds by the clock of Redis, then a counter) and the bytes."""
 
     id: bytes
     data: bytes
 
     @property
     def stored_at(self) -> float:
-        """Unix time in seconds by the store's clock."""
+        """Unix time in seconds by the clock of Redis."""
         return int(self.id.partition(b"-")[0]) / 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How much waits: entries by partition, age in seconds of the oldest, and dead letters kept."""
+    """How much is waiting: entries by partition, the age of the oldest in seconds, and the number of dead letters."""
 
     entries: tuple[int, ...]
     oldest_age: float
@@ -81,7 +81,7 @@ class Depth:
 
 
 class UnreadableEntryError(ValueError):
-    """The bytes are not an entry this version can read."""
+    """The bytes are not an entry that this version can read."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -89,12 +89,12 @@ _decoder = msgspec.msgpack.Decoder(Entry)
 
 
 def encode(entry: Entry) -> bytes:
-    """Give the bytes that are stored."""
+    """Return the bytes that are stored."""
     return _encoder.encode(entry)
 
 
 def decode(data: bytes) -> Entry:
-    """Read stored bytes; UnreadableEntryError when they are broken or of another version."""
+    """Read stored bytes; raise UnreadableEntryError when they are damaged or of another version."""
     try:
         entry = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

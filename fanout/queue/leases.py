@@ -1,8 +1,8 @@
-"""Who owns which partition: leases with a fencing token, spread evenly over the live workers.
+"""Which worker owns which partition: leases with a fencing token, spread evenly over the live workers.
 
-Rules guarded: one owner per partition, which is what makes order possible; an expired lease silences its holder (the
-token is compared inside every script that writes); partitions are shared by rank, so that workers agree without talking
-(design section 5).
+Rules guarded: a partition has one owner, which is what makes order possible. The holder of an expired lease can change
+nothing, because every script that writes compares the token. The share of each worker follows from its rank among the
+live ones, so workers agree without exchanging messages.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,9 @@ from typing import Any
 from fanout.clock import Clock
 from fanout.queue import keys
 from fanout.queue.scripts import ACQUIRE, HEARTBEAT, RELEASE, RENEW
-from fanout.redis.client import Call, RedisClient, raised
+from fanout.redis.client import Call, RedisClient, reply_or_raise
 
-_SILENT: Any = object()  # in the place of a reply that did not come
+_NO_REPLY: Any = object()  # stands for a reply that did not arrive
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,13 @@ class Lease:
     expires: float
 
     def is_valid(self, now: float) -> bool:
-        """Say whether the holder may still act at `now`."""
+        """Return whether the holder may still act at `now`."""
         return now < self.expires
 
 
 @dataclass(frozen=True, slots=True)
 class LiveWorkers:
-    """The live workers, in the order that gives each its rank, and the store's unix time in seconds."""
+    """The live workers, in the order that gives each its rank, and the unix time in seconds by the clock of Redis."""
 
     workers: tuple[str, ...]
     now: float
@@ -40,20 +40,20 @@ class LiveWorkers:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A lease held on to: the lease with its new end, and the oldest entry of its stream (b"" when empty)."""
+    """A renewed lease with its new end, and the id of the oldest entry of its stream (b"" when empty)."""
 
     lease: Lease
     oldest: bytes
 
 
 def fence_of(token: str) -> int:
-    """Give the number in a lease's token, greater with each owner; 0 for a token of somebody else's making."""
+    """Return the number in a lease's token, which grows with each owner; 0 for a token that has none."""
     number = token.rpartition(":")[2]
     return int(number) if number.isdecimal() else 0
 
 
 def share_of(worker: str, live_workers: LiveWorkers, partitions: int) -> int:
-    """Give how many partitions `worker` should own; the shares of all live workers add up to `partitions`."""
+    """Return how many partitions `worker` should own. The shares of all live workers add up to `partitions`."""
     workers = sorted({*live_workers.workers, worker})
     each, left = divmod(partitions, len(workers))
     return each + (1 if workers.index(worker) < left else 0)
@@ -74,27 +74,27 @@ class Leases:
 
     @property
     def breaks(self) -> int:
-        """How often a connection to the store broke."""
+        """How often a connection to Redis was lost."""
         return self._redis.breaks
 
     async def heartbeat(self) -> LiveWorkers:
-        """Mark this worker as live for one lifetime and see who else is."""
+        """Mark this worker as live for one lifetime and return all live workers."""
         return _live_workers(await self._redis.run(HEARTBEAT, [keys.WORKERS], [self.worker, self._lifetime_ms]))
 
     async def deregister(self) -> None:
-        """Take this worker's mark away, so that the others share without it."""
+        """Remove this worker from the live ones, so that the others share its partitions."""
         await self._redis.run(HEARTBEAT, [keys.WORKERS], [self.worker, 0])
 
     async def owners(self, partitions: int) -> dict[int, str]:
-        """Give the holder's token of each partition that has one."""
+        """Return the token of the lease of each partition that has an owner."""
         replies = await self._redis.call(*(("GET", keys.lease(partition)) for partition in range(partitions)))
         tokens = _answered(replies)
-        return {partition: token.decode() for partition, token in enumerate(tokens) if token not in (None, _SILENT)}
+        return {partition: token.decode() for partition, token in enumerate(tokens) if token not in (None, _NO_REPLY)}
 
     async def acquire(self, partitions: Sequence[int]) -> list[Lease]:
-        """Try to take each of `partitions`; those somebody else holds are left out of the answer.
+        """Try to acquire each of `partitions` and return the leases that were acquired.
 
-        So are those whose node did not answer: one that was taken all the same runs out by itself.
+        A partition whose node did not answer is left out. If it was acquired nevertheless, that lease expires unused.
         """
         now = self._clock.monotonic()
         calls: list[Call] = [
@@ -105,15 +105,15 @@ class Leases:
         return [
             Lease(partition, token.decode(), now + self.lifetime)
             for partition, token in zip(partitions, tokens, strict=True)
-            if token not in (None, _SILENT)
+            if token not in (None, _NO_REPLY)
         ]
 
     async def renew(self, leases: Sequence[Lease]) -> Mapping[int, Renewal | None]:
-        """Prolong `leases`; by partition, None for one that is lost.
+        """Extend `leases` and return the renewals by partition, with None for each lease that is lost.
 
-        One whose node did not answer, while others did, keeps the end it had.
+        A lease whose node did not answer, while others did, keeps the end it had.
         """
-        now = self._clock.monotonic()  # read before asking: the store's lifetime starts later than ours, never earlier
+        now = self._clock.monotonic()  # read before asking, so that our lease never ends later than the one in Redis
         calls: list[Call] = [
             (RENEW, [keys.lease(lease.partition), keys.stream(lease.partition)], [lease.token, self._lifetime_ms])
             for lease in leases
@@ -123,7 +123,7 @@ class Leases:
         return {lease.partition: _renewal(lease, oldest, end) for lease, oldest in zip(leases, replies, strict=True)}
 
     async def release(self, lease: Lease) -> None:
-        """Hand one partition back; harmless when it was lost already."""
+        """Release one partition. Does no harm when the lease was lost already."""
         await self._redis.run(RELEASE, [keys.lease(lease.partition)], [lease.token])
 
 
@@ -134,11 +134,11 @@ def _live_workers(reply: Sequence[bytes]) -> LiveWorkers:
 def _renewal(lease: Lease, oldest: bytes | None, end: float) -> Renewal | None:
     if oldest is None:
         return None
-    return Renewal(lease, b"") if oldest is _SILENT else Renewal(Lease(lease.partition, lease.token, end), oldest)
+    return Renewal(lease, b"") if oldest is _NO_REPLY else Renewal(Lease(lease.partition, lease.token, end), oldest)
 
 
 def _answered(replies: Sequence[Any]) -> list[Any]:
-    # One node of a cluster that is down must not take the leases on the others with it.
+    # One node of a Cluster that is down must not cost the leases on the others.
     if replies and all(isinstance(reply, Exception) for reply in replies):
-        raised(replies[0])
-    return [_SILENT if isinstance(reply, Exception) else reply for reply in replies]
+        reply_or_raise(replies[0])
+    return [_NO_REPLY if isinstance(reply, Exception) else reply for reply in replies]

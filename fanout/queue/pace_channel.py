@@ -14,7 +14,7 @@ from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.queue import keys
 from fanout.queue.scripts import EXCHANGE_DEMAND
-from fanout.redis.client import Command, RedisClient, raised
+from fanout.redis.client import Command, RedisClient, reply_or_raise
 
 _BLOCK = 5.0  # seconds one read waits for a notice
 _RETRY_DELAY = 0.5  # seconds after a failed read
@@ -93,14 +93,14 @@ class PaceChannel:
 
     async def _recent(self) -> list[PaceNotice]:
         time, rows = await self._redis.call(("TIME",), ("XREVRANGE", keys.PACE_NOTICES, "+", "-", "COUNT", _MAX_RECENT))
-        now = int(raised(time)[0]) + int(raised(time)[1]) / 1e6
-        self._last = bytes(raised(rows)[0][0]) if raised(rows) else b"0-0"
+        now = int(reply_or_raise(time)[0]) + int(reply_or_raise(time)[1]) / 1e6
+        self._last = bytes(reply_or_raise(rows)[0][0]) if reply_or_raise(rows) else b"0-0"
         notices = [_notice(row[1], age=now - int(bytes(row[0]).partition(b"-")[0]) / 1000) for row in reversed(rows)]
         return [notice for notice in notices if notice.pause > 0]
 
     async def _next(self) -> list[PaceNotice]:
         command: Command = ("XREAD", "BLOCK", int(_BLOCK * 1000), "STREAMS", keys.PACE_NOTICES, self._last)
-        reply = await self._redis.ask(*command, within=_BLOCK + 2)
+        reply = await self._redis.ask(*command, time_limit=_BLOCK + 2)
         if not reply:
             return []
         rows = reply[0][1]

@@ -1,18 +1,18 @@
-"""The Lua functions: each is one atomic step in one partition's slot, documented by KEYS, ARGV and what it returns.
+"""The Lua scripts: each is one atomic step in the slot of one partition, documented by KEYS, ARGV and what it returns.
 
-Rule guarded: two writes that belong together are one script. What a worker writes is fenced: the script first compares
-the lease with the caller's token, so a holder whose lease was taken over can neither delete nor park anything.
-Scripts that workers need in order to drain a full store are allowed past maxmemory (`allow-oom`, Redis 7.0); PARK adds
-before it deletes, so that a refused write leaves the entry where it was.
+Rules guarded: two writes that belong together are one script. What a worker writes is fenced: the script first compares
+the lease with the caller's token, so a holder whose lease was taken over can neither delete nor park anything. Scripts
+that workers need to drain a full Redis may run beyond maxmemory (`allow-oom`, Redis 7.0). PARK adds before it deletes,
+so that a refused write leaves the entry where it was.
 """
 
 from fanout.redis.script import Script
 
-# How an entry gets its id, wherever one is added: add(stream, number, data), `number` below 2^32 and one that other
-# requests will hardly have. The second half of an id starts at it, or is that much greater than the last one, instead
-# of counting from 0: a server that took over without the last writes, its clock behind, would give out their ids again,
-# and a worker that still holds one of those entries would delete another one with its id. Past 2^52 Lua could not count
-# it any more.
+# How an entry gets its id, wherever one is added: add(stream, number, data). `number` is below 2^32 and hardly ever the
+# same in two requests. The second half of an id starts at `number`, or is that much greater than the last one, instead
+# of counting from 0. Otherwise a server that took over without the last writes, with its clock behind, would assign
+# their ids again, and a worker that still holds one of those entries would delete another entry by its id. Beyond 2^52
+# Lua could no longer count exactly.
 _ADD = """
 local fresh = false
 local function add(stream, number, data)
@@ -34,12 +34,13 @@ local function add(stream, number, data)
 end
 """
 
-# KEYS[1] the stream; KEYS[2..] what remembers the dedup ids, for those entries that have one, in order.
-# ARGV[1] the most entries the stream may hold, ARGV[2] the dedup window in milliseconds, ARGV[3] the number for `add`;
-# then per entry its bytes and either "" (no dedup id) or its fingerprint.
-# Returns the stream's length, then per entry: the new stream id; "D" + the id stored before; "C"; or "F".
-# A duplicate writes too (the lifetime it has), so that a WAIT behind it waits for replicas to have come up to here, and
-# with that to the entry stored before, instead of seeing a connection that wrote nothing.
+# KEYS[1] the stream; KEYS[2..] the keys of the dedup ids, in the order of the entries that have one.
+# ARGV[1] the maximum length of the stream, ARGV[2] the dedup window in milliseconds, ARGV[3] the number for `add`; then
+# for each entry its bytes and its fingerprint ("" for an entry without a dedup id).
+# Returns the length of the stream, then for each entry: the new stream id; "D" and the id of the duplicate; "C" for a
+# conflict; or "F" when the stream is full.
+# A duplicate writes too (the lifetime its key already has), so that a WAIT after it waits until the replicas have come
+# this far, and with that to the entry stored before. A connection that wrote nothing would wait for nothing.
 APPEND = Script(
     _ADD
     + """
@@ -81,8 +82,8 @@ return redis.call('XDEL', KEYS[2], unpack(ARGV, 2))
 """)
 
 # KEYS[1] the lease, KEYS[2] the stream. ARGV[1] the holder's token, ARGV[2] a stream id, ARGV[3] a time to live in
-# milliseconds. Returns 1 when the entry is older than that by this clock, which also wrote the id, and was deleted (or
-# was gone already); 0 when it is not; -1 when fenced.
+# milliseconds. Returns 1 when the entry is older than that by the clock of this server, which also assigned the id, and
+# was deleted (or was gone already); 0 when it is not older; -1 when the lease is not the caller's.
 EXPIRE = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 local time = redis.call('TIME')
@@ -93,7 +94,8 @@ return 1
 """)
 
 # KEYS[1] the lease, KEYS[2] the stream, KEYS[3] the dead letters. ARGV[1] the holder's token, ARGV[2] the stream id,
-# ARGV[3..] field, value, ... of the dead letter. Returns 1, 0 when the entry was gone already, -1 when fenced.
+# ARGV[3..] field, value, ... of the dead letter. Returns 1; 0 when the entry was gone
+# already; -1 when the lease is not the caller's.
 PARK = Script("""#!lua flags=allow-oom
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 if #redis.call('XRANGE', KEYS[2], ARGV[2], ARGV[2]) == 0 then return 0 end
@@ -103,8 +105,8 @@ return 1
 """)
 
 # KEYS[1] the stream, KEYS[2] the dead letters. ARGV[1] the dead letter's id, ARGV[2] the number for `add`.
-# Returns the id of the new entry; nil when the letter is gone; "" when it holds no entry, and stays.
-# It takes room like an append does: a full store refuses it, and the letter stays.
+# Returns the id of the new entry; nil when the letter is gone; "" when it holds no entry, and remains.
+# A Redis that is out of memory refuses it like an append, and the letter remains.
 REPLAY = Script(
     _ADD
     + """
@@ -121,9 +123,9 @@ return ''
 """
 )
 
-# KEYS[1] the dead letters. ARGV[1] the id to begin after, ARGV[2] the end as XRANGE takes it, ARGV[3] the most letters,
-# ARGV[4] how many bytes are enough. Returns the id of the last letter kept ("" for none), then letters as XRANGE gives
-# them: at least one where there is one, and no more than one past the bytes, because a letter may hold a megabyte.
+# KEYS[1] the dead letters. ARGV[1] the id to begin after, ARGV[2] the end as XRANGE takes it, ARGV[3] the maximum
+# number of letters, ARGV[4] the number of bytes after which no further letter is added. Returns the id of the newest
+# letter ("" for none), then letters in the form of XRANGE: at least one where one exists, however large it is.
 PEEK = Script("""#!lua flags=no-writes
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local answer, after, room = {last and last[1] or ''}, ARGV[1], tonumber(ARGV[4])
@@ -139,7 +141,7 @@ return answer
 """)
 
 # KEYS[1] the lease, KEYS[2] the fence. ARGV[1] the worker, ARGV[2] the lifetime in milliseconds.
-# Returns the token of the new lease, or nil when somebody holds it.
+# Returns the token of the new lease, or nil when the lease is held.
 ACQUIRE = Script("""#!lua flags=allow-oom
 if redis.call('EXISTS', KEYS[1]) == 1 then return false end
 local token = ARGV[1] .. ':' .. redis.call('INCR', KEYS[2])
@@ -162,8 +164,8 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
 
-# KEYS[1] the set of workers. ARGV[1] this worker, ARGV[2] the lifetime of its mark in milliseconds (0 takes it away).
-# Returns the store's time in milliseconds, then every live worker.
+# KEYS[1] the set of workers. ARGV[1] this worker, ARGV[2] the lifetime of its heartbeat in milliseconds (0 removes it).
+# Returns the time of this server in milliseconds, then every live worker.
 HEARTBEAT = Script("""#!lua flags=allow-oom
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -178,7 +180,7 @@ table.insert(answer, 1, string.format('%.0f', now))
 return answer
 """)
 
-# KEYS[1] what remembers an Idempotency-Key. ARGV[1] the body's fingerprint, ARGV[2] the dedup window in milliseconds.
+# KEYS[1] the key of an Idempotency-Key. ARGV[1] the body's fingerprint, ARGV[2] the dedup window in milliseconds.
 # Returns 1 when the key is new or was used with the same body, else 0.
 CLAIM = Script("""
 local known = redis.call('GET', KEYS[1])
@@ -187,8 +189,8 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """)
 
-# KEYS[1] the demand of all workers. ARGV[1] this worker, ARGV[2] how long its word counts in milliseconds, ARGV[3] its
-# demand. Returns name, "until:demand", name, ... of every worker whose word still counts.
+# KEYS[1] the demand of all workers. ARGV[1] this worker, ARGV[2] for how many milliseconds its demand counts, ARGV[3]
+# its demand. Returns name, "until:demand", name, ... of every worker whose demand still counts.
 EXCHANGE_DEMAND = Script("""#!lua flags=allow-oom
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

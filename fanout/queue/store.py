@@ -1,8 +1,8 @@
-"""Opens the store named by FANOUT_REDIS_URL and looks whether it is fit to keep a promise.
+"""Checks at start that the Redis of this queue can keep what it accepts, and fixes the number of partitions.
 
-Rules guarded: the number of partitions is fixed at the first start, because changing it would move lanes between
-streams and break their order; a store that may evict or forget, on any of its primaries, says so at start-up, loudly;
-what a setting asks of the store is looked for in the store (by capability, not by its name), before the first 202.
+Rules guarded: the number of partitions never changes after the first start, because that would move lanes between
+streams and break their order. A primary that may evict or lose what was accepted is reported. What a setting needs
+from Redis is checked by capability, not by product name, before the first request is accepted.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ _MINIMUM = (7, 0)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about the store an operator should know; `fatal` ones stop the start."""
+    """Something an operator should know about this Redis. A `fatal` one stops the start."""
 
     text: str
     fatal: bool = False
 
 
 async def prepare(redis_client: RedisClient, partitions: int, durability: Durability | None = None) -> list[Finding]:
-    """Fix the number of partitions, or check it, and look the store over: each primary of it.
+    """Check every primary, then store the number of partitions or compare it with the stored one.
 
-    Raises ConfigurationError when the store cannot be used as configured and QueueError when it does not answer.
+    Raise ConfigurationError when this Redis cannot be used as configured and QueueError when it does not answer.
     """
-    infos = [_info(text) for text in await redis_client.each("INFO")]
+    infos = [_info(text) for text in await redis_client.ask_primaries("INFO")]
     if infos[0].get("cluster_enabled") == "1" and not redis_client.is_cluster:
         raise ConfigurationError("FANOUT_REDIS_URL names a node of a Redis Cluster: add ?cluster=true to it.")
     findings: list[Finding] = []
@@ -52,7 +52,7 @@ async def prepare(redis_client: RedisClient, partitions: int, durability: Durabi
 
 
 def judge(info: dict[str, str], policy: str) -> list[Finding]:
-    """Decide what is worth saying about a store with this INFO and this maxmemory-policy."""
+    """Return the findings about a server with this INFO and this maxmemory-policy."""
     findings = []
     version = info.get("valkey_version") or info.get("redis_version", "0")
     if tuple(int(part) for part in version.split(".")[:2]) < _MINIMUM:
@@ -63,15 +63,13 @@ def judge(info: dict[str, str], policy: str) -> list[Finding]:
         )
     if info.get("aof_enabled") == "0":
         findings.append(
-            Finding(
-                "Redis runs without append-only file: what is accepted is lost when it restarts. Set appendonly yes."
-            )
+            Finding("Redis has no append-only file: accepted messages are lost when it restarts. Set appendonly yes.")
         )
     return findings
 
 
 def judge_durability(info: dict[str, str], durability: Durability, *, waitaof: bool) -> list[Finding]:
-    """Decide whether a store with this INFO can give what FANOUT_DURABILITY asks for; `waitaof`: it has the command."""
+    """Return what stands against FANOUT_DURABILITY on a server with this INFO; `waitaof`: it has the command."""
     findings = []
     if durability.aof and not waitaof:
         findings.append(Finding("FANOUT_DURABILITY=aof needs WAITAOF: Redis 7.2 or newer, or Valkey.", fatal=True))
@@ -82,7 +80,7 @@ def judge_durability(info: dict[str, str], durability: Durability, *, waitaof: b
         findings.append(
             Finding(
                 f"FANOUT_DURABILITY asks for {durability.replicas} replicas and {connected} are "
-                "connected: until there are enough, nothing is answered 202."
+                "connected: no request is answered 202 until there are enough."
             )
         )
     return findings
@@ -90,9 +88,9 @@ def judge_durability(info: dict[str, str], durability: Durability, *, waitaof: b
 
 async def _policies(redis_client: RedisClient, count: int) -> list[str]:
     try:
-        replies: Sequence[Sequence[bytes]] = await redis_client.each("CONFIG", "GET", "maxmemory-policy")
+        replies: Sequence[Sequence[bytes]] = await redis_client.ask_primaries("CONFIG", "GET", "maxmemory-policy")
     except QueueError:
-        return [""] * count  # managed services forbid CONFIG; INFO carries the policy there too, when it is set
+        return [""] * count  # managed services forbid CONFIG
     return [reply[1].decode() if len(reply) > 1 else "" for reply in replies]
 
 

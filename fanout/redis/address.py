@@ -1,8 +1,8 @@
-"""Reads FANOUT_REDIS_URL: which servers, of which kind, and how to prove oneself to them. Pure; knows no client.
+"""Reads FANOUT_REDIS_URL: which servers, how they are deployed and how to log in to them. Pure.
 
-Rules guarded: a URL that cannot be used is refused by what is wrong with it, and no error and no repr shows any part of
-it that may be a password; TLS verifies the server's certificate and name unless the URL says otherwise in words; an
-option nobody knows is refused, because a misspelt one would silently mean a default (design section 7).
+Rules guarded: a URL that cannot be used is refused with the reason, and no error and no repr shows any part of it that
+may be a password. TLS verifies the certificate and the name of the server unless the URL disables it explicitly. An
+unknown option is refused, because a misspelt one would silently mean a default.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ _PORTS: Mapping[str, int] = {"single": 6379, "cluster": 6379, "sentinel": 26379}
 _OPTIONS = frozenset({"cluster", "db", "sentinel_username", "sentinel_password"})
 _TLS_OPTIONS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"})
 _YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
-_MOST_PORT = 65_535
+_MAX_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Node:
-    """Where one server listens."""
+    """The host and port of one server."""
 
     host: str
     port: int
@@ -35,7 +35,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """How to prove oneself; empty where the server asks for nothing."""
+    """User name and password; empty where the server requires none."""
 
     username: str = ""
     password: str = field(default="", repr=False)
@@ -43,7 +43,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How the server is verified; `ca` adds a file of authorities to those of the machine."""
+    """How the server is verified. `ca` is a file of authorities trusted besides those of the machine."""
 
     ca: str = ""
     certificate: str = ""
@@ -54,9 +54,9 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """The store: `nodes` are its server, seeds of its cluster or its sentinels; `path` is a unix socket's instead."""
+    """What a URL names. `nodes` are the server, seeds of the Cluster or the Sentinels; `path` is that of a socket."""
 
-    kind: Deployment
+    deployment: Deployment
     nodes: tuple[Node, ...] = ()
     path: str = ""
     service: str = ""
@@ -66,16 +66,16 @@ class RedisAddress:
     tls: Tls | None = None
 
     def __str__(self) -> str:
-        scheme = ("rediss" if self.tls else "redis") + ("+sentinel" if self.kind == "sentinel" else "")
+        scheme = ("rediss" if self.tls else "redis") + ("+sentinel" if self.deployment == "sentinel" else "")
         if self.path:
             return f"unix://{self.path}?db={self.db}"
         service = f"/{self.service}" if self.service else ""
-        query = "?cluster=true" if self.kind == "cluster" else ""
+        query = "?cluster=true" if self.deployment == "cluster" else ""
         return f"{scheme}://{','.join(map(str, self.nodes))}{service}/{self.db}{query}"
 
 
 def parse(url: str, *, ca: str = "") -> RedisAddress:
-    """Read a URL; `ca` is a file of certificate authorities for URLs that name none. Raises ConfigurationError."""
+    """Read a URL. `ca` is a file of certificate authorities for URLs that name none. Raise ConfigurationError."""
     scheme = url.partition("://")[0]
     if f"{scheme}://" not in _SCHEMES:
         shown = scheme if scheme != url and scheme.replace("+", "").isalnum() else "what it starts with"
@@ -84,11 +84,11 @@ def parse(url: str, *, ca: str = "") -> RedisAddress:
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
     except ValueError:
-        raise _refused("cannot be read: percent-encode what is special in the user name and password") from None
+        raise _refused("cannot be read: percent-encode special characters in the user name and password") from None
     unknown = sorted(query.keys() - _OPTIONS - _TLS_OPTIONS)
     if unknown:
         known = ", ".join(sorted(_OPTIONS | _TLS_OPTIONS))
-        raise _refused(f"has {len(unknown)} options nobody knows; known are {known}")
+        raise _refused(f"has {len(unknown)} unknown options; the known ones are {known}")
     return _address(scheme, parts, query, ca)
 
 
@@ -97,25 +97,25 @@ def _address(scheme: str, parts: SplitResult, query: Mapping[str, str], ca: str)
     login = _login(userinfo)
     if scheme == "unix":
         if not parts.path:
-            raise _refused("names no socket: unix:///path/to/socket?db=0")
+            raise _refused("names no socket: write unix:///path/to/socket?db=0")
         return RedisAddress("single", path=unquote(parts.path), db=_db(query.get("db", "")), login=login)
-    kind: Deployment = "cluster" if _flag(query, "cluster", default=False) else "single"
+    deployment: Deployment = "cluster" if _flag(query, "cluster", default=False) else "single"
     service, db = "", parts.path.strip("/")
     if scheme.endswith("+sentinel"):
-        if kind == "cluster":
-            raise _refused("is of a Sentinel and says cluster=true: it can be one of them")
-        kind = "sentinel"
+        if deployment == "cluster":
+            raise _refused("names a Sentinel and says cluster=true: only one of the two is possible")
+        deployment = "sentinel"
         service, _slash, db = db.partition("/")
         if not service:
-            raise _refused("names no service: redis+sentinel://host:port,host:port/service")
-    nodes = tuple(_node(text, _PORTS[kind]) for text in hosts.split(","))
-    if kind == "single" and len(nodes) > 1:
+            raise _refused("names no service: write redis+sentinel://host:port,host:port/service")
+    nodes = tuple(_node(text, _PORTS[deployment]) for text in hosts.split(","))
+    if deployment == "single" and len(nodes) > 1:
         raise _refused("names several hosts: add ?cluster=true, or use redis+sentinel://")
     number = _db(query.get("db", db))
-    if kind == "cluster" and number:
-        raise _refused("names a database: a cluster has only 0")
+    if deployment == "cluster" and number:
+        raise _refused("names a database: a Cluster has only 0")
     return RedisAddress(
-        kind, nodes, service=unquote(service), db=number, login=login,
+        deployment, nodes, service=unquote(service), db=number, login=login,
         sentinel_login=Login(query.get("sentinel_username", ""), query.get("sentinel_password", "")),
         tls=_tls(query, ca, secured=scheme.startswith("rediss")),
     )  # fmt: skip
@@ -130,8 +130,8 @@ def _node(text: str, port: int) -> Node:
     host, colon, number = text.rpartition(":") if not text.endswith("]") else (text, "", "")
     if not colon:
         host, number = text, str(port)
-    if not number.isdecimal() or not 0 < int(number) <= _MOST_PORT:
-        raise _refused("has a port that is none; percent-encode what is special in the user name and password")
+    if not number.isdecimal() or not 0 < int(number) <= _MAX_PORT:
+        raise _refused("has an invalid port; percent-encode special characters in the user name and password")
     return Node(unquote(host.removeprefix("[").removesuffix("]")) or "localhost", int(number))
 
 
@@ -144,7 +144,7 @@ def _db(text: str) -> int:
 def _tls(query: Mapping[str, str], ca: str, *, secured: bool) -> Tls | None:
     if not secured:
         if query.keys() & _TLS_OPTIONS:
-            raise _refused("has TLS options and no TLS: write rediss:// instead of redis://")
+            raise _refused("has TLS options without TLS: write rediss:// instead of redis://")
         return None
     requirement = query.get("ssl_cert_reqs", "required")
     if requirement not in {"required", "none"}:

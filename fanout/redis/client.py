@@ -40,7 +40,7 @@ class RedisClient(ABC):
 
     @abstractmethod
     async def call(
-        self, *commands: Command, within: float | None = None, confirm: Durability | None = None
+        self, *commands: Command, time_limit: float | None = None, confirm: Durability | None = None
     ) -> list[Any]:
         """Send all commands in one write to each server concerned and give their replies in order.
 
@@ -50,16 +50,16 @@ class RedisClient(ABC):
         """
 
     @abstractmethod
-    async def each(self, *command: Argument, within: float | None = None) -> list[Any]:
+    async def ask_primaries(self, *command: Argument, time_limit: float | None = None) -> list[Any]:
         """Ask every primary the same and give their replies; an error reply is raised as QueueError."""
 
     @abstractmethod
     async def aclose(self) -> None:
         """Close what is idle; connections in use close when they come back."""
 
-    async def ask(self, *command: Argument, within: float | None = None) -> Any:
+    async def ask(self, *command: Argument, time_limit: float | None = None) -> Any:
         """Send one command and give its reply; an error reply is raised as QueueError."""
-        return raised((await self.call(command, within=within))[0])
+        return reply_or_raise((await self.call(command, time_limit=time_limit))[0])
 
     async def run_all(self, calls: Sequence[Call], *, confirm: Durability | None = None) -> list[Any]:
         """Run scripts, each (script, keys, arguments), in one round trip; replies are those of `call`."""
@@ -80,16 +80,16 @@ class RedisClient(ABC):
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run one script; an error reply is raised as QueueError."""
-        return raised((await self.run_all([(script, keys, args)]))[0])
+        return reply_or_raise((await self.run_all([(script, keys, args)]))[0])
 
 
 class ServerClient(RedisClient):
     """Connections to one server; `make` builds an unconnected one, `within` bounds a round trip in seconds."""
 
-    def __init__(self, make: Callable[[], AbstractConnection], clock: Clock, *, within: float = 5.0) -> None:
+    def __init__(self, make: Callable[[], AbstractConnection], clock: Clock, *, time_limit: float = 5.0) -> None:
         self._make = make
         self._clock = clock
-        self._within = within
+        self._time_limit = time_limit
         self._idle: list[ServerConnection] = []
         self._gathering: ServerConnection | None = None  # what scripts of this turn of the loop leave with
         self._epoch = 0  # connections of an earlier one are not used again
@@ -104,24 +104,24 @@ class ServerClient(RedisClient):
         return self._breaks
 
     async def call(
-        self, *commands: Command, within: float | None = None, confirm: Durability | None = None
+        self, *commands: Command, time_limit: float | None = None, confirm: Durability | None = None
     ) -> list[Any]:
-        bound = self._within if within is None else within
+        bound = self._time_limit if time_limit is None else time_limit
         if not commands:
             return []
         if confirm is None:
             return await self._exchange(commands, bound, gather=commands[0][0] == "EVALSHA")
         return confirmed(await self._exchange((*commands, confirm.command), bound + confirm.timeout), confirm)
 
-    async def each(self, *command: Argument, within: float | None = None) -> list[Any]:
-        return [await self.ask(*command, within=within)]
+    async def ask_primaries(self, *command: Argument, time_limit: float | None = None) -> list[Any]:
+        return [await self.ask(*command, time_limit=time_limit)]
 
     async def aclose(self) -> None:
         self._closed = True
         while self._idle:
-            self._idle.pop().hang_up()
+            self._idle.pop().abort()
 
-    async def _exchange(self, commands: Sequence[Command], within: float, *, gather: bool = False) -> list[Any]:
+    async def _exchange(self, commands: Sequence[Command], time_limit: float, *, gather: bool = False) -> list[Any]:
         connection = self._gathering
         if not gather or connection is None or not connection.is_gathering:
             connection = await self._connected()
@@ -129,14 +129,14 @@ class ServerClient(RedisClient):
                 self._gathering = connection
         asked = connection.send(commands, gather=gather)
         try:
-            async with self._clock.timeout(within):
+            async with self._clock.timeout(time_limit):
                 replies = await asked
         except BROKEN as error:
             self._give_up(connection, error)
             raise QueueSilentError(f"Redis did not answer: {reason_of(error)}.") from None
         except BaseException:
             if not connection.is_shared_with_others(asked):
-                connection.hang_up()
+                connection.abort()
             raise
         for place, reply in enumerate(replies):
             if isinstance(reply, redis_errors.RedisError):
@@ -157,7 +157,7 @@ class ServerClient(RedisClient):
         self._breaks += 1
         if isinstance(error, TimeoutError):
             self._epoch += 1  # a machine that is gone hangs up on nobody: the idle ones would time out one by one
-        connection.hang_up()
+        connection.abort()
 
     async def _connected(self) -> ServerConnection:
         while self._idle:
@@ -165,26 +165,26 @@ class ServerClient(RedisClient):
             if not connection.is_lost and connection.epoch == self._epoch:
                 return connection
             self._breaks += 1
-            connection.hang_up()
+            connection.abort()
         inner = self._make()
         connection = ServerConnection(inner, self._epoch, self._put_back)
         try:
-            async with self._clock.timeout(self._within):
+            async with self._clock.timeout(self._time_limit):
                 await connection.open()
         except (*BROKEN, redis_errors.RedisError, RuntimeError) as error:  # RuntimeError: uvloop, of a reset just now
             self._breaks += 1
-            await hang_up(inner)
+            await abort(inner)
             raise QueueError(f"Redis cannot be reached: {reason_of(error)}.") from None
         return connection
 
     def _put_back(self, connection: ServerConnection) -> None:
         if self._closed or connection.epoch != self._epoch:
-            connection.hang_up()
+            connection.abort()
         else:
             self._idle.append(connection)
 
 
-def raised(reply: Any) -> Any:
+def reply_or_raise(reply: Any) -> Any:
     """Give a reply back, or raise what an error reply means to a caller."""
     if not isinstance(reply, Exception):
         return reply
@@ -195,7 +195,7 @@ def raised(reply: Any) -> Any:
     raise QueueError(f"Redis refused: {reply}")
 
 
-async def hang_up(connection: AbstractConnection) -> None:
+async def abort(connection: AbstractConnection) -> None:
     """Close at once: a TLS good-bye would wait half a minute for a peer that is gone; nothing is left to be said."""
     writer = getattr(connection, "_writer", None)  # redis-py itself can only close politely
     if writer is not None:

@@ -22,7 +22,7 @@ from fanout.redis.slots import SlotMap, key_of, read_slots, slot_of
 
 _MOST_HOPS = 8
 _PAUSE = 0.02  # seconds before the second try where a node asks for patience; doubles with each further one
-_SURVEY_WITHIN = 2.0
+_SLOTS_TIMEOUT = 2.0
 _LATER = (redis_errors.TryAgainError, redis_errors.ClusterDownError, redis_errors.ReadOnlyError)
 
 
@@ -42,7 +42,7 @@ class _Errand:
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    within: float | None
+    time_limit: float | None
     confirm: Durability | None
 
 
@@ -72,23 +72,23 @@ class ClusterClient(RedisClient):
         return self._gone + sum(redis_client.breaks for redis_client in self._nodes.values())
 
     async def call(
-        self, *commands: Command, within: float | None = None, confirm: Durability | None = None
+        self, *commands: Command, time_limit: float | None = None, confirm: Durability | None = None
     ) -> list[Any]:
         await self._know()
         replies: list[Any] = [None] * len(commands)
         errands = [self._placed(_Errand(position, command)) for position, command in enumerate(commands)]
         for hop in range(_MOST_HOPS):
-            await self._run(errands, replies, _Terms(within, confirm))
+            await self._run(errands, replies, _Terms(time_limit, confirm))
             left = [again for errand in errands if (again := self._again(errand, replies[errand.position], hop))]
             if not left:
                 break
             errands = await self._later(left, replies, hop)
         return replies
 
-    async def each(self, *command: Argument, within: float | None = None) -> list[Any]:
+    async def ask_primaries(self, *command: Argument, time_limit: float | None = None) -> list[Any]:
         await self._know()
         try:
-            return [await self._client_of(node).ask(*command, within=within) for node in self._slots.primaries]
+            return [await self._client_of(node).ask(*command, time_limit=time_limit) for node in self._slots.primaries]
         except QueueError:
             self._stale = True
             raise
@@ -123,7 +123,7 @@ class ClusterClient(RedisClient):
             commands.append(errand.command)
             places.append(errand.position)
         try:
-            answers = await self._client_of(node).call(*commands, within=terms.within, confirm=terms.confirm)
+            answers = await self._client_of(node).call(*commands, time_limit=terms.time_limit, confirm=terms.confirm)
         except QueueError as error:
             self._stale = True
             answers = [error] * len(commands)
@@ -203,7 +203,7 @@ class ClusterClient(RedisClient):
         reason = "no slots are served"
         for node in dict.fromkeys((self._informant, *self._slots.nodes, *self._seeds)):
             try:
-                slots = read_slots(await self._client_of(node).ask("CLUSTER", "SLOTS", within=_SURVEY_WITHIN), node)
+                slots = read_slots(await self._client_of(node).ask("CLUSTER", "SLOTS", time_limit=_SLOTS_TIMEOUT), node)
             except QueueError as error:
                 reason = str(error)
                 if "cluster support disabled" in reason:

@@ -89,7 +89,7 @@ class ServerConnection(asyncio.Protocol):
         """Tell whether somebody else than the owner of `future` still waits for replies."""
         return any(asked.future is not future and not asked.future.done() for asked in self._asked)
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         """Close at once; whoever waits is told."""
         self.is_lost = True
         self._transport.abort()
@@ -103,11 +103,11 @@ class ServerConnection(asyncio.Protocol):
             while self._asked and self._take():
                 pass
         except redis_errors.RedisError:  # hiredis lost its place
-            self.hang_up()
+            self.abort()
             return
         if not self._asked and not self.is_lost:
             if self._reader.has_data():
-                self.hang_up()
+                self.abort()
             else:
                 self._end_turn()  # who comes now finds it among the idle
                 self._rested(self)
@@ -140,7 +140,7 @@ class ServerConnection(asyncio.Protocol):
         self._asked.popleft()
         if not asked.future.done():
             asked.future.set_result(asked.replies)
-        self.hang_up()
+        self.abort()
 
     def _forget(self) -> None:
         connection: Any = self._connection

@@ -1,8 +1,8 @@
-"""What has to acknowledge an append before it is answered 202: the durability of the promise, as a value. Pure.
+"""Which acknowledgements a write waits for before it counts as durable. Pure.
 
-Rule guarded: the acknowledgement is asked for on the connection that wrote, in the same round trip, right behind the
-writes, because WAIT and WAITAOF speak of what their own connection wrote. When too few answer in time the entries stand
-in the primary all the same: that is neither an acceptance nor a refusal, and is told as it is (design section 4).
+Rule guarded: WAIT or WAITAOF is sent on the connection that wrote, in the same round trip, directly after the writes,
+because both concern only what their own connection wrote. When too few servers acknowledge in time, the writes remain
+in the primary. That is neither success nor failure, and `Unconfirmed` says so.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Mode = Literal["configured", "replicas", "aof"]
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """`replicas` copies besides the primary's, on their disks too when `aof`, within `timeout` seconds."""
+    """Acknowledgement by this many `replicas`, with `aof` also by the disks, within `timeout` seconds."""
 
     replicas: int
     aof: bool
@@ -25,11 +25,11 @@ class Durability:
     @property
     def command(self) -> Sequence[str | int]:
         """The command that waits for the acknowledgements."""
-        milliseconds = max(1, int(self.timeout * 1000))  # 0 would wait for ever
+        milliseconds = max(1, int(self.timeout * 1000))  # 0 would wait without a limit
         return ("WAITAOF", 1, self.replicas, milliseconds) if self.aof else ("WAIT", self.replicas, milliseconds)
 
     def is_met(self, reply: Any) -> bool:
-        """Say whether the reply of `command` reports acknowledgements enough."""
+        """Return whether the reply of `command` reports enough acknowledgements."""
         if self.aof:
             return isinstance(reply, list) and reply[0] >= 1 and reply[1] >= self.replicas
         return isinstance(reply, int) and reply >= self.replicas
@@ -37,13 +37,13 @@ class Durability:
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """A reply to something that was done in the primary and not acknowledged by enough others in time."""
+    """The reply to a write that the primary has done and too few others acknowledged in time."""
 
     reply: Any
 
 
 def durability_of(mode: Mode, replicas: int, timeout: float) -> Durability | None:
-    """Give what to wait for, None for nothing; ConfigurationError when it would mean nothing."""
+    """Return what to wait for, None for nothing. Raise ConfigurationError for a combination without a meaning."""
     if mode == "configured":
         return None
     if mode == "replicas" and replicas < 1:
@@ -52,7 +52,7 @@ def durability_of(mode: Mode, replicas: int, timeout: float) -> Durability | Non
 
 
 def confirmed(replies: list[Any], durability: Durability) -> list[Any]:
-    """Take the reply of `durability.command` off the end of `replies`; mark the others when it does not suffice."""
+    """Remove the reply of `durability.command` from the end of `replies` and mark the others if it is not enough."""
     if durability.is_met(replies.pop()):
         return replies
     return [reply if isinstance(reply, Exception) else Unconfirmed(reply) for reply in replies]

@@ -29,32 +29,32 @@ from fanout.redis.sentinel import Sentinels
 Find = Callable[[], Awaitable[Node]]
 
 
-def open_redis(url: str, clock: Clock, *, ca: str = "", within: float = 5.0) -> RedisClient:
-    """Build the client of `url`; nothing is connected yet. ConfigurationError when the URL cannot be used.
+def open_redis(url: str, clock: Clock, *, ca: str = "", time_limit: float = 5.0) -> RedisClient:
+    """Return the client of `url`, not yet connected. Raise ConfigurationError when the URL cannot be used.
 
-    `ca` is a file of certificate authorities to trust besides the machine's, where the URL names none; `within` bounds
-    connecting and each round trip, in seconds.
+    `ca` is a file of certificate authorities to trust besides those of the machine, where the URL names none.
+    `time_limit` bounds connecting and each round trip, in seconds.
     """
     address = parse(url, ca=ca)
     factory = ConnectionFactory(address)
 
     def open_node(node: Node) -> ServerClient:
-        return ServerClient(lambda: factory.server(node), clock, within=within)
+        return ServerClient(lambda: factory.server(node), clock, time_limit=time_limit)
 
-    match address.kind:
+    match address.deployment:
         case "cluster":
             return ClusterClient(open_node, address.nodes, clock)
         case "sentinel":
             sentinels = Sentinels(factory.sentinel, address.nodes, address.service, clock)
-            return ServerClient(lambda: factory.master(sentinels.master), clock, within=within)
+            return ServerClient(lambda: factory.master(sentinels.master), clock, time_limit=time_limit)
         case "single":
             if address.path:
-                return ServerClient(factory.socket, clock, within=within)
+                return ServerClient(factory.socket, clock, time_limit=time_limit)
             return open_node(address.nodes[0])
 
 
 class ConnectionFactory:
-    """Builds unconnected connections for one store."""
+    """Builds unconnected connections to the servers of one address."""
 
     def __init__(self, address: RedisAddress) -> None:
         self._address = address
@@ -64,42 +64,46 @@ class ConnectionFactory:
         return f"<ConnectionFactory of {self._address}>"
 
     def server(self, node: Node) -> AbstractConnection:
-        """Build a connection to one server of the store."""
-        return self._build(Connection, _Secured, self._address.login, host=node.host, port=node.port, db=self._db)
+        """Build a connection to one server."""
+        return self._build(
+            Connection, _SecureConnection, self._address.login, host=node.host, port=node.port, db=self._db
+        )
 
     def socket(self) -> AbstractConnection:
-        """Build a connection to the store's unix socket."""
+        """Build a connection to the unix socket."""
         return UnixDomainSocketConnection(
             path=self._address.path, db=self._db, **_login(self._address.login), **_options()
         )
 
     def sentinel(self, node: Node) -> AbstractConnection:
         """Build a connection to a Sentinel."""
-        return self._build(Connection, _Secured, self._address.sentinel_login, host=node.host, port=node.port)
+        return self._build(Connection, _SecureConnection, self._address.sentinel_login, host=node.host, port=node.port)
 
     def master(self, find: Find) -> AbstractConnection:
-        """Build a connection that asks `find` where the master is whenever it connects."""
-        return self._build(_Following, _FollowingSecured, self._address.login, find=find, db=self._db)
+        """Build a connection that asks `find` for the master whenever it connects."""
+        return self._build(_MasterConnection, _SecureMasterConnection, self._address.login, find=find, db=self._db)
 
     @property
     def _db(self) -> int:
         return self._address.db
 
-    def _build(self, plain: type[Connection], secured: type["_Secured"], login: Login, **where: Any) -> Connection:
+    def _build(
+        self, plain: type[Connection], secured: type["_SecureConnection"], login: Login, **where: Any
+    ) -> Connection:
         arguments = {**where, **_login(login), **_options()}
         return plain(**arguments) if self._context is None else secured(context=self._context, **arguments)
 
 
-class _Secured(SSLConnection):
-    """TLS with a context that was made before."""
+class _SecureConnection(SSLConnection):
+    """A connection over TLS with an existing context."""
 
     def __init__(self, *, context: RedisSSLContext, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.ssl_context = context
 
 
-class _Following(Connection):
-    """Connects to whoever is the master now, and to nobody who only was."""
+class _MasterConnection(Connection):
+    """A connection to the current master, never to one that was replaced."""
 
     def __init__(self, *, find: Find, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -113,13 +117,13 @@ class _Following(Connection):
         try:
             role = (await self.read_response())[0]
         except ResponseError:
-            return  # not permitted to ask: the Sentinel's word has to do
+            return  # not permitted to ask: rely on the Sentinel
         if role != b"master":
             await self.disconnect(nowait=True)
             raise RedisConnectionError(f"{node} is not the master any more, or not yet")
 
 
-class _FollowingSecured(_Following, _Secured):
+class _SecureMasterConnection(_MasterConnection, _SecureConnection):
     """The same over TLS."""
 
 

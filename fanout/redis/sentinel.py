@@ -1,8 +1,8 @@
-"""Asks the Sentinels who the master is, each time a connection is made.
+"""Asks the Sentinels for the master each time a connection is made.
 
 Source: "Guidelines for Redis clients with support for Sentinel". Rules guarded: the first Sentinel that answers is
-asked first the next time; its word is checked against the server's own (ROLE, see open.py), because a Sentinel on the
-wrong side of a split names a master that is none any more. A Sentinel that is silent costs a second, not the call.
+asked first the next time. Its answer is checked with the server itself (ROLE, see open.py), because a Sentinel on the
+minority side of a network partition names a master that was replaced. A Sentinel that does not answer costs one second.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 
 from fanout.clock import Clock
 from fanout.redis.address import Node
-from fanout.redis.client import hang_up, reason_of
+from fanout.redis.client import abort, reason_of
 
-_WITHIN = 1.0
+_TIMEOUT = 1.0  # seconds for each Sentinel
 
 
 class Sentinels:
@@ -33,7 +33,7 @@ class Sentinels:
         return f"<Sentinels of {self._service}: {', '.join(map(str, self._nodes))}>"
 
     async def master(self) -> Node:
-        """Give where the master is; redis-py's ConnectionError when no Sentinel knows."""
+        """Return the address of the master; raise redis-py's ConnectionError when no Sentinel knows it."""
         reasons = []
         for node in list(self._nodes):
             try:
@@ -46,15 +46,15 @@ class Sentinels:
                 self._nodes.insert(0, node)
                 return master
             reasons.append(f"{node}: knows no {self._service}")
-        raise RedisConnectionError(f"no Sentinel knows where {self._service} is ({'; '.join(reasons)})")
+        raise RedisConnectionError(f"no Sentinel knows the master of {self._service} ({'; '.join(reasons)})")
 
     async def _ask(self, node: Node) -> Node | None:
         connection = self._make(node)
         try:
-            async with self._clock.timeout(_WITHIN):
+            async with self._clock.timeout(_TIMEOUT):
                 await connection.connect()  # type: ignore[no-untyped-call] # redis-py has no annotation here
                 await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
                 reply = await connection.read_response()
         finally:
-            await hang_up(connection)
+            await abort(connection)
         return None if reply is None else Node(reply[0].decode(), int(reply[1]))

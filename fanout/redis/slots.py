@@ -1,7 +1,8 @@
-"""Which node of a cluster serves which key: the slots, and the key a command is routed by. Pure.
+"""Which node of a Cluster serves which key: the slots, and the key that a command is routed by. Pure.
 
-Source: the Redis Cluster specification. Rule guarded: a command goes where its first key lives; every command of ours
-touches keys of one slot only (see keys), so one key decides. What has no key may be asked of any node.
+Source: the Redis Cluster specification. Rule guarded: a command goes to the node of its first key. Every command of
+this project uses keys of one slot only (see fanout/queue/keys.py), so one key is enough. A command without a key may go
+to any node.
 """
 
 from binascii import crc_hqx
@@ -15,7 +16,7 @@ _KEYLESS = frozenset({"PING", "TIME", "ECHO", "INFO", "CONFIG", "COMMAND", "CLUS
 
 
 def key_of(command: Sequence[Any]) -> str | bytes | None:
-    """Give the key a command is routed by, None when any node will do."""
+    """Return the key that a command is routed by, None when any node can run it."""
     name = command[0]
     if name in {"EVALSHA", "EVAL"}:
         return command[3] if command[2] else None
@@ -25,7 +26,7 @@ def key_of(command: Sequence[Any]) -> str | bytes | None:
 
 
 def slot_of(key: str | bytes) -> int:
-    """Give the slot of a key: of what stands between its first { and the next }, if anything does, else of all."""
+    """Return the slot of a key: the hash of what is between its first { and the next }, if anything, else of all."""
     data = key.encode() if isinstance(key, str) else key
     start = data.find(b"{")
     if start >= 0:
@@ -36,7 +37,7 @@ def slot_of(key: str | bytes) -> int:
 
 
 class SlotMap:
-    """Who serves each slot, as one node told it; single slots may be corrected when another node knows better."""
+    """Which node serves each slot, as one node reported it. A redirection by another node corrects single slots."""
 
     def __init__(self, owners: list[Node | None], nodes: Sequence[Node]) -> None:
         self._owners = owners
@@ -50,25 +51,25 @@ class SlotMap:
         return bool(self.primaries)
 
     def owner(self, slot: int) -> Node | None:
-        """Give who serves a slot, None when nobody does."""
+        """Return the node that serves a slot, None when none does."""
         return self._owners[slot]
 
     def correct(self, slot: int, node: Node) -> None:
-        """Note that `node` serves this slot now."""
+        """Record that `node` serves this slot now."""
         self._owners[slot] = node
 
 
-def read_slots(reply: Sequence[Any], informant: Node) -> SlotMap:
-    """Read the reply of CLUSTER SLOTS; a node that does not know its own host is reached as `informant` was."""
+def read_slots(reply: Sequence[Any], source: Node) -> SlotMap:
+    """Read the reply of CLUSTER SLOTS. A node listed without a host has that of `source`, the node that replied."""
     owners: list[Node | None] = [None] * COUNT
     nodes: list[Node] = []
     for first, last, *members in reply:
-        known = [_node(member, informant) for member in members]
+        known = [_node(member, source) for member in members]
         owners[first : last + 1] = [known[0]] * (last - first + 1)
         nodes += known
     return SlotMap(owners, nodes)
 
 
-def _node(member: Sequence[Any], informant: Node) -> Node:
+def _node(member: Sequence[Any], source: Node) -> Node:
     host = bytes(member[0] or b"").decode()
-    return Node(informant.host if host in {"", "?"} else host, int(member[1]))
+    return Node(source.host if host in {"", "?"} else host, int(member[1]))

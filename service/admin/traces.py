@@ -29,10 +29,10 @@ class TraceAdmin:
         self._authorize(request)
         message_id: str = request.path_params["message_id"]
         traces = self._traces
-        if traces is None or not traces.on:
+        if traces is None or not traces.is_enabled:
             detail = f"Traces are not kept here: {variable_of('trace_keep')} is 0."
             return _refuse(request, Problem("traceOff", 404, detail, _NO_STORE))
-        events = await traces.of(message_id)
+        events = await traces.events_of(message_id)
         if not events:
             detail = "No trace of a message with this id is kept."
             return _refuse(request, Problem("traceUnknown", 404, detail, _NO_STORE))

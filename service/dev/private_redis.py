@@ -78,7 +78,7 @@ async def _answer(url: str, process: asyncio.subprocess.Process, clock: Clock) -
     try:
         while True:
             try:
-                await redis_client.ask("PING", within=1.0)
+                await redis_client.ask("PING", time_limit=1.0)
             except QueueError as error:
                 if process.returncode is not None or clock.monotonic() > deadline:
                     raise ConfigurationError(f"The private Redis did not start: {error}") from None

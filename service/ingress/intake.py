@@ -203,11 +203,11 @@ class Intake:
             self._metrics.rejected.inc(outcome.counts()["rejected"])
 
     def _trace(self, submissions: Sequence[Submission], receipts: Sequence[Receipt], at: float) -> None:
-        if self._traces is None or not self._traces.on:
+        if self._traces is None or not self._traces.is_enabled:
             return
         for submission, receipt in zip(submissions, receipts, strict=True):
             if receipt.admission in _STORED:
-                self._traces.note(submission.entry.message_id, _accepted_event(submission, receipt, at))
+                self._traces.record(submission.entry.message_id, _accepted_event(submission, receipt, at))
 
     def _log_stored(self, outcome: Stored | Mixed, hub: str, request_id: str) -> None:
         ids = stored_ids(outcome)

@@ -94,7 +94,7 @@ class RedisServer:
         assert self.process.returncode is None, self.log.read_text()
         redis_client = open_redis(self.url, SystemClock())
         try:
-            await redis_client.ask("PING", within=1.0)
+            await redis_client.ask("PING", time_limit=1.0)
         except QueueError:
             return False
         finally:

@@ -144,13 +144,13 @@ async def test_the_resources_work_together_and_are_closed_at_the_end(redis_url: 
     async with open_resources(settings, SystemClock()) as resources:
         assert resources.traces is not None
         assert [receipt.admission for receipt in await resources.stream.append([a_submission()])] == ["accepted"]
-        resources.traces.note("m1", TraceEvent(1.0, "accepted"))
+        resources.traces.record("m1", TraceEvent(1.0, "accepted"))
         text = resources.metrics.render().decode()
     assert 'fanout_queue_depth{partition="2"} 0.0' in text
     assert "fanout_trace_events_lost_total 0.0" in text
     async with open_resources(settings, SystemClock()) as again:
         assert again.traces is not None
-        assert await again.traces.of("m1") == [TraceEvent(1.0, "accepted")]
+        assert await again.traces.events_of("m1") == [TraceEvent(1.0, "accepted")]
         assert sum((await again.stream.depth()).entries) == 1
 
 

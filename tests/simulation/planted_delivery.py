@@ -63,7 +63,7 @@ class HopefulWhisper(Whisper):
     async def _look(self) -> None:
         while True:
             try:
-                await self._pace_channel._redis.ask("PING", within=0.1)
+                await self._pace_channel._redis.ask("PING", time_limit=0.1)
             except QueueError:
                 for pace in self._gate.paces:
                     pace.rate = pace.ceiling = inf

@@ -175,7 +175,7 @@ def test_a_read_that_waits_is_served_by_an_append(real: Real) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(append())
             read = ("XREAD", "COUNT", 9, "BLOCK", 5000, "STREAMS", keys.stream(0), "0-0")
-            reply = await redis_client.ask(*read, within=6)
+            reply = await redis_client.ask(*read, time_limit=6)
         return [[fields for _id, fields in rows] for _key, rows in reply]
 
     assert model(play) == real.play(play)

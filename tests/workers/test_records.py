@@ -86,10 +86,10 @@ class Note:
     """Traces that keep what is noted in memory; `on` is all the books look at besides."""
 
     def __init__(self) -> None:
-        self.on = True
+        self.is_enabled = True
         self.events: list[tuple[str, TraceEvent]] = []
 
-    def note(self, message_id: str, event: TraceEvent) -> None:
+    def record(self, message_id: str, event: TraceEvent) -> None:
         self.events.append((message_id, event))
 
 

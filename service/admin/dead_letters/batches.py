@@ -114,7 +114,7 @@ class CommandRunner:
         deleted = 0
         for partition, group in groupby(sorted(refs, key=_partition), key=_partition):
             try:
-                deleted += await self._letters.forget(partition, [ref.stream_id for ref in group])
+                deleted += await self._letters.delete(partition, [ref.stream_id for ref in group])
             except QueueError as error:
                 return BatchResult(deleted, deleted, error)
         return BatchResult(deleted, deleted)

@@ -42,7 +42,7 @@ async def test_parking_is_fenced_by_the_lease(redis_client: RedisClient) -> None
 async def test_parking_works_when_the_store_is_full(redis_client: RedisClient) -> None:
     entry = await a_stored(redis_client)
     [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
-    await redis_client.each("CONFIG", "SET", "maxmemory", "1")
+    await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", "1")
     await DeadLetters(redis_client).park(0, lease.token, entry, CAUSE)
     assert await redis_client.ask("XLEN", keys.dead(0)) == 1
 
@@ -94,7 +94,7 @@ async def test_a_replay_by_a_clock_behind_the_stream_gives_an_id_nobody_had(redi
 
 async def test_a_full_store_refuses_a_replay_and_the_letter_stays(redis_client: RedisClient) -> None:
     names = [await a_letter(redis_client) for _ in range(2)]
-    await redis_client.each("CONFIG", "SET", "maxmemory", "1")
+    await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", "1")
     outcomes = await DeadLetters(redis_client).replay([(0, name) for name in names])
     assert [type(outcome) for outcome in outcomes] == [QueueFullError] * 2
     assert (await redis_client.ask("XLEN", keys.stream(0)), await redis_client.ask("XLEN", keys.dead(0))) == (0, 2)
@@ -102,11 +102,11 @@ async def test_a_full_store_refuses_a_replay_and_the_letter_stays(redis_client: 
 
 async def test_a_full_store_lets_letters_be_seen_and_forgotten(redis_client: RedisClient) -> None:
     name = await a_letter(redis_client)
-    await redis_client.each("CONFIG", "SET", "maxmemory", "1")
+    await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", "1")
     letters = DeadLetters(redis_client)
     assert [letter.id for letter in (await letters.scan({0: START}, PageLimits()))[0].letters] == [name]
-    assert await letters.forget(0, [name, b"1-1"]) == 1
-    assert await letters.forget(0, [name]) == 0
+    assert await letters.delete(0, [name, b"1-1"]) == 1
+    assert await letters.delete(0, [name]) == 0
 
 
 async def test_a_letter_without_an_entry_is_not_sent_and_stays(redis_client: RedisClient) -> None:

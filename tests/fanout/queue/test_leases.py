@@ -65,7 +65,7 @@ async def test_workers_with_a_heartbeat_see_each_other_until_they_leave(redis_cl
 
 
 async def test_leases_can_be_taken_when_the_store_is_full(redis_client: RedisClient) -> None:
-    await redis_client.each("CONFIG", "SET", "maxmemory", "1")
+    await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", "1")
     a = leases_of(redis_client, "a")
     await a.heartbeat()
     [lease] = await a.acquire([0])

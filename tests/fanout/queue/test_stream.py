@@ -98,7 +98,7 @@ async def test_a_full_queue_refuses_what_is_new_and_still_knows_duplicates(redis
 
 async def test_a_store_out_of_memory_is_a_full_queue(redis_client: RedisClient) -> None:
     stream = a_stream(redis_client)
-    await redis_client.each("CONFIG", "SET", "maxmemory", "1")
+    await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", "1")
     with pytest.raises(QueueFullError, match="maxmemory"):
         await stream.append([a_submission()])
 
@@ -158,7 +158,7 @@ async def test_a_foreign_entry_reads_as_empty_bytes(redis_client: RedisClient) -
 async def test_flushed_scripts_are_sent_again(redis_client: RedisClient) -> None:
     stream = a_stream(redis_client)
     await stream.append([a_submission()])
-    await redis_client.each("SCRIPT", "FLUSH")
+    await redis_client.ask_primaries("SCRIPT", "FLUSH")
     receipts = await stream.append([a_submission(a_message(f"u{i}")) for i in range(20)])
     assert {receipt.admission for receipt in receipts} == {Admission.ACCEPTED}
 
@@ -185,10 +185,10 @@ async def test_one_partition_refusing_leaves_the_others_accepted(redis_client: R
 
 
 async def test_a_store_that_falls_silent_leaves_every_outcome_unknown(store: Store) -> None:
-    async with opened(store.url, within=0.2) as redis_client:
+    async with opened(store.url, time_limit=0.2) as redis_client:
         stream = a_stream(redis_client)
         await stream.append([a_submission()])
-        await redis_client.each("CLIENT", "PAUSE", "400", "ALL")
+        await redis_client.ask_primaries("CLIENT", "PAUSE", "400", "ALL")
         receipts = await stream.append([a_submission()])
     assert receipts[0].admission is Admission.UNKNOWN
     for server in store.primaries:  # answers when the pause is over

@@ -8,7 +8,7 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.queue import keys
-from fanout.queue.traces import MOST_EVENTS, MOST_WAITING, Choice, TraceEvent, Traces, What, open_traces
+from fanout.queue.traces import MAX_BUFFERED_EVENTS, MAX_EVENTS, TraceEvent, Traces, TraceSampler, What, open_traces
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.fakes import FakeClock
@@ -17,7 +17,7 @@ LIFE: tuple[What, ...] = ("accepted", "read", "attempt", "settled")
 
 
 def traces_of(redis_client: RedisClient, *, keep: float = 60, most: int = 1_000_000) -> Traces:
-    return Traces(redis_client, SystemClock(), keep=keep, most=most)
+    return Traces(redis_client, SystemClock(), keep=keep, max_per_second=most)
 
 
 def nowhere(tmp_path: Path) -> RedisClient:
@@ -29,14 +29,14 @@ async def test_a_life_is_told_in_the_order_of_time_whoever_noted_it(redis_client
     ingress, worker = traces_of(redis_client), traces_of(redis_client)
     events = [TraceEvent(float(at), what, {"number": at, "hub": "chat"}) for at, what in enumerate(LIFE)]
     for event in events[1:]:
-        worker.note("m1", event)
-    ingress.note("m1", events[0])
-    ingress.note("m2", TraceEvent(0.5, "accepted"))
+        worker.record("m1", event)
+    ingress.record("m1", events[0])
+    ingress.record("m2", TraceEvent(0.5, "accepted"))
     await worker.flush()
     await ingress.flush()
-    assert await ingress.of("m1") == events
-    assert await ingress.of("m2") == [TraceEvent(0.5, "accepted")]
-    assert await ingress.of("m3") == []
+    assert await ingress.events_of("m1") == events
+    assert await ingress.events_of("m2") == [TraceEvent(0.5, "accepted")]
+    assert await ingress.events_of("m3") == []
     assert (ingress.lost, worker.lost) == (0, 0)
 
 
@@ -45,7 +45,7 @@ async def test_noting_asks_nothing_of_the_store_until_the_flush_and_a_flush_is_o
 ) -> None:
     traces = traces_of(redis_client)
     for number in range(100):
-        traces.note(f"m{number}", TraceEvent(1.0, "read"))
+        traces.record(f"m{number}", TraceEvent(1.0, "read"))
     assert await kept(redis_client) == 0
     before = await reads(redis_client)
     await traces.flush()
@@ -55,23 +55,23 @@ async def test_noting_asks_nothing_of_the_store_until_the_flush_and_a_flush_is_o
 
 async def test_what_is_noted_is_stored_soon_and_the_rest_at_the_end(redis_client: RedisClient) -> None:
     clock = SystemClock()
-    async with open_traces(redis_client, clock, keep=60, most=100) as traces:
-        traces.note("m1", TraceEvent(1.0, "accepted"))
+    async with open_traces(redis_client, clock, keep=60, max_per_second=100) as traces:
+        traces.record("m1", TraceEvent(1.0, "accepted"))
         async with clock.timeout(5):
-            while not await traces.of("m1"):
+            while not await traces.events_of("m1"):
                 await clock.sleep(0.01)
-        traces.note("m1", TraceEvent(2.0, "settled"))
-    assert [event.what for event in await traces.of("m1")] == ["accepted", "settled"]
+        traces.record("m1", TraceEvent(2.0, "settled"))
+    assert [event.what for event in await traces.events_of("m1")] == ["accepted", "settled"]
 
 
 async def test_flushes_are_a_tenth_of_a_second_apart_and_none_happens_without_a_note(tmp_path: Path) -> None:
     clock = FakeClock()
-    traces = Traces(nowhere(tmp_path), clock, keep=60, most=100)
+    traces = Traces(nowhere(tmp_path), clock, keep=60, max_per_second=100)
     async with asyncio.TaskGroup() as group:
         group.create_task(traces.run())
         await clock.advance(10)
         assert not clock._sleepers
-        traces.note("m1", TraceEvent(1.0, "read"))
+        traces.record("m1", TraceEvent(1.0, "read"))
         await clock.advance(0.09)
         assert traces.lost == 0
         await clock.advance(0.02)
@@ -82,21 +82,21 @@ async def test_flushes_are_a_tenth_of_a_second_apart_and_none_happens_without_a_
 
 async def test_a_trace_goes_when_its_time_is_over(redis_client: RedisClient) -> None:
     traces = traces_of(redis_client, keep=0.05)
-    traces.note("m1", TraceEvent(1.0, "accepted"))
+    traces.record("m1", TraceEvent(1.0, "accepted"))
     await traces.flush()
     assert 0 < await redis_client.ask("PTTL", keys.trace("m1")) <= 50
     async with SystemClock().timeout(5):
-        while await traces.of("m1"):  # noqa: ASYNC110 - the store rings no bell
+        while await traces.events_of("m1"):  # noqa: ASYNC110 - the store rings no bell
             await asyncio.sleep(0.01)
     assert await kept(redis_client) == 0
 
 
 async def test_each_event_starts_the_time_anew(redis_client: RedisClient) -> None:
     traces = traces_of(redis_client, keep=60)
-    traces.note("m1", TraceEvent(1.0, "accepted"))
+    traces.record("m1", TraceEvent(1.0, "accepted"))
     await traces.flush()
     await redis_client.ask("PEXPIRE", keys.trace("m1"), 5_000)
-    traces.note("m1", TraceEvent(2.0, "settled"))
+    traces.record("m1", TraceEvent(2.0, "settled"))
     await traces.flush()
     assert await redis_client.ask("PTTL", keys.trace("m1")) > 50_000
 
@@ -104,20 +104,20 @@ async def test_each_event_starts_the_time_anew(redis_client: RedisClient) -> Non
 async def test_of_one_id_the_newest_events_are_kept(redis_client: RedisClient) -> None:
     traces = traces_of(redis_client)
     for at in range(40):
-        traces.note("m1", TraceEvent(float(at), "attempt"))
+        traces.record("m1", TraceEvent(float(at), "attempt"))
     await traces.flush()
     for at in range(40, 240):
-        traces.note("m1", TraceEvent(float(at), "attempt"))
+        traces.record("m1", TraceEvent(float(at), "attempt"))
     await traces.flush()
-    assert [event.at for event in await traces.of("m1")] == [float(at) for at in range(240 - MOST_EVENTS, 240)]
-    assert await redis_client.ask("LLEN", keys.trace("m1")) == MOST_EVENTS
+    assert [event.at for event in await traces.events_of("m1")] == [float(at) for at in range(240 - MAX_EVENTS, 240)]
+    assert await redis_client.ask("LLEN", keys.trace("m1")) == MAX_EVENTS
 
 
 async def test_off_nothing_is_noted_and_nothing_runs(redis_client: RedisClient) -> None:
-    async with open_traces(redis_client, FakeClock(), keep=0, most=100) as traces:
-        assert not traces.on
+    async with open_traces(redis_client, FakeClock(), keep=0, max_per_second=100) as traces:
+        assert not traces.is_enabled
         assert len(asyncio.all_tasks()) == 1
-        traces.note("m1", TraceEvent(1.0, "accepted"))
+        traces.record("m1", TraceEvent(1.0, "accepted"))
         await traces.flush()
     assert await kept(redis_client) == 0
     assert (traces.lost, traces.skipped) == (0, 0)
@@ -125,24 +125,24 @@ async def test_off_nothing_is_noted_and_nothing_runs(redis_client: RedisClient) 
 
 async def test_memory_is_bounded_and_what_finds_no_room_is_counted(tmp_path: Path) -> None:
     traces = traces_of(nowhere(tmp_path))
-    for number in range(MOST_WAITING + 7):
-        traces.note(f"m{number}", TraceEvent(1.0, "read"))
+    for number in range(MAX_BUFFERED_EVENTS + 7):
+        traces.record(f"m{number}", TraceEvent(1.0, "read"))
     assert traces.lost == 7
-    assert f"{MOST_WAITING} waiting" in repr(traces)
+    assert f"{MAX_BUFFERED_EVENTS} waiting" in repr(traces)
     for _ in range(200):
-        traces.note("m1", TraceEvent(2.0, "attempt"))
-    assert sum(len(events) for events in traces._waiting.values()) <= MOST_WAITING
+        traces.record("m1", TraceEvent(2.0, "attempt"))
+    assert sum(len(events) for events in traces._waiting.values()) <= MAX_BUFFERED_EVENTS
     assert traces.lost == 207
 
 
 async def test_a_store_that_is_down_costs_the_traces_and_nothing_else(tmp_path: Path) -> None:
     redis_client = nowhere(tmp_path)
-    async with open_traces(redis_client, SystemClock(), keep=60, most=100) as traces:
-        traces.note("m1", TraceEvent(1.0, "accepted"))
-        traces.note("m1", TraceEvent(2.0, "settled"))
+    async with open_traces(redis_client, SystemClock(), keep=60, max_per_second=100) as traces:
+        traces.record("m1", TraceEvent(1.0, "accepted"))
+        traces.record("m1", TraceEvent(2.0, "settled"))
     assert traces.lost == 2
     with pytest.raises(QueueError):
-        await traces.of("m1")
+        await traces.events_of("m1")
 
 
 async def test_a_store_that_is_silent_holds_the_end_up_for_two_seconds_at_most() -> None:
@@ -151,8 +151,8 @@ async def test_a_store_that_is_silent_holds_the_end_up_for_two_seconds_at_most()
             await asyncio.Event().wait()
 
     clock = FakeClock()
-    traces = Traces(Silent(), clock, keep=60, most=100)  # type: ignore[arg-type] # only what a flush asks of a client
-    traces.note("m1", TraceEvent(1.0, "accepted"))
+    traces = Traces(Silent(), clock, keep=60, max_per_second=100)  # type: ignore[arg-type] # only what a flush asks of a client
+    traces.record("m1", TraceEvent(1.0, "accepted"))
     async with asyncio.TaskGroup() as group:
         ending = group.create_task(traces.run())
         traces.close()
@@ -163,9 +163,9 @@ async def test_a_store_that_is_silent_holds_the_end_up_for_two_seconds_at_most()
 
 async def test_a_store_that_is_full_refuses_events_and_they_are_counted(redis_client: RedisClient) -> None:
     traces = traces_of(redis_client)
-    await redis_client.each("CONFIG", "SET", "maxmemory", "1")
-    traces.note("m1", TraceEvent(1.0, "accepted"))
-    traces.note("m2", TraceEvent(1.0, "accepted"))
+    await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", "1")
+    traces.record("m1", TraceEvent(1.0, "accepted"))
+    traces.record("m2", TraceEvent(1.0, "accepted"))
     await traces.flush()
     assert traces.lost == 2
 
@@ -173,18 +173,18 @@ async def test_a_store_that_is_full_refuses_events_and_they_are_counted(redis_cl
 async def test_no_secret_and_no_long_text_is_stored(redis_client: RedisClient) -> None:
     traces = traces_of(redis_client)
     said = "refused with AccessKey=c2VjcmV0; Bearer abc.def redis://u:hunter2@h"
-    traces.note("m1", TraceEvent(1.0, "attempt", {"failure": said, "detail": "x" * 10_000, "number": 1}))
+    traces.record("m1", TraceEvent(1.0, "attempt", {"failure": said, "detail": "x" * 10_000, "number": 1}))
     await traces.flush()
-    [event] = await traces.of("m1")
+    [event] = await traces.events_of("m1")
     assert event.detail["failure"] == "refused with AccessKey=***; Bearer *** redis://u:***@h"
     assert len(str(event.detail["detail"])) == 200
 
 
 async def test_the_key_says_nothing_of_the_id(redis_client: RedisClient) -> None:
     traces = traces_of(redis_client)
-    traces.note("{0}order of alice", TraceEvent(1.0, "accepted"))
+    traces.record("{0}order of alice", TraceEvent(1.0, "accepted"))
     await traces.flush()
-    [key] = [key for keys_of_one in await redis_client.each("KEYS", "*") for key in keys_of_one]
+    [key] = [key for keys_of_one in await redis_client.ask_primaries("KEYS", "*") for key in keys_of_one]
     assert key == keys.trace("{0}order of alice").encode()
     assert b"alice" not in key
     assert b"{" not in key
@@ -192,10 +192,10 @@ async def test_the_key_says_nothing_of_the_id(redis_client: RedisClient) -> None
 
 async def test_an_event_of_a_later_version_is_left_out(redis_client: RedisClient) -> None:
     traces = traces_of(redis_client)
-    traces.note("m1", TraceEvent(1.0, "accepted"))
+    traces.record("m1", TraceEvent(1.0, "accepted"))
     await traces.flush()
     await redis_client.ask("RPUSH", keys.trace("m1"), b'{"at":2.0,"what":"coalesced","detail":{}}')
-    assert [event.what for event in await traces.of("m1")] == ["accepted"]
+    assert [event.what for event in await traces.events_of("m1")] == ["accepted"]
 
 
 def ids(count: int, second: int) -> list[str]:
@@ -203,46 +203,46 @@ def ids(count: int, second: int) -> list[str]:
 
 
 def test_up_to_the_bound_every_id_is_kept_second_after_second() -> None:
-    choice = Choice(100)
+    sampler = TraceSampler(100)
     for second in range(5):
-        assert all(choice.takes(message_id, float(second)) for message_id in ids(100, second))
+        assert all(sampler.samples(message_id, float(second)) for message_id in ids(100, second))
 
 
 def test_past_the_bound_no_more_than_it_are_kept_and_soon_by_their_digest() -> None:
-    choice = Choice(100)
+    sampler = TraceSampler(100)
     chosen: list[str] = []
     for second in range(12):
-        chosen = [message_id for message_id in ids(1000, second) if choice.takes(message_id, float(second))]
+        chosen = [message_id for message_id in ids(1000, second) if sampler.samples(message_id, float(second))]
         assert len(chosen) <= 100
     assert 25 <= len(chosen) < 100
     assert any(int(message_id.partition(".")[2]) > 500 for message_id in chosen)  # not the first that came
-    assert all(choice.takes(message_id, 11.5) for message_id in chosen)
+    assert all(sampler.samples(message_id, 11.5) for message_id in chosen)
 
 
 def test_ids_that_one_process_keeps_a_less_crowded_one_keeps_too() -> None:
-    crowded, calm = Choice(100), Choice(100)
+    crowded, calm = TraceSampler(100), TraceSampler(100)
     for second in range(12):
         crowd = ids(1000, second)
-        few = {message_id for message_id in crowd if crowded.takes(message_id, float(second))}
-        more = {message_id for message_id in crowd[::5] if calm.takes(message_id, float(second))}
+        few = {message_id for message_id in crowd if crowded.samples(message_id, float(second))}
+        more = {message_id for message_id in crowd[::5] if calm.samples(message_id, float(second))}
     assert few & set(crowd[::5]) <= more
     assert len(more) > len(few & set(crowd[::5]))
 
 
 def test_when_the_crowd_is_gone_every_id_is_kept_again() -> None:
-    choice = Choice(100)
+    sampler = TraceSampler(100)
     for second in range(12):
         for message_id in ids(1000, second):
-            choice.takes(message_id, float(second))
+            sampler.samples(message_id, float(second))
     for second in range(12, 24):
-        taken = [choice.takes(message_id, float(second)) for message_id in ids(10, second)]
+        taken = [sampler.samples(message_id, float(second)) for message_id in ids(10, second)]
     assert all(taken)
 
 
 async def test_events_of_ids_that_are_not_kept_are_counted(redis_client: RedisClient) -> None:
-    traces = Traces(redis_client, FakeClock(), keep=60, most=2)
+    traces = Traces(redis_client, FakeClock(), keep=60, max_per_second=2)
     for number in range(5):
-        traces.note(f"m{number}", TraceEvent(1.0, "accepted"))
+        traces.record(f"m{number}", TraceEvent(1.0, "accepted"))
     await traces.flush()
     assert (traces.skipped, traces.lost) == (3, 0)
     assert await kept(redis_client) == 2
@@ -250,10 +250,12 @@ async def test_events_of_ids_that_are_not_kept_are_counted(redis_client: RedisCl
 
 async def kept(redis_client: RedisClient) -> int:
     """How many ids something is kept of."""
-    return sum(await redis_client.each("DBSIZE"))
+    return sum(await redis_client.ask_primaries("DBSIZE"))
 
 
 async def reads(redis_client: RedisClient) -> int:
     """How often the servers have read from their clients."""
-    lines = [line for text in await redis_client.each("INFO", "stats") for line in bytes(text).decode().splitlines()]
+    lines = [
+        line for text in await redis_client.ask_primaries("INFO", "stats") for line in bytes(text).decode().splitlines()
+    ]
     return sum(int(line.partition(":")[2]) for line in lines if line.startswith("total_reads_processed"))

@@ -10,7 +10,7 @@ import uvloop
 
 from fanout.clock import SystemClock
 from fanout.errors import QueueError, QueueSilentError
-from fanout.redis.client import RedisClient, ServerClient, raised
+from fanout.redis.client import RedisClient, ServerClient, reply_or_raise
 from fanout.redis.open import open_redis
 from service.dev.private_redis import private_redis
 from tests.faults.proxy import proxy
@@ -105,10 +105,10 @@ async def test_a_server_that_is_no_primary_any_more_loses_all_its_connections(re
 
 
 async def test_a_server_that_does_not_answer_in_time_loses_the_idle_connections_too(store: Store) -> None:
-    async with opened(store.url, within=0.3) as redis_client:
+    async with opened(store.url, time_limit=0.3) as redis_client:
         await asyncio.gather(redis_client.ask("GET", "a"), redis_client.ask("GET", "a"))
         with pytest.raises(QueueSilentError):
-            raised((await redis_client.call(("BLPOP", "a", 2)))[0])
+            reply_or_raise((await redis_client.call(("BLPOP", "a", 2)))[0])
         one_server = isinstance(redis_client, ServerClient)
         assert not one_server or await redis_client.ask("GET", "a") is None
         assert not one_server or repr(redis_client) == "<ServerClient 1 idle>"

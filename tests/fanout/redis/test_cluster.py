@@ -13,7 +13,7 @@ from fanout.queue.entry import Admission
 from fanout.queue.leases import Leases
 from fanout.queue.store import prepare
 from fanout.queue.stream import Stream
-from fanout.redis.client import RedisClient, raised
+from fanout.redis.client import RedisClient, reply_or_raise
 from fanout.redis.cluster import ClusterClient
 from fanout.redis.open import open_redis
 from fanout.redis.slots import slot_of
@@ -138,7 +138,7 @@ async def test_a_move_that_does_not_end_is_an_error_and_nothing_is_stored(
 
 
 async def test_a_node_that_is_silent_leaves_the_others_their_replies(nodes: Store) -> None:
-    async with opened(nodes.url, within=0.3) as redis_client:
+    async with opened(nodes.url, time_limit=0.3) as redis_client:
         stream = a_stream(redis_client)
         batch = [a_submission(a_message(f"u{i}")) for i in range(60)]
         await stream.append(batch)
@@ -159,7 +159,7 @@ async def test_a_node_that_is_silent_leaves_the_others_their_replies(nodes: Stor
 
 
 async def test_a_replica_that_took_over_is_found(nodes: Store) -> None:
-    async with opened(nodes.url, within=2.0) as redis_client:
+    async with opened(nodes.url, time_limit=2.0) as redis_client:
         await redis_client.ask("SET", "{a}", "1")
         old = owner_of(nodes, slot_of("{a}"))
         slots = old.ask("CLUSTER", "SLOTS")
@@ -194,5 +194,5 @@ async def test_no_node_at_all_is_not_written() -> None:
         await redis_client.ask("SET", "a", "b")
     assert not isinstance(caught.value, QueueSilentError)
     with pytest.raises(QueueError):
-        raised(caught.value)
+        reply_or_raise(caught.value)
     await redis_client.aclose()

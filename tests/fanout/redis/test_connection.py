@@ -41,7 +41,7 @@ async def linked(serve: Serving) -> AsyncIterator[tuple[ServerConnection, list[S
         try:
             yield connection, rests
         finally:
-            connection.hang_up()
+            connection.abort()
             await asyncio.wait(tasks, timeout=5)
 
 
@@ -163,7 +163,8 @@ async def test_silence_is_told_to_each_of_those_who_shared() -> None:
 
     ended = asyncio.Event()
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server, opened(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", within=0.3) as redis_client:
+    url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    async with server, opened(url, time_limit=0.3) as redis_client:
         await redis_client.run(ECHO, ["a"], [0])
         outcomes = await asyncio.gather(*(redis_client.run(ECHO, ["a"], [n]) for n in range(3)), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [QueueSilentError] * 3

@@ -36,7 +36,7 @@ async def one_redis(redis_url: str) -> AsyncIterator[RedisClient]:
 
 
 def traced(app: App, redis_client: RedisClient, *, keep: float = 60, most: int = 1000) -> tuple[App, Traces]:
-    traces = Traces(redis_client, SystemClock(), keep=keep, most=most)
+    traces = Traces(redis_client, SystemClock(), keep=keep, max_per_second=most)
     return replace(app, traces=traces), traces
 
 
@@ -88,7 +88,7 @@ async def test_any_id_can_be_asked_for(one_redis: RedisClient) -> None:
     app, traces = traced(an_app(), one_redis)
     names = ["a/b", "a/trace", "..", "100 %", "\u00fc?#", "{0}", "a+b"]
     for name in names:
-        traces.note(name, TraceEvent(1.5, "read", {"number": 1}))
+        traces.record(name, TraceEvent(1.5, "read", {"number": 1}))
     await traces.flush()
     async with served(app) as url, httpx.AsyncClient() as client:
         for name in names:

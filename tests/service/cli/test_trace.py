@@ -38,9 +38,9 @@ order-1  2027-01-15 08:00:00.250 UTC
 async def url(redis_url: str) -> AsyncIterator[str]:
     """A real ingress that asks for a key and knows the message order-1."""
     redis_client = open_redis(redis_url, SystemClock())
-    traces = Traces(redis_client, SystemClock(), keep=60, most=100)
+    traces = Traces(redis_client, SystemClock(), keep=60, max_per_second=100)
     for event in LIFE:
-        traces.note("order-1", event)
+        traces.record("order-1", event)
     await traces.flush()
     async with served(replace(an_app(api_key=KEY), traces=traces)) as url:
         yield url

@@ -36,9 +36,9 @@ class Failing(DeadLetters):
         self._use()
         return await super().replay(key)
 
-    async def forget(self, partition: int, ids: Sequence[bytes]) -> int:
+    async def delete(self, partition: int, ids: Sequence[bytes]) -> int:
         self._use()
-        return await super().forget(partition, ids)
+        return await super().delete(partition, ids)
 
     async def scan(self, after: Mapping[int, bytes], limits: PageLimits) -> dict[int, Page]:
         self._scans_left -= 1
@@ -115,9 +115,9 @@ async def test_a_command_ends_at_its_limit_and_when_its_time_is_over(one_redis: 
     assert (limited.done, limited.more) == (50, True)
 
     class Slow(DeadLetters):
-        async def forget(self, partition: int, ids: Sequence[bytes]) -> int:
+        async def delete(self, partition: int, ids: Sequence[bytes]) -> int:
             await clock.advance(3)
-            return await super().forget(partition, ids)
+            return await super().delete(partition, ids)
 
     late = await CommandRunner(Slow(one_redis), PARTITIONS, clock).run(ALL, "purged")
     assert (late.done, late.more, late.cursor) == (100, True, Cursor(refs[149], 1250))

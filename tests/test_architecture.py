@@ -29,7 +29,7 @@ KEYS = {
 ROOMS = {
     "fanout.http1.": ("fanout.clock", "fanout.errors"),
     "fanout.redis.": ("fanout.clock", "fanout.errors", "fanout.log"),
-    "fanout.signalr.": ("fanout.clock", "fanout.errors", "fanout.http1.", "fanout.binding.refusals"),
+    "fanout.signalr.": ("fanout.clock", "fanout.errors", "fanout.http1."),
     "fanout.binding.": ("fanout.errors", "fanout.signalr.message", "fanout.signalr.routes"),
 }
 PURE = (
@@ -50,7 +50,6 @@ PURE = (
     "fanout.binding.names",
     "fanout.binding.batch",
     "fanout.http1.exchange",
-    "fanout.http1.failures",
     "fanout.http1.request",
     "fanout.http1.head",
     "fanout.http1.chunks",

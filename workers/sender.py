@@ -9,8 +9,7 @@ from functools import partial
 
 from fanout.clock import Clock
 from fanout.errors import MaybeSentError, NotSentError
-from fanout.http1.exchange import Response
-from fanout.http1.failures import BrokenExchangeError, StaleConnectionError
+from fanout.http1.exchange import BrokenExchangeError, Response, StaleConnectionError
 from fanout.metrics import Metrics
 from fanout.queue.entry import Entry
 from fanout.signalr.client import Client

@@ -14,8 +14,7 @@ from functools import partial
 from typing import cast
 
 from fanout.http1.answer import AnswerReader, read_whole
-from fanout.http1.exchange import Limits, Response
-from fanout.http1.failures import BrokenExchangeError
+from fanout.http1.exchange import BrokenExchangeError, Limits, Response
 
 BeforeWrite = Callable[[], None]
 OnDone = Callable[[Response | BrokenExchangeError], None]
@@ -115,7 +114,7 @@ class Connection(asyncio.Protocol):
     def time_out(self) -> None:
         """Fail the exchange in flight: its deadline has passed."""
         if self._method:
-            self._fail(self._read_on().late())
+            self._fail(self._read_on().timeout_error())
 
     def abort(self) -> None:
         """Close at once and drop what is unsent or unread; whoever awaits an answer is not told."""
@@ -127,7 +126,7 @@ class Connection(asyncio.Protocol):
     def give_up(self, reason: str) -> None:
         """Close at once and fail the exchange in flight, if there is one."""
         if self._method:
-            self._fail(self._read_on().broken(reason))
+            self._fail(self._read_on().broken_error(reason))
         else:
             self.abort()
 
@@ -145,7 +144,7 @@ class Connection(asyncio.Protocol):
         whole = read_whole(data, self._method, self._limits, reused=self.served > 0) if self._reader is None else None
         if whole is not None:
             response, head = whole
-            self._finish(response, keep_alive=head.keep_alive, idle=head.idle)
+            self._finish(response, keep_alive=head.keep_alive, idle=head.idle_timeout)
             return
         reader = self._read_on()
         try:
@@ -154,7 +153,7 @@ class Connection(asyncio.Protocol):
             self._fail(error)
             return
         if piece is not None:
-            self._finish(piece, keep_alive=reader.keep_alive, idle=reader.idle)
+            self._finish(piece, keep_alive=reader.keep_alive, idle=reader.idle_timeout)
 
     def eof_received(self) -> None:
         response = self._reader.end() if self._reader is not None else None

@@ -1,8 +1,8 @@
-"""The values of the delivery call: what goes in, what comes out, where to, and within which bounds.
+"""The values of an exchange: where it goes, within which bounds, and how it ends, with an answer or an error.
 
-Source: RFC 9110 and RFC 9112. Rule guarded: they are frozen and hold no connection, so the code that decides (wire,
-answer) and the code that acts (connection, pool) share nothing else. Bearer tokens stand in `Request.headers`, so no
-repr of a request shows its headers or its body.
+Source: RFC 9110 and RFC 9112. Rules guarded: the values are frozen and hold no connection. What was written is never
+repeated silently, so a caller can tell the cases apart: before the write there is `fanout.errors.NotSentError`, after
+the write every error is a `BrokenExchangeError`.
 """
 
 from collections.abc import Iterator
@@ -12,25 +12,27 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from fanout.errors import MaybeSentError
+
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _KIB: Final = 1024
 
 
 class Headers(msgspec.Struct, frozen=True, gc=False):
-    """The fields of an answer in their order, read when asked for; names compare without case.
+    """The headers of an answer in their order, parsed when they are asked for. Names compare without case.
 
-    `lines` are whole field lines, each ended by CRLF, as they came.
+    `lines` are whole header lines, each ended by CRLF, unchanged.
     """
 
     lines: bytes = b""
 
     def get(self, name: str) -> str | None:
-        """Give the first value of `name` as latin-1 text, None when the answer has no such field."""
+        """Return the first value of `name` as latin-1 text, None when the answer has no such header."""
         wanted = name.lower()
         return next((value for known, value in self if known == wanted), None)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        """Walk over (lower-case name, value)."""
+        """Iterate over pairs of lower-case name and value."""
         for line in self.lines.decode("latin-1").split("\r\n")[:-1]:
             name, _, value = line.partition(":")
             yield name.lower(), value.strip(" \t")
@@ -45,14 +47,42 @@ class Headers(msgspec.Struct, frozen=True, gc=False):
 class Response(msgspec.Struct, frozen=True, gc=False):
     """One final answer, whatever its status; redirects are answers.
 
-    `body` has at most `Limits.max_body` bytes, the rest was cut off. `reused` tells whether the connection had
-    carried an exchange before.
+    `body` has at most `Limits.max_body` bytes, the rest was dropped. `reused` says whether the connection had carried
+    an exchange before.
     """
 
     status: int
     headers: Headers
     body: bytes
     reused: bool
+
+
+class BrokenExchangeError(MaybeSentError):
+    """The request was written and no complete answer came.
+
+    `reused` says whether the connection had carried an exchange before. `answered` is the status of an answer whose
+    head was complete and whose body was not, None when no head was read.
+    """
+
+    def __init__(self, detail: str, *, reused: bool, answered: int | None = None) -> None:
+        super().__init__(detail)
+        self.reused = reused
+        self.answered = answered
+
+
+class StaleConnectionError(BrokenExchangeError):
+    """The connection ended after the write and before the first byte of an answer.
+
+    When `reused`, the server most likely closed an idle connection just as the request left.
+    """
+
+
+class MalformedAnswerError(BrokenExchangeError):
+    """The answer is not one that this client accepts as HTTP/1.1; the connection was closed."""
+
+
+class ExchangeTimeoutError(BrokenExchangeError):
+    """The exchange took longer than `Limits.request_timeout`; the connection was closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +114,7 @@ class Origin:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Read `scheme://host[:port][/]`; raises ValueError for anything more, because it would be ignored."""
+        """Parse `scheme://host[:port][/]`. Raises ValueError for anything more, because it would be ignored."""
         parts = urlsplit(url)
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
             raise ValueError("An origin is http://host or https://host, with an optional port.")
@@ -99,7 +129,7 @@ class Origin:
 
     @property
     def authority(self) -> str:
-        """What the Host header says: IPv6 in brackets, the scheme's own port left out."""
+        """The value of the Host header: IPv6 in brackets, without the default port of the scheme."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 

@@ -18,8 +18,7 @@ from fanout.clock import Clock
 from fanout.errors import NotSentError
 from fanout.http1.connection import BeforeWrite, Connection, OnDone
 from fanout.http1.dial import default_tls, dial
-from fanout.http1.exchange import Limits, Origin, Response
-from fanout.http1.failures import BrokenExchangeError
+from fanout.http1.exchange import BrokenExchangeError, Limits, Origin, Response
 from fanout.http1.request import Request, encode
 
 _SWEEPS_PER_LIMIT: Final = 20

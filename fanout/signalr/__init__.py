@@ -1,1 +1,1 @@
-"""What Azure SignalR Service speaks. Nothing in this room knows Redis."""
+"""The REST API of Azure SignalR Service: messages, routes, tokens and the client. Nothing here knows Redis."""

@@ -92,10 +92,10 @@ class Client:
 
     def call(self, hub: str, item: Item) -> Coroutine[Any, Any, Response]:
         """Deliver one item when awaited; NotSentError or MaybeSentError when no answer came."""
-        prepared = self._prepare(hub, item)
-        if prepared is None:
+        request = self._request(hub, item)
+        if request is None:
             return self._authorize_and_send(_key(hub, item), self._route(hub, item), _body(item))
-        return self.pool.send(Request(prepared.head, _body(item), prepared.authorization.lines))
+        return self.pool.send(request)
 
     def start(self, hub: str, item: Item, before_write: BeforeWrite, on_done: OnDone) -> bool:
         """Deliver one item at once, as `Pool.start`.
@@ -104,10 +104,8 @@ class Client:
         """
         if not self.pool.may_start:
             return False
-        prepared = self._prepare(hub, item)
-        if prepared is None:
-            return False
-        return self.pool.start(Request(prepared.head, _body(item), prepared.authorization.lines), before_write, on_done)
+        request = self._request(hub, item)
+        return request is not None and self.pool.start(request, before_write, on_done)
 
     async def execute(self, hub: str, scope: Scope, to: str, bodies: Sequence[bytes]) -> Response:
         """Deliver messages for everybody or one user in one call, in order; errors as `call`.
@@ -132,15 +130,18 @@ class Client:
         """Close the connections."""
         await self.pool.aclose()
 
-    def _prepare(self, hub: str, item: Item) -> _Prepared | None:
-        """Return what the call of `item` needs besides its body, None when the credential has to be waited for."""
+    def _request(self, hub: str, item: Item) -> Request | None:
+        """Return the request of `item`, None when the credential has to be waited for."""
         key = _key(hub, item)
         prepared = self._cached(key)
-        if prepared is not None:
-            return prepared
-        route = self._route(hub, item)
-        authorization = self._credential.immediate(self._audience(route), self._clock.wall())
-        return None if authorization is None else self._keep(key, route, authorization)
+        if prepared is None:
+            route = self._route(hub, item)
+            authorization = self._credential.immediate(self._audience(route), self._clock.wall())
+            if authorization is None:
+                return None
+            prepared = self._keep(key, route, authorization)
+        body = item.body if isinstance(item, Message) else b""
+        return Request(prepared.head, body, prepared.authorization.lines)
 
     def _cached(self, key: Hashable) -> _Prepared | None:
         prepared = self._cache.get(key)

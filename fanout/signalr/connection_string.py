@@ -1,7 +1,7 @@
-"""Reads an Azure SignalR connection string into a value that keeps its secret to itself.
+"""Parses an Azure SignalR connection string.
 
-Source: the vendor SDK's ConnectionStringParser: keys without case, `;` between pairs, the first `=` splits, a repeated
-key is an error. Rule guarded: the access key never appears in a repr, a log or an error.
+Source: docs/sources.md, connection-strings: keys without case, `;` between pairs, the first `=` splits, a repeated key
+is an error. Rule guarded: the access key never appears in a repr, a log or an error.
 """
 
 import re
@@ -24,7 +24,7 @@ _ENTRA_TYPES = frozenset({"azure", "azure.msi", "azure.app", "aad"})
 
 @dataclass(frozen=True, slots=True)
 class EntraIdentity:
-    """What `AuthType=` names: `auth_type` is azure, azure.msi, azure.app or aad; the rest is "" when not given."""
+    """The identity of `AuthType=`: azure, azure.msi, azure.app or aad. The other fields are "" when not given."""
 
     auth_type: str
     client_id: str
@@ -35,10 +35,10 @@ class EntraIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionString:
-    """Where one service instance is and how to prove oneself to it; URLs carry no trailing slash.
+    """Where one service instance is and how to authenticate to it; URLs carry no trailing slash.
 
-    `endpoint` is what audiences are made of; `server_endpoint` is where REST calls go and `client_endpoint` is what
-    clients are sent to (both default to `endpoint`). Exactly one of `access_key` ("" without one) and `entra` is set.
+    Audiences are made of `endpoint`. REST calls go to `server_endpoint` and clients to `client_endpoint`; both default
+    to `endpoint`. Exactly one of `access_key` ("" for none) and `entra` is set.
     """
 
     endpoint: str
@@ -49,14 +49,14 @@ class ConnectionString:
 
     @property
     def audience_base(self) -> str:
-        """`endpoint` without its port: the form the audience of a client token has."""
+        """`endpoint` without its port: the audience of a client token begins with it."""
         parts = urlsplit(self.endpoint)
         host = parts.hostname or ""
         return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}"
 
     @classmethod
     def parse(cls, text: str) -> "ConnectionString":
-        """Read `Endpoint=...;AccessKey=...;Version=1.0;`; ConfigurationError says which part is wrong."""
+        """Parse `Endpoint=...;AccessKey=...;Version=1.0;`; ConfigurationError says which part is wrong."""
         pairs = _pairs(text)
         _check_version(pairs.get("Version"))
         if "Endpoint" not in pairs:
@@ -75,7 +75,7 @@ class ConnectionString:
 
 
 def require_access_key(service: ConnectionString) -> ConnectionString:
-    """Give `service` back when it can be proved to with an access key; ConfigurationError when it asks for Entra ID."""
+    """Return `service`; ConfigurationError when it asks for Microsoft Entra ID instead of an access key."""
     if service.entra is not None:
         raise ConfigurationError(
             f"The connection string asks for AuthType={service.entra.auth_type} (Microsoft Entra ID), which this "

@@ -1,11 +1,11 @@
-"""The frozen values that travel: one value is one REST call to one destination.
+"""The items that are queued and delivered: each is one REST call to one destination.
 
-Source: the Functions binding's SignalRMessage and SignalRGroupAction, widened by what the REST API can do (excluded
-connections, membership TTL, closing connections). A list of targets in the caller's JSON has been expanded before a
-value of this kind exists, so everything behind the ingress deals with one destination at a time.
+Source: SignalRMessage and SignalRGroupAction of the Functions binding, extended by what the REST API can do: excluded
+connections, membership lifetimes, closing connections. Lists of targets are expanded at the ingress, so everything
+behind it deals with one destination at a time.
 
-The classes are msgspec structs because the queue stores them: array-shaped and tagged, so that a field added at the
-end with a default is readable by older and newer processes alike.
+The classes are msgspec structs because the queue stores them. They are arrays with a tag, so a field that is added at
+the end with a default is readable by older and newer processes.
 """
 
 from enum import StrEnum
@@ -14,18 +14,18 @@ import msgspec
 
 
 class Scope(StrEnum):
-    """Who is addressed. The values are the words used in metrics, logs and the API."""
+    """The kind of destination. The values are used in metrics, logs and the API."""
 
     BROADCAST = "broadcast"
     USER = "user"
     GROUP = "group"
     CONNECTION = "connection"
 
-    __hash__ = str.__hash__  # an enum's own is a call in Python, for every look into a table
+    __hash__ = str.__hash__  # the hash of Enum is a Python function, too slow for a look-up in every call
 
 
 class Verb(StrEnum):
-    """What a group action does; the values are the binding's own spelling."""
+    """What a group action does. The values are spelled as in the binding."""
 
     ADD = "add"
     REMOVE = "remove"
@@ -38,10 +38,10 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):
     """A client method call for one destination.
 
     `to` is the user, group or connection id, "" for a broadcast. `body` is the exact REST body,
-    `{"target":...,"arguments":...}`, with the caller's bytes of `arguments` inside. `excluded` are connection ids
-    (broadcast and group only). `ttl` is how many seconds the message may wait in the queue, None for ever.
-    `collapse` is the key under which only the newest of what waits for this destination is wanted, "" for none.
-    `at_most_once` is what the sender wants after a lost answer, None for what the setting says.
+    `{"target":...,"arguments":...}`, with the bytes of `arguments` as the caller wrote them. `excluded` are connection
+    ids (broadcast and group only). `ttl` is how many seconds the message may wait in the queue, None for no limit. Of
+    the messages that wait for this destination with the same `collapse` key only the newest is sent; "" is no key.
+    `at_most_once` decides what happens after a lost answer, None leaves it to the setting.
     """
 
     scope: Scope
@@ -56,7 +56,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):
 class GroupAction(msgspec.Struct, frozen=True, array_like=True, tag="g", gc=False):
     """A change of membership. `member_scope` is USER or CONNECTION; `group` is "" for removeAll.
 
-    `ttl` is the membership's own lifetime in whole seconds (add of a user only), None for the service's default.
+    `ttl` is the lifetime of the membership in whole seconds (add of a user only), None for the default of the service.
     """
 
     verb: Verb
@@ -67,7 +67,7 @@ class GroupAction(msgspec.Struct, frozen=True, array_like=True, tag="g", gc=Fals
 
 
 class CloseConnections(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
-    """Close one connection, or all of a user or group. `reason` reaches the client when the service allows it."""
+    """Close one connection, or all of a user or group. The service may hand `reason` on to the client."""
 
     scope: Scope
     to: str
@@ -79,7 +79,7 @@ Item = Message | GroupAction | CloseConnections
 
 
 def operation_of(item: Item) -> str:
-    """Name the kind of call for metrics and logs, e.g. `sendToUser`; one of OPERATIONS."""
+    """Return the kind of call for metrics and logs, e.g. `sendToUser`; one of OPERATIONS."""
     if isinstance(item, Message):
         return _SENDS[item.scope]
     if isinstance(item, GroupAction):

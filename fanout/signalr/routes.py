@@ -1,8 +1,8 @@
-"""Which REST call an item, or several messages for one destination, becomes. Pure: values in, a route out.
+"""Maps an item, or several messages for one destination, to its REST call. Pure: values in, a route out.
 
-Source: the data-plane OpenAPI files, api-version 2022-06-01, and 2023-07-01 for `:execute` (contract 2.4). Rules
-guarded: the path is escaped once, here, and both the request line and the token's audience are made of the same bytes
-(contract 3.1); the audience carries no query. A user id stands in a filter as an OData string and can never end it.
+Source: docs/sources.md, operations and rest-tokens. Rules guarded: the path is escaped once, here, and the request line
+and the audience of the token are made of the same bytes. The audience carries no query. A user id in a filter is an
+OData string and cannot end it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from fanout.signalr.message import CloseConnections, GroupAction, Item, Message,
 
 ApiVersion = Literal["2022-06-01", "2022-11-01", "2023-07-01", "2024-12-01"]
 API_VERSION: ApiVersion = "2022-06-01"
-EXECUTE_API_VERSION = "2023-07-01"  # the first that has it
+EXECUTE_API_VERSION = "2023-07-01"  # the oldest that has it
 _SCOPE_PATH = {Scope.USER: "users", Scope.GROUP: "groups", Scope.CONNECTION: "connections"}
 
 
@@ -29,12 +29,12 @@ class Route:
 
     @property
     def target(self) -> str:
-        """What stands in the request line."""
+        """The target of the request line."""
         return f"{self.path}?{self.query}"
 
 
 def route_of(hub: str, item: Item, *, api_version: str = API_VERSION, application: str = "") -> Route:
-    """Name the call that delivers `item` to `hub`; both names are lower-cased as the vendor's SDK does."""
+    """Return the call that delivers `item` to `hub`. Names of hubs and applications are lower-cased, as in the SDK."""
     root = f"/api/hubs/{_segment(hub.lower())}"
     common = (("application", application.lower()),) if application else ()
     common = (*common, ("api-version", api_version))
@@ -43,53 +43,53 @@ def route_of(hub: str, item: Item, *, api_version: str = API_VERSION, applicatio
 
 
 def execute_route(hub: str, scope: Scope, to: str, *, api_version: str = EXECUTE_API_VERSION) -> Route:
-    """Name the call that runs commands for everybody or for one user; ValueError for a group or a connection.
+    """Return the call that runs commands for everybody or for one user; ValueError for a group or a connection.
 
-    The route takes no `application`: a hub with one is named `<application>_<hub>` (contract 2.4).
+    The route takes no `application`: a hub that has one is named `<application>_<hub>`.
     """
     if scope not in {Scope.BROADCAST, Scope.USER}:
-        raise ValueError(f"No filter of :execute is known to name a {scope.value}.")
+        raise ValueError(f":execute has no known filter for a {scope.value}.")
     chosen = (("filter", f"userId eq {_odata_string(to)}"),) if scope is Scope.USER else ()
     path = f"/api/hubs/{_segment(hub.lower())}/:execute"
     return Route("POST", path, _query((("api-version", api_version), *chosen)), has_body=True)
 
 
 def execute_body(bodies: Sequence[bytes]) -> bytes:
-    """Give the body that sends messages in the order given; `bodies` are REST bodies as `Message.body` holds them."""
+    """Return the body that sends messages in the order of `bodies`, which are REST bodies as in `Message.body`."""
     commands = b",".join([b'{"type":"SendMessage","message":%b}' % body for body in bodies])
     return b"[%b]" % commands
 
 
 def _odata_string(text: str) -> str:
-    """Write an OData string literal: one apostrophe stands as two (OData 4.01 URL conventions, 5.1.1.6.1)."""
+    """Return an OData string literal: an apostrophe is doubled (OData 4.01 URL conventions, 5.1.1.6.1)."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def _call_of(item: Item) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     match item:
         case Message():
-            return "POST", f"{_address(item.scope, item.to)}/:send", _excluded(item.excluded)
+            return "POST", f"{_destination_path(item.scope, item.to)}/:send", _excluded(item.excluded)
         case GroupAction():
             return _membership(item)
         case CloseConnections(scope=Scope.CONNECTION):
-            return "DELETE", _address(item.scope, item.to), _reason(item.reason)
+            return "DELETE", _destination_path(item.scope, item.to), _reason(item.reason)
         case CloseConnections():
             extra = (*_excluded(item.excluded), *_reason(item.reason))
-            return "POST", f"{_address(item.scope, item.to)}/:closeConnections", extra
+            return "POST", f"{_destination_path(item.scope, item.to)}/:closeConnections", extra
 
 
 def _membership(action: GroupAction) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    member = _address(action.member_scope, action.member)
+    member = _destination_path(action.member_scope, action.member)
     if action.verb is Verb.REMOVE_ALL:
         return "DELETE", f"{member}/groups", ()
     method = "PUT" if action.verb is Verb.ADD else "DELETE"
     if action.member_scope is Scope.CONNECTION:
-        return method, f"{_address(Scope.GROUP, action.group)}{member}", ()
+        return method, f"{_destination_path(Scope.GROUP, action.group)}{member}", ()
     ttl = () if action.ttl is None else (("ttl", str(action.ttl)),)
-    return method, f"{member}{_address(Scope.GROUP, action.group)}", ttl
+    return method, f"{member}{_destination_path(Scope.GROUP, action.group)}", ttl
 
 
-def _address(scope: Scope, name: str) -> str:
+def _destination_path(scope: Scope, name: str) -> str:
     return "" if scope is Scope.BROADCAST else f"/{_SCOPE_PATH[scope]}/{_segment(name)}"
 
 

@@ -15,8 +15,7 @@ from typing import Protocol
 
 from fanout.clock import Clock
 from fanout.errors import MaybeSentError, NotSentError
-from fanout.http1.exchange import Headers, Response
-from fanout.http1.failures import ExchangeTimeoutError, StaleConnectionError
+from fanout.http1.exchange import ExchangeTimeoutError, Headers, Response, StaleConnectionError
 from fanout.http1.request import Request
 from tests.simulation.loop import HOST, Host, SimulatedLoop
 

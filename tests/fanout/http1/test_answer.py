@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.http1.answer import AnswerReader
-from fanout.http1.exchange import Limits
-from fanout.http1.failures import BrokenExchangeError, MalformedAnswerError, StaleConnectionError
+from fanout.http1.exchange import BrokenExchangeError, Limits, MalformedAnswerError, StaleConnectionError
 from tests.fanout.http1.reading import Outcome
 from tests.fanout.http1.reading import read as read_by_pieces
 
@@ -186,15 +185,15 @@ def test_memory_stays_bounded_under_a_flood() -> None:
 
 def test_an_error_says_how_far_the_answer_had_come() -> None:
     reader = AnswerReader("POST", LIMITS, reused=True)
-    nothing = reader.broken("It broke")
+    nothing = reader.broken_error("It broke")
     assert isinstance(nothing, StaleConnectionError)
     assert (str(nothing), nothing.reused, nothing.answered) == ("It broke before any answer.", True, None)
     reader.feed(b"HTTP/1.1 200")
-    begun = reader.broken("It broke")
+    begun = reader.broken_error("It broke")
     assert type(begun) is BrokenExchangeError
     assert str(begun) == "It broke before the end of an answer's head."
     reader.feed(b" OK\r\nContent-Length: 5\r\n\r\nhe")
-    late = reader.late()
+    late = reader.timeout_error()
     assert (str(late), late.answered) == ("10 s passed before the end of an answer 200.", 200)
 
 
@@ -205,6 +204,6 @@ def test_a_body_shorter_than_its_length_is_no_answer_at_the_end() -> None:
 
 def test_the_idle_promise_is_handed_on() -> None:
     reader = AnswerReader("POST", LIMITS, reused=False)
-    assert reader.idle is None
+    assert reader.idle_timeout is None
     reader.feed(EMPTY)
-    assert reader.idle == 5.0
+    assert reader.idle_timeout == 5.0

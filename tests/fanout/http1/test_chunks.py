@@ -3,11 +3,11 @@
 import pytest
 
 from fanout.http1.chunks import ChunkedBody
-from fanout.http1.head import UnacceptableError
+from fanout.http1.head import FramingError
 
 
-def fed(*pieces: bytes, room: int = 100) -> tuple[ChunkedBody, list[bool]]:
-    body = ChunkedBody(room)
+def fed(*pieces: bytes, max_size: int = 100) -> tuple[ChunkedBody, list[bool]]:
+    body = ChunkedBody(max_size)
     return body, [body.feed(piece) for piece in pieces]
 
 
@@ -22,15 +22,15 @@ def fed(*pieces: bytes, room: int = 100) -> tuple[ChunkedBody, list[bool]]:
     ],
 )
 def test_chunks_in_any_cut_give_the_body(text: bytes) -> None:
-    for cut in range(1, len(text)):
-        body, over = fed(text[:cut], text[cut:])
-        assert (body.body, over, body.cut, body.excess) == (b"abc", [False, True], False, False)
+    for place in range(1, len(text)):
+        body, over = fed(text[:place], text[place:])
+        assert (body.body, over, body.truncated, body.has_trailing_bytes) == (b"abc", [False, True], False, False)
 
 
 @pytest.mark.parametrize("more", [b"\r\n", b"\r", b"\n", b"H", b"HTTP/1.1 200 OK\r\n\r\n", b"0\r\n\r\n", b"\0"])
 def test_bytes_after_the_end_are_seen_even_when_they_are_empty_lines(more: bytes) -> None:
     body, over = fed(b"3\r\nabc\r\n0\r\n\r\n" + more)
-    assert (body.body, over, body.excess) == (b"abc", [True], True)
+    assert (body.body, over, body.has_trailing_bytes) == (b"abc", [True], True)
 
 
 @pytest.mark.parametrize(
@@ -54,18 +54,18 @@ def test_bytes_after_the_end_are_seen_even_when_they_are_empty_lines(more: bytes
     ],
 )
 def test_broken_chunks_are_refused(text: bytes) -> None:
-    with pytest.raises(UnacceptableError, match="chunks"):
+    with pytest.raises(FramingError, match="chunks"):
         fed(text)
 
 
-def test_a_body_over_its_room_is_cut_there() -> None:
-    body, over = fed(b"5\r\nabcde\r\n0\r\n\r\n", room=3)
-    assert (body.body, over, body.cut) == (b"abc", [True], True)
+def test_a_body_over_its_maximum_is_truncated_there() -> None:
+    body, over = fed(b"5\r\nabcde\r\n0\r\n\r\n", max_size=3)
+    assert (body.body, over, body.truncated) == (b"abc", [True], True)
 
 
-def test_a_body_of_exactly_its_room_is_whole() -> None:
-    body, over = fed(b"3\r\nabc\r\n0\r\n\r\n", room=3)
-    assert (body.body, over, body.cut) == (b"abc", [True], False)
+def test_a_body_of_exactly_its_maximum_is_whole() -> None:
+    body, over = fed(b"3\r\nabc\r\n0\r\n\r\n", max_size=3)
+    assert (body.body, over, body.truncated) == (b"abc", [True], False)
 
 
 def test_trailers_are_not_kept() -> None:

@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fanout.http1.connection import Connection
-from fanout.http1.exchange import Limits
-from fanout.http1.failures import BrokenExchangeError, ExchangeTimeoutError, StaleConnectionError
+from fanout.http1.exchange import BrokenExchangeError, ExchangeTimeoutError, Limits, StaleConnectionError
 from tests.fanout.http1.scripted import ACCEPTED, OK
 
 LIMITS = Limits(idle_seconds=30.0, max_age_seconds=100.0)

@@ -1,8 +1,17 @@
-"""The values: origins, headers, reprs."""
+"""The values of an exchange: origins, headers, errors, reprs."""
 
 import pytest
 
-from fanout.http1.exchange import Headers, Limits, Origin
+from fanout.errors import MaybeSentError
+from fanout.http1.exchange import (
+    BrokenExchangeError,
+    ExchangeTimeoutError,
+    Headers,
+    Limits,
+    MalformedAnswerError,
+    Origin,
+    StaleConnectionError,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,3 +78,13 @@ def test_no_repr_shows_a_header_value() -> None:
 
 def test_limits_have_working_defaults() -> None:
     assert Limits() == Limits(128, 5.0, 10.0, 30.0, 300.0, 65536, 65536)
+
+
+@pytest.mark.parametrize(
+    "kind", [BrokenExchangeError, ExchangeTimeoutError, MalformedAnswerError, StaleConnectionError]
+)
+def test_each_error_is_maybe_sent_and_carries_reuse_and_status(kind: type[BrokenExchangeError]) -> None:
+    error = kind("why", reused=True, answered=202)
+    assert isinstance(error, MaybeSentError)
+    assert (str(error), error.reused, error.answered, error.label) == ("why", True, 202, "maybeSent")
+    assert kind("why", reused=False).answered is None

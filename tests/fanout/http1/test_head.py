@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout.http1.exchange import Headers
-from fanout.http1.head import CHUNKED, FINAL, UNTIL_CLOSE, Head, UnacceptableError, read_head
+from fanout.http1.head import CHUNKED, FIRST_FINAL_STATUS, UNTIL_CLOSE, FramingError, Head, read_head
 
 
 def head(*lines: bytes, status: bytes = b"HTTP/1.1 200 OK", method: str = "POST") -> Head:
@@ -39,8 +39,8 @@ def test_the_answer_to_head_has_no_body_whatever_it_says() -> None:
 
 
 def test_interim_heads_are_told_apart() -> None:
-    assert head(status=b"HTTP/1.1 100 Continue").status < FINAL
-    assert head().status >= FINAL
+    assert head(status=b"HTTP/1.1 100 Continue").status < FIRST_FINAL_STATUS
+    assert head().status >= FIRST_FINAL_STATUS
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_close_wins_over_keep_alive_in_another_line() -> None:
     ],
 )
 def test_the_servers_idle_promise_is_read(value: bytes, seconds: float | None) -> None:
-    assert head(b"Keep-Alive: " + value, b"Content-Length: 0").idle == seconds
+    assert head(b"Keep-Alive: " + value, b"Content-Length: 0").idle_timeout == seconds
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_the_servers_idle_promise_is_read(value: bytes, seconds: float | None) -
     ],
 )
 def test_a_head_with_two_readings_or_stray_bytes_is_refused(lines: tuple[bytes, ...]) -> None:
-    with pytest.raises(UnacceptableError):
+    with pytest.raises(FramingError):
         head(*lines)
 
 
@@ -150,12 +150,12 @@ def test_a_head_with_two_readings_or_stray_bytes_is_refused(lines: tuple[bytes, 
     ],
 )
 def test_a_status_line_that_is_not_http_1_is_refused(status: bytes) -> None:
-    with pytest.raises(UnacceptableError):
+    with pytest.raises(FramingError):
         head(b"Content-Length: 0", status=status)
 
 
 def test_transfer_encoding_does_not_exist_in_http_1_0() -> None:
-    with pytest.raises(UnacceptableError, match=r"HTTP/1\.0"):
+    with pytest.raises(FramingError, match=r"HTTP/1\.0"):
         head(b"Transfer-Encoding: chunked", status=b"HTTP/1.0 200 OK")
 
 
@@ -191,7 +191,7 @@ def test_whatever_is_accepted_llhttp_reads_the_same_way(status: bytes, rest: byt
     text = b"HTTP/1.1 %b\r\n%b\r\n\r\n" % (status, rest.rstrip(b"\r\n")) if rest else b"HTTP/1.1 %b\r\n\r\n" % status
     try:
         ours = read_head(text, "POST")
-    except UnacceptableError:
+    except FramingError:
         return
     seen = _Llhttp()
     theirs = httptools.HttpResponseParser(seen)

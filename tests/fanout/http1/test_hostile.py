@@ -9,10 +9,10 @@ import trustme
 
 from fanout.errors import MaybeSentError, NotSentError
 from fanout.http1.dial import default_tls
-from fanout.http1.exchange import Limits
-from fanout.http1.failures import (
+from fanout.http1.exchange import (
     BrokenExchangeError,
     ExchangeTimeoutError,
+    Limits,
     MalformedAnswerError,
     StaleConnectionError,
 )

@@ -6,8 +6,14 @@ import random
 import pytest
 
 from fanout.errors import MaybeSentError, NotSentError
-from fanout.http1.exchange import Limits, Origin, Response
-from fanout.http1.failures import BrokenExchangeError, ExchangeTimeoutError, StaleConnectionError
+from fanout.http1.exchange import (
+    BrokenExchangeError,
+    ExchangeTimeoutError,
+    Limits,
+    Origin,
+    Response,
+    StaleConnectionError,
+)
 from fanout.http1.pool import Pool, PoolStats
 from tests.fakes import FakeClock
 from tests.fanout.http1.scripted import ACCEPTED, OK, PoolOf, Visit, a_request, echo, none_idle, saying, served

@@ -57,7 +57,7 @@ def test_the_vendor_s_openapi_file_knows_the_call(item: Item, call: str) -> None
     assert any(method == route.method and re.fullmatch(pattern, route.path) for method, pattern in known), call
 
 
-def test_the_example_of_the_contract_is_met_byte_for_byte() -> None:
+def test_the_documented_examples_are_met_byte_for_byte() -> None:
     broadcast = Message(Scope.BROADCAST, "", b"", excluded=("conn1", "conn2"))
     assert route_of("chat", broadcast).target == f"/api/hubs/chat/:send?{V}&excluded=conn1&excluded=conn2"
     join = GroupAction(Verb.ADD, U, "user/a", "g1", 3600)

@@ -38,6 +38,7 @@ from fanout.settings import Settings
 from fanout.signalr.client import Client, service_address
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import AccessKeyCredential
+from fanout.signalr.routes import RouteClass
 from service.admin.dead_letters.route import DeadLetterAdmin
 from service.admin.traces import TraceAdmin
 from service.app import Role, create_app
@@ -48,23 +49,22 @@ from service.ingress.intake import Intake
 from service.ingress.intake import Queue as IntakeQueue
 from service.ingress.route import Ingress, limits_of
 from service.negotiate.route import Negotiate
-from workers.bell import Bell
 from workers.coalescer import Bounds
-from workers.courier import Couriers
-from workers.gate import Gate
-from workers.keeper import Keeper
-from workers.lanes import Lanes
-from workers.reader import Reader, Tools
-from workers.retry import RetryPolicy
-from workers.route_class import RouteClass
+from workers.dispatch import Dispatcher
+from workers.endpoint import Endpoint
+from workers.gate import Gate, Window
+from workers.ownership import Ownership
+from workers.partition import StoreClock
+from workers.peers import Peers
+from workers.reader import Reader
+from workers.schedule import Schedule
 from workers.sender import Sender
 from workers.settler import Settler
-from workers.trade import Trade
-from workers.whisper import Mouth, Whisper
-from workers.window import Window
-from workers.worker import Crew, Worker
+from workers.telemetry import Telemetry
+from workers.verdicts import RetryPolicy
+from workers.worker import Worker
 
-SENDS_PER_UNIT = 200.0  # published capacity of sends to users by REST, per second (contract 4.3)
+SENDS_PER_UNIT = 200.0  # published capacity of sends to users by REST, per second; docs/sources.md, limits
 BROADCASTS = 2.0  # published capacity of broadcasts by REST, per second, at every size
 _STORE_WITHIN = 5.0
 
@@ -154,8 +154,55 @@ def build_app(
     )
 
 
-def open_client(settings: Settings, clock: Clock, service: ConnectionString) -> Client:
-    """Build the client of the service to deliver to; nothing is connected yet."""
+def open_endpoint(settings: Settings, clock: Clock, metrics: Metrics, service: ConnectionString) -> Endpoint:
+    """Build what a worker needs of one instance of the service; nothing is connected yet."""
+    client = _client(settings, clock, service)
+    joined = Bounds() if settings.execute and not settings.application else None
+    gate = Gate(Window(settings.concurrency), ceilings_of(settings), random.random)
+    return Endpoint(client, Sender(client, clock, metrics, joined=joined), gate)
+
+
+def build_worker(resources: Resources, endpoint: Endpoint) -> Worker:
+    """Build a worker that delivers to one endpoint."""
+    settings, clock, metrics, log = resources.settings, resources.clock, resources.metrics, resources.log
+    stream, redis_client, gate = resources.stream, resources.redis_client, endpoint.gate
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    schedule, store_clock = Schedule(room=settings.read_ahead, held_until=gate.held_until), StoreClock()
+    settler = Settler(stream, DeadLetters(redis_client), clock, metrics)
+    reader = Reader(stream, schedule, settler, clock, metrics, log, room=settings.read_ahead)
+    leases = Leases(redis_client, clock, worker=name, lifetime=settings.lease_seconds)
+    ownership = Ownership(leases, schedule, store_clock, clock, log, partitions=settings.partitions)
+    delivery_log = open_delivery_log("delivery.settled", clock, level=settings.log_level, style=settings.log_format)
+    telemetry = Telemetry(metrics, log, clock, store_clock, delivery_log, resources.traces)
+    peers = Peers(PaceChannel(redis_client, clock, worker=name), gate, schedule, clock, metrics)
+    dispatcher = Dispatcher(
+        schedule, endpoint, settler, reader, telemetry, policy_of(settings), clock, random.random, peers.tell
+    )
+    _watch_worker(metrics.gauges, dispatcher, schedule, ownership)
+    _watch_endpoint(metrics.gauges, endpoint)
+    return Worker(ownership, reader, dispatcher, settler, peers, clock, log, grace=settings.shutdown_grace)
+
+
+def policy_of(settings: Settings) -> RetryPolicy:
+    """Return the bounds of retrying."""
+    return RetryPolicy(
+        base=settings.retry_base,
+        cap=settings.retry_cap,
+        max_age=settings.retry_max_age,
+        max_attempts=settings.retry_max_attempts,
+        retry_unknown=settings.outcome_unknown == "retry",
+    )
+
+
+def ceilings_of(settings: Settings) -> dict[RouteClass, float]:
+    """Return the configured rates by class, in calls per second for all workers; only classes that have one."""
+    send = settings.send_rate or settings.units * SENDS_PER_UNIT
+    broadcast = settings.broadcast_rate or (BROADCASTS if settings.units else 0.0)
+    wanted = {RouteClass.SEND: send, RouteClass.BROADCAST: broadcast}
+    return {route_class: rate for route_class, rate in wanted.items() if rate}
+
+
+def _client(settings: Settings, clock: Clock, service: ConnectionString) -> Client:
     address = service_address(
         service, audience=settings.audience, api_version=settings.api_version, application=settings.application
     )
@@ -171,56 +218,17 @@ def open_client(settings: Settings, clock: Clock, service: ConnectionString) -> 
     return Client(pool, credential, address, clock, cache_size=settings.token_cache)
 
 
-def build_worker(resources: Resources, client: Client) -> Worker:
-    """Put the stations of one worker together."""
-    settings, clock, metrics, log = resources.settings, resources.clock, resources.metrics, resources.log
-    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    lanes, bell = Lanes(room=settings.read_ahead), Bell()
-    gate = Gate(Window(settings.concurrency), ceilings_of(settings), random.random)
-    pace_channel = PaceChannel(resources.redis_client, clock, worker=name)
-    settler = Settler(resources.stream, DeadLetters(resources.redis_client), clock, metrics)
-    mouth, delivery_log = (
-        Mouth(pace_channel, metrics),
-        open_delivery_log("delivery.settled", clock, level=settings.log_level, style=settings.log_format),
-    )
-    trade = Trade(clock, metrics, log, policy_of(settings), random.random, gate, mouth, delivery_log, resources.traces)
-    sender = Sender(client, clock, metrics, joined=Bounds() if settings.execute and not settings.application else None)
-    couriers = Couriers(lanes, sender, settler, bell, trade)
-    reader = Reader(resources.stream, lanes, settler, bell, Tools(clock, metrics, log, room=settings.read_ahead))
-    leases = Leases(resources.redis_client, clock, worker=name, lifetime=settings.lease_seconds)
-    keeper = Keeper(leases, lanes, clock, log, partitions=settings.partitions)
-    metrics.gauges.watch(
-        in_flight=lambda: couriers.in_flight,
-        waiting=lambda: lanes.waiting,
-        lanes=lambda: len(lanes),
-        leases=lambda: keeper.held,
-    )
-    _watch_client(metrics.gauges, client)
-    _watch_gate(metrics.gauges, gate)
-    crew = Crew(keeper, reader, couriers, settler, trade, Whisper(pace_channel, gate, lanes, bell, clock))
-    return Worker(crew, clock, log, grace=settings.shutdown_grace)
-
-
-def policy_of(settings: Settings) -> RetryPolicy:
-    """Give the bounds of retrying."""
-    return RetryPolicy(
-        base=settings.retry_base,
-        cap=settings.retry_cap,
-        max_age=settings.retry_max_age,
-        max_attempts=settings.retry_max_attempts,
-        retry_unknown=settings.outcome_unknown == "retry",
+def _watch_worker(gauges: Gauges, dispatcher: Dispatcher, schedule: Schedule, ownership: Ownership) -> None:
+    gauges.watch(
+        in_flight=lambda: dispatcher.in_flight,
+        waiting=lambda: schedule.waiting,
+        lanes=lambda: len(schedule),
+        leases=lambda: len(ownership),
     )
 
 
-def ceilings_of(settings: Settings) -> dict[RouteClass, float]:
-    """Give the configured rates by class, calls per second for all workers; a class without one is left out."""
-    send = settings.send_rate or settings.units * SENDS_PER_UNIT
-    broadcast = settings.broadcast_rate or (BROADCASTS if settings.units else 0.0)
-    wanted = {RouteClass.SEND: send, RouteClass.BROADCAST: broadcast}
-    return {route_class: rate for route_class, rate in wanted.items() if rate}
-
-
-def _watch_client(gauges: Gauges, client: Client) -> None:
+def _watch_endpoint(gauges: Gauges, endpoint: Endpoint) -> None:
+    client, gate = endpoint.client, endpoint.gate
     gauges.watch(
         tokens=lambda: client.cache_stats.kept,
         token_cache_hits=lambda: client.cache_stats.hits,
@@ -228,11 +236,8 @@ def _watch_client(gauges: Gauges, client: Client) -> None:
         connections=lambda: client.pool.stats.idle + client.pool.stats.busy,
         connections_opened=lambda: client.pool.stats.opened,
         connections_reused=lambda: client.pool.stats.reused,
+        window=lambda: gate.window.limit,
     )
-
-
-def _watch_gate(gauges: Gauges, gate: Gate) -> None:
-    gauges.watch(window=lambda: gate.window.limit)
     gauges.watch_classes(
         rate_limit=lambda number: gate.paces[number].rate,
         rate_share=lambda number: gate.paces[number].share,

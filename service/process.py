@@ -25,7 +25,7 @@ from fanout.serving import listen, port_of, serve
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, require_access_key
 from service.app import Role
-from service.compose import Resources, build_app, build_worker, open_client, open_resources
+from service.compose import Resources, build_app, build_worker, open_endpoint, open_resources
 from service.http.auth import check_exposure
 from service.http.connection import bounded_connection
 from service.http.probes import Readiness
@@ -101,8 +101,8 @@ def _app(plan: Plan, resources: Resources, readiness: Readiness, service: Connec
 async def _deliver_until(
     stopping: asyncio.Event, resources: Resources, service: ConnectionString, readiness: Readiness
 ) -> None:
-    client = open_client(resources.settings, resources.clock, service)
-    worker = build_worker(resources, client)
+    endpoint = open_endpoint(resources.settings, resources.clock, resources.metrics, service)
+    worker = build_worker(resources, endpoint)
     try:
         async with asyncio.TaskGroup() as group:
             working = group.create_task(worker.run())
@@ -112,7 +112,7 @@ async def _deliver_until(
             readiness.draining = True
             worker.stop()
     finally:
-        await client.aclose()
+        await endpoint.aclose()
 
 
 def _service(settings: Settings, *, needed: bool) -> ConnectionString | None:

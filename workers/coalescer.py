@@ -16,7 +16,7 @@ from itertools import islice
 import msgspec
 
 from fanout.signalr.message import GroupAction, Message, Scope
-from workers.tenure import Held
+from workers.partition import BufferedEntry
 
 _PER_MESSAGE = 64  # bytes of a command around its message, in round numbers
 _JOINABLE = frozenset({Scope.USER, Scope.BROADCAST})
@@ -33,77 +33,79 @@ class Bounds:
 class Plan(msgspec.Struct, frozen=True):
     """`call` goes out together; `superseded` is settled without a call, because something newer waits."""
 
-    call: tuple[Held, ...]
-    superseded: tuple[Held, ...] = ()
+    call: tuple[BufferedEntry, ...]
+    superseded: tuple[BufferedEntry, ...] = ()
 
 
-def plan(waiting: Sequence[Held], age: Callable[[Held], float], bounds: Bounds | None) -> Plan:
+def plan(waiting: Sequence[BufferedEntry], age: Callable[[BufferedEntry], float], bounds: Bounds | None) -> Plan:
     """Plan the next call of a lane in which something waits; `bounds` is None where the service has no `:execute`."""
     if len(waiting) == 1:
         return Plan((waiting[0],))
-    gone = _superseded(waiting) if any(_may_supersede(held) for held in waiting) else set()
+    gone = _superseded(waiting) if any(_may_supersede(buffered) for buffered in waiting) else set()
     if not gone:
         return Plan(_joined(waiting, age, bounds))
-    left = [held for held in waiting if held.id not in gone]
-    return Plan(_joined(left, age, bounds), tuple(held for held in waiting if held.id in gone))
+    left = [buffered for buffered in waiting if buffered.id not in gone]
+    return Plan(_joined(left, age, bounds), tuple(buffered for buffered in waiting if buffered.id in gone))
 
 
-def may_be_expired(held: Held, age: Callable[[Held], float]) -> bool:
+def may_be_expired(buffered: BufferedEntry, age: Callable[[BufferedEntry], float]) -> bool:
     """Say whether a message's own ttl may have run out."""
-    item = held.entry.item
-    return isinstance(item, Message) and item.ttl is not None and age(held) > item.ttl
+    item = buffered.entry.item
+    return isinstance(item, Message) and item.ttl is not None and age(buffered) > item.ttl
 
 
-def _may_supersede(held: Held) -> bool:
-    item = held.entry.item
+def _may_supersede(buffered: BufferedEntry) -> bool:
+    item = buffered.entry.item
     return not isinstance(item, Message) or bool(item.collapse)
 
 
-def _superseded(waiting: Sequence[Held]) -> set[bytes]:
+def _superseded(waiting: Sequence[BufferedEntry]) -> set[bytes]:
     found: set[bytes] = set()
     keys: set[str] = set()
     members: set[tuple[Scope, str, str]] = set()
-    for held in reversed(waiting):
-        item = held.entry.item
+    for buffered in reversed(waiting):
+        item = buffered.entry.item
         if isinstance(item, GroupAction):
             member = (item.member_scope, item.member, item.group)
             if member in members:
-                found.add(held.id)
+                found.add(buffered.id)
             members.add(member)
             continue
         members.clear()  # what stands before this entry decides who gets it
         if isinstance(item, Message) and item.collapse:
             if item.collapse in keys:
-                found.add(held.id)
+                found.add(buffered.id)
             keys.add(item.collapse)
     return found
 
 
-def _joined(left: Sequence[Held], age: Callable[[Held], float], bounds: Bounds | None) -> tuple[Held, ...]:
+def _joined(
+    left: Sequence[BufferedEntry], age: Callable[[BufferedEntry], float], bounds: Bounds | None
+) -> tuple[BufferedEntry, ...]:
     head = left[0]
     if bounds is None or not _is_joinable(head) or may_be_expired(head, age):
         return (head,)
-    call: list[Held] = []
+    call: list[BufferedEntry] = []
     size = 0
-    for held in islice(left, bounds.count):
-        size += _size(held)
-        fits = _is_joinable(held) and _same_promise(head, held) and not may_be_expired(held, age)
+    for buffered in islice(left, bounds.count):
+        size += _size(buffered)
+        fits = _is_joinable(buffered) and _same_promise(head, buffered) and not may_be_expired(buffered, age)
         if not fits or (call and size > bounds.size):
             break
-        call.append(held)
+        call.append(buffered)
     return tuple(call)
 
 
-def _is_joinable(held: Held) -> bool:
-    item = held.entry.item
+def _is_joinable(buffered: BufferedEntry) -> bool:
+    item = buffered.entry.item
     return isinstance(item, Message) and item.scope in _JOINABLE and not item.excluded
 
 
-def _same_promise(one: Held, other: Held) -> bool:
+def _same_promise(one: BufferedEntry, other: BufferedEntry) -> bool:
     a, b = one.entry.item, other.entry.item
     return isinstance(a, Message) and isinstance(b, Message) and a.at_most_once == b.at_most_once
 
 
-def _size(held: Held) -> int:
-    item = held.entry.item
+def _size(buffered: BufferedEntry) -> int:
+    item = buffered.entry.item
     return len(item.body) + _PER_MESSAGE if isinstance(item, Message) else 0

@@ -1,41 +1,45 @@
-"""One lane: a destination's waiting entries and how far the delivery of its head has come. Pure.
+"""One lane: the entries that wait for one destination, and how far the delivery of the first has come. Pure.
 
-Rule guarded: what belongs to the head (attempts, a renewed token, going alone) is forgotten as soon as the head is done
-with, so that no entry pays for its predecessor.
+Rule guarded: what belongs to the head (attempts, a renewed token, going alone) is forgotten as soon as the head is
+done with, so that no entry pays for its predecessor.
 """
 
 from collections import deque
 
 from fanout.queue.lane_key import hub_of
-from workers.route_class import RouteClass, class_of
-from workers.tenure import Held, Tenure
+from fanout.signalr.routes import RouteClass, class_of
+from workers.partition import BufferedEntry, OwnedPartition
 
 
 class Lane:
-    """One destination: its entries in order, the head of which is the one being delivered.
+    """One destination. `waiting` are its entries in order; the first is the head, the one that is delivered next.
 
-    `spilled_after` is None when the lane holds all that was read for it; else the rest stands in the stream after that
-    id, and nothing read later may be added before it. `stale` tells a fetch in progress that it began too late in the
-    stream, because the lane has left more of it there since. `alone`: the head goes in a call of its own;
-    `throttled`: a call of it was made that does not count as an attempt; `postponed`: a call of it went wrong,
-    or its hub is held back; `delayed`: its time has not come yet; `left`: the head's id while it waits in the stream.
-    `plain`: nothing that could give way to something newer, or grow too old, was ever in it: no plan is needed.
+    Of the head:
+    `attempts` counts its calls; `uncounted` means that one of them was not counted (it was refused for speed, or made
+    together with others); `renewed` that its token was renewed; `alone` that it shares no call; `postponed` that a call
+    failed or its hub is held back; `left` is its id while it waits in the stream.
+
+    Of the lane:
+    `spilled_after` is None when the lane holds all that was read for it. Otherwise the rest is in the stream after that
+    id, and nothing read later may be added before it. `stale` means that a fetch in progress began too late in the
+    stream, because the lane has left more of it there since. `delayed`: its time has not come yet. `plain`: nothing
+    that could be superseded or expire was ever in it, so that no plan is needed.
     """
 
     __slots__ = (
-        "alone", "attempts", "delayed", "dropped", "fetching", "hub", "key", "left", "left_class", "plain", "postponed",
-        "renewed", "spilled_after", "stale", "tenure", "throttled", "waiting",
+        "alone", "attempts", "delayed", "dropped", "fetching", "hub", "key", "left", "left_class", "partition", "plain",
+        "postponed", "renewed", "spilled_after", "stale", "uncounted", "waiting",
     )  # fmt: skip
 
-    def __init__(self, key: str, tenure: Tenure) -> None:
+    def __init__(self, key: str, partition: OwnedPartition) -> None:
         self.key = key
         self.hub = hub_of(key)
-        self.tenure = tenure
-        self.waiting: deque[Held] = deque()
+        self.partition = partition
+        self.waiting: deque[BufferedEntry] = deque()
         self.attempts = 0
+        self.uncounted = False
         self.renewed = False
         self.alone = False
-        self.throttled = False
         self.postponed = False
         self.delayed = False
         self.left: bytes | None = None
@@ -51,13 +55,31 @@ class Lane:
         return f"<Lane {self.key!r} {len(self.waiting)} waiting{spilled}, attempt {self.attempts}>"
 
     @property
-    def head(self) -> Held:
+    def head(self) -> BufferedEntry:
         return self.waiting[0]
 
     @property
     def route_class(self) -> RouteClass:
-        """The class of the head's call, wherever the head is."""
+        """The class of the head's call, in memory or left in the stream."""
         return class_of(self.waiting[0].entry.item) if self.waiting else self.left_class
+
+    def count_attempt(self) -> None:
+        """Count a call of the head."""
+        self.attempts += 1
+
+    def uncount_attempt(self) -> None:
+        """Take back the count of the last call: it says nothing about the head."""
+        self.attempts -= 1
+        self.uncounted = True
+
+    def go_alone(self) -> None:
+        """Have the head share no call from now on: the last one, which it shared, was refused."""
+        self.alone = True
+        self.uncount_attempt()
+
+    def note_renewal(self) -> None:
+        """Remember that the head's token was renewed."""
+        self.renewed = True
 
     def begin_next(self) -> None:
         """Forget what belonged to the head that is done with."""
@@ -66,4 +88,4 @@ class Lane:
         self.left = None
         self.renewed = False
         self.alone = False
-        self.throttled = False
+        self.uncounted = False

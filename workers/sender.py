@@ -1,7 +1,7 @@
-"""HTTP out: one call, timed, its end told as a value. Never touches Redis.
+"""HTTP out: one call, timed, its end returned as a value. Never touches Redis.
 
-Rules guarded: errors of the transport become outcomes here and nowhere else, so that judging needs no exceptions; a
-service that refuses `:execute` as such is not asked for it again for a while.
+Rules guarded: errors of the transport become outcomes here and nowhere else, so that judging needs no exceptions. A
+service that refused `:execute` is not asked for it again for a while.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,35 +15,39 @@ from fanout.queue.entry import Entry
 from fanout.signalr.client import Client
 from fanout.signalr.message import Message
 from workers.coalescer import Bounds
-from workers.retry import Answered, MaybeSent, NotSent, Outcome, retry_after
+from workers.verdicts import TAKEN, Answered, MaybeSent, NotSent, Outcome, retry_after
 
-# An `:execute` that ends so may hold one bad message, or the service may not know it: the messages go one by one, and
-# it is not tried again before so many seconds have passed.
+# An `:execute` that ends so may contain one bad message, or the service may not know it. Its messages go one by one,
+# and it is not tried again before `_REMEMBERED` seconds have passed.
 _REFUSALS = frozenset({400, 404, 413, 415, 501})
 _REMEMBERED = 600.0
 _FIRST_NOT_TAKEN = 300
-TAKEN = Answered(202)  # any 2xx: their differences mean nothing (contract 2.2)
+
+OnOutcome = Callable[[Outcome], None]
 
 
 class Sender:
-    """Sends entries to one service; `joined` bounds one `:execute`, None where the service does not run it."""
+    """Sends entries to one service. `joined` bounds one `:execute`; None where the service does not run it."""
 
     def __init__(self, client: Client, clock: Clock, metrics: Metrics, *, joined: Bounds | None = None) -> None:
         self._client = client
         self._clock = clock
         self._metrics = metrics
         self._joined = joined
-        self._asked_again_at = float("-inf")
+        self._not_joined_until = float("-inf")
+
+    def __repr__(self) -> str:
+        return f"<Sender {self._client!r}>"
 
     @property
     def bounds(self) -> Bounds | None:
         """How much may go in one call now; None when each message goes in its own."""
-        if self._joined is None or self._clock.monotonic() < self._asked_again_at:
+        if self._joined is None or self._clock.monotonic() < self._not_joined_until:
             return None
         return self._joined
 
     async def send(self, entries: Sequence[Entry]) -> Outcome:
-        """Make one call for one or more entries and tell how it ended; several are messages for one destination."""
+        """Make one call for one or more entries and return its outcome; several are messages for one destination."""
         calling = self._client.call(entries[0].hub, entries[0].item) if len(entries) == 1 else self._joint(entries)
         started = self._clock.monotonic()
         try:
@@ -53,34 +57,20 @@ class Sender:
         finally:
             self._metrics.send_seconds.observe(self._clock.monotonic() - started)
 
-    def start(self, entry: Entry, leaving: Callable[[], None], told: Callable[[Outcome], None]) -> bool:
-        """Make the call for one entry at once if that can be, and have `told` called with how it ended.
+    def start(self, entry: Entry, before_write: Callable[[], None], on_outcome: OnOutcome) -> bool:
+        """Make the call for one entry at once, and call `on_outcome` when it has ended.
 
-        `leaving` is called right before it leaves. False when nothing was done: `send` has to wait for a connection.
-        `told` must raise nothing.
+        `before_write` is called right before the request is written. Return False when nothing was done, because no
+        connection is free: `send` can wait for one. `on_outcome` must not raise.
         """
-        return self._client.start(entry.hub, entry.item, leaving, partial(self._heard, told, self._clock.monotonic()))
-
-    def _heard(self, told: Callable[[Outcome], None], started: float, heard: Response | MaybeSentError) -> None:
-        self._metrics.send_seconds.observe(self._clock.monotonic() - started)
-        told(self._outcome(heard))
-
-    def _outcome(self, heard: Response | NotSentError | MaybeSentError) -> Outcome:
-        if not isinstance(heard, Response):
-            return _unanswered(heard)
-        if heard.status < _FIRST_NOT_TAKEN:
-            return TAKEN
-        return Answered(
-            status=heard.status,
-            error_code=heard.headers.get("x-ms-error-code") or "",
-            retry_after=retry_after(heard.headers.get("retry-after"), self._clock.wall()),
-        )
+        on_done = partial(self._ended, on_outcome, self._clock.monotonic())
+        return self._client.start(entry.hub, entry.item, before_write, on_done)
 
     def refused_joining(self, outcome: Outcome) -> bool:
-        """Say whether an `:execute` was refused as such; if so it is left alone for a while."""
+        """Return whether an `:execute` was refused as such; if so, it is not used for a while."""
         if not (isinstance(outcome, Answered) and outcome.status in _REFUSALS):
             return False
-        self._asked_again_at = self._clock.monotonic() + _REMEMBERED
+        self._not_joined_until = self._clock.monotonic() + _REMEMBERED
         return True
 
     def renew_token(self, entries: Sequence[Entry]) -> None:
@@ -90,6 +80,21 @@ class Sender:
             self._client.renew_token(first.hub, first.item)
         elif isinstance(first.item, Message):
             self._client.renew_execute_token(first.hub, first.item.scope, first.item.to)
+
+    def _ended(self, on_outcome: OnOutcome, started: float, end: Response | MaybeSentError) -> None:
+        self._metrics.send_seconds.observe(self._clock.monotonic() - started)
+        on_outcome(self._outcome(end))
+
+    def _outcome(self, end: Response | NotSentError | MaybeSentError) -> Outcome:
+        if not isinstance(end, Response):
+            return _unanswered(end)
+        if end.status < _FIRST_NOT_TAKEN:
+            return TAKEN
+        return Answered(
+            status=end.status,
+            error_code=end.headers.get("x-ms-error-code") or "",
+            retry_after=retry_after(end.headers.get("retry-after"), self._clock.wall()),
+        )
 
     def _joint(self, entries: Sequence[Entry]) -> Awaitable[Response]:
         first = entries[0].item
@@ -105,7 +110,7 @@ def _unanswered(error: NotSentError | MaybeSentError) -> Outcome:
         case NotSentError():
             return NotSent(str(error))
         case BrokenExchangeError(answered=int(status)) if status < _FIRST_NOT_TAKEN:
-            return TAKEN  # the answer was there, only its body broke off, and that says nothing
+            return TAKEN  # the answer was complete up to its body, which says nothing
         case BrokenExchangeError():
             return MaybeSent(str(error), stale=isinstance(error, StaleConnectionError) and error.reused)
         case _:

@@ -1,14 +1,26 @@
-"""What an answer of the service means, as data: one table, read by the code and printed into the docs.
+"""What the outcome of a call means: delivered, again after a while, or dead. Pure.
 
-Source: contract 2.5 and 4.1. Rule guarded: a status has one meaning, written once. `Ruling` says what to do; how long
-to wait and when to give up is retry.py's business.
+Source: docs/sources.md, statuses. Rules guarded:
+- A status has one meaning, in one table that the code reads and the documentation prints.
+- Retries are bounded by age and, far above what an outage needs, by count. A call refused for speed is no attempt.
+- Backoff is exponential with full jitter and never shorter than the service's own Retry-After.
+- A token is renewed once for each entry.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
-# 404 with one of these in x-ms-error-code is an answer about the world, not a wrong address (contract 2.5).
+from fanout.queue.entry import Entry
+from fanout.signalr.message import Message
+
+THROTTLED = "throttled"
+OUTCOME_UNKNOWN = "outcomeUnknown"
+_MAX_DOUBLINGS = 30
+_NOT_FOUND = 404
+
+# 404 with one of these in x-ms-error-code is an answer about the world, not a wrong address.
 GONE = frozenset(
     {
         "Warning.Connection.NotExisted",
@@ -32,7 +44,7 @@ class Ruling(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row: for statuses `first` to `last`; `failure` and `reason` are metric labels; `why` is for the docs."""
+    """One row: what statuses `first` to `last` mean. `failure` and `reason` are metric labels."""
 
     first: int
     last: int
@@ -45,23 +57,180 @@ class Rule:
 
 _D, _R, _T, _X = Ruling.DELIVERED, Ruling.RETRY, Ruling.RENEW_TOKEN, Ruling.DEAD
 TABLE: Sequence[Rule] = (
-    Rule(200, 299, _D, _D, "", "", "Accepted. The code differs by api-version; any 2xx is."),
+    Rule(200, 299, _D, _D, "", "", "Accepted. The number differs between api-versions."),
     Rule(401, 401, _T, _T, "unauthorized", "unauthorized", "A new token once, then backoff."),
     Rule(403, 403, _X, _X, "forbidden", "unauthorized", "A role or network rule is missing."),
-    Rule(404, 404, _X, _X, "notFound", "wrongEndpoint", "Without a known x-ms-error-code: wrong address."),
+    Rule(404, 404, _X, _X, "notFound", "wrongEndpoint", "Wrong address, unless x-ms-error-code is a known one."),
     Rule(408, 408, _R, _R, "unavailable", "refused", "The service did not get the request in time."),
     Rule(413, 414, _X, _X, "refused", "tooLarge", "Body over 1 MB or address too long."),
-    Rule(429, 429, _R, _R, "throttled", "refused", "Too fast: wait for Retry-After, else backoff."),
+    Rule(429, 429, _R, _R, "throttled", "refused", "Too fast: wait for Retry-After and for the pace."),
     Rule(431, 431, _X, _X, "refused", "tooLarge", "Headers over 16 KB."),
     Rule(500, 500, Ruling.UNKNOWN, _R, "serverError", "outcomeUnknown", "Also a time-out inside the service."),
     Rule(501, 599, _R, _R, "unavailable", "refused", "Not processed: Retry-After, else backoff."),
 )
-_REST = Rule(0, 999, Ruling.DEAD, Ruling.DEAD, "refused", "refused", "Anything else is a refusal that will not change.")
+_REST = Rule(0, 999, Ruling.DEAD, Ruling.DEAD, "refused", "refused", "Any other answer is a final refusal.")
 
 
 def rule_of(status: int) -> Rule:
-    """Find the row for a status."""
+    """Return the row for a status."""
     for rule in TABLE:
         if rule.first <= status <= rule.last:
             return rule
     return _REST
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The service answered: its status, x-ms-error-code ("" without) and the seconds that Retry-After asks for."""
+
+    status: int
+    error_code: str = ""
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Nothing of the request was written."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class MaybeSent:
+    """The request was written and no answer came. `stale`: on a kept-alive connection that died under it."""
+
+    detail: str
+    stale: bool = False
+
+
+Outcome = Answered | NotSent | MaybeSent
+TAKEN = Answered(202)  # any 2xx: the differences between them mean nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Settle it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Repeat after `delay` seconds, with a new token if `renew`; `failure` is the metric label."""
+
+    delay: float
+    failure: str
+    renew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Move it to the dead letters; `reason` and `failure` are metric labels."""
+
+    reason: str
+    failure: str
+    status: int
+    detail: str
+
+
+Verdict = Delivered | Again | Dead
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """The bounds of retrying, durations in seconds. `retry_unknown`: repeat a message whose outcome is unknown."""
+
+    base: float
+    cap: float
+    max_age: float
+    max_attempts: int
+    retry_unknown: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call: its number (1 is the first), the entry's age, a jitter in [0, 1), whether its token was renewed."""
+
+    number: int
+    age: float
+    jitter: float
+    renewed: bool = False
+
+
+def judge(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy) -> Verdict:
+    """Return what follows from `outcome`."""
+    verdict = _ruled(entry, outcome, attempt, policy)
+    if isinstance(verdict, Again) and verdict.failure == THROTTLED:
+        return verdict  # the service sets the pace: nothing becomes too old by waiting for it
+    if isinstance(verdict, Again) and attempt.age + verdict.delay > policy.max_age:
+        status = outcome.status if isinstance(outcome, Answered) else 0
+        reason = "unauthorized" if verdict.failure == "unauthorized" else "tooOld"
+        detail = f"not delivered within {policy.max_age:g} s, last: {_describe(outcome)}"
+        return Dead(reason, verdict.failure, status, detail)
+    if isinstance(verdict, Again) and attempt.number >= policy.max_attempts:
+        status = outcome.status if isinstance(outcome, Answered) else 0
+        detail = f"not delivered in {attempt.number} attempts, last: {_describe(outcome)}"
+        return Dead("tooManyAttempts", verdict.failure, status, detail)
+    return verdict
+
+
+def backoff(policy: RetryPolicy, attempt: int, jitter: float) -> float:
+    """Return a wait between 0 and the ceiling of this attempt: `base`, doubled each time, at most `cap`."""
+    return jitter * min(policy.cap, policy.base * float(2 ** min(attempt - 1, _MAX_DOUBLINGS)))
+
+
+def retry_after(text: str | None, now: float) -> float | None:
+    """Return the seconds from `now` (unix time) that a Retry-After header asks for: a number or a date (RFC 9110)."""
+    if not text:
+        return None
+    try:
+        seconds = (
+            float(text) if text.isascii() and text.strip().isdigit() else parsedate_to_datetime(text).timestamp() - now
+        )
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, seconds)
+
+
+def _ruled(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy) -> Verdict:
+    wait = backoff(policy, attempt.number, attempt.jitter)
+    match outcome:
+        case Answered():
+            return _answered(entry, outcome, policy, wait=wait, renewed=attempt.renewed)
+        case NotSent():
+            return Again(wait, "notSent")
+        case MaybeSent(detail, stale):
+            if isinstance(entry.item, Message) and not _repeats_unknown(entry.item, policy):
+                return Dead(OUTCOME_UNKNOWN, "maybeSent", 0, detail)
+            return Again(0.0 if stale and attempt.number == 1 else wait, "maybeSent")
+
+
+def _answered(entry: Entry, outcome: Answered, policy: RetryPolicy, *, wait: float, renewed: bool) -> Verdict:
+    if outcome.status == _NOT_FOUND and outcome.error_code in GONE:
+        return Delivered()
+    rule = rule_of(outcome.status)
+    ruling = rule.message if isinstance(entry.item, Message) else rule.action
+    if ruling is Ruling.RENEW_TOKEN:
+        return Again(wait, rule.failure) if renewed else Again(0.0, rule.failure, renew=True)
+    if ruling is Ruling.UNKNOWN:
+        repeats = isinstance(entry.item, Message) and _repeats_unknown(entry.item, policy)
+        ruling = Ruling.RETRY if repeats else Ruling.DEAD
+    match ruling:
+        case Ruling.DELIVERED:
+            return Delivered()
+        case Ruling.RETRY:
+            if rule.failure == THROTTLED:  # its class is held back by the pace; a backoff on top would starve it
+                return Again(outcome.retry_after or 0.0, rule.failure)
+            return Again(max(wait, outcome.retry_after or 0.0), rule.failure)
+        case _:
+            return Dead(rule.reason, rule.failure, outcome.status, _describe(outcome))
+
+
+def _repeats_unknown(message: Message, policy: RetryPolicy) -> bool:
+    return policy.retry_unknown if message.at_most_once is None else not message.at_most_once
+
+
+def _describe(outcome: Outcome) -> str:
+    match outcome:
+        case Answered(status, error_code, _):
+            return f"status {status}" + (f" {error_code}" if error_code else "")
+        case NotSent(detail) | MaybeSent(detail):
+            return detail

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from fanout.signalr.routes import RouteClass
 from tests.faults.driver import Flow
 from tests.faults.standing import CONCURRENCY, WORKERS, Standing
 from tests.flow.oracle import Call
-from workers.route_class import RouteClass
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 # Seconds the service is away. CI takes a few; TEST_OUTAGE=60 makes it the minute of an operator's nightmare.

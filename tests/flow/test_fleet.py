@@ -18,14 +18,14 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.environment import load
 from fanout.signalr.connection_string import ConnectionString
-from service.compose import Resources, build_worker, open_client, open_resources
+from fanout.signalr.routes import RouteClass
+from service.compose import Resources, build_worker, open_endpoint, open_resources
 from tests.builders import a_message, a_submission
 from tests.redis_kinds import MAKES
 from tests.redis_servers import USUAL, RedisProcess
-from tests.workers.crew import until
+from tests.workers.helpers import until
 from tests.workers.service_end import ACCEPTED, KEY, Received, service_end
 from workers.pace import Pace
-from workers.route_class import RouteClass
 from workers.worker import Worker
 
 PARTITIONS = 6
@@ -71,7 +71,7 @@ class Member:
 
     @property
     def pace(self) -> Pace:
-        return self.worker.crew.couriers._gate.paces[RouteClass.SEND]
+        return self.worker.dispatcher._gate.paces[RouteClass.SEND]
 
     def metric(self, line: str) -> float:
         """Read one series."""
@@ -94,9 +94,9 @@ class Fleet:
         wanted = {"redis_url": self.url, "partitions": PARTITIONS, "retry_base": 0.02, "retry_cap": 0.05} | settings
         configured = load({}, **wanted)
         resources = await self._exits.enter_async_context(open_resources(configured, SystemClock()))
-        client = open_client(configured, SystemClock(), self._service)
-        self._exits.push_async_callback(client.aclose)
-        self.members.append(Member(resources, build_worker(resources, client)))
+        endpoint = open_endpoint(configured, SystemClock(), resources.metrics, self._service)
+        self._exits.push_async_callback(endpoint.aclose)
+        self.members.append(Member(resources, build_worker(resources, endpoint)))
         return self.members[-1]
 
     async def start(self, count: int, **settings: object) -> list[Member]:
@@ -105,7 +105,7 @@ class Fleet:
             member = await self.hire(**settings)
             self.run(member)
         share = PARTITIONS // count
-        await until(lambda: all(each.worker.crew.keeper.held == share for each in self.members), within=15)
+        await until(lambda: all(len(each.worker.ownership) == share for each in self.members), within=15)
         return self.members
 
     def run(self, member: Member) -> None:
@@ -198,7 +198,7 @@ async def test_live_workers_share_the_rate_and_who_dies_gives_its_part_back(redi
         await fleet.kill(members[2])
         await until(lambda: sum(each.pace.share for each in members[:2]) > 0.95, within=10)
         assert sum(each.pace.share for each in members[:2]) < 1.05
-        await until(lambda: sum(each.worker.crew.keeper.held for each in members[:2]) == PARTITIONS, within=10)
+        await until(lambda: sum(len(each.worker.ownership) for each in members[:2]) == PARTITIONS, within=10)
         begin = time.monotonic()
         await asyncio.sleep(2.0)
         assert 0.8 * 180 <= far.since(begin, begin + 2.0) <= 1.1 * 180
@@ -266,7 +266,7 @@ async def test_a_breaker_opens_lets_exactly_one_probe_go_closes_and_is_a_metric_
         assert member.metric(held_back) == 0.0
         await fleet.send(*USERS)
         await until(lambda: member.metric(held_back) == 1.0)
-        await until(lambda: member.worker.crew.couriers.in_flight == 0)
+        await until(lambda: member.worker.dispatcher.in_flight == 0)
         opened, far.waits = len(far.came), asyncio.Event()
         await until(lambda: len(far.came) > opened)
         await asyncio.sleep(1.5)  # longer than it was open for: nothing goes while the probe is out
@@ -301,7 +301,7 @@ async def test_a_dead_far_side_burns_no_attempts_and_keeps_nobody_busy(redis_url
         [member] = await fleet.start(1, retry_max_attempts=25)
         await fleet.send(*USERS, times=5)
         await until(lambda: member.metric('fanout_breaker_open{class="send"}') == 1.0)
-        await until(lambda: member.worker.crew.couriers.in_flight == 0)
+        await until(lambda: member.worker.dispatcher.in_flight == 0)
         calls, used, begin = len(far.came), time.process_time(), time.monotonic()
         await asyncio.sleep(4.0)
         assert len(far.came) - calls <= 3

@@ -10,15 +10,16 @@ from structlog.testing import capture_logs
 from fanout.clock import SystemClock
 from fanout.environment import load
 from fanout.errors import ConfigurationError
+from fanout.metrics import Metrics
 from fanout.queue.traces import TraceEvent
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from fanout.signalr.connection_string import ConnectionString
-from service.compose import build_worker, ceilings_of, open_client, open_resources, policy_of
+from fanout.signalr.routes import RouteClass
+from service.compose import build_worker, ceilings_of, open_endpoint, open_resources, policy_of
 from service.dev.private_redis import private_redis
 from tests.builders import a_submission
 from tests.fakes import FakeClock
-from workers.route_class import RouteClass
 
 KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH"
 
@@ -43,20 +44,20 @@ def test_what_an_unknown_outcome_means_is_a_setting(value: str, *, repeats: bool
 
 async def test_a_server_endpoint_with_a_path_is_called_at_its_origin() -> None:
     service = ConnectionString.parse(f"Endpoint=http://a;AccessKey={KEY};ServerEndpoint=http://gate:9000/signalr;")
-    client = open_client(load({}), SystemClock(), service)
-    assert "http://gate:9000" in repr(client.pool)
-    assert "signalr" not in repr(client.pool)
-    await client.aclose()
+    endpoint = open_endpoint(load({}), SystemClock(), Metrics(), service)
+    assert "http://gate:9000" in repr(endpoint.client.pool)
+    assert "signalr" not in repr(endpoint.client.pool)
+    await endpoint.aclose()
 
 
 async def test_a_service_with_a_path_is_called_below_it_and_named_in_tokens_as_the_setting_says() -> None:
     text = f"Endpoint=http://a.example;AccessKey={KEY};ServerEndpoint=http://gate:9000/signalr;"
     service = ConnectionString.parse(text)
     for audience, host in (("endpoint", "http://a.example"), ("server", "http://gate:9000/signalr")):
-        client = open_client(load({}, audience=audience), SystemClock(), service)
-        assert client._address.prefix == "/signalr"
-        assert client._address.audience == host
-        await client.aclose()
+        endpoint = open_endpoint(load({}, audience=audience), SystemClock(), Metrics(), service)
+        assert endpoint.client._address.prefix == "/signalr"
+        assert endpoint.client._address.audience == host
+        await endpoint.aclose()
 
 
 @pytest.mark.parametrize(
@@ -70,20 +71,19 @@ async def test_messages_share_calls_where_that_is_said_and_no_application_is_nam
     service = ConnectionString.parse(f"Endpoint=http://127.0.0.1;AccessKey={KEY};")
     configured = load({}, redis_url=redis_url, **settings)
     async with open_resources(configured, SystemClock()) as resources:
-        client = open_client(configured, SystemClock(), service)
-        worker = build_worker(resources, client)
-        assert (worker.crew.couriers._sender.bounds is not None) is joins
-        await client.aclose()
+        endpoint = open_endpoint(configured, SystemClock(), resources.metrics, service)
+        assert (endpoint.sender.bounds is not None) is joins
+        await endpoint.aclose()
 
 
 async def test_the_state_of_a_new_worker_can_be_read_as_metrics(redis_url: str) -> None:
     service = ConnectionString.parse(f"Endpoint=http://127.0.0.1;AccessKey={KEY};")
     configured = load({}, redis_url=redis_url, units=2, concurrency=64)
     async with open_resources(configured, SystemClock()) as resources:
-        client = open_client(configured, SystemClock(), service)
-        build_worker(resources, client)
+        endpoint = open_endpoint(configured, SystemClock(), resources.metrics, service)
+        build_worker(resources, endpoint)
         lines = resources.metrics.render().decode().splitlines()
-        await client.aclose()
+        await endpoint.aclose()
     assert "fanout_window 64.0" in lines
     assert 'fanout_rate_limit{class="send"} 400.0' in lines
     assert 'fanout_rate_limit{class="broadcast"} 2.0' in lines
@@ -97,9 +97,9 @@ async def test_a_secure_service_is_called_with_tls_and_the_machines_authorities(
     secure = ConnectionString.parse(f"Endpoint=https://a.example;AccessKey={KEY};")
     plain = ConnectionString.parse(f"Endpoint=http://a.example;AccessKey={KEY};")
     for service, wanted in ((secure, True), (plain, False)):
-        client = open_client(load({}), SystemClock(), service)
-        assert (client.pool._tls is not None) is wanted
-        await client.aclose()
+        endpoint = open_endpoint(load({}), SystemClock(), Metrics(), service)
+        assert (endpoint.client.pool._tls is not None) is wanted
+        await endpoint.aclose()
 
 
 # The store ------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from fanout.clock import SystemClock
 from fanout.queue.leases import Leases
 from fanout.redis.open import open_redis
 from tests.service.programs import KEY, program, service_at
-from tests.workers.crew import until
+from tests.workers.helpers import until
 from tests.workers.service_end import ACCEPTED, Received, service_end
 
 BROKEN = """

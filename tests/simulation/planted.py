@@ -18,52 +18,50 @@ from fanout.queue.entry import Entry, StoredEntry
 from fanout.queue.leases import Lease, Leases, LiveWorkers, Renewal
 from fanout.queue.stream import Stream
 from fanout.signalr.message import Message
-from workers.keeper import Keeper
+from fanout.signalr.routes import RouteClass
 from workers.lane import Lane
-from workers.lanes import Lanes
+from workers.ownership import Ownership
+from workers.partition import OwnedPartition
 from workers.reader import Reader
-from workers.retry import Answered, MaybeSent, Outcome
-from workers.route_class import RouteClass
-from workers.sender import Sender
-from workers.settler import Settler, Work
-from workers.tenure import Tenure
+from workers.schedule import Schedule
+from workers.sender import OnOutcome, Sender
+from workers.verdicts import Answered, MaybeSent, Outcome
+
+_SETTLE = Stream.settle
+Work = Sequence[tuple[int, str, Sequence[bytes]]]  # partition, token of its lease, ids
 
 
-class UnfencedSettler(Settler):
-    """Looks up whose lease it is and settles in his name: a zombie acks what is not its own any more."""
+async def settled_in_the_owners_name(stream: Stream, work: Work) -> list[bool | None]:
+    """Look up who holds the lease and settle under that token: a worker that lost its lease goes on."""
+    tokens = [await stream._redis.ask("GET", keys.lease(partition)) for partition, _token, _ids in work]
+    named = [
+        (partition, token.decode(), ids)
+        for (partition, _token, ids), token in zip(work, tokens, strict=True)
+        if token is not None
+    ]
+    await _SETTLE(stream, named)
+    return [True] * len(work)
 
-    async def _take_out(self, work: Work) -> list[bool | None]:
-        tokens = [await self._stream._redis.ask("GET", keys.lease(partition)) for partition, _token, _ids in work]
-        named = [
-            (partition, token.decode(), ids)
-            for (partition, _token, ids), token in zip(work, tokens, strict=True)
-            if token is not None
-        ]
-        await super()._take_out(named)
+
+async def settled_once_at_most(stream: Stream, work: Work) -> list[bool | None]:
+    """Give up a settlement that the store did not answer."""
+    try:
+        return await _SETTLE(stream, work)
+    except QueueError:
         return [True] * len(work)
 
 
-class HastySettler(Settler):
-    """Gives up a settlement the store did not answer."""
-
-    async def _take_out(self, work: Work) -> list[bool | None]:
-        try:
-            return await super()._take_out(work)
-        except QueueError:
-            return [True] * len(work)
-
-
-class TwoHeads(Lanes):
+class TwoHeads(Schedule):
     """Lets a lane that has more waiting go twice at once."""
 
     def take(self, now: float, classes: Sequence[RouteClass] = tuple(RouteClass)) -> Lane | None:
         lane = super().take(now, classes)
         if lane is not None and len(lane.waiting) > 1 and lane.attempts == 0:
-            self._queue_up(lane)
+            self._ready[lane.route_class].append(lane)
         return lane
 
 
-class LaneThatOvertakes(Lanes):
+class LaneThatOvertakes(Schedule):
     """Sends what waits behind while its head waits for a retry."""
 
     def postpone(self, lane: Lane, until: float) -> None:
@@ -76,14 +74,14 @@ class LaneThatOvertakes(Lanes):
 class SkippingReader(Reader):
     """Reads past every fifth entry."""
 
-    async def _take_in(self, tenure: Tenure, batch: Sequence[StoredEntry]) -> int:
+    async def _take_in(self, owned: OwnedPartition, batch: Sequence[StoredEntry]) -> int:
         kept = 0
         for stored in batch:
             self._count = getattr(self, "_count", 0) + 1
             if self._count % 5:
-                kept += await super()._take_in(tenure, [stored])
+                kept += await super()._take_in(owned, [stored])
             else:
-                tenure.cursor = stored.id
+                owned.cursor = stored.id
         return kept
 
 
@@ -93,8 +91,8 @@ class HopefulSender(Sender):
     async def send(self, entries: Sequence[Entry]) -> Outcome:
         return self._hoped(await super().send(entries))
 
-    def start(self, entry: Entry, leaving: Callable[[], None], told: Callable[[Outcome], None]) -> bool:
-        return super().start(entry, leaving, lambda outcome: told(self._hoped(outcome)))
+    def start(self, entry: Entry, before_write: Callable[[], None], on_outcome: OnOutcome) -> bool:
+        return super().start(entry, before_write, lambda outcome: on_outcome(self._hoped(outcome)))
 
     def _hoped(self, outcome: Outcome) -> Outcome:
         return Answered(202) if isinstance(outcome, MaybeSent) else outcome
@@ -106,8 +104,8 @@ class RewritingSender(Sender):
     async def send(self, entries: Sequence[Entry]) -> Outcome:
         return await super().send([self._tidied(entry) for entry in entries])
 
-    def start(self, entry: Entry, leaving: Callable[[], None], told: Callable[[Outcome], None]) -> bool:
-        return super().start(self._tidied(entry), leaving, told)
+    def start(self, entry: Entry, before_write: Callable[[], None], on_outcome: OnOutcome) -> bool:
+        return super().start(self._tidied(entry), before_write, on_outcome)
 
     def _tidied(self, entry: Entry) -> Entry:
         if not isinstance(entry.item, Message):
@@ -130,12 +128,12 @@ class EternalLeases(Leases):
         }
 
 
-class HurriedKeeper(Keeper):
+class HurriedOwnership(Ownership):
     """Hands a partition back without waiting for its calls in flight."""
 
-    async def _hand_back(self, tenure: Tenure) -> None:
-        self._stop(tenure)
-        await self._release(tenure)
+    async def _hand_back(self, owned: OwnedPartition) -> None:
+        self._stop(owned)
+        await self._release(owned)
 
 
 class ForgetfulLetters(DeadLetters):
@@ -165,17 +163,18 @@ class Planted:
     scene: str = "any"
 
 
+_SETTLED = "fanout.queue.stream.Stream.settle"
 _NO_CLOCK: Clock = Any  # type: ignore[assignment] # settling reads no clock
 PLANTED: Mapping[str, Planted] = {
-    "a settler that ignores the fence": Planted({"Settler": UnfencedSettler}, ("did SETTLE on",)),
-    "a settler that gives up": Planted({"Settler": HastySettler}, ("not done", "sent again")),
-    "two heads of a lane at once": Planted({"Lanes": TwoHeads}, ("same lane",)),
-    "a lane that overtakes its retry": Planted({"Lanes": LaneThatOvertakes}, ("was delivered before",)),
+    "a settler that ignores the fence": Planted({_SETTLED: settled_in_the_owners_name}, ("did SETTLE on",)),
+    "a settler that gives up": Planted({_SETTLED: settled_once_at_most}, ("not done", "sent again")),
+    "two heads of a lane at once": Planted({"Schedule": TwoHeads}, ("same lane",)),
+    "a lane that overtakes its retry": Planted({"Schedule": LaneThatOvertakes}, ("was delivered before",)),
     "a reader that skips": Planted({"Reader": SkippingReader}, ("was delivered before", "not done")),
     "a lost answer taken for a delivery": Planted({"Sender": HopefulSender}, ("neither delivered nor expired",)),
     "a payload that is rewritten": Planted({"Sender": RewritingSender}, ("left as",)),
     "a zombie that goes on": Planted({"Leases": EternalLeases}, ("while partition",)),
-    "a lease released over calls in flight": Planted({"Keeper": HurriedKeeper}, ("calls in flight",)),
+    "a lease released over calls in flight": Planted({"Ownership": HurriedOwnership}, ("calls in flight",)),
     "dead letters that are dropped": Planted({"DeadLetters": ForgetfulLetters}, ("settled",)),
     "ages by a wrong clock": Planted({"Leases": LonelyLeases}, ("its ttl is",)),
 }

@@ -8,23 +8,21 @@ from typing import Any
 
 from fanout.errors import QueueError
 from fanout.queue.entry import Entry
+from fanout.signalr.routes import RouteClass
 from tests.simulation.planted import Planted
 from workers.breaker import Breaker, Phase, State
 from workers.coalescer import Bounds, Plan, plan
-from workers.finisher import Finisher
-from workers.gate import Gate
-from workers.lane import Lane
+from workers.flight import Flight
+from workers.gate import Gate, Window
 from workers.pace import Pace, Slowdown
-from workers.retry import THROTTLED, Again, Outcome
-from workers.route_class import RouteClass
-from workers.sender import TAKEN, Sender
-from workers.settler import Settler, Told
-from workers.tenure import Call, Held
-from workers.whisper import Mouth, Whisper
-from workers.window import Window
+from workers.partition import BufferedEntry
+from workers.peers import Peers
+from workers.sender import Sender
+from workers.settler import OnSettled, Settler
+from workers.verdicts import TAKEN, THROTTLED, Again, Outcome
 
 _REFUSED, _HEARD, _OPENS_AT = Pace.refused, Pace.heard, Breaker.opens_at
-_POSTPONE = Finisher._postpone
+_REPEAT = Flight._repeat
 
 
 def refused_by_none(pace: Pace, now: float, retry_after: float | None, **kwargs: Any) -> Slowdown | None:
@@ -40,10 +38,10 @@ def heard_by_none(pace: Pace, slowdown: Slowdown, now: float) -> None:
     _HEARD(pace, replace(slowdown, pause=0.0), now)
 
 
-class SilentMouth(Mouth):
+class SilentPeers(Peers):
     """Keeps what it learns to itself."""
 
-    def __call__(self, route_class: RouteClass, slowdown: Slowdown) -> None:
+    def tell(self, route_class: RouteClass, slowdown: Slowdown) -> None:
         pass
 
 
@@ -54,16 +52,16 @@ class SelfishGate(Gate):
         pass
 
 
-class HopefulWhisper(Whisper):
+class HopefulPeers(Peers):
     """Without a store there is no limit."""
 
-    def tasks(self) -> list[Coroutine[Any, Any, None]]:
-        return [*super().tasks(), self._look()]
+    def tasks(self, on_change: Callable[[], None]) -> list[Coroutine[Any, Any, None]]:
+        return [*super().tasks(on_change), self._look()]
 
     async def _look(self) -> None:
         while True:
             try:
-                await self._pace_channel._redis.ask("PING", time_limit=0.1)
+                await self._channel._redis.ask("PING", time_limit=0.1)
             except QueueError:
                 for pace in self._gate.paces:
                     pace.rate = pace.ceiling = inf
@@ -104,7 +102,7 @@ class ForgetfulSender(Sender):
 
     def refused_joining(self, outcome: Outcome) -> bool:
         refused = super().refused_joining(outcome)
-        self._asked_again_at = -inf
+        self._not_joined_until = -inf
         return refused
 
 
@@ -119,17 +117,17 @@ class CarelessSender(Sender):
 class HalfSettled(Settler):
     """Settles the first of a joined call alone."""
 
-    def hand_in(self, entries: Sequence[Held], told: Told) -> None:
-        super().hand_in(entries[:1], told)
+    def settle(self, entries: Sequence[BufferedEntry], on_settled: OnSettled) -> None:
+        super().settle(entries[:1], on_settled)
 
 
-def counting_refusals(finisher: Finisher, lane: Lane, call: Call, again: Again) -> bool:
+def counting_refusals(flight: Flight, again: Again) -> None:
     """Count being throttled as an attempt."""
-    lane.attempts += again.failure == THROTTLED
-    return _POSTPONE(finisher, lane, call, again)
+    flight._lane.attempts += again.failure == THROTTLED
+    _REPEAT(flight, again)
 
 
-def older_wins(waiting: Sequence[Held], age: Callable[[Held], float], bounds: Bounds | None) -> Plan:
+def older_wins(waiting: Sequence[BufferedEntry], age: Callable[[BufferedEntry], float], bounds: Bounds | None) -> Plan:
     """Settle the newer one of what collapses."""
     todo = plan(waiting, age, bounds)
     if not todo.superseded or len(todo.call) > 1:
@@ -137,7 +135,7 @@ def older_wins(waiting: Sequence[Held], age: Callable[[Held], float], bounds: Bo
     return Plan(todo.superseded[:1], (*todo.superseded[1:], *todo.call)) if todo.superseded[0] is waiting[0] else todo
 
 
-def backwards(waiting: Sequence[Held], age: Callable[[Held], float], bounds: Bounds | None) -> Plan:
+def backwards(waiting: Sequence[BufferedEntry], age: Callable[[BufferedEntry], float], bounds: Bounds | None) -> Plan:
     """Join from the back."""
     todo = plan(waiting, age, bounds)
     return Plan(todo.call[::-1], todo.superseded)
@@ -153,16 +151,16 @@ PLANTED_IN_DELIVERY: Mapping[str, Planted] = {
         "workers.pace.Pace.refused", refused_by_none, "it was asked for", "quota"
     ),
     "a pause that is heard and not kept": _patched("workers.pace.Pace.heard", heard_by_none, "it heard of", "quota"),
-    "a pause nobody is told of": _patched("Mouth", SilentMouth, "in a pause that", "quota"),
+    "a pause nobody is told of": _patched("Peers", SilentPeers, "in a pause that", "quota"),
     "a rate that is not shared": _patched("Gate", SelfishGate, "all workers made", "quota"),
-    "no limit without a store": _patched("Whisper", HopefulWhisper, "calls more than", "quota"),
+    "no limit without a store": _patched("Peers", HopefulPeers, "calls more than", "quota"),
     "two probes at once": _patched(_OPENS, opens_for_all, "while another probe was out", "dead"),
     "an open breaker that lets calls through": _patched(_OPENS, opens_at_once, "through an open breaker", "dead"),
     "a breaker that never opens": _patched("workers.breaker.Breaker.failed", never, "nothing but failures", "dead"),
     "a breaker that does not wait": _patched("workers.breaker.opened", opened_for_nothing, "with no rest", "dead"),
     "a breaker that outlives its process": _patched("Gate", InheritedGate, "began with", "dead"),
-    "an older message that wins": _patched("workers.courier.plan", older_wins, "was settled and neither", "any"),
-    "a joined call back to front": _patched("workers.courier.plan", backwards, "not in the order", "joined"),
+    "an older message that wins": _patched("workers.dispatch.plan", older_wins, "was settled and neither", "any"),
+    "a joined call back to front": _patched("workers.dispatch.plan", backwards, "not in the order", "joined"),
     "promises that are mixed": _patched(
         "workers.coalescer._same_promise", lambda _a, _b: True, "different promises", "joined"
     ),
@@ -170,10 +168,10 @@ PLANTED_IN_DELIVERY: Mapping[str, Planted] = {
     "a refused joining taken for a delivery": _patched("Sender", CarelessSender, "was settled and neither", "joined"),
     "a joined call settled by half": _patched("Settler", HalfSettled, "not done", "joined"),
     "at most once, and once more": _patched(
-        "workers.retry._repeats_unknown", lambda _message, _policy: True, "goes at most once", "joined"
+        "workers.verdicts._repeats_unknown", lambda _message, _policy: True, "goes at most once", "joined"
     ),
     "an attempt for each refusal of speed": _patched(
-        "workers.finisher.Finisher._postpone", counting_refusals, "was parked as tooManyAttempts", "quota"
+        "workers.flight.Flight._repeat", counting_refusals, "was parked as tooManyAttempts", "quota"
     ),
     "more calls in flight than allowed": Planted({"Window": lambda most: Window(most + 2)}, ("calls in flight",)),
 }

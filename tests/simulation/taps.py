@@ -10,13 +10,13 @@ from typing import Any
 from fanout.metrics import CLASSES
 from fanout.queue.leases import Lease, Leases, Renewal
 from fanout.queue.pace_channel import OnNotice, PaceChannel, PaceNotice
+from fanout.signalr.routes import RouteClass
 from service import compose as assembly
 from tests.simulation.delivery_watch import phase_of
 from tests.simulation.loop import SimulatedClock
 from tests.simulation.witness import Witness
 from workers.breaker import Phase
 from workers.gate import Gate
-from workers.route_class import RouteClass
 
 
 def tapped(witness: Witness, clock: SimulatedClock, name: str) -> dict[str, Any]:

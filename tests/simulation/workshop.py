@@ -59,8 +59,6 @@ class Workshop:
     def worker(self, name: str, clock: SimulatedClock) -> Worker:
         """Build the worker of a process."""
         redis_client = self._redis(clock)
-        client = assembly.open_client(self._settings, clock, _SERVICE)
-        client.pool = cast("Pool", ModelPool(self._far, clock, request_timeout=self._settings.attempt_timeout))
         log = cast("Logger", JournalLog(self._witness, name))
         resources = Resources(self._settings, clock, _METRICS, redis_client, self._stream(redis_client, clock), log)
         chance = {
@@ -69,7 +67,10 @@ class Workshop:
             "secrets": SimpleNamespace(token_hex=lambda _length: "0"),
         }
         with patch.multiple(assembly, **cast("dict[str, Any]", chance), **tapped(self._witness, clock, name)):
-            return assembly.build_worker(resources, client)
+            endpoint = assembly.open_endpoint(self._settings, clock, _METRICS, _SERVICE)
+            pool = ModelPool(self._far, clock, request_timeout=self._settings.attempt_timeout)
+            endpoint.client.pool = cast("Pool", pool)
+            return assembly.build_worker(resources, endpoint)
 
     def stream(self, clock: SimulatedClock) -> Stream:
         """Build the queue as a producer sees it."""

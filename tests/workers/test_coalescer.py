@@ -9,23 +9,23 @@ from hypothesis import strategies as st
 
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from tests.builders import a_join, a_message, an_entry
-from tests.workers.crew import a_tenure
+from tests.workers.helpers import a_partition
 from workers.coalescer import Bounds, Plan, may_be_expired, plan
-from workers.tenure import Held
+from workers.partition import BufferedEntry
 
-TENURE = a_tenure()
+TENURE = a_partition()
 WIDE = Bounds()
 
 
-def held(sequence: int, item: Item, *, stored_at: float = 1000.0) -> Held:
-    return Held(TENURE, f"{sequence}-0".encode(), an_entry(item, message_id=f"m{sequence}"), stored_at)
+def buffered(sequence: int, item: Item, *, stored_at: float = 1000.0) -> BufferedEntry:
+    return BufferedEntry(TENURE, f"{sequence}-0".encode(), an_entry(item, message_id=f"m{sequence}"), stored_at)
 
 
-def waiting(*items: Item) -> list[Held]:
-    return [held(number, item) for number, item in enumerate(items, start=1)]
+def waiting(*items: Item) -> list[BufferedEntry]:
+    return [buffered(number, item) for number, item in enumerate(items, start=1)]
 
 
-def fresh(_held: Held) -> float:
+def fresh(_held: BufferedEntry) -> float:
     return 0.0
 
 
@@ -38,11 +38,13 @@ def change(verb: Verb, member: str, group: str, *, scope: Scope = Scope.USER) ->
     return GroupAction(verb=verb, member_scope=scope, member=member, group=group)
 
 
-def numbers(entries: Sequence[Held]) -> list[int]:
+def numbers(entries: Sequence[BufferedEntry]) -> list[int]:
     return [int(entry.id.partition(b"-")[0]) for entry in entries]
 
 
-def sequence_of(entries: list[Held], bounds: Bounds | None = None) -> tuple[list[Plan], list[Held], list[Held]]:
+def sequence_of(
+    entries: list[BufferedEntry], bounds: Bounds | None = None
+) -> tuple[list[Plan], list[BufferedEntry], list[BufferedEntry]]:
     """Take call after call until the lane is empty; gives the plans, what went out and what did not."""
     left, plans = list(entries), []
     while left:
@@ -144,7 +146,7 @@ def replace_body(message: Message, size: int) -> Message:
 def test_what_looks_expired_shares_no_call_neither_as_head_nor_behind_it() -> None:
     old, young = text(1, ttl=5.0), text(2, ttl=60.0)
 
-    def age(_held: Held) -> float:
+    def age(_held: BufferedEntry) -> float:
         return 10.0
 
     assert numbers(plan(waiting(old, young), age, WIDE).call) == [1]
@@ -153,10 +155,10 @@ def test_what_looks_expired_shares_no_call_neither_as_head_nor_behind_it() -> No
 
 
 def test_a_message_may_be_expired_only_past_its_own_ttl() -> None:
-    assert not may_be_expired(held(1, text(1)), lambda _held: 1e9)
-    assert not may_be_expired(held(1, text(1, ttl=5.0)), lambda _held: 5.0)
-    assert may_be_expired(held(1, text(1, ttl=5.0)), lambda _held: 5.01)
-    assert not may_be_expired(held(1, a_join()), lambda _held: 1e9)
+    assert not may_be_expired(buffered(1, text(1)), lambda _held: 1e9)
+    assert not may_be_expired(buffered(1, text(1, ttl=5.0)), lambda _held: 5.0)
+    assert may_be_expired(buffered(1, text(1, ttl=5.0)), lambda _held: 5.01)
+    assert not may_be_expired(buffered(1, a_join()), lambda _held: 1e9)
 
 
 # Any sequence
@@ -192,14 +194,14 @@ ACTIONS = st.one_of(
 CLOSES = st.builds(CloseConnections, scope=st.just(Scope.USER), to=st.sampled_from(["a", "b"]))
 LANES = st.lists(st.one_of(MESSAGES, ACTIONS, CLOSES), min_size=1, max_size=14).map(lambda items: waiting(*items))
 ANY_BOUNDS = st.one_of(st.none(), st.builds(Bounds, count=st.integers(1, 5), size=st.integers(50, 600)))
-AGES: st.SearchStrategy[Callable[[Held], float]] = st.sampled_from([0.0, 50.0, 500.0]).map(
+AGES: st.SearchStrategy[Callable[[BufferedEntry], float]] = st.sampled_from([0.0, 50.0, 500.0]).map(
     lambda seconds: lambda _held: seconds
 )
 
 
 @given(LANES, ANY_BOUNDS, AGES)
 def test_what_is_left_keeps_its_order_and_the_head_of_it_goes(
-    entries: list[Held], bounds: Bounds | None, age: Callable[[Held], float]
+    entries: list[BufferedEntry], bounds: Bounds | None, age: Callable[[BufferedEntry], float]
 ) -> None:
     made = plan(entries, age, bounds)
     gone = {entry.id for entry in made.superseded}
@@ -210,7 +212,7 @@ def test_what_is_left_keeps_its_order_and_the_head_of_it_goes(
 
 
 @given(LANES)
-def test_a_message_is_superseded_only_by_a_newer_one_of_its_key(entries: list[Held]) -> None:
+def test_a_message_is_superseded_only_by_a_newer_one_of_its_key(entries: list[BufferedEntry]) -> None:
     gone = {entry.id for entry in plan(entries, fresh, None).superseded}
     for place, entry in enumerate(entries):
         item = entry.entry.item
@@ -223,7 +225,7 @@ def test_a_message_is_superseded_only_by_a_newer_one_of_its_key(entries: list[He
 
 @given(LANES)
 def test_an_action_is_superseded_only_by_a_later_one_of_the_same_member_with_no_message_or_close_between(
-    entries: list[Held],
+    entries: list[BufferedEntry],
 ) -> None:
     gone = {entry.id for entry in plan(entries, fresh, None).superseded}
     for place, entry in enumerate(entries):
@@ -242,7 +244,7 @@ def test_an_action_is_superseded_only_by_a_later_one_of_the_same_member_with_no_
 
 @given(LANES, ANY_BOUNDS, AGES)
 def test_a_shared_call_holds_like_messages_within_bounds(
-    entries: list[Held], bounds: Bounds | None, age: Callable[[Held], float]
+    entries: list[BufferedEntry], bounds: Bounds | None, age: Callable[[BufferedEntry], float]
 ) -> None:
     call = plan(entries, age, bounds).call
     if len(call) == 1:
@@ -278,7 +280,7 @@ class Service:
             self.members = frozenset(member for member in self.members if member[:2] != who)
 
 
-def played(entries: Sequence[Held]) -> tuple[dict[bytes, frozenset[tuple[Scope, str, str]]], Service]:
+def played(entries: Sequence[BufferedEntry]) -> tuple[dict[bytes, frozenset[tuple[Scope, str, str]]], Service]:
     """Apply all entries in order; gives the membership that each message and close met, and the service after all."""
     service, met = Service(), {}
     for entry in entries:
@@ -309,7 +311,7 @@ ONE_GROUP = st.lists(
 @given(ONE_GROUP, ANY_BOUNDS)
 @settings(max_examples=300)
 def test_every_message_meets_the_members_it_would_have_met_and_the_same_are_left(
-    entries: list[Held], bounds: Bounds | None
+    entries: list[BufferedEntry], bounds: Bounds | None
 ) -> None:
     met, service = played(entries)
     _plans, went, superseded = sequence_of(entries, bounds)
@@ -322,7 +324,7 @@ def test_every_message_meets_the_members_it_would_have_met_and_the_same_are_left
 
 @given(LANES, ANY_BOUNDS)
 @settings(max_examples=300)
-def test_the_same_holds_where_members_leave_all_groups(entries: list[Held], bounds: Bounds | None) -> None:
+def test_the_same_holds_where_members_leave_all_groups(entries: list[BufferedEntry], bounds: Bounds | None) -> None:
     met, service = played(entries)
     _plans, went, _gone = sequence_of(entries, bounds)
     met_after, service_after = played(went)
@@ -331,7 +333,7 @@ def test_the_same_holds_where_members_leave_all_groups(entries: list[Held], boun
 
 
 @given(LANES, ANY_BOUNDS)
-def test_of_each_key_the_newest_is_sent(entries: list[Held], bounds: Bounds | None) -> None:
+def test_of_each_key_the_newest_is_sent(entries: list[BufferedEntry], bounds: Bounds | None) -> None:
     _plans, went, _gone = sequence_of(entries, bounds)
     for key in ("k1", "k2"):
         of_key = [e.id for e in entries if isinstance(e.entry.item, Message) and e.entry.item.collapse == key]

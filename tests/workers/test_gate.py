@@ -1,12 +1,13 @@
 """Whether a call of a class may go now: pace, breaker and window together."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from workers.gate import ALL, Gate, is_failure, is_overload
+from fanout.signalr.routes import RouteClass
+from workers.gate import ALL, Gate, Window, is_failure, is_overload
 from workers.pace import Pace, Slowdown
-from workers.retry import Answered, MaybeSent, NotSent, Outcome
-from workers.route_class import RouteClass
-from workers.window import Window
+from workers.verdicts import Answered, MaybeSent, NotSent, Outcome
 
 OK = Answered(202)
 SEND, BROADCAST, ACTION = RouteClass.SEND, RouteClass.BROADCAST, RouteClass.ACTION
@@ -86,8 +87,8 @@ def test_an_open_breaker_holds_back_its_class_of_its_hub_and_no_other() -> None:
     break_down(gate)
     assert gate.holds_back
     assert gate.open_classes(0.5, 0) == ALL
-    assert [gate.hub_opens_at(each, "chat", 0.5) for each in RouteClass] == [0.5, 1.0, 0.5]
-    assert all(gate.hub_opens_at(each, "quiet", 0.5) == 0.5 for each in RouteClass)
+    assert [gate.held_until(each, "chat", 0.5) for each in RouteClass] == [None, 1.0, None]
+    assert all(gate.held_until(each, "quiet", 0.5) is None for each in RouteClass)
     assert [gate.held_back(each) for each in RouteClass] == [0, 1, 0]
 
 
@@ -95,7 +96,7 @@ def test_a_dead_hub_is_not_healed_by_another_that_lives() -> None:
     gate = a_gate()
     break_down(gate)
     call(gate, OK, lane="quiet\nua", now=0.5)
-    assert gate.hub_opens_at(SEND, "chat", 0.5) == 1.0
+    assert gate.held_until(SEND, "chat", 0.5) == 1.0
 
 
 def test_a_hub_that_failed_and_heals_is_forgotten() -> None:
@@ -110,7 +111,7 @@ def test_while_a_probe_is_out_its_hub_is_asked_for_again_after_a_while() -> None
     gate = a_gate()
     break_down(gate)
     gate.began(SEND, "chat", 1.0)
-    assert gate.hub_opens_at(SEND, "chat", 1.0) == 2.0
+    assert gate.held_until(SEND, "chat", 1.0) == 2.0
 
 
 def test_a_probe_that_succeeds_ends_the_holding_back() -> None:
@@ -126,8 +127,8 @@ def test_a_probe_that_is_abandoned_lets_the_next_go() -> None:
     break_down(gate)
     gate.began(SEND, "chat", 1.0)
     gate.abandoned(SEND, "chat")
-    assert gate.flying(SEND) == 0
-    assert gate.hub_opens_at(SEND, "chat", 1.0) == 1.0
+    assert gate.in_flight(SEND) == 0
+    assert gate.held_until(SEND, "chat", 1.0) is None
 
 
 def test_a_refusal_says_nothing_against_the_health_of_the_far_side() -> None:
@@ -135,7 +136,7 @@ def test_a_refusal_says_nothing_against_the_health_of_the_far_side() -> None:
     for number in range(50):
         call(gate, Answered(429), lane=f"chat\nu{number}")
         call(gate, Answered(400), lane=f"chat\nu{number}")
-    assert gate.hub_opens_at(SEND, "chat", 0.0) == 0.0
+    assert gate.held_until(SEND, "chat", 0.0) is None
     assert gate.held_back(SEND) == 0
 
 
@@ -159,9 +160,9 @@ def test_calls_under_way_are_counted_by_class() -> None:
     gate.began(SEND, "chat", 0.0)
     gate.began(SEND, "chat", 0.0)
     gate.began(ACTION, "chat", 0.0)
-    assert [gate.flying(route_class) for route_class in RouteClass] == [0, 2, 1]
+    assert [gate.in_flight(route_class) for route_class in RouteClass] == [0, 2, 1]
     gate.ended(SEND, "a", OK, now=0.0, took=0.0, in_flight=3)
-    assert gate.flying(SEND) == 1
+    assert gate.in_flight(SEND) == 1
 
 
 def test_each_class_has_its_own_share_by_what_waits_here_and_elsewhere() -> None:
@@ -193,3 +194,70 @@ def test_what_speaks_against_the_far_side_and_what_asks_for_fewer_calls(
 
 def test_the_repr_shows_all_three() -> None:
     assert repr(a_gate(1)).startswith("<Gate <Window 1.0 of 1> [<Pace unlimited")
+
+
+# The window ----------------------------------------------------------------------------------------------------------
+
+
+def test_it_starts_wide_open() -> None:
+    assert Window(128).limit == 128.0
+
+
+def test_a_sign_of_overload_shrinks_it_by_a_quarter() -> None:
+    window = Window(100)
+    window.overloaded(10.0, 0.0)
+    assert window.limit == 75.0
+
+
+def test_it_shrinks_once_in_a_round_of_calls() -> None:
+    """A round lasts as long as the call did that was overloaded, at least a tenth of a second."""
+    window = Window(100)
+    window.overloaded(10.0, 0.01)
+    window.overloaded(10.09, 0.01)
+    assert window.limit == 75.0
+    window.overloaded(10.11, 5.0)
+    assert window.limit == 75.0
+    window.overloaded(10.11, 0.01)
+    assert window.limit == 56.25
+
+
+def test_it_never_shuts() -> None:
+    window = Window(100)
+    for round_ in range(100):
+        window.overloaded(float(round_), 0.0)
+    assert window.limit == 1.0
+
+
+def test_it_grows_by_one_in_a_round_while_it_is_full() -> None:
+    window = Window(100)
+    window.limit = 50.0
+    for _ in range(50):
+        window.succeeded(50)
+    assert 50.9 < window.limit <= 51.0
+
+
+def test_it_does_not_grow_while_it_is_not_used() -> None:
+    window = Window(100)
+    window.limit = 50.0
+    for _ in range(500):
+        window.succeeded(10)
+    assert window.limit == 50.0
+
+
+@given(
+    st.integers(1, 500),
+    st.lists(st.tuples(st.booleans(), st.integers(0, 500), st.floats(0.0, 1.0)), max_size=200),
+)
+def test_it_never_leaves_one_to_most(most: int, events: list[tuple[bool, int, float]]) -> None:
+    window, now = Window(most), 0.0
+    for well, in_flight, wait in events:
+        now += wait
+        if well:
+            window.succeeded(in_flight)
+        else:
+            window.overloaded(now, wait)
+        assert 1.0 <= window.limit <= most
+
+
+def test_the_repr_shows_how_far_it_is_open() -> None:
+    assert repr(Window(8)) == "<Window 8.0 of 8>"

@@ -14,13 +14,12 @@ from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from tests.builders import a_message, an_entry
 from tests.fakes import FakeClock
-from tests.workers.crew import PARTITIONS, Lines, taken, text_of, until, users_in
-from workers.bell import Bell
+from tests.workers.helpers import PARTITIONS, Lines, taken, text_of, until, users_in
 from workers.lane import Lane
-from workers.lanes import Lanes
-from workers.reader import Reader, Tools
+from workers.partition import START, OwnedPartition
+from workers.reader import Reader
+from workers.schedule import Schedule
 from workers.settler import Settler
-from workers.tenure import START, Tenure
 
 ALICE, BOB, CAROL = users_in(0, 3)
 
@@ -64,12 +63,12 @@ class Desk:
         self.clock = FakeClock()
         self.metrics = Metrics()
         self.lines = Lines()
-        self.lanes = Lanes(depth=depth, room=0)
-        self.bell = Bell()
+        self.lanes = Schedule(depth=depth, room=0)
         self.stream = Interrupted(redis_client)
         self.settler = Settler(self.stream, DeadLetters(redis_client), self.clock, self.metrics)
-        tools = Tools(self.clock, self.metrics, self.lines.log, room=room)
-        self.reader = Reader(self.stream, self.lanes, self.settler, self.bell, tools)
+        log = self.lines.log
+        self.reader = Reader(self.stream, self.lanes, self.settler, self.clock, self.metrics, log, room=room)
+        self.reads = 0  # after which somebody was called
 
     async def put(self, *texts: str, to: str = ALICE, partition: int = 0) -> list[bytes]:
         data = [encode(an_entry(a_message(to, text=text))) for text in texts]
@@ -77,13 +76,16 @@ class Desk:
         return [bytes(reply) for reply in replies]
 
     @asynccontextmanager
-    async def reading(self, *tenures: Tenure) -> AsyncIterator[None]:
+    async def reading(self, *all_owned: OwnedPartition) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.reader.run(tenure)) for tenure in tenures]
-            tasks.append(group.create_task(self.reader.refill()))
+            tasks = [group.create_task(self.reader.run(owned, self._on_read)) for owned in all_owned]
+            tasks.append(group.create_task(self.reader.refill(self._on_read)))
             yield
             for task in tasks:
                 task.cancel()
+
+    def _on_read(self) -> None:
+        self.reads += 1
 
     def take(self) -> Lane | None:
         return self.lanes.take(self.clock.monotonic())
@@ -97,58 +99,57 @@ class Desk:
                 if lane is None:
                     await asyncio.sleep(0.001)
                     continue
-                held = lane.head
-                texts.append(text_of(held.entry))
+                buffered = lane.head
+                texts.append(text_of(buffered.entry))
                 self.lanes.advance(lane)
-                await self.redis_client.ask("XDEL", keys.stream(held.tenure.partition), held.id)
-                held.tenure.known.discard(held.id)
-                self.bell.room.set()
-                self.bell.hungry.set()
+                await self.redis_client.ask("XDEL", keys.stream(buffered.partition.number), buffered.id)
+                buffered.partition.known.discard(buffered.id)
+                self.reader.wake()
         return texts
 
 
 async def test_what_a_predecessor_left_comes_first_and_then_what_is_new(redis_client: RedisClient) -> None:
     desk = Desk(redis_client)
     await desk.put("old 1", "old 2")
-    [tenure] = await taken(redis_client, desk.clock, 0)
-    async with desk.reading(tenure):
+    [owned] = await taken(redis_client, desk.clock, 0)
+    async with desk.reading(owned):
         await until(lambda: desk.lanes.waiting == 2)
         [last] = await desk.put("new")
         await until(lambda: desk.lanes.waiting == 3)
         assert await desk.delivered(3) == ["old 1", "old 2", "new"]
-    assert tenure.cursor == last
+    assert owned.cursor == last
 
 
 async def test_an_entry_says_when_it_was_stored(redis_client: RedisClient) -> None:
     desk = Desk(redis_client)
     [entry_id] = await desk.put("hi")
-    [tenure] = await taken(redis_client, desk.clock, 0)
-    async with desk.reading(tenure):
+    [owned] = await taken(redis_client, desk.clock, 0)
+    async with desk.reading(owned):
         await until(lambda: desk.lanes.waiting == 1)
     lane = desk.take()
     assert lane is not None
     assert lane.head.stored_at == int(entry_id.partition(b"-")[0]) / 1000
 
 
-async def test_the_bell_rings_when_there_is_work(redis_client: RedisClient) -> None:
+async def test_who_starts_calls_hears_of_each_read(redis_client: RedisClient) -> None:
     desk = Desk(redis_client)
-    [tenure] = await taken(redis_client, desk.clock, 0)
-    async with desk.reading(tenure):
+    [owned] = await taken(redis_client, desk.clock, 0)
+    async with desk.reading(owned):
         await desk.clock.settle()
-        assert not desk.bell.work.is_set()
+        assert desk.reads == 0
         await desk.put("1")
-        await asyncio.wait_for(desk.bell.work.wait(), 5)
+        await until(lambda: desk.reads == 1)
         assert desk.lanes.ready == 1
 
 
 async def test_what_is_held_already_is_not_taken_in_again(redis_client: RedisClient) -> None:
     desk = Desk(redis_client)
     await desk.put("1", "2")
-    [tenure] = await taken(redis_client, desk.clock, 0)
-    async with desk.reading(tenure):
+    [owned] = await taken(redis_client, desk.clock, 0)
+    async with desk.reading(owned):
         await until(lambda: desk.lanes.waiting == 2)
-    tenure.cursor = START  # as after a store that lost its last writes
-    async with desk.reading(tenure):
+    owned.cursor = START  # as after a store that lost its last writes
+    async with desk.reading(owned):
         await desk.put("3")
         await until(lambda: desk.lanes.waiting == 3)
         assert await desk.delivered(3) == ["1", "2", "3"]
@@ -157,12 +158,12 @@ async def test_what_is_held_already_is_not_taken_in_again(redis_client: RedisCli
 async def test_no_more_is_asked_for_than_there_is_room_for(redis_client: RedisClient) -> None:
     desk = Desk(redis_client, room=5)
     await desk.put(*"123456789")
-    [tenure] = await taken(redis_client, desk.clock, 0)
-    async with desk.reading(tenure):
+    [owned] = await taken(redis_client, desk.clock, 0)
+    async with desk.reading(owned):
         await until(lambda: desk.lanes.waiting == 5)
         await desk.clock.settle()
         assert desk.stream.asked == [5]
-        assert not desk.bell.room.is_set()
+        assert not desk.reader._may_read.is_set()
         assert await desk.delivered(9) == list("123456789")
     assert max(desk.stream.asked) == 5
 
@@ -170,8 +171,8 @@ async def test_no_more_is_asked_for_than_there_is_room_for(redis_client: RedisCl
 async def test_readers_of_several_partitions_share_the_room(redis_client: RedisClient) -> None:
     """`read_ahead` counts all partitions together, also when entries arrive in all of them at once."""
     desk = Desk(redis_client, room=4)
-    tenures = await taken(redis_client, desk.clock, 0, 1)
-    async with desk.reading(*tenures):
+    all_owned = await taken(redis_client, desk.clock, 0, 1)
+    async with desk.reading(*all_owned):
         await until(lambda: len(desk.stream.asked) == 2)
         await asyncio.gather(desk.put(*"123456", partition=0), desk.put(*"abcdef", to=users_in(1, 1)[0], partition=1))
         await until(lambda: desk.lanes.waiting >= 4)
@@ -187,8 +188,8 @@ async def test_what_lanes_left_in_the_stream_is_read_past_in_long_strides_and_no
     desk = Desk(redis_client, room=20, depth=4)
     await desk.put(*(f"{number:03}" for number in range(300)))
     await desk.put(*(f"b{number}" for number in range(30)), to=BOB)
-    [tenure] = await taken(redis_client, desk.clock, 0)
-    async with desk.reading(tenure):
+    [owned] = await taken(redis_client, desk.clock, 0)
+    async with desk.reading(owned):
         await until(lambda: desk.lanes.waiting == 8)
         assert len(desk.stream.asked) <= 5
         wanted = [f"{number:03}" for number in range(300)] + [f"b{number}" for number in range(30)]
@@ -204,8 +205,8 @@ async def test_an_entry_nobody_can_read_is_parked_at_once_and_stalls_nothing(red
         await redis_client.ask("XADD", keys.stream(0), "*", "somebody", "else", "wrote", "this"),
     ]
     await desk.put("2")
-    [tenure] = await taken(redis_client, desk.clock, 0)
-    async with desk.reading(tenure):
+    [owned] = await taken(redis_client, desk.clock, 0)
+    async with desk.reading(owned):
         assert await desk.delivered(2) == ["1", "2"]
     letters = await DeadLetters(redis_client).oldest(0)
     assert [letter.entry.id for letter in letters] == bad
@@ -222,8 +223,8 @@ async def test_bytes_that_are_no_text_or_nest_without_end_are_parked_too(redis_c
     await redis_client.ask("XADD", keys.stream(0), "*", "e", good.replace(b"chat", b"ch\xff\xfe"))
     await redis_client.ask("XADD", keys.stream(0), "*", "e", b"\x95" + good[1:] + b"\x91" * 100_000 + b"\xc0")
     await desk.put("2")
-    [tenure] = await taken(redis_client, desk.clock, 0)
-    async with desk.reading(tenure):
+    [owned] = await taken(redis_client, desk.clock, 0)
+    async with desk.reading(owned):
         assert await desk.delivered(1) == ["2"]
     assert len(await DeadLetters(redis_client).oldest(0)) == 2
 
@@ -231,10 +232,10 @@ async def test_bytes_that_are_no_text_or_nest_without_end_are_parked_too(redis_c
 async def test_under_a_lost_lease_an_unreadable_entry_stays_where_it_is(redis_client: RedisClient) -> None:
     desk = Desk(redis_client)
     await redis_client.ask("XADD", keys.stream(0), "*", "e", b"garbage")
-    [tenure] = await taken(redis_client, desk.clock, 0)
+    [owned] = await taken(redis_client, desk.clock, 0)
     await redis_client.ask("SET", keys.lease(0), "somebody:9")
-    async with desk.reading(tenure):
-        await until(lambda: tenure.cursor != START)
+    async with desk.reading(owned):
+        await until(lambda: owned.cursor != START)
         await desk.put("1")
         await until(lambda: desk.lanes.waiting == 1)
     assert await DeadLetters(redis_client).oldest(0) == []
@@ -247,9 +248,9 @@ async def test_when_the_store_breaks_off_the_tenure_is_in_doubt_and_its_reading_
     desk = Desk(redis_client)
     desk.stream.failures = 1
     await desk.put("1")
-    [tenure] = await taken(redis_client, desk.clock, 0)
-    await asyncio.wait_for(desk.reader.run(tenure), 5)
-    assert tenure.doubted
+    [owned] = await taken(redis_client, desk.clock, 0)
+    await asyncio.wait_for(desk.reader.run(owned, desk._on_read), 5)
+    assert owned.doubted
     assert len(desk.lines.of("reader.failed")) == 1
     assert desk.lanes.waiting == 0
 
@@ -261,13 +262,13 @@ async def test_what_lanes_left_behind_is_fetched_in_order_without_the_entries_of
     for number in range(30):
         await desk.put(f"a{number}")
         await desk.put(f"b{number}", to=BOB)
-    [tenure] = await taken(redis_client, desk.clock, 0)
-    async with desk.reading(tenure):
+    [owned] = await taken(redis_client, desk.clock, 0)
+    async with desk.reading(owned):
         await until(lambda: desk.lanes.waiting == 8)
         texts = await desk.delivered(60)
     assert [text for text in texts if text[0] == "a"] == [f"a{number}" for number in range(30)]
     assert [text for text in texts if text[0] == "b"] == [f"b{number}" for number in range(30)]
-    assert (len(desk.lanes), desk.lanes.waiting, tenure.known) == (0, 0, set())
+    assert (len(desk.lanes), desk.lanes.waiting, owned.known) == (0, 0, set())
 
 
 async def test_a_lane_that_is_rare_in_the_stream_is_found_across_many_others(redis_client: RedisClient) -> None:
@@ -275,8 +276,8 @@ async def test_a_lane_that_is_rare_in_the_stream_is_found_across_many_others(red
     await desk.put(*"12345")
     await desk.put(*(f"b{number}" for number in range(300)), to=BOB)
     await desk.put("6")
-    [tenure] = await taken(redis_client, desk.clock, 0)
-    async with desk.reading(tenure):
+    [owned] = await taken(redis_client, desk.clock, 0)
+    async with desk.reading(owned):
         texts = await desk.delivered(306)
     assert [text for text in texts if text[0] != "b"] == list("123456")
 
@@ -288,10 +289,10 @@ async def test_a_fetch_goes_on_after_the_store_was_away_and_past_what_nobody_can
     await desk.put(*"1234")
     await redis_client.ask("XADD", keys.stream(0), "*", "e", b"garbage")
     await desk.put(*"567")
-    [tenure] = await taken(redis_client, desk.clock, 0)
+    [owned] = await taken(redis_client, desk.clock, 0)
     async with asyncio.TaskGroup() as group:
-        reading = group.create_task(desk.reader.run(tenure))
-        await until(lambda: len(desk.lanes) == 1 and desk.lanes.has_spilled(tenure))
+        reading = group.create_task(desk.reader.run(owned, desk._on_read))
+        await until(lambda: len(desk.lanes) == 1 and desk.lanes.has_spilled(owned))
         await redis_client.ask("XADD", keys.stream(0), "*", "e", b"more garbage")
         reading.cancel()
     desk.stream.failures = 1
@@ -307,14 +308,14 @@ async def test_an_entry_that_comes_while_its_lane_is_fetched_for_is_not_lost(red
     """The reader meets it after the store answered the scan and before the scan is read; its lane leaves it behind."""
     desk = Desk(redis_client, depth=4)
     await desk.put(*"12345")
-    [tenure] = await taken(redis_client, desk.clock, 0)
+    [owned] = await taken(redis_client, desk.clock, 0)
 
     async def one_more_is_read() -> None:
         [entry_id] = await desk.put("6")
-        await until(lambda: tenure.cursor == entry_id)
+        await until(lambda: owned.cursor == entry_id)
 
-    async with desk.reading(tenure):
-        await until(lambda: desk.lanes.has_spilled(tenure))
+    async with desk.reading(owned):
+        await until(lambda: desk.lanes.has_spilled(owned))
         desk.stream.after_scan = one_more_is_read
         assert await desk.delivered(6) == list("123456")
 
@@ -322,15 +323,15 @@ async def test_an_entry_that_comes_while_its_lane_is_fetched_for_is_not_lost(red
 async def test_a_head_that_fails_while_its_lane_is_fetched_for_keeps_the_order(redis_client: RedisClient) -> None:
     desk = Desk(redis_client, depth=8)
     await desk.put(*"123456789")
-    [tenure] = await taken(redis_client, desk.clock, 0)
+    [owned] = await taken(redis_client, desk.clock, 0)
 
     async def the_head_fails() -> None:
         lane = desk.take()
         assert lane is not None
         desk.lanes.postpone(lane, desk.clock.monotonic())
 
-    async with desk.reading(tenure):
-        await until(lambda: desk.lanes.has_spilled(tenure))
+    async with desk.reading(owned):
+        await until(lambda: desk.lanes.has_spilled(owned))
         desk.stream.after_scan = the_head_fails
         first = await desk.delivered(6)
         await until(lambda: desk.stream.after_scan is nothing_happens)
@@ -340,13 +341,13 @@ async def test_a_head_that_fails_while_its_lane_is_fetched_for_keeps_the_order(r
 async def test_a_tenure_that_ends_while_its_lane_is_fetched_for_leaves_nothing(redis_client: RedisClient) -> None:
     desk = Desk(redis_client, depth=4)
     await desk.put(*"12345")
-    [tenure] = await taken(redis_client, desk.clock, 0)
+    [owned] = await taken(redis_client, desk.clock, 0)
 
     async def it_ends() -> None:
-        desk.lanes.drop(tenure)
+        desk.lanes.drop(owned)
 
-    async with desk.reading(tenure):
-        await until(lambda: desk.lanes.has_spilled(tenure))
+    async with desk.reading(owned):
+        await until(lambda: desk.lanes.has_spilled(owned))
         desk.stream.after_scan = it_ends
         await desk.delivered(4)
         await until(lambda: desk.stream.after_scan is nothing_happens)
@@ -357,9 +358,9 @@ async def test_a_tenure_that_ends_while_its_lane_is_fetched_for_leaves_nothing(r
 class Throng:
     """Three lanes written to, read, delivered, failed and fetched for, all at once."""
 
-    def __init__(self, desk: Desk, tenure: Tenure) -> None:
+    def __init__(self, desk: Desk, owned: OwnedPartition) -> None:
         self.desk = desk
-        self.tenure = tenure
+        self.partition = owned
         self.texts: dict[str, list[str]] = {"a": [], "b": [], "c": []}
 
     async def write(self) -> None:
@@ -376,29 +377,28 @@ class Throng:
                 await asyncio.sleep(0.001)
             elif calls % 7 == 0:
                 self.desk.lanes.postpone(lane, self.desk.clock.monotonic())
-                self.desk.bell.room.set()
+                self.desk.reader.wake()
                 await asyncio.sleep(0)
             else:
                 await self._settle(lane)
 
     async def _settle(self, lane: Lane) -> None:
-        held = lane.head
-        text = text_of(held.entry)
+        buffered = lane.head
+        text = text_of(buffered.entry)
         self.texts[text[0]].append(text)
         self.desk.lanes.advance(lane)
-        await self.desk.redis_client.ask("XDEL", keys.stream(0), held.id)
-        self.tenure.known.discard(held.id)
-        self.desk.bell.room.set()
-        self.desk.bell.hungry.set()
+        await self.desk.redis_client.ask("XDEL", keys.stream(0), buffered.id)
+        self.partition.known.discard(buffered.id)
+        self.desk.reader.wake()
 
 
 async def test_everything_comes_in_order_while_it_is_written_read_failed_and_fetched_at_once(
     redis_client: RedisClient,
 ) -> None:
     desk = Desk(redis_client, depth=6, room=20)
-    [tenure] = await taken(redis_client, desk.clock, 0)
-    throng = Throng(desk, tenure)
-    async with desk.reading(tenure), asyncio.timeout(20), asyncio.TaskGroup() as group:
+    [owned] = await taken(redis_client, desk.clock, 0)
+    throng = Throng(desk, owned)
+    async with desk.reading(owned), asyncio.timeout(20), asyncio.TaskGroup() as group:
         group.create_task(throng.write())
         group.create_task(throng.deliver())
     assert throng.texts == {letter: [f"{letter}{number}" for number in range(80)] for letter in "abc"}

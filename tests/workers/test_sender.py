@@ -8,8 +8,8 @@ from fanout.metrics import Metrics
 from fanout.signalr.client import CacheStats
 from tests.builders import a_join, a_message, an_entry
 from tests.workers.service_end import ACCEPTED, Received, calling, service_end
-from workers.retry import Answered, MaybeSent, NotSent, Outcome
-from workers.sender import TAKEN, Sender
+from workers.sender import Sender
+from workers.verdicts import TAKEN, Answered, MaybeSent, NotSent, Outcome
 
 
 def timed(metrics: Metrics) -> float | None:

@@ -15,9 +15,9 @@ from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.builders import an_entry
 from tests.fakes import FakeClock
-from tests.workers.crew import PARTITIONS, a_tenure, taken, until
+from tests.workers.helpers import PARTITIONS, a_partition, taken, until
+from workers.partition import BufferedEntry, OwnedPartition
 from workers.settler import Settler
-from workers.tenure import Held, Tenure
 
 CAUSE = DeathCause("refused", 400, 1, "status 400")
 
@@ -51,19 +51,19 @@ async def settling(
         running.cancel()
 
 
-async def stored(redis_client: RedisClient, tenure: Tenure, count: int) -> list[Held]:
-    held = []
+async def stored(redis_client: RedisClient, owned: OwnedPartition, count: int) -> list[BufferedEntry]:
+    buffered = []
     for _ in range(count):
-        entry_id = await redis_client.ask("XADD", keys.stream(tenure.partition), "*", "e", encode(an_entry()))
-        held.append(Held(tenure, entry_id, an_entry(), 0.0))
-        tenure.known.add(entry_id)
-    return held
+        entry_id = await redis_client.ask("XADD", keys.stream(owned.number), "*", "e", encode(an_entry()))
+        buffered.append(BufferedEntry(owned, entry_id, an_entry(), 0.0))
+        owned.known.add(entry_id)
+    return buffered
 
 
-async def settled(settler: Settler, *entries: Held) -> bool:
+async def settled(settler: Settler, *entries: BufferedEntry) -> bool:
     """Hand in and wait for what the settler tells."""
     told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    settler.hand_in(entries, told.set_result)
+    settler.settle(entries, told.set_result)
     return await told
 
 
@@ -73,13 +73,13 @@ async def length(redis_client: RedisClient, partition: int) -> int:
 
 async def test_a_settled_entry_is_gone_and_not_known_any_more(redis_client: RedisClient) -> None:
     clock, metrics = FakeClock(), Metrics()
-    [tenure] = await taken(redis_client, clock, 0)
-    [held] = await stored(redis_client, tenure, 1)
+    [owned] = await taken(redis_client, clock, 0)
+    [buffered] = await stored(redis_client, owned, 1)
     async with settling(Watched(redis_client), redis_client, clock, metrics) as settler:
-        assert await settled(settler, held)
+        assert await settled(settler, buffered)
         assert repr(settler) == "<Settler 0 waiting>"
     assert await length(redis_client, 0) == 0
-    assert tenure.known == set()
+    assert owned.known == set()
     assert metrics.registry.get_sample_value("fanout_settle_seconds_count") == 1
 
 
@@ -88,12 +88,12 @@ async def test_what_becomes_done_while_a_settlement_is_on_its_way_goes_together_
 ) -> None:
     clock, stream = FakeClock(), Watched(redis_client)
     one, two = await taken(redis_client, clock, 0, 1)
-    held = await stored(redis_client, one, 6) + await stored(redis_client, two, 3)
+    buffered = await stored(redis_client, one, 6) + await stored(redis_client, two, 3)
     async with settling(stream, redis_client, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
         stream.gate.clear()
-        tasks = [group.create_task(settled(settler, held[0]))]
+        tasks = [group.create_task(settled(settler, buffered[0]))]
         await clock.settle()
-        tasks += [group.create_task(settled(settler, each)) for each in held[1:]]
+        tasks += [group.create_task(settled(settler, each)) for each in buffered[1:]]
         await clock.settle()
         assert stream.sizes == [1]
         assert repr(settler) == "<Settler 8 waiting>"
@@ -116,20 +116,20 @@ async def test_under_a_lost_lease_nothing_is_settled_and_whoever_waits_is_told(r
 
 async def test_a_lease_that_ran_out_falls_silent_without_asking_the_store(redis_client: RedisClient) -> None:
     clock, stream = FakeClock(), Watched(redis_client)
-    [tenure] = await taken(redis_client, clock, 0, lifetime=60.0)
-    [held] = await stored(redis_client, tenure, 1)
+    [owned] = await taken(redis_client, clock, 0, lifetime=60.0)
+    [buffered] = await stored(redis_client, owned, 1)
     clock.jump(60.0)
     async with settling(stream, redis_client, clock, Metrics()) as settler:
-        assert not await settled(settler, held)
-        assert not await settler.park(held, CAUSE)
+        assert not await settled(settler, buffered)
+        assert not await settler.park(buffered, CAUSE)
     assert sum(stream.sizes) == 0
     assert await length(redis_client, 0) == 1
 
 
 async def test_a_silent_store_is_asked_again_until_it_answers(redis_client: RedisClient) -> None:
     clock, stream = FakeClock(), Watched(redis_client)
-    [tenure] = await taken(redis_client, clock, 0)
-    first, second = await stored(redis_client, tenure, 2)
+    [owned] = await taken(redis_client, clock, 0)
+    first, second = await stored(redis_client, owned, 2)
     stream.silent = True
     async with settling(stream, redis_client, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
         tasks = [group.create_task(settled(settler, first))]
@@ -145,11 +145,11 @@ async def test_a_silent_store_is_asked_again_until_it_answers(redis_client: Redi
 
 async def test_a_store_that_stays_silent_is_given_up_when_the_lease_runs_out(redis_client: RedisClient) -> None:
     clock, stream = FakeClock(), Watched(redis_client)
-    [tenure] = await taken(redis_client, clock, 0, lifetime=10.0)
-    [held] = await stored(redis_client, tenure, 1)
+    [owned] = await taken(redis_client, clock, 0, lifetime=10.0)
+    [buffered] = await stored(redis_client, owned, 1)
     stream.silent = True
     async with settling(stream, redis_client, clock, Metrics()) as settler, asyncio.TaskGroup() as group:
-        task = group.create_task(settled(settler, held))
+        task = group.create_task(settled(settler, buffered))
         await clock.advance(9.9)
         assert not task.done()
         await clock.advance(0.2)
@@ -159,22 +159,22 @@ async def test_a_store_that_stays_silent_is_given_up_when_the_lease_runs_out(red
 
 async def test_a_dead_entry_moves_to_the_dead_letters_as_it_was(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    [tenure] = await taken(redis_client, clock, 0)
-    [held] = await stored(redis_client, tenure, 1)
+    [owned] = await taken(redis_client, clock, 0)
+    [buffered] = await stored(redis_client, owned, 1)
     settler = Settler(Watched(redis_client), DeadLetters(redis_client), clock, Metrics())
-    assert await settler.park(held, CAUSE)
+    assert await settler.park(buffered, CAUSE)
     [letter] = await DeadLetters(redis_client).oldest(0)
-    assert (letter.entry, letter.cause) == (StoredEntry(held.id, encode(held.entry)), CAUSE)
-    assert (await length(redis_client, 0), tenure.known) == (0, set())
+    assert (letter.entry, letter.cause) == (StoredEntry(buffered.id, encode(buffered.entry)), CAUSE)
+    assert (await length(redis_client, 0), owned.known) == (0, set())
 
 
 async def test_nothing_is_parked_under_a_lost_lease(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    [tenure] = await taken(redis_client, clock, 0)
-    [held] = await stored(redis_client, tenure, 1)
+    [owned] = await taken(redis_client, clock, 0)
+    [buffered] = await stored(redis_client, owned, 1)
     await redis_client.ask("SET", keys.lease(0), "somebody:9")
     settler = Settler(Watched(redis_client), DeadLetters(redis_client), clock, Metrics())
-    assert not await settler.park(held, CAUSE)
+    assert not await settler.park(buffered, CAUSE)
     assert await length(redis_client, 0) == 1
     assert await DeadLetters(redis_client).oldest(0) == []
 
@@ -184,12 +184,12 @@ async def test_parking_is_repeated_while_the_store_cannot_be_reached(
 ) -> None:
     """The dead letters' key is of another kind at first, which the store refuses."""
     clock = FakeClock()
-    [tenure] = await taken(redis_client, clock, 0)
-    [held] = await stored(redis_client, tenure, 1)
+    [owned] = await taken(redis_client, clock, 0)
+    [buffered] = await stored(redis_client, owned, 1)
     await redis_client.ask("SET", keys.dead(0), "in the way")
     settler = Settler(Watched(redis_client), DeadLetters(redis_client), clock, Metrics())
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(settler.park(held, CAUSE))
+        task = group.create_task(settler.park(buffered, CAUSE))
         await until(lambda: clock.sleeping == 1)
         assert await length(redis_client, 0) == 1
         await redis_client.ask("DEL", keys.dead(0))
@@ -201,8 +201,8 @@ async def test_parking_is_repeated_while_the_store_cannot_be_reached(
 async def test_a_settlement_for_a_lost_tenure_ends_at_once() -> None:
     """No store is needed to say no."""
     clock = FakeClock()
-    tenure = a_tenure()
-    tenure.lose()
+    owned = a_partition()
+    owned.lose()
     redis_client = open_redis("redis://127.0.0.1:1/0", clock)  # nobody listens there
     async with settling(Watched(redis_client), redis_client, clock, Metrics()) as settler:
-        assert not await settled(settler, Held(tenure, b"1-0", an_entry(), 0.0))
+        assert not await settled(settler, BufferedEntry(owned, b"1-0", an_entry(), 0.0))

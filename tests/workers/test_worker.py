@@ -17,21 +17,21 @@ from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.builders import a_message, a_submission
-from tests.workers.crew import PARTITIONS, Lines, until, users_in
+from tests.workers.helpers import PARTITIONS, Lines, until, users_in
 from tests.workers.service_end import ACCEPTED, Received, ServiceEnd, calling, service_end
-from workers.bell import Bell
-from workers.courier import Couriers
-from workers.gate import Gate
-from workers.keeper import Keeper
-from workers.lanes import Lanes
-from workers.reader import Reader, Tools
-from workers.retry import RetryPolicy
+from workers.dispatch import Dispatcher
+from workers.endpoint import Endpoint
+from workers.gate import Gate, Window
+from workers.ownership import Ownership
+from workers.partition import StoreClock
+from workers.peers import Peers
+from workers.reader import Reader
+from workers.schedule import Schedule
 from workers.sender import Sender
 from workers.settler import Settler
-from workers.trade import Trade
-from workers.whisper import Mouth, Whisper
-from workers.window import Window
-from workers.worker import Crew, Worker
+from workers.telemetry import Telemetry
+from workers.verdicts import RetryPolicy
+from workers.worker import Worker
 
 POLICY = RetryPolicy(base=0.01, cap=0.1, max_age=60.0, max_attempts=100, retry_unknown=True)
 
@@ -98,19 +98,20 @@ async def a_shop(
     lease: type[Leases] = Leases,
     concurrency: int = 4,
 ) -> AsyncIterator[Shop]:
-    clock, metrics, lines, lanes, bell = SystemClock(), Metrics(), Lines(), Lanes(), Bell()
+    clock, metrics, lines, store_clock = SystemClock(), Metrics(), Lines(), StoreClock()
     stream = Broken(redis_client, clock, partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
     settler = Settler(stream, DeadLetters(redis_client), clock, metrics)
     gate, pace_channel = Gate(Window(concurrency), {}, lambda: 0.5), PaceChannel(redis_client, clock, worker="w")
-    trade = Trade(clock, metrics, lines.log, POLICY, lambda: 0.5, gate, Mouth(pace_channel, metrics))
+    lanes = Schedule(held_until=gate.held_until)
+    telemetry = Telemetry(metrics, lines.log, clock, store_clock)
+    peers = Peers(pace_channel, gate, lanes, clock, metrics)
+    leases = lease(redis_client, clock, worker="w", lifetime=10.0)
     async with calling(end.port) as client:
-        couriers = Couriers(lanes, Sender(client, clock, metrics), settler, bell, trade)
-        reader = Reader(stream, lanes, settler, bell, Tools(clock, metrics, lines.log, room=100))
-        keeper = Keeper(
-            lease(redis_client, clock, worker="w", lifetime=10.0), lanes, clock, lines.log, partitions=PARTITIONS
-        )
-        crew = Crew(keeper, reader, couriers, settler, trade, Whisper(pace_channel, gate, lanes, bell, clock))
-        worker = Worker(crew, clock, lines.log, grace=grace)
+        endpoint = Endpoint(client, Sender(client, clock, metrics), gate)
+        reader = Reader(stream, lanes, settler, clock, metrics, lines.log, room=100)
+        dispatcher = Dispatcher(lanes, endpoint, settler, reader, telemetry, POLICY, clock, lambda: 0.5, peers.tell)
+        ownership = Ownership(leases, lanes, store_clock, clock, lines.log, partitions=PARTITIONS)
+        worker = Worker(ownership, reader, dispatcher, settler, peers, clock, lines.log, grace=grace)
         yield Shop(redis_client, end, worker, stream, lines)
 
 
@@ -123,8 +124,8 @@ async def test_a_worker_delivers_what_is_in_the_queue_and_what_comes_and_ends_wh
         await until(lambda: len(end.received) == 2)
         await shop.put("carol")
         await until(lambda: len(end.received) == 3)
-        await until(lambda: not shop.worker.crew.couriers.in_flight)
-        assert repr(shop.worker).startswith("<Worker <Keeper of [0, 1]")
+        await until(lambda: not shop.worker.dispatcher.in_flight)
+        assert repr(shop.worker).startswith("<Worker <Ownership of [0, 1]")
         shop.worker.stop()
         await asyncio.wait_for(running, 5)
         assert (await shop.left(), await shop.leases()) == (0, 0)
@@ -148,7 +149,7 @@ async def test_stopping_ends_reading_then_calls_are_finished_and_settled_and_the
         shop.worker.stop()
         await until(lambda: bool(shop.lines.of("worker.draining")))
         await shop.put(bob)
-        await until(lambda: shop.worker.crew.keeper.held == 1)  # the idle partition goes at once
+        await until(lambda: len(shop.worker.ownership) == 1)  # the idle partition goes at once
         assert not running.done()
         assert await shop.leases() == 1
         assert await shop.left() == 3
@@ -156,7 +157,7 @@ async def test_stopping_ends_reading_then_calls_are_finished_and_settled_and_the
         await asyncio.wait_for(running, 5)
         assert len(end.received) == 1
         assert (await shop.left(), await shop.leases()) == (2, 0)
-    events = [event for event, _fields in shop.lines.told if event in {"delivery.settled", "lease.released"}]
+    events = [event for event, _fields in shop.lines.lines if event in {"delivery.settled", "lease.released"}]
     assert events == ["lease.released", "delivery.settled", "lease.released"]
     assert shop.lines.of("delivery.settled")[0]["end"] == "delivered"
     assert shop.lines.of("worker.grace_over") == []
@@ -222,7 +223,7 @@ async def test_no_more_calls_are_in_flight_than_the_concurrency_says(redis_clien
         await shop.put(*(f"user{number}" for number in range(10)))
         running = group.create_task(shop.worker.run())
         await until(lambda: len(busy) == 3)
-        await until(lambda: shop.worker.crew.couriers.in_flight == 3)
+        await until(lambda: shop.worker.dispatcher.in_flight == 3)
         gate.set()
         await until(lambda: len(busy) == 10)
         shop.worker.stop()

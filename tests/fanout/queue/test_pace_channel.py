@@ -16,7 +16,7 @@ from fanout.queue.pace_channel import PaceChannel, PaceNotice
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.redis_kinds import Store, opened
-from tests.workers.crew import until
+from tests.workers.helpers import until
 
 # A connection that is given up in the middle of a blocking read is aborted, and its transport closes some turns of the
 # loop later: the loop of a test may have ended by then, which says nothing about the code.

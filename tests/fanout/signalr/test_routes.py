@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from emulator.client import Client, Identity
 from emulator.rest.sends import parse_filter
+from fanout.metrics import CLASSES
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
-from fanout.signalr.routes import Route, execute_body, execute_route, route_of
+from fanout.signalr.routes import Route, RouteClass, class_of, execute_body, execute_route, route_of
+from tests.builders import a_join, a_message
 
 U, G, C = Scope.USER, Scope.GROUP, Scope.CONNECTION
 OPENAPI = Path(__file__).parents[4] / "shared" / "signalr-rest" / "azure-signalr.2022-06-01.json"
@@ -160,3 +162,26 @@ def test_the_commands_hold_the_bodies_byte_for_byte_and_in_order() -> None:
         b'{"type":"SendMessage","message":{"target":"\xc3\xa9","arguments":[]}}]'
     )
     assert execute_body([]) == b"[]"
+
+
+# Classes of calls ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("item", "route_class"),
+    [
+        (a_message("", scope=Scope.BROADCAST), RouteClass.BROADCAST),
+        (a_message("alice", scope=Scope.USER), RouteClass.SEND),
+        (a_message("g", scope=Scope.GROUP), RouteClass.SEND),
+        (a_message("c1", scope=Scope.CONNECTION), RouteClass.SEND),
+        (a_join(), RouteClass.ACTION),
+        (CloseConnections(Scope.USER, "alice"), RouteClass.ACTION),
+    ],
+)
+def test_every_item_is_of_one_class(item: Item, route_class: RouteClass) -> None:
+    assert class_of(item) is route_class
+
+
+def test_the_labels_are_those_of_the_metrics_in_the_same_order() -> None:
+    assert tuple(route_class.label for route_class in RouteClass) == CLASSES
+    assert [CLASSES[route_class] for route_class in RouteClass] == [c.label for c in RouteClass]

@@ -1,80 +1,73 @@
 """What is counted and logged of a call."""
 
 import json
-import random
 from typing import cast
 
 from fanout.delivery_log import DeliveryLog
 from fanout.metrics import DEAD_REASONS, Metrics
+from fanout.queue.dead_letters import DeathCause
 from fanout.queue.traces import TraceEvent, Traces
 from fanout.signalr.message import OPERATIONS
 from tests.builders import a_join, an_entry
 from tests.fakes import FakeClock
-from tests.workers.crew import Lines, a_tenure, held_in
-from workers.gate import Gate
-from workers.records import Records
-from workers.retry import Again, Answered, Attempt, Dead, Delivered, RetryPolicy
-from workers.trade import Trade
-from workers.verdicts import TABLE
-from workers.window import Window
-
-POLICY = RetryPolicy(base=1.0, cap=30.0, max_age=3600.0, max_attempts=9, retry_unknown=True)
+from tests.workers.helpers import Lines, a_partition, buffered_in
+from workers.partition import StoreClock
+from workers.telemetry import Telemetry
+from workers.verdicts import TABLE, Again, Answered, Attempt, Dead, Delivered
 
 
-def some_books() -> tuple[Records, Metrics, Lines]:
+def a_telemetry() -> tuple[Telemetry, Metrics, Lines]:
     metrics, lines = Metrics(), Lines()
-    gate = Gate(Window(8), {}, random.random)
-    trade = Trade(FakeClock(), metrics, lines.log, POLICY, random.random, gate, lambda _kind, _slowdown: None)
-    return Records(trade), metrics, lines
+    return Telemetry(metrics, lines.log, FakeClock(), StoreClock()), metrics, lines
 
 
 def test_a_delivered_entry_is_counted_by_operation_and_gets_its_line() -> None:
-    records, metrics, lines = some_books()
-    held = held_in(a_tenure(), 1, entry=an_entry(a_join(), message_id="m-7"))
-    records.delivered([held])
-    records.settled([held], Answered(200), attempts=2, took=0.5, certain=True)
+    telemetry, metrics, lines = a_telemetry()
+    buffered = buffered_in(a_partition(), 1, entry=an_entry(a_join(), message_id="m-7"))
+    telemetry.delivered([buffered])
+    telemetry.settled([buffered], Answered(200), attempts=2, took=0.5, certain=True)
     assert metrics.delivered["addUser"].value == 1
     [line] = lines.of("delivery.settled")
     assert (line["id"], line["end"], line["status"], line["attempts"]) == ("m-7", "delivered", 200, 2)
 
 
 def test_a_delivery_whose_settlement_is_uncertain_says_so() -> None:
-    records, _metrics, lines = some_books()
-    records.settled([held_in(a_tenure(), 1)], Answered(202), attempts=1, took=0.1, certain=False)
+    telemetry, _metrics, lines = a_telemetry()
+    telemetry.settled([buffered_in(a_partition(), 1)], Answered(202), attempts=1, took=0.1, certain=False)
     assert lines.of("delivery.settled")[0]["end"] == "delivered, not settled"
 
 
 def test_an_attempt_that_did_not_deliver_is_counted_by_failure_and_gets_a_line() -> None:
-    records, metrics, lines = some_books()
-    held = held_in(a_tenure(), 1)
-    records.judged([held], Attempt(3, 0.0, 0.0), Answered(503), Again(1.5, "unavailable"))
+    telemetry, metrics, lines = a_telemetry()
+    buffered = buffered_in(a_partition(), 1)
+    telemetry.judged([buffered], Attempt(3, 0.0, 0.0), Answered(503), Again(1.5, "unavailable"))
     assert metrics.failures["unavailable"].value == 1
     [line] = lines.of("delivery.attempt")
     assert (line["attempt"], line["status"], line["again_in"]) == (3, 503, 1.5)
 
 
 def test_an_attempt_that_delivered_leaves_its_line_to_the_settlement() -> None:
-    records, _metrics, lines = some_books()
-    records.judged([held_in(a_tenure(), 1)], Attempt(1, 0.0, 0.0), Answered(202), Delivered())
-    assert lines.told == []
+    telemetry, _metrics, lines = a_telemetry()
+    telemetry.judged([buffered_in(a_partition(), 1)], Attempt(1, 0.0, 0.0), Answered(202), Delivered())
+    assert lines.lines == []
 
 
 def test_the_first_call_tells_how_long_an_entry_waited_and_later_ones_are_retries() -> None:
-    records, metrics, _lines = some_books()
-    held = held_in(a_tenure(), 1)
-    records.began([held], 1, throttled=False)
-    records.began([held], 1, throttled=True)
-    records.began([held], 2, throttled=False)
+    telemetry, metrics, _lines = a_telemetry()
+    buffered = buffered_in(a_partition(), 1)
+    telemetry.began([buffered], 1, uncounted=False)
+    telemetry.began([buffered], 1, uncounted=True)
+    telemetry.began([buffered], 2, uncounted=False)
     assert sum(metrics.queue_wait_seconds.counts) == 1
     assert metrics.retries.value == 1
 
 
 def test_what_needed_no_call_is_counted_apart() -> None:
-    records, metrics, lines = some_books()
-    held = held_in(a_tenure(), 1)
-    records.superseded(held)
-    records.expired(held, 2)
-    records.parked(held, Dead("tooLarge", "refused", 413, "status 413"), 1)
+    telemetry, metrics, lines = a_telemetry()
+    buffered = buffered_in(a_partition(), 1)
+    telemetry.superseded(buffered)
+    telemetry.expired(buffered, 2)
+    telemetry.parked(buffered, DeathCause("tooLarge", 413, 1, "status 413"))
     assert (metrics.superseded.value, metrics.expired.value, metrics.dead["tooLarge"].value) == (1, 1, 1)
     assert [line["end"] for line in lines.of("delivery.settled")] == ["superseded", "expired", "dead: tooLarge"]
 
@@ -83,7 +76,7 @@ def test_what_needed_no_call_is_counted_apart() -> None:
 
 
 class Note:
-    """Traces that keep what is noted in memory; `on` is all the books look at besides."""
+    """Traces that keep what is noted in memory; nothing but `on` is looked at besides."""
 
     def __init__(self) -> None:
         self.is_enabled = True
@@ -93,22 +86,19 @@ class Note:
         self.events.append((message_id, event))
 
 
-def traced_books(delivery_log: DeliveryLog | None = None) -> tuple[Records, Note]:
-    gate, notes = Gate(Window(8), {}, random.random), Note()
-    trade = Trade(
-        FakeClock(), Metrics(), Lines().log, POLICY, random.random, gate, lambda _kind, _slowdown: None,
-        delivery_log, cast("Traces", notes),
-    )  # fmt: skip
-    return Records(trade), notes
+def traced(delivery_log: DeliveryLog | None = None) -> tuple[Telemetry, Note]:
+    notes = Note()
+    telemetry = Telemetry(Metrics(), Lines().log, FakeClock(), StoreClock(), delivery_log, cast("Traces", notes))
+    return telemetry, notes
 
 
 def test_a_trace_tells_the_life_of_a_message_from_reading_to_its_end() -> None:
-    records, notes = traced_books()
-    held = held_in(a_tenure(3), 1, entry=an_entry(message_id="m-7"))
-    records.began([held], 1, throttled=False)
-    records.judged([held], Attempt(1, 0.0, 0.0), Answered(503), Again(1.5, "unavailable"))
-    records.judged([held], Attempt(2, 0.0, 0.0), Answered(400), Dead("refused", "refused", 400, "status 400"))
-    records.parked(held, Dead("refused", "refused", 400, "status 400"), 2)
+    telemetry, notes = traced()
+    buffered = buffered_in(a_partition(3), 1, entry=an_entry(message_id="m-7"))
+    telemetry.began([buffered], 1, uncounted=False)
+    telemetry.judged([buffered], Attempt(1, 0.0, 0.0), Answered(503), Again(1.5, "unavailable"))
+    telemetry.judged([buffered], Attempt(2, 0.0, 0.0), Answered(400), Dead("refused", "refused", 400, "status 400"))
+    telemetry.parked(buffered, DeathCause("refused", 400, 2, "status 400"))
     assert {message_id for message_id, _event in notes.events} == {"m-7"}
     assert [(event.what, dict(event.detail)) for _id, event in notes.events] == [
         ("read", {"partition": 3, "entry": "1-0"}),
@@ -122,24 +112,24 @@ def test_a_trace_tells_the_life_of_a_message_from_reading_to_its_end() -> None:
 
 
 def test_every_message_of_a_shared_call_has_a_trace_of_its_own() -> None:
-    records, notes = traced_books()
-    call = [held_in(a_tenure(), n, entry=an_entry(message_id=f"m{n}")) for n in range(3)]
-    records.judged(call, Attempt(1, 0.0, 0.0), Answered(202), Delivered())
+    telemetry, notes = traced()
+    call = [buffered_in(a_partition(), n, entry=an_entry(message_id=f"m{n}")) for n in range(3)]
+    telemetry.judged(call, Attempt(1, 0.0, 0.0), Answered(202), Delivered())
     assert [(id_, event.detail["verdict"]) for id_, event in notes.events] == [(f"m{n}", "delivered") for n in range(3)]
 
 
 async def test_what_went_well_is_sampled_and_what_did_not_never_is() -> None:
     written: list[bytes] = []
     delivery_log = DeliveryLog("delivery.settled", FakeClock(), written.append)
-    records, notes = traced_books(delivery_log)
-    well, badly = held_in(a_tenure(), 1), held_in(a_tenure(), 2, entry=an_entry(message_id="bad"))
+    telemetry, notes = traced(delivery_log)
+    well, badly = buffered_in(a_partition(), 1), buffered_in(a_partition(), 2, entry=an_entry(message_id="bad"))
     for _ in range(2000):
-        records.settled([well], Answered(202), attempts=1, took=0.1, certain=True)
-    records.settled([badly], Answered(202), attempts=2, took=0.1, certain=True)
-    records.settled([badly], Answered(202), attempts=1, took=0.1, certain=False)
-    records.superseded(badly)
-    records.expired(badly, 1)
-    records.parked(badly, Dead("tooLarge", "refused", 413, "status 413"), 1)
+        telemetry.settled([well], Answered(202), attempts=1, took=0.1, certain=True)
+    telemetry.settled([badly], Answered(202), attempts=2, took=0.1, certain=True)
+    telemetry.settled([badly], Answered(202), attempts=1, took=0.1, certain=False)
+    telemetry.superseded(badly)
+    telemetry.expired(badly, 1)
+    telemetry.parked(badly, DeathCause("tooLarge", 413, 1, "status 413"))
     delivery_log.flush()
     lines = [json.loads(line) for line in b"".join(written).splitlines()]
     assert sum(line["id"] == "bad" for line in lines) == 5
@@ -148,7 +138,7 @@ async def test_what_went_well_is_sampled_and_what_did_not_never_is() -> None:
     assert len(notes.events) == 2005
 
 
-def test_every_label_the_books_use_exists() -> None:
+def test_every_label_in_use_exists() -> None:
     """A failure or reason without its counter would be an error in the middle of a delivery."""
     metrics = Metrics()
     for rule in TABLE:

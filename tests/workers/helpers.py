@@ -1,4 +1,4 @@
-"""Parts of a worker for tests: tenures and entries by hand, a log that is read back, queues on a real store."""
+"""Parts of a worker for tests: partitions and entries made by hand, a log that can be read, queues on a real store."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,26 +15,26 @@ from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import Message
 from tests.builders import a_message, an_entry
+from workers.partition import BufferedEntry, OwnedPartition
 from workers.settler import Settler
-from workers.tenure import Held, Tenure
 
 PARTITIONS = 2
 
 
 class Lines:
-    """A log that keeps what it was told."""
+    """A log that keeps its lines."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.lines: list[tuple[str, dict[str, Any]]] = []
 
     def debug(self, event: str, **fields: Any) -> None:
-        self.told.append((event, fields))
+        self.lines.append((event, fields))
 
     info = warning = error = debug
 
     def of(self, event: str) -> list[dict[str, Any]]:
-        """Give the fields of each line of one event."""
-        return [fields for told, fields in self.told if told == event]
+        """Return the fields of each line of one event."""
+        return [fields for name, fields in self.lines if name == event]
 
     @property
     def log(self) -> Logger:
@@ -42,13 +42,15 @@ class Lines:
         return cast("Logger", self)
 
 
-def a_tenure(partition: int = 0, *, expires: float = float("inf"), token: str = "w:1") -> Tenure:
-    return Tenure(Lease(partition, token, expires))
+def a_partition(partition: int = 0, *, expires: float = float("inf"), token: str = "w:1") -> OwnedPartition:
+    return OwnedPartition(Lease(partition, token, expires))
 
 
-def held_in(tenure: Tenure, sequence: int, to: str = "alice", *, entry: Entry | None = None) -> Held:
+def buffered_in(
+    owned: OwnedPartition, sequence: int, to: str = "alice", *, entry: Entry | None = None
+) -> BufferedEntry:
     """Make an entry with the stream id `<sequence>-0` that was stored at second 1000."""
-    return Held(tenure, f"{sequence}-0".encode(), entry or an_entry(a_message(to, text=str(sequence))), 1000.0)
+    return BufferedEntry(owned, f"{sequence}-0".encode(), entry or an_entry(a_message(to, text=str(sequence))), 1000.0)
 
 
 def a_stream(redis_client: RedisClient, clock: Clock, partitions: int = PARTITIONS) -> Stream:
@@ -61,11 +63,11 @@ def a_settler(redis_client: RedisClient, clock: Clock, metrics: Metrics | None =
 
 async def taken(
     redis_client: RedisClient, clock: Clock, *partitions: int, worker: str = "w", lifetime: float = 600.0
-) -> list[Tenure]:
-    """Take real leases and give their tenures."""
+) -> list[OwnedPartition]:
+    """Take real leases and return their partitions."""
     leases = await Leases(redis_client, clock, worker=worker, lifetime=lifetime).acquire(partitions)
     assert len(leases) == len(partitions)
-    return [Tenure(lease) for lease in leases]
+    return [OwnedPartition(lease) for lease in leases]
 
 
 def home_of(user: str, partitions: int = PARTITIONS) -> int:

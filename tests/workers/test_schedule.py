@@ -1,20 +1,20 @@
 """Lanes: order inside, turns across, bounded memory, nothing lost on any way through."""
 
-from collections import deque
+from collections import Counter, deque
 from math import inf
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fanout.signalr.message import Scope
+from fanout.signalr.routes import RouteClass
 from tests.builders import a_join, a_message, an_entry
-from tests.workers.crew import a_tenure, held_in
+from tests.workers.helpers import a_partition, buffered_in
 from workers.lane import Lane
-from workers.lanes import Lanes
-from workers.route_class import RouteClass
-from workers.tenure import START, Held, Tenure, order_of
+from workers.partition import START, BufferedEntry, OwnedPartition, order_of
+from workers.schedule import DelayQueue, FairQueue, Schedule
 
 KEYS = ("a", "b")
 NAMES = st.sampled_from(KEYS)
@@ -22,18 +22,18 @@ DEPTH = 4
 DEEPER = 8  # a quarter of it is more than the head
 
 
-def taken_from(lanes: Lanes, now: float = 0.0) -> Lane:
+def taken_from(lanes: Schedule, now: float = 0.0) -> Lane:
     lane = lanes.take(now)
     assert lane is not None
     return lane
 
 
-def filled(keys: str, *, depth: int = 64, room: int = 0) -> tuple[Lanes, Tenure]:
+def filled(keys: str, *, depth: int = 64, room: int = 0) -> tuple[Schedule, OwnedPartition]:
     """Lanes with one entry for each letter, in order; the ids count from 1. Without room memory is always short."""
-    lanes, tenure = Lanes(depth=depth, room=room), a_tenure()
+    lanes, owned = Schedule(depth=depth, room=room), a_partition()
     for sequence, key in enumerate(keys, start=1):
-        lanes.add(key, held_in(tenure, sequence))
-    return lanes, tenure
+        lanes.add(key, buffered_in(owned, sequence))
+    return lanes, owned
 
 
 def test_entries_of_a_lane_come_out_in_the_order_added() -> None:
@@ -64,11 +64,11 @@ def test_lanes_take_turns_so_that_a_long_one_starves_nobody() -> None:
 
 
 def test_the_same_destination_in_two_partitions_is_two_lanes() -> None:
-    lanes = Lanes()
-    lanes.add("a", held_in(a_tenure(0), 1))
-    lanes.add("a", held_in(a_tenure(1), 1))
+    lanes = Schedule()
+    lanes.add("a", buffered_in(a_partition(0), 1))
+    lanes.add("a", buffered_in(a_partition(1), 1))
     assert len(lanes) == 2
-    assert {taken_from(lanes).tenure.partition, taken_from(lanes).tenure.partition} == {0, 1}
+    assert {taken_from(lanes).partition.number, taken_from(lanes).partition.number} == {0, 1}
 
 
 def test_a_postponed_head_waits_in_its_lane_while_others_go() -> None:
@@ -97,101 +97,101 @@ def test_attempts_and_a_renewed_token_belong_to_the_head_alone() -> None:
 
 
 def test_past_its_depth_a_lane_leaves_the_rest_in_the_stream() -> None:
-    lanes, tenure = filled("aaaa", depth=DEPTH)
-    assert not lanes.add("a", held_in(tenure, 5))
-    assert not lanes.add("a", held_in(tenure, 6))
+    lanes, owned = filled("aaaa", depth=DEPTH)
+    assert not lanes.add("a", buffered_in(owned, 5))
+    assert not lanes.add("a", buffered_in(owned, 6))
     lane = taken_from(lanes)
     assert (lane.spilled_after, lanes.waiting) == (b"4-0", 4)
-    assert tenure.known == {b"1-0", b"2-0", b"3-0", b"4-0"}
-    assert lanes.has_spilled(tenure)
-    assert not lanes.has_spilled(a_tenure())
+    assert owned.known == {b"1-0", b"2-0", b"3-0", b"4-0"}
+    assert lanes.has_spilled(owned)
+    assert not lanes.has_spilled(a_partition())
 
 
 def test_a_spilled_lane_asks_for_more_when_a_quarter_is_left() -> None:
-    lanes, tenure = filled("aaaa", depth=DEPTH)
-    lanes.add("a", held_in(tenure, 5))
+    lanes, owned = filled("aaaa", depth=DEPTH)
+    lanes.add("a", buffered_in(owned, 5))
     for _ in range(2):
         lanes.advance(taken_from(lanes))
-        assert lanes.hungry() is None
+        assert lanes.hungry(0.0) is None
     lanes.advance(taken_from(lanes))
-    lane = lanes.hungry()
+    lane = lanes.hungry(0.0)
     assert lane is not None
-    assert lanes.hungry() is None  # it asks once
-    lanes.refill(lane, [held_in(tenure, 5)], scanned_to=b"5-0", complete=True)
+    assert lanes.hungry(0.0) is None  # it asks once
+    lanes.refill(lane, [buffered_in(owned, 5)], scanned_to=b"5-0", complete=True)
     assert lane.spilled_after is None
-    assert [held.id for held in lane.waiting] == [b"4-0", b"5-0"]
+    assert [buffered.id for buffered in lane.waiting] == [b"4-0", b"5-0"]
 
 
 def test_what_is_read_while_a_lane_is_spilled_comes_after_what_was_spilled() -> None:
-    lanes, tenure = filled("aaaa", depth=DEPTH)
+    lanes, owned = filled("aaaa", depth=DEPTH)
     for sequence in (5, 6):
-        lanes.add("a", held_in(tenure, sequence))
+        lanes.add("a", buffered_in(owned, sequence))
     for _ in range(4):
         lanes.advance(taken_from(lanes))
-    lane = lanes.hungry()
+    lane = lanes.hungry(0.0)
     assert lane is not None
     assert lanes.take(0.0) is None
-    assert not lanes.add("a", held_in(tenure, 7))
-    lanes.refill(lane, [held_in(tenure, 5)], scanned_to=b"5-0", complete=False)
+    assert not lanes.add("a", buffered_in(owned, 7))
+    lanes.refill(lane, [buffered_in(owned, 5)], scanned_to=b"5-0", complete=False)
     assert lane.spilled_after == b"5-0"
     lanes.advance(taken_from(lanes))
-    assert lanes.hungry() is lane
+    assert lanes.hungry(0.0) is lane
 
 
 def test_a_fetch_that_found_nothing_and_is_not_complete_is_asked_for_again() -> None:
-    lanes, tenure = filled("aaaa", depth=DEPTH)
-    lanes.add("a", held_in(tenure, 5))
+    lanes, owned = filled("aaaa", depth=DEPTH)
+    lanes.add("a", buffered_in(owned, 5))
     for _ in range(4):
         lanes.advance(taken_from(lanes))
-    lane = lanes.hungry()
+    lane = lanes.hungry(0.0)
     assert lane is not None
     lanes.refill(lane, [], scanned_to=b"4-5", complete=False)
-    assert lanes.hungry() is lane
+    assert lanes.hungry(0.0) is lane
     lanes.refill(lane, [], scanned_to=b"9-0", complete=True)
-    assert (lanes.hungry(), len(lanes)) == (None, 0)
+    assert (lanes.hungry(0.0), len(lanes)) == (None, 0)
 
 
 def test_a_fetch_that_found_more_than_there_is_room_for_leaves_the_rest() -> None:
-    lanes, tenure = filled("aaaa", depth=DEPTH)
-    lanes.add("a", held_in(tenure, 5))
+    lanes, owned = filled("aaaa", depth=DEPTH)
+    lanes.add("a", buffered_in(owned, 5))
     for _ in range(4):
         lanes.advance(taken_from(lanes))
-    lane = lanes.hungry()
+    lane = lanes.hungry(0.0)
     assert lane is not None
-    lanes.refill(lane, [held_in(tenure, i) for i in range(5, 15)], scanned_to=b"14-0", complete=True)
+    lanes.refill(lane, [buffered_in(owned, i) for i in range(5, 15)], scanned_to=b"14-0", complete=True)
     assert (len(lane.waiting), lane.spilled_after, lanes.waiting) == (DEPTH, b"8-0", DEPTH)
 
 
 def test_a_head_that_is_repeated_leaves_all_behind_it_to_the_stream() -> None:
-    lanes, tenure = filled("aaa")
+    lanes, owned = filled("aaa")
     lane = taken_from(lanes)
     lanes.postpone(lane, 1.0)
-    assert (lanes.waiting, lane.spilled_after, tenure.known) == (1, b"1-0", {b"1-0"})
-    assert not lanes.add("a", held_in(tenure, 4))
+    assert (lanes.waiting, lane.spilled_after, owned.known) == (1, b"1-0", {b"1-0"})
+    assert not lanes.add("a", buffered_in(owned, 4))
 
 
 def test_a_lane_that_is_on_its_second_attempt_takes_nothing_more_in() -> None:
-    lanes, tenure = filled("a")
+    lanes, owned = filled("a")
     lane = taken_from(lanes)
     lane.attempts = 2
-    assert not lanes.add("a", held_in(tenure, 2))
+    assert not lanes.add("a", buffered_in(owned, 2))
     assert lane.spilled_after == b"1-0"
 
 
 def test_a_head_that_has_to_be_repeated_while_its_lane_is_being_fetched_for_keeps_the_order() -> None:
     """What was fetched stands behind entries that the repeated head just left to the stream."""
-    lanes, tenure = filled("aaaaaaaa", depth=8)
-    lanes.add("a", held_in(tenure, 9))
+    lanes, owned = filled("aaaaaaaa", depth=8)
+    lanes.add("a", buffered_in(owned, 9))
     for _ in range(6):
         lanes.advance(taken_from(lanes))
-    fetching = lanes.hungry()  # 7 and 8 are left; 9 is being looked for, after 8
+    fetching = lanes.hungry(0.0)  # 7 and 8 are left; 9 is being looked for, after 8
     assert fetching is not None
     lanes.postpone(taken_from(lanes), 1.0)  # 7 is repeated, 8 goes back to the stream
-    lanes.refill(fetching, [held_in(tenure, 9)], scanned_to=b"9-0", complete=True)
+    lanes.refill(fetching, [buffered_in(owned, 9)], scanned_to=b"9-0", complete=True)
     lanes.advance(taken_from(lanes, 2.0))
     lane = lanes.take(2.0)
     if lane is None:
-        lane = lanes.hungry()
+        lane = lanes.hungry(0.0)
         assert lane is not None
         assert lane.spilled_after == b"7-0"
     else:
@@ -199,59 +199,59 @@ def test_a_head_that_has_to_be_repeated_while_its_lane_is_being_fetched_for_keep
 
 
 def test_while_memory_is_not_short_what_waits_behind_a_repeated_head_stays() -> None:
-    lanes, tenure = filled("aaa", room=6)
+    lanes, owned = filled("aaa", room=6)
     lane = taken_from(lanes)
     lane.attempts = 2
     lanes.postpone(lane, 1.0)
     assert (lanes.waiting, lane.spilled_after) == (3, None)
-    assert lanes.add("a", held_in(tenure, 4))
-    assert not lanes.add("a", held_in(tenure, 5))  # more than half the room is taken
+    assert lanes.add("a", buffered_in(owned, 4))
+    assert not lanes.add("a", buffered_in(owned, 5))  # more than half the room is taken
     assert lane.spilled_after == b"4-0"
 
 
 def test_where_heads_alone_are_too_many_they_wait_for_their_time_in_the_stream() -> None:
-    lanes, tenure = filled("aab")
-    tenure.low = 1
+    lanes, owned = filled("aab")
+    owned.low_water = 1
     lane = taken_from(lanes)
     lane.attempts = 3
     lanes.postpone(lane, 5.0)
     assert (lanes.waiting, lane.waiting) == (1, deque())
-    assert not lanes.add("a", held_in(tenure, 4))
+    assert not lanes.add("a", buffered_in(owned, 4))
     assert lanes.take(4.9) is not lane
     assert not lanes.any_hungry
     assert lanes.wake_due(5.0) == 0
-    assert lanes.hungry() is lane
+    assert lanes.hungry(0.0) is lane
     assert order_of(lane.spilled_after or b"") < (1, 0)
-    lanes.refill(lane, [held_in(tenure, 1)], scanned_to=b"1-0", complete=False)
+    lanes.refill(lane, [buffered_in(owned, 1)], scanned_to=b"1-0", complete=False)
     again = taken_from(lanes, 5.0)
     assert (again, again.head.id, again.attempts, again.spilled_after) == (lane, b"1-0", 3, b"1-0")
 
 
 def test_a_head_that_somebody_took_away_meanwhile_leaves_nothing_to_the_next() -> None:
-    lanes, tenure = filled("a")
-    tenure.low = 0
+    lanes, owned = filled("a")
+    owned.low_water = 0
     lane = taken_from(lanes)
     lane.attempts = 3
     lanes.postpone(lane, 5.0)
     lanes.wake_due(5.0)
-    assert lanes.hungry() is lane
-    lanes.refill(lane, [held_in(tenure, 2)], scanned_to=b"2-0", complete=True)
+    assert lanes.hungry(0.0) is lane
+    lanes.refill(lane, [buffered_in(owned, 2)], scanned_to=b"2-0", complete=True)
     assert (lane.head.id, lane.attempts) == (b"2-0", 0)
 
 
 def test_hubs_take_turns_so_that_one_with_many_lanes_starves_no_other() -> None:
-    lanes, tenure = Lanes(), a_tenure()
+    lanes, owned = Schedule(), a_partition()
     for number in range(1, 6):
-        lanes.add(f"noisy\nu{number}", held_in(tenure, number))
-    lanes.add("quiet\nu1", held_in(tenure, 6))
+        lanes.add(f"noisy\nu{number}", buffered_in(owned, number))
+    lanes.add("quiet\nu1", buffered_in(owned, 6))
     assert [taken_from(lanes).hub for _ in range(4)] == ["noisy", "quiet", "noisy", "noisy"]
 
 
 def test_only_lanes_of_the_classes_asked_for_are_given() -> None:
-    lanes, tenure = filled("a")
+    lanes, owned = filled("a")
     everybody = an_entry(a_message("", scope=Scope.BROADCAST))
-    lanes.add("b", held_in(tenure, 2, entry=everybody))
-    lanes.add("j", held_in(tenure, 3, entry=an_entry(a_join())))
+    lanes.add("b", buffered_in(owned, 2, entry=everybody))
+    lanes.add("j", buffered_in(owned, 3, entry=an_entry(a_join())))
     assert [lanes.ready_in(each) for each in RouteClass] == [1, 1, 1]
     assert lanes.take(0.0, ()) is None
     broadcast = lanes.take(0.0, [RouteClass.BROADCAST])
@@ -274,7 +274,7 @@ def test_entries_can_leave_from_the_middle_of_a_lane_that_was_taken() -> None:
     lane = taken_from(lanes)
     lane.attempts = 1
     lanes.remove(lane, [lane.waiting[1], lane.waiting[3]])
-    assert ([held.id for held in lane.waiting], lanes.waiting, lane.attempts) == ([b"1-0", b"3-0"], 2, 1)
+    assert ([buffered.id for buffered in lane.waiting], lanes.waiting, lane.attempts) == ([b"1-0", b"3-0"], 2, 1)
     lanes.remove(lane, [lane.waiting[0]])
     assert (lane.head.id, lane.attempts) == (b"3-0", 0)
     lanes.release(lane)
@@ -282,51 +282,51 @@ def test_entries_can_leave_from_the_middle_of_a_lane_that_was_taken() -> None:
 
 
 def test_a_dropped_tenure_is_forgotten_and_its_heads_in_flight_change_nothing() -> None:
-    lanes, tenure = filled("aabc")
-    other = a_tenure(1)
-    lanes.add("z", held_in(other, 1))
+    lanes, owned = filled("aabc")
+    other = a_partition(1)
+    lanes.add("z", buffered_in(other, 1))
     a, b = taken_from(lanes), taken_from(lanes)
     lanes.postpone(b, 3.0)
-    lanes.drop(tenure)
+    lanes.drop(owned)
     assert (lanes.waiting, len(lanes), lanes.next_due()) == (1, 1, None)
     lanes.advance(a)
     lanes.postpone(a, 1.0)
-    lanes.refill(a, [held_in(tenure, 9)], scanned_to=b"9-0", complete=True)
+    lanes.refill(a, [buffered_in(owned, 9)], scanned_to=b"9-0", complete=True)
     assert taken_from(lanes, 99.0).key == "z"
     assert (lanes.waiting, len(lanes)) == (1, 1)
     assert lanes.take(99.0) is None
 
 
 def test_a_dropped_lane_is_not_fetched_for() -> None:
-    lanes, tenure = filled("aaaa", depth=DEPTH)
-    lanes.add("a", held_in(tenure, 5))
+    lanes, owned = filled("aaaa", depth=DEPTH)
+    lanes.add("a", buffered_in(owned, 5))
     for _ in range(4):
         lanes.advance(taken_from(lanes))
-    lanes.drop(tenure)
-    assert lanes.hungry() is None
+    lanes.drop(owned)
+    assert lanes.hungry(0.0) is None
 
 
 def test_a_lane_and_the_lanes_tell_their_state_to_people() -> None:
     lanes, _ = filled("aaaab", depth=3)
     lane = taken_from(lanes)
     assert "3 waiting, more in the stream" in repr(lane)
-    assert repr(lanes) == "<Lanes 2, 4 entries, 1 ready, 0 delayed>"
+    assert repr(lanes) == "<Schedule 2 lanes, 4 entries, 1 ready, 0 delayed>"
 
 
 class World(RuleBasedStateMachine):
-    """Two partitions with a model of their streams; reader, couriers, settling and fetching in any interleaving."""
+    """Two partitions with a model of their streams; reading, calls, settling and fetching in any interleaving."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.lanes = Lanes(depth=DEEPER, room=0)
+        self.lanes = Schedule(depth=DEEPER, room=0)
         self.now = 0.0
         self.stride = 1
         self.sequence = 0
         self.streams: list[list[tuple[bytes, str]]] = [[], []]
-        self.tenures = [a_tenure(0), a_tenure(1)]
+        self.all_owned = [a_partition(0), a_partition(1)]
         self.low = inf
         self.out: list[Lane] = []
-        self.unsettled: list[Held] = []
+        self.unsettled: list[BufferedEntry] = []
         self.fetches: list[tuple[Lane, bytes, list[tuple[bytes, str]], bytes]] = []
         self.delivered: dict[tuple[int, str], list[bytes]] = {}
         self.everything: dict[tuple[int, str], list[bytes]] = {}
@@ -338,10 +338,10 @@ class World(RuleBasedStateMachine):
         low=st.sampled_from([inf, 0, 1, 4]),
     )
     def begin(self, keys: list[str], stride: int, room: int, low: float) -> None:
-        self.lanes = Lanes(depth=DEEPER, room=room)
+        self.lanes = Schedule(depth=DEEPER, room=room)
         self.low = low
-        for tenure in self.tenures:
-            tenure.low = low
+        for owned in self.all_owned:
+            owned.low_water = low
         self.stride = stride
         for key in keys:
             self.append(0, key)
@@ -362,12 +362,12 @@ class World(RuleBasedStateMachine):
 
     @rule(partition=st.integers(0, 1), count=st.sampled_from([1, 5, 1000]))
     def read(self, partition: int, count: int) -> None:
-        tenure = self.tenures[partition]
-        after = [row for row in self.streams[partition] if order_of(row[0]) > order_of(tenure.cursor)]
+        owned = self.all_owned[partition]
+        after = [row for row in self.streams[partition] if order_of(row[0]) > order_of(owned.cursor)]
         for entry_id, key in after[:count]:
-            tenure.cursor = entry_id
-            if entry_id not in tenure.known:
-                self.lanes.add(key, self.held(tenure, entry_id))
+            owned.cursor = entry_id
+            if entry_id not in owned.known:
+                self.lanes.add(key, self.buffered(owned, entry_id))
 
     @rule()
     def take(self) -> None:
@@ -375,7 +375,7 @@ class World(RuleBasedStateMachine):
         if lane is None:
             return
         assert lane not in self.out, "two heads of one lane are out"
-        place = (lane.tenure.partition, lane.key)
+        place = (lane.partition.number, lane.key)
         done = self.delivered.setdefault(place, [])
         assert lane.head.id == self.everything[place][len(done)], "not the oldest of its lane"
         lane.attempts += 1
@@ -420,24 +420,22 @@ class World(RuleBasedStateMachine):
 
     def begin_fetch(self, count: int) -> None:
         """As the task that refills does: at once, one lane at a time; the answer comes when it comes."""
-        lane = None if self.fetches else self.lanes.hungry()
+        lane = None if self.fetches else self.lanes.hungry(self.now)
         if lane is not None:
             after = lane.spilled_after
             assert after is not None
-            rows = [row for row in self.streams[lane.tenure.partition] if order_of(row[0]) > order_of(after)]
+            rows = [row for row in self.streams[lane.partition.number] if order_of(row[0]) > order_of(after)]
             self.fetches.append((lane, after, rows[:count], rows[-1][0] if rows else after))
 
     @precondition(lambda self: self.fetches)
     @rule()
     def end_fetch(self) -> None:
         lane, after, rows, last = self.fetches.pop()
-        tenure = lane.tenure
-        seen = [row for row in rows if order_of(row[0]) <= order_of(tenure.cursor)]
-        found = [self.held(tenure, row[0]) for row in seen if row[1] == lane.key and row[0] not in tenure.known]
+        owned = lane.partition
+        seen = [row for row in rows if order_of(row[0]) <= order_of(owned.cursor)]
+        found = [self.buffered(owned, row[0]) for row in seen if row[1] == lane.key and row[0] not in owned.known]
         scanned_to = seen[-1][0] if seen else after
-        read_since = any(
-            order_of(last) < order_of(r[0]) <= order_of(tenure.cursor) for r in self.streams[tenure.partition]
-        )
+        read_since = any(order_of(last) < order_of(r[0]) <= order_of(owned.cursor) for r in self.streams[owned.number])
         complete = not read_since and (len(seen) < len(rows) or not rows or rows[-1][0] == last)
         self.lanes.refill(lane, found, scanned_to=scanned_to, complete=complete)
         self.begin_fetch(self.stride)
@@ -445,20 +443,20 @@ class World(RuleBasedStateMachine):
     @rule(partition=st.integers(0, 1), settled=st.booleans())
     def drop(self, partition: int, settled: bool) -> None:
         """The tenure ends; its calls in flight end as they will before another begins."""
-        tenure = self.tenures[partition]
-        self.lanes.drop(tenure)
-        assert not self.lanes.has_spilled(tenure)
-        for lane in [lane for lane in self.out if lane.tenure is tenure]:
+        owned = self.all_owned[partition]
+        self.lanes.drop(owned)
+        assert not self.lanes.has_spilled(owned)
+        for lane in [lane for lane in self.out if lane.partition is owned]:
             self.out.remove(lane)
             self.lanes.advance(lane)
             if settled:
                 self.delivered[partition, lane.key].append(lane.head.id)
                 self.unsettled.append(lane.head)
-        for held in [held for held in self.unsettled if held.tenure is tenure]:
-            self.unsettled.remove(held)
-            self.settled(held)
-        self.tenures[partition] = a_tenure(partition)
-        self.tenures[partition].low = self.low
+        for buffered in [buffered for buffered in self.unsettled if buffered.partition is owned]:
+            self.unsettled.remove(buffered)
+            self.settled(buffered)
+        self.all_owned[partition] = a_partition(partition)
+        self.all_owned[partition].low_water = self.low
 
     @invariant()
     def counters_are_exact(self) -> None:
@@ -470,10 +468,10 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def known_is_what_is_held_or_not_yet_settled(self) -> None:
-        for tenure in self.tenures:
-            lanes = [lane for lane in self.lanes._lanes.values() if lane.tenure is tenure]
-            held = {held.id for lane in lanes for held in lane.waiting}
-            assert tenure.known == held | {held.id for held in self.unsettled if held.tenure is tenure}
+        for owned in self.all_owned:
+            lanes = [lane for lane in self.lanes._lanes.values() if lane.partition is owned]
+            buffered = {buffered.id for lane in lanes for buffered in lane.waiting}
+            assert owned.known == buffered | {buffered.id for buffered in self.unsettled if buffered.partition is owned}
 
     def teardown(self) -> None:
         """Whatever happened, everything is delivered once, lane by lane in order, when it goes on undisturbed."""
@@ -497,17 +495,19 @@ class World(RuleBasedStateMachine):
         assert (len(self.lanes), self.lanes.waiting) == (0, 0)
 
     def finish(self, lane: Lane) -> None:
-        self.delivered[lane.tenure.partition, lane.key].append(lane.head.id)
+        self.delivered[lane.partition.number, lane.key].append(lane.head.id)
         self.unsettled.append(lane.head)
         self.lanes.advance(lane)
         self.begin_fetch(self.stride)
 
-    def held(self, tenure: Tenure, entry_id: bytes) -> Held:
-        return held_in(tenure, order_of(entry_id)[0])
+    def buffered(self, owned: OwnedPartition, entry_id: bytes) -> BufferedEntry:
+        return buffered_in(owned, order_of(entry_id)[0])
 
-    def settled(self, held: Held) -> None:
-        self.streams[held.tenure.partition] = [row for row in self.streams[held.tenure.partition] if row[0] != held.id]
-        held.tenure.known.discard(held.id)
+    def settled(self, buffered: BufferedEntry) -> None:
+        self.streams[buffered.partition.number] = [
+            row for row in self.streams[buffered.partition.number] if row[0] != buffered.id
+        ]
+        buffered.partition.known.discard(buffered.id)
 
 
 World.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
@@ -517,3 +517,109 @@ test_any_interleaving_delivers_everything_once_and_in_order = pytest.mark.timeou
 def test_order_of_an_id_is_a_number_not_a_text() -> None:
     assert order_of(b"9-0") < order_of(b"10-0") < order_of(b"10-2") < order_of(b"10-10")
     assert order_of(START) < order_of(b"1")
+
+
+# The queue of ready lanes -------------------------------------------------------------------------------------------
+
+
+def a_lane(key: str = "hub\nu1") -> Lane:
+    return Lane(key, a_partition())
+
+
+def queue_of(*keys: str) -> FairQueue:
+    queue = FairQueue()
+    for key in keys:
+        queue.append(a_lane(key))
+    return queue
+
+
+def emptied(queue: FairQueue) -> list[str]:
+    return [queue.popleft().key for _ in range(len(queue))]
+
+
+def test_hubs_take_queue_and_so_do_the_lanes_of_each() -> None:
+    assert emptied(queue_of("a\n1", "a\n2", "a\n3", "b\n1", "b\n2")) == ["a\n1", "b\n1", "a\n2", "b\n2", "a\n3"]
+
+
+def test_a_hub_that_comes_waits_for_one_lane_of_each_other() -> None:
+    queue = queue_of("a\n1", "a\n2", "b\n1", "b\n2")
+    queue.popleft()
+    queue.append(a_lane("quiet\n1"))
+    assert emptied(queue)[:3] == ["b\n1", "a\n2", "quiet\n1"]
+
+
+def test_a_lane_of_one_hub_alone_goes_behind_the_others() -> None:
+    queue = queue_of("a\n1", "a\n2")
+    queue.append(queue.popleft())
+    assert emptied(queue) == ["a\n2", "a\n1"]
+
+
+def test_nothing_comes_out_of_nothing() -> None:
+    queue = FairQueue()
+    assert (len(queue), bool(queue), repr(queue)) == (0, False, "<FairQueue 0 lanes of 0 hubs>")
+    with pytest.raises(IndexError):
+        queue.popleft()
+
+
+@given(st.lists(st.one_of(st.none(), st.sampled_from("aaabbc")), max_size=80))
+def test_what_goes_in_comes_out_once_in_the_order_of_its_hub_and_no_hub_is_served_twice_before_another(
+    events: list[str | None],
+) -> None:
+    queue, waiting, number = FairQueue(), dict[str, list[int]](), 0
+    waited: Counter[str] = Counter()
+    for hub in events:
+        if hub is not None:
+            number += 1
+            queue.append(a_lane(f"{hub}\n{number}"))
+            waiting.setdefault(hub, []).append(number)
+        elif queue:
+            served, _, which = queue.popleft().key.partition("\n")
+            assert waiting[served].pop(0) == int(which)
+            waited[served] = 0
+            for other in waiting:
+                if other != served and waiting[other]:
+                    waited[other] += 1
+                    assert waited[other] <= 3
+        assert len(queue) == sum(map(len, waiting.values()))
+
+
+# The queue of delayed lanes ------------------------------------------------------------------------------------------
+
+
+def test_lanes_come_back_in_the_order_they_are_due() -> None:
+    queue, lanes = DelayQueue(), [a_lane(f"hub\nu{number}") for number in range(3)]
+    for lane, until in zip(lanes, (3.0, 1.0, 2.0), strict=True):
+        queue.put(lane, until)
+    assert all(lane.delayed for lane in lanes)
+    assert (len(queue), queue.next_at(), repr(queue)) == (3, 1.0, "<DelayQueue of 3 lanes>")
+    assert list(queue.due(0.9)) == []
+    assert list(queue.due(2.0)) == [lanes[1], lanes[2]]
+    assert [lane.delayed for lane in lanes] == [True, False, False]
+
+
+def test_those_of_one_moment_come_in_the_order_they_were_put_in() -> None:
+    queue, lanes = DelayQueue(), [a_lane(f"hub\nu{number}") for number in range(5)]
+    for lane in lanes:
+        queue.put(lane, 1.0)
+    assert list(queue.due(1.0)) == lanes
+
+
+def test_a_lane_whose_hub_is_held_back_is_put_back_until_it_may_be_called() -> None:
+    held = {"dead": 5.0}
+    queue = DelayQueue(lambda _route_class, hub, _now: held.get(hub))
+    dead, quiet = a_lane("dead\nu1"), a_lane("quiet\nu1")
+    queue.put(dead, 1.0)
+    queue.put(quiet, 1.0)
+    assert list(queue.due(1.0)) == [quiet]
+    assert (dead.delayed, queue.next_at()) == (True, 5.0)
+    held.clear()
+    assert list(queue.due(5.0)) == [dead]
+
+
+def test_a_lane_that_was_dropped_meanwhile_never_comes() -> None:
+    queue, gone = DelayQueue(), a_lane()
+    queue.put(gone, 1.0)
+    gone.dropped = True
+    assert queue.next_at() is None
+    queue.put(gone, 1.0)
+    assert list(queue.due(2.0)) == []

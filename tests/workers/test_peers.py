@@ -10,15 +10,13 @@ from fanout.metrics import Metrics
 from fanout.queue import keys
 from fanout.queue.pace_channel import PaceChannel
 from fanout.redis.client import RedisClient
+from fanout.signalr.routes import RouteClass
 from tests.builders import a_message, an_entry
-from tests.workers.crew import a_tenure, held_in, until
-from workers.bell import Bell
-from workers.gate import Gate
-from workers.lanes import Lanes
-from workers.retry import Answered
-from workers.route_class import RouteClass
-from workers.whisper import Mouth, Whisper
-from workers.window import Window
+from tests.workers.helpers import a_partition, buffered_in, until
+from workers.gate import Gate, Window
+from workers.peers import Peers
+from workers.schedule import Schedule
+from workers.verdicts import Answered
 
 
 class Peer:
@@ -29,23 +27,25 @@ class Peer:
         self.metrics = Metrics()
         self.pace_channel = PaceChannel(redis_client, self.clock, worker=name)
         self.gate = Gate(Window(128), {RouteClass.SEND: 100.0}, lambda: 0.0)
-        self.lanes = Lanes()
-        self.bell = Bell()
-        self.mouth = Mouth(self.pace_channel, self.metrics)
-        self._tenure = a_tenure()
+        self.lanes = Schedule()
+        self.changes = 0
+        self.peers = Peers(self.pace_channel, self.gate, self.lanes, self.clock, self.metrics)
+        self._owned = a_partition()
 
     def waits(self, count: int) -> None:
         """Have messages for so many users wait here."""
         for number in range(count):
-            held = held_in(self._tenure, number + 1, entry=an_entry(a_message(f"u{number}")))
-            self.lanes.add(f"u{number}", held)
+            buffered = buffered_in(self._owned, number + 1, entry=an_entry(a_message(f"u{number}")))
+            self.lanes.add(f"u{number}", buffered)
+
+    def _on_change(self) -> None:
+        self.changes += 1
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
         """Listen and speak for the block."""
-        whisper = Whisper(self.pace_channel, self.gate, self.lanes, self.bell, self.clock)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in whisper.tasks()]
+            tasks = [group.create_task(work) for work in self.peers.tasks(self._on_change)]
             await until(lambda: bool(self.pace_channel._last))
             try:
                 yield
@@ -59,9 +59,9 @@ def refuse(peer: Peer, retry_after: float | None) -> None:
     now = peer.clock.monotonic()
     peer.gate.began(RouteClass.SEND, "lane", now)
     answer = Answered(429, "", retry_after)
-    told = peer.gate.ended(RouteClass.SEND, "lane", answer, now=now, took=0.0, in_flight=1)
-    assert told is not None
-    peer.mouth(RouteClass.SEND, told)
+    slowdown = peer.gate.ended(RouteClass.SEND, "lane", answer, now=now, took=0.0, in_flight=1)
+    assert slowdown is not None
+    peer.peers.tell(RouteClass.SEND, slowdown)
 
 
 async def test_a_retry_after_seen_by_one_worker_pauses_all_within_a_tenth_of_a_second(
@@ -71,12 +71,12 @@ async def test_a_retry_after_seen_by_one_worker_pauses_all_within_a_tenth_of_a_s
     async with one.at_work(), other.at_work():
         refuse(one, 0.05)  # connects
         await until(lambda: other.gate.paces[RouteClass.SEND].paused_until > 0)
-        other.bell.due.clear()
+        other.changes = 0
         began = time.monotonic()
         refuse(one, 60.0)
         await until(lambda: other.gate.opens_at(RouteClass.SEND, time.monotonic()) > began + 59)
         took = time.monotonic() - began
-        assert other.bell.due.is_set()
+        assert other.changes
         assert other.gate.open_classes(time.monotonic(), 0) == (RouteClass.BROADCAST, RouteClass.ACTION)
         assert began + 60.0 <= other.gate.opens_at(RouteClass.SEND, began) <= began + 60.2
     assert took < 0.1

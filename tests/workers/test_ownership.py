@@ -13,11 +13,10 @@ from fanout.queue.leases import Lease, Leases, LiveWorkers, Renewal
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.fakes import FakeClock
-from tests.workers.crew import Lines, held_in, until
-from workers.keeper import Keeper
-from workers.lanes import Lanes
-from workers.store_time import StoreTime
-from workers.tenure import Tenure
+from tests.workers.helpers import Lines, buffered_in, until
+from workers.ownership import Ownership
+from workers.partition import OwnedPartition, StoreClock
+from workers.schedule import Schedule
 
 P = 4
 
@@ -77,18 +76,20 @@ class Post:
         self.redis_client = redis_client
         self.clock = clock
         self.leases = Watched(redis_client, clock, worker)
-        self.lanes = Lanes(room=0)
+        self.lanes = Schedule(room=0)
         self.lines = Lines()
-        self.store_time = StoreTime()
-        self.keeper = Keeper(self.leases, self.lanes, clock, self.lines.log, partitions=partitions)
-        self.reading: dict[int, Tenure] = {}
+        self.store_clock = StoreClock()
+        self.ownership = Ownership(
+            self.leases, self.lanes, self.store_clock, clock, self.lines.log, partitions=partitions
+        )
+        self.reading: dict[int, OwnedPartition] = {}
         self.group = asyncio.TaskGroup()
 
-    def start_reading(self, tenure: Tenure) -> asyncio.Task[None]:
-        assert tenure.partition not in self.reading
-        self.reading[tenure.partition] = tenure
+    def start_reading(self, owned: OwnedPartition) -> asyncio.Task[None]:
+        assert owned.number not in self.reading
+        self.reading[owned.number] = owned
         reading = self.group.create_task(self._read())
-        reading.add_done_callback(lambda _task: self.reading.pop(tenure.partition))
+        reading.add_done_callback(lambda _task: self.reading.pop(owned.number))
         return reading
 
     async def _read(self) -> None:
@@ -97,10 +98,10 @@ class Post:
     @asynccontextmanager
     async def on_duty(self) -> AsyncIterator["Post"]:
         async with self.group:
-            running = self.group.create_task(self.keeper.run(self.group, self.start_reading, self.store_time))
+            running = self.group.create_task(self.ownership.run(self.group, self.start_reading))
             yield self
             running.cancel()
-            self.keeper.close()
+            self.ownership.close()
 
     async def owned(self, *partitions: int) -> None:
         """Wait until exactly these partitions are read here."""
@@ -126,11 +127,11 @@ async def test_a_worker_alone_takes_every_partition_and_reads_it(redis_client: R
     clock = FakeClock()
     async with Post(redis_client, clock, "a").on_duty() as a:
         await a.owned(0, 1, 2, 3)
-        assert a.keeper.held == P
-        assert repr(a.keeper) == "<Keeper of [0, 1, 2, 3], leaving []>"
+        assert len(a.ownership) == P
+        assert repr(a.ownership) == "<Ownership of [0, 1, 2, 3], leaving []>"
         assert [line["partition"] for line in a.lines.of("lease.taken")] == [0, 1, 2, 3]
         [seconds, _] = await redis_client.ask("TIME")
-        assert abs(a.store_time.now(clock.monotonic()) - int(seconds)) < 5
+        assert abs(a.store_clock.now(clock.monotonic()) - int(seconds)) < 5
     assert await owners(redis_client) == dict.fromkeys(range(P), "a")
 
 
@@ -155,7 +156,7 @@ async def test_two_workers_share_evenly_and_no_partition_is_read_twice(redis_cli
                     await a.beats(keepers=2)
             assert a.reading.keys() | b.reading.keys() == set(range(P))
             assert a.lines.of("lease.lost") == []
-            await b.keeper.leave()
+            await b.ownership.leave()
         await until(lambda: not b.reading)
         async with asyncio.timeout(10):
             while len(a.reading) != P:
@@ -166,34 +167,34 @@ async def test_a_partition_is_handed_back_only_when_its_calls_have_ended(redis_c
     clock = FakeClock()
     async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
-        tenure = a.reading[0]
-        tenure.began_call()
-        a.lanes.add("x", held_in(tenure, 1))
-        leaving = a.group.create_task(a.keeper.leave())
+        owned = a.reading[0]
+        owned.began_call()
+        a.lanes.add("x", buffered_in(owned, 1))
+        leaving = a.group.create_task(a.ownership.leave())
         await a.owned()
         await a.beats(3)
         assert not leaving.done()
-        assert not tenure.may_act(clock.monotonic())
-        assert tenure.lease.is_valid(clock.monotonic())
+        assert not owned.may_act(clock.monotonic())
+        assert owned.lease.is_valid(clock.monotonic())
         assert a.lanes.waiting == 0
         assert (await owners(redis_client))[0] == "a"
-        tenure.ended_call()
+        owned.ended_call()
         await asyncio.wait_for(leaving, 5)
         assert await owners(redis_client) == {}
         assert await workers(redis_client) == []
-        assert a.keeper.held == 0
+        assert len(a.ownership) == 0
 
 
 async def test_while_calls_end_their_leases_are_renewed(redis_client: RedisClient) -> None:
     clock = FakeClock()
     async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
-        tenure = a.reading[0]
-        tenure.began_call()
-        leaving = a.group.create_task(a.keeper.leave())
+        owned = a.reading[0]
+        owned.began_call()
+        leaving = a.group.create_task(a.ownership.leave())
         await a.beats(150)
-        assert tenure.lease.is_valid(clock.monotonic())
-        tenure.ended_call()
+        assert owned.lease.is_valid(clock.monotonic())
+        owned.ended_call()
         await asyncio.wait_for(leaving, 5)
 
 
@@ -201,32 +202,32 @@ async def test_a_surplus_partition_whose_calls_last_is_counted_once(redis_client
     clock = FakeClock()
     async with Post(redis_client, clock, "a").on_duty() as a:
         await a.owned(0, 1, 2, 3)
-        tenures = list(a.reading.values())
-        for tenure in tenures:
-            tenure.began_call()
+        all_owned = list(a.reading.values())
+        for owned in all_owned:
+            owned.began_call()
         await redis_client.ask("ZADD", keys.WORKERS, "+inf", "b")
         await a.beats(5)
         assert len(a.reading) == 2
-        assert repr(a.keeper).startswith("<Keeper of [0, 1, 2, 3], leaving [")
-        for tenure in tenures:
-            tenure.ended_call()
-        await until(lambda: a.keeper.held == 2)
+        assert repr(a.ownership).startswith("<Ownership of [0, 1, 2, 3], leaving [")
+        for owned in all_owned:
+            owned.ended_call()
+        await until(lambda: len(a.ownership) == 2)
         assert len(await owners(redis_client)) == 2
         await a.beats(2)
-        assert a.keeper.held == 2
+        assert len(a.ownership) == 2
 
 
 async def test_leaving_while_a_partition_is_on_its_way_back_ends_both(redis_client: RedisClient) -> None:
     clock = FakeClock()
     async with asyncio.timeout(10), Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
-        tenure = a.reading[0]
-        tenure.began_call()
+        owned = a.reading[0]
+        owned.began_call()
         await redis_client.ask("ZADD", keys.WORKERS, "+inf", "0")  # ranks before a, so the one partition is another's
         await a.beats(2)
-        leaving = a.group.create_task(a.keeper.leave())
+        leaving = a.group.create_task(a.ownership.leave())
         await clock.settle()
-        tenure.ended_call()
+        owned.ended_call()
         await leaving
     assert await owners(redis_client) == {}
 
@@ -235,15 +236,15 @@ async def test_losing_a_partition_that_is_on_its_way_back_ends_both(redis_client
     clock = FakeClock()
     async with asyncio.timeout(10), Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
-        tenure = a.reading[0]
-        tenure.began_call()
+        owned = a.reading[0]
+        owned.began_call()
         await redis_client.ask("ZADD", keys.WORKERS, "+inf", "0")
         await a.beats(2)
         await redis_client.ask("SET", keys.lease(0), "0:9")
         await a.beats(2)
-        assert tenure.lost
-        tenure.ended_call()
-        await until(lambda: a.keeper.held == 0)
+        assert owned.lost
+        owned.ended_call()
+        await until(lambda: len(a.ownership) == 0)
     assert await owners(redis_client) == {0: "0"}
 
 
@@ -251,18 +252,18 @@ async def test_a_partition_released_while_a_renewal_is_on_its_way_is_not_a_lost_
     clock = FakeClock()
     async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
-        tenure = a.reading[0]
-        tenure.began_call()
+        owned = a.reading[0]
+        owned.began_call()
         await redis_client.ask("ZADD", keys.WORKERS, "+inf", "0")
         await a.beats(2)
 
         async def it_is_released() -> None:
-            tenure.ended_call()
-            await until(lambda: a.keeper.held == 0)
+            owned.ended_call()
+            await until(lambda: len(a.ownership) == 0)
 
         a.leases.before_renewal = it_is_released
         await a.beats(2)
-        await until(lambda: a.keeper.held == 0)
+        await until(lambda: len(a.ownership) == 0)
         assert a.lines.of("lease.lost") == []
         assert len(a.lines.of("lease.released")) == 1
 
@@ -271,30 +272,30 @@ async def test_a_lease_somebody_else_took_silences_the_tenure(redis_client: Redi
     clock = FakeClock()
     async with Post(redis_client, clock, "a", partitions=2).on_duty() as a:
         await a.owned(0, 1)
-        tenure = a.reading[0]
-        a.lanes.add("x", held_in(tenure, 1))
+        owned = a.reading[0]
+        a.lanes.add("x", buffered_in(owned, 1))
         await redis_client.ask("SET", keys.lease(0), "b:9")
         await a.beats(2)
         await a.owned(1)
-        assert (tenure.lost, tenure.ended, a.lanes.waiting) == (True, True, 0)
+        assert (owned.lost, owned.ended, a.lanes.waiting) == (True, True, 0)
         assert a.lines.of("lease.lost") == [{"partition": 0, "in_flight": 0}]
         await redis_client.ask("DEL", keys.lease(0))
         await a.beats(2)
         await a.owned(0, 1)
-        assert a.reading[0] is not tenure
+        assert a.reading[0] is not owned
 
 
 async def test_a_lost_partition_is_not_taken_again_while_its_calls_are_in_flight(redis_client: RedisClient) -> None:
     clock = FakeClock()
     async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
-        tenure = a.reading[0]
-        tenure.began_call()
+        owned = a.reading[0]
+        owned.began_call()
         await redis_client.ask("DEL", keys.lease(0))
         await a.beats(5)
         await a.owned()
         assert await owners(redis_client) == {}
-        tenure.ended_call()
+        owned.ended_call()
         await a.beats(2)
         await a.owned(0)
 
@@ -325,12 +326,12 @@ async def test_a_renewal_that_comes_after_the_lease_ran_out_does_not_revive_what
     clock = FakeClock()
     async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
-        tenure = a.reading[0]
+        owned = a.reading[0]
         a.leases.late = 101.0
         await a.beats(1)
         await until(lambda: not a.leases.late)
-        await until(lambda: tenure not in a.reading.values())
-        assert tenure.ended
+        await until(lambda: owned not in a.reading.values())
+        assert owned.ended
         async with asyncio.timeout(5):
             while 0 not in a.reading:
                 await a.beats()
@@ -340,7 +341,7 @@ async def test_when_leaving_the_worker_is_off_the_list_and_takes_nothing_more(re
     clock = FakeClock()
     async with Post(redis_client, clock, "a", partitions=2).on_duty() as a:
         await a.owned(0, 1)
-        await a.keeper.leave()
+        await a.ownership.leave()
         await a.beats(3)
         await a.owned()
         assert await owners(redis_client) == {}
@@ -352,8 +353,8 @@ async def test_leaving_without_the_store_ends_all_the_same(redis_client: RedisCl
     async with Post(redis_client, clock, "a", partitions=2).on_duty() as a:
         await a.owned(0, 1)
         a.leases.cut_off = True
-        await asyncio.wait_for(a.keeper.leave(), 5)
-        assert a.keeper.held == 0
+        await asyncio.wait_for(a.ownership.leave(), 5)
+        assert len(a.ownership) == 0
         assert len(a.lines.of("leases.unreachable")) >= 3
 
 
@@ -361,12 +362,12 @@ async def test_what_is_still_held_when_time_is_over_is_released_calls_or_not(red
     clock = FakeClock()
     async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
-        tenure = a.reading[0]
-        tenure.began_call()
-        a.keeper.close()
-        await a.keeper.release_all()
-        assert (a.keeper.held, await owners(redis_client)) == (0, {})
-        tenure.ended_call()
+        owned = a.reading[0]
+        owned.began_call()
+        a.ownership.close()
+        await a.ownership.release_all()
+        assert (len(a.ownership), await owners(redis_client)) == (0, {})
+        owned.ended_call()
 
 
 async def test_an_entry_behind_the_cursor_that_nobody_holds_ends_the_tenure(redis_client: RedisClient) -> None:
@@ -374,11 +375,11 @@ async def test_an_entry_behind_the_cursor_that_nobody_holds_ends_the_tenure(redi
     clock = FakeClock()
     async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
-        tenure = a.reading[0]
-        tenure.cursor = b"100-0"
+        owned = a.reading[0]
+        owned.cursor = b"100-0"
         await redis_client.ask("XADD", keys.stream(0), "50-0", "e", "x")
         await a.beats(4)
-        await until(lambda: tenure.ended and a.reading[0] is not tenure)
+        await until(lambda: owned.ended and a.reading[0] is not owned)
         assert a.lines.of("reader.rewound") == [{"partition": 0, "oldest": "50-0"}]
 
 
@@ -392,11 +393,11 @@ async def test_an_entry_that_is_held_or_still_ahead_is_no_reason_to_go_back(
     clock = FakeClock()
     async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
-        tenure = a.reading[0]
-        tenure.cursor, tenure.known = cursor, known
+        owned = a.reading[0]
+        owned.cursor, owned.known = cursor, known
         await redis_client.ask("XADD", keys.stream(0), "50-0", "e", "x")
         await a.beats(5)
-        assert tenure.cursor == cursor
+        assert owned.cursor == cursor
 
 
 async def test_an_oldest_entry_that_changes_from_beat_to_beat_is_no_reason_to_go_back(
@@ -405,14 +406,14 @@ async def test_an_oldest_entry_that_changes_from_beat_to_beat_is_no_reason_to_go
     clock = FakeClock()
     async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
-        tenure = a.reading[0]
-        tenure.cursor = b"100-0"
+        owned = a.reading[0]
+        owned.cursor = b"100-0"
         for number in range(10, 16):
             await redis_client.ask("XADD", keys.stream(0), f"{number}-0", "e", "x")
             await redis_client.ask("XTRIM", keys.stream(0), "MAXLEN", 1)
             await a.beats()
             await clock.settle()
-        assert tenure.cursor == b"100-0"
+        assert owned.cursor == b"100-0"
 
 
 async def test_entries_that_lanes_left_in_the_stream_are_no_reason_to_go_back(redis_client: RedisClient) -> None:
@@ -420,16 +421,16 @@ async def test_entries_that_lanes_left_in_the_stream_are_no_reason_to_go_back(re
     post = Post(redis_client, clock, "a", partitions=1)
     async with post.on_duty() as a:
         await a.owned(0)
-        tenure = a.reading[0]
-        a.lanes.add("x", held_in(tenure, 10))
-        a.lanes.add("x", held_in(tenure, 50))
+        owned = a.reading[0]
+        a.lanes.add("x", buffered_in(owned, 10))
+        a.lanes.add("x", buffered_in(owned, 50))
         lane = a.lanes.take(0.0)
         assert lane is not None
         a.lanes.postpone(lane, 1.0)
-        tenure.cursor = b"100-0"
+        owned.cursor = b"100-0"
         await redis_client.ask("XADD", keys.stream(0), "50-0", "e", "x")
         await a.beats(5)
-        assert tenure.cursor == b"100-0"
+        assert owned.cursor == b"100-0"
 
 
 async def test_a_store_that_forgot_the_leases_is_reported_with_what_was_not_settled(redis_client: RedisClient) -> None:

@@ -1,0 +1,623 @@
+"""The loop around one entry, with a scripted sender, a clock of our own, and the real lanes, settler and store."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import cast
+
+import msgspec
+import pytest
+
+from fanout.clock import SystemClock
+from fanout.metrics import Metrics
+from fanout.queue import keys
+from fanout.queue.dead_letters import DeadLetters
+from fanout.queue.entry import Entry, encode
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
+from fanout.signalr.client import Client
+from fanout.signalr.message import Message
+from fanout.signalr.routes import RouteClass
+from tests.builders import a_join, a_message, an_entry
+from tests.fakes import FakeClock
+from tests.workers.helpers import Lines, a_settler, a_stream, taken, text_of, until
+from workers.coalescer import Bounds
+from workers.dispatch import Dispatcher
+from workers.endpoint import Endpoint
+from workers.gate import Gate, Window
+from workers.pace import Slowdown
+from workers.partition import BufferedEntry, OwnedPartition, StoreClock
+from workers.reader import Reader
+from workers.schedule import Schedule
+from workers.sender import OnOutcome, Sender
+from workers.telemetry import Telemetry
+from workers.verdicts import Answered, MaybeSent, NotSent, Outcome, RetryPolicy
+
+POLICY = RetryPolicy(base=1.0, cap=30.0, max_age=3600.0, max_attempts=100, retry_unknown=True)
+OK = Answered(202)
+NOBODY = Answered(404, "Warning.User.NotExisted")
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["at once", "as soon as there is a connection"])
+def connected(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls are begun in both ways there are."""
+    monkeypatch.setattr(Script, "connected", request.param)
+
+
+@pytest.fixture
+async def redis_client(redis_url: str) -> AsyncIterator[RedisClient]:
+    """One server is enough here: what differs between servers is tested with the settler."""
+    redis_client = open_redis(redis_url, SystemClock())
+    yield redis_client
+    await redis_client.aclose()
+
+
+class Script:
+    """A sender that does as the script says: outcomes by text in order, 202 when there is none, a gate to wait at."""
+
+    connected = True  # a connection is free for each call
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.renewed: list[str] = []
+        self.outcomes: dict[str, list[Outcome]] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+        self.meanwhile: Callable[[], None] = lambda: None
+        self.bounds: Bounds | None = None
+        self.answering: set[asyncio.Task[None]] = set()
+
+    def start(self, entry: Entry, before_write: Callable[[], None], on_outcome: OnOutcome) -> bool:
+        if self.connected:
+            before_write()
+            task = asyncio.ensure_future(self._answer(self.send([entry]), on_outcome))
+            self.answering.add(task)
+            task.add_done_callback(self.answering.discard)
+        return self.connected
+
+    async def _answer(self, sending: Awaitable[Outcome], on_outcome: OnOutcome) -> None:
+        on_outcome(await sending)
+
+    async def send(self, entries: Sequence[Entry]) -> Outcome:
+        texts = [text_of(entry) if isinstance(entry.item, Message) else "action" for entry in entries]
+        text = "+".join(texts)
+        self.sent.append(text)
+        gate = self.gates.get(text)
+        if gate is not None:
+            await gate.wait()
+        self.meanwhile()
+        outcomes = self.outcomes.get(text)
+        return outcomes.pop(0) if outcomes else OK
+
+    def renew_token(self, entries: Sequence[Entry]) -> None:
+        self.renewed.append("+".join(text_of(entry) for entry in entries))
+
+    def refused_joining(self, outcome: Outcome) -> bool:
+        return isinstance(outcome, Answered) and outcome.status == 400
+
+
+class Rig:
+    """Couriers at work on one store."""
+
+    def __init__(self, redis_client: RedisClient, policy: RetryPolicy = POLICY, *, places: int = 100) -> None:
+        self.redis_client = redis_client
+        self.clock = FakeClock()
+        self.metrics = Metrics()
+        self.log = Lines()
+        self.script = Script()
+        self.settler = a_settler(redis_client, self.clock, self.metrics)
+        self.gate = Gate(Window(places), {}, lambda: 0.5)
+        self.schedule = Schedule(held_until=self.gate.held_until)
+        self.told: list[tuple[RouteClass, Slowdown]] = []
+        self.store_clock = StoreClock()
+        self.store_clock.observe(2000.0, self.clock.monotonic(), self.clock.monotonic())
+        log, metrics = self.log.log, self.metrics
+        endpoint = Endpoint(cast("Client", None), cast("Sender", self.script), self.gate)
+        telemetry = Telemetry(metrics, log, self.clock, self.store_clock)
+        stream = a_stream(redis_client, self.clock)
+        reader = Reader(stream, self.schedule, self.settler, self.clock, metrics, log, room=100)
+        self.dispatcher = Dispatcher(
+            self.schedule, endpoint, self.settler, reader, telemetry, policy, self.clock, lambda: 0.5, self.tell
+        )
+
+    def tell(self, route_class: RouteClass, slowdown: Slowdown) -> None:
+        self.told.append((route_class, slowdown))
+
+    async def put(
+        self, owned: OwnedPartition, *texts: str, to: str = "alice", ttl: float | None = None, age: float = 0.0
+    ) -> list[BufferedEntry]:
+        """Store messages of this age and put them into their lane, as a reader would."""
+        entries = [an_entry(a_message(to, text=text, ttl=ttl), message_id=f"id of {text}") for text in texts]
+        return [await self.put_entry(owned, entry, lane=to, age=age) for entry in entries]
+
+    async def put_entry(
+        self, owned: OwnedPartition, entry: Entry, *, lane: str = "alice", age: float = 0.0, seems: float | None = None
+    ) -> BufferedEntry:
+        """Store an entry that is `age` seconds old by the store's clock, and `seems` so old by ours."""
+        [seconds, micros] = await self.redis_client.ask("TIME")
+        entry_id = f"{int(seconds) * 1000 + int(micros) // 1000 - int(age * 1000)}-*" if age else "*"
+        entry_id = await self.redis_client.ask("XADD", keys.stream(owned.number), entry_id, "e", encode(entry))
+        stored_at = self.store_clock.now(self.clock.monotonic()) - (age if seems is None else seems)
+        buffered = BufferedEntry(owned, entry_id, entry, stored_at)
+        self.schedule.add(lane, buffered)
+        self.dispatcher.wake()
+        return buffered
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            stations = (self.dispatcher.run(), self.settler.run())
+            tasks = [group.create_task(station) for station in stations]
+            yield
+            for task in tasks:
+                task.cancel()
+
+    async def idle(self) -> None:
+        """Wait until every call so far has ended and is settled."""
+        await until(lambda: not self.dispatcher.in_flight and not self.schedule.ready)
+
+    async def settled(self, count: int) -> list[dict[str, object]]:
+        """Wait for `count` entries to be done with and give what the log says of them."""
+        await until(lambda: len(self.log.of("delivery.settled")) == count)
+        return self.log.of("delivery.settled")
+
+    def count(self, name: str, **labels: str) -> float:
+        value = self.metrics.registry.get_sample_value(name, labels)
+        assert value is not None
+        return value
+
+    async def left(self, partition: int = 0) -> int:
+        return int(await self.redis_client.ask("XLEN", keys.stream(partition)))
+
+
+async def test_a_delivered_entry_is_settled_counted_and_told(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    [buffered] = await rig.put(owned, "hi", age=1.5)
+    rig.script.meanwhile = lambda: rig.clock.jump(0.25)
+    async with rig.working():
+        [line] = await rig.settled(1)
+    assert await rig.left() == 0
+    assert (rig.schedule.waiting, owned.known, owned.in_flight) == (0, set(), 0)
+    assert rig.count("fanout_delivered_total", operation="sendToUser") == 1
+    assert rig.count("fanout_queue_wait_seconds_sum") == pytest.approx(1.5)
+    assert line == {
+        "end": "delivered",
+        "id": "id of hi",
+        "hub": "chat",
+        "operation": "sendToUser",
+        "partition": 0,
+        "entry": buffered.id.decode(),
+        "status": 202,
+        "attempts": 1,
+        "age": 1.75,
+        "took": 0.25,
+    }
+
+
+async def test_entries_of_a_lane_are_sent_one_after_the_other_and_lanes_side_by_side(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    gate = rig.script.gates["a1"] = asyncio.Event()
+    await rig.put(owned, "a1", "a2", to="alice")
+    await rig.put(owned, "b1", "b2", to="bob")
+    async with rig.working():
+        await rig.settled(2)
+        assert rig.script.sent == ["a1", "b1", "b2"]
+        assert (rig.dispatcher.in_flight, owned.in_flight) == (1, 1)
+        gate.set()
+        await rig.settled(4)
+    assert rig.script.sent == ["a1", "b1", "b2", "a2"]
+
+
+async def test_no_more_calls_are_in_flight_than_there_are_places(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client, places=2)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    gate = asyncio.Event()
+    for number in range(5):
+        rig.script.gates[str(number)] = gate
+        await rig.put(owned, str(number), to=f"user{number}")
+    async with rig.working():
+        await rig.clock.settle()
+        assert rig.dispatcher.in_flight == 2
+        gate.set()
+        await rig.settled(5)
+
+
+async def test_an_entry_keeps_its_place_in_flight_until_it_is_settled_but_its_lane_goes_on(
+    redis_client: RedisClient,
+) -> None:
+    rig = Rig(redis_client, places=2)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    await rig.put(owned, "1", "2", "3")
+    async with asyncio.TaskGroup() as group:  # nobody settles yet
+        carrying = group.create_task(rig.dispatcher.run())
+        await until(lambda: rig.script.sent == ["1", "2"])
+        await rig.clock.settle()
+        assert (rig.script.sent, rig.dispatcher.in_flight) == (["1", "2"], 2)
+        settling = group.create_task(rig.settler.run())
+        await rig.settled(3)
+        for task in (carrying, settling):
+            task.cancel()
+
+
+async def test_a_failed_head_waits_in_its_lane_while_the_others_go_on(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    rig.script.outcomes["a"] = [Answered(503), NotSent("no route"), OK]
+    await rig.put(owned, "a", to="alice")
+    await rig.put(owned, "b", to="bob")
+    async with rig.working():
+        await rig.settled(1)
+        assert rig.script.sent == ["a", "b"]
+        await rig.clock.advance(0.49)
+        assert rig.script.sent == ["a", "b"]
+        await rig.clock.advance(0.02)  # jitter 0.5 of 1 s
+        assert rig.script.sent == ["a", "b", "a"]
+        await rig.clock.advance(0.98)
+        assert rig.script.sent == ["a", "b", "a"]
+        await rig.clock.advance(0.02)  # 0.5 of 2 s
+        lines = await rig.settled(2)
+    assert lines[1]["attempts"] == 3
+    assert rig.count("fanout_retries_total") == 2
+    assert rig.count("fanout_failed_attempts_total", failure="unavailable") == 1
+    assert rig.count("fanout_failed_attempts_total", failure="notSent") == 1
+    assert rig.count("fanout_queue_wait_seconds_count") == 2  # of first attempts only
+    assert [line["failure"] for line in rig.log.of("delivery.attempt")] == ["unavailable", "notSent"]
+
+
+async def test_lanes_that_are_due_together_are_sent_together(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    gate = asyncio.Event()
+    for text in "abcd":
+        rig.script.outcomes[text] = [Answered(503, retry_after=5.0)]
+        await rig.put(owned, text, to=text)
+    async with rig.working():
+        await until(lambda: len(rig.script.sent) == 4)
+        await rig.clock.settle()
+        for text in "abcd":
+            rig.script.gates[text] = gate
+        await rig.clock.advance(5.0)
+        assert rig.dispatcher.in_flight == 4
+        gate.set()
+        await rig.settled(4)
+
+
+async def test_lanes_found_due_by_a_courier_that_just_came_back_are_sent_together_too(
+    redis_client: RedisClient,
+) -> None:
+    """The courier looks for work before the alarm for postponed lanes goes off."""
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    rig.script.gates["z"] = coming_back = asyncio.Event()
+    for text in "abc":
+        rig.script.outcomes[text] = [Answered(503, retry_after=5.0)]
+        await rig.put(owned, text, to=text)
+    await rig.put(owned, "z", to="z")
+    async with rig.working():
+        await until(lambda: len(rig.log.of("delivery.attempt")) == 3)
+        gate = asyncio.Event()
+        for text in "abc":
+            rig.script.gates[text] = gate
+        await rig.clock.settle()
+        rig.clock.jump(5.0)  # time has come, and no timer has run yet
+        coming_back.set()
+        await rig.settled(1)
+        await rig.clock.advance(1.0)
+        assert rig.dispatcher.in_flight == 3
+        gate.set()
+        await rig.settled(4)
+
+
+async def test_a_lane_is_alarmed_for_when_it_is_due_before_the_one_waited_for(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    rig.script.outcomes = {"late": [Answered(503, retry_after=60.0)], "soon": [Answered(503, retry_after=2.0)]}
+    await rig.put(owned, "late", to="late")
+    async with rig.working():
+        await until(lambda: len(rig.log.of("delivery.attempt")) == 1)
+        await rig.put(owned, "soon", to="soon")
+        await until(lambda: len(rig.log.of("delivery.attempt")) == 2)
+        await rig.clock.advance(2.0)
+        assert rig.script.sent == ["late", "soon", "soon"]
+        await rig.settled(1)
+        await rig.clock.advance(58.0)
+        await rig.settled(2)
+
+
+async def test_a_401_has_the_token_renewed_once_and_is_repeated_at_once(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    rig.script.outcomes["a"] = [Answered(401), Answered(401)]
+    await rig.put(owned, "a", "b")
+    rig.script.outcomes["b"] = [Answered(401)]
+    async with rig.working():
+        await rig.clock.settle()
+        assert (rig.script.sent, rig.script.renewed) == (["a", "a"], ["a"])
+        await rig.clock.advance(1.0)
+        await rig.settled(2)
+    assert rig.script.renewed == ["a", "b"]  # once for each entry
+
+
+async def test_a_stale_connection_is_repeated_at_once(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    rig.script.outcomes["a"] = [MaybeSent("hung up", stale=True)]
+    await rig.put(owned, "a")
+    async with rig.working():
+        [line] = await rig.settled(1)
+    assert line["attempts"] == 2
+    assert rig.count("fanout_failed_attempts_total", failure="maybeSent") == 1
+
+
+async def test_gone_is_delivered(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    rig.script.outcomes["a"] = [NOBODY]
+    await rig.put(owned, "a")
+    async with rig.working():
+        [line] = await rig.settled(1)
+    assert (line["end"], line["status"]) == ("delivered", 404)
+
+
+async def test_a_refused_entry_is_parked_with_the_reason_and_its_lane_goes_on(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    rig.script.outcomes["a"] = [Answered(503), Answered(413)]
+    [first, _] = await rig.put(owned, "a") + await rig.put(owned, "b", to="bob")
+    async with rig.working():
+        await rig.clock.advance(1.0)
+        lines = await rig.settled(2)
+    [letter] = await DeadLetters(redis_client).oldest(0)
+    assert letter.entry.id == first.id
+    assert (letter.cause.reason, letter.cause.status, letter.cause.attempts) == ("tooLarge", 413, 2)
+    assert rig.count("fanout_dead_total", reason="tooLarge") == 1
+    assert rig.count("fanout_failed_attempts_total", failure="refused") == 1
+    assert [line["end"] for line in lines] == ["delivered", "dead: tooLarge"]
+    assert await rig.left() == 0
+
+
+async def test_an_entry_too_old_to_be_repeated_is_parked(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    rig.script.outcomes["a"] = [NotSent("no route")]
+    await rig.put(owned, "a", age=3600.0)
+    async with rig.working():
+        [line] = await rig.settled(1)
+    assert (line["end"], line["status"]) == ("dead: tooOld", 0)
+
+
+async def test_an_expired_message_is_dropped_unsent_and_counted(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    await rig.put(owned, "late", ttl=5.0, age=5.1)
+    await rig.put(owned, "in time", ttl=5.0, age=4.0)
+    async with rig.working():
+        lines = await rig.settled(2)
+    assert rig.script.sent == ["in time"]
+    assert rig.count("fanout_expired_total") == 1
+    assert {line["end"] for line in lines} == {"expired", "delivered"}
+    assert await rig.left() == 0
+
+
+async def test_a_message_can_expire_while_it_waits_to_be_repeated(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    rig.script.outcomes["a"] = [Answered(503, retry_after=10.0)]
+    await rig.put_entry(owned, an_entry(a_message(text="a", ttl=5.0)), age=6.0, seems=0.0)
+    async with rig.working():
+        await until(lambda: len(rig.log.of("delivery.attempt")) == 1)
+        await rig.clock.advance(10.0)
+        [line] = await rig.settled(1)
+    assert (line["end"], line["attempts"], rig.script.sent) == ("expired", 1, ["a"])
+
+
+async def test_the_stores_clock_has_the_last_word_on_what_is_late(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    await rig.put_entry(owned, an_entry(a_message(text="a", ttl=500.0)), seems=501.0)
+    async with rig.working():
+        [line] = await rig.settled(1)
+    assert (line["end"], rig.script.sent) == ("delivered", ["a"])
+
+
+async def test_a_throttled_call_waits_and_is_no_attempt_and_the_others_hear_of_it(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    rig.script.outcomes["a"] = [Answered(429, retry_after=5.0)]
+    await rig.put(owned, "a")
+    async with rig.working():
+        await rig.clock.advance(4.9)
+        assert rig.script.sent == ["a"]
+        await rig.clock.advance(0.2)
+        [line] = await rig.settled(1)
+    assert (line["attempts"], rig.script.sent) == (1, ["a", "a"])
+    assert [route_class for route_class, _slowdown in rig.told] == [RouteClass.SEND]
+    assert rig.count("fanout_queue_wait_seconds_count") == 1
+
+
+async def test_a_hub_that_is_held_back_waits_without_an_attempt_while_another_goes_on(
+    redis_client: RedisClient,
+) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    now = rig.clock.monotonic()
+    for number in range(10):
+        rig.gate.breakers[RouteClass.SEND].failed("dead", now - 1 + number / 9, f"dead\nu{number}", 0.0)
+    rig.gate._update(now)
+    dead = await rig.put(owned, *"123", to="dead\nu1")
+    async with rig.working():
+        await rig.put(owned, "hi", to="quiet\nu1")
+        await rig.settled(1)
+        assert rig.script.sent == ["hi"]
+        assert dead[0].partition.in_flight == 0
+        rig.clock.jump(1.01)
+        rig.dispatcher.wake()
+        lines = await rig.settled(4)
+    assert rig.script.sent == ["hi", "1", "2", "3"]
+    assert {line["attempts"] for line in lines} == {1}
+
+
+async def test_messages_that_wait_together_go_in_one_call_and_are_settled_one_by_one(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    rig.script.bounds = Bounds()
+    [owned] = await taken(redis_client, rig.clock, 0)
+    await rig.put(owned, "a", "b", "c")
+    async with rig.working():
+        lines = await rig.settled(3)
+    assert rig.script.sent == ["a+b+c"]
+    assert [line["id"] for line in lines] == ["id of a", "id of b", "id of c"]
+    assert rig.count("fanout_delivered_total", operation="sendToUser") == 3
+    assert (await rig.left(), rig.schedule.waiting) == (0, 0)
+
+
+async def test_a_joined_call_that_is_refused_is_taken_apart_so_that_one_bad_message_harms_no_other(
+    redis_client: RedisClient,
+) -> None:
+    rig = Rig(redis_client)
+    rig.script.bounds = Bounds()
+    rig.script.outcomes = {"a+b": [Answered(400)], "a": [Answered(413)]}
+    [owned] = await taken(redis_client, rig.clock, 0)
+    await rig.put(owned, "a", "b")
+    async with rig.working():
+        lines = await rig.settled(2)
+    assert rig.script.sent == ["a+b", "a", "b"]
+    assert sorted(str(line["end"]) for line in lines) == ["dead: tooLarge", "delivered"]
+
+
+async def test_of_what_collapses_only_the_newest_is_sent_and_the_rest_is_settled(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    for text in ("old", "older", "new"):
+        message = msgspec.structs.replace(a_message(text=text), collapse="k")
+        await rig.put_entry(owned, an_entry(message, message_id=text))
+    async with rig.working():
+        lines = await rig.settled(3)
+    assert rig.script.sent == ["new"]
+    assert sorted(str(line["end"]) for line in lines) == ["delivered", "superseded", "superseded"]
+    assert rig.count("fanout_superseded_total") == 2
+    assert (await rig.left(), rig.schedule.waiting, owned.known) == (0, 0, set())
+
+
+async def test_an_entry_from_the_stores_future_has_age_zero(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    await rig.put(owned, "a", age=-7.0)
+    async with rig.working():
+        [line] = await rig.settled(1)
+    assert line["age"] == 0
+
+
+async def test_a_group_action_is_carried_like_a_message(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    await rig.put_entry(owned, an_entry(a_join()))
+    async with rig.working():
+        [line] = await rig.settled(1)
+    assert line["operation"] == "addUser"
+    assert rig.count("fanout_delivered_total", operation="addUser") == 1
+
+
+async def test_nothing_is_sent_under_a_lease_that_ran_out(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    lost, kept = await taken(redis_client, rig.clock, 0, lifetime=5.0) + await taken(
+        redis_client, rig.clock, 1, lifetime=50.0
+    )
+    await rig.put(lost, "no", "no more")
+    await rig.put(kept, "yes", to="bob")
+    rig.clock.jump(5.0)
+    async with rig.working():
+        await rig.settled(1)
+    assert rig.script.sent == ["yes"]
+    assert rig.schedule.waiting == 0
+    assert await rig.left(0) == 2
+
+
+async def test_a_call_whose_lease_is_lost_meanwhile_is_told_as_not_settled(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    await rig.put(owned, "a", "b")
+
+    def lose() -> None:
+        rig.schedule.drop(owned)
+        owned.lose()
+
+    rig.script.meanwhile = lose
+    async with rig.working():
+        [line] = await rig.settled(1)
+    assert line["end"] == "delivered, not settled"
+    assert rig.script.sent == ["a"]
+    assert await rig.left() == 2
+    assert owned.in_flight == 0
+
+
+@pytest.mark.parametrize("outcome", [Answered(400), Answered(503), Answered(503, retry_after=1.0)])
+async def test_a_call_that_fails_after_its_lease_was_lost_changes_nothing(
+    redis_client: RedisClient, outcome: Outcome
+) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    await rig.put(owned, "a")
+
+    def lose() -> None:
+        rig.schedule.drop(owned)
+        owned.lose()
+
+    rig.script.meanwhile = lose
+    rig.script.outcomes["a"] = [outcome]
+    async with rig.working():
+        await until(lambda: rig.script.sent == ["a"])
+        await rig.idle()
+        await rig.clock.advance(10.0)
+    assert rig.script.sent == ["a"]
+    assert (await rig.left(), await DeadLetters(redis_client).oldest(0)) == (1, [])
+    assert rig.log.of("delivery.settled") == []
+    assert rig.schedule.next_due() is None
+
+
+async def test_after_closing_calls_in_flight_end_and_nothing_new_is_taken(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    gate = rig.script.gates["a"] = asyncio.Event()
+    await rig.put(owned, "a", to="alice")
+    async with rig.working():
+        await until(lambda: rig.dispatcher.in_flight == 1)
+        assert repr(rig.dispatcher) == "<Dispatcher 1 in flight>"
+        rig.dispatcher.close()
+        assert repr(rig.dispatcher) == "<Dispatcher 1 in flight, closed>"
+        await rig.put(owned, "b", to="bob")
+        gate.set()
+        await rig.settled(1)
+        await rig.clock.settle()
+    assert rig.script.sent == ["a"]
+    assert await rig.left() == 1
+
+
+async def test_a_call_that_is_given_up_counts_as_ended_and_its_answer_changes_nothing(
+    redis_client: RedisClient,
+) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    gate = rig.script.gates["a"] = asyncio.Event()
+    await rig.put(owned, "a")
+    async with rig.working():
+        await until(lambda: rig.dispatcher.in_flight == 1)
+    gate.set()
+    await until(lambda: not rig.dispatcher.in_flight and not rig.script.answering)
+    assert (owned.in_flight, rig.gate.in_flight(RouteClass.SEND)) == (0, 0)
+    assert await rig.left() == 1
+    assert rig.count("fanout_delivered_total", operation="sendToUser") == 0
+
+
+async def test_a_mistake_in_what_follows_a_call_ends_the_couriers_loudly(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    await rig.put(owned, "a")
+
+    def fail(*_arguments: object) -> None:
+        raise RuntimeError("a mistake")
+
+    rig.schedule.advance = fail  # type: ignore[assignment, method-assign] # a mistake in the program
+    with pytest.RaisesGroup(pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="a mistake"))):
+        async with rig.working():
+            await asyncio.sleep(5)

@@ -1,0 +1,151 @@
+"""Starts calls: takes lanes whose heads may go, and makes a `Flight` of each as long as there are places in flight.
+
+Rules guarded: calls are started wherever a place becomes free, without a task in between. One timer serves all that
+waits for its time: postponed lanes, and classes of calls that are held back. An error in a callback ends `run`.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from fanout.clock import Clock
+from fanout.signalr.routes import RouteClass
+from workers.coalescer import plan
+from workers.endpoint import Endpoint
+from workers.flight import Flight, Flights
+from workers.lane import Lane
+from workers.pace import Slowdown
+from workers.partition import BufferedEntry
+from workers.reader import Reader
+from workers.schedule import Schedule
+from workers.settler import Settler
+from workers.telemetry import Telemetry
+from workers.verdicts import RetryPolicy
+
+
+class Dispatcher:
+    """Starts the calls of one worker. The window of the endpoint's gate says how many may be in flight."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        endpoint: Endpoint,
+        settler: Settler,
+        reader: Reader,
+        telemetry: Telemetry,
+        policy: RetryPolicy,
+        clock: Clock,
+        random: Callable[[], float],
+        tell: Callable[[RouteClass, Slowdown], None],
+    ) -> None:
+        """`random` returns numbers in [0, 1); `tell` hands a slowdown to the other workers."""
+        self._schedule = schedule
+        self._gate = endpoint.gate
+        self._sender = endpoint.sender
+        self._settler = settler
+        self._reader = reader
+        self._telemetry = telemetry
+        self._clock = clock
+        self._flights = Flights(
+            schedule, endpoint, settler, reader, telemetry, policy, clock, random, tell,
+            fill=self._fill, wake=self.wake, fail=self._fail,
+        )  # fmt: skip
+        self._work = asyncio.Event()
+        self._error: BaseException | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Dispatcher {self.in_flight} in flight{', closed' if self._closed else ''}>"
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are in flight or not yet settled."""
+        return self._flights.count
+
+    def wake(self) -> None:
+        """Look soon for calls to start: lanes, places or the gate may have changed."""
+        self._work.set()
+
+    def close(self) -> None:
+        """Start no further call; those in flight end as they will."""
+        self._closed = True
+
+    async def run(self) -> None:
+        """Start calls until cancelled. After that the outcome of a call in flight changes nothing."""
+        async with asyncio.TaskGroup() as group:
+            self._flights.group = group
+            try:
+                while self._error is None:
+                    self._work.clear()
+                    self._schedule.wake_due(self._clock.monotonic())
+                    self._fill()
+                    await self._wait()
+                raise self._error
+            finally:
+                self._flights.group = None
+
+    async def _wait(self) -> None:
+        """Return after `wake`, or when a postponed lane is due or a class of calls opens."""
+        now = self._clock.monotonic()
+        times = (self._schedule.next_due(), *self._openings(now))
+        later = [at for at in times if at is not None and at > now]
+        if not later:
+            await self._work.wait()
+            return
+        try:
+            async with self._clock.timeout(min(later) - now):
+                await self._work.wait()
+        except TimeoutError:
+            return
+
+    def _openings(self, now: float) -> list[float]:
+        if not self._gate.holds_back:
+            return []
+        return [self._gate.opens_at(each, now) for each in RouteClass if self._schedule.ready_in(each)]
+
+    def _fill(self) -> None:
+        """Start calls as long as there are lanes that may go and places for them."""
+        flights, gate, schedule = self._flights, self._gate, self._schedule
+        while flights.group is not None and not self._closed:
+            if flights.starting and gate.holds_back:
+                return  # the gate has not counted it yet
+            now = self._clock.monotonic()
+            classes = gate.open_classes(now, flights.count)
+            lane = schedule.take(now, classes) if classes else None
+            if schedule.any_hungry:
+                self._reader.wake()
+            if lane is None:
+                return
+            if flights.may_go(lane, now):
+                self._start(lane, now)
+
+    def _start(self, lane: Lane, now: float) -> None:
+        bounds = self._sender.bounds
+        if lane.plain and bounds is None:
+            Flight(self._flights, lane, (lane.waiting[0],), now).begin()
+            return
+        todo = plan(lane.waiting, self._telemetry.age, None if lane.alone else bounds)
+        if not todo.superseded:
+            Flight(self._flights, lane, todo.call, now).begin()
+            return
+        self._settle(lane, todo.superseded)
+        if lane.route_class not in self._gate.open_classes(now, self._flights.count):
+            self._schedule.release(lane)  # its head is of another class now, and waits with that
+            self._work.set()
+        elif self._flights.may_go(lane, now):
+            Flight(self._flights, lane, todo.call, now).begin()
+
+    def _settle(self, lane: Lane, superseded: Sequence[BufferedEntry]) -> None:
+        """Take entries out of the queue that need not go, because a newer one waits."""
+        self._schedule.remove(lane, superseded)
+        lane.partition.began_call()
+        self._settler.settle(superseded, partial(self._settled, superseded))
+
+    def _settled(self, superseded: Sequence[BufferedEntry], certain: bool) -> None:
+        superseded[0].partition.ended_call()
+        for buffered in superseded if certain else ():
+            self._telemetry.superseded(buffered)
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        self._work.set()

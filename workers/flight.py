@@ -1,0 +1,331 @@
+"""One call to the service, from taking its place in flight until the store has settled what it carried.
+
+The methods of `Flight` are in the order in which they happen:
+
+    begin -> (ask the store for the age) -> (wait for a connection) -> leaving -> answered
+          -> follow: deliver | repeat | split | bury -> settled -> land
+
+Rules guarded:
+- A call holds its place until it is settled, and gives it back once, in `land`. What a crash can duplicate is bounded
+  by the calls in flight.
+- Nothing is sent under a lease that may have run out, nor past the gate. Being held back is no attempt.
+- The lane moves on as soon as its head is delivered and does not wait for the store.
+- A call of several messages that is refused harms none of them: each is judged in a call of its own.
+
+A call is no task: it is written where a place became free, and what follows is done in the callback of its answer. Only
+what has to wait, for the store or a connection, is a task.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from fanout.clock import Clock
+from fanout.queue.dead_letters import DeathCause
+from fanout.signalr.message import Message
+from fanout.signalr.routes import RouteClass, class_of
+from workers.coalescer import may_be_expired
+from workers.endpoint import Endpoint
+from workers.lane import Lane
+from workers.pace import Slowdown
+from workers.partition import BufferedEntry
+from workers.reader import Reader
+from workers.schedule import Schedule
+from workers.settler import Settler
+from workers.telemetry import Telemetry
+from workers.verdicts import (
+    OUTCOME_UNKNOWN,
+    TAKEN,
+    THROTTLED,
+    Again,
+    Attempt,
+    Dead,
+    Delivered,
+    Outcome,
+    RetryPolicy,
+    judge,
+)
+
+_STOOD_STILL = 0.01  # seconds between two steps past which the process may have been stopped meanwhile
+
+
+class Flights:
+    """What all calls of one worker share: the stations they pass, and how many are in flight.
+
+    `random` returns numbers in [0, 1). `tell` hands a slowdown to the other workers. `fill` starts calls after places
+    became free, `wake` has that done soon, `fail` takes an error that must end the worker.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        endpoint: Endpoint,
+        settler: Settler,
+        reader: Reader,
+        telemetry: Telemetry,
+        policy: RetryPolicy,
+        clock: Clock,
+        random: Callable[[], float],
+        tell: Callable[[RouteClass, Slowdown], None],
+        *,
+        fill: Callable[[], None],
+        wake: Callable[[], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.schedule = schedule
+        self.sender = endpoint.sender
+        self.gate = endpoint.gate
+        self.settler = settler
+        self.reader = reader
+        self.telemetry = telemetry
+        self.policy = policy
+        self.clock = clock
+        self.random = random
+        self.tell = tell
+        self.fill = fill
+        self.wake = wake
+        self.fail = fail
+        self.count = 0
+        self.starting = 0  # calls that wait for their task, so that the gate has not counted them yet
+        self.group: asyncio.TaskGroup | None = None  # while the dispatcher runs
+
+    def __repr__(self) -> str:
+        return f"<Flights {self.count} in flight>"
+
+    def may_go(self, lane: Lane, now: float) -> bool:
+        """Return whether the head of a lane that was taken may be sent; if not, the lane is put where it belongs."""
+        if not lane.partition.may_act(now):
+            lane.partition.doubt()  # what is dropped here has to come again before anything behind it goes
+            self.schedule.drop(lane.partition)
+            self.reader.wake()
+            return False
+        until = self.gate.held_until(lane.route_class, lane.hub, now)
+        if until is None:
+            return True
+        self.postpone(lane, until)
+        return False
+
+    def postpone(self, lane: Lane, until: float) -> None:
+        """Keep a lane until `until`; what waited behind its head may have been left in the stream."""
+        self.schedule.postpone(lane, until)
+        self.wake()
+        self.reader.wake()
+
+    def move_on(self, lane: Lane, count: int) -> None:
+        """Take entries that are done with out of a lane, and have the reader fill the room they leave."""
+        self.schedule.advance(lane, count)
+        if lane.fetching or lane.partition.waiting <= lane.partition.low_water:
+            self.reader.wake()
+
+
+class Flight:
+    """One call for the first entries of a lane."""
+
+    __slots__ = ("_attempts", "_began_at", "_call", "_flights", "_lane", "_outcome", "_route_class", "_took")
+
+    def __init__(self, flights: Flights, lane: Lane, call: Sequence[BufferedEntry], now: float) -> None:
+        self._flights = flights
+        self._lane = lane
+        self._call = call
+        self._route_class = class_of(call[0].entry.item)
+        self._began_at = now
+        self._attempts = 0
+        self._took = 0.0
+        self._outcome: Outcome = TAKEN
+
+    def __repr__(self) -> str:
+        return f"<Flight of {len(self._call)} for {self._lane!r}>"
+
+    def begin(self) -> None:
+        """Take a place in flight, and send at once or as soon as the store or a connection lets the call go."""
+        flights, head = self._flights, self._call[0]
+        flights.count += 1
+        self._lane.partition.began_call()
+        item = head.entry.item
+        if isinstance(item, Message) and item.ttl is not None and may_be_expired(head, flights.telemetry.age):
+            self._task(self._ask_age(item.ttl))
+        else:
+            self._send()
+
+    async def _ask_age(self, ttl: float) -> None:
+        """Ask the store, whose clock decides, whether the message has expired. Send it if not."""
+        flights, lane, attempts = self._flights, self._lane, self._lane.attempts
+        try:
+            expired = await flights.settler.expire(self._call[0], ttl)
+        except BaseException:
+            self.land()
+            raise
+        if expired is False and self._may_still_go():
+            self._began_at = flights.clock.monotonic()
+            self._send()
+        else:
+            if expired is not False:
+                flights.move_on(lane, 1)
+            if expired:
+                flights.telemetry.expired(self._call[0], attempts)
+            self.land()
+        flights.fill()
+
+    def _send(self) -> None:
+        """Write the request if a connection is free, otherwise wait for one."""
+        flights = self._flights
+        if len(self._call) > 1 or not flights.sender.start(self._call[0].entry, self.leaving, self.answered):
+            flights.starting += 1
+            self._task(self._wait_for_connection())
+
+    async def _wait_for_connection(self) -> None:
+        flights = self._flights
+        flights.starting -= 1
+        if not self._may_still_go() or self._grew_old():
+            self.land()
+            flights.fill()
+            return
+        self._began_at = flights.clock.monotonic()
+        self.leaving()
+        flights.fill()
+        try:
+            outcome = await flights.sender.send([buffered.entry for buffered in self._call])
+        except BaseException:
+            flights.gate.abandoned(self._route_class, self._lane.key)
+            self.land()
+            raise
+        self.answered(outcome)
+
+    def leaving(self) -> None:
+        """Count the call: it is about to be written."""
+        flights, lane = self._flights, self._lane
+        lane.count_attempt()
+        flights.telemetry.began(self._call, lane.attempts, uncounted=lane.uncounted)
+        flights.gate.began(self._route_class, lane.key, self._began_at)
+        if flights.gate.holds_back:
+            flights.wake()
+
+    def answered(self, outcome: Outcome) -> None:
+        """Learn from the outcome and do what follows. Called by a transport, so that it must not raise."""
+        flights = self._flights
+        try:
+            if flights.group is None:  # the worker has stopped: the outcome changes nothing any more
+                flights.gate.abandoned(self._route_class, self._lane.key)
+                self.land()
+                return
+            self._learn(outcome)
+            self._follow(outcome)
+            flights.fill()
+        except BaseException as error:  # noqa: BLE001 - a transport would only log it
+            flights.fail(error)
+
+    def _learn(self, outcome: Outcome) -> None:
+        flights = self._flights
+        now = flights.clock.monotonic()
+        self._took = now - self._began_at
+        slowdown = flights.gate.ended(
+            self._route_class, self._lane.key, outcome, now=now, took=self._took, in_flight=flights.count
+        )
+        if slowdown is not None:
+            flights.tell(self._route_class, slowdown)
+        if flights.gate.holds_back:
+            flights.wake()
+
+    def _follow(self, outcome: Outcome) -> None:
+        """Deliver, repeat, split or bury."""
+        flights, lane, call = self._flights, self._lane, self._call
+        telemetry = flights.telemetry
+        if outcome is TAKEN and telemetry.traces is None:
+            self._deliver(outcome)
+            return
+        if len(call) > 1 and flights.sender.refused_joining(outcome):
+            self._split()
+            return
+        attempt = Attempt(lane.attempts, telemetry.age(call[0]), flights.random(), renewed=lane.renewed)
+        verdict = judge(call[0].entry, outcome, attempt, flights.policy)
+        telemetry.judged(call, attempt, outcome, verdict)
+        match verdict:
+            case Delivered():
+                self._deliver(outcome)
+            case Again():
+                self._repeat(verdict)
+            case Dead(reason) if len(call) > 1 and reason != OUTCOME_UNKNOWN:
+                self._split()
+            case Dead():
+                self._task(self._bury(verdict, lane.attempts))
+                flights.move_on(lane, len(call))
+
+    def _deliver(self, outcome: Outcome) -> None:
+        """Let the lane move on, and have the store settle what was delivered."""
+        flights, lane, call = self._flights, self._lane, self._call
+        self._outcome, self._attempts = outcome, lane.attempts
+        flights.move_on(lane, len(call))
+        flights.telemetry.delivered(call)
+        flights.settler.settle(call, self.settled)
+
+    def _repeat(self, again: Again) -> None:
+        """Have the lane wait for its next attempt."""
+        flights, lane = self._flights, self._lane
+        if again.renew:
+            lane.note_renewal()
+            flights.sender.renew_token([buffered.entry for buffered in self._call])
+        if again.failure == THROTTLED:
+            lane.uncount_attempt()
+        flights.postpone(lane, flights.clock.monotonic() + again.delay)
+        self.land()
+
+    def _split(self) -> None:
+        """Have each message go in a call of its own: one of them may be the cause of the refusal."""
+        self._lane.go_alone()
+        self._flights.schedule.release(self._lane)
+        if self._lane.fetching:
+            self._flights.reader.wake()
+        self.land()
+
+    async def _bury(self, dead: Dead, attempts: int) -> None:
+        """Move what the call carried to the dead letters."""
+        flights = self._flights
+        cause = DeathCause(reason=dead.reason, status=dead.status, attempts=attempts, detail=dead.detail)
+        try:
+            for buffered in self._call:
+                if await flights.settler.park(buffered, cause):
+                    flights.telemetry.parked(buffered, cause)
+        finally:
+            self.land()
+        flights.wake()
+
+    def settled(self, certain: bool) -> None:
+        """Land: the store has taken out what was delivered, or the lease was lost before that was `certain`."""
+        self.land()
+        self._flights.telemetry.settled(
+            self._call, self._outcome, attempts=self._attempts, took=self._took, certain=certain
+        )
+        self._flights.wake()  # once for all that are settled together
+
+    def land(self) -> None:
+        """Give the place in flight back. This happens once for each call."""
+        self._flights.count -= 1
+        self._lane.partition.ended_call()
+
+    def _may_still_go(self) -> bool:
+        # Since the lane was taken its lease may have run out, its class been paused, or its breaker opened.
+        flights, lane = self._flights, self._lane
+        now = flights.clock.monotonic()
+        if lane.partition.may_act(now) and lane.route_class not in flights.gate.open_classes(now, flights.count - 1):
+            flights.schedule.release(lane)
+            flights.wake()
+            return False
+        return flights.may_go(lane, now)
+
+    def _grew_old(self) -> bool:
+        # The process may have been stopped since the age was looked at. What the store has just spared is not asked
+        # about again before a turn of the loop.
+        flights = self._flights
+        if flights.clock.monotonic() - self._began_at < _STOOD_STILL:
+            return False
+        if not any(may_be_expired(buffered, flights.telemetry.age) for buffered in self._call):
+            return False
+        flights.schedule.release(self._lane)
+        return True
+
+    def _task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        group = self._flights.group
+        if group is None:
+            coroutine.close()
+            raise RuntimeError("No call can begin when the dispatcher has stopped.")
+        group.create_task(coroutine)

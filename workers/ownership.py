@@ -1,0 +1,219 @@
+"""Owns this worker's partitions: renews their leases, takes its share of the free ones, hands back what is too much.
+
+Rules guarded: one beat renews everything in one round trip, several times within a lease's lifetime. A partition that
+is handed back first stops reading, then lets its calls in flight end and settle, and only then releases its lease, so
+that the next owner starts where this one stopped. It is not taken again before those calls have ended.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from fanout.clock import Clock
+from fanout.errors import QueueError
+from fanout.log import Logger
+from fanout.queue.leases import Lease, Leases, Renewal, fence_of, share_of
+from workers.partition import OwnedPartition, StoreClock, order_of
+from workers.schedule import Schedule
+
+_BEATS_PER_LEASE = 5
+_LONGEST_BEAT = 1.0
+
+StartReading = Callable[[OwnedPartition], asyncio.Task[None]]
+
+
+class Ownership:
+    """The partitions of one worker. `partitions` is how many there are in the queue."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        schedule: Schedule,
+        store_clock: StoreClock,
+        clock: Clock,
+        log: Logger,
+        *,
+        partitions: int,
+    ) -> None:
+        self._leases = leases
+        self._schedule = schedule
+        self._store_clock = store_clock
+        self._clock = clock
+        self._log = log
+        self._partitions = partitions
+        self._owned: dict[int, OwnedPartition] = {}
+        self._readers: dict[OwnedPartition, asyncio.Task[None]] = {}
+        self._leaving: set[int] = set()
+        self._suspects: dict[int, bytes] = {}
+        self._latest: dict[int, str] = {}  # the token of each partition's latest owner
+        self._unsettled: dict[int, int] = {}  # entries read and not settled when a lease was lost
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Ownership of {sorted(self._owned)}, leaving {sorted(self._leaving)}>"
+
+    def __len__(self) -> int:
+        return len(self._owned)
+
+    async def run(self, group: asyncio.TaskGroup, start_reading: StartReading) -> None:
+        """Beat until cancelled. `start_reading` starts the reader of a new partition and returns its task."""
+        while True:
+            try:
+                await self._beat(group, start_reading)
+            except QueueError as error:
+                self._log.warning("leases.unreachable", error=str(error), held=len(self))
+                self._end_expired()
+                self._doubt_broken()
+            await self._clock.sleep(min(_LONGEST_BEAT, self._leases.lifetime / _BEATS_PER_LEASE))
+
+    async def leave(self) -> None:
+        """Leave the list of workers and hand every partition back, each as soon as its calls in flight have ended."""
+        self.close()
+        await self._sign_off()  # first, so that the others take what is released without waiting for the rest
+        async with asyncio.TaskGroup() as group:
+            for owned in list(self._owned.values()):
+                group.create_task(self._hand_back(owned))
+        await self._sign_off()  # again, because a beat on its way may have signed us on in between
+
+    def close(self) -> None:
+        """Take no further partition and drop what waits; calls in flight go on under leases that are renewed."""
+        self._closed = True
+        for owned in self._owned.values():
+            self._stop(owned)
+
+    async def release_all(self) -> None:
+        """Release every lease, calls in flight or not: their time to finish is over."""
+        for owned in list(self._owned.values()):
+            await self._release(owned)
+
+    async def _beat(self, group: asyncio.TaskGroup, start_reading: StartReading) -> None:
+        if self._closed:
+            self._end_expired()
+            await self._renew()
+            return
+        self._end_expired()
+        self._doubt_broken()
+        restarting = await self._renew()  # first: the list of workers may live in a part of the store that is away
+        asked = self._clock.monotonic()
+        live_workers = await self._leases.heartbeat()
+        self._store_clock.observe(live_workers.now, asked, self._clock.monotonic())
+        share = share_of(self._leases.worker, live_workers, self._partitions)
+        if len(self) < share and not self._closed:
+            for lease in await self._leases.acquire(await self._free(share - len(self))):
+                self._begin(lease, start_reading)
+        surplus = len(self) - len(self._leaving) - share
+        others = [p for p in self._owned.values() if p.number not in self._leaving and p not in restarting]
+        for owned in [*restarting, *others[: max(0, surplus - len(restarting))]]:
+            self._leaving.add(owned.number)
+            group.create_task(self._hand_back(owned))
+
+    async def _renew(self) -> list[OwnedPartition]:
+        """Renew all leases; return the partitions to begin anew: doubted, or their lease ran out by our clock.
+
+        Entries of these may have been dropped from memory, so they cannot go on as they are.
+        """
+        asked = [owned for owned in self._owned.values() if not owned.lost]
+        renewals = await self._leases.renew([owned.lease for owned in asked])
+        now = self._clock.monotonic()
+        restarting = []
+        for owned in asked:
+            if self._owned.get(owned.number) is not owned:
+                continue  # it was handed back while the renewal was on its way
+            renewal = renewals[owned.number]
+            if renewal is None:
+                self._lose(owned)
+                continue
+            if (owned.doubted or not owned.lease.is_valid(now)) and owned.number not in self._leaving:
+                restarting.append(owned)
+            owned.lease = renewal.lease
+            self._check_reading(owned, renewal)
+        return restarting
+
+    def _check_reading(self, owned: OwnedPartition, renewal: Renewal) -> None:
+        # The oldest entry must be one we know, or one that is still to be read. It is neither when the store lost its
+        # last writes in a failover and its clock gave out smaller ids again: then the partition is begun anew. This
+        # has to be seen twice, because what was oldest may have been settled in between.
+        oldest = b"" if owned.doubted else renewal.oldest
+        missed = bool(oldest) and oldest not in owned.known and order_of(oldest) <= order_of(owned.cursor)
+        if not missed:
+            self._suspects.pop(owned.number, None)
+        elif self._suspects.get(owned.number) != oldest:
+            self._suspects[owned.number] = oldest
+        elif not self._schedule.has_spilled(owned):
+            self._log.warning("reader.rewound", partition=owned.number, oldest=oldest.decode())
+            owned.doubt()  # begun anew once its calls have ended, so that no settlement is overtaken
+
+    async def _free(self, wanted: int) -> list[int]:
+        owners = await self._leases.owners(self._partitions)
+        for number, token in owners.items():
+            if token != self._latest.get(number):
+                self._check_fence(number, token)
+        free = [number for number in range(self._partitions) if number not in owners and number not in self._owned]
+        return free[:wanted]
+
+    def _begin(self, lease: Lease, start_reading: StartReading) -> None:
+        self._check_fence(lease.partition, lease.token)
+        owned = self._owned[lease.partition] = OwnedPartition(lease, breaks=self._leases.breaks)
+        if self._closed:  # while it was being taken; `release_all` gives it back
+            owned.ended = True
+            return
+        self._readers[owned] = start_reading(owned)
+        self._log.info("lease.taken", partition=lease.partition, token=lease.token)
+
+    def _check_fence(self, number: int, token: str) -> None:
+        # The fence in a token grows with each owner, unless the store lost it, and with it what was stored since.
+        latest = self._latest.get(number)
+        if latest is not None and fence_of(token) <= fence_of(latest):
+            self._log.error("store.forgot", partition=number, unsettled=self._unsettled.get(number, 0))
+        self._latest[number] = token
+        self._unsettled.pop(number, None)
+
+    def _doubt_broken(self) -> None:
+        # A broken connection is the sign of a failover, and another server may give out smaller ids than were read.
+        for owned in self._owned.values():
+            if owned.breaks != self._leases.breaks:
+                owned.doubt()
+
+    def _end_expired(self) -> None:
+        now = self._clock.monotonic()
+        for owned in [owned for owned in self._owned.values() if not owned.lost and not owned.lease.is_valid(now)]:
+            self._lose(owned)
+
+    def _lose(self, owned: OwnedPartition) -> None:
+        self._stop(owned)
+        owned.lose()
+        self._unsettled[owned.number] = len(owned.known)
+        self._log.warning("lease.lost", partition=owned.number, in_flight=owned.in_flight)
+        owned.when_quiet(lambda: self._forget(owned))
+
+    def _stop(self, owned: OwnedPartition) -> None:
+        owned.ended = True
+        self._schedule.drop(owned)
+        reader = self._readers.pop(owned, None)
+        if reader is not None:
+            reader.cancel()
+
+    async def _hand_back(self, owned: OwnedPartition) -> None:
+        self._stop(owned)
+        quiet = asyncio.Event()
+        owned.when_quiet(quiet.set)
+        await quiet.wait()
+        await self._release(owned)
+
+    async def _sign_off(self) -> None:
+        try:
+            await self._leases.deregister()
+        except QueueError as error:
+            self._log.warning("leases.unreachable", error=str(error), held=len(self))
+
+    async def _release(self, owned: OwnedPartition) -> None:
+        try:
+            await self._leases.release(owned.lease)
+            self._log.info("lease.released", partition=owned.number)
+        except QueueError as error:
+            self._log.warning("leases.unreachable", error=str(error), held=len(self))
+        self._forget(owned)
+
+    def _forget(self, owned: OwnedPartition) -> None:
+        self._leaving.discard(owned.number)
+        if self._owned.get(owned.number) is owned:
+            del self._owned[owned.number]

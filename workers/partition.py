@@ -1,0 +1,130 @@
+"""What a worker knows of a partition it owns: how far it has read, what it holds, and the store's clock. Pure.
+
+Rules guarded: what was read under a lease belongs to that lease alone. When it ends, the entries are forgotten (they
+are still in the stream) and nothing of them is settled under a later lease. The age of an entry is measured by one
+clock, the store's, which also wrote the entry's id, so that no worker's clock can expire anything early.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import inf
+
+import msgspec
+
+from fanout.queue.entry import Entry
+from fanout.queue.leases import Lease
+
+START = b"0-0"
+_PRECISION = 0.001  # seconds: the store's clock is read in whole milliseconds, rounded down
+
+
+class BufferedEntry(msgspec.Struct, frozen=True, gc=False):
+    """An entry in a worker's memory: its id in the stream, its content, and when the store received it."""
+
+    partition: "OwnedPartition"
+    id: bytes
+    entry: Entry
+    stored_at: float
+
+
+class OwnedPartition:
+    """One partition from taking its lease until giving it back.
+
+    `cursor` is the last id read; `known` are the ids that were read and are not settled. `low_water`: with so few
+    entries in its lanes its reader is woken; with more of them memory is short for this partition.
+    """
+
+    def __init__(self, lease: Lease, *, breaks: int = 0) -> None:
+        """Take the lease over; `breaks` is how many connections to the store had broken by then."""
+        self.lease = lease
+        self.breaks = breaks
+        self.cursor = START
+        self.known: set[bytes] = set()
+        self.in_flight = 0
+        self.waiting = 0  # entries in its lanes
+        self.low_water = inf
+        self.ended = False
+        self.lost = False
+        self.doubted = False
+        self._when_quiet: list[Callable[[], None]] = []
+
+    def __repr__(self) -> str:
+        state = "ended" if self.ended else "running"
+        return f"<OwnedPartition {self.number} {state}: {len(self.known)} known, {self.in_flight} in flight>"
+
+    @property
+    def number(self) -> int:
+        return self.lease.partition
+
+    def may_act(self, now: float) -> bool:
+        """Return whether something of this partition may still be sent."""
+        return not self.ended and not self.doubted and now < self.lease.expires
+
+    def doubt(self) -> None:
+        """Send nothing more under this lease: a write was refused, or reading broke off. Its owner begins it anew."""
+        self.doubted = True
+
+    def lose(self) -> None:
+        """Send and settle nothing more under this lease: it is not ours any longer."""
+        self.ended = self.lost = True
+        self.lease = replace(self.lease, expires=-inf)
+
+    def began_call(self) -> None:
+        """Count a call that is in flight until it is settled."""
+        self.in_flight += 1
+
+    def ended_call(self) -> None:
+        """Count a call out, and run the callbacks of `when_quiet` after the last one."""
+        self.in_flight -= 1
+        if self.in_flight == 0:
+            callbacks, self._when_quiet = self._when_quiet, []
+            for callback in callbacks:
+                callback()
+
+    def when_quiet(self, callback: Callable[[], None]) -> None:
+        """Run `callback` once no call of this partition is in flight; at once if none is."""
+        if self.in_flight == 0:
+            callback()
+        else:
+            self._when_quiet.append(callback)
+
+
+class StoreClock:
+    """The store's clock as this worker knows it.
+
+    An answer takes time, so the difference to our clock is known as an interval. Its later end is used: nothing is
+    taken for younger than it is.
+    """
+
+    def __init__(self) -> None:
+        self._low, self._high = -inf, inf
+
+    def __repr__(self) -> str:
+        return f"<StoreClock {self._low:.3f} to {self._high:.3f} ahead>"
+
+    def observe(self, store: float, asked: float, answered: float) -> None:
+        """Learn that the store's clock read `store` (unix seconds) between two readings of our monotonic clock."""
+        low, high = store - answered, store + _PRECISION - asked
+        self._low, self._high = max(self._low, low), min(self._high, high)
+        if self._low > self._high:
+            self._low, self._high = low, high  # the store's clock was set, or the two clocks drift apart
+
+    def now(self, monotonic: float) -> float:
+        """Return the latest unix time the store's clock may read; minus infinity before the first observation."""
+        return monotonic + self._high if self._high != inf else -inf
+
+    def age(self, buffered: BufferedEntry, monotonic: float) -> float:
+        """Return how long ago an entry was stored, in seconds; never negative."""
+        return max(0.0, self.now(monotonic) - buffered.stored_at)
+
+
+def order_of(stream_id: bytes) -> tuple[int, int]:
+    """Return what stream ids are ordered by: milliseconds, then the counter within one."""
+    milliseconds, _dash, sequence = stream_id.partition(b"-")
+    return int(milliseconds), int(sequence or 0)
+
+
+def before(stream_id: bytes) -> bytes:
+    """Return the greatest id that is smaller."""
+    milliseconds, sequence = order_of(stream_id)
+    return b"%d-%d" % ((milliseconds, sequence - 1) if sequence else (milliseconds - 1, 2**64 - 1))

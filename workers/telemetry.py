@@ -1,0 +1,158 @@
+"""What is counted, logged and traced of each call.
+
+Rules guarded: one wide line for each settled entry (`delivery.settled`) and one for each attempt that did not deliver,
+both with the message's id, so that a message can be followed. A reader of logs or metrics needs no other place.
+"""
+
+from collections.abc import Sequence
+
+from fanout.clock import Clock
+from fanout.delivery_log import DeliveryLog
+from fanout.log import Logger
+from fanout.metrics import Metrics
+from fanout.queue.dead_letters import DeathCause
+from fanout.queue.traces import Detail, TraceEvent, Traces, What
+from fanout.signalr.message import operation_of
+from workers.partition import BufferedEntry, StoreClock
+from workers.verdicts import Again, Answered, Attempt, Dead, Delivered, Outcome, Verdict
+
+DELIVERED = "delivered"
+
+
+class Telemetry:
+    """The counters, log lines and traces of one worker. Without a `delivery_log` all lines go to `log`."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        log: Logger,
+        clock: Clock,
+        store_clock: StoreClock,
+        delivery_log: DeliveryLog | None = None,
+        traces: Traces | None = None,
+    ) -> None:
+        self._metrics = metrics
+        self._log = log
+        self._clock = clock
+        self._store_clock = store_clock
+        self._delivery_log = delivery_log
+        self._sample = _always if delivery_log is None else delivery_log.sample
+        self.traces = traces if traces is not None and traces.is_enabled else None
+
+    def age(self, buffered: BufferedEntry) -> float:
+        """Return how long ago an entry was stored, in seconds by the store's clock."""
+        return self._store_clock.age(buffered, self._clock.monotonic())
+
+    def began(self, call: Sequence[BufferedEntry], attempts: int, *, uncounted: bool) -> None:
+        """Record that a call is sent; `uncounted` if a call of its head was made before and not counted."""
+        if uncounted:
+            return
+        if attempts == 1:
+            for buffered in call:
+                self._metrics.queue_wait_seconds.observe(self.age(buffered))
+                if self.traces is not None:
+                    place: Detail = {"partition": buffered.partition.number, "entry": buffered.id.decode()}
+                    self._trace(buffered, "read", place)
+        else:
+            self._metrics.retries.inc()
+
+    def judged(self, call: Sequence[BufferedEntry], attempt: Attempt, outcome: Outcome, verdict: Verdict) -> None:
+        """Record how a call ended that did not deliver."""
+        if self.traces is not None:
+            self._trace_attempt(call, attempt, outcome, verdict)
+        if isinstance(verdict, Delivered):
+            return
+        self._metrics.failures[verdict.failure].inc()
+        for buffered in call:
+            self._log.info(
+                "delivery.attempt",
+                id=buffered.entry.message_id,
+                hub=buffered.entry.hub,
+                attempt=attempt.number,
+                failure=verdict.failure,
+                status=_status(outcome),
+                again_in=round(verdict.delay, 3) if isinstance(verdict, Again) else None,
+            )
+
+    def delivered(self, call: Sequence[BufferedEntry]) -> None:
+        """Count delivered entries."""
+        for buffered in call:
+            self._metrics.delivered[operation_of(buffered.entry.item)].inc()
+
+    def settled(
+        self, call: Sequence[BufferedEntry], outcome: Outcome, *, attempts: int, took: float, certain: bool
+    ) -> None:
+        """Write the line of each delivered entry; not `certain`: the lease was lost before it was settled."""
+        for buffered in call:
+            stands_for = self._sample(important=attempts > 1 or not certain)
+            if stands_for or self.traces is not None:
+                end = DELIVERED if certain else "delivered, not settled"
+                self._record_end(buffered, end, _status(outcome), stands_for, attempts=attempts, took=took)
+
+    def superseded(self, buffered: BufferedEntry) -> None:
+        """Record an entry that was settled because a newer one waits."""
+        self._metrics.superseded.inc()
+        self._record_end(buffered, "superseded", 0, self._sample(important=True), attempts=0, took=0.0)
+
+    def expired(self, buffered: BufferedEntry, attempts: int) -> None:
+        """Record a message whose time to live is over."""
+        self._metrics.expired.inc()
+        self._record_end(buffered, "expired", 0, self._sample(important=True), attempts=attempts, took=0.0)
+
+    def parked(self, buffered: BufferedEntry, cause: DeathCause) -> None:
+        """Record an entry that is in the dead letters now."""
+        self._metrics.dead[cause.reason].inc()
+        stands_for = self._sample(important=True)
+        self._record_end(buffered, f"dead: {cause.reason}", cause.status, stands_for, attempts=cause.attempts, took=0.0)
+
+    def _trace_attempt(
+        self, call: Sequence[BufferedEntry], attempt: Attempt, outcome: Outcome, verdict: Verdict
+    ) -> None:
+        detail: dict[str, str | int | float] = {"number": attempt.number, "status": _status(outcome)}
+        match verdict:
+            case Delivered():
+                detail["verdict"] = DELIVERED
+            case Again(delay, failure, _):
+                detail |= {"verdict": "again", "failure": failure, "delay": round(delay, 3)}
+            case Dead(reason, failure, _, _):
+                detail |= {"verdict": f"dead: {reason}", "failure": failure}
+        for buffered in call:
+            self._trace(buffered, "attempt", {"entry": buffered.id.decode(), **detail})
+
+    def _record_end(
+        self, buffered: BufferedEntry, end: str, status: int, stands_for: int, *, attempts: int, took: float
+    ) -> None:
+        if self.traces is not None:
+            detail: Detail = {"entry": buffered.id.decode(), "end": end, "status": status, "attempts": attempts}
+            self._trace(buffered, "settled", detail)
+        if not stands_for:
+            return
+        fields = {
+            "end": end,
+            "id": buffered.entry.message_id,
+            "hub": buffered.entry.hub,
+            "operation": operation_of(buffered.entry.item),
+            "partition": buffered.partition.number,
+            "entry": buffered.id.decode(),
+            "status": status,
+            "attempts": attempts,
+            "age": round(self.age(buffered), 4),
+            "took": round(took, 4),
+        }
+        if self._delivery_log is None:
+            self._log.info("delivery.settled", **fields)
+        else:
+            self._delivery_log.write(fields, stands_for)
+
+    def _trace(self, buffered: BufferedEntry, what: What, detail: Detail) -> None:
+        if self.traces is not None:
+            self.traces.record(buffered.entry.message_id, TraceEvent(self._clock.wall(), what, detail))
+
+
+def _always(*, important: bool) -> int:
+    del important
+    return 1
+
+
+def _status(outcome: Outcome) -> int:
+    return outcome.status if isinstance(outcome, Answered) else 0

@@ -17,9 +17,9 @@ from fanout.errors import BadRequestError, ConfigurationError
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, require_access_key
 from service.cli.doctor_table import document, heading, row, summary
-from service.doctor.check import Finding
 from service.doctor.examination import examine, holds
-from service.doctor.target import Terms
+from service.doctor.findings import Finding
+from service.doctor.target import Options
 
 _WRONG = 2
 
@@ -45,23 +45,23 @@ def doctor(hub: str, provoke: int, timeout: float, *, as_json: bool) -> None:
     try:
         settings = load()
         service = _service(settings)
-        terms = Terms(check_hub(hub), timeout=timeout, provoke=provoke)
+        options = Options(check_hub(hub), timeout=timeout, provoke=provoke)
     except (ConfigurationError, BadRequestError) as error:
         click.echo(f"fanout: {error}", err=True)
         sys.exit(_WRONG)
-    findings = asyncio.run(_examined(service, settings, terms, quiet=as_json))
+    findings = asyncio.run(_examined(service, settings, options, quiet=as_json))
     if as_json:
-        click.echo(orjson.dumps(document(service, settings, terms, findings), option=orjson.OPT_INDENT_2).decode())
+        click.echo(orjson.dumps(document(service, settings, options, findings), option=orjson.OPT_INDENT_2).decode())
     else:
         click.echo(summary(findings, settings))
     sys.exit(0 if holds(findings) else 1)
 
 
-async def _examined(service: ConnectionString, settings: Settings, terms: Terms, *, quiet: bool) -> list[Finding]:
+async def _examined(service: ConnectionString, settings: Settings, options: Options, *, quiet: bool) -> list[Finding]:
     findings: list[Finding] = []
     if not quiet:
-        click.echo(heading(service, settings, terms))
-    async for finding in examine(service, settings, terms, SystemClock()):
+        click.echo(heading(service, settings, options))
+    async for finding in examine(service, settings, options, SystemClock()):
         findings.append(finding)
         if not quiet:
             click.echo(row(finding))

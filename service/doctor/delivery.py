@@ -1,28 +1,28 @@
-"""What delivery promises its callers and only the service can keep: order, bytes, exclusions, membership TTL.
+"""Checks of what delivery promises and only the service can keep: order, bytes, exclusions, membership TTL.
 
-Source: contract 2.4 (JSON clients get the arguments as sent), 4.3 (a TTL decides which FUTURE connections of a user
-join; a live one is not thrown out), 2.1 (`excluded` on everybody and group).
+Source: docs/sources.md, operations, bodies and limits. JSON clients receive the arguments as sent. A membership TTL
+decides which future connections of a user join the group; a connected one is not removed. `excluded` works for
+broadcasts and groups.
 """
 
 from functools import partial
 from typing import Final
 
 from fanout.signalr.message import GroupAction, Message, Scope, Verb
-from service.doctor.check import Check
 from service.doctor.client_connection import body_of
-from service.doctor.failure import DisprovedError, shown
+from service.doctor.findings import CheckFailedError, printable
 from service.doctor.routes import CONNECTS, message
-from service.doctor.target import Patient
+from service.doctor.target import Check, Target
 
 FAMILY: Final = "delivery"
 MANY: Final = 20
-# What parsers lose: digits beyond a double, trailing zeros, repeated keys, escapes, texts that look like dates.
+# What parsers lose: digits beyond a double, trailing zeros, repeated keys, escapes, strings that look like dates.
 AWKWARD: Final = rb'[ 1.10,1E5,-0,1180591620717411303424,"\u00e9\/","2019-01-01T10:00:00.000Z" ],{"b":1,"a":2,"a":3}'
 _LONG: Final = 60  # seconds
 
 
 def checks() -> tuple[Check, ...]:
-    """List the checks of this family."""
+    """Return the checks of this family."""
     return (
         Check(FAMILY, f"{MANY} messages arrive in order", _in_order, CONNECTS),
         Check(FAMILY, "arguments arrive byte for byte", _bytes, CONNECTS, relied_on=False),
@@ -32,50 +32,50 @@ def checks() -> tuple[Check, ...]:
     )
 
 
-async def _in_order(patient: Patient) -> str:
+async def _in_order(target: Target) -> str:
     markers = [f"number {number}" for number in range(MANY)]
-    async with patient.listening() as ear:
+    async with target.connected_client() as client:
         for marker in markers:
-            await patient.send(message(patient, Scope.USER, ear.user, marker))
-        await ear.hears(*markers)
-        await ear.stays_silent(patient.terms.quiet)
+            await target.send(message(target, Scope.USER, client.user, marker))
+        await client.receive(*markers)
+        await client.receive_nothing(target.options.quiet)
     return "one after another to one user, each once"
 
 
-async def _bytes(patient: Patient) -> str:
-    async with patient.listening() as ear:
-        body = body_of(patient.nonce, "bytes", AWKWARD)
-        await patient.send(Message(Scope.USER, ear.user, body))
-        arguments = await ear.hears("bytes")
+async def _bytes(target: Target) -> str:
+    async with target.connected_client() as client:
+        body = body_of(target.nonce, "bytes", AWKWARD)
+        await target.send(Message(Scope.USER, client.user, body))
+        arguments = await client.receive("bytes")
     if not body.endswith(arguments + b"}"):
-        raise DisprovedError(f"The service writes them anew: {shown(arguments.decode())}")
+        raise CheckFailedError(f"The service rewrites them: {printable(arguments.decode())}")
     return "numbers, escapes and repeated keys as they were sent"
 
 
-async def _excluded(scope: Scope, patient: Patient) -> str:
-    group = patient.name("group")
+async def _excluded(scope: Scope, target: Target) -> str:
+    group = target.unique_name("group")
     to = group if scope is Scope.GROUP else ""
-    async with patient.listening() as ear, patient.listening() as left_out:
-        for each in (ear, left_out):
-            await patient.send(GroupAction(Verb.ADD, Scope.CONNECTION, each.connection_id, group))
-        status = await patient.send(message(patient, scope, to, "some", left_out.connection_id))
-        await patient.send(message(patient, scope, to, "all"))
-        await ear.hears("some", "all")
-        await left_out.hears("all")
-    return f"{status}, the excluded connection heard nothing"
+    async with target.connected_client() as client, target.connected_client() as left_out:
+        for each in (client, left_out):
+            await target.send(GroupAction(Verb.ADD, Scope.CONNECTION, each.connection_id, group))
+        status = await target.send(message(target, scope, to, "some", left_out.connection_id))
+        await target.send(message(target, scope, to, "all"))
+        await client.receive("some", "all")
+        await left_out.receive("all")
+    return f"{status}, the excluded connection received nothing"
 
 
-async def _ttl(patient: Patient) -> str:
-    user, group = patient.name("user"), patient.name("group")
-    await patient.send(GroupAction(Verb.ADD, Scope.USER, user, group, _LONG))
-    async with patient.listening(user) as ear:  # it ends with the user's memberships
-        await patient.send(message(patient, Scope.GROUP, group, "in time"))
-        await ear.hears("in time")
-        await patient.send(GroupAction(Verb.ADD, Scope.USER, user, group, patient.terms.ttl))
-        await patient.clock.sleep(patient.terms.ttl + 1)
-        async with patient.listening(user) as late:
-            await patient.send(message(patient, Scope.GROUP, group, "too late"))
-            await ear.hears("too late")
-            await patient.send(message(patient, Scope.CONNECTION, late.connection_id, "the end"))
-            await late.hears("the end")
-    return f"who connected within it joined, who connected after {patient.terms.ttl} s did not"
+async def _ttl(target: Target) -> str:
+    user, group = target.unique_name("user"), target.unique_name("group")
+    await target.send(GroupAction(Verb.ADD, Scope.USER, user, group, _LONG))
+    async with target.connected_client(user) as client:  # it ends with the user's memberships
+        await target.send(message(target, Scope.GROUP, group, "in time"))
+        await client.receive("in time")
+        await target.send(GroupAction(Verb.ADD, Scope.USER, user, group, target.options.ttl))
+        await target.clock.sleep(target.options.ttl + 1)
+        async with target.connected_client(user) as late:
+            await target.send(message(target, Scope.GROUP, group, "too late"))
+            await client.receive("too late")
+            await target.send(message(target, Scope.CONNECTION, late.connection_id, "the end"))
+            await late.receive("the end")
+    return f"a connection within the TTL joined, one after {target.options.ttl} s did not"

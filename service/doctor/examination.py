@@ -1,7 +1,8 @@
-"""The examination: every check in order, each with its limit, none able to end the others.
+"""The examination: runs every check in order, each with a time limit.
 
-Rules guarded: a check whose ground was not proved is skipped and says so, so a dead endpoint costs one time-out and
-not forty; a check that hangs is ended by the clock; what a check raises becomes a line of the table.
+Rules guarded: a check whose prerequisite was not proved is skipped and says so, so a dead endpoint costs one timeout
+instead of forty. A check that hangs is ended by the clock. An error that a check raises becomes its finding, and the
+others still run.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -12,16 +13,15 @@ from fanout.errors import FanoutError
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.doctor import delivery, executing, reach, routes, throttle, token_forms
-from service.doctor.check import Check, Finding, Standing
-from service.doctor.failure import DisprovedError, shown
-from service.doctor.target import Patient, Terms, admitted
+from service.doctor.findings import CheckFailedError, Finding, Outcome, printable
+from service.doctor.target import Check, Options, Target, open_target
 
-_WAITS: Final = 4  # how many waits of the longest kind one check may take
-_CLEANING: Final = "nothing is left behind"
+_MAX_WAITS: Final = 4  # timeouts that one check may use up
+_NOTHING_LEFT: Final = "nothing is left behind"
 
 
 def checks_of(service: ConnectionString, settings: Settings) -> tuple[Check, ...]:
-    """List every check for a service as configured."""
+    """Return every check for a service as configured."""
     return (
         *reach.checks(),
         *token_forms.checks(service, settings),
@@ -29,64 +29,64 @@ def checks_of(service: ConnectionString, settings: Settings) -> tuple[Check, ...
         *delivery.checks(),
         *executing.checks(relied_on=settings.execute),
         *throttle.checks(),
-        Check("end", _CLEANING, _clean, token_forms.ACCEPTED, relied_on=False),
+        Check("end", _NOTHING_LEFT, _clean, token_forms.ACCEPTED, relied_on=False),
     )
 
 
 async def examine(
-    service: ConnectionString, settings: Settings, terms: Terms, clock: Clock, checks: Sequence[Check] = ()
+    service: ConnectionString, settings: Settings, options: Options, clock: Clock, checks: Sequence[Check] = ()
 ) -> AsyncIterator[Finding]:
-    """Run `checks`, all there are unless some are named, and give what came of each as soon as it is known."""
+    """Run `checks`, or all of them, and yield each finding as soon as it is known."""
     proved: set[str] = set()
-    async with admitted(service, settings, terms, clock) as patient:
+    async with open_target(service, settings, options, clock) as target:
         for check in checks or checks_of(service, settings):
-            reason = _reason_to_skip(check, proved, terms)
-            finding = _skipped(check, reason) if reason else await _run(check, patient)
-            if finding.standing is Standing.PROVED:
+            reason = _reason_to_skip(check, proved, options)
+            finding = _skipped(check, reason) if reason else await _run(check, target)
+            if finding.outcome is Outcome.PROVED:
                 proved.add(check.name)
             yield finding
 
 
 def holds(findings: Sequence[Finding]) -> bool:
-    """Tell whether all that the configuration relies on was proved."""
+    """Return whether everything that the configuration relies on was proved."""
     return bool(findings) and not any(finding.harmful for finding in findings)
 
 
-def _reason_to_skip(check: Check, proved: set[str], terms: Terms) -> str:
+def _reason_to_skip(check: Check, proved: set[str], options: Options) -> str:
     if check.needs and check.needs not in proved:
-        return f"not tried: {check.needs!r} was not proved"
-    if check.family == throttle.FAMILY and not terms.provoke:
-        return "not tried: --provoke-429 N sends N quick calls, which live traffic would feel"
+        return f"not tried, because {check.needs!r} was not proved"
+    if check.family == throttle.FAMILY and not options.provoke:
+        return "not tried: --provoke-429 N sends N quick calls, which slow down live traffic"
     return ""
 
 
 def _skipped(check: Check, reason: str) -> Finding:
-    return Finding(check.family, check.name, Standing.SKIPPED, check.relied_on, reason)
+    return Finding(check.family, check.name, Outcome.SKIPPED, check.relied_on, reason)
 
 
-async def _run(check: Check, patient: Patient) -> Finding:
-    clock = patient.clock
-    limit = patient.terms.timeout * (_WAITS + patient.terms.provoke // throttle.AT_ONCE) + patient.terms.ttl
+async def _run(check: Check, target: Target) -> Finding:
+    clock = target.clock
+    limit = target.options.timeout * (_MAX_WAITS + target.options.provoke // throttle.AT_ONCE) + target.options.ttl
     began = clock.monotonic()
-    standing = Standing.FAILED
+    outcome = Outcome.FAILED
     try:
         async with clock.timeout(limit):
-            detail = await check.run(patient)
-        standing = Standing.PROVED
+            detail = await check.run(target)
+        outcome = Outcome.PROVED
     except TimeoutError:
         detail = f"Not done within {limit:g} s."
     except FanoutError as error:
-        detail = shown(str(error))
+        detail = printable(str(error))
     except BaseExceptionGroup as group:
         ours, strange = group.split(FanoutError)
         if ours is None or strange is not None:
             raise
-        detail = shown(str(ours.exceptions[0]))  # of calls made side by side the first one speaks
-    return Finding(check.family, check.name, standing, check.relied_on, detail, clock.monotonic() - began)
+        detail = printable(str(ours.exceptions[0]))  # report the first of several concurrent calls
+    return Finding(check.family, check.name, outcome, check.relied_on, detail, clock.monotonic() - began)
 
 
-async def _clean(patient: Patient) -> str:
-    left = await patient.leave()
+async def _clean(target: Target) -> str:
+    left = await target.clean_up()
     if left:
-        raise DisprovedError(f"These users are still in groups of hub {patient.terms.hub}: {', '.join(left)}.")
+        raise CheckFailedError(f"These users are still in groups of hub {target.options.hub}: {', '.join(left)}.")
     return "memberships removed, connections closed"

@@ -1,8 +1,8 @@
-"""What `:execute` means here: the ground on which several messages may become one call.
+"""Checks of `:execute`, with which several messages become one call.
 
-Source: contract 2.4: documented in outline only, so each thing that coalescing leans on is proved: the filter names one
-user whatever the id holds, no filter is everybody, all commands arrive in order with their bytes, and a request with
-one bad command does nothing at all, so that falling back to single sends repeats nothing.
+Source: docs/sources.md, bodies. The operation is documented in outline only, so everything that coalescing relies on is
+proved here. The filter selects one user whatever the id contains. No filter means everybody. All commands arrive in
+order, with their bytes. A request with one bad command does nothing, so falling back to single sends repeats nothing.
 """
 
 import asyncio
@@ -10,12 +10,11 @@ from typing import Final
 
 from fanout.signalr.message import Scope
 from fanout.signalr.routes import EXECUTE_API_VERSION, execute_body, execute_route
-from service.doctor.check import Check
 from service.doctor.client_connection import body_of
 from service.doctor.delivery import AWKWARD, MANY
-from service.doctor.failure import DisprovedError, shown
+from service.doctor.findings import CheckFailedError, printable
 from service.doctor.routes import CONNECTS, message
-from service.doctor.target import Errand, Patient, accepted
+from service.doctor.target import Check, SignedRequest, Target, accepted
 
 FAMILY: Final = ":execute"
 EXISTS: Final = "the route exists"
@@ -25,7 +24,7 @@ _BETWEEN: Final = 5
 
 
 def checks(*, relied_on: bool) -> tuple[Check, ...]:
-    """List the checks of this family; `relied_on` tells whether coalescing with it is configured."""
+    """Return the checks of this family; `relied_on` is True when coalescing with `:execute` is configured."""
     return (
         Check(FAMILY, EXISTS, _exists, CONNECTS, relied_on=relied_on),
         Check(FAMILY, "userId eq, in order", _for_a_user, EXISTS, relied_on=relied_on),
@@ -38,97 +37,99 @@ def checks(*, relied_on: bool) -> tuple[Check, ...]:
     )
 
 
-async def _execute(patient: Patient, scope: Scope, to: str, *markers: str) -> int:
-    bodies = [body_of(patient.nonce, marker) for marker in markers]
-    return accepted(await patient.execute(scope, to, bodies))
+async def _execute(target: Target, scope: Scope, to: str, *markers: str) -> int:
+    bodies = [body_of(target.nonce, marker) for marker in markers]
+    return accepted(await target.execute(scope, to, bodies))
 
 
-async def _exists(patient: Patient) -> str:
-    status = await _execute(patient, Scope.USER, patient.name("nobody"), "for nobody")
-    return f"{status}, api-version {max(patient.settings.api_version, EXECUTE_API_VERSION)}"
+async def _exists(target: Target) -> str:
+    status = await _execute(target, Scope.USER, target.unique_name("nobody"), "for nobody")
+    return f"{status}, api-version {max(target.settings.api_version, EXECUTE_API_VERSION)}"
 
 
-async def _for_a_user(patient: Patient) -> str:
+async def _for_a_user(target: Target) -> str:
     markers = [f"number {number}" for number in range(MANY)]
-    async with patient.listening() as ear, patient.listening() as other:
-        status = await _execute(patient, Scope.USER, ear.user, *markers)
-        await ear.hears(*markers)
-        await _execute(patient, Scope.USER, other.user, "for the other")
-        await other.hears("for the other")
+    async with target.connected_client() as client, target.connected_client() as other:
+        status = await _execute(target, Scope.USER, client.user, *markers)
+        await client.receive(*markers)
+        await _execute(target, Scope.USER, other.user, "for the other")
+        await other.receive("for the other")
     return f"{status}, {MANY} messages to one user in order, to no other"
 
 
-async def _quotes(patient: Patient) -> str:
-    stem = patient.name("user")
+async def _quotes(target: Target) -> str:
+    stem = target.unique_name("user")
     users = (f"{stem}'s", f"{stem}''s", f"{stem}%27s", f"x' or userId ne '{stem}")
-    async with patient.listening() as other:
+    async with target.connected_client() as other:
         for user in users:
-            async with patient.listening(user) as ear:
-                await _execute(patient, Scope.USER, user, "for one")
-                await ear.hears("for one")
-        await _execute(patient, Scope.USER, other.user, "for the other")
-        await other.hears("for the other")
-    return "ids that try to end the filter reach their user and no other"
+            async with target.connected_client(user) as client:
+                await _execute(target, Scope.USER, user, "for one")
+                await client.receive("for one")
+        await _execute(target, Scope.USER, other.user, "for the other")
+        await other.receive("for the other")
+    return "ids that try to end the filter reach their own user and no other"
 
 
-async def _for_everybody(patient: Patient) -> str:
+async def _for_everybody(target: Target) -> str:
     markers = [f"number {number}" for number in range(MANY)]
-    async with patient.listening() as one, patient.listening() as other:
-        status = await _execute(patient, Scope.BROADCAST, "", *markers)
-        for ear in (one, other):
-            await ear.hears(*markers)
+    async with target.connected_client() as one, target.connected_client() as other:
+        status = await _execute(target, Scope.BROADCAST, "", *markers)
+        for client in (one, other):
+            await client.receive(*markers)
     return f"{status}, {MANY} messages to two clients in order"
 
 
-async def _all_or_nothing(patient: Patient) -> str:
-    async with patient.listening() as ear:
-        good = execute_body([body_of(patient.nonce, "half of it")])
-        status = await _raw(patient, ear.user, good[:-1] + b',{"type":"NoSuchCommand"}]')
+async def _all_or_nothing(target: Target) -> str:
+    async with target.connected_client() as client:
+        good = execute_body([body_of(target.nonce, "half of it")])
+        status = await _raw(target, client.user, good[:-1] + b',{"type":"NoSuchCommand"}]')
         if status not in _BAD_REQUEST:
-            raise DisprovedError(f"A command that does not exist was answered with {status}.")
-        await patient.send(message(patient, Scope.USER, ear.user, "the end"))
-        await ear.hears("the end")
-        await ear.stays_silent(patient.terms.quiet)
+            raise CheckFailedError(f"A command that does not exist was answered with {status}.")
+        await target.send(message(target, Scope.USER, client.user, "the end"))
+        await client.receive("the end")
+        await client.receive_nothing(target.options.quiet)
     return f"{status}, and the good command before it was not done"
 
 
-async def _raw(patient: Patient, user: str, body: bytes) -> int:
-    application = patient.settings.application.lower()
-    hub = f"{application}_{patient.terms.hub}" if application else patient.terms.hub
-    version = max(patient.settings.api_version, EXECUTE_API_VERSION)
+async def _raw(target: Target, user: str, body: bytes) -> int:
+    application = target.settings.application.lower()
+    hub = f"{application}_{target.options.hub}" if application else target.options.hub
+    version = max(target.settings.api_version, EXECUTE_API_VERSION)
     route = execute_route(hub, Scope.USER, user, api_version=version)
-    answer = await patient.ask(Errand("POST", route.path, route.query, patient.audience_base + route.path, body))
+    answer = await target.request(
+        SignedRequest("POST", route.path, route.query, target.audience_base + route.path, body)
+    )
     return answer.status_code
 
 
-async def _undivided(patient: Patient) -> str:
+async def _undivided(target: Target) -> str:
     markers = [f"number {number}" for number in range(MANY)]
-    async with patient.listening() as ear:
+    async with target.connected_client() as client:
         async with asyncio.TaskGroup() as calls:
             for number in range(_BETWEEN):
-                single = message(patient, Scope.USER, ear.user, f"single {number}")
-                calls.create_task(patient.call(single))
+                single = message(target, Scope.USER, client.user, f"single {number}")
+                calls.create_task(target.call(single))
                 if number == _BETWEEN // 2:
-                    calls.create_task(_execute(patient, Scope.USER, ear.user, *markers))
-        heard = await ear.collects(MANY + _BETWEEN)
-    first = heard.index(markers[0])
-    if heard[first : first + MANY] != markers:
-        raise DisprovedError("Single messages came between those of one call.")
-    return f"{MANY} messages of one call in one piece among single ones"
+                    calls.create_task(_execute(target, Scope.USER, client.user, *markers))
+        received = await client.receive_any(MANY + _BETWEEN)
+    first = received.index(markers[0])
+    if received[first : first + MANY] != markers:
+        raise CheckFailedError("Single messages arrived between those of one call.")
+    return f"{MANY} messages of one call arrived together, among single ones"
 
 
-async def _bytes(patient: Patient) -> str:
-    async with patient.listening() as ear:
-        body = body_of(patient.nonce, "bytes", AWKWARD)
-        accepted(await patient.execute(Scope.USER, ear.user, [body]))
-        arguments = await ear.hears("bytes")
+async def _bytes(target: Target) -> str:
+    async with target.connected_client() as client:
+        body = body_of(target.nonce, "bytes", AWKWARD)
+        accepted(await target.execute(Scope.USER, client.user, [body]))
+        arguments = await client.receive("bytes")
     if not body.endswith(arguments + b"}"):
-        raise DisprovedError(f"The service writes them anew: {shown(arguments.decode())}")
+        raise CheckFailedError(f"The service rewrites them: {printable(arguments.decode())}")
     return "numbers, escapes and repeated keys as they were sent"
 
 
-async def _large(patient: Patient) -> str:
-    body = body_of(patient.nonce, "large", b'"%b"' % (b"x" * 99_900))
+async def _large(target: Target) -> str:
+    body = body_of(target.nonce, "large", b'"%b"' % (b"x" * 99_900))
     bodies = [body] * _LARGE
-    nobody = patient.name("nobody")
-    return f"{accepted(await patient.execute(Scope.USER, nobody, bodies))}, to nobody"
+    nobody = target.unique_name("nobody")
+    return f"{accepted(await target.execute(Scope.USER, nobody, bodies))}, to nobody"

@@ -1,17 +1,16 @@
-"""Each route that delivery uses, called as delivery calls it, with a real client that tells what came of it.
+"""Checks of each route that delivery uses, called as delivery calls it, with real clients that receive the result.
 
-Source: contract 2.1. Rule guarded: a status alone proves nothing; every check sends what should arrive, and behind it
-something that would arrive too late if the first had arrived where it should not.
+Source: docs/sources.md, operations. Rule guarded: a status alone proves nothing. Every check sends what should arrive,
+and after it a second message: a client that should not receive the first one must receive the second one next.
 """
 
 from functools import partial
 from typing import Final
 
 from fanout.signalr.message import CloseConnections, GroupAction, Message, Scope, Verb
-from service.doctor.check import Check
-from service.doctor.client_connection import Ear, body_of
-from service.doctor.failure import DisprovedError
-from service.doctor.target import Patient
+from service.doctor.client_connection import ClientConnection, body_of
+from service.doctor.findings import CheckFailedError
+from service.doctor.target import Check, Target
 from service.doctor.token_forms import ACCEPTED
 
 FAMILY: Final = "routes"
@@ -22,7 +21,7 @@ _ALL: Final = "remove {} from all groups"
 
 
 def checks() -> tuple[Check, ...]:
-    """List the checks of this family."""
+    """Return the checks of this family."""
     members = [(verb, scope) for scope in (Scope.CONNECTION, Scope.USER) for verb in Verb]
     return (
         Check(FAMILY, CONNECTS, _connects, ACCEPTED),
@@ -43,92 +42,92 @@ def checks() -> tuple[Check, ...]:
     )
 
 
-def message(patient: Patient, scope: Scope, to: str, marker: str, *excluded: str) -> Message:
-    """Make a message that ears of this run hear as `marker`."""
-    return Message(scope, to, body_of(patient.nonce, marker), excluded)
+def message(target: Target, scope: Scope, to: str, marker: str, *excluded: str) -> Message:
+    """Return a message that clients of this run receive as `marker`."""
+    return Message(scope, to, body_of(target.nonce, marker), excluded)
 
 
-def id_of(ear: Ear, scope: Scope) -> str:
-    """Give the name under which a client is reached as a user or as a connection."""
-    return ear.user if scope is Scope.USER else ear.connection_id
+def id_of(client: ClientConnection, scope: Scope) -> str:
+    """Return the id under which a client is reached as a user or as a connection."""
+    return client.user if scope is Scope.USER else client.connection_id
 
 
-async def _connects(patient: Patient) -> str:
-    async with patient.listening():
-        return f"through {patient.service.client_endpoint}/client"
+async def _connects(target: Target) -> str:
+    async with target.connected_client():
+        return f"through {target.service.client_endpoint}/client"
 
 
-async def _everybody(patient: Patient) -> str:
-    async with patient.listening() as one, patient.listening() as other:
-        status = await patient.send(message(patient, Scope.BROADCAST, "", "everybody"))
-        await one.hears("everybody")
-        await other.hears("everybody")
-    return f"{status}, two clients heard it"
+async def _everybody(target: Target) -> str:
+    async with target.connected_client() as one, target.connected_client() as other:
+        status = await target.send(message(target, Scope.BROADCAST, "", "everybody"))
+        await one.receive("everybody")
+        await other.receive("everybody")
+    return f"{status}, received by two clients"
 
 
-async def _one(scope: Scope, patient: Patient) -> str:
-    async with patient.listening() as one, patient.listening() as other:
-        status = await patient.send(message(patient, scope, id_of(one, scope), "for one"))
-        await one.hears("for one")
-        await patient.send(message(patient, scope, id_of(other, scope), "for the other"))
-        await other.hears("for the other")
-    return f"{status}, heard by that {scope} and no other"
+async def _one(scope: Scope, target: Target) -> str:
+    async with target.connected_client() as one, target.connected_client() as other:
+        status = await target.send(message(target, scope, id_of(one, scope), "for one"))
+        await one.receive("for one")
+        await target.send(message(target, scope, id_of(other, scope), "for the other"))
+        await other.receive("for the other")
+    return f"{status}, received by that {scope} and no other"
 
 
-async def _group(patient: Patient) -> str:
-    group = patient.name("group")
-    async with patient.listening() as member, patient.listening() as stranger:
-        await patient.send(GroupAction(Verb.ADD, Scope.CONNECTION, member.connection_id, group))
-        status = await patient.send(message(patient, Scope.GROUP, group, "for the group"))
-        await member.hears("for the group")
-        await patient.send(message(patient, Scope.CONNECTION, stranger.connection_id, "for the stranger"))
-        await stranger.hears("for the stranger")
-    return f"{status}, heard by its member and no other"
+async def _group(target: Target) -> str:
+    group = target.unique_name("group")
+    async with target.connected_client() as member, target.connected_client() as stranger:
+        await target.send(GroupAction(Verb.ADD, Scope.CONNECTION, member.connection_id, group))
+        status = await target.send(message(target, Scope.GROUP, group, "for the group"))
+        await member.receive("for the group")
+        await target.send(message(target, Scope.CONNECTION, stranger.connection_id, "for the stranger"))
+        await stranger.receive("for the stranger")
+    return f"{status}, received by its member and no other"
 
 
-async def _membership(verb: Verb, scope: Scope, patient: Patient) -> str:
-    group = patient.name("group")
-    async with patient.listening() as ear:
-        member = id_of(ear, scope)
-        status = await patient.send(GroupAction(Verb.ADD, scope, member, group))
-        await patient.send(message(patient, Scope.GROUP, group, "as a member"))
-        await ear.hears("as a member")
+async def _membership(verb: Verb, scope: Scope, target: Target) -> str:
+    group = target.unique_name("group")
+    async with target.connected_client() as client:
+        member = id_of(client, scope)
+        status = await target.send(GroupAction(Verb.ADD, scope, member, group))
+        await target.send(message(target, Scope.GROUP, group, "as a member"))
+        await client.receive("as a member")
         if verb is Verb.ADD:
-            return f"{status}, heard what the group was sent"
-        status = await patient.send(GroupAction(verb, scope, member, "" if verb is Verb.REMOVE_ALL else group))
-        await patient.send(message(patient, Scope.GROUP, group, "after leaving"))
-        await patient.send(message(patient, Scope.CONNECTION, ear.connection_id, "the end"))
-        await ear.hears("the end")
-        await ear.stays_silent(patient.terms.quiet)
-    return f"{status}, heard nothing more of the group"
+            return f"{status}, the member received what the group was sent"
+        status = await target.send(GroupAction(verb, scope, member, "" if verb is Verb.REMOVE_ALL else group))
+        await target.send(message(target, Scope.GROUP, group, "after leaving"))
+        await target.send(message(target, Scope.CONNECTION, client.connection_id, "the end"))
+        await client.receive("the end")
+        await client.receive_nothing(target.options.quiet)
+    return f"{status}, received nothing more of the group"
 
 
-async def _close(scope: Scope, patient: Patient) -> str:
-    group = patient.name("group")
-    async with patient.listening() as ear, patient.listening() as other:
-        await patient.send(GroupAction(Verb.ADD, Scope.CONNECTION, ear.connection_id, group))
-        to = group if scope is Scope.GROUP else id_of(ear, scope)
-        status = await patient.send(CloseConnections(scope, to, "doctor"))
-        await ear.is_closed()
-        await patient.send(message(patient, Scope.CONNECTION, other.connection_id, "still here"))
-        await other.hears("still here")
+async def _close(scope: Scope, target: Target) -> str:
+    group = target.unique_name("group")
+    async with target.connected_client() as client, target.connected_client() as other:
+        await target.send(GroupAction(Verb.ADD, Scope.CONNECTION, client.connection_id, group))
+        to = group if scope is Scope.GROUP else id_of(client, scope)
+        status = await target.send(CloseConnections(scope, to, "doctor"))
+        await client.wait_closed()
+        await target.send(message(target, Scope.CONNECTION, other.connection_id, "still here"))
+        await other.receive("still here")
     return f"{status}, the client was disconnected, another was not"
 
 
-async def _exists(patient: Patient) -> str:
-    group = patient.name("group")
-    async with patient.listening() as ear:
-        await patient.send(GroupAction(Verb.ADD, Scope.USER, ear.user, group))
+async def _exists(target: Target) -> str:
+    group = target.unique_name("group")
+    async with target.connected_client() as client:
+        await target.send(GroupAction(Verb.ADD, Scope.USER, client.user, group))
         places = {
-            "connection": f"/connections/{ear.connection_id}",
-            "user": f"/users/{ear.user}",
+            "connection": f"/connections/{client.connection_id}",
+            "user": f"/users/{client.user}",
             "group": f"/groups/{group}",
-            "user in group": f"/users/{ear.user}/groups/{group}",
+            "user in group": f"/users/{client.user}/groups/{group}",
         }
-        present = {name: await patient.head(place) for name, place in places.items()}
-        missing = {name: await patient.head(place[:-1] + "0x") for name, place in places.items()}
+        present = {name: await target.status_of(place) for name, place in places.items()}
+        missing = {name: await target.status_of(place[:-1] + "0x") for name, place in places.items()}
     wrong = [f"{name} {status}" for name, status in present.items() if status != _EXISTS]
     wrong += [f"missing {name} {status}" for name, status in missing.items() if status != _MISSING]
     if wrong:
-        raise DisprovedError(f"Answered otherwise than 200 and 404: {', '.join(wrong)}.")
+        raise CheckFailedError(f"Not answered with 200 and 404: {', '.join(wrong)}.")
     return "connection, user, group, user in group: 200, and 404 when missing"

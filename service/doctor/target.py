@@ -1,9 +1,9 @@
 """The service under examination: how checks reach it, and under which names.
 
-Rules guarded: what delivery does is proved with the delivery client itself, what it never does (HEAD, foreign
-audiences, bodies nobody would send) goes through httpx; each wait is bounded through the clock; ids are made of a
-nonce of this run, so that two doctors and a live application never meet; users put into groups are taken out again; a
-call that is refused for its speed is made again, for that says nothing of what is examined.
+Rules guarded: what delivery does is proved with the delivery client itself; what delivery never does (HEAD, other
+audiences, malformed bodies) goes through httpx. Each wait is bounded by the clock. Ids contain a nonce of this run, so
+two doctors and a live application do not interfere. Users that were added to groups are removed again. A throttled call
+is repeated, because throttling says nothing about what is examined.
 """
 
 import secrets
@@ -24,25 +24,25 @@ from fanout.signalr.client import Client, service_address
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import AccessKeyCredential, client_token, client_url, rest_token
 from fanout.signalr.message import GroupAction, Item, Scope, Verb
-from service.doctor.client_connection import Ear, Invitation, connected
-from service.doctor.failure import DisprovedError, shown
+from service.doctor.client_connection import ClientConnection, Negotiation, connect_client
+from service.doctor.findings import CheckFailedError, printable
 
 _CONNECTIONS = 32
-_KEPT_TOKENS = 1000
+_CACHED_TOKENS = 1000
 _SUCCESS = range(200, 300)
 _THROTTLED = 429
-_TRIES = 8  # calls made of one that is refused for its speed
-_BUSY = f"Answered {_THROTTLED} {_TRIES} times: the service is too busy to be examined now."
-_PAUSE = 1.0  # seconds between them where no Retry-After says more
+_MAX_TRIES = 8  # of one throttled call
+_BUSY = f"Answered {_THROTTLED} {_MAX_TRIES} times: the service is too busy to be examined now."
+_DEFAULT_PAUSE = 1.0  # seconds between tries without a Retry-After
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """How to examine.
+class Options:
+    """How to examine. Times are in seconds.
 
-    `hub` is the scratch hub, `timeout` bounds each call and each wait for a message, after `quiet` a message that
-    should not come is taken not to come, `ttl` is the membership's, all in seconds; `provoke` is how many quick calls
-    are to provoke a 429, 0 for none.
+    `hub` is the scratch hub. `timeout` bounds each call and each wait for a message. A message that should not arrive
+    is waited for during `quiet`. `ttl` is that of a membership. `provoke` is the number of quick calls made to provoke
+    a 429; 0 makes none.
     """
 
     hub: str
@@ -53,10 +53,10 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """One call outside delivery's habits: `path` is escaped, `audience` is what the token names, "" for no token.
+class SignedRequest:
+    """One call that delivery would not make. `path` is escaped; a token names `audience`, "" sends no token.
 
-    The audience is said apart from the path: which form of it is taken is what the token checks find out.
+    The audience is given apart from the path, because the token checks find out which form of it is accepted.
     """
 
     method: str
@@ -67,41 +67,56 @@ class Errand:
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
-    """The ways in: the delivery client and one for calls that delivery never makes."""
+class Check:
+    """One sentence about the service and how to prove it.
 
-    client: Client
-    http: httpx.AsyncClient = field(repr=False)
+    `run` returns what was seen, or raises a FanoutError or TimeoutError. `needs` names the check without which this
+    one could prove nothing. `relied_on` is True when the configuration depends on it.
+    """
+
+    family: str
+    name: str
+    run: Callable[["Target"], Awaitable[str]]
+    needs: str = ""
+    relied_on: bool = True
 
 
-class Patient:
-    """One service, one configuration, one run."""
+class Target:
+    """One service, one configuration, one run. `delivery` is the client that workers use."""
 
-    def __init__(self, service: ConnectionString, settings: Settings, terms: Terms, clock: Clock, doors: Doors) -> None:
+    def __init__(
+        self,
+        service: ConnectionString,
+        settings: Settings,
+        options: Options,
+        clock: Clock,
+        delivery: Client,
+        http: httpx.AsyncClient,
+    ) -> None:
         self.service = service
         self.settings = settings
-        self.terms = terms
+        self.options = options
         self.clock = clock
-        self.client = doors.client
-        self._http = doors.http
+        self.delivery = delivery
+        self._http = http
         self.nonce = secrets.token_hex(6)
         self.joined: set[str] = set()
         self._count = 0
 
     def __repr__(self) -> str:
-        return f"<Patient {self.service.server_endpoint} hub {self.terms.hub}>"
+        return f"<Target {self.service.server_endpoint} hub {self.options.hub}>"
 
-    def name(self, kind: str) -> str:
-        """Make an id nobody else uses."""
+    def unique_name(self, kind: str) -> str:
+        """Return an id that nobody else uses."""
         self._count += 1
         return f"doctor-{kind}-{self.nonce}-{self._count}"
 
     def hub_path(self, rest: str) -> str:
-        """Give the path of something under the scratch hub; `rest` is escaped and starts with a slash."""
-        return f"/api/hubs/{quote(self.terms.hub, safe='')}{rest}"
+        """Return the path of something under the scratch hub; `rest` is escaped and starts with a slash."""
+        return f"/api/hubs/{quote(self.options.hub, safe='')}{rest}"
 
     def query(self, api_version: str = "") -> str:
-        """Give the query every call carries."""
+        """Return the query that every call carries."""
         application = self.settings.application.lower()
         return (f"application={application}&" if application else "") + (
             f"api-version={api_version or self.settings.api_version}"
@@ -109,84 +124,84 @@ class Patient:
 
     @property
     def audience_base(self) -> str:
-        """What stands before the path in the audience, as configured."""
+        """The part of the audience before the path, as configured."""
         return self.service.server_endpoint if self.settings.audience == "server" else self.service.endpoint
 
-    async def ask(self, errand: Errand) -> httpx.Response:
-        """Make one call outside delivery's habits, signed for `errand.audience` unless that is ""."""
-        for _ in range(_TRIES):
-            answer = await self._ask(errand)
+    async def request(self, request: SignedRequest) -> httpx.Response:
+        """Make one call that delivery would not make, signed for `request.audience` unless that is ""."""
+        for _ in range(_MAX_TRIES):
+            answer = await self._request(request)
             if answer.status_code != _THROTTLED:
                 return answer
             await self._pause(answer.headers.get("retry-after"))
-        raise DisprovedError(_BUSY)
+        raise CheckFailedError(_BUSY)
 
     async def call(self, item: Item) -> Response:
         """Make the call of one item as a worker would."""
-        return await self._patiently(lambda: self.client.call(self.terms.hub, item))
+        return await self._with_retries(lambda: self.delivery.call(self.options.hub, item))
 
     async def execute(self, scope: Scope, to: str, bodies: Sequence[bytes]) -> Response:
         """Make one `:execute` as a worker would."""
-        return await self._patiently(lambda: self.client.execute(self.terms.hub, scope, to, bodies))
+        return await self._with_retries(lambda: self.delivery.execute(self.options.hub, scope, to, bodies))
 
-    async def _patiently(self, call: Callable[[], Awaitable[Response]]) -> Response:
-        for _ in range(_TRIES):
+    async def _with_retries(self, call: Callable[[], Awaitable[Response]]) -> Response:
+        for _ in range(_MAX_TRIES):
             response = await call()
             if response.status != _THROTTLED:
                 return response
             await self._pause(response.headers.get("retry-after"))
-        raise DisprovedError(_BUSY)
+        raise CheckFailedError(_BUSY)
 
     async def _pause(self, retry_after: str | None) -> None:
-        asked = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else _PAUSE
-        await self.clock.sleep(min(asked, self.terms.timeout))
+        text = retry_after or ""
+        pause = float(text) if text.isascii() and text.isdigit() else _DEFAULT_PAUSE
+        await self.clock.sleep(min(pause, self.options.timeout))
 
-    async def _ask(self, errand: Errand) -> httpx.Response:
-        headers = {"content-type": "application/json"} if errand.body else {}
-        if errand.audience:
+    async def _request(self, request: SignedRequest) -> httpx.Response:
+        headers = {"content-type": "application/json"} if request.body else {}
+        if request.audience:
             expires = int(self.clock.wall() + self.settings.token_lifetime)
-            headers["authorization"] = f"Bearer {rest_token(self.service.access_key, errand.audience, expires)}"
-        url = self.service.server_endpoint + errand.path + (f"?{errand.query}" if errand.query else "")
+            headers["authorization"] = f"Bearer {rest_token(self.service.access_key, request.audience, expires)}"
+        url = self.service.server_endpoint + request.path + (f"?{request.query}" if request.query else "")
         try:
-            async with self.clock.timeout(self.terms.timeout):
-                return await self._http.request(errand.method, url, headers=headers, content=errand.body)
+            async with self.clock.timeout(self.options.timeout):
+                return await self._http.request(request.method, url, headers=headers, content=request.body)
         except TimeoutError:
-            raise DisprovedError(f"No answer within {self.terms.timeout:g} s.") from None
+            raise CheckFailedError(f"No answer within {self.options.timeout:g} s.") from None
         except httpx.HTTPError as error:
-            raise DisprovedError(f"No answer: {shown(str(error) or type(error).__name__)}.") from None
+            raise CheckFailedError(f"No answer: {printable(str(error) or type(error).__name__)}.") from None
 
-    async def head(self, rest: str) -> int:
-        """Ask whether something under the scratch hub exists; gives the status."""
+    async def status_of(self, rest: str) -> int:
+        """Ask whether something under the scratch hub exists, and return the status."""
         path = self.hub_path(rest)
-        return (await self.ask(Errand("HEAD", path, self.query(), self.audience_base + path))).status_code
+        return (await self.request(SignedRequest("HEAD", path, self.query(), self.audience_base + path))).status_code
 
     async def send(self, item: Item) -> int:
-        """Deliver one item as a worker would; gives the status, or raises DisprovedError for one outside 2xx."""
+        """Deliver one item as a worker would, and return the status; CheckFailedError for one outside 2xx."""
         if isinstance(item, GroupAction) and item.verb is Verb.ADD and item.member_scope is Scope.USER:
             self.joined.add(item.member)
         return accepted(await self.call(item))
 
     @asynccontextmanager
-    async def listening(self, user: str = "") -> AsyncIterator[Ear]:
-        """Hold a real client's connection, of a user of its own unless one is named; its memberships end with it."""
-        user = user or self.name("user")
+    async def connected_client(self, user: str = "") -> AsyncIterator[ClientConnection]:
+        """Connect a real client, as a new user unless one is named; its memberships end with the block."""
+        user = user or self.unique_name("user")
         try:
-            async with connected(self._invitation(user), self._http, self.clock) as ear:
-                yield ear
+            async with connect_client(self._negotiation(user), self._http, self.clock) as client:
+                yield client
         finally:
             if user in self.joined:
                 await self._forget(user)
 
-    async def leave(self) -> tuple[str, ...]:
-        """Take users that are still in groups out of them; gives those for whom that failed."""
+    async def clean_up(self) -> tuple[str, ...]:
+        """Remove users that are still in groups from them, and return those for whom that failed."""
         for user in tuple(self.joined):
             await self._forget(user)
         return tuple(sorted(self.joined))
 
-    def _invitation(self, user: str) -> Invitation:
-        """Make what negotiate gives a client."""
+    def _negotiation(self, user: str) -> Negotiation:
         application = self.settings.application.lower()
-        hub = f"{application}_{self.terms.hub}" if application else self.terms.hub
+        hub = f"{application}_{self.options.hub}" if application else self.options.hub
         token = client_token(
             self.service,
             hub,
@@ -195,43 +210,45 @@ class Patient:
             now=self.clock.wall(),
             lifetime=self.settings.negotiate_lifetime,
         )
-        return Invitation(client_url(self.service, hub), token, user, self.nonce, self.terms.timeout)
+        return Negotiation(client_url(self.service, hub), token, user, self.nonce, self.options.timeout)
 
     async def _forget(self, user: str) -> None:
         try:
             await self.send(GroupAction(Verb.REMOVE_ALL, Scope.USER, user))
         except FanoutError:
-            return  # still in `joined`: the last check tries again and says so
+            return  # still in `joined`: the last check tries again and reports it
         self.joined.discard(user)
 
 
 def accepted(response: Response) -> int:
-    """Give the status of an answer that means done; DisprovedError says what it was otherwise."""
+    """Return the status of a successful answer; CheckFailedError says what the answer was instead."""
     if response.status in _SUCCESS:
         return response.status
     hints = [response.headers.get(name) for name in ("x-ms-error-code", "www-authenticate", "retry-after")]
-    told = " ".join(hint for hint in hints if hint) or response.body.decode("utf-8", "replace")
-    raise DisprovedError(shown(f"Answered {response.status}{': ' if told else ''}{told}").rstrip(".") + ".")
+    reason = " ".join(hint for hint in hints if hint) or response.body.decode("utf-8", "replace")
+    raise CheckFailedError(printable(f"Answered {response.status}{': ' if reason else ''}{reason}").rstrip(".") + ".")
 
 
 @asynccontextmanager
-async def admitted(service: ConnectionString, settings: Settings, terms: Terms, clock: Clock) -> AsyncIterator[Patient]:
-    """Open the ways to a service for the time of the block."""
-    limits = Limits(_CONNECTIONS, connect_timeout=terms.timeout, request_timeout=terms.timeout)
+async def open_target(
+    service: ConnectionString, settings: Settings, options: Options, clock: Clock
+) -> AsyncIterator[Target]:
+    """Open the clients of a service for the duration of the block."""
+    limits = Limits(_CONNECTIONS, connect_timeout=options.timeout, request_timeout=options.timeout)
     address = service_address(
         service, audience=settings.audience, api_version=settings.api_version, application=settings.application
     )
     credential = AccessKeyCredential(service.access_key, clock, lifetime=settings.token_lifetime)
     pool = Pool(Origin.parse(_origin(service)), limits, clock)
-    client = Client(pool, credential, address, clock, cache_size=_KEPT_TOKENS)
+    client = Client(pool, credential, address, clock, cache_size=_CACHED_TOKENS)
     try:
-        # As delivery: no proxy from the environment, the system's CAs.
+        # Like delivery: no proxy from the environment, and the certificate authorities of the system.
         async with httpx.AsyncClient(
             trust_env=False,
             verify=default_tls(),
             timeout=None,  # noqa: S113 - the clock bounds each call
         ) as http:
-            yield Patient(service, settings, terms, clock, Doors(client, http))
+            yield Target(service, settings, options, clock, client, http)
     finally:
         await client.aclose()
 

@@ -1,25 +1,26 @@
-"""Which tokens the service takes: the form that is configured, the other forms, and that it checks at all.
+"""Checks which tokens the service accepts: the configured form, other forms, and that it checks them at all.
 
-Source: contract 3.1 and 3.2 (URL without query; older SDKs add api-version and leave the port out). Asked with HEAD for
-a user nobody has: 404 and 200 both mean that the token was taken, and nothing changes.
+Source: docs/sources.md, rest-tokens: the audience is the URL without the query; older SDKs add api-version and omit the
+port. Each check is a HEAD for a user that does not exist: 404 and 200 both mean that the token was accepted. Nothing
+changes.
 """
 
 from functools import partial
-from typing import Final
+from typing import Final, get_args
 from urllib.parse import urlsplit
 
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
-from service.doctor.check import Check
-from service.doctor.failure import DisprovedError
+from fanout.signalr.routes import ApiVersion
+from service.doctor.findings import CheckFailedError
 from service.doctor.reach import ANSWERS
-from service.doctor.target import Errand, Patient
+from service.doctor.target import Check, SignedRequest, Target
 
 FAMILY: Final = "token"
 ACCEPTED: Final = "the token is accepted"
 ENDPOINT: Final = "audience on the host of Endpoint"
 SERVER: Final = "audience on the host of ServerEndpoint"
-VERSIONS: Final = ("2022-06-01", "2023-07-01", "2024-12-01")
+VERSIONS: Final[tuple[str, ...]] = get_args(ApiVersion)
 _REFUSED: Final = frozenset({401, 403})
 _UNSUPPORTED: Final = 400
 _SERVER_ERRORS: Final = 500
@@ -27,12 +28,12 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 def version_check(version: str) -> str:
-    """Name the check of an api-version."""
+    """Return the name of the check of an api-version."""
     return f"api-version {version}"
 
 
 def checks(service: ConnectionString, settings: Settings) -> tuple[Check, ...]:
-    """List the checks of this family."""
+    """Return the checks of this family."""
     hosts = [(ENDPOINT, service.endpoint, settings.audience == "endpoint")]
     if service.server_endpoint != service.endpoint:
         hosts.append((SERVER, service.server_endpoint, settings.audience == "server"))
@@ -48,58 +49,58 @@ def checks(service: ConnectionString, settings: Settings) -> tuple[Check, ...]:
     )
 
 
-async def _configured(patient: Patient) -> str:
-    await _taken(patient, patient.audience_base)
-    return f"{patient.settings.audience} audience, URL without query"
+async def _configured(target: Target) -> str:
+    await _taken(target, target.audience_base)
+    return f"{target.settings.audience} audience, URL without query"
 
 
-async def _on(base: str, patient: Patient) -> str:
-    await _taken(patient, base)
+async def _on(base: str, target: Target) -> str:
+    await _taken(target, base)
     return base
 
 
-async def _with_query(patient: Patient) -> str:
-    await _taken(patient, patient.audience_base, f"?{patient.query()}")
-    return f"...?{patient.query()}"
+async def _with_query(target: Target) -> str:
+    await _taken(target, target.audience_base, f"?{target.query()}")
+    return f"...?{target.query()}"
 
 
-async def _other_port(patient: Patient) -> str:
-    base = other_port(patient.audience_base)
-    await _taken(patient, base)
+async def _other_port(target: Target) -> str:
+    base = other_port(target.audience_base)
+    await _taken(target, base)
     return base
 
 
-async def _foreign(patient: Patient) -> str:
+async def _foreign(target: Target) -> str:
     try:
-        await _taken(patient, "https://another.service.example")
-    except DisprovedError:
+        await _taken(target, "https://another.service.example")
+    except CheckFailedError:
         return "the service checks the audience"
-    raise DisprovedError("The service takes tokens made for other URLs.")
+    raise CheckFailedError("The service accepts tokens for other URLs.")
 
 
-async def _version(version: str, patient: Patient) -> str:
-    status = await _status(patient, patient.audience_base, version=version)
+async def _version(version: str, target: Target) -> str:
+    status = await _status(target, target.audience_base, version=version)
     if status == _UNSUPPORTED or status >= _SERVER_ERRORS:
-        raise DisprovedError(f"Answered {status}.")
+        raise CheckFailedError(f"Answered {status}.")
     return f"answered {status}"
 
 
 def other_port(base: str) -> str:
-    """Give the same URL with its port left out, or with the scheme's own port said where there was none."""
+    """Return the same URL without its port, or with the default port of its scheme where it had none."""
     parts = urlsplit(base)
     bare = parts.netloc.removesuffix(f":{parts.port}")
     return f"{parts.scheme}://{bare if parts.port else f'{bare}:{_PORTS[parts.scheme]}'}{parts.path}"
 
 
-async def _taken(patient: Patient, base: str, suffix: str = "") -> None:
-    status = await _status(patient, base, suffix)
+async def _taken(target: Target, base: str, suffix: str = "") -> None:
+    status = await _status(target, base, suffix)
     if status in _REFUSED:
-        raise DisprovedError(f"Answered {status} to a token for {base}: wrong key, audience, clock or network rule.")
+        raise CheckFailedError(f"Answered {status} to a token for {base}: wrong key, audience, clock or network rule.")
     if status >= _SERVER_ERRORS:
-        raise DisprovedError(f"Answered {status}, which says nothing of the token.")
+        raise CheckFailedError(f"Answered {status}, which says nothing about the token.")
 
 
-async def _status(patient: Patient, base: str, suffix: str = "", version: str = "") -> int:
-    path = patient.hub_path(f"/users/{patient.name('nobody')}")
-    errand = Errand("HEAD", path, patient.query(version), base + path + suffix)
-    return (await patient.ask(errand)).status_code
+async def _status(target: Target, base: str, suffix: str = "", version: str = "") -> int:
+    path = target.hub_path(f"/users/{target.unique_name('nobody')}")
+    request = SignedRequest("HEAD", path, target.query(version), base + path + suffix)
+    return (await target.request(request)).status_code

@@ -42,9 +42,9 @@ async def test_a_service_without_execute_is_1_where_it_is_configured(configured:
     async with running(EmulatorConfig(execute=False)) as service:
         result = await doctor(connection_string(service.port), "--json", FANOUT_EXECUTE=configured)
     assert result.exit_code == code, result.output
-    told = json.loads(result.output)
-    assert told["ok"] is (code == 0)
-    assert told["settings"]["FANOUT_EXECUTE"] == "false"
+    answered = json.loads(result.output)
+    assert answered["ok"] is (code == 0)
+    assert answered["settings"]["FANOUT_EXECUTE"] == "false"
 
 
 async def test_a_wrong_key_is_1_and_the_key_is_not_shown(service: Service) -> None:

@@ -3,15 +3,15 @@
 from fanout.environment import load
 from fanout.signalr.connection_string import ConnectionString
 from service.cli.doctor_table import document, heading, row, summary
-from service.doctor.check import Finding, Standing
-from tests.service.doctor.examining import terms
+from service.doctor.findings import Finding, Outcome
+from tests.service.doctor.examining import options
 
 SERVICE = ConnectionString.parse(f"Endpoint=https://a.example;AccessKey={'k' * 44}")
-P, F, S = Standing.PROVED, Standing.FAILED, Standing.SKIPPED
+P, F, S = Outcome.PROVED, Outcome.FAILED, Outcome.SKIPPED
 
 
-def finding(standing: Standing, *, relied_on: bool) -> Finding:
-    return Finding("routes", "send to a user", standing, relied_on, "detail", 0.12345)
+def finding(outcome: Outcome, *, relied_on: bool) -> Finding:
+    return Finding("routes", "send to a user", outcome, relied_on, "detail", 0.12345)
 
 
 def test_a_failure_that_matters_stands_out() -> None:
@@ -31,7 +31,7 @@ def test_the_summary_names_what_is_missing() -> None:
 
 
 def test_the_document_holds_the_same_for_programs() -> None:
-    given = document(SERVICE, load({}), terms(), [finding(F, relied_on=True)])
+    given = document(SERVICE, load({}), options(), [finding(F, relied_on=True)])
     assert given == {
         "ok": False,
         "service": "https://a.example",
@@ -52,4 +52,4 @@ def test_the_document_holds_the_same_for_programs() -> None:
 
 
 def test_no_secret_is_in_the_heading() -> None:
-    assert "k" * 44 not in heading(SERVICE, load({}), terms())
+    assert "k" * 44 not in heading(SERVICE, load({}), options())

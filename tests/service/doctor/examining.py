@@ -11,17 +11,16 @@ from emulator.config import WELL_KNOWN_KEY, EmulatorConfig, connection_string
 from fanout.environment import load
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
-from service.doctor.check import Check, Finding
 from service.doctor.examination import examine
-from service.doctor.failure import DisprovedError
-from service.doctor.target import Patient, Terms, admitted
+from service.doctor.findings import CheckFailedError, Finding
+from service.doctor.target import Check, Options, Target, open_target
 from tests.emulator.running import Service, running
 
 HUB = "fanoutdoctor"
 
 
-def terms(**wanted: Any) -> Terms:
-    return replace(Terms(HUB, timeout=5.0, quiet=0.02, ttl=1), **wanted)
+def options(**wanted: Any) -> Options:
+    return replace(Options(HUB, timeout=5.0, quiet=0.02, ttl=1), **wanted)
 
 
 def service_of(service: Service, key: str = WELL_KNOWN_KEY) -> ConnectionString:
@@ -31,25 +30,25 @@ def service_of(service: Service, key: str = WELL_KNOWN_KEY) -> ConnectionString:
 @asynccontextmanager
 async def examined(
     config: EmulatorConfig | None = None, settings: Settings | None = None, **wanted: Any
-) -> AsyncIterator[tuple[Service, Patient]]:
-    """An emulator and the patient it is to the doctor."""
+) -> AsyncIterator[tuple[Service, Target]]:
+    """An emulator, and the target that it is to the doctor."""
     async with running(config) as service:
         where = service_of(service)
-        async with admitted(where, settings or load({}), terms(**wanted), service.clock) as patient:
-            yield service, patient
+        async with open_target(where, settings or load({}), options(**wanted), service.clock) as target:
+            yield service, target
 
 
-async def seen(patient: Patient, checks: Iterable[Check], name: str) -> str:
+async def run_check(target: Target, checks: Iterable[Check], name: str) -> str:
     """Run one check by its name; gives what it saw."""
     (check,) = [each for each in checks if each.name == name]
-    return await check.run(patient)
+    return await check.run(target)
 
 
-async def disproved(patient: Patient, checks: Iterable[Check], name: str) -> str:
+async def failed(target: Target, checks: Iterable[Check], name: str) -> str:
     """Run one check that has to say no; gives its words."""
-    with pytest.raises(DisprovedError) as told:
-        await seen(patient, checks, name)
-    return str(told.value)
+    with pytest.raises(CheckFailedError) as answered:
+        await run_check(target, checks, name)
+    return str(answered.value)
 
 
 async def findings_of(
@@ -58,4 +57,4 @@ async def findings_of(
     """Examine; gives every finding."""
     settings = load({}, **wanted.pop("settings", {}))
     where = wanted.pop("where", None) or service_of(service, key)
-    return [each async for each in examine(where, settings, terms(**wanted), service.clock, checks)]
+    return [each async for each in examine(where, settings, options(**wanted), service.clock, checks)]

@@ -8,10 +8,9 @@ from emulator.config import EmulatorConfig
 from fanout.environment import load
 from fanout.signalr.connection_string import ConnectionString
 from service.doctor import reach, token_forms
-from service.doctor.check import Check, Standing
 from service.doctor.examination import checks_of, holds
-from service.doctor.failure import DisprovedError
-from service.doctor.target import Patient
+from service.doctor.findings import CheckFailedError, Outcome
+from service.doctor.target import Check, Target
 from tests.emulator.running import Service, running
 from tests.service.doctor.examining import findings_of, service_of
 
@@ -45,9 +44,9 @@ def test_execute_is_relied_on_where_it_is_configured(service: Service, *, execut
 async def test_a_dead_endpoint_is_one_failure_and_the_rest_is_skipped(service: Service) -> None:
     where = ConnectionString.parse(f"Endpoint=http://127.0.0.1:1;AccessKey={'k' * 44}")
     first, *rest = await findings_of(service, where=where)
-    assert (first.name, first.standing) == (reach.ANSWERS, Standing.FAILED)
+    assert (first.name, first.outcome) == (reach.ANSWERS, Outcome.FAILED)
     assert first.detail.startswith("No answer: ")
-    assert {finding.standing for finding in rest} == {Standing.SKIPPED}
+    assert {finding.outcome for finding in rest} == {Outcome.SKIPPED}
     assert not holds([first, *rest])
 
 
@@ -56,36 +55,36 @@ async def test_a_silent_endpoint_costs_one_time_out(service: Service) -> None:
     began = service.clock.monotonic()
     findings = await findings_of(service, timeout=0.2)
     assert service.clock.monotonic() - began < 2
-    assert [finding.standing for finding in findings].count(Standing.FAILED) == 1
+    assert [finding.outcome for finding in findings].count(Outcome.FAILED) == 1
 
 
 async def test_a_wrong_key_ends_it_with_the_token(service: Service) -> None:
     findings = await findings_of(service, key="x" * 44)
-    failed = {finding.name for finding in findings if finding.standing is Standing.FAILED}
+    failed = {finding.name for finding in findings if finding.outcome is Outcome.FAILED}
     assert {token_forms.ACCEPTED, token_forms.ENDPOINT} <= failed
-    assert {finding.family for finding in findings if finding.standing is Standing.FAILED} == {"token"}
+    assert {finding.family for finding in findings if finding.outcome is Outcome.FAILED} == {"token"}
     assert not holds(findings)
 
 
 async def test_a_service_that_takes_any_audience_is_noted_and_does_no_harm() -> None:
     async with running(EmulatorConfig(check_audience=False)) as service:
         findings = await findings_of(service, grounds(service_of(service)))
-    assert [finding.name for finding in findings if finding.standing is Standing.FAILED] == [
+    assert [finding.name for finding in findings if finding.outcome is Outcome.FAILED] == [
         "a token for another URL is refused"
     ]
     assert holds(findings)
 
 
 async def test_what_a_check_raises_is_a_line(service: Service) -> None:
-    async def says_no(_patient: Patient) -> str:
-        raise DisprovedError("no\x1b[2J")
+    async def says_no(_target: Target) -> str:
+        raise CheckFailedError("no\x1b[2J")
 
-    async def hangs(patient: Patient) -> str:
-        await patient.clock.sleep(60)
+    async def hangs(target: Target) -> str:
+        await target.clock.sleep(60)
         return ""
 
-    async def two_at_once(_patient: Patient) -> str:
-        raise ExceptionGroup("both", [DisprovedError("first"), DisprovedError("second")])
+    async def two_at_once(_target: Target) -> str:
+        raise ExceptionGroup("both", [CheckFailedError("first"), CheckFailedError("second")])
 
     checks = [Check("x", str(run.__name__), run) for run in (says_no, hangs, two_at_once)]
     findings = await findings_of(service, checks, timeout=0.02, ttl=0)
@@ -93,7 +92,7 @@ async def test_what_a_check_raises_is_a_line(service: Service) -> None:
 
 
 async def test_a_mistake_in_a_check_is_not_taken_for_the_service_s(service: Service) -> None:
-    async def broken(_patient: Patient) -> str:
+    async def broken(_target: Target) -> str:
         raise KeyError("typing error")
 
     with pytest.raises(KeyError):

@@ -4,17 +4,17 @@ from typing import Any
 
 from fanout.environment import load
 from service.doctor import executing, token_forms
-from service.doctor.check import Finding, Standing
+from service.doctor.findings import Finding, Outcome
 from service.doctor.proposals import proposals
 from service.doctor.token_forms import ENDPOINT, SERVER, version_check
 
-P, F, S = Standing.PROVED, Standing.FAILED, Standing.SKIPPED
+P, F, S = Outcome.PROVED, Outcome.FAILED, Outcome.SKIPPED
 EXECUTING = [check.name for check in executing.checks(relied_on=True) if check.relied_on]
 
 
-def proposed(token: dict[str, Standing], execute: dict[str, Standing], **settings: Any) -> dict[str, str]:
-    findings = [Finding(token_forms.FAMILY, name, standing, True, "") for name, standing in token.items()]
-    findings += [Finding(executing.FAMILY, name, standing, True, "") for name, standing in execute.items()]
+def proposed(token: dict[str, Outcome], execute: dict[str, Outcome], **settings: Any) -> dict[str, str]:
+    findings = [Finding(token_forms.FAMILY, name, outcome, True, "") for name, outcome in token.items()]
+    findings += [Finding(executing.FAMILY, name, outcome, True, "") for name, outcome in execute.items()]
     return dict(proposals(findings, load({}, **settings)))
 
 
@@ -32,11 +32,11 @@ def test_the_audience_that_is_taken_is_proposed() -> None:
 
 
 def test_the_newest_api_version_replaces_one_that_is_refused() -> None:
-    token = {version_check("2031-01-01"): F, version_check("2022-06-01"): P, version_check("2023-07-01"): P}
-    assert proposed(token, {}, api_version="2031-01-01") == {"FANOUT_API_VERSION": "2023-07-01"}
+    token = {version_check("2024-12-01"): F, version_check("2022-06-01"): P, version_check("2023-07-01"): P}
+    assert proposed(token, {}, api_version="2024-12-01") == {"FANOUT_API_VERSION": "2023-07-01"}
 
 
-def test_execute_is_off_as_soon_as_one_thing_it_leans_on_fails() -> None:
+def test_execute_is_off_as_soon_as_one_thing_it_relies_on_fails() -> None:
     for name in EXECUTING:
         assert proposed({}, dict.fromkeys(EXECUTING, P) | {name: F}) == {"FANOUT_EXECUTE": "false"}
 

@@ -7,43 +7,43 @@ from fanout.environment import load
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.doctor import token_forms
-from service.doctor.check import Check
-from service.doctor.target import Patient
+from service.doctor.target import Check, Target
 from service.doctor.token_forms import ACCEPTED, ENDPOINT, SERVER, other_port, version_check
-from tests.service.doctor.examining import disproved, examined, seen
+from tests.service.doctor.examining import examined, failed, run_check
 
 
-def all_of(patient: Patient) -> tuple[Check, ...]:
-    return token_forms.checks(patient.service, patient.settings)
+def all_of(target: Target) -> tuple[Check, ...]:
+    return token_forms.checks(target.service, target.settings)
 
 
 async def test_every_form_the_service_takes_is_proved() -> None:
-    async with examined() as (_service, patient):
-        for check in all_of(patient):
-            assert await check.run(patient)
+    async with examined() as (_service, target):
+        for check in all_of(target):
+            assert await check.run(target)
 
 
 async def test_a_wrong_key_is_disproof() -> None:
-    async with examined(EmulatorConfig(keys=("x" * 44,))) as (service, patient):
-        words = await disproved(patient, all_of(patient), ACCEPTED)
+    async with examined(EmulatorConfig(keys=("x" * 44,))) as (service, target):
+        words = await failed(target, all_of(target), ACCEPTED)
         assert words == f"Answered 401 to a token for {service.base}: wrong key, audience, clock or network rule."
 
 
 async def test_a_service_that_checks_no_audience_is_noticed() -> None:
-    async with examined(EmulatorConfig(check_audience=False)) as (_service, patient):
-        words = await disproved(patient, all_of(patient), "a token for another URL is refused")
-        assert words == "The service takes tokens made for other URLs."
+    async with examined(EmulatorConfig(check_audience=False)) as (_service, target):
+        words = await failed(target, all_of(target), "a token for another URL is refused")
+        assert words == "The service accepts tokens for other URLs."
 
 
 async def test_a_server_error_says_nothing_of_a_token() -> None:
-    async with examined() as (service, patient):
+    async with examined() as (service, target):
         service.emulator.faults.set([{"kind": "status", "status": 503}])
-        assert "says nothing" in await disproved(patient, all_of(patient), ACCEPTED)
+        assert "says nothing" in await failed(target, all_of(target), ACCEPTED)
 
 
-async def test_an_api_version_the_service_does_not_know_is_disproof() -> None:
-    async with examined(settings=load({}, api_version="2031-01-01")) as (_service, patient):
-        assert await disproved(patient, all_of(patient), version_check("2031-01-01")) == "Answered 400."
+async def test_an_api_version_that_the_service_does_not_know_is_a_failure() -> None:
+    async with examined(settings=load({}, api_version="2024-12-01")) as (service, target):
+        service.emulator.faults.set([{"kind": "status", "status": 400}])  # as a service without this version answers
+        assert await failed(target, all_of(target), version_check("2024-12-01")) == "Answered 400."
 
 
 @pytest.mark.parametrize(("audience", "relied_on"), [("endpoint", ENDPOINT), ("server", SERVER)])
@@ -55,11 +55,11 @@ def test_the_configured_host_is_relied_on_and_the_other_is_not(audience: str, re
 
 
 async def test_each_host_is_tried_for_itself() -> None:
-    async with examined(EmulatorConfig(endpoint="http://signalr.example")) as (service, patient):
+    async with examined(EmulatorConfig(endpoint="http://signalr.example")) as (service, target):
         text = f"Endpoint=http://else.example;ServerEndpoint={service.base};AccessKey={WELL_KNOWN_KEY}"
         checks = token_forms.checks(ConnectionString.parse(text), load({}, audience="server"))
-        assert "else.example" in await disproved(patient, checks, ENDPOINT)
-        assert await seen(patient, checks, SERVER) == service.base
+        assert "else.example" in await failed(target, checks, ENDPOINT)
+        assert await run_check(target, checks, SERVER) == service.base
 
 
 @pytest.mark.parametrize(

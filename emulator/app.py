@@ -45,16 +45,17 @@ class Emulator:
         if scope["type"] == "websocket":
             await self._websockets.handle(request, receive, send)
             return
-        send = with_cors(request, send)
         root = request.segments[0] if request.segments else ""  # `OPTIONS *` has no path
+        if root == "emulator":  # the only root that browsers of other origins have no business with
+            await respond(send, await self._control.answer(request, scope, receive))
+            return
+        send = with_cors(request, send, credentials=root == "client")
         if is_preflight(request):
             await respond(send, preflight_response(request))
         elif root == "api":
             await self._rest.handle(request, scope, receive, send)
         elif root == "client":
             await self._clients.handle(request, receive, send)
-        elif root == "emulator":
-            await respond(send, await self._control.answer(request, receive))
         else:
             await respond(send, _unknown_path(request))
 

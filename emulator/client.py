@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from emulator.protocols.hub import ClientMessage, Frame, HubMessage, HubProtocol
+from emulator.protocols.hub import ClientMessage, Frame, HubProtocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +94,6 @@ class Client:
     def user_id(self) -> str | None:
         """The user this connection belongs to."""
         return self.identity.user_id
-
-    def deliver(self, message: HubMessage, now: float) -> None:
-        """Append `message`, encoded in this client's protocol."""
-        if self.protocol is None:
-            return
-        frame = message.frame(self.protocol)
-        if frame is not None:
-            self.write(frame, now)
 
     def write(self, frame: Frame, now: float) -> None:
         """Append one frame. A client whose outbox is full is disconnected."""

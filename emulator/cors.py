@@ -1,7 +1,8 @@
-"""Cross-origin responses: any origin, header and method, with credentials, as the service gives them.
+"""Cross-origin responses of `/client` and `/api`: any origin, header and method.
 
-Browsers negotiate and connect from the origin of a page, which is never the emulator's. With credentials a wildcard is
-not allowed, so the origin is sent back. Source: docs/sources.md, emulator.
+Browsers negotiate and connect from the origin of a page, which is never the emulator's. The vendor's client asks for
+credentials although it sends none, and with credentials a wildcard is not allowed, so `/client` sends the origin back.
+`/api` is called with a token in a header and needs no credentials. Source: docs/sources.md, emulator.
 """
 
 from emulator.http import Request, Response, Scope, Send
@@ -24,21 +25,18 @@ def preflight_response(request: Request) -> Response:
     )
 
 
-def with_cors(request: Request, send: Send) -> Send:
-    """Return a `send` that lets a browser of the request's origin read the response."""
+def with_cors(request: Request, send: Send, *, credentials: bool) -> Send:
+    """Return a `send` that lets a page of the request's origin read the response."""
     origin = request.headers.get(b"origin")
     if origin is None:
         return send
+    allowed = [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+    if credentials:
+        allowed.append((b"access-control-allow-credentials", b"true"))
 
     async def send_with_cors(event: Scope) -> None:
         if event["type"] == "http.response.start":
-            headers = [
-                *event["headers"],
-                (b"access-control-allow-origin", origin),
-                (b"access-control-allow-credentials", b"true"),
-                (b"vary", b"Origin"),
-            ]
-            event = {**event, "headers": headers}
+            event = {**event, "headers": [*event["headers"], *allowed]}
         await send(event)
 
     return send_with_cors

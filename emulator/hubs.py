@@ -124,10 +124,12 @@ class Hub:
         return _excluding(self.groups.get(group, _NO_CLIENTS), excluded)
 
     def send(self, clients: Iterable[Client], message: HubMessage) -> None:
-        """Append `message` to the outbox of each client."""
+        """Append `message` to the outbox of each client, or to none of them when it cannot be encoded for one."""
         now = self._clock.monotonic()
-        for client in clients:
-            client.deliver(message, now)
+        frames = [(client, message.frame(client.protocol)) for client in clients if client.protocol is not None]
+        for client, frame in frames:
+            if frame is not None:
+                client.write(frame, now)
 
     def close(self, clients: Iterable[Client], reason: str) -> None:
         """Close connections. Their clients may reconnect."""

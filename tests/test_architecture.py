@@ -57,6 +57,7 @@ PURE = (
     "fanout.queue.lane_key",
     "fanout.queue.entry",
     "fanout.queue.keys",
+    "fanout.loopback",
 )
 # What can be called without HTTP, so that another source than the HTTP route can use it.
 HTTP_FREE = ("service.ingress.intake", "fanout.binding.batch")
@@ -128,7 +129,14 @@ def test_only_the_command_line_and_dev_know_the_emulator() -> None:
 
 
 def test_the_emulator_knows_the_protocol_and_nothing_of_the_queue() -> None:
-    allowed = ("fanout.signalr", "fanout.http1", "fanout.clock", "fanout.errors", "fanout.serving")
+    allowed = (
+        "fanout.signalr",
+        "fanout.http1",
+        "fanout.clock",
+        "fanout.errors",
+        "fanout.loopback",
+        "fanout.serving",
+    )
     for module, names in IMPORTS.items():
         if module.startswith("emulator"):
             assert all(name.startswith(allowed) for name in ours(names) if name.startswith("fanout.")), module

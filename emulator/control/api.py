@@ -1,6 +1,7 @@
 """The control API under `/emulator/`: journal, statistics, clients, faults and quota, as JSON in camelCase.
 
-It needs no token. What is refused is a 400 that says why.
+It needs no token, so it serves this machine only: under a loopback name, not through a proxy, and no page of another
+origin. Its responses carry no CORS headers. What is wrong with a request is a 400 that says what.
 """
 
 from typing import Any
@@ -14,6 +15,7 @@ from emulator.http import (
     Receive,
     Request,
     Response,
+    Scope,
     bad_request,
     error_response,
     json_response,
@@ -21,7 +23,12 @@ from emulator.http import (
     text_response,
 )
 from emulator.hubs import Hubs
+from fanout.loopback import is_local_request
 
+_LOCAL_ONLY = (
+    "The control API serves this machine only. Call it directly, at localhost or 127.0.0.1, and not from a page of "
+    "another origin."
+)
 _MAX_BODY = 1024 * 1024
 _PAGE = 1000
 
@@ -35,8 +42,10 @@ class ControlApi:
         self._quota = quota
         self._hubs = hubs
 
-    async def answer(self, request: Request, receive: Receive) -> Response:
+    async def answer(self, request: Request, scope: Scope, receive: Receive) -> Response:
         """Return the response to a request."""
+        if not _is_local(request, scope):
+            return error_response(HttpError(403, "Forbidden", _LOCAL_ONLY), "")
         topics = {
             "journal": self._serve_journal,
             "stats": self._serve_stats,
@@ -123,6 +132,12 @@ class ControlApi:
         elif request.method != "GET":
             return _no_such_operation()
         return json_response(self._quota.report())
+
+
+def _is_local(request: Request, scope: Scope) -> bool:
+    client = scope.get("client")
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()}
+    return is_local_request(headers, client[0] if client else None)
 
 
 def _no_such_operation() -> Response:

@@ -20,6 +20,10 @@ class ProtocolViolationError(ValueError):
     """The client sent something that is not of its hub protocol. The text is a short reason."""
 
 
+class UnencodableError(ValueError):
+    """A value cannot be written in the hub protocol of a client that should receive it."""
+
+
 class ClientMessage(msgspec.Struct, frozen=True):
     """A message from a client, reduced to what a server without hub methods needs.
 
@@ -61,7 +65,7 @@ class HubMessage(Protocol):
     """A message to any number of clients."""
 
     def frame(self, protocol: HubProtocol) -> Frame | None:
-        """Return the frame for clients of `protocol`, None when they get nothing."""
+        """Return the frame for clients of `protocol`, None when they get nothing; raise UnencodableError."""
 
 
 class Invocation:

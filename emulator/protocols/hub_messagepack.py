@@ -21,12 +21,14 @@ from emulator.protocols.hub import (
     ClientMessage,
     Frame,
     ProtocolViolationError,
+    UnencodableError,
 )
 
 _MAX_LENGTH_BYTES = 5
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _ERROR, _VALUE = 1, 3
 _ID_AT, _KIND_AT, _VALUE_AT = 2, 3, 4
+_TOO_DEEP = "The value is nested too deeply for MessagePack."
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -65,8 +67,13 @@ class MessagePackHubProtocol:
 
 
 def framed(message: list[Any]) -> bytes:
-    """Return a message encoded, with its length in front."""
-    payload = _encode(message)
+    """Return a message encoded, with its length in front; raise UnencodableError."""
+    try:
+        payload = _encode(message)
+    except UnicodeEncodeError:
+        raise UnencodableError("MessagePack has no form for half of a surrogate pair.") from None
+    except RecursionError:
+        raise UnencodableError(_TOO_DEEP) from None
     size = len(payload)
     prefix = bytearray()
     while size > 0x7F:  # noqa: PLR2004 - seven bits of length per byte
@@ -89,8 +96,11 @@ def length_prefix(data: bytes) -> tuple[int, int] | None:
 
 
 def value_of(text: str) -> Any:
-    """Return the value of JSON text, with numbers that MessagePack can represent."""
-    return json.loads(text, parse_int=_integer)
+    """Return the value of JSON text, with numbers that MessagePack can represent; raise UnencodableError."""
+    try:
+        return json.loads(text, parse_int=_integer)
+    except RecursionError:
+        raise UnencodableError(_TOO_DEEP) from None
 
 
 def _integer(digits: str) -> int | float:

@@ -7,8 +7,9 @@ operations, limits and rest-tokens.
 
 from emulator.config import EmulatorConfig
 from emulator.credentials import Credentials
-from emulator.http import V1, HttpError, Request, Response, error_response, json_response
+from emulator.http import V1, HttpError, Request, Response, bad_request, error_response, json_response
 from emulator.hubs import Hubs
+from emulator.protocols.hub import UnencodableError
 from emulator.rest.request import RestRequest, check_api_version, full_hub_name
 from emulator.rest.routes import current_routes, v1_routes
 from emulator.rest.sends import Invoker
@@ -45,6 +46,8 @@ class RestApi:
             return await self._dispatch(request, version, body)
         except HttpError as error:
             return error_response(error, version)
+        except UnencodableError as error:
+            return error_response(bad_request(str(error)), version)
 
     async def _dispatch(self, request: Request, version: str, body: bytes) -> Response:
         if request.segments in _ACCESS_KEY and request.method == "GET":

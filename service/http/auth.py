@@ -8,19 +8,14 @@ A `Caller` carries rights, so that another proof of identity is one more way to 
 
 import hashlib
 import hmac
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
-from urllib.parse import urlsplit
 
 from fanout.environment import variable_of
 from fanout.errors import ConfigurationError, ForbiddenError, UnauthorizedError
+from fanout.loopback import is_local_request, is_loopback
 from fanout.settings import Settings
-
-_MOST_HOST = 300  # of a Host header; a name has at most 253 characters
-_PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
 class Right(StrEnum):
@@ -85,7 +80,7 @@ class Guard:
             return self._keyed(headers, self._digest)
         if self._open:
             return ANYBODY
-        return LOCAL if _is_local(headers, peer, self._origins) else OUTSIDER
+        return LOCAL if is_local_request(headers, peer, self._origins) else OUTSIDER
 
     def _keyed(self, headers: Mapping[str, str], digest: bytes) -> Caller:
         presented = headers.get("x-api-key")
@@ -108,38 +103,6 @@ def check_exposure(settings: Settings, host: str) -> None:
         f"Set {variable_of('api_key')}, listen on 127.0.0.1, or, behind a gateway that authenticates, "
         f"set {variable_of('allow_anonymous')}=true."
     )
-
-
-@lru_cache(maxsize=1024)
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address can only mean this machine; names are not looked up."""
-    name = host.strip("[]").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback  # a socket for both families shows 127.0.0.1 as ::ffff:127.0.0.1
-
-
-def _is_local(headers: Mapping[str, str], peer: str | None, origins: frozenset[str]) -> bool:
-    if peer is None or not is_loopback(peer) or any(name in headers for name in _PROXY_HEADERS):
-        return False
-    host = headers.get("host", "")
-    if len(host) > _MOST_HOST or not is_loopback(_hostname(f"//{host}")):
-        return False
-    origin = headers.get("origin")
-    return origin is None or origin in origins or urlsplit(origin).netloc == host
-
-
-@lru_cache(maxsize=256)
-def _hostname(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 def _sent(header: str) -> bytes:

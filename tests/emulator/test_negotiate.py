@@ -113,3 +113,9 @@ async def test_browsers_of_any_origin_may_negotiate_with_credentials(service: Se
     assert allowed["access-control-allow-headers"] == "authorization,x-signalr-user-agent"
     answer = await service.http.post(url, headers={"origin": "https://app.example"})
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, "https://app.example")
+
+
+async def test_the_rest_api_allows_browsers_without_credentials(service: Service) -> None:
+    answer = await service.call("HEAD", "users/u", headers={"origin": "https://app.example"})
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"
+    assert "access-control-allow-credentials" not in answer.headers

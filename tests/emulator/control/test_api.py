@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.emulator.running import Service
 
 
@@ -97,3 +99,40 @@ async def test_bad_requests_are_400_and_say_why(service: Service) -> None:
 async def test_control_calls_are_not_in_the_journal(service: Service) -> None:
     await ask(service, "GET", "stats")
     assert len(service.emulator.journal) == 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "rebound.example.com"},
+        {"origin": "https://evil.example.com"},
+        {"origin": "null"},
+        {"origin": "http://localhost:1"},
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},
+        {"x-forwarded-for": "127.0.0.1"},
+    ],
+)
+@pytest.mark.parametrize(("method", "topic"), [("GET", "journal"), ("DELETE", "journal"), ("PUT", "faults")])
+async def test_other_pages_and_machines_neither_read_nor_change(
+    service: Service, headers: dict[str, str], method: str, topic: str
+) -> None:
+    await service.call("HEAD", "groups/g")
+    answer = await service.http.request(
+        method, f"{service.base}/emulator/{topic}", headers=headers, content=b'[{"kind":"status","status":503}]'
+    )
+    assert (answer.status_code, "this machine" in answer.text) == (403, True)
+    assert not [name for name in answer.headers if name.startswith("access-control-")]
+    assert len(service.emulator.journal.entries()) == 1
+    assert service.emulator.faults.rules == ()
+
+
+async def test_a_page_of_another_origin_is_not_allowed_by_a_preflight(service: Service) -> None:
+    headers = {"origin": "https://evil.example.com", "access-control-request-method": "DELETE"}
+    answer = await service.http.options(f"{service.base}/emulator/journal", headers=headers)
+    assert answer.status_code == 403
+    assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+async def test_a_page_of_the_emulator_itself_is_served(service: Service) -> None:
+    headers = {"origin": service.base, "sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}
+    assert (await service.http.delete(f"{service.base}/emulator/journal", headers=headers)).status_code == 204

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from emulator.protocols.hub import COMPLETION, ClientMessage, ProtocolViolationError
+from emulator.protocols.hub import COMPLETION, ClientMessage, ProtocolViolationError, UnencodableError
 from emulator.protocols.hub_messagepack import MessagePackHubProtocol, framed, length_prefix, value_of
 from tests.emulator.running import Service
 
@@ -110,3 +110,31 @@ def test_stream_and_close_messages() -> None:
     assert of(protocol.completion("s", "no")) == [3, {}, "s", 1, "no"]
     assert of(protocol.close("bye", allow_reconnect=True)) == [7, "bye", True]
     assert of(protocol.invocation("7", '"t"', "[1]")) == [1, {}, "7", "t", [1], []]
+
+
+@pytest.mark.parametrize("arguments", [r'["\ud83d"]', r'[{"\udc00": 1}]', "[" * 2000 + "]" * 2000])
+def test_a_value_without_a_messagepack_form_is_an_error_of_its_own(arguments: str) -> None:
+    with pytest.raises(UnencodableError):
+        MessagePackHubProtocol().invocation("", '"m"', arguments)
+
+
+@pytest.mark.parametrize("half", [r"\ud83d", r"\ud83d and more", r"\udc00", r"\ud83d\ud83d"])
+async def test_half_a_surrogate_pair_is_400_and_reaches_neither_kind_of_client(service: Service, half: str) -> None:
+    async with service.client("u") as text, service.client("u", protocol="messagepack") as binary:
+        answer = await service.send("users/u/:send", f'{{"target":"bad","arguments":["{half}"]}}')
+        assert answer.status_code == 400
+        await service.send("users/u/:send", '{"target":"good"}')
+        assert '"good"' in await text.receive()
+        assert b"good" in await binary.receive_bytes()
+
+
+async def test_no_depth_of_nesting_is_a_500_and_what_is_refused_reaches_nobody(service: Service) -> None:
+    async with service.client("u") as text, service.client("u", protocol="messagepack"):
+        for depth in range(900, 1000):  # the limits of the two parsers are a few levels apart
+            body = f'{{"target":"m{depth}","arguments":{"[" * depth}{"]" * depth}}}'
+            answer = await service.send("users/u/:send", body)
+            assert answer.status_code in {202, 400}
+            if answer.status_code == 202:
+                assert f'"m{depth}"' in await text.receive()
+        await service.send("users/u/:send", '{"target":"last"}')
+        assert '"last"' in await text.receive()

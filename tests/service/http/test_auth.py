@@ -5,6 +5,7 @@ from starlette.datastructures import Headers
 
 from fanout.environment import load
 from fanout.errors import ConfigurationError, ForbiddenError, UnauthorizedError
+from fanout.loopback import is_loopback
 from service.http.auth import (
     ANYBODY,
     KEY_HOLDER,
@@ -15,7 +16,6 @@ from service.http.auth import (
     Guard,
     Right,
     check_exposure,
-    is_loopback,
 )
 from tests.service.apps import BATCH, ITEM, KEY, an_app, client_of
 
@@ -63,7 +63,10 @@ def test_without_a_key_nobody_else_is_served(peer: str | None) -> None:
     assert Guard(load({})).caller_of(Headers(HERE), peer) is OUTSIDER
 
 
-@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host"])
+PROXY_HEADERS = ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Via"]
+
+
+@pytest.mark.parametrize("name", PROXY_HEADERS)
 def test_a_local_proxy_does_not_make_its_callers_local(name: str) -> None:
     assert Guard(load({})).caller_of(Headers({**HERE, name: "127.0.0.1"}), "127.0.0.1") is OUTSIDER
 
@@ -87,6 +90,21 @@ def test_a_foreign_page_in_a_local_browser_is_an_outsider(host: str, origin: str
     guard = Guard(load({}, cors_origins=("https://app.example.com",)))
     headers = Headers({"host": host} | ({"origin": origin} if origin else {}))
     assert guard.caller_of(headers, "127.0.0.1") is caller
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "caller"),
+    [
+        ("none", "navigate", LOCAL),
+        ("same-origin", "cors", LOCAL),
+        ("cross-site", "no-cors", OUTSIDER),  # an image or a script of a foreign page: it has no Origin
+        ("same-site", "no-cors", OUTSIDER),
+        ("cross-site", "navigate", LOCAL),  # somebody followed a link
+    ],
+)
+def test_what_a_foreign_page_loads_is_an_outsiders(site: str, mode: str, caller: Caller) -> None:
+    headers = Headers({**HERE, "sec-fetch-site": site, "sec-fetch-mode": mode})
+    assert Guard(load({})).caller_of(headers, "127.0.0.1") is caller
 
 
 def test_open_to_anybody_only_when_the_settings_say_so() -> None:

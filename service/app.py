@@ -18,26 +18,38 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fanout import __version__
 from fanout.errors import FanoutError
-from service.admin.dead_letters.documents import DEAD_LETTER, DEAD_LETTERS, PURGE, REPLAY
+from service.admin.dead_letters.documents import DeadLetterCommand
 from service.admin.dead_letters.route import DeadLetterAdmin
 from service.admin.traces import TraceAdmin
 from service.http.middleware import RequestMiddleware, request_id_of
 from service.http.probes import Probes
-from service.http.problems import Problem, explanation_of, problem_of, problem_of_status, response_of
-from service.ingress.route import Ingress
-from service.negotiate.route import Negotiate
-from service.openapi.document import (
-    DESCRIPTION,
-    MESSAGE_TRACE,
-    MESSAGES,
-    OPERATIONS,
-    SCHEMAS,
-    SECURITY,
-    operation_object,
+from service.http.problems import (
+    Problem,
+    ProblemDocument,
+    explanation_of,
+    problem_of,
+    problem_of_status,
+    response_of,
 )
+from service.ingress.route import Ingress
+from service.negotiate.documents import NegotiateRequest
+from service.negotiate.route import Negotiate
+from service.openapi import docs
+from service.openapi.batch import MESSAGES
+from service.openapi.describe import path as path_parameter
+from service.openapi.describe import refusal, text
+from service.openapi.document import DESCRIPTION, complete
 
 Role = Literal["all", "ingress", "worker"]
+_REQUESTS = (ProblemDocument, NegotiateRequest, DeadLetterCommand)  # the documents that no answer of a route has
 _BEFORE_HUB, _AFTER_HUB = MESSAGES.split("{hub}")
+_EXPLAIN: dict[str, Any] = {
+    "operation_id": "explainProblem",
+    "summary": "Explain the code of a problem",
+    "tags": ["operation"],
+    "responses": {200: text("What it means and what to do."), 404: refusal("There is no such code.")},
+    "openapi_extra": {"parameters": [path_parameter("code", {"type": "string"}) | {"example": "invalidItems"}]},
+}
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -60,12 +72,9 @@ class Application(FastAPI):
             await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
-        """Give the OpenAPI document, made once."""
+        """Return the OpenAPI document, which is made once."""
         if self.openapi_schema is None:
-            document = super().openapi()
-            document["components"] = {"schemas": SCHEMAS, "securitySchemes": SECURITY}
-            if any(isinstance(route, Route) and route.path == MESSAGES for route in self.routes):
-                document["paths"][MESSAGES] = {"post": operation_object(OPERATIONS["POST", MESSAGES])}
+            complete(super().openapi(), _REQUESTS, with_batch=self.messages is not None)
         return super().openapi()
 
 
@@ -89,7 +98,14 @@ def create_app(
 ) -> FastAPI:
     """Make the ASGI application of one process from its routes."""
     app = Application(
-        title="signalr-fanout", version=__version__, description=DESCRIPTION, redoc_url=None, redirect_slashes=False
+        title="signalr-fanout",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_tags=[
+            {"name": name} for name in ("messages", "clients", "admin", "operation")
+        ],  # as the page shows them
+        openapi_url=None,  # the document and its page have routes of their own
+        redirect_slashes=False,
     )
     app.add_middleware(RequestMiddleware)
     app.add_exception_handler(HTTPException, _on_http)
@@ -97,31 +113,17 @@ def create_app(
     if ingress is not None:
         app.router.routes.append(Route(MESSAGES, ingress, methods=["POST"]))
         app.messages = RequestMiddleware(ingress)
-    _get(app, "/livez", probes.livez)
-    _get(app, "/readyz", probes.readyz)
-    _get(app, "/metrics", probes.metrics)
-    _get(app, "/problems/{code}", _problem)
-    if traces is not None:
-        _get(app, MESSAGE_TRACE, traces.trace)
-    if dead_letters is not None:
-        _mount_dead_letters(app, dead_letters)
+    app.include_router(probes.router())
+    app.include_router(docs.router(app))
+    app.add_api_route("/problems/{code}", _problem, response_model=None, response_class=PlainTextResponse, **_EXPLAIN)
+    for admin in (traces, dead_letters):
+        if admin is not None:
+            app.include_router(admin.router())
     if negotiate is not None:
-        _mount_negotiate(app, negotiate)
+        app.include_router(negotiate.router())
     if page is not None:
         _mount_page(app, page)
     return app
-
-
-def _mount_dead_letters(app: FastAPI, admin: DeadLetterAdmin) -> None:
-    _get(app, DEAD_LETTERS, admin.list)
-    _route(app, "POST", REPLAY, admin.replay)
-    _route(app, "POST", PURGE, admin.purge)
-    _get(app, DEAD_LETTER, admin.show)  # the last: what is no POST to the two above is refused in their name
-
-
-def _mount_negotiate(app: FastAPI, negotiate: Negotiate) -> None:
-    _route(app, "POST", "/{hub}/negotiate", negotiate.answer)
-    app.add_route("/{hub}/negotiate", negotiate.preflight, methods=["OPTIONS"], include_in_schema=False)
 
 
 def _mount_page(app: FastAPI, page: Path) -> None:
@@ -129,20 +131,9 @@ def _mount_page(app: FastAPI, page: Path) -> None:
     app.mount("/page", StaticFiles(directory=page))
 
 
-def _get(app: FastAPI, path: str, handler: Handler) -> None:
-    _route(app, "GET", path, handler)
-
-
-def _route(app: FastAPI, method: str, path: str, handler: Handler) -> None:
-    whole = path.replace("{message_id}", "{message_id:path}")  # an id may have a / in it
-    app.add_api_route(
-        whole, handler, methods=[method], response_model=None, response_class=Response, **OPERATIONS[method, path]
-    )
-
-
 def _file(path: Path) -> Handler:
     async def answer(_request: Request) -> Response:
-        return FileResponse(path)
+        return FileResponse(path, headers={"Content-Security-Policy": "frame-ancestors 'none'"})  # its own has the rest
 
     return answer
 

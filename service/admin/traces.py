@@ -4,7 +4,10 @@ Rules guarded: only callers with the admin right are answered. Without a trace, 
 or whether none is kept for this id. Answers describe one moment, so they must not be cached.
 """
 
-import orjson
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,8 +16,54 @@ from fanout.queue.traces import Traces
 from service.http.auth import Guard, Right
 from service.http.middleware import request_id_of
 from service.http.problems import Problem, response_of
+from service.openapi.describe import CALLERS, REQUEST_ID, answer, busy, path, refusal
+from service.openapi.model import Document
 
+MESSAGE_TRACE = "/v1/admin/messages/{message_id:path}/trace"  # an id may contain a slash
 _NO_STORE = {"Cache-Control": "no-store"}
+
+
+class TracedEvent(Document):
+    """One step in the life of a message."""
+
+    at: float = Field(description="Unix time in seconds.")
+    what: Literal["accepted", "read", "attempt", "settled"]
+    detail: dict[str, str | int | float | bool] = Field(
+        description="What the step has of: hub, operation, admission, partition, entry, worker, number, status, "
+        "failure, verdict, delay, end, attempts."
+    )
+
+
+class Trace(Document):
+    """The life of one message, as far as it is kept."""
+
+    message_id: str
+    events: Annotated[list[TracedEvent], Field(min_length=1, max_length=64)] = Field(
+        description="Oldest first, by the clocks of the machines; of more than 64 the newest."
+    )
+
+
+_TRACED: dict[str, Any] = {
+    "messageId": "order-1",
+    "events": [
+        {"at": 1800000000.25, "what": "accepted", "detail": {"hub": "chat", "admission": "accepted", "partition": 3}},
+        {"at": 1800000000.26, "what": "attempt", "detail": {"number": 1, "status": 202, "verdict": "delivered"}},
+        {"at": 1800000000.27, "what": "settled", "detail": {"end": "delivered", "attempts": 1}},
+    ],
+}
+_DESCRIPTION: dict[str, Any] = {
+    "operation_id": "traceMessage",
+    "summary": "Return the life of one message, as far as it is kept",
+    "responses": {
+        200: answer(Trace, "What is kept of it.", _TRACED),
+        401: refusal("The caller is not known."),
+        403: refusal("The caller may not administer."),
+        404: refusal("Traces are not kept (traceOff), or none of this id is (traceUnknown)."),
+        500: refusal("An unexpected error."),
+        503: busy("The queue does not answer."),
+    },
+    "openapi_extra": {"security": CALLERS, "parameters": [path("message_id", {"type": "string"}), REQUEST_ID]},
+}
 
 
 class TraceAdmin:
@@ -23,6 +72,12 @@ class TraceAdmin:
     def __init__(self, guard: Guard, traces: Traces | None) -> None:
         self._guard = guard
         self._traces = traces
+
+    def router(self) -> APIRouter:
+        """Return the route with its description."""
+        router = APIRouter(tags=["admin"])
+        router.add_api_route(MESSAGE_TRACE, self.trace, response_model=None, response_class=Response, **_DESCRIPTION)
+        return router
 
     async def trace(self, request: Request) -> Response:
         """Return the events of one message, oldest first; `at` is unix time in seconds."""
@@ -36,9 +91,9 @@ class TraceAdmin:
         if not events:
             detail = "No trace of a message with this id is kept."
             return _refuse(request, Problem("traceUnknown", 404, detail, _NO_STORE))
-        listed = [{"at": event.at, "what": event.what, "detail": event.detail} for event in events]
-        document = {"messageId": message_id, "events": listed}
-        return Response(orjson.dumps(document), 200, _NO_STORE, "application/json")
+        listed = [TracedEvent.model_construct(at=event.at, what=event.what, detail=event.detail) for event in events]
+        trace = Trace.model_construct(message_id=message_id, events=listed)
+        return Response(trace.to_json(), 200, _NO_STORE, "application/json")
 
     def _authorize(self, request: Request) -> None:
         peer = request.client.host if request.client else None

@@ -1,8 +1,8 @@
-"""What surrounds every request: an id to follow it by, and the last catch for errors nobody expected.
+"""What surrounds every request: its id, the headers of every answer, and the handler of unexpected errors.
 
-Rule guarded: every answer carries X-Request-Id (the caller's own when it is sane), an unexpected error is logged once
-with that id and answered as a problem without internals, and a client that went away is no error. Plain ASGI, because
-it stands in the path of every request.
+Rules guarded: every answer carries X-Request-Id (the caller's own when it is valid) and the security headers; a route
+may replace a security header by its own. An unexpected error is logged once with the request id and answered as a
+problem without internals. A client that disconnected is not an error. Plain ASGI, because every request passes here.
 """
 
 import re
@@ -17,16 +17,25 @@ from fanout.log import get_logger
 from service.http.problems import response_of, unexpected
 
 _KEY: Final = "fanout.request_id"
-_SANE = re.compile(r"[A-Za-z0-9._\-]{1,64}", re.ASCII)
+# Answers are about one caller and one moment, and none of them is a page to run scripts in or to be framed.
+SECURITY_HEADERS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)
+_VALID_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}", re.ASCII)
 
 
 def request_id_of(scope: Scope) -> str:
-    """Give the id of a request that passed the envelope."""
+    """Return the id of a request that passed the middleware."""
     return str(scope[_KEY])
 
 
 class RequestMiddleware:
-    """ASGI middleware; see the head of this file."""
+    """ASGI middleware around the application, and around the batch route, which passes by the framework."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -43,7 +52,7 @@ class RequestMiddleware:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                message["headers"] = _completed(message["headers"], request_id)
             await send(message)
 
         try:
@@ -57,9 +66,17 @@ class RequestMiddleware:
             await response_of(unexpected(), request_id)(scope, receive, send_with_id)
 
 
+def _completed(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    own = list(headers)
+    names = {name for name, _ in own}
+    own += [header for header in SECURITY_HEADERS if header[0] not in names]
+    own.append((b"x-request-id", request_id.encode()))
+    return own
+
+
 def _given(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     for name, value in headers:
         if name == b"x-request-id":
             text = value.decode("latin-1")
-            return text if _SANE.fullmatch(text) else None
+            return text if _VALID_ID.fullmatch(text) else None
     return None

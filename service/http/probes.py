@@ -5,16 +5,17 @@ served even when Redis is silent, and a scrape asks it at most once a second how
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
-import orjson
-from starlette.requests import Request
-from starlette.responses import Response
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from fanout.clock import Clock
 from fanout.errors import FanoutError, QueueError
 from fanout.metrics import CONTENT_TYPE, Metrics
 from fanout.queue.entry import Depth
+from service.openapi.describe import answer, text
+from service.openapi.model import Document
 
 _WITHIN = 1.0
 Check = Callable[[], Awaitable[None]]
@@ -64,6 +65,19 @@ class Readiness:
         return reasons
 
 
+class Liveness(Document):
+    """The process runs."""
+
+    status: Literal["alive"] = "alive"
+
+
+class ReadinessReport(Document):
+    """Whether the process accepts traffic, and every reason why not."""
+
+    status: Literal["ready", "notReady"]
+    reasons: list[str]
+
+
 class Probes:
     """The handlers of /livez, /readyz and /metrics."""
 
@@ -75,19 +89,50 @@ class Probes:
         readiness.add("queue", queue.ping)
         self._refreshed = float("-inf")
 
-    async def livez(self, request: Request) -> Response:  # noqa: ARG002 - the framework calls it so
-        """Answer; that the event loop came here is the whole check."""
-        return _json(200, {"status": "alive"})
+    def router(self) -> APIRouter:
+        """Return the routes with their descriptions."""
+        router = APIRouter(tags=["operation"], default_response_class=JSONResponse)
+        router.add_api_route(
+            "/livez",
+            self.livez,
+            operation_id="livez",
+            summary="Report that the process is alive; never asks the queue",
+            response_model=Liveness,
+            response_description="Alive.",
+        )
+        router.add_api_route(
+            "/readyz",
+            self.readyz,
+            operation_id="readyz",
+            summary="Report whether the process accepts traffic",
+            response_model=ReadinessReport,
+            response_description="Ready.",
+            responses={503: answer(ReadinessReport, "Not ready; every reason is listed.")},
+        )
+        router.add_api_route(
+            "/metrics",
+            self.metrics,
+            operation_id="metrics",
+            summary="Return the metrics in the Prometheus text format",
+            response_class=PlainTextResponse,
+            responses={200: text("The metrics.")},
+        )
+        return router
 
-    async def readyz(self, request: Request) -> Response:  # noqa: ARG002 - the framework calls it so
-        """Say whether there should be traffic, and why not."""
+    async def livez(self) -> Liveness:
+        """Answer; that the event loop came here is the whole check."""
+        return Liveness(status="alive")
+
+    async def readyz(self, response: Response) -> ReadinessReport:
+        """Report whether there should be traffic, and why not."""
         reasons = await self._readiness.reasons(self._clock, _WITHIN)
         if reasons:
-            return _json(503, {"status": "notReady", "reasons": reasons})
-        return _json(200, {"status": "ready", "reasons": []})
+            response.status_code = 503
+            return ReadinessReport(status="notReady", reasons=reasons)
+        return ReadinessReport(status="ready", reasons=[])
 
-    async def metrics(self, request: Request) -> Response:  # noqa: ARG002 - the framework calls it so
-        """Give the Prometheus text."""
+    async def metrics(self) -> Response:
+        """Return the Prometheus text."""
         await self._refresh()
         return Response(self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
@@ -106,7 +151,3 @@ class Probes:
             metrics.depth.labels(str(partition)).set(entries)
         metrics.oldest_age.set(depth.oldest_age)
         metrics.dead_letters.set(depth.dead_letters)
-
-
-def _json(status: int, document: dict[str, object]) -> Response:
-    return Response(orjson.dumps(document), status, {"Cache-Control": "no-store"}, "application/json")

@@ -8,16 +8,19 @@ nothing internal and no secret reaches a caller; an error we do not know says on
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from pydantic import Field, WithJsonSchema
 from starlette.responses import Response
 
 from fanout.binding.batch import ERROR_CODES
 from fanout.errors import BadRequestError, FanoutError, QueueError, SlowBodyError, UnauthorizedError
+from service.openapi.model import Absent, Count, Document
 
 MEDIA_TYPE = "application/problem+json"
 CHALLENGE = 'Bearer realm="signalr-fanout"'
+_RESULTS = Annotated[list[Any], WithJsonSchema({"type": "array", "items": {"$ref": "#/components/schemas/Result"}})]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,32 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         500, "Something went wrong here", "Quote `requestId` to the operator; the log has the rest."
     ),
 }
+
+
+class ProblemError(Document):
+    """One bad place in a request."""
+
+    index: Count | Absent = Field(None, description="The index of the item in the batch.")
+    pointer: str = Field(description="JSON pointer (RFC 6901) into the body.")
+    code: str
+    detail: str
+
+
+class ProblemDocument(Document):
+    """A refusal (RFC 9457)."""
+
+    type: str = Field(description="Where `code` is explained.", json_schema_extra={"format": "uri-reference"})
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="For programs: one word for each kind of refusal.")
+    request_id: str = Field(description="Also in X-Request-Id.")
+    errors: list[ProblemError] | Absent = None
+    accepted: Count | Absent = None
+    duplicates: Count | Absent = None
+    rejected: Count | Absent = None
+    failed: Count | Absent = None
+    results: _RESULTS | Absent = None
 
 
 @dataclass(frozen=True, slots=True)

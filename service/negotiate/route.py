@@ -4,7 +4,7 @@ Source: contract 3.4. Rules guarded: an answer is for one client and is stored n
 CORS headers too, or a browser could not tell its page why.
 """
 
-import orjson
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,6 +22,7 @@ from service.http.cors import cors_headers, preflight_headers
 from service.http.middleware import request_id_of
 from service.http.problems import problem_of, response_of
 from service.ingress.route import counted
+from service.negotiate.documents import DESCRIPTION, NEGOTIATE, NegotiateResponse
 from service.negotiate.identity import Wanted, wanted_by_caller, wanted_by_stranger
 
 _MAX_BODY = 64 * 1024  # the token these claims go into ends at 4 K
@@ -38,6 +39,15 @@ class Negotiate:
         self._metrics = metrics
         self._clock = clock
         self._service = service
+
+    def router(self) -> APIRouter:
+        """Return the route with its description, and the preflight of browsers."""
+        router = APIRouter()
+        router.add_api_route(
+            NEGOTIATE, self.answer, methods=["POST"], response_model=None, response_class=Response, **DESCRIPTION
+        )
+        router.add_api_route(NEGOTIATE, self.preflight, methods=["OPTIONS"], include_in_schema=False)
+        return router
 
     async def answer(self, request: Request) -> Response:
         """Handle one negotiation."""
@@ -72,7 +82,7 @@ class Negotiate:
             now=self._clock.wall(),
             lifetime=settings.negotiate_lifetime,
         )
-        return orjson.dumps({"url": client_url(service, effective), "accessToken": token})
+        return NegotiateResponse(url=client_url(service, effective), access_token=token).to_json()
 
     async def _wanted(self, request: Request) -> Wanted:
         peer = request.client.host if request.client else None

@@ -1,6 +1,6 @@
-"""In headless Chromium: the vendor's client on a page of another origin, and the page of `fanout dev`.
+"""In headless Chromium: the vendor's client on a page of another origin, the API's page, and the page of `fanout dev`.
 
-The second is the only test of `service/dev/page`. It finds elements as a visitor does, by labels and visible words.
+The last is the only test of `service/dev/page`. It finds elements as a visitor does, by labels and visible words.
 """
 
 import json
@@ -64,6 +64,19 @@ async def test_the_page_joins_sends_receives_and_reconnects_when_closed(
         assert (await page.next("narrow"))["overflow"] <= 0
         assert (await page.next("left"))["complaints"] == []
     assert _pictures(tmp_path) == ["dark.png", "light.png", "narrow.png"]
+
+
+async def test_the_description_of_the_api_renders_without_a_request_to_another_host(
+    stack: Stack, run_script: RunScript, chromium: str
+) -> None:
+    async with run_script("open_docs.mjs", chromium, stack.ingress_url) as page:
+        rendered = await page.next("rendered")
+    assert rendered["title"].startswith("signalr-fanout")
+    assert rendered["operations"] >= 10
+    assert "default-src 'none'" in rendered["policy"]
+    assert rendered["complaints"] == []
+    assert {url for url in rendered["requested"] if not url.startswith(("data:", f"{stack.ingress_url}/"))} == set()
+    assert any(url.endswith("/openapi.json") for url in rendered["requested"])
 
 
 def _pictures(folder: Path) -> list[str]:

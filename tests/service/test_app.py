@@ -1,5 +1,6 @@
 """Which routes there are for which role, and what the application answers where there is none."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -61,10 +62,15 @@ async def test_the_type_of_a_problem_leads_to_its_explanation() -> None:
     assert unknown.status_code == 404
 
 
-async def test_the_docs_page_is_served() -> None:
+async def test_the_docs_page_and_every_file_it_names_are_served() -> None:
     async with client_of(an_app()) as client:
-        answer = await client.get("/docs")
-    assert answer.status_code == 200
+        page = (await client.get("/docs")).text
+        names = re.findall(r'(?:src|href)="([^"]+)"', page)
+        answers = {name: await client.get(f"/{name}") for name in [*names, "openapi.json"]}
+        missing = await client.get("/docs/__init__.py")
+    assert len(names) == 4
+    assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(answers, 200)
+    assert missing.status_code == 404
 
 
 async def test_an_unexpected_error_is_a_500_without_internals_and_logged_with_its_id(

@@ -1,10 +1,12 @@
-"""The OpenAPI description of the dead-letter routes.
+"""What the dead-letter routes read and write, and their descriptions.
 
-Rule guarded: the description is true; the tests validate real answers of every status against these schemas.
+Rule guarded: the description is true; the tests validate real answers of every status against these models.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
 
 from service.admin.dead_letters.command import (
     LIST_LIMIT,
@@ -14,124 +16,117 @@ from service.admin.dead_letters.command import (
     MAX_MESSAGE_ID,
     REASONS,
 )
-from service.openapi.parts import ADMIN, REQUEST_ID, busy, content, refusal
+from service.openapi.describe import CALLERS, HUB_PATTERN, REQUEST_ID, answer, body, busy, path, query, refusal
+from service.openapi.model import Absent, Count, Document
 
 DEAD_LETTERS = "/v1/admin/dead-letters"
 DEAD_LETTER = f"{DEAD_LETTERS}/{{letter_id}}"
 REPLAY = f"{DEAD_LETTERS}/replay"
 PURGE = f"{DEAD_LETTERS}/purge"
 
-_COUNT = {"type": "integer", "minimum": 0}
-_ID = {
-    "type": "string",
-    "pattern": "^[0-9]{1,4}:[0-9]{1,19}-[0-9]{1,19}$",
-    "description": "The partition, and the id in its stream of dead letters.",
-}
-_HUB = {
-    "type": "string",
-    "pattern": r"^[A-Za-z][A-Za-z0-9_`,.\[\]]{0,127}$",
-    "description": "Only letters of this hub; case does not matter.",
-}
-_REASON = {"enum": [*REASONS], "description": "Only letters with this reason."}
-_MESSAGE_ID = {
-    "type": "string",
-    "minLength": 1,
-    "maxLength": MAX_MESSAGE_ID,
-    "description": "Only letters of this message. A message with many targets has many entries.",
-}
-_CURSOR = {
-    "type": "string",
-    "pattern": r"^[0-9]{1,19}-[0-9]{1,19}\.[0-9]{1,4}\.[0-9]{1,15}$",
-    "description": "The `next` of the previous answer, to continue after it.",
-}
+_ID_PATTERN = "^[0-9]{1,4}:[0-9]{1,19}-[0-9]{1,19}$"
+_CURSOR_PATTERN = r"^[0-9]{1,19}-[0-9]{1,19}\.[0-9]{1,4}\.[0-9]{1,15}$"
 _BEFORE = "Only letters parked before this time: unix seconds, or ISO 8601 (UTC unless it has an offset)."
-_NULLABLE = {"type": ["string", "null"]}
-_SUMMARY: dict[str, Any] = {
-    "id": _ID,
-    "parkedAt": _NULLABLE | {"format": "date-time", "description": "When it was parked, by the clock of Redis."},
-    "reason": {"type": "string", "description": f"One of {', '.join(REASONS)}, or one of a newer version."},
-    "status": _COUNT | {"description": "The last HTTP status; 0 when there was no answer."},
-    "attempts": _COUNT | {"description": "Calls made."},
-    "detail": {"type": "string", "description": "What the service answered."},
-    "hub": _NULLABLE | {"description": "null, as the next three, when the entry cannot be read."},
-    "messageId": _NULLABLE,
-    "operation": _NULLABLE | {"description": "sendToUser, broadcast, addUser and so on, as in the metrics."},
-    "to": _NULLABLE
-    | {"description": 'The user, group or connection; the member of a group action; "" for a broadcast.'},
-    "bytes": _COUNT | {"description": "The size of the entry in the queue."},
-}
+
+LetterId = Annotated[
+    str, Field(pattern=_ID_PATTERN, description="The partition, and the id in its stream of dead letters.")
+]
+Hub = Annotated[str, Field(pattern=HUB_PATTERN, description="Only letters of this hub; case does not matter.")]
+Reason = Annotated[str, Field(description="Only letters with this reason.", json_schema_extra={"enum": [*REASONS]})]
+MessageId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_MESSAGE_ID,
+        description="Only letters of this message. A message with many targets has many entries.",
+    ),
+]
+Cursor = Annotated[
+    str, Field(pattern=_CURSOR_PATTERN, description="The `next` of the previous answer, to continue after it.")
+]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
-def _object(properties: Mapping[str, Any], *optional: str) -> dict[str, Any]:
-    required = [name for name in properties if name not in optional]
-    described = {"type": "object", "properties": {**properties}, "additionalProperties": False}
-    return described | ({"required": required} if required else {})
+class DeadLetter(Document):
+    """A dead letter without its message."""
+
+    id: LetterId
+    parked_at: Time | None = Field(description="When it was parked, by the clock of Redis.")
+    reason: str = Field(description=f"One of {', '.join(REASONS)}, or one of a newer version.")
+    status: Count = Field(description="The last HTTP status; 0 when there was no answer.")
+    attempts: Count = Field(description="Calls made.")
+    detail: str = Field(description="What the service answered.")
+    hub: str | None = Field(description="null, as the next three, when the entry cannot be read.")
+    message_id: str | None
+    operation: str | None = Field(description="sendToUser, broadcast, addUser and so on, as in the metrics.")
+    to: str | None = Field(
+        description='The user, group or connection; the member of a group action; "" for a broadcast.'
+    )
+    bytes: Count = Field(description="The size of the entry in the queue.")
 
 
-def _report(action: str, description: str) -> dict[str, Any]:
-    return _object(
-        {
-            "matched": _COUNT | {"description": "Dead letters that matched and existed."},
-            action: _COUNT | {"description": description},
-            "more": {
-                "type": "boolean",
-                "description": "Not all were processed: repeat with `next` as `cursor`.",
-            },
-            "next": _NULLABLE | {"description": "Where to continue; null at the end, and when ids were given."},
-            "before": _NULLABLE
-            | {
-                "format": "date-time",
-                "description": "All scanned letters were parked before this; null with ids.",
-            },
-        }
+class DeadLetterList(Document):
+    """A page of dead letters, oldest first."""
+
+    items: list[DeadLetter] = Field(max_length=MAX_LIST)
+    next: str | None = Field(description="The `cursor` of the next page; null when there is none.")
+
+
+class DeadLetterWithMessage(DeadLetter):
+    """A dead letter with its message."""
+
+    message: dict[str, Any] | None = Field(
+        description="The item as it may be POSTed again; null when it cannot be read."
+    )
+    entry: str | Absent = Field(
+        None, description="An entry that cannot be read.", json_schema_extra={"contentEncoding": "base64"}
     )
 
 
-_COMMAND = _object(
-    {
-        "ids": {"type": "array", "items": _ID, "minItems": 1, "maxItems": MAX_IDS},
-        "hub": _HUB,
-        "reason": _REASON,
-        "messageId": _MESSAGE_ID,
-        "before": {"type": ["number", "string"], "description": _BEFORE},
-        "all": {"type": "boolean", "description": "Select every dead letter. Not together with ids or filters."},
-        "dryRun": {"type": "boolean", "description": "Only count the letters that match."},
-        "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LETTERS, "default": MAX_LETTERS},
-        "cursor": _CURSOR,
-    },
-    *("ids", "hub", "reason", "messageId", "before", "all", "dryRun", "limit", "cursor"),
-) | {"minProperties": 1, "description": "Name `ids`, or filters (all of them must match), or `all`."}
-SCHEMAS: Mapping[str, Any] = {
-    "DeadLetter": _object(_SUMMARY),
-    "DeadLetterList": _object(
-        {
-            "items": {"type": "array", "maxItems": MAX_LIST, "items": {"$ref": "#/components/schemas/DeadLetter"}},
-            "next": _NULLABLE | {"description": "The `cursor` of the next page; null when there is none."},
-        }
-    ),
-    "DeadLetterWithMessage": _object(
-        _SUMMARY
-        | {
-            "message": {
-                "type": ["object", "null"],
-                "description": "The item as it may be POSTed again; null when it cannot be read.",
-            },
-            "entry": {
-                "type": "string",
-                "contentEncoding": "base64",
-                "description": "An entry that cannot be read.",
-            },
-        },
-        "entry",
-    ),
-    "DeadLetterCommand": _COMMAND,
-    "Replayed": _report("replayed", "How many of them are in the queue again."),
-    "Purged": _report("purged", "How many of them were deleted."),
-}
+class DeadLetterQuery(Document):
+    """The query of a list."""
+
+    hub: Hub | Absent = None
+    reason: Reason | Absent = None
+    message_id: MessageId | Absent = None
+    before: Annotated[str, Field(min_length=1)] | Absent = Field(None, description=_BEFORE)
+    limit: int = Field(LIST_LIMIT, ge=1, le=MAX_LIST)
+    cursor: Cursor | Absent = None
 
 
-def _query(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": False, "schema": {**schema}}
+class DeadLetterCommand(Document):
+    """Name `ids`, or filters (all of them must match), or `all`."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    ids: Annotated[list[LetterId], Field(min_length=1, max_length=MAX_IDS)] | Absent = None
+    hub: Hub | Absent = None
+    reason: Reason | Absent = None
+    message_id: MessageId | Absent = None
+    before: float | str | Absent = Field(None, description=_BEFORE)
+    all: bool | Absent = Field(None, description="Select every dead letter. Not together with ids or filters.")
+    dry_run: bool | Absent = Field(None, description="Only count the letters that match.")
+    limit: int = Field(MAX_LETTERS, ge=1, le=MAX_LETTERS)
+    cursor: Cursor | Absent = None
+
+
+class _Report(Document):
+    matched: Count = Field(description="Dead letters that matched and existed.")
+    more: bool = Field(description="Not all were processed: repeat with `next` as `cursor`.")
+    next: str | None = Field(description="Where to continue; null at the end, and when ids were given.")
+    before: Time | None = Field(description="All scanned letters were parked before this; null with ids.")
+
+
+class Replayed(_Report):
+    """What a replay did."""
+
+    replayed: Count = Field(description="How many of them are in the queue again.")
+
+
+class Purged(_Report):
+    """What a purge did."""
+
+    purged: Count = Field(description="How many of them were deleted.")
 
 
 _SHOWN = {
@@ -149,50 +144,36 @@ _SHOWN = {
 }
 _CURSOR_SHOWN = "1795388238626-0.3.1795388238627"  # the generated document drops null from examples
 _MESSAGE = {"userId": "alice", "target": "newMessage", "arguments": ["hi"], "messageId": "order-1"}
+_REST = {"more": True, "next": _CURSOR_SHOWN, "before": "2026-11-22T22:57:18.627Z"}
 _REFUSALS = {
     401: refusal("The caller did not authenticate."),
     403: refusal("The caller lacks the admin right."),
     500: refusal("An unexpected error."),
     503: busy("The queue is unavailable or full; nothing of this request is known to have been done."),
 }
-_LIST = {
+LIST: Mapping[str, Any] = {
     "operation_id": "listDeadLetters",
     "summary": "List dead letters, oldest first",
-    "tags": ["admin"],
-    "openapi_extra": {
-        "security": ADMIN,
-        "parameters": [
-            _query("hub", _HUB),
-            _query("reason", _REASON),
-            _query("messageId", _MESSAGE_ID),
-            _query("before", {"type": "string", "minLength": 1, "description": _BEFORE}),
-            _query("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIST, "default": LIST_LIMIT}),
-            _query("cursor", _CURSOR),
-            REQUEST_ID,
-        ],
-    },
+    "openapi_extra": {"security": CALLERS, "parameters": [*query(DeadLetterQuery), REQUEST_ID]},
     "responses": {
-        200: {
-            "description": "A page of dead letters. It may be short or empty although `next` is given.",
-            "content": content("DeadLetterList", example={"items": [_SHOWN], "next": _CURSOR_SHOWN}),
-        },
+        200: answer(
+            DeadLetterList,
+            "A page of dead letters. It may be short or empty although `next` is given.",
+            {"items": [_SHOWN], "next": _CURSOR_SHOWN},
+        ),
         400: refusal("A parameter is not valid, unknown or repeated."),
         **_REFUSALS,
     },
 }
-_SHOW = {
+SHOW: Mapping[str, Any] = {
     "operation_id": "showDeadLetter",
     "summary": "Show one dead letter with its message",
-    "tags": ["admin"],
     "openapi_extra": {
-        "security": ADMIN,
-        "parameters": [{"name": "letter_id", "in": "path", "required": True, "schema": _ID}, REQUEST_ID],
+        "security": CALLERS,
+        "parameters": [path("letter_id", {"type": "string", "pattern": _ID_PATTERN}), REQUEST_ID],
     },
     "responses": {
-        200: {
-            "description": "The dead letter.",
-            "content": content("DeadLetterWithMessage", example={**_SHOWN, "message": _MESSAGE}),
-        },
+        200: answer(DeadLetterWithMessage, "The dead letter.", {**_SHOWN, "message": _MESSAGE}),
         400: refusal("The id is not valid."),
         404: refusal("There is no such dead letter (deadLetterUnknown)."),
         405: refusal("`replay` and `purge` are not ids; they take POST."),
@@ -201,18 +182,19 @@ _SHOW = {
 }
 
 
-def _acting(operation_id: str, summary: str, schema: str, example: Mapping[str, Any]) -> dict[str, Any]:
+def acting(action: Literal["replayed", "purged"]) -> Mapping[str, Any]:
+    """Return the description of the route that replays or purges."""
+    model, operation_id, summary = _ACTIONS[action]
     return {
         "operation_id": operation_id,
         "summary": summary,
-        "tags": ["admin"],
         "openapi_extra": {
-            "security": ADMIN,
+            "security": CALLERS,
             "parameters": [REQUEST_ID],
-            "requestBody": {"required": True, "content": content("DeadLetterCommand", example={"reason": "tooOld"})},
+            "requestBody": body(DeadLetterCommand, {"reason": "tooOld"}),
         },
         "responses": {
-            200: {"description": "What was done.", "content": content(schema, example=example)},
+            200: answer(model, "What was done.", {"matched": 37, action: 37, **_REST}),
             400: refusal("The body is not valid, or selects nothing; nothing was done."),
             408: refusal("The body did not arrive within FANOUT_BODY_TIMEOUT."),
             413: refusal("The body is too large."),
@@ -222,17 +204,7 @@ def _acting(operation_id: str, summary: str, schema: str, example: Mapping[str, 
     }
 
 
-_REST = {"more": True, "next": _CURSOR_SHOWN, "before": "2026-11-22T22:57:18.627Z"}
-OPERATIONS: Mapping[tuple[str, str], dict[str, Any]] = {
-    ("GET", DEAD_LETTERS): _LIST,
-    ("GET", DEAD_LETTER): _SHOW,
-    ("POST", REPLAY): _acting(
-        "replayDeadLetters",
-        "Put dead letters back into the queue, at the end of their lanes",
-        "Replayed",
-        {"matched": 37, "replayed": 37, **_REST},
-    ),
-    ("POST", PURGE): _acting(
-        "purgeDeadLetters", "Delete dead letters permanently", "Purged", {"matched": 37, "purged": 37, **_REST}
-    ),
+_ACTIONS: Mapping[str, tuple[type[_Report], str, str]] = {
+    "replayed": (Replayed, "replayDeadLetters", "Put dead letters back into the queue, at the end of their lanes"),
+    "purged": (Purged, "purgeDeadLetters", "Delete dead letters permanently"),
 }

@@ -7,6 +7,7 @@ whether there is more. Answers describe one moment, so they must not be cached. 
 from typing import Any
 
 import orjson
+from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +20,15 @@ from fanout.queue.dead_letters import DeadLetters
 from fanout.settings import Settings
 from service.admin.dead_letters.batches import SCAN_TIME, Action, CommandRunner, Report
 from service.admin.dead_letters.command import parse_command, parse_query
+from service.admin.dead_letters.documents import (
+    DEAD_LETTER,
+    DEAD_LETTERS,
+    LIST,
+    PURGE,
+    REPLAY,
+    SHOW,
+    acting,
+)
 from service.admin.dead_letters.reference import parse_ref
 from service.admin.dead_letters.rendering import details_of, summary_of, time_of
 from service.admin.dead_letters.scan import FilteredScan, Scan
@@ -44,6 +54,16 @@ class DeadLetterAdmin:
         self._metrics = metrics
         self._clock = clock
         self._log = get_logger()
+
+    def router(self) -> APIRouter:
+        """Return the routes with their descriptions."""
+        router = APIRouter(tags=["admin"], default_response_class=Response)
+        router.add_api_route(DEAD_LETTERS, self.list, response_model=None, **LIST)
+        router.add_api_route(REPLAY, self.replay, methods=["POST"], response_model=None, **acting("replayed"))
+        router.add_api_route(PURGE, self.purge, methods=["POST"], response_model=None, **acting("purged"))
+        # Last: a GET of the two addresses above is answered by `show`, which names the method they take.
+        router.add_api_route(DEAD_LETTER, self.show, response_model=None, **SHOW)
+        return router
 
     async def list(self, request: Request) -> Response:
         """Return a page of dead letters, oldest first."""

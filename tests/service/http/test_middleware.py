@@ -5,8 +5,8 @@ import re
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from service.http.middleware import RequestMiddleware
-from tests.service.apps import an_app, client_of
+from service.http.middleware import SECURITY_HEADERS, RequestMiddleware
+from tests.service.apps import BATCH, ITEM, an_app, client_of
 
 SCOPE = {"type": "http", "method": "GET", "path": "/", "headers": []}
 
@@ -58,3 +58,31 @@ async def test_what_is_not_http_passes_untouched() -> None:
 
     await RequestMiddleware(app)({"type": "lifespan"}, nothing, send)
     assert seen == [{"type": "lifespan"}]
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/openapi.json", "/none", "/problems/internal"])
+async def test_every_answer_has_the_security_headers(path: str) -> None:
+    async with client_of(an_app()) as client:
+        headers = (await client.get(path)).headers
+    assert {name.decode(): headers.get(name.decode()) for name, _ in SECURITY_HEADERS} == {
+        name.decode(): value.decode() for name, value in SECURITY_HEADERS
+    }
+
+
+async def test_a_batch_and_a_refused_batch_have_them_too() -> None:
+    async with client_of(an_app()) as client:
+        answers = [await client.post(BATCH, json=ITEM), await client.post(BATCH, json={})]
+    assert [answer.status_code for answer in answers] == [202, 400]
+    for answer in answers:
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_a_page_replaces_the_policy_by_its_own_and_cannot_be_framed() -> None:
+    async with client_of(an_app()) as client:
+        page, script = await client.get("/docs"), await client.get("/docs/swagger-ui-bundle.js")
+    assert page.headers.get_list("Content-Security-Policy") == [page.headers["Content-Security-Policy"]]
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
+    assert page.headers["X-Frame-Options"] == "DENY"
+    assert script.headers.get_list("Cache-Control") == ["max-age=3600"]

@@ -1,11 +1,15 @@
-"""JSON schemas of what the routes read and write, for the OpenAPI document.
+"""The schemas of a batch and of the answer to it, and the description of the route that takes it.
 
-Source: the Functions binding's contract, section 1 (names in any of two spellings, "" and null as absent), our own
-optional fields, and RFC 9457. The parser in `fanout.binding.batch` decides; these schemas describe it for people and
-for generators of clients, in the camelCase spelling.
+Rule guarded: the parser in `fanout.binding.batch` decides what is valid. It reads bytes without models, so these
+schemas are written by hand; the tests validate real answers of every status. They describe the camelCase spelling.
+Source: docs/sources.md, binding-items.
 """
 
 from typing import Any
+
+from service.openapi.describe import CALLERS, HUB, REQUEST_ID, busy, content, header, refusal
+
+MESSAGES = "/v1/hubs/{hub}/messages"
 
 _NAME = {"type": ["string", "null"], "maxLength": 1024}
 _NAMES = {"type": ["array", "null"], "items": {"type": "string"}, "minItems": 1}
@@ -106,95 +110,66 @@ RECEIPT: dict[str, Any] = {
     "properties": {"accepted": _COUNT, "duplicates": _COUNT, "rejected": _COUNT, "results": _RESULTS},
     "additionalProperties": False,
 }
-PROBLEM: dict[str, Any] = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code", "requestId"],
-    "properties": {
-        "type": {"type": "string", "format": "uri-reference", "description": "Where `code` is explained."},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string", "description": "For programs: one word for each kind of refusal."},
-        "requestId": {"type": "string", "description": "Also in X-Request-Id."},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["pointer", "code", "detail"],
-                "properties": {
-                    "index": {"type": "integer", "minimum": 0},
-                    "pointer": {"type": "string", "description": "JSON pointer (RFC 6901) into the body."},
-                    "code": {"type": "string"},
-                    "detail": {"type": "string"},
-                },
-                "additionalProperties": False,
-            },
-        },
-        "accepted": _COUNT,
-        "duplicates": _COUNT,
-        "rejected": _COUNT,
-        "failed": _COUNT,
-        "results": _RESULTS,
+_ITEMS: list[Any] = [
+    {"userId": "alice", "target": "newMessage", "arguments": [{"text": "hi"}]},
+    {"userId": "alice", "groupName": "room-1", "action": "add"},
+    {"groupName": "room-1", "target": "newMessage", "arguments": ["joined", "alice"], "messageId": "order-1"},
+]
+_ACCEPTED = {
+    "accepted": 2,
+    "duplicates": 1,
+    "rejected": 0,
+    "results": [
+        {"index": 0, "status": "accepted", "messageId": "9f2c4e1ab03d5577.0"},
+        {"index": 1, "status": "accepted", "messageId": "9f2c4e1ab03d5577.1"},
+        {"index": 2, "status": "duplicate", "messageId": "order-1"},
+    ],
+}
+_INVALID = {
+    "type": "/problems/invalidItems",
+    "title": "Some items are not valid",
+    "status": 400,
+    "detail": "1 of 2 items are not valid; nothing was queued.",
+    "code": "invalidItems",
+    "requestId": "9f2c4e1ab03d5577",
+    "errors": [
+        {"index": 1, "pointer": "/1/action", "code": "unknownAction", "detail": "The action is not one of the known."}
+    ],
+}
+OPERATION: dict[str, Any] = {
+    "operationId": "sendMessages",
+    "summary": "Queue a batch of messages and group actions",
+    "tags": ["messages"],
+    "security": CALLERS,
+    "parameters": [
+        HUB,
+        header(
+            "Idempotency-Key",
+            "Repeats of this request with this key store nothing twice; with another body they are refused.",
+            {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+        ),
+        header(
+            "Prefer",
+            "handling=lenient queues the valid items of a batch that also has invalid ones.",
+            {"type": "string", "examples": ["handling=lenient"]},
+        ),
+        REQUEST_ID,
+    ],
+    "requestBody": {"required": True, "content": content("Batch", example=_ITEMS)},
+    "responses": {
+        "202": {"description": "Stored.", "content": content("Receipt", example=_ACCEPTED)},
+        "400": refusal("The hub, a header, the body or an item is not valid; nothing was queued.", _INVALID),
+        "401": refusal("The caller is not known."),
+        "403": refusal("The caller may not send."),
+        "408": refusal("The body did not come within FANOUT_BODY_TIMEOUT."),
+        "413": refusal("The body is larger than FANOUT_MAX_BODY."),
+        "415": refusal("The body is not JSON in UTF-8, or is compressed."),
+        "422": refusal(
+            "The Idempotency-Key was used with another body (nothing was queued), or a messageId with another "
+            "content (`results` tells what became of each item)."
+        ),
+        "500": refusal("An unexpected error."),
+        "503": busy("The queue is full or silent; with `results` when some items may be stored."),
     },
-    "additionalProperties": False,
 }
-CONNECTION: dict[str, Any] = {
-    "type": "object",
-    "required": ["url", "accessToken"],
-    "properties": {
-        # No "format": "uri": hub names may have brackets, which the service wants in its query as they are.
-        "url": {"type": "string", "description": "Where the client connects, the hub in its query."},
-        "accessToken": {"type": "string"},
-    },
-    "additionalProperties": False,
-}
-WANTED: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "userId": {"type": ["string", "null"], "maxLength": 1024},
-        "claims": {"type": ["object", "null"]},
-    },
-    "additionalProperties": False,
-}
-READINESS: dict[str, Any] = {
-    "type": "object",
-    "required": ["status", "reasons"],
-    "properties": {
-        "status": {"enum": ["ready", "notReady"]},
-        "reasons": {"type": "array", "items": {"type": "string"}},
-    },
-}
-LIVENESS: dict[str, Any] = {
-    "type": "object",
-    "required": ["status"],
-    "properties": {"status": {"const": "alive"}},
-}
-TRACE: dict[str, Any] = {
-    "type": "object",
-    "required": ["messageId", "events"],
-    "properties": {
-        "messageId": {"type": "string"},
-        "events": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": 64,
-            "description": "Oldest first, by the clocks of the machines; of more than 64 the newest.",
-            "items": {
-                "type": "object",
-                "required": ["at", "what", "detail"],
-                "properties": {
-                    "at": {"type": "number", "description": "Unix time in seconds."},
-                    "what": {"enum": ["accepted", "read", "attempt", "settled"]},
-                    "detail": {
-                        "type": "object",
-                        "additionalProperties": {"type": ["string", "number", "boolean"]},
-                        "description": "As the step has them: hub, operation, admission, partition, entry, worker, "
-                        "number, status, failure, verdict, delay, end, attempts.",
-                    },
-                },
-                "additionalProperties": False,
-            },
-        },
-    },
-    "additionalProperties": False,
-}
+SCHEMAS: dict[str, Any] = {"Batch": BATCH, "Item": ITEM, "Receipt": RECEIPT, "Result": RESULT}

@@ -1,0 +1,66 @@
+"""What a negotiation reads and writes, and its description.
+
+Source: docs/sources.md, client-tokens. Rule guarded: the description is true; the tests validate real answers against
+these models.
+"""
+
+from typing import Any
+
+from pydantic import Field
+
+from service.openapi.describe import HUB, REQUEST_ID, answer, body, refusal
+from service.openapi.model import Document
+
+NEGOTIATE = "/{hub}/negotiate"
+
+
+class NegotiateRequest(Document):
+    """For whom a token is asked; only a caller with an API key may say so."""
+
+    user_id: str | None = Field(None, max_length=1024)
+    claims: dict[str, Any] | None = Field(None, description="Claims of the token, besides those of the service.")
+
+
+class NegotiateResponse(Document):
+    """Where a client connects, and with what."""
+
+    # Not "format": "uri": hub names may have brackets, which the service wants in its query unescaped.
+    url: str = Field(description="Where the client connects, with the hub in the query.")
+    access_token: str
+
+
+DESCRIPTION: dict[str, Any] = {
+    "operation_id": "negotiate",
+    "summary": "Return the address of the service and a token for it",
+    "tags": ["clients"],
+    "responses": {
+        200: answer(NegotiateResponse, "Where to connect, and with what."),
+        400: refusal("The hub, the query or the body is not valid."),
+        401: refusal("No user was found, and clients without a user are not served."),
+        408: refusal("The body did not arrive within FANOUT_BODY_TIMEOUT."),
+        413: refusal("The body is too large, or the token would be longer than the 4,096 characters of the service."),
+        415: refusal("The body is not JSON in UTF-8, or is compressed."),
+        500: refusal("No service is configured, or an unexpected error."),
+    },
+    "openapi_extra": {
+        "security": [{}, {"bearer": []}, {"apiKey": []}],
+        "parameters": [
+            HUB,
+            {
+                "name": "userId",
+                "in": "query",
+                "required": False,
+                "description": "Whose token: for callers with an API key, and for others where FANOUT_NEGOTIATE_USER "
+                "lists `query`.",
+                "schema": {"type": "string", "maxLength": 1024},
+            },
+            REQUEST_ID,
+        ],
+        "requestBody": body(
+            NegotiateRequest,
+            {"userId": "alice", "claims": {"role": "admin"}},
+            required=False,
+            description="Read from callers with an API key only.",
+        ),
+    },
+}

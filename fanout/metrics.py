@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from fanout.binding.refusals import WARNING_CODES
 from fanout.counters import Counters
 from fanout.signalr.message import OPERATIONS
 
@@ -126,6 +127,9 @@ class Metrics:
     def _define_ingress(self, new: Counters) -> None:
         self.accepted = new.counters("fanout_accepted", "Entries stored, by operation.", "operation", OPERATIONS)
         self.duplicates = new.counter("fanout_duplicates", "Entries that had been stored before.")
+        self.item_warnings = new.counters(
+            "fanout_item_warnings", "Items queued with a warning, by its code.", "warning", tuple(WARNING_CODES)
+        )
         self.rejected = new.counter("fanout_rejected", "Items refused by the ingress.")
         self.backpressure = new.counter("fanout_backpressure", "Requests answered 503: queue full or unavailable.")
         self.requests = new.counters(

@@ -135,6 +135,11 @@ class ListenerSettings(BaseModel):
         ge=1024,
         description="Maximum size of the REST body of one message. The service refuses more than 1 MB.",
     )
+    empty_address: Literal["broadcast", "refuse"] = Field(
+        "broadcast",
+        description="What becomes of a message whose destination is an empty string or null. `broadcast` sends it to "
+        "everybody, as the output binding of Azure Functions does, and warns in the answer; `refuse` rejects it.",
+    )
 
 
 class NegotiateSettings(BaseModel):

@@ -20,7 +20,7 @@ from fanout.binding.destinations import (
     too_many,
 )
 from fanout.binding.names import check_uri
-from fanout.binding.parsed import BatchLimits, ItemContent
+from fanout.binding.parsed import BatchLimits, ItemContent, ItemWarning
 from fanout.binding.properties import Properties
 from fanout.binding.refusals import refuse
 from fanout.signalr.message import CloseConnections, GroupAction, Scope, Verb
@@ -111,5 +111,6 @@ def _close(properties: Properties, limits: BatchLimits) -> ItemContent:
     return ItemContent(items, _warnings_of(properties, closed))
 
 
-def _warnings_of(properties: Properties, destinations: Destinations, *ignored: str) -> tuple[str, ...]:
-    return (*destinations.warnings(), *properties.warnings("arguments", "collapseKey", "delivery", *ignored))
+def _warnings_of(properties: Properties, destinations: Destinations, *ignored: str) -> tuple[ItemWarning, ...]:
+    warnings = properties.ignored("arguments", "collapseKey", "delivery", *ignored)
+    return (*destinations.warnings(properties), *warnings)

@@ -5,6 +5,7 @@ is queued, a refused item is named by a JSON pointer into the sender's document,
 they were. Only a body that is no batch at all, or one over a limit of the whole batch, is refused as one.
 """
 
+from collections.abc import Container
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ from fanout.binding.destinations import too_many
 from fanout.binding.document import Document, read_document, read_text
 from fanout.binding.endpoints import check_endpoints
 from fanout.binding.message_item import read_message
-from fanout.binding.parsed import Batch, BatchLimits, ItemContent, ParsedItem, RejectedItem
+from fanout.binding.parsed import Batch, BatchLimits, ItemContent, ItemWarning, ParsedItem, RejectedItem
 from fanout.binding.plain import MAX_MESSAGE_ID, fingerprint_of, read_plain, read_plain_batch
 from fanout.binding.properties import Properties, properties_of
 from fanout.binding.refusals import ERROR_CODES, refuse
@@ -26,12 +27,15 @@ __all__ = ["ERROR_CODES", "Batch", "BatchLimits", "ParsedItem", "RejectedItem", 
 _PLAIN_STARTS: Final = frozenset({b"[", b"{"})
 _LISTS: Final = 4 * 1024 * 1024  # bytes the destination lists of an item may take beside the largest message
 
+_MAX_LOOKED_AT: Final = 20_000  # unknown properties of a batch; more are no misspelling
 
-def parse_batch(body: bytes, limits: BatchLimits) -> Batch:
+
+def parse_batch(body: bytes, limits: BatchLimits, refused: Container[str] = ()) -> Batch:
     """Parse the body of a request: one object, an array of objects, or a JSON string that holds either.
 
-    Raises BadRequestError (`label` is a key of ERROR_CODES) for a body that is no batch: not JSON, not UTF-8, empty, a
-    scalar, nested too deeply, or with more than `max_items` items or `max_targets` destinations in all.
+    An item with a warning whose code is in `refused` is rejected. Raises BadRequestError (`label` is a key of
+    ERROR_CODES) for a body that is no batch: not JSON, not UTF-8, empty, a scalar, nested too deeply, or with more than
+    `max_items` items or `max_targets` destinations in all.
     """
     text = read_text(body)
     if text[:1] in _PLAIN_STARTS and len(text) <= _max_item(limits):
@@ -39,47 +43,73 @@ def parse_batch(body: bytes, limits: BatchLimits) -> Batch:
         if plain is not None:
             return Batch(tuple(plain), is_plain=True)
     try:
-        return _read_items(read_document(text, limits.max_items), limits)
+        return _Reader(limits, refused).read(read_document(text, limits.max_items))
     except RecursionError:
         raise refuse("tooDeep", "The JSON is nested too deeply.") from None
 
 
-def _read_items(document: Document, limits: BatchLimits) -> Batch:
-    results: list[ParsedItem | RejectedItem] = []
-    targets = 0
-    for index, raw in enumerate(document.items):
+class _Reader:
+    """Reads the items of one batch."""
+
+    def __init__(self, limits: BatchLimits, refused: Container[str]) -> None:
+        self._limits = limits
+        self._refused = refused
+        self._looked_at = 0  # unknown properties, of all items
+
+    def read(self, document: Document) -> Batch:
+        """Return one result for each item. Raises BadRequestError when all together have too many destinations."""
+        results: list[ParsedItem | RejectedItem] = []
+        targets, limit = 0, self._limits.max_targets
+        for index, raw in enumerate(document.items):
+            try:
+                result: ParsedItem | RejectedItem = self._accept(self._item(raw, index))
+            except BadRequestError as error:
+                result = RejectedItem(index, error.label, document.pointer_of(index) + error.pointer, str(error))
+            results.append(result)
+            if isinstance(result, ParsedItem):
+                targets += len(result.calls)
+                if targets > limit:
+                    raise too_many(targets, limit, document.pointer_of(index))
+        return Batch(tuple(results))
+
+    def _accept(self, item: ParsedItem) -> ParsedItem:
+        for warning in item.warnings:
+            if warning.code in self._refused:
+                raise refuse(warning.code, warning.detail, warning.pointer)
+        return item
+
+    def _item(self, raw: Raw, index: int) -> ParsedItem:
+        size = memoryview(raw).nbytes
+        if size > _max_item(self._limits):
+            max_message = self._limits.max_message
+            detail = f"The item has {size} bytes. Its message may have {max_message}, its lists {_LISTS} more."
+            raise refuse("itemTooLarge", detail)
+        plain = read_plain(raw, index, self._limits)
+        if plain is not None:
+            return plain
         try:
-            result: ParsedItem | RejectedItem = _read_item(raw, index, limits)
-        except BadRequestError as error:
-            result = RejectedItem(index, error.label, document.pointer_of(index) + error.pointer, str(error))
-        results.append(result)
-        if isinstance(result, ParsedItem):
-            targets += len(result.calls)
-            if targets > limits.max_targets:
-                raise too_many(targets, limits.max_targets, document.pointer_of(index))
-    return Batch(tuple(results))
+            properties = properties_of(raw)
+        except msgspec.ValidationError:
+            raise _not_an_object(bytes(raw)[:1]) from None
+        return self._parsed(properties, index)
+
+    def _parsed(self, properties: Properties, index: int) -> ParsedItem:
+        values, warnings = properties.values, self._unknown(properties) if properties.unknown else ()
+        if "endpoints" in values:
+            warnings += check_endpoints(properties, self._limits.endpoints)
+        message_id = _message_id_of(properties) if "messageId" in values else None
+        content = _content_of(properties, self._limits)
+        fingerprint = b"" if message_id is None else fingerprint_of(content.calls)
+        return ParsedItem(index, content.calls, message_id, fingerprint, warnings + content.warnings)
+
+    def _unknown(self, properties: Properties) -> tuple[ItemWarning, ...]:
+        self._looked_at += len(properties.unknown)
+        if self._looked_at <= _MAX_LOOKED_AT:
+            properties.check_addresses()
+        return (properties.unknown_warning(),)
 
 
-def _read_item(raw: Raw, index: int, limits: BatchLimits) -> ParsedItem:
-    size = memoryview(raw).nbytes
-    if size > _max_item(limits):
-        detail = f"The item has {size} bytes. Its message may have {limits.max_message}, its lists {_LISTS} more."
-        raise refuse("itemTooLarge", detail)
-    plain = read_plain(raw, index, limits)
-    if plain is not None:
-        return plain
-    try:
-        properties = properties_of(raw)
-    except msgspec.ValidationError:
-        raise _not_an_object(bytes(raw)[:1]) from None
-    warnings = check_endpoints(properties, limits.endpoints) if "endpoints" in properties.values else ()
-    message_id = _message_id_of(properties) if "messageId" in properties.values else None
-    content = _read_content(properties, limits)
-    fingerprint = b"" if message_id is None else fingerprint_of(content.calls)
-    return ParsedItem(index, content.calls, message_id, fingerprint, warnings + content.warnings)
-
-
-def _read_content(properties: Properties, limits: BatchLimits) -> ItemContent:
+def _content_of(properties: Properties, limits: BatchLimits) -> ItemContent:
     # As in the binding, `target` comes first. Unlike there, a `target` of the wrong type is refused beside an `action`.
     target = properties.text("target")
     if target is not None:

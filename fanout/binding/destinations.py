@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from fanout.binding.names import check_id, problem_of
+from fanout.binding.parsed import ItemWarning
 from fanout.binding.properties import Properties
 from fanout.binding.refusals import refuse
 from fanout.errors import BadRequestError
@@ -49,12 +50,13 @@ class Destinations(msgspec.Struct, frozen=True, gc=False):
     named: tuple[Destination, ...]
     ignored: tuple[str, ...] = ()
 
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self, properties: Properties) -> tuple[ItemWarning, ...]:
         """Return one warning that names what the precedence passed over, () for nothing."""
         if not self.ignored:
             return ()
-        winner = self.named[0][0].value
-        return (f"More than one scope is set: the {winner} is addressed, {' and '.join(self.ignored)} ignored.",)
+        names = " and ".join(self.ignored)
+        detail = f"More than one scope is set: the {self.named[0][0].value} is addressed, {names} ignored."
+        return (ItemWarning("severalScopes", detail, properties.pointer(self.ignored[0])),)
 
 
 def destinations_of(properties: Properties, fields: Sequence[DestinationField], limit: int) -> Destinations:
@@ -74,6 +76,17 @@ def destinations_of(properties: Properties, fields: Sequence[DestinationField], 
             check_id(field.scope, name, properties.pointer(field.singular))
         named.append((field.scope, name))
     return Destinations(tuple(named), tuple(ignored))
+
+
+def empty_address(properties: Properties) -> tuple[ItemWarning, ...]:
+    """Return one warning when an item that names nobody has a property for a destination; () when it has none."""
+    values = properties.values
+    present = [name for field in DESTINATION_FIELDS for name in (field.singular, field.plural) if name in values]
+    if not present:
+        return ()
+    verb = "is" if len(present) == 1 else "are"
+    detail = f"{' and '.join(present)} {verb} empty, so the message goes to everybody."
+    return (ItemWarning("emptyAddress", detail, properties.pointer(present[0])),)
 
 
 def names_of(properties: Properties, field: DestinationField) -> tuple[str, ...]:

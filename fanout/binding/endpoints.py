@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Raw
 
+from fanout.binding.parsed import ItemWarning
 from fanout.binding.properties import Properties
 from fanout.binding.refusals import refuse
 from fanout.errors import BadRequestError
@@ -22,7 +23,7 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _TYPES: Final = frozenset({"", "primary", "secondary", "0", "1"})
 
 
-def check_endpoints(properties: Properties, configured: tuple[str, ...]) -> tuple[str, ...]:
+def check_endpoints(properties: Properties, configured: tuple[str, ...]) -> tuple[ItemWarning, ...]:
     """Return warnings, or raise BadRequestError when `endpoints` is malformed or selects nothing."""
     if not properties.given("endpoints"):
         return ()
@@ -37,7 +38,11 @@ def check_endpoints(properties: Properties, configured: tuple[str, ...]) -> tupl
     if unknown == len(chosen):
         problem = "names no endpoint that is configured here" if chosen else "is an empty list"
         raise refuse("noEndpointSelected", f"endpoints {problem}, so nothing would be sent.", place)
-    return (f"{unknown} of the endpoints are not configured here and get nothing.",) if unknown else ()
+    if not unknown:
+        return ()
+    return (
+        ItemWarning("unknownEndpoint", f"{unknown} of the endpoints are not configured here and get nothing.", place),
+    )
 
 
 def _url_of(element: dict[str, Raw], place: str) -> str:

@@ -8,9 +8,9 @@ from typing import Final
 
 import msgspec
 
-from fanout.binding.destinations import DESTINATION_FIELDS, Destinations, destinations_of, excluded_of
+from fanout.binding.destinations import DESTINATION_FIELDS, Destinations, destinations_of, empty_address, excluded_of
 from fanout.binding.names import check_uri
-from fanout.binding.parsed import BatchLimits, ItemContent
+from fanout.binding.parsed import BatchLimits, ItemContent, ItemWarning
 from fanout.binding.properties import Properties
 from fanout.binding.refusals import refuse
 from fanout.signalr.message import Message, Scope
@@ -89,12 +89,16 @@ def _at_most_once_of(properties: Properties) -> bool | None:
     return at_most_once
 
 
-def _warnings_of(properties: Properties, destinations: Destinations) -> tuple[str, ...]:
-    if not destinations.ignored and not properties.unknown and _IGNORED.isdisjoint(properties.values):
+def _warnings_of(properties: Properties, destinations: Destinations) -> tuple[ItemWarning, ...]:
+    if destinations.named and not destinations.ignored and _IGNORED.isdisjoint(properties.values):
         return ()
-    both = ("Both target and action are set: the message is sent, the action is not done.",)
     return (
-        *(both if properties.given("action") else ()),
-        *destinations.warnings(),
-        *properties.warnings("reason"),
+        *(_both(properties) if properties.given("action") else ()),
+        *(destinations.warnings(properties) if destinations.named else empty_address(properties)),
+        *properties.ignored("reason"),
     )
+
+
+def _both(properties: Properties) -> tuple[ItemWarning, ...]:
+    detail = "Both target and action are set: the message is sent, the action is not done."
+    return (ItemWarning("targetAndAction", detail, properties.pointer("action")),)

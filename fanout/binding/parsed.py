@@ -20,11 +20,19 @@ class BatchLimits:
     endpoints: tuple[str, ...] = ()
 
 
+class ItemWarning(msgspec.Struct, frozen=True, gc=False):
+    """Something about an item that may not be as its sender meant it; `code` is a key of WARNING_CODES."""
+
+    code: str
+    detail: str
+    pointer: str = ""
+
+
 class ItemContent(msgspec.Struct, frozen=True, gc=False):
     """The REST calls one item becomes, in order, and the warnings for its sender."""
 
     calls: tuple[Item, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[ItemWarning, ...] = ()
 
 
 class ParsedItem(msgspec.Struct, frozen=True, gc=False):
@@ -34,7 +42,7 @@ class ParsedItem(msgspec.Struct, frozen=True, gc=False):
     calls: tuple[Item, ...]
     message_id: str | None = None
     fingerprint: bytes = b""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[ItemWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Final
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from fanout.binding.names import is_plain_name
 from fanout.binding.parsed import BatchLimits, ParsedItem
@@ -30,9 +30,9 @@ class Plain(msgspec.Struct, forbid_unknown_fields=True, rename="camel", gc=False
 
     target: str
     arguments: Raw
-    user_id: str | None = None
-    group_name: str | None = None
-    connection_id: str | None = None
+    user_id: str | UnsetType | None = UNSET
+    group_name: str | UnsetType | None = UNSET
+    connection_id: str | UnsetType | None = UNSET
     message_id: str | None = None
 
 
@@ -88,15 +88,15 @@ def _parsed(item: Plain, index: int, limit: int) -> ParsedItem | None:
 
 
 def _destination(item: Plain) -> tuple[Scope, str] | None:
-    # None where more than one scope is named: that takes a warning.
+    # None where several scopes are named, or only empty ones: that takes a warning.
     named = [
         (scope, name)
         for scope, name in ((_USER, item.user_id), (_GROUP, item.group_name), (_CONNECTION, item.connection_id))
         if name
     ]
-    if len(named) > 1:
-        return None
-    return named[0] if named else (_BROADCAST, "")
+    if not named and item.user_id is item.group_name is item.connection_id is UNSET:
+        return _BROADCAST, ""
+    return named[0] if len(named) == 1 else None
 
 
 def fingerprint_of(calls: tuple[Item, ...]) -> bytes:

@@ -15,7 +15,9 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from fanout.binding.parsed import ItemWarning
 from fanout.binding.refusals import refuse
+from fanout.binding.suggestions import address_meant, property_meant
 
 KNOWN: Final = frozenset(
     {
@@ -90,14 +92,28 @@ class Properties(msgspec.Struct, frozen=True, gc=False):
         if name in self.values and self.given(name):
             raise refuse("notAllowedHere", why, self.pointer(name))
 
-    def warnings(self, *ignored: str) -> tuple[str, ...]:
-        """Return one warning that names the unknown properties and those of `ignored` that are given, () for none."""
-        names = [self.spelling.get(name, name) for name in ignored if self.given(name)]
-        names.extend(name if len(name) <= _SHOWN_LENGTH else f"{name[:_SHOWN_LENGTH]}..." for name in self.unknown)
-        if not names:
+    def ignored(self, *names: str) -> tuple[ItemWarning, ...]:
+        """Return one warning that names those of `names` that are given and change nothing here, () for none."""
+        given = [self.spelling.get(name, name) for name in names if self.given(name)]
+        if not given:
             return ()
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        return (f"Properties without a meaning here are ignored: {', '.join(names[:_SHOWN])}{more}.",)
+        detail = f"Properties without a meaning on this item are ignored: {', '.join(given)}."
+        return (ItemWarning("ignoredProperty", detail, f"/{given[0]}"),)
+
+    def unknown_warning(self) -> ItemWarning:
+        """Return the warning that names the unknown properties, of which there are some."""
+        shown = [_shown(name) for name in self.unknown[:_SHOWN]]
+        more = f" and {len(self.unknown) - _SHOWN} more" if len(self.unknown) > _SHOWN else ""
+        detail = f"Unknown properties are ignored: {', '.join(shown)}{more}."
+        return ItemWarning("unknownProperty", detail, pointer_to(self.unknown[0]))
+
+    def check_addresses(self) -> None:
+        """Raise BadRequestError `misnamedAddress` when an unknown property looks like the name of a destination."""
+        for name in self.unknown:
+            meant = address_meant(name)
+            if meant:
+                detail = f"{name} is not a property of an item. Did you mean {meant}?"
+                raise refuse("misnamedAddress", detail, pointer_to(name))
 
     def _bad_list(self, name: str, problem: str) -> Exception:
         element = _ELEMENT.search(problem)
@@ -105,6 +121,17 @@ class Properties(msgspec.Struct, frozen=True, gc=False):
             return refuse("notAList", f"{name} must be an array of strings.", self.pointer(name))
         place = f"{self.pointer(name)}/{element[1]}"
         return refuse("notAString", f"Each element of {name} must be a string.", place)
+
+
+def pointer_to(name: str) -> str:
+    """Return the JSON pointer of a property inside its object; that of the object for a name too long to repeat."""
+    return "" if len(name) > _SHOWN_LENGTH else "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def _shown(name: str) -> str:
+    meant = property_meant(name)
+    short = name if len(name) <= _SHOWN_LENGTH else f"{name[:_SHOWN_LENGTH]}..."
+    return f"{short} (did you mean {meant}?)" if meant else short
 
 
 def properties_of(raw: Raw) -> Properties:

@@ -37,6 +37,7 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "notAString": "The property must be a string.",
         "notAList": "The property must be an array of strings.",
         "emptyList": "The list is empty. To name nobody, leave it out or send null.",
+        "misnamedAddress": "A property looks like the name of a destination and is none.",
         "notAllowedHere": "The property cannot be honoured on this item, and dropping it would change its effect.",
         "invalidTtl": "ttlSeconds is out of range or not a number.",
         "invalidCollapseKey": "A collapseKey is at most 128 characters long.",
@@ -54,7 +55,20 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+# What is taken although it may not be what the sender meant. `Prefer: handling=strict` refuses these items.
+WARNING_CODES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "unknownProperty": "A property is unknown and ignored.",
+        "ignoredProperty": "A property has no meaning on this item and is ignored.",
+        "emptyAddress": "A destination is named by an empty string or null, so the message goes to everybody.",
+        "severalScopes": "Destinations of several kinds are named; one of them is addressed, the others are ignored.",
+        "targetAndAction": "Both target and action are set; the message is sent, the action is not done.",
+        "unknownEndpoint": "Some of the endpoints are not configured here and get nothing.",
+    }
+)
+ITEM_CODES: Final[Mapping[str, str]] = MappingProxyType({**ERROR_CODES, **WARNING_CODES})
+
 
 def refuse(code: str, detail: str, pointer: str = "") -> BadRequestError:
-    """Return the error to raise. `code` is a key of ERROR_CODES, `pointer` is relative to what is being read."""
+    """Return the error to raise. `code` is a key of ITEM_CODES, `pointer` is relative to what is read."""
     return BadRequestError(detail, label=code, pointer=pointer)

@@ -14,7 +14,7 @@ import msgspec
 from pydantic import Field, WithJsonSchema
 from starlette.responses import Response
 
-from fanout.binding.batch import ERROR_CODES
+from fanout.binding.refusals import ITEM_CODES
 from fanout.errors import BadRequestError, FanoutError, QueueError, SlowBodyError, UnauthorizedError
 from service.openapi.model import Absent, Count, Document
 
@@ -188,7 +188,7 @@ def title_of(code: str) -> str:
     return (
         PROBLEM_TYPES[code].title
         if code in PROBLEM_TYPES
-        else ERROR_CODES.get(code, PROBLEM_TYPES["invalidRequest"].title).removesuffix(".")
+        else ITEM_CODES.get(code, PROBLEM_TYPES["invalidRequest"].title).removesuffix(".")
     )
 
 
@@ -197,7 +197,7 @@ def explanation_of(code: str) -> str | None:
     if code in PROBLEM_TYPES:
         kind = PROBLEM_TYPES[code]
         return f"{code} (HTTP {kind.status})\n\n{kind.title}.\n{kind.advice}\n"
-    return f"{code} (HTTP 400, or a rejected item)\n\n{ERROR_CODES[code]}\n" if code in ERROR_CODES else None
+    return f"{code} (HTTP 400, or a rejected item)\n\n{ITEM_CODES[code]}\n" if code in ITEM_CODES else None
 
 
 def response_of(problem: Problem, request_id: str) -> Response:

@@ -18,7 +18,9 @@ from service.ingress.intake import CONFLICTS, FAILURES, BatchOptions, ItemOutcom
 
 RETRY_AFTER = "1"
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-_LENIENT: Mapping[str, str] = MappingProxyType({"Preference-Applied": "handling=lenient"})
+_APPLIED: Mapping[str, Mapping[str, str]] = {
+    handling: MappingProxyType({"Preference-Applied": f"handling={handling}"}) for handling in ("strict", "lenient")
+}
 _PREFIX = b"\0"  # stands for the prefix of the ids in a prepared answer; no JSON has this byte
 _MAX_PREPARED = 500  # items; the answers to larger batches are not kept
 _encode = msgspec.json.Encoder().encode
@@ -38,7 +40,7 @@ class Accepted:
 
 def answer_of(outcome: Outcome, options: BatchOptions) -> Accepted | Problem:
     """Return the answer to an outcome."""
-    headers = _LENIENT if options.lenient else _NO_HEADERS
+    headers = _APPLIED.get(options.handling, _NO_HEADERS)
     if isinstance(outcome, Stored):
         return Accepted(_stored_content(outcome), headers)
     if isinstance(outcome, Refused):

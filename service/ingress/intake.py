@@ -3,10 +3,9 @@
 Every source of batches goes through here. It knows no HTTP: the HTTP route is one caller of it, and `answer` is where
 outcomes become responses. What is decided is decided in the pure functions below; `Intake` only acts.
 
-Rules guarded: nothing is queued of a batch that is refused. Strict handling is the default: one item that cannot be
-read refuses the batch before anything is queued. An item counts as accepted only when it is stored. What is found out
-only while storing (an id that was used with another content, a full partition) cannot be undone, and is said item by
-item.
+Rules guarded: nothing is queued of a batch that is refused. Unless lenient handling is asked for, one item that cannot
+be read refuses the batch. An item counts as accepted only when it is stored. What is found out only while storing (an
+id that was used with another content, a full partition) cannot be undone, and is said item by item.
 """
 
 import hashlib
@@ -29,6 +28,7 @@ from fanout.queue.traces import TraceEvent, Traces
 from fanout.signalr.message import GroupAction, Item, Message, operation_of
 
 Status = Literal["accepted", "duplicate", "rejected", "failed"]
+Handling = Literal["", "strict", "lenient"]
 
 _ACCEPTED = Admission.ACCEPTED
 _STORED = (Admission.ACCEPTED, Admission.DUPLICATE)
@@ -63,14 +63,20 @@ class BatchOptions:
     """How a batch is to be taken.
 
     `request_id` names the request in logs, and starts the ids of its messages where there is no idempotency `key`.
-    `fingerprint` stands for the whole batch and tells two batches under one key apart. `lenient` queues the valid items
-    of a batch that has others too.
+    `fingerprint` stands for the whole batch and tells two batches under one key apart. `handling` concerns a batch with
+    faults. By default an invalid item refuses it, and a doubtful one gets a warning. "lenient" queues the valid items
+    beside invalid ones. "strict" refuses doubtful ones too; that is done while parsing.
     """
 
     request_id: str
-    lenient: bool = False
+    handling: Handling = ""
     key: str | None = None
     fingerprint: bytes = b""
+
+    @property
+    def lenient(self) -> bool:
+        """Whether valid items are queued beside invalid ones."""
+        return self.handling == "lenient"
 
     def id_prefix(self, hub: str) -> str:
         """Return what the ids made for the messages of a batch start with.
@@ -183,6 +189,7 @@ class Intake:
         receipts = await self._append(submissions) if submissions else []
         outcome = outcome_of(batch, submissions, receipts, options.id_prefix(hub))
         self._count(submissions, receipts, outcome)
+        self._count_warnings(batch)
         self._trace(submissions, receipts, asked_at)
         self._log_stored(outcome, hub, options.request_id)
         return outcome
@@ -201,6 +208,14 @@ class Intake:
         if isinstance(outcome, Mixed):
             self._metrics.duplicates.inc(sum(receipt.admission is Admission.DUPLICATE for receipt in receipts))
             self._metrics.rejected.inc(outcome.counts()["rejected"])
+
+    def _count_warnings(self, batch: Batch) -> None:
+        if batch.is_plain:
+            return
+        for result in batch.results:
+            if isinstance(result, ParsedItem):
+                for warning in result.warnings:
+                    self._metrics.item_warnings[warning.code].inc()
 
     def _trace(self, submissions: Sequence[Submission], receipts: Sequence[Receipt], at: float) -> None:
         if self._traces is None or not self._traces.is_enabled:
@@ -301,7 +316,7 @@ def _has_own_ids(batch: Batch) -> bool:
 def _item_outcome(parsed: ParsedItem, receipts: Sequence[Receipt], prefix: str) -> ItemOutcome:
     message_id = parsed.message_id or f"{prefix}.{parsed.index}"
     if len(receipts) == 1 and receipts[0].admission is _ACCEPTED:  # the common case; the rest costs more
-        return ItemOutcome(parsed.index, "accepted", message_id, warnings=parsed.warnings)
+        return ItemOutcome(parsed.index, "accepted", message_id, warnings=_details(parsed))
     found = {(receipt.admission, place) for receipt in receipts for place in (None, bool(receipt.entry_id))}
     status, code = next((status, code) for key, status, code in _VERDICTS if key in found)
     if code == "messageIdConflict" and parsed.message_id is None:
@@ -315,8 +330,12 @@ def _item_outcome(parsed: ParsedItem, receipts: Sequence[Receipt], prefix: str) 
         _DETAILS[code] if code else "",
         targets=len(receipts) if several else 0,
         target_counts=dict(Counter(receipt.admission.value for receipt in receipts)) if several else None,
-        warnings=parsed.warnings,
+        warnings=_details(parsed),
     )
+
+
+def _details(parsed: ParsedItem) -> tuple[str, ...]:
+    return tuple([warning.detail for warning in parsed.warnings]) if parsed.warnings else ()
 
 
 def _dedup_id(dedup_id: str, item: Item) -> str:

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from fanout.binding.batch import BatchLimits, parse_batch
 from fanout.binding.names import check_hub
+from fanout.binding.refusals import WARNING_CODES
 from fanout.clock import Clock
 from fanout.counters import Counter
 from fanout.errors import FanoutError
@@ -43,6 +44,7 @@ class Ingress:
         self._metrics = metrics
         self._clock = clock
         self._limits = limits
+        self._refused = ("emptyAddress",) if settings.empty_address == "refuse" else ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -68,7 +70,7 @@ class Ingress:
         check_media_type(headers)
         options = _options_of(request)
         body = await read_body(request, settings.max_body, clock=self._clock, within=settings.body_timeout)
-        batch = parse_batch(body, self._limits)
+        batch = parse_batch(body, self._limits, WARNING_CODES if options.handling == "strict" else self._refused)
         if options.key is not None:
             options = replace(options, fingerprint=hashlib.blake2b(body, digest_size=16).digest())
         outcome = await self._intake(hub, batch, options)

@@ -150,7 +150,8 @@ OPERATION: dict[str, Any] = {
         ),
         header(
             "Prefer",
-            "handling=lenient queues the valid items of a batch that also has invalid ones.",
+            "handling=lenient queues the valid items of a batch that also has invalid ones. handling=strict refuses "
+            "items that would otherwise be queued with a warning.",
             {"type": "string", "examples": ["handling=lenient"]},
         ),
         REQUEST_ID,

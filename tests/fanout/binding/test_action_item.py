@@ -81,10 +81,10 @@ def test_what_only_messages_have_is_named_as_ignored_on_an_action(action: str) -
     body = f'{{"action":{action},"userId":"u","collapseKey":"k","Delivery":"whatever"}}'
     (result,) = parse_batch(body.encode(), LIMITS).results
     assert isinstance(result, ParsedItem)
-    assert "collapseKey, Delivery" in result.warnings[0]
+    assert "collapseKey, Delivery" in result.warnings[0].detail
 
 
 def test_a_reason_on_a_group_action_is_named_as_ignored() -> None:
     (result,) = parse_batch(b'{"action":"removeAll","userId":"u","Reason":"x"}', LIMITS).results
     assert isinstance(result, ParsedItem)
-    assert "Reason" in result.warnings[0]
+    assert "Reason" in result.warnings[0].detail

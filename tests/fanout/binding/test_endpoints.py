@@ -38,7 +38,7 @@ def test_endpoints_that_select_this_service_are_accepted(endpoints: str) -> None
 def test_the_other_endpoints_of_a_list_are_named_in_a_warning() -> None:
     result = judged('[{"endpoint":"https://x.service.signalr.net"},{"endpoint":"https://y.service.signalr.net"}]')
     assert isinstance(result, ParsedItem)
-    assert "1 of the endpoints" in result.warnings[0]
+    assert "1 of the endpoints" in result.warnings[0].detail
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tests.service.memory_queue import MemoryQueue
 
 A, D, C, F, U = Admission.ACCEPTED, Admission.DUPLICATE, Admission.CONFLICT, Admission.FULL, Admission.UNKNOWN
 LIMITS = BatchLimits(max_items=100, max_targets=100, max_message=10_000)
-STRICT, LENIENT = BatchOptions("o"), BatchOptions("o", lenient=True)
+STRICT, LENIENT = BatchOptions("o"), BatchOptions("o", handling="lenient")
 KEYED = BatchOptions("o", key="k", fingerprint=b"body")
 
 

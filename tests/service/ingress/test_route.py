@@ -12,6 +12,7 @@ from tests.service.memory_queue import MemoryQueue
 
 BAD = {"userId": "alice"}
 LENIENT = {"Prefer": "handling=lenient"}
+STRICT = {"Prefer": "handling=strict"}
 
 
 async def test_a_batch_is_stored_in_order_and_answered_202() -> None:
@@ -176,3 +177,44 @@ async def test_items_for_an_endpoint_that_is_not_ours_are_refused() -> None:
         refused = await client.post(BATCH, json=ITEM | {"endpoints": [ours | {"endpoint": "https://other.example"}]})
     assert taken.status_code == 202
     assert refused.json()["errors"][0]["code"] == "noEndpointSelected"
+
+
+async def test_a_misnamed_address_refuses_the_item_with_what_was_meant() -> None:
+    queue = MemoryQueue()
+    async with client_of(an_app(queue)) as client:
+        answer = await client.post(BATCH, json=[ITEM, {"user_id": "bob", "target": "t"}])
+        lenient = await client.post(BATCH, json=[ITEM, {"user": "bob", "target": "t"}], headers=LENIENT)
+    (error,) = answer.json()["errors"]
+    assert (answer.status_code, error["index"], error["pointer"]) == (400, 1, "/1/user_id")
+    assert "Did you mean userId?" in error["detail"]
+    assert [result["status"] for result in lenient.json()["results"]] == ["accepted", "rejected"]
+    assert len(queue.stored) == 1
+
+
+async def test_an_unknown_property_is_a_warning_and_with_strict_handling_a_refusal() -> None:
+    queue = MemoryQueue()
+    app = an_app(queue)
+    async with client_of(app) as client:
+        warned = await client.post(BATCH, json=ITEM | {"colour": "red"})
+        strict = await client.post(BATCH, json=ITEM | {"colour": "red"}, headers=STRICT)
+        known = await client.post(BATCH, json=ITEM, headers=STRICT)
+    assert (warned.status_code, "colour" in warned.json()["results"][0]["warnings"][0]) == (202, True)
+    assert (strict.status_code, strict.json()["errors"][0]["code"]) == (400, "unknownProperty")
+    assert (known.status_code, known.headers["Preference-Applied"]) == (202, "handling=strict")
+    assert len(queue.stored) == 2
+    assert metric(app, "fanout_item_warnings_total", warning="unknownProperty") == 1
+
+
+@pytest.mark.parametrize("empty", ["", None])
+async def test_an_empty_address_is_a_broadcast_with_a_warning_unless_it_is_to_be_refused(empty: str | None) -> None:
+    queue = MemoryQueue()
+    app, refusing = an_app(queue), an_app(MemoryQueue(), empty_address="refuse")
+    async with client_of(app) as client, client_of(refusing) as other:
+        sent = await client.post(BATCH, json=ITEM | {"userId": empty})
+        refused = await other.post(BATCH, json=ITEM | {"userId": empty})
+        unknown = await other.post(BATCH, json=ITEM | {"colour": "red"})
+    assert "userId is empty" in sent.json()["results"][0]["warnings"][0]
+    assert queue.stored[0].entry.item.scope is Scope.BROADCAST  # type: ignore[union-attr]
+    assert metric(app, "fanout_item_warnings_total", warning="emptyAddress") == 1
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (400, "emptyAddress")
+    assert unknown.status_code == 202

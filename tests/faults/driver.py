@@ -41,8 +41,7 @@ def traffic_of(hub: str, seed: int, *, ttl: float = 0.0) -> list[Item]:
 class Producer:
     """One caller. `accepted` are the items that were answered 202, in order; `marks` tells them by their message ids.
 
-    `answers` counts what came back by status; `slowest` is the longest a request took, in seconds; `posted` says when
-    each item, by its mark, was posted first (seconds, monotonic).
+    `answers` counts what came back by status.
     """
 
     def __init__(self, hub: str, items: Sequence[Item], http: httpx.AsyncClient, front: Front) -> None:
@@ -50,8 +49,6 @@ class Producer:
         self.accepted: list[Item] = []
         self.marks: dict[str, str] = {}
         self.answers: Counter[int] = Counter()
-        self.slowest = 0.0
-        self.posted: dict[str, float] = {}
         self._items = items
         self._http = http
         self._front = front
@@ -63,7 +60,6 @@ class Producer:
                 return
             due = time.monotonic() + EVERY
             items = self._items[number * BATCH : (number + 1) * BATCH]
-            self.posted.update((item.sent.mark, due - EVERY) for item in items)
             results = await self._post_until_accepted(body, f"{self.hub}-{number}")
             for item, result in zip(items, results, strict=True):
                 self.accepted.append(item)
@@ -73,9 +69,7 @@ class Producer:
 
     async def _post_until_accepted(self, body: bytes, key: str) -> list[dict[str, str]]:
         while True:
-            started = time.monotonic()
             answer = await self._post(body, key)
-            self.slowest = max(self.slowest, time.monotonic() - started)
             self.answers[NO_ANSWER if answer is None else answer.status_code] += 1
             if answer is not None and answer.status_code == 202:
                 results: list[dict[str, str]] = answer.json()["results"]
@@ -113,11 +107,6 @@ class Flow:
         """How often each status was answered; NO_ANSWER counts requests that broke."""
         return sum((producer.answers for producer in self.producers), Counter())
 
-    @property
-    def slowest(self) -> float:
-        """The longest any request took, in seconds."""
-        return max(producer.slowest for producer in self.producers)
-
     async def goes_on(self, count: int, *, within: float = 20.0) -> None:
         """Wait until so many more items were accepted."""
         wanted = self.accepted + count
@@ -135,6 +124,15 @@ class Flow:
             return self.answers[status] >= wanted
 
         await until(enough, within=within, what=f"{times} more answers {status}; {self!r}")
+
+    async def all_answered(self, status: int, *, within: float = 20.0) -> None:
+        """Wait until each producer was answered so once more."""
+        before = [producer.answers[status] for producer in self.producers]
+
+        async def all_were() -> bool:
+            return all(each.answers[status] > count for each, count in zip(self.producers, before, strict=True))
+
+        await until(all_were, within=within, what=f"each producer is answered {status}; {self!r}")
 
 
 @asynccontextmanager

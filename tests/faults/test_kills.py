@@ -12,7 +12,7 @@ import pytest
 from tests.faults.driver import NO_ANSWER
 from tests.faults.monitor import watching
 from tests.faults.proxy import proxy
-from tests.faults.standing import CONCURRENCY, LEASE, Standing, times_of
+from tests.faults.standing import CONCURRENCY, Standing, times_of
 from tests.flow.stack import PARTITIONS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -32,7 +32,7 @@ async def test_a_killed_worker(stack: Standing, hub: str) -> None:
     victim = stack.workers[0]
     async with stack.flow(hub) as flow:
         await victim.kill()
-        await stack.shared_as(PARTITIONS, within=LEASE * 5)
+        await stack.shared_as(PARTITIONS)
         await flow.goes_on(60)
     (await stack.verdict(flow)).check(most_duplicates=CONCURRENCY)
     assert set(flow.answers) == {202}  # callers noticed nothing
@@ -54,7 +54,7 @@ async def test_a_worker_and_the_ingress_killed_at_once(stack: Standing, hub: str
     async with stack.flow(hub) as flow:
         await asyncio.gather(stack.workers[0].kill(), stack.ingress.kill())
         await stack.revive_ingress()
-        await stack.shared_as(PARTITIONS, within=LEASE * 5)
+        await stack.shared_as(PARTITIONS)
         await flow.goes_on(60)
     (await stack.verdict(flow)).check(most_duplicates=CONCURRENCY)
     assert flow.answers[NO_ANSWER]
@@ -85,7 +85,7 @@ async def test_a_frozen_worker_that_wakes_up_settles_nothing_and_sends_nothing_m
             await flow.goes_on(60)
             leases = await stack.leases_of(zombie)
             zombie.freeze()
-            await stack.shared_as(8, 8, within=LEASE * 5)
+            await stack.shared_as(8, 8)
             await flow.goes_on(60)
             seen, woken = len(monitor.lines), time.time()
             zombie.thaw()

@@ -37,13 +37,12 @@ async def test_redis_paused_for_longer_than_every_timeout(stack: Standing, hub: 
     await stack.faults(_BUSY)
     async with stack.flow(hub, ttl=1) as flow:
         stack.redis.freeze()
+        await flow.all_answered(503)  # nobody is left waiting for Redis
         await asyncio.sleep(_LONGER_THAN_ANY_TIMEOUT)  # this is the fault, not a wait for something
         stack.redis.thaw()
         await flow.goes_on(60)
     verdict = await stack.verdict(flow)
     verdict.check(most_duplicates=_IN_FLIGHT)
-    assert flow.answers[503]
-    assert flow.slowest < _LONGER_THAN_ANY_TIMEOUT  # nobody was left waiting for Redis
 
 
 async def test_everything_in_redis_is_deleted(stack: Standing, hub: str) -> None:

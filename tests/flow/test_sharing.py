@@ -3,10 +3,11 @@
 import pytest
 
 from tests.flow.oracle import examine
-from tests.flow.stack import LEASE, PARTITIONS, Stack
+from tests.flow.stack import PARTITIONS, Stack
 from tests.flow.traffic import batches, mixed, sent_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+_LONG_LEASE = 9.0
 
 
 async def test_two_share_evenly_and_when_one_leaves_the_other_has_all(stack: Stack, hub: str) -> None:
@@ -14,26 +15,26 @@ async def test_two_share_evenly_and_when_one_leaves_the_other_has_all(stack: Sta
     items = mixed(hub, 1500, seed=31)
     bodies = batches(items, 50)
     await stack.faults({"kind": "latency", "seconds": 0.005})
-    first = await stack.add_worker()
+    first = await stack.add_worker(lease_seconds=_LONG_LEASE)
     await stack.shared_as(PARTITIONS)
     for body in bodies[:10]:
         await stack.post(hub, body)
-    second = await stack.add_worker()
+    second = await stack.add_worker(lease_seconds=_LONG_LEASE)
     for body in bodies[10:20]:
         await stack.post(hub, body)
-    await stack.shared_as(8, 8, within=LEASE * 5)
+    await stack.shared_as(8, 8)
     assert [(await worker.metrics())["fanout_leases"] for worker in (first, second)] == [8, 8]
     for body in bodies[20:]:
         await stack.post(hub, body)
     await first.terminate()
-    await stack.shared_as(PARTITIONS, within=LEASE)  # without waiting for a lease to run out
+    await stack.shared_as(PARTITIONS, within=_LONG_LEASE)  # without waiting for a lease to run out
     await stack.drained()
     examine(sent_of(items), await stack.journal(hub)).check(most_duplicates=0)
 
 
 async def test_three_share_sixteen(stack: Stack) -> None:
     await stack.add_workers(3)
-    await stack.shared_as(5, 5, 6, within=LEASE * 5)
+    await stack.shared_as(5, 5, 6)
 
 
 async def test_more_workers_than_partitions_is_harmless(stack: Stack, hub: str) -> None:

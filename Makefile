@@ -9,13 +9,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types unit format bench simulate fuzz soak docs requirements clean
+.PHONY: help run quick test lint types unit format bench simulate fuzz soak docs requirements clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(VENV)/.run ## start Redis, emulator, ingress, worker and a live page (PORT=8080 EMULATOR_PORT=8888)
 	@exec $(BIN)/fanout dev --port $(PORT) --emulator-port $(EMULATOR_PORT) --die-with-parent
+
+quick: lint types ## lint, types and the tests of single modules: under a minute, for every change
+	@REDIS_KINDS=valkey $(BIN)/pytest --quiet --numprocesses 2 --dist loadfile -m "not process" \
+	  tests/fanout tests/workers tests/service tests/emulator tests/test_*.py $(ARGS)
 
 test: lint types unit ## everything CI runs: lint, types, tests
 

@@ -15,6 +15,8 @@ from tests.service.programs import KEY, program, service_at
 from tests.workers.helpers import until
 from tests.workers.service_end import ACCEPTED, Received, service_end
 
+pytestmark = pytest.mark.process
+
 BROKEN = """
 import workers.reader
 async def broken(self):

@@ -16,6 +16,8 @@ from fanout.http1.dial import default_tls
 from fanout.http1.exchange import Limits, Origin
 from tests.fanout.http1.scripted import PoolOf, a_request
 
+pytestmark = pytest.mark.process
+
 CONFIG = """
 daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;
 events {{ worker_connections 64; }}

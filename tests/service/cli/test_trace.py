@@ -117,6 +117,7 @@ def test_the_key_is_in_no_repr() -> None:
     assert KEY not in repr(Asking("http://x", KEY, "m1", as_json=False))
 
 
+@pytest.mark.process
 async def test_the_command_takes_the_key_from_the_environment_and_ends_with_the_exit_code(url: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "service.cli", "trace", "--url", url, "--json", "order-2",

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 CHILD = "import time; time.sleep(60)"
 PARENT = f"""
 import os, subprocess, sys, time

@@ -11,6 +11,8 @@ import pytest
 
 from tests.service.programs import Program, program
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def files(short_directory: Path) -> Path:

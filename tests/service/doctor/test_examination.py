@@ -52,9 +52,8 @@ async def test_a_dead_endpoint_is_one_failure_and_the_rest_is_skipped(service: S
 
 async def test_a_silent_endpoint_costs_one_time_out(service: Service) -> None:
     service.emulator.faults.set([{"kind": "latency", "seconds": 60}])
-    began = service.clock.monotonic()
     findings = await findings_of(service, timeout=0.2)
-    assert service.clock.monotonic() - began < 2
+    assert len(service.emulator.journal) == 1  # nothing more is asked
     assert [finding.outcome for finding in findings].count(Outcome.FAILED) == 1
 
 

@@ -157,6 +157,7 @@ def test_every_command_explains_itself_and_its_options(name: str) -> None:
     assert all(len(line) <= 110 for line in result.output.splitlines())
 
 
+@pytest.mark.process
 async def test_the_program_itself_does_it(one_redis: RedisClient, url: str) -> None:
     name = await park(one_redis)
     process = await asyncio.create_subprocess_exec(

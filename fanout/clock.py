@@ -1,7 +1,7 @@
-"""The one door to time: every wait and every reading of a clock goes through here.
+"""The only access to time: every wait and every reading of a clock goes through a `Clock`.
 
-Rule guarded: code that decides takes `now` as a number; code that acts holds a `Clock`. Tests put a clock of their own
-in its place and never wait. Durations are seconds as float everywhere.
+Rule guarded: code that decides takes `now` as a number; code that acts holds a `Clock`. Tests pass a clock of their own
+and never wait. Durations are seconds as float everywhere.
 """
 
 import asyncio
@@ -11,25 +11,25 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time as the rest of the code sees it."""
+    """Clocks and waits, as the rest of the code uses them."""
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards; for durations and deadlines inside one process."""
+        """Return seconds that never go backwards, for durations and deadlines inside one process."""
 
     def wall(self) -> float:
-        """Unix time in seconds; for what other machines see (token expiry, message age)."""
+        """Return unix time in seconds, for what other machines see (token expiry, message age)."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait `seconds` (0 yields once)."""
+        """Wait; 0 yields to the event loop once."""
 
     def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[object]:
-        """Bound the block to `seconds` and raise TimeoutError past it; None does not bound."""
+        """Raise TimeoutError when the block takes longer than `seconds`; None means no limit."""
 
 
 class SystemClock:
-    """The machine's own clocks and asyncio's waits."""
+    """The clocks of the machine and the waits of asyncio."""
 
-    # The functions themselves: they are read several times for each message, and a call around them costs twice theirs.
+    # The functions themselves: they run several times per message, and a method around them would cost twice as much.
     monotonic = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
 

@@ -7,7 +7,7 @@ error.
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -38,7 +38,12 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
 
     Raises ConfigurationError with every finding: the variable, and what is allowed.
     """
-    values, findings = _values_of(os.environ if environ is None else environ)
+    return load_some(Settings.model_fields, environ, **overrides)
+
+
+def load_some(names: Collection[str], environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Read these settings only; the others have their defaults, whatever the environment holds."""
+    values, findings = _values_of(os.environ if environ is None else environ, names)
     try:
         settings = Settings(**{**values, **overrides})
     except ValidationError as error:
@@ -72,20 +77,20 @@ def text_of(name: str, value: Any) -> str:
     return format_size(value) if unit is SIZE else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _values_of(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def _values_of(environ: Mapping[str, str], names: Collection[str]) -> tuple[dict[str, Any], list[str]]:
     values: dict[str, Any] = {}
     findings: list[str] = []
     for variable, text in environ.items():
         name = _field_of(variable)
-        secret_name = _secret_of_file(variable)
-        if name is None and secret_name is None:
+        field = name or _secret_of_file(variable)
+        if field is None:
             if variable.upper().startswith(PREFIX):
                 findings.append(_unknown(variable))
-            continue
-        try:
-            _store(values, name or secret_name or "", text if name else _read(variable, text))
-        except ConfigurationError as error:
-            findings.append(str(error))
+        elif field in names:
+            try:
+                _store(values, field, text if name else _read(variable, text))
+            except ConfigurationError as error:
+                findings.append(str(error))
     return values, findings
 
 

@@ -1,7 +1,7 @@
-"""Structured logs: one event a line, JSON for machines, colours for people.
+"""Structured logs: one event per line, JSON for machines, colours for people.
 
-Rule guarded: secrets never reach a log. Names that carry secrets are masked whatever their value, and anything shaped
-like an access key, a bearer token or a password in a URL is masked wherever it stands.
+Rule guarded: secrets never reach a log. A field whose name means a secret is masked whatever its value. Anything that
+looks like an access key, a bearer token or a password in a URL is masked wherever it occurs.
 """
 
 import logging
@@ -30,14 +30,14 @@ Logger = FilteringBoundLogger
 
 
 def masked(text: str) -> str:
-    """Give `text` with everything that looks like a secret replaced."""
+    """Return `text` with everything that looks like a secret replaced."""
     for shape, replacement in _SHAPES:
         text = shape.sub(replacement, text)
     return text
 
 
 def configure(*, level: str, style: str, stream: TextIO | None = None) -> None:
-    """Set logging up for this process; `style` is json or console. Libraries' own logs take the same road."""
+    """Set up logging for this process; `style` is json or console. The logs of libraries use the same output."""
     target = stream or sys.stderr
     numeric = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
@@ -62,7 +62,7 @@ def configure(*, level: str, style: str, stream: TextIO | None = None) -> None:
 
 
 def get_logger(**bound: Any) -> Logger:
-    """Give a logger with `bound` on each of its lines."""
+    """Return a logger that adds `bound` to each line."""
     return cast("Logger", structlog.get_logger(**bound))
 
 

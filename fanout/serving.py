@@ -1,7 +1,7 @@
-"""An HTTP server inside somebody's task group: uvicorn, without its hold on signals and on the process.
+"""An HTTP server inside the caller's task group: uvicorn, without its handling of signals.
 
-Rules guarded: signals belong to whoever runs the process (uvicorn raises the captured signal again when it ends, which
-would kill a drain); cancelling the task that runs `serve` closes everything; a port that cannot be had is a
+Rules guarded: signals belong to the caller, because uvicorn raises a captured signal again when it ends, which would
+kill a drain. Cancelling the task that runs `serve` closes everything. A port that is not available is a
 ConfigurationError that says what to do.
 """
 
@@ -18,11 +18,11 @@ _BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn that tells when it listens and leaves signals alone."""
+    """A uvicorn server that reports when it is listening and does not handle signals."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
         super().__init__(config)
-        self._tell_started = started
+        self._on_started = on_started
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -30,7 +30,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        self._tell_started()
+        self._on_started()
 
 
 async def serve(
@@ -40,7 +40,7 @@ async def serve(
     ready: Callable[[], None] = lambda: None,
     closing: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Serve on `listener` until cancelled; `ready` is called when connections are taken, `closing` before they end."""
+    """Serve until cancelled. `ready` is called when connections are accepted, `closing` before they are closed."""
     server = _Server(config, ready)
     with contextlib.closing(listener):
         try:
@@ -53,7 +53,7 @@ async def serve(
 
 
 def listen(host: str, port: int, *, option: str) -> socket.socket:
-    """Take a port (0: a free one); ConfigurationError names `option`, the way to choose another."""
+    """Listen on a port, 0 for a free one. ConfigurationError names `option`, with which to choose another."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -67,12 +67,12 @@ def listen(host: str, port: int, *, option: str) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConfigurationError(
-            f"Port {port} on {host} cannot be had ({error.strerror}): stop what listens there, or choose another with "
-            f"{option}."
+            f"Port {port} on {host} is not available ({error.strerror}). Stop what listens there, or choose another "
+            f"port with {option}."
         ) from None
     return listener
 
 
 def port_of(listener: socket.socket) -> int:
-    """Give the port that was taken."""
+    """Return the port of a listener."""
     return int(listener.getsockname()[1])

@@ -271,6 +271,17 @@ class ObservationSettings(BaseModel):
     )
 
 
+class ClientSettings(BaseModel):
+    """The command line: `send`, `trace` and `dead-letters`."""
+
+    url: str = Field("http://127.0.0.1:8080", description="URL of the ingress that the commands call.")
+    admin_url: str = Field(
+        "",
+        description="URL for `fanout trace` and `fanout dead-letters` when the admin routes have a port of their own. "
+        "Without it FANOUT_URL is used.",
+    )
+
+
 # In the order in which they are shown. Fields of the last base class come first in `Settings.model_fields`.
 SUBJECTS: tuple[type[BaseModel], ...] = (
     ServiceSettings,
@@ -279,11 +290,18 @@ SUBJECTS: tuple[type[BaseModel], ...] = (
     NegotiateSettings,
     DeliverySettings,
     ObservationSettings,
+    ClientSettings,
 )
 
 
 class Settings(
-    ObservationSettings, DeliverySettings, NegotiateSettings, ListenerSettings, QueueSettings, ServiceSettings
+    ClientSettings,
+    ObservationSettings,
+    DeliverySettings,
+    NegotiateSettings,
+    ListenerSettings,
+    QueueSettings,
+    ServiceSettings,
 ):
     """The configuration of one process. Durations are in seconds, sizes in bytes."""
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from fanout.environment import load, text_of, unit_of, variable_of
-from fanout.settings import SUBJECTS, Settings
+from fanout.settings import SUBJECTS, ClientSettings, Settings
 from fanout.units import DURATION, SIZE, Unit
 from workers.verdicts import GONE, TABLE
 
@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 VALUES = ROOT / "helm" / "values.yaml"
 SCHEMA = ROOT / "helm" / "values.schema.json"
-# In the chart these are credentials, or set by listenAddress and containerPort.
-NOT_IN_CHART = {"connection_string", "redis_url", "api_key", "host", "port"}
+# In the chart these are credentials, set by listenAddress and containerPort, or settings of the command line.
+NOT_IN_CHART = {"connection_string", "redis_url", "api_key", "host", "port", *ClientSettings.model_fields}
 
 
 def settings_table() -> str:

@@ -123,7 +123,8 @@ def test_only_the_assembly_knows_the_workers() -> None:
 def test_only_the_command_line_and_dev_know_the_emulator() -> None:
     knowing = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == "emulator" for name in names)}
     assert {module for module in knowing if not module.startswith("emulator")} == {
-        "service.cli.main",
+        "service.cli.dev",
+        "service.cli.serve",
         "service.dev.run",
     }
 

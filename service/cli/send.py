@@ -1,51 +1,69 @@
-"""`fanout send`: one batch to an ingress, and what it answered, for people.
+"""`fanout send`: sends one batch to an ingress and prints its answer.
 
-Rule guarded: the exit code tells whether everything was accepted; the caller's JSON is sent as it stands.
+Rule guarded: the exit code tells whether everything was accepted. The caller's JSON is sent unchanged.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+import click
 import msgspec
 
 from fanout.errors import ConfigurationError
-from service.cli.ask import ask
+from service.cli.api import Api, api_key, url_option
+from service.cli.running import or_exit
 
 _TIMEOUT = 30.0
 _ACCEPTED = 202
+_TARGETS = {"userId": "user", "groupName": "group", "connectionId": "connection"}
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """What to send: `message` holds hub, target, user, group, connection; `file` replaces the message when given."""
+@click.command()
+@url_option("url")
+@click.option("--hub", required=True, help="The hub to send to.")
+@click.option("--target", default="newMessage", show_default=True, help="The client method to call.")
+@click.option("--user", default="", help="Send to this user.")
+@click.option("--group", default="", help="Send to this group.")
+@click.option("--connection", default="", help="Send to this connection.")
+@click.option("--file", "file", type=click.Path(path_type=Path), help="Send this JSON batch instead; - reads stdin.")
+@click.argument("arguments", nargs=-1)
+def send(url: str, hub: str, file: Path | None, arguments: Sequence[str], **message: str) -> None:
+    """Send a message to everybody, a user, a group or a connection.
 
-    url: str
-    api_key: str = field(repr=False)
-    message: Mapping[str, str]
-    arguments: Sequence[str]
-    file: Path | None
+    ARGUMENTS are JSON values; anything that is not JSON is sent as a string. The API key is read from FANOUT_API_KEY.
+    Exit code 0: everything was accepted.
+
+    \b
+    fanout send --hub chat hello '{"n": 1}'
+    fanout send --hub chat --user alice hello
+    fanout send --hub chat --file batch.json
+    """  # noqa: D301 - click reads the backspace character as "do not re-wrap"
+
+    def work() -> int:
+        body = _message(arguments, **message) if file is None else _content(file)
+        return send_batch(Api(url, api_key()), hub, body)
+
+    sys.exit(or_exit(work))
 
 
-def send(sending: Sending) -> int:
-    """Send, print the answer, and give the exit code: 0 when everything was accepted, else 1."""
-    path = f"/v1/hubs/{quote(sending.message['hub'], safe='')}/messages"
-    json = {"Content-Type": "application/json"}
-    response = ask("POST", sending.url, path, sending.api_key, content=_body(sending), headers=json, timeout=_TIMEOUT)
-    sys.stdout.write(response.text.rstrip() + "\n")
+def send_batch(api: Api, hub: str, body: bytes) -> int:
+    """Send a batch, print the answer and return the exit code: 0 when everything was accepted, else 1."""
+    path = f"/v1/hubs/{quote(hub, safe='')}/messages"
+    response = api.call("POST", path, content=body, headers={"Content-Type": "application/json"}, timeout=_TIMEOUT)
+    click.echo(response.text.rstrip())
+    advice = api.key_advice(response)
+    if advice:
+        click.echo(f"fanout: {advice}", err=True)
     return 0 if response.status_code == _ACCEPTED else 1
 
 
-def _body(sending: Sending) -> bytes:
-    if sending.file is not None:
-        return _content(sending.file)
-    arguments = b",".join(_json(argument) for argument in sending.arguments)
-    names = {"userId": "user", "groupName": "group", "connectionId": "connection"}
-    chosen = {name: sending.message[key] for name, key in names.items() if sending.message[key]}
-    head = msgspec.json.encode({"target": sending.message["target"], **chosen})
-    return head[:-1] + b',"arguments":[' + arguments + b"]}"
+def _message(arguments: Sequence[str], *, target: str, **targets: str) -> bytes:
+    values = b",".join(_json(argument) for argument in arguments)
+    chosen = {name: targets[option] for name, option in _TARGETS.items() if targets.get(option)}
+    head = msgspec.json.encode({"target": target, **chosen})
+    return head[:-1] + b',"arguments":[' + values + b"]}"
 
 
 def _content(file: Path) -> bytes:

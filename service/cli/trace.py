@@ -1,56 +1,61 @@
-"""`fanout trace ID`: the life of one message, asked of an ingress, for people.
+"""`fanout trace ID`: prints the trace of one message.
 
-Rules guarded: what others wrote (ids, the service's words) is printed without control characters, so that no message
-can write on the operator's terminal; the exit code tells whether there was something to tell.
+Rule guarded: the exit code tells whether there was a trace: 0, 1 when there is none or the ingress refuses, 2 when
+there is no ingress.
 """
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import click
 import msgspec
 
 from fanout.errors import ConfigurationError
-from service.cli.ask import ask
+from service.cli.api import Api, RefusedError, api_key, url_option
+from service.cli.render import plain
+from service.cli.running import or_exit
 
 _TIMEOUT = 10.0
 _OK = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Which message to ask whom about; `as_json` prints the answer as it came."""
+@click.command()
+@url_option("admin_url", "url")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer unchanged.")
+@click.argument("message_id", metavar="ID")
+def trace(url: str, message_id: str, *, as_json: bool) -> None:
+    """Print what happened to a message: accepted, read, each attempt, settled.
 
-    url: str
-    api_key: str = field(repr=False)
-    message_id: str
-    as_json: bool
+    ID is the messageId that the ingress answered. Traces are kept for FANOUT_TRACE_KEEP, which must be set on the
+    ingress and the workers. The API key is read from FANOUT_API_KEY.
+    """
+    sys.exit(or_exit(lambda: print_trace(Api(url, api_key()), message_id, as_json=as_json)))
 
 
-def trace(asking: Asking) -> int:
-    """Ask, print, and give the exit code: 0 when there are events, else 1. ConfigurationError without an answer."""
-    response = _ask(asking)
-    if asking.as_json:
-        sys.stdout.write(response.text.rstrip() + "\n")
+def print_trace(api: Api, message_id: str, *, as_json: bool) -> int:
+    """Print a trace and return the exit code: 0 when there are events, else 1. ConfigurationError without an answer."""
+    name = quote(message_id, safe="").replace(".", "%2E")  # the id `..` would otherwise be a step upwards
+    response = api.call("GET", f"/v1/admin/messages/{name}/trace", timeout=_TIMEOUT)
+    if as_json:
+        click.echo(response.text.rstrip())
         return 0 if response.status_code == _OK else 1
     try:
-        document = msgspec.json.decode(response.content, type=dict[str, Any])
-        lines = story_of(document) if response.status_code == _OK else []
-    except (msgspec.DecodeError, LookupError, TypeError):
-        raise ConfigurationError(f"{asking.url} answered {response.status_code} and is no fanout ingress.") from None
-    if not lines:
-        sys.stderr.write(f"fanout: {plain(document.get('detail', response.status_code))}\n")
+        document = msgspec.json.decode(api.checked(response, members={"events"}).content, type=dict[str, Any])
+        lines = lines_of(document)
+    except RefusedError as error:
+        click.echo(f"fanout: {plain(error)}", err=True)
         return 1
-    sys.stdout.write("\n".join(lines) + "\n")
+    except (LookupError, TypeError):
+        raise ConfigurationError(f"{api.url} answered {response.status_code} and is not a fanout ingress.") from None
+    click.echo("\n".join(lines))
     return 0
 
 
-def story_of(document: Mapping[str, Any]) -> list[str]:
-    """Give the lines that tell a trace: the id and when it began (UTC), then one line for each event, seconds since."""
+def lines_of(document: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a trace: the id and when it began (UTC), then each event with the seconds since then."""
     events: Sequence[Mapping[str, Any]] = document["events"]
     began = events[0]["at"]
     at = datetime.fromtimestamp(began, UTC).isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00")
@@ -59,17 +64,6 @@ def story_of(document: Mapping[str, Any]) -> list[str]:
 
 def _line(event: Mapping[str, Any], after: float) -> str:
     detail = dict(event["detail"])
-    what = detail.pop("admission", event["what"])  # what came of a submission says more than that there was one
+    what = detail.pop("admission", event["what"])  # the result of a submission says more than the submission itself
     details = "  ".join(f"{plain(name)}={plain(value)}" for name, value in detail.items() if value != "")
     return f"  +{after:.3f} s".ljust(14) + f"{plain(what):<10}{details}".rstrip()
-
-
-def _ask(asking: Asking) -> httpx.Response:
-    name = quote(asking.message_id, safe="").replace(".", "%2E")  # an id may be `..`, and that is no step upwards
-    return ask("GET", asking.url, f"/v1/admin/messages/{name}/trace", asking.api_key, timeout=_TIMEOUT)
-
-
-def plain(value: object) -> str:
-    """Give what others wrote without characters that could write on the terminal."""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -1,7 +1,7 @@
 """Everything on one machine with one command: a private Redis, the emulator, ingress, worker and the page.
 
-Rules guarded: nothing is left behind when it ends; what is convenient here (negotiating as anybody, no API key) is only
-ever served on loopback; settings the user made in the environment win over the conveniences.
+Rules guarded: nothing is left behind when it ends. The conveniences (negotiating as any user, no API key) are served on
+loopback only. Redis and the service are those that the plan names, and the banner says which they are.
 """
 
 import asyncio
@@ -11,11 +11,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from emulator.app import create_emulator
 from emulator.config import EmulatorConfig, connection_string
 from emulator.server import serve as serve_emulator
 from fanout.clock import Clock
+from fanout.redis.address import parse
 from fanout.settings import Settings
+from fanout.signalr.connection_string import ConnectionString
+from fanout.units import format_duration
 from service.dev.private_redis import private_redis
 from service.process import Plan, run
 
@@ -24,39 +29,35 @@ PAGE = Path(__file__).parent / "page"
 
 @dataclass(frozen=True, slots=True)
 class DevPlan:
-    """What to start. `redis_url` "" starts a private server; `emulator_port` None delivers to the real service."""
+    """What to start. `redis_url` "" starts a private server, `connection_string` "" starts the emulator."""
 
     settings: Settings
-    redis_url: str
-    emulator_port: int | None
+    emulator_port: int
+    redis_url: str = ""
+    connection_string: str = ""
 
 
 async def run_dev(plan: DevPlan, clock: Clock, stopping: asyncio.Event) -> None:
     """Run all of it until `stopping` is set."""
     async with _redis(plan, clock) as redis_url, asyncio.TaskGroup() as group:
-        settings = plan.settings.model_copy(update={"redis_url": type(plan.settings.redis_url)(redis_url)})
-        emulating: asyncio.Task[None] | None = None
-        if plan.emulator_port is not None:
+        service, emulating = plan.connection_string, None
+        if not service:
             listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            emulator = create_emulator(EmulatorConfig(), clock)
             emulating = group.create_task(
                 serve_emulator(
-                    emulator,
-                    host="127.0.0.1",
+                    create_emulator(EmulatorConfig(), clock),
                     port=plan.emulator_port,
                     ready=listening.set_result,
                     option="--emulator-port",
                 )
             )
-            settings = _delivering_to(settings, await listening)
-        await run(Plan(settings, "all", PAGE, ready=_greet), clock, stopping)
+            service = connection_string(await listening)
+        settings = plan.settings.model_copy(
+            update={"redis_url": SecretStr(redis_url), "connection_string": SecretStr(service)}
+        )
+        await run(Plan(settings, "all", PAGE, ready=lambda port: _announce(plan, settings, port)), clock, stopping)
         if emulating is not None:
             emulating.cancel()
-
-
-def _delivering_to(settings: Settings, port: int) -> Settings:
-    secret = type(settings.connection_string)
-    return settings.model_copy(update={"connection_string": secret(connection_string(port))})
 
 
 @asynccontextmanager
@@ -68,13 +69,30 @@ async def _redis(plan: DevPlan, clock: Clock) -> AsyncIterator[str]:
         yield url
 
 
-def _greet(port: int) -> None:
+def _announce(plan: DevPlan, settings: Settings, port: int) -> None:
+    sys.stdout.write(banner(plan, settings, port))
+    sys.stdout.flush()
+
+
+def banner(plan: DevPlan, settings: Settings, port: int) -> str:
+    """Return what is printed once requests are accepted: where to look, and what messages are stored in and sent to."""
     base = f"http://127.0.0.1:{port}"
+    service = ConnectionString.parse(settings.connection_string.get_secret_value()).server_endpoint
+    redis = parse(settings.redis_url.get_secret_value())
     body = '{"target":"newMessage","arguments":["hello"]}'
-    sys.stdout.write(
+    traces = format_duration(settings.trace_keep)
+    emulator = "" if plan.connection_string else f"    emulator  {service}/emulator/   what arrived there, faults\n"
+    return (
         f"\n  signalr-fanout is running. Open the page:\n\n    {base}/\n\n"
         f"  and send to everybody on it:\n\n"
         f"    curl -s {base}/v1/hubs/chat/messages -H 'Content-Type: application/json' -d '{body}'\n\n"
-        f"  API: {base}/docs   metrics: {base}/metrics   Ctrl-C stops everything.\n\n"
+        f"  Where to look:\n\n"
+        f"    API       {base}/docs\n"
+        f"    metrics   {base}/metrics\n"
+        f"{emulator}"
+        f"    a message fanout trace ID             the messageId of the answer; kept for {traces}\n"
+        f"    failures  fanout dead-letters list\n\n"
+        f"  Delivers to  {service}{'' if plan.connection_string else ' (emulator)'}\n"
+        f"  Queue in     {redis}{'' if plan.redis_url else ' (private, deleted at the end)'}\n\n"
+        f"  Ctrl-C stops everything.\n\n"
     )
-    sys.stdout.flush()

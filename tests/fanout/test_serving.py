@@ -42,8 +42,8 @@ def test_a_taken_port_says_what_to_do() -> None:
         with pytest.raises(ConfigurationError) as caught:
             listen("127.0.0.1", port, option="--port")
     assert str(caught.value) == (
-        f"Port {port} on 127.0.0.1 cannot be had (Address already in use): stop what listens there, or choose another "
-        "with --port."
+        f"Port {port} on 127.0.0.1 is not available (Address already in use). Stop what listens there, or choose "
+        "another port with --port."
     )
 
 
@@ -53,7 +53,7 @@ def test_a_host_that_cannot_be_found_is_named() -> None:
 
 
 def test_an_address_that_is_not_ours_is_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"on 192\.0\.2\.1 cannot be had"):
+    with pytest.raises(ConfigurationError, match=r"on 192\.0\.2\.1 is not available"):
         listen("192.0.2.1", 0, option="--port")
 
 

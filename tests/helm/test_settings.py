@@ -16,12 +16,12 @@ from pydantic import SecretStr
 
 from fanout.environment import load, variable_of
 from fanout.metrics import Metrics
-from fanout.settings import Settings
+from fanout.settings import ClientSettings, Settings
 from tests.helm.release import CHART, ROLES, Object, Release, chart, example, install, render
 
 CREDENTIALS = {"connection_string": "connectionString", "redis_url": "redisUrl", "api_key": "apiKey"}
-# Set by listenAddress and containerPort.
-ELSEWHERE = {"host", "port"}
+# Set by listenAddress and containerPort, or settings of the command line.
+ELSEWHERE = {"host", "port", *ClientSettings.model_fields}
 FIELDS = sorted(set(Settings.model_fields) - set(CREDENTIALS) - ELSEWHERE)
 BOUNDS = ("type", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "items")
 

@@ -1,6 +1,7 @@
 """The program as people run it: a process of its own, its output, its signals, its exit code."""
 
 import asyncio
+import inspect
 import json
 import os
 import signal
@@ -42,9 +43,9 @@ class Program:
         return int(self.lines_of("service.ready")[0]["port"])
 
     async def until(self, true: Any, *, within: float = 20.0) -> None:
-        """Wait for something; fail with what the program wrote when it ends before that, or takes too long."""
+        """Wait until `true()`, which may be awaitable, holds; fail with the program's output when it ends before."""
         async with asyncio.timeout(within):
-            while not true():
+            while not await _truth(true()):
                 assert self.process.returncode is None, f"it ended with {self.process.returncode}: {self.err}"
                 await asyncio.sleep(0.02)
 
@@ -59,6 +60,10 @@ class Program:
         """Name the processes it started."""
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def _truth(value: Any) -> bool:
+    return bool(await value if inspect.isawaitable(value) else value)
 
 
 @asynccontextmanager

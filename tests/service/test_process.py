@@ -188,7 +188,7 @@ async def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         line = await refused(tmp_path, "serve", "--port", str(port), AzureSignalRConnectionString=service_at(1))
-    assert f"Port {port} on 127.0.0.1 cannot be had (Address already in use)" in line
+    assert f"Port {port} on 127.0.0.1 is not available (Address already in use)" in line
     assert "--port" in line
 
 

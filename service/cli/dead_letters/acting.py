@@ -1,7 +1,7 @@
-"""`fanout dead-letters replay` and `purge`: what was given up, sent again or deleted, over the API of an ingress.
+"""`fanout dead-letters replay` and `purge`, through the API of an ingress.
 
-Rules guarded: nothing is sent or deleted that was not counted before and confirmed, unless --yes says so in advance;
-what is parked in between is left alone; what was done is told even when the rest is refused.
+Rules guarded: nothing is replayed or deleted that was not counted and confirmed first, unless --yes is given. Letters
+that are parked meanwhile are left alone. What was done is reported even when the rest is refused.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,41 +10,42 @@ from typing import Any
 
 import click
 
-from service.cli.dead_letters.client import Caller, RefusedError
+from service.cli.api import RefusedError
+from service.cli.dead_letters.client import DeadLetterClient
 from service.cli.dead_letters.options import (
+    COMMON,
     FILTERS,
-    PLACE,
-    REFUSED,
+    given,
     note,
+    print_json,
+    print_lines,
     run,
-    said,
-    show_json,
-    show_lines,
     with_options,
 )
 from service.cli.dead_letters.tables import letters
-from service.cli.trace import plain
+from service.cli.render import plain
+from service.cli.running import REFUSED
 
-_ACTING = (
-    click.option("--all", "everything", is_flag=True, help="Every dead letter there is."),
-    click.option("--limit", type=click.IntRange(1), help="Of all that fit the oldest, at most so many."),
-    click.option("--dry-run", is_flag=True, help="Count what is meant and do nothing."),
+_SELECTION = (
+    click.option("--all", "everything", is_flag=True, help="Select every dead letter."),
+    click.option("--limit", type=click.IntRange(1), help="Act on at most N matches, oldest first."),
+    click.option("--dry-run", is_flag=True, help="Only count the matches."),
     click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
     click.argument("ids", nargs=-1, metavar="[ID]..."),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
-    action: str
+class _Action:
+    name: str
     done: str
     question: str
-    told: str
+    result: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Sum:
-    """What became of all parts of an order; `refusal` is what ended it early, "" when nothing did."""
+class _Total:
+    """The sum of the reports of a command; `refusal` is what ended it early, "" when nothing did."""
 
     matched: int
     done: int
@@ -52,83 +53,88 @@ class _Sum:
     refusal: str = ""
 
 
-_REPLAY = _Words("replay", "replayed", "Send {} again?", "{} sent again.")
-_PURGE = _Words("purge", "purged", "Delete {} for good?", "{} deleted.")
+_REPLAY = _Action("replay", "replayed", "Replay {}?", "{} replayed.")
+_PURGE = _Action("purge", "purged", "Delete {} permanently?", "{} deleted.")
 
 
 @click.command()
-@with_options(*FILTERS, *_ACTING, *PLACE)
+@with_options(*FILTERS, *_SELECTION, *COMMON)
 def replay(**options: Any) -> None:
-    """Send dead letters again.
+    """Put dead letters back into the queue.
 
-    Those with these IDs, or those that fit every filter given, or --all. It counts them and asks before it does it.
+    Select them by ID, by filters that must all match, or with --all. They are counted, and you are asked, before
+    anything is done.
 
-    Each joins the end of its lane as if it had been accepted now: its age and its ttlSeconds begin anew. It leaves the
-    dead letters in the same moment, so repeating the command sends nothing twice. What is refused again is parked
-    again, under another ID. Mend the cause first.
+    Each goes to the end of its lane as if it had been accepted now: its age and its ttlSeconds start again. It leaves
+    the dead letters in the same step, so repeating the command sends nothing twice. What is refused again is parked
+    again, under another ID; remove the cause first.
     """
     _act(_REPLAY, **options)
 
 
 @click.command()
-@with_options(*FILTERS, *_ACTING, *PLACE)
+@with_options(*FILTERS, *_SELECTION, *COMMON)
 def purge(**options: Any) -> None:
-    """Delete dead letters for good.
+    """Delete dead letters permanently.
 
-    Those with these IDs, or those that fit every filter given, or --all. It counts them and asks before it does it.
+    Select them by ID, by filters that must all match, or with --all. They are counted, and you are asked, before
+    anything is done.
     """
     _act(_PURGE, **options)
 
 
-def _act(words: _Words, *, url: str, as_json: bool, yes: bool, dry_run: bool, limit: int | None, **chosen: Any) -> None:
-    order = _order(limit, **chosen)
+def _act(
+    action: _Action, *, url: str, as_json: bool, yes: bool, dry_run: bool, limit: int | None, **selection: Any
+) -> None:
+    command = _command(limit, **selection)
 
-    def work(caller: Caller) -> int:
-        counted = _summed(caller.reports(words.action, {**order, "dryRun": True}, limit), words)
+    def work(client: DeadLetterClient) -> int:
+        counted = _total(client.run(action.name, {**command, "dryRun": True}, limit), action)
         if dry_run:
-            return _told(counted, f"{letters(counted.matched)} would be meant.", words, as_json=as_json)
+            return _report(counted, f"{letters(counted.matched)} selected.", action, as_json=as_json)
         if not counted.matched:
             note("There are none.")
             return REFUSED
         if not yes:
-            click.confirm(words.question.format(letters(counted.matched)), abort=True, err=True)
-        done = _summed(caller.reports(words.action, _as_counted(order, counted.before), limit), words)
-        return _told(done, words.told.format(letters(done.done)), words, as_json=as_json)
+            click.confirm(action.question.format(letters(counted.matched)), abort=True, err=True)
+        done = _total(client.run(action.name, _as_counted(command, counted.before), limit), action)
+        return _report(done, action.result.format(letters(done.done)), action, as_json=as_json)
 
     run(url, work)
 
 
-def _order(limit: int | None, *, ids: tuple[str, ...], everything: bool, **filters: str | None) -> dict[str, Any]:
-    filtered = said(filters)
+def _command(limit: int | None, *, ids: tuple[str, ...], everything: bool, **filters: str | None) -> dict[str, Any]:
+    filtered = given(filters)
     if sum([bool(ids), bool(filtered), everything]) != 1:
         raise click.UsageError("Name IDs, or filters, or --all: one of the three.")
     if ids and limit is not None:
-        raise click.UsageError("--limit goes with filters and --all; IDs are as many as they are.")
+        raise click.UsageError("--limit goes with filters and --all, not with IDs.")
     return {"ids": list(dict.fromkeys(ids))} if ids else filtered or {"all": True}
 
 
-def _as_counted(order: Mapping[str, Any], before: str | None) -> dict[str, Any]:
-    bounds = {} if before is None else {"before": before}  # all that was there is all before then
-    return {name: value for name, value in order.items() if name != "all" or not bounds} | bounds
+def _as_counted(command: Mapping[str, Any], before: str | None) -> dict[str, Any]:
+    # The letters that were counted are those parked before that time.
+    bounds = {} if before is None else {"before": before}
+    return {name: value for name, value in command.items() if name != "all" or not bounds} | bounds
 
 
-def _summed(reports: Iterable[Mapping[str, Any]], words: _Words) -> _Sum:
-    total = _Sum(0, 0, None)
+def _total(reports: Iterable[Mapping[str, Any]], action: _Action) -> _Total:
+    total = _Total(0, 0, None)
     try:
         for report in reports:
-            done = total.done + report[words.done]
-            total = _Sum(total.matched + report["matched"], done, total.before or report["before"])
+            done = total.done + report[action.done]
+            total = _Total(total.matched + report["matched"], done, total.before or report["before"])
     except RefusedError as error:
         if not total.done:
             raise
-        return _Sum(total.matched, total.done, total.before, str(error))
+        return _Total(total.matched, total.done, total.before, str(error))
     return total
 
 
-def _told(total: _Sum, text: str, words: _Words, *, as_json: bool) -> int:
+def _report(total: _Total, text: str, action: _Action, *, as_json: bool) -> int:
     if as_json:
-        show_json({"matched": total.matched, words.done: total.done})
+        print_json({"matched": total.matched, action.done: total.done})
     else:
-        show_lines([text])
-    note(f"fanout: {plain(total.refusal)} Say it again to go on." if total.refusal else "")
+        print_lines([text])
+    note(f"fanout: {plain(total.refusal)} Run the command again to continue." if total.refusal else "")
     return REFUSED if total.refusal else 0

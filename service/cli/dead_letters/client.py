@@ -1,92 +1,78 @@
-"""Asks an ingress about its dead letters, for the command line.
+"""The routes about dead letters of an ingress, as the commands use them.
 
-Rules guarded: an ingress that cannot be asked is one clear line (ConfigurationError), and one that refuses says why in
-its own words (RefusedError); an order goes on over as many requests as it takes.
+Rules guarded: a refusal is reported in the words of the ingress. A command continues over as many requests as it needs,
+because one request does a bounded part of the work.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
-from fanout.errors import ConfigurationError, FanoutError
-from service.cli.ask import ask
+from service.cli.api import Api
 
 _TIMEOUT = 30.0
-_OK = 200
-_IDS_AT_ONCE = 1000
+_MAX_IDS = 1000  # in one request
+_MAX_LIST = 1000
+_MAX_LETTERS = 10_000
 _PATH = "/v1/admin/dead-letters"
 
 
-class RefusedError(FanoutError):
-    """The ingress said no; the text is its own."""
+class DeadLetterClient:
+    """The dead letters behind one ingress."""
 
+    def __init__(self, api: Api) -> None:
+        self._api = api
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Whom to ask, and the key that opens it."""
+    def __repr__(self) -> str:
+        return f"<DeadLetterClient {self._api.url}>"
 
-    url: str
-    api_key: str = field(repr=False)
-
-    def pages(self, query: Mapping[str, str], most: int) -> Iterator[dict[str, Any]]:
-        """Give the pages of a list, until its end or so many items."""
+    def pages(self, filters: Mapping[str, str], limit: int) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a list, until its end or until they have `limit` items."""
         cursor: str | None = ""
-        while cursor is not None and most > 0:
-            asked = {**query, "limit": str(min(most, 1000))} | ({"cursor": cursor} if cursor else {})
-            page = self._ask("GET", "", params=asked)
+        while cursor is not None and limit > 0:
+            query = {**filters, "limit": str(min(limit, _MAX_LIST))} | ({"cursor": cursor} if cursor else {})
+            page = self._document(self._call("GET", "", {"items"}, params=query))
             yield page
-            most -= len(page["items"])
+            limit -= len(page["items"])
             cursor = page["next"]
 
-    def whole(self, letter_id: str) -> str:
-        """Give one dead letter with its message, as JSON: numbers in it may be larger than any program reads."""
-        response = self._call("GET", "/" + quote(letter_id, safe="").replace(".", "%2E"))
-        _check(response, self.url)
-        return response.text
+    def letter(self, letter_id: str) -> str:
+        """Return one dead letter as JSON text: numbers in its message may be larger than a program can read."""
+        return self._call("GET", "/" + quote(letter_id, safe="").replace(".", "%2E"), {"message"}).text
 
-    def reports(self, action: str, order: Mapping[str, Any], most: int | None) -> Iterator[dict[str, Any]]:
-        """Have an order done, part by part, until it is done or for so many letters; gives the report of each part."""
-        ids = order.get("ids", ())
-        for start in range(0, len(ids), _IDS_AT_ONCE):
-            named, more = {**order, "ids": ids[start : start + _IDS_AT_ONCE]}, True
+    def run(self, action: str, command: Mapping[str, Any], limit: int | None) -> Iterator[dict[str, Any]]:
+        """Run a command until it is done, or on at most `limit` letters, and yield the report of each request."""
+        return self._run_named(action, command) if "ids" in command else self._run_selected(action, command, limit)
+
+    def _run_named(self, action: str, command: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        ids = command["ids"]
+        for start in range(0, len(ids), _MAX_IDS):
+            more = True
             while more:
-                report = self._ask("POST", f"/{action}", json=named)
+                report = self._act(action, {**command, "ids": ids[start : start + _MAX_IDS]})
                 yield report
                 more = report["more"]
-        asked = dict(order)
-        while not ids and (most is None or most > 0):
-            report = self._ask(
-                "POST", f"/{action}", json=asked | ({} if most is None else {"limit": min(most, 10_000)})
-            )
+
+    def _run_selected(self, action: str, command: Mapping[str, Any], limit: int | None) -> Iterator[dict[str, Any]]:
+        body = dict(command)
+        while limit is None or limit > 0:
+            report = self._act(action, body | ({} if limit is None else {"limit": min(limit, _MAX_LETTERS)}))
             yield report
             if not report["more"]:
                 return
-            most = None if most is None else most - report["matched"]
-            asked["cursor"] = report["next"]
+            limit = None if limit is None else limit - report["matched"]
+            body["cursor"] = report["next"]
 
-    def _ask(self, method: str, path: str, **content: Any) -> dict[str, Any]:
-        return _document(self._call(method, path, **content), self.url)
+    def _act(self, action: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._document(self._call("POST", f"/{action}", {"matched"}, json=body))
 
-    def _call(self, method: str, path: str, **content: Any) -> httpx.Response:
-        return ask(method, self.url, _PATH + path, self.api_key, timeout=_TIMEOUT, **content)
+    def _call(self, method: str, path: str, members: set[str], **content: Any) -> httpx.Response:
+        response = self._api.call(method, _PATH + path, timeout=_TIMEOUT, **content)
+        return self._api.checked(response, members=members)
 
-
-def _document(response: httpx.Response, url: str) -> dict[str, Any]:
-    _check(response, url)
-    return msgspec.json.decode(response.content, type=dict[str, Any])
-
-
-def _check(response: httpx.Response, url: str) -> None:
-    try:
-        document = msgspec.json.decode(response.content, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        document = {}
-    wanted = {"items", "message", "matched"} if response.status_code == _OK else {"detail"}
-    if not wanted & document.keys():
-        raise ConfigurationError(f"{url} answered {response.status_code} and is no fanout ingress.")
-    if response.status_code != _OK:
-        raise RefusedError(msgspec.json.decode(document["detail"], type=str))
+    @staticmethod
+    def _document(response: httpx.Response) -> dict[str, Any]:
+        return msgspec.json.decode(response.content, type=dict[str, Any])

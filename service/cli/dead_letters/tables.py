@@ -1,7 +1,6 @@
-"""Dead letters on a terminal. Pure.
+"""Dead letters as text for a terminal. Pure.
 
-Rule guarded: what others wrote (ids, names, the service's words) is printed without control characters, so that no
-message can write on the operator's terminal; in JSON they are escaped, so that it stays what it was.
+Rule guarded: the message of a letter is printed as JSON that may be sent again, each number as it was written.
 """
 
 from collections import Counter
@@ -10,11 +9,10 @@ from typing import Any
 
 import msgspec
 
-from service.cli.trace import plain
+from service.cli.render import cell, json_lines, plain, table
 
 _COLUMNS = {"id": "ID", "parkedAt": "PARKED", "reason": "REASON", "status": "STATUS", "attempts": "TRIES", "hub": "HUB"}
 _COLUMNS |= {"operation": "OPERATION", "to": "TO", "messageId": "MESSAGE ID"}
-_WIDEST = 40  # characters of one column; a name may have a thousand
 _FACTS = ("id", "parkedAt", "reason", "status", "attempts", "detail", "hub", "operation", "to", "messageId", "bytes")
 _UNREADABLE = "This version cannot read the entry. Its bytes, in base64:"
 
@@ -22,16 +20,14 @@ Group = tuple[str, str]  # reason, hub
 
 
 def table_of(items: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Give a table of letters with its heading; no lines for none."""
+    """Return a table of letters with its heading; no lines for no letters."""
     if not items:
         return []
-    rows = [[*_COLUMNS.values()], *([_cell(item.get(name)) for name in _COLUMNS] for item in items)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return table([[*_COLUMNS.values()], *([cell(item.get(name)) for name in _COLUMNS] for item in items)])
 
 
-def whole(document: str) -> list[str]:
-    """Give everything about one letter, from its JSON; the message last, as JSON that may be sent again."""
+def details_of(document: str) -> list[str]:
+    """Return everything about one letter, from its JSON; the message comes last, as JSON that may be sent again."""
     members = msgspec.json.decode(document, type=dict[str, msgspec.Raw])
     message = bytes(members.pop("message", b"null"))
     letter = {name: msgspec.json.decode(value) for name, value in members.items()}
@@ -41,15 +37,8 @@ def whole(document: str) -> list[str]:
     return [*lines, "", *json_lines(message)]
 
 
-def json_lines(text: bytes | str) -> list[str]:
-    """Lay JSON out, every number as it was written; what cannot be printed is escaped, which means the same."""
-    laid_out = msgspec.json.format(text, indent=2)
-    lines = (laid_out if isinstance(laid_out, str) else laid_out.decode()).split("\n")
-    return ["".join(c if c.isprintable() else _escaped(c) for c in line) for line in lines]
-
-
-def tally_of(counts: Counter[Group]) -> list[str]:
-    """Give how many there are of each reason and hub, the most first, and the sum."""
+def counts_of(counts: Counter[Group]) -> list[str]:
+    """Return the count of each reason and hub, largest first, and the sum."""
     total = sum(counts.values())
     width = len(str(total))
     rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
@@ -58,20 +47,10 @@ def tally_of(counts: Counter[Group]) -> list[str]:
 
 
 def group_of(item: Mapping[str, Any]) -> Group:
-    """Give what a letter is counted under; a hub that cannot be read is named so."""
+    """Return the reason and the hub under which a letter is counted."""
     return plain(item["reason"]), "(unreadable)" if item["hub"] is None else plain(item["hub"])
 
 
 def letters(count: int) -> str:
-    """Write a number of letters."""
+    """Return a number of letters in words."""
     return "1 dead letter" if count == 1 else f"{count} dead letters"
-
-
-def _cell(value: object) -> str:
-    text = "-" if value is None else plain(value)
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
-
-
-def _escaped(character: str) -> str:
-    units = character.encode("utf-16-be")
-    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

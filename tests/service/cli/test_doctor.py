@@ -1,4 +1,4 @@
-"""`fanout doctor` on the command line: exit codes, table, JSON."""
+"""`fanout doctor` on the command line: exit codes, table, JSON; the table says what is wrong and whether it matters."""
 
 import asyncio
 import json
@@ -8,10 +8,17 @@ import pytest
 from click.testing import CliRunner, Result
 
 from emulator.config import WELL_KNOWN_KEY, EmulatorConfig, connection_string
+from fanout.environment import load
+from fanout.signalr.connection_string import ConnectionString
+from service.cli.doctor import document, heading, row, summary
 from service.cli.main import main
+from service.doctor.findings import Finding, Outcome
 from tests.emulator.running import Service, running
+from tests.service.doctor.examining import options
 
 NAME = "AzureSignalRConnectionString"
+SERVICE = ConnectionString.parse(f"Endpoint=https://a.example;AccessKey={'k' * 44}")
+P, F, S = Outcome.PROVED, Outcome.FAILED, Outcome.SKIPPED
 
 
 @pytest.fixture
@@ -21,16 +28,16 @@ async def service() -> AsyncIterator[Service]:
         yield started
 
 
-async def doctor(text: str, *options: str, **environ: str) -> Result:
+async def doctor(text: str, *arguments: str, **environ: str) -> Result:
     """Run the command as a shell would, in a thread of its own beside the emulator's loop."""
     environment = {NAME: text, **environ}
-    return await asyncio.to_thread(CliRunner().invoke, main, ["doctor", *options], env=environment)
+    return await asyncio.to_thread(CliRunner().invoke, main, ["doctor", *arguments], env=environment)
 
 
 async def test_a_healthy_service_is_0_and_a_table_with_settings(service: Service) -> None:
     result = await doctor(connection_string(service.port), FANOUT_EXECUTE="true")
     assert result.exit_code == 0, result.output
-    assert "What the configuration relies on holds." in result.output
+    assert "Everything that the configuration relies on was proved." in result.output
     assert "0 failed, 1 skipped" in result.output
     assert result.output.rstrip().endswith("FANOUT_EXECUTE=true")
     assert WELL_KNOWN_KEY not in result.output
@@ -74,15 +81,60 @@ async def test_the_audience_that_is_taken_is_proposed(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "words"),
+    ("text", "arguments", "words"),
     [
         ("", (), f"{NAME} is not set"),
         ("Endpoint=http://x;AuthType=azure;", (), "Entra"),
         ("Endpoint=http://x;AccessKey=k;", ("--hub", "1bad"), "hub name"),
     ],
 )
-async def test_nothing_to_examine_is_2_and_one_line(text: str, options: tuple[str, ...], words: str) -> None:
-    result = await doctor(text, *options)
+async def test_nothing_to_examine_is_2_and_one_line(text: str, arguments: tuple[str, ...], words: str) -> None:
+    result = await doctor(text, *arguments)
     assert result.exit_code == 2
     assert words in result.output
     assert result.output.count("\n") == 1
+
+
+def finding(outcome: Outcome, *, relied_on: bool) -> Finding:
+    return Finding("routes", "send to a user", outcome, relied_on, "detail", 0.12345)
+
+
+def test_a_failure_that_matters_stands_out() -> None:
+    marks = [row(finding(s, relied_on=r)).split()[1] for s, r in ((P, True), (F, True), (F, False), (S, True))]
+    assert marks == ["ok", "FAIL", "no", "-"]
+
+
+def test_the_summary_names_what_is_missing() -> None:
+    text = summary([finding(P, relied_on=True), finding(F, relied_on=True)], load({}))
+    assert "1 proved, 1 failed, 0 skipped." in text
+    assert "Not proved, though the configuration relies on it: routes: send to a user." in text
+    text = summary(
+        [finding(F, relied_on=True), *[finding(S, relied_on=True)] * 7, finding(S, relied_on=False)], load({})
+    )
+    assert "relies on it: routes: send to a user; 7 more that could not be tried." in text
+    assert "was proved" in summary([finding(F, relied_on=False)], load({}))
+
+
+def test_the_document_holds_the_same_for_programs() -> None:
+    given = document(SERVICE, load({}), options(), [finding(F, relied_on=True)])
+    assert given == {
+        "ok": False,
+        "service": "https://a.example",
+        "hub": "fanoutdoctor",
+        "apiVersion": "2022-06-01",
+        "findings": [
+            {
+                "family": "routes",
+                "check": "send to a user",
+                "outcome": "failed",
+                "reliedOn": True,
+                "detail": "detail",
+                "seconds": 0.123,
+            }
+        ],
+        "settings": {},
+    }
+
+
+def test_no_secret_is_in_the_heading() -> None:
+    assert "k" * 44 not in heading(SERVICE, load({}), options())

@@ -8,8 +8,9 @@ from click.testing import CliRunner, Result
 from fanout import __version__
 from fanout.environment import variable_of
 from fanout.errors import ConfigurationError
-from fanout.settings import Settings
-from service.cli.main import _settled, main
+from fanout.settings import ESSENTIAL, SUBJECTS, Settings
+from service.cli.main import main
+from service.cli.running import or_exit
 from tests.service.apps import an_app, served
 
 SECRET = "open-sesame-0123456789"
@@ -44,6 +45,25 @@ def test_every_option_says_what_it_is_for(name: str, command: object) -> None:
     for parameter in getattr(command, "params", []):
         if parameter.param_type_name == "option":
             assert parameter.help, f"{name} {parameter.name}"
+
+
+def test_config_begins_with_what_is_decided_first_and_goes_on_by_subject() -> None:
+    output = fanout("config").output
+    places = [output.index(f"\n{variable_of(name)}=") for name in ESSENTIAL]
+    assert places == sorted(places)
+    others = [output.index(f"\n{variable_of(name)}=") for name in Settings.model_fields if name not in ESSENTIAL]
+    assert others == sorted(others)
+    assert max(places) < min(others)
+    for subject in SUBJECTS:
+        assert str(subject.__doc__).rstrip(".") in output
+
+
+def test_config_may_be_limited_to_what_was_changed() -> None:
+    result = fanout("config", "--changed", FANOUT_DEDUP_WINDOW="1h", FANOUT_MAX_BODY="1MiB", FANOUT_PORT="8080")
+    lines = [line for line in result.output.splitlines() if "=" in line and not line.startswith(" ")]
+    assert lines == ["FANOUT_DEDUP_WINDOW=1h  (set)", "FANOUT_MAX_BODY=1MiB  (set)"]
+    unchanged = fanout("config", "--changed")
+    assert (unchanged.stdout, unchanged.stderr) == ("", "Every setting has its default.\n")
 
 
 def test_config_lists_every_setting_with_its_value_and_meaning() -> None:
@@ -89,6 +109,19 @@ def test_a_wrong_setting_is_one_line_and_exit_code_two(command: str) -> None:
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("command", ["config", "serve", "dev"])
+def test_every_wrong_setting_is_a_line(command: str) -> None:
+    result = fanout(command, FANOUT_PROT="1", FANOUT_PARTITIONS="0")
+    assert result.exit_code == 2
+    assert sorted(line.split()[1] for line in result.stderr.splitlines()) == ["FANOUT_PARTITIONS:", "FANOUT_PROT"]
+
+
+def test_a_command_that_calls_an_ingress_reads_no_other_setting() -> None:
+    """Where a shell has settings of a server that are wrong, a message can be sent all the same."""
+    result = fanout("send", "--url", "http://127.0.0.1:1", "--hub", "chat", "x", FANOUT_PARTITIONS="0")
+    assert result.stderr.startswith("fanout: http://127.0.0.1:1 cannot be reached")
+
+
 @pytest.mark.parametrize(
     "arguments", [["serve", "--role", "boss"], ["serve", "--port", "65536"], ["send"], ["nothing"]]
 )
@@ -107,11 +140,11 @@ def test_the_first_wrong_thing_of_a_group_is_told_and_other_errors_are_raised() 
         raise ExceptionGroup("outer", [ValueError("a mistake")])
 
     with pytest.raises(SystemExit) as caught:
-        _settled(wrong)
+        or_exit(wrong)
     assert caught.value.code == 2
     with pytest.raises(ExceptionGroup):
-        _settled(broken)
-    assert _settled(lambda: 7) == 7
+        or_exit(broken)
+    assert or_exit(lambda: 7) == 7
 
 
 async def test_send_ends_with_zero_when_all_is_accepted_one_when_not_and_two_when_nobody_is_there() -> None:

@@ -13,7 +13,8 @@ from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError
 from fanout.queue.traces import TraceEvent, Traces
 from fanout.redis.open import open_redis
-from service.cli.trace import Asking, story_of, trace
+from service.cli.api import Api
+from service.cli.trace import lines_of, print_trace
 from tests.service.apps import KEY, an_app, served
 
 BEGAN = 1_800_000_000.25
@@ -48,7 +49,7 @@ async def url(redis_url: str) -> AsyncIterator[str]:
 
 
 async def tell(url: str, message_id: str = "order-1", *, key: str = KEY, as_json: bool = False) -> int:
-    return await asyncio.to_thread(trace, Asking(url, key, message_id, as_json=as_json))
+    return await asyncio.to_thread(print_trace, Api(url, key), message_id, as_json=as_json)
 
 
 async def test_a_life_is_one_line_an_event_with_the_seconds_since_it_began(
@@ -80,15 +81,17 @@ async def test_without_the_key_the_refusal_is_told_and_a_wrong_key_is_not(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert await tell(url, key="") == 1
-    assert "Send the API key" in capsys.readouterr().err
+    assert "The key is read from FANOUT_API_KEY, which is not set." in capsys.readouterr().err
     assert await tell(url, key="wrong") == 1
-    assert "wrong" not in "".join(capsys.readouterr())
+    refusal = "".join(capsys.readouterr())
+    assert "The ingress does not accept the key in FANOUT_API_KEY." in refusal
+    assert "wrong" not in refusal
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://[", "nonsense"])
 def test_an_ingress_that_cannot_be_asked_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot be reached|is not a URL"):
-        trace(Asking(url, KEY, "m1", as_json=False))
+        print_trace(Api(url, KEY), "m1", as_json=False)
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"events":[]}', b'{"messageId":1}'])
@@ -102,19 +105,19 @@ async def test_something_else_at_the_address_is_a_configuration_error(body: byte
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(ConfigurationError, match="is no fanout ingress"):
+        with pytest.raises(ConfigurationError, match="is not a fanout ingress"):
             await tell(f"http://127.0.0.1:{port}")
 
 
 def test_nothing_that_others_wrote_moves_the_cursor() -> None:
     detail: dict[str, Any] = {"failure": "bad\x1b[2J\r\nfake", "\x07": "", "on": True}
-    story = story_of({"messageId": "a\u202eb", "events": [{"at": 0.0, "what": "attempt", "detail": detail}]})
+    story = lines_of({"messageId": "a\u202eb", "events": [{"at": 0.0, "what": "attempt", "detail": detail}]})
     assert all(line.isprintable() for line in story)
     assert story[1].endswith("failure=bad\ufffd[2J\ufffd\ufffdfake  on=true")
 
 
 def test_the_key_is_in_no_repr() -> None:
-    assert KEY not in repr(Asking("http://x", KEY, "m1", as_json=False))
+    assert KEY not in repr(Api("http://x", KEY))
 
 
 @pytest.mark.process

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 from pathlib import Path
@@ -18,6 +19,11 @@ pytestmark = pytest.mark.process
 def files(short_directory: Path) -> Path:
     """Where the program puts its temporary files."""
     return short_directory
+
+
+async def arrived(client: httpx.AsyncClient, emulator: str) -> bool:
+    """Whether a message has reached the emulator."""
+    return ":send" in (await client.get(f"{emulator}journal")).text
 
 
 def names_in(directory: Path) -> list[str]:
@@ -81,7 +87,7 @@ async def test_a_taken_port_is_one_clear_line_that_names_the_option(tmp_path: Pa
         async with program(tmp_path / "program", "dev", *arguments, TMPDIR=str(files)) as fanout:
             assert await fanout.ended() == 2
     [line] = fanout.err.splitlines()
-    assert line.startswith(f"fanout: Port {taken_of(ports, option)} on 127.0.0.1 cannot be had")
+    assert line.startswith(f"fanout: Port {taken_of(ports, option)} on 127.0.0.1 is not available")
     assert f" {option}" in line
     assert names_in(files) == []
 
@@ -99,11 +105,53 @@ async def test_a_redis_that_is_named_is_used_and_none_is_started(redis_url: str,
         assert await fanout.ended() == 0
 
 
-async def test_without_the_emulator_a_connection_string_is_needed(tmp_path: Path, files: Path) -> None:
-    async with program(tmp_path / "program", "dev", "--port", "0", "--no-emulator", TMPDIR=str(files)) as fanout:
-        assert await fanout.ended() == 2
-    assert "AzureSignalRConnectionString is not set" in fanout.err
-    assert names_in(files) == []
+async def test_redis_and_the_service_never_come_from_the_environment(tmp_path: Path, files: Path) -> None:
+    """A shell with production's settings must not deliver production's queue to the emulator, or the reverse."""
+    elsewhere = {
+        "FANOUT_REDIS_URL": "redis://127.0.0.1:1/0",
+        "FANOUT_REDIS_CA": "/none",
+        "AzureSignalRConnectionString": "Endpoint=http://127.0.0.1:1;AccessKey=production;",
+        "TMPDIR": str(files),
+    }
+    async with program(tmp_path / "program", "dev", "--port", "0", "--emulator-port", "0", **elsewhere) as fanout:
+        base = await base_of(fanout)
+        assert "(private, deleted at the end)" in fanout.out
+        assert " (emulator)" in fanout.out
+        assert "127.0.0.1:1/" not in fanout.out
+        async with httpx.AsyncClient() as client:
+            [emulator] = re.findall(r"http://\S+/emulator/", fanout.out)
+            assert (await client.post(f"{base}v1/hubs/chat/messages", json={"target": "t"})).status_code == 202
+            await fanout.until(lambda: arrived(client, emulator))
+        fanout.signal(signal.SIGINT)
+        assert await fanout.ended() == 0
+
+
+async def test_the_service_may_be_named_and_then_there_is_no_emulator(tmp_path: Path, files: Path) -> None:
+    text = "Endpoint=http://127.0.0.1:1;AccessKey=secret-key;"
+    arguments = ["--port", "0", "--connection-string", text]
+    async with program(tmp_path / "program", "dev", *arguments, TMPDIR=str(files)) as fanout:
+        await base_of(fanout)
+        assert "Delivers to  http://127.0.0.1:1\n" in fanout.out
+        assert "emulator" not in fanout.out
+        assert "secret-key" not in fanout.out + fanout.err
+        fanout.signal(signal.SIGINT)
+        assert await fanout.ended() == 0
+
+
+async def test_traces_are_kept(tmp_path: Path, files: Path) -> None:
+    async with program(tmp_path / "program", "dev", "--port", "0", "--emulator-port", "0", TMPDIR=str(files)) as fanout:
+        base = await base_of(fanout)
+        async with httpx.AsyncClient() as client:
+            item = {"target": "t", "messageId": "m1"}
+            assert (await client.post(f"{base}v1/hubs/chat/messages", json=item)).status_code == 202
+
+            async def traced() -> bool:
+                answer = await client.get(f"{base}v1/admin/messages/m1/trace")
+                return answer.status_code == 200 and "settled" in answer.text
+
+            await fanout.until(traced)
+        fanout.signal(signal.SIGINT)
+        assert await fanout.ended() == 0
 
 
 def test_this_machine_tells_which_processes_live() -> None:

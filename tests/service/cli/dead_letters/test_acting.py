@@ -34,7 +34,7 @@ async def fanout(url: str, *arguments: str, text: str | None = None) -> Result:
 @pytest.mark.parametrize(
     ("action", "question", "told"),
     [
-        ("replay", "Send 2 dead letters again?", "2 dead letters sent again."),
+        ("replay", "Replay 2 dead letters?", "2 dead letters replayed."),
         ("purge", "Delete", "2 dead letters deleted."),
     ],
 )
@@ -64,9 +64,9 @@ async def test_a_dry_run_counts_and_does_nothing(one_redis: RedisClient, url: st
     every = await fanout(url, action, "--all", "--dry-run")
     named = await fanout(url, action, names[0], "0:1-0", "--dry-run", "--json")
     limited = await fanout(url, action, "--hub", "chat", "--limit", "2", "--dry-run")
-    assert (every.exit_code, every.stdout) == (0, "3 dead letters would be meant.\n")
+    assert (every.exit_code, every.stdout) == (0, "3 dead letters selected.\n")
     assert list(json.loads(named.stdout).values()) == [1, 0]
-    assert limited.stdout == "2 dead letters would be meant.\n"
+    assert limited.stdout == "2 dead letters selected.\n"
     assert await parked_count(one_redis) == 3
 
 
@@ -74,7 +74,7 @@ async def test_ids_are_sent_again_once_each(one_redis: RedisClient, url: str) ->
     names = [await park(one_redis, message_id=f"m{number}") for number in range(3)]
     result = await fanout(url, "replay", names[2], names[0], names[2], "--yes")
     again = await fanout(url, "replay", names[0], "--yes")
-    assert (result.exit_code, result.stdout) == (0, "2 dead letters sent again.\n")
+    assert (result.exit_code, result.stdout) == (0, "2 dead letters replayed.\n")
     assert (again.exit_code, again.stderr) == (1, "There are none.\n")
     assert [decode(data).message_id for data in await queued(one_redis)] == ["m0", "m2"]
 
@@ -88,7 +88,7 @@ async def test_an_order_goes_on_over_as_many_requests_as_it_takes(one_redis: Red
         await one_redis.call(*rows[start : start + 2000])
     some = await fanout(url, "replay", *(f"1:{number}-1" for number in range(1, 1501)), "--yes")
     rest = await fanout(url, "purge", "--reason", "refused", "--yes")
-    assert some.stdout == "1500 dead letters sent again.\n"
+    assert some.stdout == "1500 dead letters replayed.\n"
     assert rest.stdout == "10500 dead letters deleted.\n"
     assert (await parked_count(one_redis), len(await queued(one_redis))) == (0, 1500)
 
@@ -143,7 +143,7 @@ async def test_what_was_done_is_told_when_the_store_refuses_the_rest(
     async with served(app) as url:
         result = await fanout(url, "replay", "--all", "--yes")
         named = await fanout(url, "replay", "--all", "--yes")
-    assert (result.exit_code, result.stdout) == (1, "100 dead letters sent again.\n")
-    assert result.stderr == "fanout: Redis is full. Say it again to go on.\n"
+    assert (result.exit_code, result.stdout) == (1, "100 dead letters replayed.\n")
+    assert result.stderr == "fanout: Redis is full. Run the command again to continue.\n"
     assert (named.exit_code, named.stdout, named.stderr) == (1, "", "fanout: Redis is full.\n")
     assert await parked_count(one_redis) == 50

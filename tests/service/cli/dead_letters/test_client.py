@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from fanout.errors import ConfigurationError
-from service.cli.dead_letters.client import Caller, RefusedError
+from service.cli.api import Api, RefusedError
+from service.cli.dead_letters.client import DeadLetterClient
 from tests.service.apps import KEY
 
 
@@ -30,25 +31,25 @@ async def answering(status: bytes, body: bytes) -> AsyncIterator[str]:
 @pytest.mark.parametrize("status", [b"200 OK", b"404 Not Found"])
 async def test_something_else_at_the_address_is_a_configuration_error(status: bytes, body: bytes) -> None:
     async with answering(status, body) as url:
-        with pytest.raises(ConfigurationError, match="is no fanout ingress"):
-            await asyncio.to_thread(Caller(url, KEY).whole, "0:1-0")
-        with pytest.raises(ConfigurationError, match="is no fanout ingress"):
-            await asyncio.to_thread(lambda: list(Caller(url, KEY).pages({}, 10)))
-        with pytest.raises(ConfigurationError, match="is no fanout ingress"):
-            await asyncio.to_thread(lambda: list(Caller(url, KEY).reports("purge", {"all": True}, None)))
+        with pytest.raises(ConfigurationError, match="is not a fanout ingress"):
+            await asyncio.to_thread(DeadLetterClient(Api(url, KEY)).letter, "0:1-0")
+        with pytest.raises(ConfigurationError, match="is not a fanout ingress"):
+            await asyncio.to_thread(lambda: list(DeadLetterClient(Api(url, KEY)).pages({}, 10)))
+        with pytest.raises(ConfigurationError, match="is not a fanout ingress"):
+            await asyncio.to_thread(lambda: list(DeadLetterClient(Api(url, KEY)).run("purge", {"all": True}, None)))
 
 
 async def test_a_refusal_is_told_in_the_words_of_the_ingress() -> None:
     async with answering(b"503 Service Unavailable", b'{"detail":"The queue is away."}') as url:
         with pytest.raises(RefusedError, match=r"The queue is away\."):
-            await asyncio.to_thread(Caller(url, KEY).whole, "0:1-0")
+            await asyncio.to_thread(DeadLetterClient(Api(url, KEY)).letter, "0:1-0")
 
 
 async def test_numbers_no_program_reads_come_as_they_are() -> None:
     document = b'{"message":{"arguments":[1e400,1.50,12345678901234567890123]}}'
     async with answering(b"200 OK", document) as url:
-        assert await asyncio.to_thread(Caller(url, KEY).whole, "0:1-0") == document.decode()
+        assert await asyncio.to_thread(DeadLetterClient(Api(url, KEY)).letter, "0:1-0") == document.decode()
 
 
 def test_the_key_is_in_no_repr() -> None:
-    assert KEY not in repr(Caller("http://x", KEY))
+    assert KEY not in repr(Api("http://x", KEY)) + repr(DeadLetterClient(Api("http://x", KEY)))

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from service.cli.dead_letters.tables import group_of, json_lines, letters, table_of, tally_of, whole
+from service.cli.dead_letters.tables import counts_of, details_of, group_of, letters, table_of
+from service.cli.render import json_lines
 
 ITEM = {
     "id": "3:1-0", "parkedAt": "1970-01-01T00:00:00.001Z", "reason": "refused", "status": 400, "attempts": 1,
@@ -24,9 +25,9 @@ def test_a_table_has_a_heading_and_columns_and_cuts_what_is_long() -> None:
 def test_nothing_that_others_wrote_moves_the_cursor() -> None:
     evil = "a\x1b[2J\r\n\u202eb\x9bc"
     lines = table_of([ITEM | {"to": evil, "reason": evil}])
-    lines += whole(json.dumps(ITEM | {"detail": evil, "message": {"target": evil}}, ensure_ascii=False))
-    lines += whole(json.dumps(ITEM | {"message": None, "entry": evil}))
-    lines += tally_of(Counter([group_of(ITEM | {"hub": evil})]))
+    lines += details_of(json.dumps(ITEM | {"detail": evil, "message": {"target": evil}}, ensure_ascii=False))
+    lines += details_of(json.dumps(ITEM | {"message": None, "entry": evil}))
+    lines += counts_of(Counter([group_of(ITEM | {"hub": evil})]))
     assert all(line.isprintable() for line in lines), lines
 
 
@@ -39,8 +40,8 @@ def test_json_that_is_laid_out_means_what_it_meant(text: str) -> None:
 
 
 def test_the_members_nobody_knows_yet_do_no_harm() -> None:
-    assert whole(json.dumps(ITEM | {"colour": "red", "message": {"target": "t"}}))[0].split() == ["id", "3:1-0"]
-    assert whole("{}")
+    assert details_of(json.dumps(ITEM | {"colour": "red", "message": {"target": "t"}}))[0].split() == ["id", "3:1-0"]
+    assert details_of("{}")
 
 
 def test_one_is_one() -> None:

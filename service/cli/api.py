@@ -1,0 +1,88 @@
+"""Calls the API of an ingress, for the commands.
+
+Rules guarded: an ingress that does not answer is one clear line that names the address and says what to look at. A
+refusal for a missing or wrong key names the variable that the key is read from. The key goes into a header and into
+nothing that is printed.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import click
+import httpx
+import msgspec
+
+from fanout.environment import load_some, variable_of
+from fanout.errors import ConfigurationError, FanoutError
+from fanout.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+_OK, _UNAUTHORIZED = 200, 401
+_KEY = variable_of("api_key")
+
+
+class RefusedError(FanoutError):
+    """The ingress refused; the text is its own."""
+
+
+def url_option(*fields: str) -> Callable[[F], F]:
+    """Return the option --url, whose default is the first of these settings that is set."""
+    variables = [variable_of(name) for name in fields]
+    default = Settings.model_fields["url"].default
+    text = f"URL of the ingress [{', '.join(variables)}; default {default}]."
+    return click.option("--url", default=default, envvar=variables, help=text)
+
+
+def api_key() -> str:
+    """Return the key that the environment holds, "" for none."""
+    return load_some(("api_key",)).api_key.get_secret_value()
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The API at `url`, called with a key ("" for none)."""
+
+    url: str
+    api_key: str = field(repr=False)
+
+    def call(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """Send one request; ConfigurationError when there is no answer.
+
+        `content` is what httpx takes: `content`, `json`, `params`, `headers`, `timeout` in seconds.
+        """
+        authorization = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        headers = {**content.pop("headers", {}), **authorization}
+        try:
+            return httpx.request(method, self.url.rstrip("/") + path, headers=headers, **content)
+        except httpx.InvalidURL as error:
+            raise ConfigurationError(f"--url {self.url} is not a URL: {error}") from None
+        except httpx.HTTPError as error:
+            raise ConfigurationError(
+                f"{self.url} cannot be reached: {error}. Is `fanout serve` running there?"
+            ) from None
+
+    def checked(self, response: httpx.Response, *, members: Collection[str]) -> httpx.Response:
+        """Return a successful answer that has one of `members`; RefusedError in the words of the ingress otherwise.
+
+        Raises ConfigurationError for an answer that no ingress would give.
+        """
+        try:
+            document = msgspec.json.decode(response.content, type=dict[str, msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            document = {}
+        expected = set(members) if response.status_code == _OK else {"detail"}
+        if not expected & document.keys():
+            raise ConfigurationError(f"{self.url} answered {response.status_code} and is not a fanout ingress.")
+        if response.status_code != _OK:
+            detail = msgspec.json.decode(document["detail"], type=str)
+            raise RefusedError(f"{detail} {self.key_advice(response)}".rstrip())
+        return response
+
+    def key_advice(self, response: httpx.Response) -> str:
+        """Return what to do about a refused key, "" for any other answer."""
+        if response.status_code != _UNAUTHORIZED:
+            return ""
+        if self.api_key:
+            return f"The ingress does not accept the key in {_KEY}."
+        return f"The key is read from {_KEY}, which is not set."

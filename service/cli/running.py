@@ -1,0 +1,72 @@
+"""Runs a command: its event loop, and how a wrong configuration ends it.
+
+Rule guarded: a wrong configuration is reported on standard error, one line for each finding, with exit code 2 and
+without a traceback. An error while running is a traceback and exit code 1.
+"""
+
+import asyncio
+import gc
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, NoReturn, TypeVar
+
+import click
+import uvloop
+
+from fanout.clock import Clock, SystemClock
+from fanout.errors import ConfigurationError
+from fanout.log import configure
+from fanout.settings import Settings
+from service.process import stop_on_signals
+
+T = TypeVar("T")
+REFUSED, WRONG_CONFIGURATION = 1, 2
+
+
+def run_until_stopped(settings: Settings, work: Callable[[Clock, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run `work` until it ends; SIGTERM and SIGINT set the event that it is given."""
+    configure(level=settings.log_level, style=settings.log_format)
+
+    async def main_task() -> None:
+        stopping = asyncio.Event()
+        stop_on_signals(stopping)
+        await work(SystemClock(), stopping)
+
+    # Entries live from when they are read until they are settled, a few thousand at a time. With the default threshold
+    # the garbage collector would traverse them again and again and find nothing.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+    def run_loop() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main_task())
+
+    or_exit(run_loop)
+
+
+def or_exit(call: Callable[[], T]) -> T:
+    """Return the result of `call`; a ConfigurationError, also one inside a group, ends the process with exit code 2."""
+    try:
+        return call()
+    except ConfigurationError as error:
+        exit_with(error)
+    except BaseExceptionGroup as group:
+        wrong, _rest = group.split(ConfigurationError)
+        if wrong is None:
+            raise
+        exit_with(next(_leaves(wrong)))
+
+
+def exit_with(error: ConfigurationError) -> NoReturn:
+    """Print each finding on a line of its own and end the process with exit code 2."""
+    for finding in error.findings:
+        click.echo(f"fanout: {finding}", err=True)
+    sys.exit(WRONG_CONFIGURATION)
+
+
+def _leaves(group: BaseExceptionGroup[ConfigurationError]) -> Iterator[ConfigurationError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

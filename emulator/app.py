@@ -41,7 +41,7 @@ class Emulator:
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request or WebSocket."""
-        request = request_of(scope)
+        request = request_of(scope, decode_slashes=self.config.decode_slashes)
         if scope["type"] == "websocket":
             await self._websockets.handle(request, receive, send)
             return

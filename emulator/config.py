@@ -1,7 +1,8 @@
-"""The configuration of one emulator: keys, checks and limits. Each check can be switched off.
+"""The configuration of one emulator: keys, checks, limits, and the differences of the vendor's own emulator.
 
-Key and port are those of the vendor's own emulator, so a connection string for that one works here too.
-Source: docs/sources.md, emulator and limits.
+By default the emulator behaves like the service. `LIKE_ASRS_EMULATOR` behaves like the vendor's local emulator, which
+differs from the service, so that what is used with that one can be tested here. Key and port are its key and port, so
+a connection string for that one works here too. Source: docs/sources.md, emulator and limits; docs/emulator.md.
 """
 
 from dataclasses import dataclass, field
@@ -33,6 +34,14 @@ class EmulatorConfig:
     check_api_version: bool = True
     expiry_skew: float = 5.0
 
+    # What the service does, and the vendor's emulator does not
+    decode_slashes: bool = True  # an id sent as `a%2Fb` is the id `a/b`
+    error_codes: bool = True  # a 404 that is an answer has `x-ms-error-code`
+    encoded_bodies: bool = True  # application/octet-stream is accepted
+    keep_arguments: bool = True  # arguments reach JSON clients byte for byte
+    open_health: bool = True  # health needs no token
+    unknown_users: bool = True  # a user without connections and groups can be removed from all groups
+
     # Limits of the REST API
     max_body: int = MIB
     max_uri: int = 12 * 1024
@@ -53,6 +62,19 @@ class EmulatorConfig:
     # The journal
     journal_entries: int = 200_000
     journal_bytes: int = 256 * MIB
+
+
+LIKE_ASRS_EMULATOR = EmulatorConfig(
+    execute=False,
+    check_audience=False,
+    check_expiry=False,
+    decode_slashes=False,
+    error_codes=False,
+    encoded_bodies=False,
+    keep_arguments=False,
+    open_health=False,
+    unknown_users=False,
+)
 
 
 def connection_string(port: int = WELL_KNOWN_PORT, key: str = WELL_KNOWN_KEY) -> str:

@@ -6,6 +6,7 @@ cannot be served is an `HttpError`: a status, and for the REST API an error code
 Source: docs/sources.md, answers.
 """
 
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote, unquote_plus
@@ -25,6 +26,7 @@ USER_NOT_IN_GROUP = "Info.User.NotInGroup"
 ADDED_CONNECTION_NOT_EXISTED = "Error.Connection.NotExisted"
 ERROR_CODE_HEADER = "x-ms-error-code"
 V1 = "1.0"
+_SLASH = re.compile("%(2f)", re.IGNORECASE)
 
 
 class BodyTooLargeError(ValueError):
@@ -127,15 +129,18 @@ def error_response(error: HttpError, version: str) -> Response:
     return Response(response.status, response.body, response.content_type, error.headers)
 
 
-def request_of(scope: Scope) -> Request:
-    """Return the head of a request, or of a WebSocket upgrade, whose method is GET."""
+def request_of(scope: Scope, *, decode_slashes: bool = True) -> Request:
+    """Return the head of a request, or of a WebSocket upgrade, whose method is GET.
+
+    Without `decode_slashes`, `%2F` stays as it is while everything else of the path is decoded.
+    """
     raw_path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
     raw_query = scope["query_string"].decode("latin-1")
     return Request(
         method=scope.get("method", "GET"),
         raw_path=raw_path,
         raw_query=raw_query,
-        segments=tuple(unquote(part) if "%" in part else part for part in raw_path.split("/")[1:]),
+        segments=tuple(_segment(part, decode_slashes) if "%" in part else part for part in raw_path.split("/")[1:]),
         query=tuple(_pairs(raw_query)) if raw_query else (),
         headers=dict(scope["headers"]),
         scheme="https" if scope["scheme"] in {"https", "wss"} else "http",
@@ -174,6 +179,10 @@ async def respond(send: Send, response: Response) -> None:
         headers.append((b"content-length", str(len(response.body)).encode()))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
+
+
+def _segment(part: str, decode_slashes: bool) -> str:
+    return unquote(part if decode_slashes else _SLASH.sub(r"%25\1", part))
 
 
 def _pairs(raw_query: str) -> list[tuple[str, str]]:

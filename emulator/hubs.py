@@ -175,6 +175,10 @@ class Hub:
         for client in self.user(user):
             self.leave_all(client.connection_id)
 
+    def knows(self, user: str) -> bool:
+        """Return whether a user has a connection or belongs to a group."""
+        return user in self.users or bool(self.memberships.groups_of(user, self._clock.monotonic()))
+
     def is_member(self, user: str, group: str) -> bool:
         """Return whether a client of the user is in the group, or the next one would join it."""
         connected = any(group in client.groups for client in self.users.get(user, _NO_CLIENTS).values())

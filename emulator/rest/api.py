@@ -35,12 +35,15 @@ class RestApi:
 
     async def answer(self, request: Request, body: bytes) -> Response:
         """Return the response to a request."""
-        if request.segments in HEALTH and request.method in {"HEAD", "GET"}:
+        is_health = request.segments in HEALTH and request.method in {"HEAD", "GET"}
+        if is_health and self._config.open_health:
             return Response(200)
         version = V1 if is_v1(request) else request.parameter("api-version")
         try:
             self._check_sizes(request)
             self._credentials.check_rest(request)
+            if is_health:
+                return Response(200)
             if version != V1:
                 version = check_api_version(version, strict=self._config.check_api_version)
             return await self._dispatch(request, version, body)
@@ -61,7 +64,11 @@ class RestApi:
         if route is None or (self._config.check_api_version and version < route.since):
             raise _no_such_path(version)
         name = full_hub_name(hub, "" if version == V1 else request.parameter("application"))
-        return await route.operation(RestRequest(request, match.names, self._hubs[name], version, body))
+        response = await route.operation(
+            RestRequest(request, match.names, self._hubs[name], version, body, self._config)
+        )
+        is_answer = response.status == 404  # noqa: PLR2004 - an operation's own 404 says that something does not exist
+        return Response(404) if is_answer and not self._config.error_codes else response
 
     async def _generate_token(self, request: RestRequest) -> Response:
         """Return a client token, as the service makes it: without claims of the application."""

@@ -15,6 +15,7 @@ from emulator.http import (
     USER_NOT_EXISTED,
     USER_NOT_IN_GROUP,
     V1,
+    HttpError,
     Response,
     json_response,
     not_found,
@@ -119,7 +120,10 @@ async def remove_user(request: RestRequest) -> Response:
 
 async def remove_user_everywhere(request: RestRequest) -> Response:
     """Remove a user from all groups."""
-    request.hub.remove_user_everywhere(check_user(request.names["user"]))
+    user = check_user(request.names["user"])
+    if not request.config.unknown_users and not request.hub.knows(user):
+        raise HttpError(500, "InternalServerError", "The vendor's emulator fails for a user that it does not know.")
+    request.hub.remove_user_everywhere(user)
     return Response(204 if request.version >= LATEST_STATUSES else 200)
 
 

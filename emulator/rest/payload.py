@@ -14,6 +14,7 @@ from emulator.http import HttpError, bad_request
 from emulator.protocols.hub import NAMES, EncodedMessage, Frame, HubMessage, Invocation, ProtocolViolationError
 from emulator.protocols.hub_json import END
 from emulator.protocols.hub_messagepack import length_prefix
+from emulator.rest.request import RestRequest
 
 _JSON = "application/json"
 _ENCODED = "application/octet-stream"
@@ -24,14 +25,14 @@ _anything = msgspec.json.Decoder(msgspec.Raw)
 _frames = msgspec.msgpack.Decoder(dict[str, bytes])
 
 
-def parse_message(content_type: str, body: bytes) -> HubMessage:
+def parse_message(request: RestRequest) -> HubMessage:
     """Return the message in the body of a `:send`."""
-    media_type = _media_type(content_type)
+    media_type = _media_type(request.content_type)
     if media_type == _JSON:
-        return parse_invocation(body)
-    if media_type == _ENCODED:
-        return _parse_encoded(body)
-    raise _unsupported(content_type)
+        return parse_invocation(request.body, keep_arguments=request.config.keep_arguments)
+    if media_type == _ENCODED and request.config.encoded_bodies:
+        return _parse_encoded(request.body)
+    raise _unsupported(request.content_type)
 
 
 def require_json(content_type: str) -> None:
@@ -40,8 +41,11 @@ def require_json(content_type: str) -> None:
         raise _unsupported(content_type)
 
 
-def parse_invocation(body: bytes | memoryview) -> Invocation:
-    """Return the invocation in `{"target":...,"arguments":[...]}`."""
+def parse_invocation(body: bytes | memoryview, *, keep_arguments: bool = True) -> Invocation:
+    """Return the invocation in `{"target":...,"arguments":[...]}`.
+
+    Without `keep_arguments` they are decoded and encoded again, which changes how numbers and texts are written.
+    """
     fields = parse_object(body)
     target = text_field(fields, "target")
     if not target:
@@ -51,6 +55,8 @@ def parse_invocation(body: bytes | memoryview) -> Invocation:
         arguments = "[]"
     elif not arguments.startswith("["):
         raise bad_request("'arguments' must be an array.", "arguments")
+    if not keep_arguments:
+        arguments = msgspec.json.encode(msgspec.json.decode(arguments)).decode()
     return Invocation(_decoded(fields["target"]), arguments)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from emulator.config import EmulatorConfig
 from emulator.http import Request, Response, bad_request
 from emulator.hubs import Hub
 
@@ -33,6 +34,7 @@ class RestRequest(msgspec.Struct, frozen=True):
     hub: Hub
     version: str
     body: bytes
+    config: EmulatorConfig
 
     @property
     def content_type(self) -> str:

@@ -46,7 +46,7 @@ _EQUALS = re.compile(rf"\s*userId\s+eq\s+{_QUOTED}\s*", re.DOTALL)
 
 async def broadcast(request: RestRequest) -> Response:
     """Send to every connection except the excluded ones."""
-    message = parse_message(request.content_type, request.body)
+    message = parse_message(request)
     request.hub.send(request.hub.everyone(request.excluded), message)
     return _ACCEPTED
 
@@ -54,7 +54,7 @@ async def broadcast(request: RestRequest) -> Response:
 async def to_user(request: RestRequest) -> Response:
     """Send to all connections of a user."""
     user = check_user(request.names["user"])
-    message = parse_message(request.content_type, request.body)
+    message = parse_message(request)
     request.hub.send(request.hub.user(user), message)
     return _ACCEPTED
 
@@ -62,7 +62,7 @@ async def to_user(request: RestRequest) -> Response:
 async def to_group(request: RestRequest) -> Response:
     """Send to the connections of a group except the excluded ones."""
     group = check_group_length(request.names["group"])
-    message = parse_message(request.content_type, request.body)
+    message = parse_message(request)
     request.hub.send(request.hub.group(group, request.excluded), message)
     return _ACCEPTED
 
@@ -70,7 +70,7 @@ async def to_group(request: RestRequest) -> Response:
 async def to_connection(request: RestRequest) -> Response:
     """Send to one connection."""
     connection = check_connection(request.names["connection"])
-    message = parse_message(request.content_type, request.body)
+    message = parse_message(request)
     client = request.hub.connections.get(connection)
     request.hub.send([client] if client is not None else [], message)
     return _ACCEPTED
@@ -157,7 +157,7 @@ class Invoker:
     async def invoke(self, request: RestRequest) -> Response:
         """Call one connection and answer with its result."""
         client = request.hub.connections.get(check_connection(request.names["connection"]))
-        message = parse_message(request.content_type, request.body)
+        message = parse_message(request)
         if client is None:
             return not_found(CONNECTION_NOT_EXISTED)
         if not isinstance(message, Invocation):

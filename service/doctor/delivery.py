@@ -2,9 +2,10 @@
 
 Source: docs/sources.md, operations, bodies and limits. JSON clients receive the arguments as sent. A membership TTL
 decides which future connections of a user join the group; a connected one is not removed. `excluded` works for
-broadcasts and groups.
+broadcasts and groups. An id is one segment of the path, percent-escaped.
 """
 
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
@@ -28,6 +29,7 @@ def checks() -> tuple[Check, ...]:
         Check(FAMILY, "arguments arrive byte for byte", _bytes, CONNECTS, relied_on=False),
         Check(FAMILY, "excluded, everybody", partial(_excluded, Scope.BROADCAST), CONNECTS),
         Check(FAMILY, "excluded, group", partial(_excluded, Scope.GROUP), CONNECTS),
+        Check(FAMILY, "ids with / and % reach their own user and no other", _ids, CONNECTS),
         Check(FAMILY, "membership with a TTL", _ttl, CONNECTS, relied_on=False),
     )
 
@@ -63,6 +65,20 @@ async def _excluded(scope: Scope, target: Target) -> str:
         await client.receive("some", "all")
         await left_out.receive("all")
     return f"{status}, the excluded connection received nothing"
+
+
+async def _ids(target: Target) -> str:
+    name = target.unique_name("user")
+    ids = (f"{name}/a", f"{name}%2Fa", f"{name}%252Fa")  # each is what a wrong decoding makes of its neighbour
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(target.connected_client(each)) for each in ids]
+        for each in ids:
+            await target.send(message(target, Scope.USER, each, f"for {each}"))
+        for client in reversed(clients):  # the first to receive another one's message says so without a wait
+            await client.receive(f"for {client.user}")
+        for client in clients:
+            await client.receive_nothing(target.options.quiet)
+    return "a slash and its escapes are three users"
 
 
 async def _ttl(target: Target) -> str:

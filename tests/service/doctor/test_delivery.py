@@ -7,6 +7,7 @@ import pytest
 
 from emulator import hubs
 from emulator.client import Client
+from emulator.config import LIKE_ASRS_EMULATOR
 from emulator.hubs import UserGroups
 from emulator.protocols.hub import Frame, HubProtocol, Invocation
 from service.doctor import delivery, executing
@@ -66,3 +67,9 @@ async def test_arguments_that_are_rewritten_are_a_failure(
     monkeypatch.setattr(Invocation, "frame", rewriting)
     async with examined() as (_service, target):
         assert "rewrites them" in await failed(target, checks, name)
+
+
+async def test_an_id_with_a_slash_that_reaches_another_user_is_a_failure() -> None:
+    async with examined(LIKE_ASRS_EMULATOR) as (_service, target):
+        words = await failed(target, CHECKS, "ids with / and % reach their own user and no other")
+    assert "/a' arrived where 'for " in words

@@ -10,7 +10,7 @@ import sys
 from time import monotonic
 
 from tests.simulation.campaign import run_plan, run_seeds
-from tests.simulation.census import table
+from tests.simulation.coverage import table
 from tests.simulation.scenes import plan_of
 
 
@@ -18,15 +18,15 @@ def main() -> int:
     options = _options()
     if options.seed is not None:
         result = run_plan(plan_of(options.seed, options.scene), whole=options.verbose)
-        print(result.story or f"seed {options.seed}: nothing violated in {result.calls} calls, {result.digest}")  # noqa: T201 - a command's answer
+        print(result.report or f"seed {options.seed}: nothing violated in {result.calls} calls, {result.digest}")  # noqa: T201 - a command's answer
         return 1 if result.violations else 0
-    started, failed, censuses = monotonic(), [], []
+    started, failed, all_coverage = monotonic(), [], []
     for result in run_seeds(range(options.first, options.first + options.seeds), processes=options.processes):
-        censuses.append(result.census)
+        all_coverage.append(result.coverage)
         if result.violations:
             failed.append(result.seed)
-            print(result.story if options.verbose else f"seed {result.seed}: {result.violations[0]}", flush=True)  # noqa: T201 - same
-    print(table(censuses))  # noqa: T201 - same
+            print(result.report if options.verbose else f"seed {result.seed}: {result.violations[0]}", flush=True)  # noqa: T201 - same
+    print(table(all_coverage))  # noqa: T201 - same
     print(f"{options.seeds} seeds in {monotonic() - started:.1f} s, {len(failed)} violated: {failed}")  # noqa: T201 - same
     return 1 if failed else 0
 

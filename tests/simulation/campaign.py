@@ -12,9 +12,9 @@ from hashlib import blake2b
 from multiprocessing import get_context
 from typing import Any
 
+from tests.simulation.observer import Observer
 from tests.simulation.plan import Plan
 from tests.simulation.scenes import plan_of
-from tests.simulation.witness import Witness
 from tests.simulation.world import World
 
 _CHUNK = 25
@@ -29,19 +29,19 @@ class Result:
     digest: str
     violations: tuple[str, ...]
     calls: int
-    story: str
-    census: Mapping[str, int]  # what it met, how often
+    report: str
+    coverage: Mapping[str, int]  # what it met, how often
 
 
 def run_plan(plan: Plan, *, whole: bool = False, stations: Mapping[str, Any] | None = None) -> Result:
     """Run one plan; `whole` has the story tell everything, `stations` stand in for the product's own."""
     world = World(plan, stations)
     world.run()
-    witness = world.witness
-    digest = blake2b("\n".join(map(repr, witness.journal)).encode(), digest_size=16).hexdigest()
-    calls = sum(len(parcel.calls) for parcel in witness.parcels.values())
-    story = _story(plan, witness, whole=whole) if witness.violations or whole else ""
-    return Result(plan.seed, digest, tuple(witness.violations), calls, story, dict(witness.census))
+    observer = world.observer
+    digest = blake2b("\n".join(map(repr, observer.events)).encode(), digest_size=16).hexdigest()
+    calls = sum(len(tracked.calls) for tracked in observer.all_tracked.values())
+    report = _report(plan, observer, whole=whole) if observer.violations or whole else ""
+    return Result(plan.seed, digest, tuple(observer.violations), calls, report, dict(observer.coverage))
 
 
 def run_seed(seed: int, scene: str | None = None) -> Result:
@@ -59,13 +59,13 @@ def run_seeds(seeds: Iterable[int], *, processes: int | None = None) -> Iterator
         yield from pool.map(run_seed, seeds, chunksize=_CHUNK)
 
 
-def _story(plan: Plan, witness: Witness, *, whole: bool) -> str:
-    events = witness.journal if whole else witness.journal[-_LAST_EVENTS:]
+def _report(plan: Plan, observer: Observer, *, whole: bool) -> str:
+    events = observer.events if whole else observer.events[-_LAST_EVENTS:]
     lines = [
         f"seed {plan.seed}: {plan}",
         *(f"  fault at {fault.at:.3f} s: {fault}" for fault in plan.faults),
-        *(f"  VIOLATED {text}" for text in witness.violations),
-        f"  {'all' if whole else f'the last {len(events)} of {len(witness.journal)}'} events:",
+        *(f"  VIOLATED {text}" for text in observer.violations),
+        f"  {'all' if whole else f'the last {len(events)} of {len(observer.events)}'} events:",
         *(f"  {event[0]:10.6f} {' '.join(map(str, event[1:]))}" for event in events),
         f"  replay: python -m tests.simulation --seed {plan.seed} --scene {plan.scene} -v",
     ]

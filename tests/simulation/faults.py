@@ -7,7 +7,7 @@ once, so that what is still wrong afterwards is the product's fault.
 from typing import TYPE_CHECKING
 
 from tests.simulation.plan import LASTS, STORE_FAULTS, Fault
-from tests.simulation.store_network import StoreWeather
+from tests.simulation.store_network import NetworkConditions
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -33,31 +33,31 @@ class Faults:
         """End all trouble."""
         self._healed = True
         world = self._world
-        paused = world.network.weather.paused
-        world.network.weather = StoreWeather(latency=world.plan.store_latency)
+        paused = world.network.conditions.paused
+        world.network.conditions = NetworkConditions(latency=world.plan.store_latency)
         world.store.full = False
         if paused:
             world.network.resume()
-        world.far.weather.conditions.clear()
-        world.far.weather.noise = 0.0
-        world.far.weather.quotas.clear()
+        world.service.conditions.troubles.clear()
+        world.service.conditions.noise = 0.0
+        world.service.conditions.quotas.clear()
         if world.plan.executes:
-            world.far.weather.joined = ""
+            world.service.conditions.joined = ""
         for worker in world.workers:
             worker.host.trap = None
             worker.host.thaw()
         if not world.living:
             world.start_worker()
-        world.witness.note("world", "healed")
+        world.observer.note("world", "healed")
 
     def _strike(self, fault: Fault) -> None:
         if not self._healed:
-            witness = self._world.witness
-            witness.note("fault", fault.kind, fault)
-            witness.count(f"fault: {fault.kind}")
-            witness.calm = witness.calm and fault.kind not in STORE_FAULTS
+            observer = self._world.observer
+            observer.note("fault", fault.kind, fault)
+            observer.count(f"fault: {fault.kind}")
+            observer.calm = observer.calm and fault.kind not in STORE_FAULTS
             if fault.kind in ("down", "pause", "failover"):
-                witness.outages.append((fault.at, min(fault.at + fault.lasts, LASTS)))
+                observer.outages.append((fault.at, min(fault.at + fault.lasts, LASTS)))
             getattr(self, f"_{fault.kind}")(fault)
 
     def _after(self, fault: Fault, undo: str) -> None:
@@ -78,7 +78,7 @@ class Faults:
         def spring() -> None:
             if not self._healed and not worker.host.dead:
                 worker.host.kill()
-                self._world.witness.killed(worker.host)
+                self._world.observer.killed(worker.host)
 
         worker.host.set_trap(spring, int(fault.amount * _STEPS))
         self._after(fault, "_start")
@@ -91,8 +91,8 @@ class Faults:
 
         def spring() -> None:
             if not self._healed and worker.host.running:
-                self._world.witness.note("world", "frozen", worker.host.name)
-                self._world.witness.frozen.add(worker.host.name)
+                self._world.observer.note("world", "frozen", worker.host.name)
+                self._world.observer.frozen.add(worker.host.name)
                 worker.host.freeze()
                 self._world.loop.outside(fault.lasts, worker.host.thaw)
 
@@ -121,10 +121,10 @@ class Faults:
         self._after(fault, "_up")
 
     def _up(self, _fault: Fault) -> None:
-        self._world.network.weather.down = False
+        self._world.network.conditions.down = False
 
     def _pause(self, fault: Fault) -> None:
-        self._world.network.weather.paused = True
+        self._world.network.conditions.paused = True
         self._after(fault, "_resume")
 
     def _resume(self, _fault: Fault) -> None:
@@ -147,14 +147,14 @@ class Faults:
         self._world.shift_store_clock((fault.amount - 0.5) * 2 * _LARGEST_JUMP)
 
     def _noise(self, fault: Fault) -> None:
-        weather = self._world.network.weather
+        conditions = self._world.network.conditions
         name = ("cut_before", "cut_within", "cut_after", "swallow")[fault.who % 4]
-        setattr(weather, name, fault.amount * 0.5)
+        setattr(conditions, name, fault.amount * 0.5)
         self._after(fault, "_calm")
 
     def _calm(self, _fault: Fault) -> None:
-        weather = self._world.network.weather
-        weather.cut_before = weather.cut_within = weather.cut_after = weather.swallow = 0.0
+        conditions = self._world.network.conditions
+        conditions.cut_before = conditions.cut_within = conditions.cut_after = conditions.swallow = 0.0
 
     def _forget(self, _fault: Fault) -> None:
         self._world.store.forget_scripts()
@@ -167,35 +167,35 @@ class Faults:
         self._world.store.full = False
 
     def _slow(self, fault: Fault) -> None:
-        self._world.network.weather.latency = 0.02 + fault.amount * 0.2
+        self._world.network.conditions.latency = 0.02 + fault.amount * 0.2
         self._after(fault, "_fast")
 
     def _fast(self, _fault: Fault) -> None:
-        self._world.network.weather.latency = self._world.plan.store_latency
+        self._world.network.conditions.latency = self._world.plan.store_latency
 
     # The far side -------------------------------------------------------------------------------------------------
 
-    def _far(self, fault: Fault) -> None:
-        self._world.far.weather.conditions.append((fault.what, 0.3 + fault.amount, None))
+    def _service(self, fault: Fault) -> None:
+        self._world.service.conditions.troubles.append((fault.what, 0.3 + fault.amount, None))
         self._after(fault, "_clear")
 
     def _lane(self, fault: Fault) -> None:
-        lanes = sorted({parcel.lane for parcel in self._world.witness.parcels.values()})
-        self._world.far.weather.conditions.append((fault.what, 1.0, lanes[fault.who % len(lanes)]))
+        lanes = sorted({tracked.lane for tracked in self._world.observer.all_tracked.values()})
+        self._world.service.conditions.troubles.append((fault.what, 1.0, lanes[fault.who % len(lanes)]))
         self._after(fault, "_clear")
 
     def _hub(self, fault: Fault) -> None:
-        hubs = sorted(set(self._world.witness.hubs.values()))
-        self._world.far.weather.conditions.append((fault.what, 1.0, hubs[fault.who % len(hubs)]))
+        hubs = sorted(set(self._world.observer.hubs.values()))
+        self._world.service.conditions.troubles.append((fault.what, 1.0, hubs[fault.who % len(hubs)]))
         self._after(fault, "_clear")
 
     def _refuse(self, fault: Fault) -> None:
-        self._world.far.weather.joined = fault.what
+        self._world.service.conditions.joined = fault.what
         self._after(fault, "_take")
 
     def _take(self, _fault: Fault) -> None:
-        self._world.far.weather.joined = ""
+        self._world.service.conditions.joined = ""
 
     def _clear(self, _fault: Fault) -> None:
-        if self._world.far.weather.conditions:
-            self._world.far.weather.conditions.pop(0)
+        if self._world.service.conditions.troubles:
+            self._world.service.conditions.troubles.pop(0)

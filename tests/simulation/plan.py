@@ -10,7 +10,7 @@ from typing import Any
 
 from fanout.queue.entry import VERSION, Entry, Submission
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
-from tests.simulation.far_side import TROUBLE
+from tests.simulation.service_model import TROUBLE
 
 LASTS = 4.0  # seconds of trouble; then everything heals
 _DESTINATIONS = (
@@ -22,7 +22,7 @@ _DESTINATIONS = (
 )
 WORKER_FAULTS = ("kill", "kill", "freeze", "freeze", "stop", "start", "clock")
 STORE_FAULTS = ("cut", "down", "pause", "failover", "flush", "jump", "noise", "forget", "full", "slow")
-FAR_FAULTS = ("far", "far", "lane")
+SERVICE_FAULTS = ("service", "service", "lane")
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Plan:
     poison: tuple[float, ...]
     executes: bool  # the far side runs :execute
     tick: float  # what the store's clock can tell apart, seconds
-    far_noise: float
-    far_latency: float
+    service_noise: float
+    service_latency: float
     store_latency: float
     faults: tuple[Fault, ...]
     scene: str = "any"
@@ -80,8 +80,8 @@ def plan_at_large(seed: int) -> Plan:
         poison=tuple(random.random() * LASTS for _ in range(random.choice((0, 0, 0, 1, 2)))),
         executes=random.random() < 0.7,
         tick=_tick(random, faults),
-        far_noise=random.choice((0.0, 0.0, 0.1, 0.3)),
-        far_latency=random.choice((0.002, 0.01, 0.05)),
+        service_noise=random.choice((0.0, 0.0, 0.1, 0.3)),
+        service_latency=random.choice((0.002, 0.01, 0.05)),
         store_latency=random.choice((0.0002, 0.001, 0.005, 0.03)),
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
     )
@@ -170,7 +170,7 @@ def busy_times(producers: tuple[tuple[Batch, ...], ...]) -> list[float]:
 
 
 def _faults(random: Random, busy: list[float]) -> list[Fault]:
-    families = [family for family in (WORKER_FAULTS, STORE_FAULTS, FAR_FAULTS) if random.random() < 0.6]
+    families = [family for family in (WORKER_FAULTS, STORE_FAULTS, SERVICE_FAULTS) if random.random() < 0.6]
     if not families:
         return []
     kinds = [random.choice(random.choice(families)) for _ in range(random.choice((1, 1, 2, 3, 4, 6)))]
@@ -179,7 +179,7 @@ def _faults(random: Random, busy: list[float]) -> list[Fault]:
 
 def _fault(random: Random, kind: str, busy: list[float]) -> Fault:
     lasts = random.choice((0.05, 0.3, 1.0, 3.0)) * (0.5 + random.random())
-    what = random.choice(TROUBLE) if kind in ("far", "lane") else ""
+    what = random.choice(TROUBLE) if kind in ("service", "lane") else ""
     # Most of the time nothing is under way, so most faults come just after something was handed in.
     at = random.choice(busy) + random.expovariate(20) if random.random() < 0.7 else random.random() * LASTS
     return Fault(min(at, LASTS), kind, random.randrange(100), random.random(), lasts, what)

@@ -11,8 +11,8 @@ from typing import Any
 
 from fanout.queue.entry import VERSION, Entry, Submission
 from fanout.signalr.message import GroupAction, Item, Message, Scope, Verb
-from tests.simulation.far_side import REFUSING_JOINED
 from tests.simulation.plan import LASTS, Batch, Fault, Plan, busy_times, plan_at_large
+from tests.simulation.service_model import REFUSING_JOINED
 
 SCENES = ("any", "any", "any", "quota", "dead", "joined", "late")
 _FAILING = ("500", "503", "503 wait", "not sent", "lost before", "500 after", "lost after")
@@ -61,13 +61,16 @@ def _quota(plan: Plan, random: Random) -> Plan:
     faults = _trouble(random, _OFTEN, random.choice((0, 0, 0, 1, 2, 3)))
     if random.random() < 0.3:  # it takes nobody for a while, then it is overloaded: what was refused had no attempt yet
         at = random.random()
-        storm = Fault(at, "far", 0, 0.9, 1.0, "429"), Fault(at + 1.0, "far", 0, 0.9, 0.3, random.choice(_FAILING))
+        storm = (
+            Fault(at, "service", 0, 0.9, 1.0, "429"),
+            Fault(at + 1.0, "service", 0, 0.9, 0.3, random.choice(_FAILING)),
+        )
         faults = tuple(sorted((*faults, *storm), key=_time_of))
     return replace(
         plan, scene="quota", settings=settings, workers=random.choice((2, 2, 3)), faults=faults,
         producers=_producers(random, load, _crowd(random)), quotas={} if random.random() < 0.2 else quotas,
         over_quota=random.choice(("429", "429 wait", "429 wait", "429 date")), doomed={},
-        store_latency=_latency(random), far_noise=random.choice((0.0, 0.1, 0.3)),
+        store_latency=_latency(random), service_noise=random.choice((0.0, 0.1, 0.3)),
     )  # fmt: skip
 
 
@@ -79,9 +82,10 @@ def _dead(plan: Plan, random: Random) -> Plan:
         "outcome_unknown": random.choice(("retry", "retry", "retry", "dead")),
     }  # fmt: skip
     load = Load(2, random.randint(4, 8), random.choice((4, 6)), random.choice((0.5, 2.0)))
-    dead = Fault(0.05 + random.random() * 0.5, random.choice(("far", "far", "hub")), 0, 0.7 + random.random() * 0.3,
-                 random.choice((1.8, 2.5, 3.0, 4.0)), random.choice(_FAILING))  # fmt: skip
-    others = _trouble(random, (*_OFTEN, "lane", "far", "hub"), random.choice((0, 0, 1, 2)))
+    at, kind = 0.05 + random.random() * 0.5, random.choice(("service", "service", "hub"))
+    amount, lasts = 0.7 + random.random() * 0.3, random.choice((1.8, 2.5, 3.0, 4.0))
+    dead = Fault(at, kind, 0, amount, lasts, random.choice(_FAILING))
+    others = _trouble(random, (*_OFTEN, "lane", "service", "hub"), random.choice((0, 0, 1, 2)))
     return replace(
         plan, scene="dead", settings=settings, workers=random.choice((1, 1, 2)), doomed={},
         producers=_producers(random, load, _crowd(random)), faults=tuple(sorted((dead, *others), key=_time_of)),
@@ -100,9 +104,9 @@ def _joined(plan: Plan, random: Random) -> Plan:
     producers = _producers(random, load, lanes[: random.choice((1, 2, 3))])
     tags = [one.entry.message_id for batches in producers for batch in batches for one in batch.submissions]
     refusal = Fault(random.random() * 3, "refuse", 0, 0.0, random.random() * 3, random.choice(REFUSING_JOINED))
-    faults = _trouble(random, (*_OFTEN, "far", "far", "lane"), random.choice((0, 1, 2, 3)))
-    far_latency = random.choice((0.02, 0.1, 0.2))
-    busy = [at + far_latency * 3 * random.random() for at in busy_times(producers)]
+    faults = _trouble(random, (*_OFTEN, "service", "service", "lane"), random.choice((0, 1, 2, 3)))
+    service_latency = random.choice((0.02, 0.1, 0.2))
+    busy = [at + service_latency * 3 * random.random() for at in busy_times(producers)]
     kills = [
         Fault(random.choice(busy), "kill", 0, random.random() * 0.2, 0.3, "") for _ in range(random.choice((0, 1, 3)))
     ]
@@ -110,7 +114,7 @@ def _joined(plan: Plan, random: Random) -> Plan:
     return replace(
         plan, scene="joined", settings=settings, workers=random.choice((1, 2, 2)), producers=producers,
         doomed={tag: random.choice(("400", "403", "413")) for tag in tags if random.random() < 0.005},
-        executes=random.random() < 0.95, far_latency=far_latency,
+        executes=random.random() < 0.95, service_latency=service_latency,
         faults=tuple(sorted((*refusals, *kills, *faults), key=_time_of)),
     )  # fmt: skip
 
@@ -177,7 +181,7 @@ def _trouble(random: Random, kinds: Sequence[str], count: int) -> tuple[Fault, .
     for _ in range(count):
         kind = random.choice(kinds)
         lasts = random.choice((0.1, 0.5, 1.0, 2.0)) * (0.5 + random.random())
-        what = random.choice((*_FAILING, "hang", "429", "429 wait")) if kind in ("far", "lane", "hub") else ""
+        what = random.choice((*_FAILING, "hang", "429", "429 wait")) if kind in ("service", "lane", "hub") else ""
         faults.append(Fault(random.random() * LASTS, kind, random.randrange(100), random.random(), lasts, what))
     return tuple(sorted(faults, key=_time_of))
 

@@ -13,7 +13,7 @@ Fields = list[bytes]
 _KEPT = 4.0  # seconds of writes that can still be lost
 
 
-class Observer(Protocol):
+class StoreListener(Protocol):
     """Who is told what the store did."""
 
     def added(self, key: bytes, entry_id: bytes, fields: Fields) -> None: ...
@@ -47,9 +47,9 @@ class StreamState:
 class StoreModel:
     """The data of one server; `now` is its own clock in unix seconds, `ticks` a clock that never jumps."""
 
-    def __init__(self, now: Callable[[], float], ticks: Callable[[], float], observer: Observer) -> None:
+    def __init__(self, now: Callable[[], float], ticks: Callable[[], float], listener: StoreListener) -> None:
         self.now = now
-        self.observer = observer
+        self.listener = listener
         self.full = False
         self.tick = 0.001  # seconds; a coarser one makes the ids of entries alike, as a busy server's are
         self.by = ""  # the script or command that runs now
@@ -104,7 +104,7 @@ class StoreModel:
             entry_id = (stream.last[0], stream.last[1] + (fresh or 0) + 1)
         stream.entries[entry_id] = fields
         stream.last = entry_id
-        self.observer.added(key, text_of(entry_id), fields)
+        self.listener.added(key, text_of(entry_id), fields)
         return text_of(entry_id)
 
     def delete_entry(self, key: bytes, entry_id: Id) -> int:
@@ -113,7 +113,7 @@ class StoreModel:
             return 0
         self._note(self.streams, key)
         fields = self.streams[key].entries.pop(entry_id)
-        self.observer.deleted(key, text_of(entry_id), fields, self.by)
+        self.listener.deleted(key, text_of(entry_id), fields, self.by)
         return 1
 
     def string(self, key: bytes) -> bytes | None:
@@ -138,7 +138,7 @@ class StoreModel:
         else:
             self.strings[key] = (value, None if lifetime_ms is None else self.milliseconds() + lifetime_ms)
         if (old[0] if old else None) != value:
-            self.observer.changed(key, old[0] if old else None, value, self.by)
+            self.listener.changed(key, old[0] if old else None, value, self.by)
 
     def sorted_set(self, key: bytes) -> dict[bytes, float]:
         """A sorted set, for writing."""

@@ -27,7 +27,7 @@ _WORDS: dict[type[redis_errors.RedisError], str] = {
 
 
 @dataclass
-class StoreWeather:
+class NetworkConditions:
     """What the network and the server do now; the defaults are fair weather. Chances are per round trip."""
 
     down: bool = False
@@ -45,7 +45,7 @@ class StoreNetwork:
     def __init__(self, loop: SimulatedLoop, store: StoreModel, random: Random) -> None:
         self.loop = loop
         self.store = store
-        self.weather = StoreWeather()
+        self.conditions = NetworkConditions()
         self._random = random
         self._connections: list[ModelConnection] = []
         self._backlog: list[tuple[ModelConnection, Sequence[Command]]] = []
@@ -57,7 +57,7 @@ class StoreNetwork:
 
     def delay(self) -> float:
         """Draw one trip's time in seconds."""
-        return self.weather.latency * (0.5 + self._random.random() ** 4 * 8)
+        return self.conditions.latency * (0.5 + self._random.random() ** 4 * 8)
 
     def opened(self, connection: "ModelConnection") -> None:
         """Remember a connection, so that it can be cut."""
@@ -81,24 +81,24 @@ class StoreNetwork:
 
     def go_down(self) -> None:
         """Be gone: hang up, refuse."""
-        self.weather.down = True
+        self.conditions.down = True
         self._backlog.clear()
         self.cut_all()
 
     def resume(self) -> None:
         """Go on after a pause with what lay in the sockets meanwhile."""
-        self.weather.paused = False
+        self.conditions.paused = False
         backlog, self._backlog = self._backlog, []
         for connection, commands in backlog:
             self._arrive(connection, commands)
         self._serve_readers()
 
     def _arrive(self, connection: "ModelConnection", commands: Sequence[Command]) -> None:
-        if self.weather.down or connection.is_cut or self._happens(self.weather.swallow):
+        if self.conditions.down or connection.is_cut or self._happens(self.conditions.swallow):
             return
-        if self.weather.paused:
+        if self.conditions.paused:
             self._backlog.append((connection, commands))
-        elif self._happens(self.weather.cut_before):
+        elif self._happens(self.conditions.cut_before):
             connection.hang_up()
         elif commands[0][0] == b"XREAD":
             self._read(connection, list(commands[0][1:]))
@@ -107,16 +107,16 @@ class StoreNetwork:
             self._serve_readers()
 
     def _execute(self, connection: "ModelConnection", commands: Sequence[Command]) -> None:
-        cut = self._happens(self.weather.cut_within)
+        cut = self._happens(self.conditions.cut_within)
         ran = int(self._random.random() * len(commands)) if cut else len(commands)
         self.store.caller = connection.owner
         replies = [execute(self.store, command) for command in commands[:ran]]
-        cut = cut or self._happens(self.weather.cut_after)
+        cut = cut or self._happens(self.conditions.cut_after)
         told = int(self._random.random() * (len(replies) + 1)) if cut else len(replies)
         self._answer(connection, replies[:told], then_cut=cut)
 
     def _answer(self, connection: "ModelConnection", replies: list[Any], *, then_cut: bool = False) -> None:
-        if not self._happens(self.weather.swallow):
+        if not self._happens(self.conditions.swallow):
             self.loop.outside(self.delay(), connection.receive, replies, then_cut)
 
     def _read(self, connection: "ModelConnection", args: list[bytes]) -> None:
@@ -130,7 +130,7 @@ class StoreNetwork:
         self.loop.outside(block / 1000, self._end_read, reader)
 
     def _end_read(self, reader: tuple["ModelConnection", Sequence[bytes]]) -> None:
-        if any(waiting is reader for waiting in self._readers) and not self.weather.paused:
+        if any(waiting is reader for waiting in self._readers) and not self.conditions.paused:
             self._readers = [waiting for waiting in self._readers if waiting is not reader]
             self._answer(reader[0], [None])
 
@@ -169,7 +169,7 @@ class ModelConnection:
 
     async def connect(self) -> None:
         await asyncio.sleep(self._network.delay())
-        if self._network.weather.down:
+        if self._network.conditions.down:
             raise redis_errors.ConnectionError("Error 111 connecting to the model. Connection refused.")
         self.is_connected = True
         self._network.opened(self)

@@ -50,7 +50,7 @@ def _expire(store: StoreModel, keys: Args, args: Args) -> Any:
     if store.string(keys[0]) != args[0]:
         return -1
     if store.milliseconds() - id_of(args[1])[0] <= int(args[2]):
-        store.observer.spared(keys[1], args[1])
+        store.listener.spared(keys[1], args[1])
         return 0
     store.delete_entry(keys[1], id_of(args[1]))
     return 1

@@ -38,4 +38,4 @@ NAMED: dict[str, tuple[int, str, dict[str, Any]]] = {
 def test_a_bug_stays_fixed(name: str) -> None:
     seed, scene, changes = NAMED[name]
     result = run_plan(replace(plan_of(seed, scene), **changes))
-    assert not result.violations, result.story
+    assert not result.violations, result.report

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.simulation.campaign import run_seeds
-from tests.simulation.census import OF, missing
+from tests.simulation.coverage import OF, missing
 
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
 FIRST = int(os.environ.get("SIMULATION_FIRST", "0"))
@@ -16,6 +16,6 @@ def test_no_seed_breaks_the_promise() -> None:
     """Every accepted id is delivered, expired or dead, unchanged and in order, and repeated only for a reason."""
     results = list(run_seeds(range(FIRST, FIRST + SEEDS)))
     failed = [result for result in results if result.violations]
-    assert not failed, f"{len(failed)} seeds: {[result.seed for result in failed]}\n{failed[0].story}"
+    assert not failed, f"{len(failed)} seeds: {[result.seed for result in failed]}\n{failed[0].report}"
     if SEEDS >= OF:
-        assert not missing(result.census for result in results), "these were met too seldom to prove anything"
+        assert not missing(result.coverage for result in results), "these were met too seldom to prove anything"

@@ -19,16 +19,16 @@ from fanout.queue import keys
 from fanout.queue.entry import Admission
 from fanout.queue.stream import Stream
 from fanout.settings import Settings
-from tests.simulation.far_side import FarSide, FarWeather
 from tests.simulation.faults import Faults
+from tests.simulation.final_checks import check_history
 from tests.simulation.loop import EPOCH, Host, SimulatedClock, SimulatedLoop, StuckError
+from tests.simulation.observer import Observer
 from tests.simulation.plan import LASTS, Batch, Plan
-from tests.simulation.rates import check_rates
+from tests.simulation.processes import ProcessFactory
+from tests.simulation.rate_checks import check_rates
+from tests.simulation.service_model import ServiceConditions, ServiceModel
 from tests.simulation.store_model import StoreModel
-from tests.simulation.store_network import StoreNetwork, StoreWeather
-from tests.simulation.verdict import judge
-from tests.simulation.witness import Witness
-from tests.simulation.workshop import Workshop
+from tests.simulation.store_network import NetworkConditions, StoreNetwork
 from workers.worker import Worker
 
 _SWIFT = 0.01  # past this latency a lease may be given to a worker that has just ended; it runs out
@@ -54,21 +54,23 @@ class World:
         """`stations` stand in for the product's own, by their names in service.compose or in full."""
         self.plan = plan
         self.loop = SimulatedLoop(Random(f"turns {plan.seed}"))
-        self.witness = Witness(self.loop)
-        self.store = StoreModel(self._store_clock, self.loop.time, self.witness)
+        self.observer = Observer(self.loop)
+        self.store = StoreModel(self._store_clock, self.loop.time, self.observer)
         self.store.tick = plan.tick
         self.network = StoreNetwork(self.loop, self.store, Random(f"network {plan.seed}"))
-        self.network.weather = StoreWeather(latency=plan.store_latency)
-        self.far = FarSide(self.loop, Random(f"far {plan.seed}"), self.witness, plan.doomed)
-        self.far.weather = FarWeather(plan.far_latency, joined="" if plan.executes else "404", noise=plan.far_noise)
-        self.far.weather.quotas, self.far.weather.over_quota = dict(plan.quotas), plan.over_quota
-        self.witness.calm = plan.store_latency <= _CALM and plan.tick <= _CALM
+        self.network.conditions = NetworkConditions(latency=plan.store_latency)
+        self.service = ServiceModel(self.loop, Random(f"far {plan.seed}"), self.observer, plan.doomed)
+        self.service.conditions = ServiceConditions(
+            plan.service_latency, joined="" if plan.executes else "404", noise=plan.service_noise
+        )
+        self.service.conditions.quotas, self.service.conditions.over_quota = dict(plan.quotas), plan.over_quota
+        self.observer.calm = plan.store_latency <= _CALM and plan.tick <= _CALM
         self.settings = Settings(log_format="console", **plan.settings)
         self.workers: list[Running] = []
-        self.witness.store = self.store
-        self.witness.unaware = self.settings.lease_seconds
-        self.witness.settings = self.settings
-        self.workshop = Workshop(self.settings, self.network, self.far, self.witness)
+        self.observer.store = self.store
+        self.observer.unaware = self.settings.lease_seconds
+        self.observer.settings = self.settings
+        self.factory = ProcessFactory(self.settings, self.network, self.service, self.observer)
         self._stations = stations or {}
         self._store_epoch = EPOCH
         self._random = Random(f"world {plan.seed}")
@@ -87,12 +89,12 @@ class World:
             try:
                 self.loop.run_until_complete(self.loop.start(self.loop.world, self._live()))
             except StuckError as error:
-                self.witness.violate(str(error))
+                self.observer.violate(str(error))
             for failure in self.loop.failures:
-                self.witness.violate(failure)
-            judge(self.witness, concurrency=self.settings.concurrency)
-            check_rates(self.witness)
-            self.witness.closed = True
+                self.observer.violate(failure)
+            check_history(self.observer, concurrency=self.settings.concurrency)
+            check_rates(self.observer)
+            self.observer.closed = True
             self.loop.bury()
             self.loop.close()
 
@@ -100,7 +102,7 @@ class World:
         """Start one more worker process."""
         host = Host(f"w{len(self.workers) + 1}-0-0")
         clock = SimulatedClock(self.loop, boot=self._random.random() * 1000)
-        worker = self.workshop.worker(host.name, clock)
+        worker = self.factory.worker(host.name, clock)
         task = self.loop.start(host, worker.run())
         running = Running(host, clock, worker, task)
         self.workers.append(running)
@@ -109,26 +111,26 @@ class World:
     def stop_worker(self, running: Running) -> None:
         """Tell a worker process to end, as SIGTERM does."""
         running.stopping = True
-        self.witness.note("world", "stopping", running.host.name)
+        self.observer.note("world", "stopping", running.host.name)
         running.worker.stop()
 
     def lose(self, forget: Callable[[], None], how: str, *, since: float = -1.0) -> None:
         """Have the store lose what was done since, and take note of what."""
-        before, leases = self.witness.stored(), self._leases()
+        before, leases = self.observer.stored(), self._leases()
         forget()
-        self.witness.store_changed = True
-        self.witness.store_lost(before, since)
-        self.witness.unsure_until = self.loop.time() + self.witness.unaware
+        self.observer.store_changed = True
+        self.observer.store_lost(before, since)
+        self.observer.unsure_until = self.loop.time() + self.observer.unaware
         for key, token in leases.items():
             if how == "failover" and self._leases().get(key) != token:
-                self.witness.changed(key, token, None, how)
+                self.observer.changed(key, token, None, how)
 
     def shift_store_clock(self, seconds: float) -> None:
         """Have the store's clock jump."""
         self._store_epoch += seconds
         if seconds:
-            self.witness.clock_changed = self.witness.store_changed = True
-            self.witness.unsure_until = self.loop.time() + self.witness.unaware
+            self.observer.clock_changed = self.observer.store_changed = True
+            self.observer.unsure_until = self.loop.time() + self.observer.unaware
 
     async def _live(self) -> None:
         for _ in range(self.plan.workers):
@@ -136,7 +138,7 @@ class World:
         for number, batches in enumerate(self.plan.producers):
             for batch in batches:
                 for submission in batch.submissions:
-                    self.witness.expect(submission, self.settings.partitions)
+                    self.observer.expect(submission, self.settings.partitions)
             self._producing += 1
             self.loop.start(Host(f"p{number}"), self._produce(batches))
         for number, at in enumerate(self.plan.poison):
@@ -148,14 +150,14 @@ class World:
         healed = self.loop.time()
         await self._drain()
         if self.loop.time() > healed + 30:
-            self.witness.count("worlds that took more than 30 s to heal")
+            self.observer.count("worlds that took more than 30 s to heal")
         await self._end()
 
     async def _drain(self) -> None:
         deadline = self.loop.time() + _HEALED_WITHIN
         while self._producing or self._waiting():
             if self.loop.time() > deadline:
-                self.witness.violate(f"not done {_HEALED_WITHIN:g} s after all healed: {self._waiting()} in the store")
+                self.observer.violate(f"not done {_HEALED_WITHIN:g} s after all healed: {self._waiting()} in the store")
                 return
             await asyncio.sleep(0.1)
 
@@ -165,13 +167,13 @@ class World:
         tasks = [running.task for running in self.workers if not running.host.dead]
         late = (await asyncio.wait(tasks, timeout=30))[1] if tasks else ()
         if late:
-            self.witness.violate(f"{len(late)} workers did not end")
+            self.observer.violate(f"{len(late)} workers did not end")
         elif self._leases() and not self.plan.faults and self.plan.store_latency < _SWIFT:
-            self.witness.violate(f"leases are left behind: {self._leases()}")
+            self.observer.violate(f"leases are left behind: {self._leases()}")
 
     async def _produce(self, batches: tuple[Batch, ...]) -> None:
         clock = SimulatedClock(self.loop)
-        stream = self.workshop.stream(clock)
+        stream = self.factory.stream(clock)
         for batch in batches:
             await clock.sleep(batch.gap)
             while not await self._append(stream, batch):
@@ -185,11 +187,11 @@ class World:
             return False
         for submission, receipt in zip(batch.submissions, receipts, strict=True):
             tag = submission.entry.message_id
-            self.witness.note("producer", tag, receipt.admission.value, receipt.entry_id)
+            self.observer.note("producer", tag, receipt.admission.value, receipt.entry_id)
             if receipt.admission is Admission.CONFLICT:
-                self.witness.violate(f"{tag} was called a conflict")
+                self.observer.violate(f"{tag} was called a conflict")
             if receipt.admission in (Admission.ACCEPTED, Admission.DUPLICATE):
-                self.witness.parcels[tag].accepted = True
+                self.observer.all_tracked[tag].accepted = True
         return all(receipt.admission in (Admission.ACCEPTED, Admission.DUPLICATE) for receipt in receipts)
 
     def _poison(self, number: int) -> None:
@@ -199,9 +201,9 @@ class World:
     def _ended(self, running: Running, task: "asyncio.Task[Any]") -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self.witness.violate(f"{running.host.name} failed: {error!r}")
+            self.observer.violate(f"{running.host.name} failed: {error!r}")
         elif not running.stopping:
-            self.witness.violate(f"{running.host.name} ended by itself")
+            self.observer.violate(f"{running.host.name} ended by itself")
         running.host.kill()
 
     def _store_clock(self) -> float:

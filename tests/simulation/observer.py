@@ -11,15 +11,15 @@ from fanout.http1.request import Request
 from fanout.queue import keys
 from fanout.signalr.message import Message, Scope
 from fanout.signalr.routes import execute_route, route_of
-from tests.simulation.delivery_watch import DeliveryWatch
-from tests.simulation.far_side import Call
+from tests.simulation.delivery_observer import DeliveryObserver
+from tests.simulation.service_model import Call
 
 _TAG = re.compile(rb"n\d+n")
 _LATE = 0.05  # seconds a worker's idea of the store's clock may be behind
 _ON_ITS_WAY = 2.5  # seconds an answer of the store may take
 
 
-class Witness(DeliveryWatch):
+class Observer(DeliveryObserver):
     """Everything that is seen of one run."""
 
     def tags_of(self, request: Request) -> tuple[str, ...]:
@@ -28,15 +28,15 @@ class Witness(DeliveryWatch):
         return (routed,) if routed else tuple(tag.decode() for tag in _TAG.findall(request.body))
 
     def lane_of(self, tag: str) -> str:
-        return self.parcels[tag].lane
+        return self.all_tracked[tag].lane
 
     def began(self, call: Call, request: Request) -> None:
-        self.note("far", "call", call.number, call.host.name, call.tags, call.fate)
-        if not call.tags or any(tag not in self.parcels for tag in call.tags):
+        self.note("service", "call", call.number, call.host.name, call.tags, call.fate)
+        if not call.tags or any(tag not in self.all_tracked for tag in call.tags):
             self.violate(f"a call nobody asked for: {request!r}")
             return
         for tag in call.tags:
-            self.parcels[tag].calls.append(call)
+            self.all_tracked[tag].calls.append(call)
         self.check_gate(call)
         self._check_payload(call, request)
         self._check_holder(call)
@@ -44,20 +44,20 @@ class Witness(DeliveryWatch):
         self._check_ttl(call)
 
     def arrived(self, call: Call) -> None:
-        self.note("far", "delivered", call.number, call.tags)
+        self.note("service", "delivered", call.number, call.tags)
         for tag in call.tags:
-            if not self.parcels[tag].position:
+            if not self.all_tracked[tag].position:
                 self.violate(f"{tag} was delivered and never stored")
 
     def ended(self, call: Call) -> None:
-        self.note("far", "ended", call.number, call.seen)
+        self.note("service", "ended", call.number, call.seen)
         if self.in_flight.get((call.host.name, call.lane)) is call:
             del self.in_flight[call.host.name, call.lane]
         self.learn(call)
 
     def _check_payload(self, call: Call, request: Request) -> None:
-        entry = self.parcels[call.tags[0]].submission.entry
-        items = [self.parcels[tag].submission.entry.item for tag in call.tags]
+        entry = self.all_tracked[call.tags[0]].submission.entry
+        items = [self.all_tracked[tag].submission.entry.item for tag in call.tags]
         bodies = [item.body for item in items if isinstance(item, Message)]
         if len(items) == 1:
             route = route_of(entry.hub, items[0])
@@ -66,14 +66,14 @@ class Witness(DeliveryWatch):
             scope, to = (items[0].scope, items[0].to) if isinstance(items[0], Message) else (Scope.GROUP, "")
             route = execute_route(entry.hub, scope, to)
             body = b"[" + b",".join(b'{"type":"SendMessage","message":' + body + b"}" for body in bodies) + b"]"
-        if len({self.parcels[tag].lane for tag in call.tags}) != 1:
+        if len({self.all_tracked[tag].lane for tag in call.tags}) != 1:
             self.violate(f"{call.tags} of several lanes left in one call")
         if (request.head.method, request.head.target, request.body) != (route.method, route.target, body):
             self.violate(f"{call.tags[0]} left as {request.head.method} {request.head.target} {request.body!r}")
 
     def _check_holder(self, call: Call) -> None:
         assert self.store is not None
-        partition = self.parcels[call.tags[0]].partition
+        partition = self.all_tracked[call.tags[0]].partition
         holder = self.store.string(keys.lease(partition).encode())
         mine = holder is not None and holder.startswith(call.host.name.encode() + b":")
         if not mine and self.loop.time() > self.unsure_until:
@@ -93,8 +93,8 @@ class Witness(DeliveryWatch):
         if self.clock_changed:
             return
         for tag in call.tags:
-            parcel = self.parcels[tag]
-            age = self.store.now() - parcel.stored_at - self.store.tick
-            spared = self.loop.time() < parcel.spared + _ON_ITS_WAY
-            if parcel.ttl is not None and age > parcel.ttl + _LATE and not spared:
-                self.violate(f"{tag} was sent {age:.3f} s old, its ttl is {parcel.ttl} s")
+            tracked = self.all_tracked[tag]
+            age = self.store.now() - tracked.stored_at - self.store.tick
+            spared = self.loop.time() < tracked.spared + _ON_ITS_WAY
+            if tracked.ttl is not None and age > tracked.ttl + _LATE and not spared:
+                self.violate(f"{tag} was sent {age:.3f} s old, its ttl is {tracked.ttl} s")

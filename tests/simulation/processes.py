@@ -19,11 +19,11 @@ from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, require_access_key
 from service import compose as assembly
 from service.compose import Resources
-from tests.simulation.far_side import FarSide, ModelPool
+from tests.simulation.instruments import instrumented
 from tests.simulation.loop import SimulatedClock
+from tests.simulation.observer import Observer
+from tests.simulation.service_model import ModelPool, ServiceModel
 from tests.simulation.store_network import StoreNetwork
-from tests.simulation.taps import tapped
-from tests.simulation.witness import Witness
 from workers.worker import Worker
 
 _SERVICE = require_access_key(
@@ -35,40 +35,40 @@ _METRICS = Metrics()  # counts for nobody; made once because it is slow to make
 class JournalLog:
     """A logger that writes into the witness's journal."""
 
-    def __init__(self, witness: Witness, who: str) -> None:
-        self._witness = witness
+    def __init__(self, observer: Observer, who: str) -> None:
+        self._observer = observer
         self._who = who
 
     def debug(self, event: str, **fields: Any) -> None:
-        self._witness.note(self._who, event, fields)
+        self._observer.note(self._who, event, fields)
         if event == "worker.grace_over":
-            self._witness.overtime.add(self._who)
+            self._observer.overtime.add(self._who)
 
     info = warning = error = debug
 
 
-class Workshop:
+class ProcessFactory:
     """Where processes are put together."""
 
-    def __init__(self, settings: Settings, network: StoreNetwork, far: FarSide, witness: Witness) -> None:
+    def __init__(self, settings: Settings, network: StoreNetwork, service: ServiceModel, observer: Observer) -> None:
         self._settings = settings
         self._network = network
-        self._far = far
-        self._witness = witness
+        self._service = service
+        self._observer = observer
 
     def worker(self, name: str, clock: SimulatedClock) -> Worker:
         """Build the worker of a process."""
         redis_client = self._redis(clock)
-        log = cast("Logger", JournalLog(self._witness, name))
+        log = cast("Logger", JournalLog(self._observer, name))
         resources = Resources(self._settings, clock, _METRICS, redis_client, self._stream(redis_client, clock), log)
         chance = {
             "socket": SimpleNamespace(gethostname=lambda: name.partition("-")[0]),
             "os": SimpleNamespace(getpid=lambda: 0),
             "secrets": SimpleNamespace(token_hex=lambda _length: "0"),
         }
-        with patch.multiple(assembly, **cast("dict[str, Any]", chance), **tapped(self._witness, clock, name)):
+        with patch.multiple(assembly, **cast("dict[str, Any]", chance), **instrumented(self._observer, clock, name)):
             endpoint = assembly.open_endpoint(self._settings, clock, _METRICS, _SERVICE)
-            pool = ModelPool(self._far, clock, request_timeout=self._settings.attempt_timeout)
+            pool = ModelPool(self._service, clock, request_timeout=self._settings.attempt_timeout)
             endpoint.client.pool = cast("Pool", pool)
             return assembly.build_worker(resources, endpoint)
 

@@ -49,20 +49,20 @@ LEAST: Mapping[str, int] = {
 }
 
 
-def missing(censuses: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def missing(all_coverage: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Give what was met too seldom, with how often it was."""
     met: Counter[str] = Counter()
-    for census in censuses:
-        met.update(census)
+    for coverage in all_coverage:
+        met.update(coverage)
     return {what: met[what] for what, least in LEAST.items() if met[what] < least}
 
 
-def table(censuses: Iterable[Mapping[str, int]]) -> str:
+def table(all_coverage: Iterable[Mapping[str, int]]) -> str:
     """Tell how often each thing was met, and in how many worlds."""
     met: Counter[str] = Counter()
     worlds: Counter[str] = Counter()
-    for census in censuses:
-        met.update(census)
-        worlds.update(census.keys())
+    for coverage in all_coverage:
+        met.update(coverage)
+        worlds.update(coverage.keys())
     width = max(map(len, met), default=0)
     return "\n".join(f"{what:{width}} {met[what]:8} in {worlds[what]} worlds" for what in sorted(met))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fanout.queue.entry import Submission, UnreadableEntryError, decode
 from fanout.signalr.message import GroupAction, Message
-from tests.simulation.far_side import Call
+from tests.simulation.service_model import Call
 from tests.simulation.store_model import Fields
 
 ANSWERED = frozenset({"ok", "gone"})
@@ -15,7 +15,7 @@ UNKNOWN = frozenset({"500", "500 after", "StaleConnectionError", "ExchangeTimeou
 
 
 @dataclass(eq=False)
-class Parcel:
+class TrackedEntry:
     """One id: what was handed in, and all that happened to it."""
 
     tag: str
@@ -65,7 +65,7 @@ class Parcel:
         over = self.answered or self.dead or self.expired or self.superseded or self.lost
         return not over and self.ttl is None and not (isinstance(item, Message) and item.collapse)
 
-    def is_needless_after(self, newer: "Parcel") -> bool:
+    def is_needless_after(self, newer: "TrackedEntry") -> bool:
         """Say whether what `newer` brings about makes this one needless, if nothing stands between them."""
         mine, other = self.submission.entry.item, newer.submission.entry.item
         if isinstance(mine, GroupAction) and isinstance(other, GroupAction):

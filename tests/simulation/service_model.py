@@ -27,11 +27,11 @@ _SHIFT = 0.37  # where in its second the far side is when a run begins
 
 
 @dataclass
-class FarWeather:
+class ServiceConditions:
     """What the service does now: each condition is (what, chance, the only lane or hub it is about or None)."""
 
     latency: float = 0.01
-    conditions: list[tuple[str, float, str | None]] = field(default_factory=list)
+    troubles: list[tuple[str, float, str | None]] = field(default_factory=list)
     joined: str = ""  # the status that answers each `:execute` now; "" runs it
     noise: float = 0.0  # chance of any trouble at all
     quotas: dict[str, int] = field(default_factory=dict)  # calls taken in each second, by class
@@ -58,7 +58,7 @@ class Call:
     is_hopeless: bool = False  # it began after nothing but failures
 
 
-class FarWitness(Protocol):
+class ServiceListener(Protocol):
     """Who is told of calls, and knows the hub of each lane."""
 
     hubs: dict[str, str]
@@ -72,13 +72,13 @@ class FarWitness(Protocol):
     def ended(self, call: Call) -> None: ...
 
 
-class FarSide:
+class ServiceModel:
     """The service; `doomed` are the tags it refuses whatever the weather."""
 
-    def __init__(self, loop: SimulatedLoop, random: Random, witness: FarWitness, doomed: dict[str, str]) -> None:
+    def __init__(self, loop: SimulatedLoop, random: Random, observer: ServiceListener, doomed: dict[str, str]) -> None:
         self.loop = loop
-        self.weather = FarWeather()
-        self.witness = witness
+        self.conditions = ServiceConditions()
+        self.observer = observer
         self._random = random
         self._doomed = doomed
         self._count = 0
@@ -86,12 +86,12 @@ class FarSide:
 
     def begin(self, request: Request) -> Call:
         """Take note of a request that leaves a worker now."""
-        tags = self.witness.tags_of(request)
-        lane, kind = (self.witness.lane_of(tags[0]), self.witness.kind_of(tags[0])) if tags else ("", "")
+        tags = self.observer.tags_of(request)
+        lane, kind = (self.observer.lane_of(tags[0]), self.observer.kind_of(tags[0])) if tags else ("", "")
         self._count += 1
         fate = self._within_quota(self._fate(tags, lane), kind)
         call = Call(self._count, HOST.get(), tags, kind, lane, self.loop.time(), fate, self.loop.create_future())
-        self.witness.began(call, request)
+        self.observer.began(call, request)
         if call.fate not in ("not sent", "lost before"):
             late = self._random.random() * 3 if call.fate == "hang" else 0.0
             self.loop.outside(self.delay() + late, self._arrive, call)
@@ -99,38 +99,38 @@ class FarSide:
 
     def delay(self) -> float:
         """Draw one trip's time in seconds."""
-        return self.weather.latency * (0.3 + self._random.random() ** 3 * 3)
+        return self.conditions.latency * (0.3 + self._random.random() ** 3 * 3)
 
     def _fate(self, tags: Sequence[str], lane: str) -> str:
-        if len(tags) > 1 and self.weather.joined:
-            return self.weather.joined
+        if len(tags) > 1 and self.conditions.joined:
+            return self.conditions.joined
         for tag in tags:
             if tag in self._doomed:
                 return self._doomed[tag]
-        for what, chance, only in self.weather.conditions:
-            if only in (None, lane, self.witness.hubs.get(lane)) and self._random.random() < chance:
+        for what, chance, only in self.conditions.troubles:
+            if only in (None, lane, self.observer.hubs.get(lane)) and self._random.random() < chance:
                 return what
-        if self.weather.noise and self._random.random() < self.weather.noise:
+        if self.conditions.noise and self._random.random() < self.conditions.noise:
             return self._random.choice(TROUBLE)
         return "ok"
 
     def _within_quota(self, fate: str, kind: str) -> str:
-        quota = self.weather.quotas.get(kind)
+        quota = self.conditions.quotas.get(kind)
         if fate != "ok" or quota is None:
             return fate
         second = int(self.loop.time() + _SHIFT)
         self._taken[kind, second] += 1
         if self._taken[kind, second] <= quota:
             return fate
-        self.witness.count(f"calls over a quota ({kind})")
-        return self.weather.over_quota
+        self.observer.count(f"calls over a quota ({kind})")
+        return self.conditions.over_quota
 
     def _arrive(self, call: Call) -> None:
         if call.host.dead and self._random.random() < 0.5:
             return  # it was still in the dead process's buffers
         if call.fate in DELIVERING:
             call.arrived = call.reached = self.loop.time()
-            self.witness.arrived(call)
+            self.observer.arrived(call)
         elif call.fate == "gone":
             call.reached = self.loop.time()
         if call.fate not in ("lost after", "hang"):
@@ -163,8 +163,8 @@ OnDone = Callable[[Response | NotSentError | MaybeSentError], None]
 class ModelPool:
     """What the product's client uses of its connection pool; belongs to one worker."""
 
-    def __init__(self, far: FarSide, clock: Clock, *, request_timeout: float) -> None:
-        self._far = far
+    def __init__(self, service: ServiceModel, clock: Clock, *, request_timeout: float) -> None:
+        self._service = service
         self._clock = clock
         self._request_timeout = request_timeout
         self._rests = False
@@ -172,7 +172,7 @@ class ModelPool:
 
     async def send(self, request: Request) -> Response:
         """Send one request as http1.pool.Pool.send does, with its errors."""
-        return await self._carried(self._far.begin(request))
+        return await self._carried(self._service.begin(request))
 
     @property
     def may_start(self) -> bool:
@@ -184,7 +184,7 @@ class ModelPool:
         self._rests = not self._rests
         if self._rests:
             before_write()
-            task = self._far.loop.create_task(self._call_back(self._far.begin(request), on_done))
+            task = self._service.loop.create_task(self._call_back(self._service.begin(request), on_done))
             self._calling.add(task)
             task.add_done_callback(self._calling.discard)
         return self._rests
@@ -206,8 +206,8 @@ class ModelPool:
             call.seen = type(error).__name__
             raise
         finally:
-            call.ended = self._far.loop.time()
-            self._far.witness.ended(call)
+            call.ended = self._service.loop.time()
+            self._service.observer.ended(call)
         return response
 
     async def aclose(self) -> None:
@@ -215,7 +215,7 @@ class ModelPool:
 
     async def _exchange(self, call: Call) -> Response:
         if call.fate in ("not sent", "lost before", "lost after"):
-            await self._clock.sleep(self._far.delay() * (4 if call.fate == "lost after" else 1))
+            await self._clock.sleep(self._service.delay() * (4 if call.fate == "lost after" else 1))
             if call.fate == "not sent":
                 raise NotSentError("connection refused")
             raise StaleConnectionError("the connection ended", reused=call.number % 2 == 0)

@@ -12,21 +12,21 @@ from fanout.queue.entry import Submission
 from fanout.queue.lane_key import lane_of, partition_of
 from fanout.signalr.message import Message
 from fanout.signalr.routes import route_of
-from tests.simulation.far_side import Call
 from tests.simulation.loop import Host, SimulatedLoop
-from tests.simulation.parcel import LeaseEnd, Parcel
+from tests.simulation.service_model import Call
 from tests.simulation.store_model import StoreModel
+from tests.simulation.tracked import LeaseEnd, TrackedEntry
 
 
-class Chronicle:
+class Journal:
     """Told by store, far side, workers and producers; `violations` is what must not be."""
 
     def __init__(self, loop: SimulatedLoop) -> None:
         self.loop = loop
         self.store: StoreModel | None = None
-        self.parcels: dict[str, Parcel] = {}
+        self.all_tracked: dict[str, TrackedEntry] = {}
         self.violations: list[str] = []
-        self.journal: list[tuple[Any, ...]] = []
+        self.events: list[tuple[Any, ...]] = []
         self.lease_ends: list[LeaseEnd] = []
         self.overtime: set[str] = set()  # hosts whose grace ran out with calls in flight
         self.kills: dict[str, float] = {}
@@ -42,17 +42,17 @@ class Chronicle:
         self.hubs: dict[str, str] = {}  # of lanes
         self.routes: dict[tuple[str, str], str] = {}  # of calls that carry no message
         self.in_flight: dict[tuple[str, str], Call] = {}
-        self.census: Counter[str] = Counter()
+        self.coverage: Counter[str] = Counter()
 
     def count(self, what: str) -> None:
         """Count something that a campaign has to have met to prove anything."""
         if not self.closed:
-            self.census[what] += 1
+            self.coverage[what] += 1
 
     def note(self, *event: Any) -> None:
         """Write into the journal."""
         if not self.closed:
-            self.journal.append((round(self.loop.time(), 6), *event))
+            self.events.append((round(self.loop.time(), 6), *event))
 
     def violate(self, text: str) -> None:
         """Tell of something that must not be."""
@@ -65,7 +65,7 @@ class Chronicle:
         lane = lane_of(submission.entry.hub, submission.entry.item)
         tag = submission.entry.message_id
         self.hubs[lane] = submission.entry.hub
-        self.parcels[tag] = Parcel(tag, submission, lane, partition_of(lane, partitions))
+        self.all_tracked[tag] = TrackedEntry(tag, submission, lane, partition_of(lane, partitions))
         route = route_of(submission.entry.hub, submission.entry.item)
         if not isinstance(submission.entry.item, Message):
             self.routes[route.method, route.target] = tag

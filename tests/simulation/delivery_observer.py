@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from fanout.metrics import CLASSES
 from fanout.signalr.message import Message, Scope
-from tests.simulation.far_side import Call
 from tests.simulation.loop import Host, SimulatedLoop
-from tests.simulation.parcel import ANSWERED
-from tests.simulation.store_watch import StoreWatch
+from tests.simulation.service_model import Call
+from tests.simulation.store_observer import StoreObserver
+from tests.simulation.tracked import ANSWERED
 from workers.breaker import Phase
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def phase_of(gate: "Gate", number: int, hub: str) -> Phase:
     return Phase.CLOSED if breaker is None else breaker.state.phase
 
 
-class DeliveryWatch(StoreWatch):
+class DeliveryObserver(StoreObserver):
     """An observer of what leaves the workers, by class of calls."""
 
     def __init__(self, loop: SimulatedLoop) -> None:
@@ -74,7 +74,7 @@ class DeliveryWatch(StoreWatch):
 
     def kind_of(self, tag: str) -> str:
         """Tell the class of calls an id belongs to."""
-        item = self.parcels[tag].submission.entry.item
+        item = self.all_tracked[tag].submission.entry.item
         if not isinstance(item, Message):
             return "action"
         return "broadcast" if item.scope is Scope.BROADCAST else "send"
@@ -96,7 +96,9 @@ class DeliveryWatch(StoreWatch):
 
     def killed(self, host: Host) -> None:
         super().killed(host)
-        joined = {call for p in self.parcels.values() for call in p.calls if len(call.tags) > 1 and call.host is host}
+        joined = {
+            call for p in self.all_tracked.values() for call in p.calls if len(call.tags) > 1 and call.host is host
+        }
         stored = self.stored()
         left = [(call, len([tag for tag in call.tags if tag in stored])) for call in joined]
         facts = {
@@ -200,11 +202,11 @@ class DeliveryWatch(StoreWatch):
     def _check_joined(self, call: Call) -> None:
         if len(call.tags) == 1:
             return
-        parcels = [self.parcels[tag] for tag in call.tags]
-        positions = [parcel.position for parcel in parcels]
+        all_tracked = [self.all_tracked[tag] for tag in call.tags]
+        positions = [tracked.position for tracked in all_tracked]
         if positions != sorted(positions):
             self.violate(f"{call.tags} left in one call, not in the order they were stored in")
-        if len({self.is_once_at_most(parcel) for parcel in parcels}) > 1:
+        if len({self.is_once_at_most(tracked) for tracked in all_tracked}) > 1:
             self.violate(f"{call.tags} left in one call, with different promises")
         refused = self._refused_joining.get(call.host.name)
         if refused is not None and refused < self.loop.time():

@@ -6,15 +6,15 @@ What the store itself lost (a failover's tail, FLUSHALL) excuses those ids alone
 """
 
 from fanout.signalr.message import GroupAction, Message
-from tests.simulation.chronicle import Chronicle
+from tests.simulation.journal import Journal
 from tests.simulation.loop import SimulatedLoop
-from tests.simulation.parcel import ANSWERED, UNKNOWN, LeaseEnd, Parcel, tag_of
 from tests.simulation.store_model import Fields, id_of
+from tests.simulation.tracked import ANSWERED, UNKNOWN, LeaseEnd, TrackedEntry, tag_of
 
 _LONGEST_WAIT = 2.5  # seconds: the longest wait between two attempts that a plan's settings and its service allow
 
 
-class StoreWatch(Chronicle):
+class StoreObserver(Journal):
     """An observer of the model server."""
 
     def __init__(self, loop: SimulatedLoop) -> None:
@@ -33,43 +33,43 @@ class StoreWatch(Chronicle):
         if tag is None:
             self.poison.add(fields[1])
             return
-        parcel = self.parcels[tag]
-        if parcel.position and not parcel.forgotten:
+        tracked = self.all_tracked[tag]
+        if tracked.position and not tracked.forgotten:
             self.violate(f"{tag} was stored twice")
         self._position += 1
-        parcel.position = self._position
-        parcel.added_at = self.loop.time()
-        parcel.stored_at = id_of(entry_id)[0] / 1000
-        parcel.lost = parcel.forgotten = False
+        tracked.position = self._position
+        tracked.added_at = self.loop.time()
+        tracked.stored_at = id_of(entry_id)[0] / 1000
+        tracked.lost = tracked.forgotten = False
 
     def deleted(self, key: bytes, entry_id: bytes, fields: Fields, by: str) -> None:
         tag = tag_of(fields)
         self.note("store", by, key, entry_id, tag)
         self._check_right(key, by)
-        parcel = self.parcels.get(tag or "")
-        if parcel is not None:
-            parcel.left_at = self.loop.time()
+        tracked = self.all_tracked.get(tag or "")
+        if tracked is not None:
+            tracked.left_at = self.loop.time()
         if by not in ("SETTLE", "EXPIRE"):
             return
-        if parcel is None:
+        if tracked is None:
             self.violate(f"an unreadable entry was settled: {entry_id!r}")
-        elif parcel.answered:
+        elif tracked.answered:
             return
-        elif parcel.ttl is not None and self._store_time() - parcel.stored_at > parcel.ttl - 0.001:
-            parcel.expired = True
+        elif tracked.ttl is not None and self._store_time() - tracked.stored_at > tracked.ttl - 0.001:
+            tracked.expired = True
             self.count("expired")
-        elif self._is_superseded(parcel):
-            parcel.superseded = True
-            self.count("superseded by a newer message" if parcel.is_message else "superseded by a later change")
+        elif self._is_superseded(tracked):
+            tracked.superseded = True
+            self.count("superseded by a newer message" if tracked.is_message else "superseded by a later change")
         else:
             self.violate(f"{tag} ({entry_id.decode()}) was settled and neither delivered nor expired")
 
-    def _is_superseded(self, parcel: Parcel) -> bool:
+    def _is_superseded(self, tracked: TrackedEntry) -> bool:
         """Say whether an entry stored later, in the same lane, makes this one needless."""
-        is_change = isinstance(parcel.submission.entry.item, GroupAction)
-        later = [p for p in self.parcels.values() if p.lane == parcel.lane and p.position > parcel.position]
+        is_change = isinstance(tracked.submission.entry.item, GroupAction)
+        later = [p for p in self.all_tracked.values() if p.lane == tracked.lane and p.position > tracked.position]
         for newer in sorted(later, key=lambda p: p.position):
-            if parcel.is_needless_after(newer):
+            if tracked.is_needless_after(newer):
                 return True
             if is_change and not isinstance(newer.submission.entry.item, GroupAction) and newer.is_still_due:
                 return False  # whether the member sees this message depends on the change before it
@@ -81,7 +81,7 @@ class StoreWatch(Chronicle):
         fields = self.store.stream(key).entries.get(id_of(entry_id))
         tag = None if fields is None else tag_of(fields)
         if tag is not None:
-            self.parcels[tag].spared = self.loop.time()
+            self.all_tracked[tag].spared = self.loop.time()
             self.count("spared by the store's clock")
 
     def changed(self, key: bytes, old: bytes | None, new: bytes | None, by: str) -> None:
@@ -104,7 +104,7 @@ class StoreWatch(Chronicle):
         flying = [
             call
             for (host, lane), call in self.in_flight.items()
-            if host == worker and self.parcels[call.tags[0]].partition == partition
+            if host == worker and self.all_tracked[call.tags[0]].partition == partition
         ]
         if flying and worker not in self.overtime:
             self.violate(f"{worker} released partition {partition} with calls in flight: {flying[0].tags}")
@@ -119,50 +119,50 @@ class StoreWatch(Chronicle):
                 self.violate(f"something unknown was parked: {reason}")
             self.buried.add(fields[b"entry"])
             return
-        parcel = self.parcels[tag]
-        parcel.dead.append(reason)
+        tracked = self.all_tracked[tag]
+        tracked.dead.append(reason)
         self.count(f"dead: {reason}")
-        self._check_reason(parcel, reason)
+        self._check_reason(tracked, reason)
 
-    def _check_reason(self, parcel: Parcel, reason: str) -> None:
-        seen = {call.seen for call in parcel.calls}
-        alone = {call.seen for call in parcel.calls if len(call.tags) == 1}
+    def _check_reason(self, tracked: TrackedEntry, reason: str) -> None:
+        seen = {call.seen for call in tracked.calls}
+        alone = {call.seen for call in tracked.calls if len(call.tags) == 1}
         match reason:
             case "refused" | "tooLarge" | "wrongEndpoint":
                 fair = bool(alone & {"400", "413", "404", "403"})  # a joined call's refusal buries nobody
             case "unauthorized":
                 fair = bool(seen & {"401", "403"})
             case "outcomeUnknown":
-                fair = bool(seen & UNKNOWN) and self.is_once_at_most(parcel)
+                fair = bool(seen & UNKNOWN) and self.is_once_at_most(tracked)
             case "tooManyAttempts":
-                fair = parcel.attempts >= self.settings.retry_max_attempts
+                fair = tracked.attempts >= self.settings.retry_max_attempts
             case "tooOld":
                 old = self.settings.retry_max_age - _LONGEST_WAIT
-                age = self._store_time() - parcel.stored_at
+                age = self._store_time() - tracked.stored_at
                 fair = bool(seen - ANSWERED - {"429", "429 wait", "429 date"}) and (age >= old or self.clock_changed)
             case _:
                 fair = False
         if not fair:
-            self.violate(f"{parcel.tag} was parked as {reason}, its calls ended {sorted(seen)}")
+            self.violate(f"{tracked.tag} was parked as {reason}, its calls ended {sorted(seen)}")
 
-    def is_once_at_most(self, parcel: Parcel) -> bool:
-        item = parcel.submission.entry.item
+    def is_once_at_most(self, tracked: TrackedEntry) -> bool:
+        item = tracked.submission.entry.item
         wanted = item.at_most_once if isinstance(item, Message) else False
         return self.settings.outcome_unknown == "dead" if wanted is None else wanted
 
     def store_lost(self, before: dict[str, bool], since: float) -> None:
         """The store forgot what was done since; `before` tells by tag whether it was stored until then."""
         now_stored = self.stored()
-        for tag, parcel in self.parcels.items():
-            if parcel.position and parcel.added_at > since:
-                parcel.forgotten = True
-                parcel.returned.append(self.loop.time())
+        for tag, tracked in self.all_tracked.items():
+            if tracked.position and tracked.added_at > since:
+                tracked.forgotten = True
+                tracked.returned.append(self.loop.time())
             if before.get(tag) and tag not in now_stored:
                 self.note("store", "lost", tag)
-                parcel.lost = parcel.ever_lost = True
+                tracked.lost = tracked.ever_lost = True
             elif tag in now_stored and not before.get(tag):
                 self.note("store", "returned", tag)
-                parcel.returned.append(self.loop.time())
+                tracked.returned.append(self.loop.time())
 
     def stored(self) -> dict[str, bool]:
         """Tell which ids stand in the store now."""

@@ -12,84 +12,84 @@ from fanout.queue.leases import Lease, Leases, Renewal
 from fanout.queue.pace_channel import OnNotice, PaceChannel, PaceNotice
 from fanout.signalr.routes import RouteClass
 from service import compose as assembly
-from tests.simulation.delivery_watch import phase_of
+from tests.simulation.delivery_observer import phase_of
 from tests.simulation.loop import SimulatedClock
-from tests.simulation.witness import Witness
+from tests.simulation.observer import Observer
 from workers.breaker import Phase
 from workers.gate import Gate
 
 
-def tapped(witness: Witness, clock: SimulatedClock, name: str) -> dict[str, Any]:
+def instrumented(observer: Observer, clock: SimulatedClock, name: str) -> dict[str, Any]:
     """Give the stations of one worker that are tapped, made of those that stand in service.compose now."""
     return {
-        "Leases": _leases(vars(assembly)["Leases"], witness, clock),
-        "PaceChannel": _pace_channel(vars(assembly)["PaceChannel"], witness, name),
-        "Gate": _gate(vars(assembly)["Gate"], witness, name),
+        "Leases": _leases(vars(assembly)["Leases"], observer, clock),
+        "PaceChannel": _pace_channel(vars(assembly)["PaceChannel"], observer, name),
+        "Gate": _gate(vars(assembly)["Gate"], observer, name),
     }
 
 
-def _leases(base: type[Leases], witness: Witness, clock: SimulatedClock) -> type[Leases]:
-    class Tapped(base):  # type: ignore[misc, valid-type] # which class it is is known at run time
+def _leases(base: type[Leases], observer: Observer, clock: SimulatedClock) -> type[Leases]:
+    class Instrumented(base):  # type: ignore[misc, valid-type] # which class it is is known at run time
         """Tells what a worker believes of its leases."""
 
         async def acquire(self, partitions: Sequence[int]) -> list[Lease]:
             leases: list[Lease] = await super().acquire(partitions)
             for lease in leases:
-                witness.believed(self.worker, lease.partition, lease.expires - clock.boot)
+                observer.believed(self.worker, lease.partition, lease.expires - clock.boot)
             return leases
 
         async def renew(self, leases: Sequence[Lease]) -> Mapping[int, Renewal | None]:
             renewals: Mapping[int, Renewal | None] = await super().renew(leases)
             for renewal in renewals.values():
                 if renewal is not None:
-                    witness.believed(self.worker, renewal.lease.partition, renewal.lease.expires - clock.boot)
+                    observer.believed(self.worker, renewal.lease.partition, renewal.lease.expires - clock.boot)
             return renewals
 
-    return Tapped
+    return Instrumented
 
 
-def _pace_channel(base: type[PaceChannel], witness: Witness, name: str) -> type[PaceChannel]:
-    class Tapped(base):  # type: ignore[misc, valid-type] # same
+def _pace_channel(base: type[PaceChannel], observer: Observer, name: str) -> type[PaceChannel]:
+    class Instrumented(base):  # type: ignore[misc, valid-type] # same
         """Tells what a worker heard of pauses."""
 
         async def run_receiving(self, heard: OnNotice) -> None:
             def noted(notice: PaceNotice) -> None:
-                witness.heard(name, CLASSES[notice.route_class], notice.pause, asked=notice.asked)
+                observer.heard(name, CLASSES[notice.route_class], notice.pause, asked=notice.asked)
                 heard(notice)
 
             await super().run_receiving(noted)
 
-    return Tapped
+    return Instrumented
 
 
-def _gate(base: type[Gate], witness: Witness, name: str) -> type[Gate]:
-    class Tapped(base):  # type: ignore[misc, valid-type] # same
+def _gate(base: type[Gate], observer: Observer, name: str) -> type[Gate]:
+    class Instrumented(base):  # type: ignore[misc, valid-type] # same
         """Shows its breakers, and counts how they and the window move."""
 
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            witness.gate_made(name, self)
+            observer.gate_made(name, self)
 
         def began(self, route_class: RouteClass, lane: str, now: float) -> None:
             super().began(route_class, lane, now)
-            hub = witness.hubs[lane]
-            witness.passed((name, CLASSES[route_class], hub), phase_of(self, route_class, hub))
+            hub = observer.hubs[lane]
+            observer.passed((name, CLASSES[route_class], hub), phase_of(self, route_class, hub))
 
         def ended(self, route_class: RouteClass, lane: str, *args: Any, **kwargs: Any) -> Any:
-            hub = witness.hubs[lane]
+            hub = observer.hubs[lane]
             before, limit = phase_of(self, route_class, hub), self.window.limit
             slowdown = super().ended(route_class, lane, *args, **kwargs)
             after = phase_of(self, route_class, hub)
             if (before, after) in _TURNS:
-                witness.count(f"{_TURNS[before, after]} ({CLASSES[route_class]})")
-                witness.note(name, _TURNS[before, after], CLASSES[route_class])
+                observer.count(f"{_TURNS[before, after]} ({CLASSES[route_class]})")
+                observer.note(name, _TURNS[before, after], CLASSES[route_class])
             if before is Phase.HALF_OPEN and after is not before:
-                witness.probed((name, CLASSES[route_class], hub))
+                observer.probed((name, CLASSES[route_class], hub))
             if self.window.limit < limit:
-                witness.count("window shrunk")
+                observer.count("window shrunk")
             return slowdown
 
-    return Tapped
+    return Instrumented
 
 
 _TURNS = {

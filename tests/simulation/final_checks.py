@@ -1,0 +1,160 @@
+"""The judgement at the end of a run: conservation, order and duplicates, from what the witness saw.
+
+Rule guarded: a duplicate needs a reason, call by call. Either its sender was not told that the call before it had
+delivered (the far side's doing), or the process that made that call was killed, or lost its lease, before the entry
+was out of the store, or the store forgot that it was; and each of these ends explains no more calls than were in
+flight. A call that arrived when its sender had given up or was gone is a stray: it may be late, nobody could stop it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import pairwise
+
+from tests.simulation.observer import Observer
+from tests.simulation.service_model import Call
+from tests.simulation.tracked import ANSWERED, UNKNOWN, TrackedEntry
+
+
+def check_history(observer: Observer, *, concurrency: int) -> None:
+    """Add to the witness's violations what only the end can show."""
+    for tracked in observer.all_tracked.values():
+        _check_end(observer, tracked)
+    for lane in _by_lane(observer.all_tracked.values()).values():
+        _check_order(observer, lane)
+    _check_duplicates(observer, concurrency)
+    for tracked in observer.all_tracked.values():
+        _check_promise(observer, tracked)
+    if observer.poison - observer.buried and not observer.store_changed:
+        observer.violate(f"unreadable entries are not dead: {sorted(observer.poison - observer.buried)}")
+
+
+def _check_end(observer: Observer, tracked: TrackedEntry) -> None:
+    left = tracked.expired or tracked.superseded or tracked.dead
+    if tracked.accepted and not (tracked.answered or tracked.arrivals or left or tracked.lost):
+        observer.violate(f"{tracked.tag} was accepted and is neither delivered, expired, superseded nor dead")
+    once = not tracked.returned and not tracked.ever_lost
+    if once and len(tracked.dead) > 1:
+        observer.violate(f"{tracked.tag} was parked {len(tracked.dead)} times")
+    if once and tracked.dead and tracked.expired:
+        observer.violate(f"{tracked.tag} is dead and expired")
+
+
+def _by_lane(all_tracked: Iterable[TrackedEntry]) -> dict[str, list[TrackedEntry]]:
+    lanes: dict[str, list[TrackedEntry]] = defaultdict(list)
+    for tracked in sorted(all_tracked, key=lambda tracked: tracked.position):
+        if tracked.arrivals and tracked.answered_calls and not tracked.ever_lost:
+            lanes[tracked.lane].append(tracked)
+    return lanes
+
+
+def _check_order(observer: Observer, lane: list[TrackedEntry]) -> None:
+    firsts = [(tracked, _first(tracked)) for tracked in lane]
+    late: list[
+        tuple[TrackedEntry, Call, float]
+    ] = []  # those that came after one that was stored after them would have to
+    latest = -1.0
+    for tracked, first in firsts:
+        assert first.reached is not None
+        if first.reached < latest:
+            for other, others_first, reached in late:
+                if reached > first.reached and not _is_excused(observer, (other, others_first), (tracked, first)):
+                    observer.violate(f"{tracked.tag} was delivered before {other.tag}, which was stored before it")
+        late.append((tracked, first, first.reached))
+        latest = max(latest, first.reached)
+
+
+def _first(tracked: TrackedEntry) -> Call:
+    return min(tracked.answered_calls, key=lambda call: call.reached or 0.0)
+
+
+def _is_excused(observer: Observer, late: tuple[TrackedEntry, Call], early: tuple[TrackedEntry, Call]) -> bool:
+    """Say whether nobody could help it that the call `early` came first, or whether it does no harm.
+
+    The late one is a stray; or the store gave it back after what overtook it had gone; or it was to leave without a
+    delivery (dropped or parked), the lease was lost before it had, and then both were sent, in their order, or the
+    early one left without being sent again, because it had become too old or needless meanwhile.
+    """
+    (tracked, call), (other, overtaking) = late, early
+    assert call.reached is not None
+    assert overtaking.reached is not None
+    if _is_stray(observer, tracked, call) or any(
+        overtaking.reached <= at + observer.unaware for at in tracked.returned
+    ):
+        return True
+    repeats = [later for later in other.calls if later.began > call.reached]
+    if any(_reason(observer, other, overtaking, later) for later in repeats):
+        return True
+    left_later = not repeats and other.left_at > call.reached
+    return left_later and _lost_hold(observer, other, overtaking, call) is not None
+
+
+def _is_stray(observer: Observer, tracked: TrackedEntry, call: Call) -> bool:
+    """Say whether a call was answered when its sender had given up, was gone, or had lost the lease it sent under."""
+    killed = observer.kills.get(call.host.name)
+    ends = [end.at for end in observer.lease_ends if end.partition == tracked.partition]
+    ends += observer.lapses((call.host.name, tracked.partition))
+    ends += [at for at in (killed, call.ended) if at is not None]
+    return any(call.began <= at <= (call.reached or 0.0) for at in ends)
+
+
+def _check_duplicates(observer: Observer, concurrency: int) -> None:
+    excused: dict[str, set[int]] = defaultdict(set)  # a call may carry several ids
+    for tracked in observer.all_tracked.values():
+        calls = tracked.calls
+        for call, later in pairwise(calls):
+            if call.arrived is None:
+                continue
+            reason = _reason(observer, tracked, call, later)
+            if reason is None:
+                observer.violate(f"{tracked.tag} was delivered by call {call.number} and sent again by {later.number}")
+            elif reason:
+                excused[reason].add(call.number)
+    for reason, numbers in excused.items():
+        if len(numbers) > concurrency:
+            observer.violate(f"{len(numbers)} calls repeated after '{reason}', {concurrency} can be in flight")
+
+
+def _check_promise(observer: Observer, tracked: TrackedEntry) -> None:
+    """A message that is to go at most once is not sent again when nobody knows what became of it."""
+    if not observer.is_once_at_most(tracked):
+        return
+    for call, later in pairwise(tracked.calls):
+        if call.seen not in UNKNOWN:
+            continue
+        observer.count("sent at most once, and again after its hold was lost")
+        if not (_given_back(tracked, call, later) or _lost_hold(observer, tracked, call, later)):
+            observer.violate(f"{tracked.tag} goes at most once: {later.number} followed {call.number}, {call.seen}")
+
+
+def _given_back(tracked: TrackedEntry, call: Call, later: Call) -> bool:
+    return any(call.began <= at <= later.began for at in tracked.returned)
+
+
+def _reason(observer: Observer, tracked: TrackedEntry, call: Call, later: Call) -> str | None:
+    """Tell why `later` may repeat `call`: "" the far side's or store's doing, None for no reason."""
+    if call.seen not in ANSWERED and call.seen not in ("", "CancelledError"):
+        return ""
+    if _given_back(tracked, call, later):
+        return ""
+    return _lost_hold(observer, tracked, call, later)
+
+
+def _lost_hold(observer: Observer, tracked: TrackedEntry, call: Call, later: Call) -> str | None:
+    """Tell how the maker of `call` lost its hold on the entry before `later`: it was killed, or lost its lease."""
+    killed = observer.kills.get(call.host.name)
+    if killed is not None and call.began <= killed <= later.began:
+        return f"{call.host.name} killed"
+    return _lease_end(observer, tracked, call, later)
+
+
+def _lease_end(observer: Observer, tracked: TrackedEntry, call: Call, later: Call) -> str | None:
+    place = (call.host.name, tracked.partition)
+    lapse = next((at for at in observer.lapses(place) if call.began <= at <= later.began), None)
+    if lapse is not None:
+        return f"{place} ran out by its holder's clock at {lapse:.6f}"
+    # A lease the store forgot is believed in until its holder hears of it, or until it has run out.
+    unaware = observer.unaware if observer.store_changed else 0.0
+    ends = [end for end in observer.lease_ends if end.partition == tracked.partition and end.at <= later.began]
+    during = [end for end in ends if end.at >= call.began]
+    end = during[0] if during else ends[-1] if ends and ends[-1].at >= call.began - unaware else None
+    return None if end is None else f"{place} lost ({end.how} at {end.at:.6f})"

@@ -22,7 +22,7 @@ from typing import Any, Self
 import redis.asyncio as redis_client
 
 from fanout.clock import SystemClock
-from fanout.queue import keys
+from fanout.queue.keys import KEYS
 from service.dev.parent import dying_with
 from service.dev.private_redis import find_server, private_redis
 
@@ -100,7 +100,7 @@ class Redis:
         """How many entries the queue holds."""
         async with self.client.pipeline(transaction=False) as pipeline:
             for partition in range(PARTITIONS):
-                pipeline.xlen(keys.stream(partition))
+                pipeline.xlen(KEYS.stream(partition))
             return sum(await pipeline.execute())
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from fanout.binding.names import check_application
 from fanout.errors import BadRequestError
+from fanout.queue.keys import DEFAULT_NAMESPACE, check_namespace
 from fanout.signalr.routes import API_VERSION, ApiVersion
 from fanout.units import Duration, Size, Unit
 
@@ -59,6 +60,10 @@ class QueueSettings(BaseModel):
         "",
         description="File with certificate authorities to trust for `rediss://`, in addition to those of the system.",
     )
+    namespace: str = Field(
+        DEFAULT_NAMESPACE,
+        description="Prefix of every key in Redis. Services that share a Redis need a namespace each.",
+    )
     durability: Literal["configured", "replicas", "aof"] = Field(
         "configured",
         description="What a 202 waits for: `configured` (the primary, with the persistence that Redis is configured "
@@ -94,6 +99,11 @@ class QueueSettings(BaseModel):
     dedup_window: Duration = Field(
         600.0, gt=0, description="How long a `messageId` or `Idempotency-Key` is remembered to recognise repeats."
     )
+
+    @field_validator("namespace")
+    @classmethod
+    def _namespace_is_valid(cls, text: str) -> str:
+        return check_namespace(text)
 
 
 class ListenerSettings(BaseModel):

@@ -10,9 +10,10 @@ import random
 import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -26,13 +27,14 @@ from fanout.http1.pool import Pool
 from fanout.log import Logger, get_logger
 from fanout.metrics import Gauges, Metrics
 from fanout.queue.dead_letters import DeadLetters
+from fanout.queue.keys import Keys
 from fanout.queue.leases import Leases
 from fanout.queue.pace_channel import PaceChannel
-from fanout.queue.store import prepare
+from fanout.queue.store import Finding, prepare
 from fanout.queue.stream import Stream
 from fanout.queue.traces import Traces, open_traces
 from fanout.redis.client import RedisClient
-from fanout.redis.durability import Durability, durability_of
+from fanout.redis.durability import durability_of
 from fanout.redis.open import open_redis
 from fanout.settings import Settings
 from fanout.signalr.client import Client, service_address
@@ -77,39 +79,47 @@ class Resources:
     clock: Clock
     metrics: Metrics
     redis_client: RedisClient
+    keys: Keys
     stream: Stream
     log: Logger
     traces: Traces | None = None
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Resources]:
-    """Open them for as long as the block lasts.
+async def open_resources(
+    settings: Settings, clock: Clock, service: ConnectionString | None = None
+) -> AsyncIterator[Resources]:
+    """Open them for as long as the block lasts; `service` is what the queue is delivered to, where that is known.
 
     A store that does not answer is tried again for some seconds; then, or when it cannot be used, ConfigurationError.
     """
+    keys = Keys(settings.namespace)
+    endpoints = [] if service is None else [service.identity(settings.application)]
     redis_client = open_redis(settings.redis_url.get_secret_value(), clock, ca=settings.redis_ca)
     durability = durability_of(settings.durability, settings.durability_replicas, settings.durability_timeout)
     try:
-        await _prepare(redis_client, settings, durability, clock)
-        limits = {"partitions": settings.partitions, "max_depth": settings.max_depth}
-        stream = Stream(redis_client, clock, **limits, dedup_window=settings.dedup_window, durability=durability)
+        prepared = partial(prepare, redis_client, settings.partitions, durability, keys=keys, endpoints=endpoints)
+        await _prepare(prepared, clock)
+        stream = Stream(
+            redis_client, clock, keys, partitions=settings.partitions, max_depth=settings.max_depth,
+            dedup_window=settings.dedup_window, durability=durability,
+        )  # fmt: skip
         metrics = Metrics()
         metrics.expect_partitions(settings.partitions)
         async with open_traces(
-            redis_client, clock, keep=settings.trace_keep, max_per_second=settings.trace_max_per_second
+            redis_client, clock, keys, keep=settings.trace_keep, max_per_second=settings.trace_max_per_second
         ) as traces:
             metrics.gauges.watch(trace_events_skipped=lambda: traces.skipped, trace_events_lost=lambda: traces.lost)
-            yield Resources(settings, clock, metrics, redis_client, stream, get_logger(), traces)
+            yield Resources(settings, clock, metrics, redis_client, keys, stream, get_logger(), traces)
     finally:
         await redis_client.aclose()
 
 
-async def _prepare(redis_client: RedisClient, settings: Settings, durability: Durability | None, clock: Clock) -> None:
+async def _prepare(prepared: Callable[[], Awaitable[list[Finding]]], clock: Clock) -> None:
     deadline = clock.monotonic() + _STORE_WITHIN
     while True:
         try:
-            findings = await prepare(redis_client, settings.partitions, durability)
+            findings = await prepared()
         except QueueError as error:
             if clock.monotonic() > deadline:
                 raise ConfigurationError(f"{error} Start Redis there, or name another in FANOUT_REDIS_URL.") from None
@@ -165,16 +175,17 @@ def open_endpoint(settings: Settings, clock: Clock, metrics: Metrics, service: C
 def build_worker(resources: Resources, endpoint: Endpoint) -> Worker:
     """Build a worker that delivers to one endpoint."""
     settings, clock, metrics, log = resources.settings, resources.clock, resources.metrics, resources.log
-    stream, redis_client, gate = resources.stream, resources.redis_client, endpoint.gate
+    stream, redis_client, keys = resources.stream, resources.redis_client, resources.keys
+    gate = endpoint.gate
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     schedule, store_clock = Schedule(room=settings.read_ahead, held_until=gate.held_until), StoreClock()
-    settler = Settler(stream, DeadLetters(redis_client), clock, metrics)
+    settler = Settler(stream, DeadLetters(redis_client, keys), clock, metrics)
     reader = Reader(stream, schedule, settler, clock, metrics, log, room=settings.read_ahead)
-    leases = Leases(redis_client, clock, worker=name, lifetime=settings.lease_seconds)
+    leases = Leases(redis_client, clock, keys, worker=name, lifetime=settings.lease_seconds)
     ownership = Ownership(leases, schedule, store_clock, clock, log, partitions=settings.partitions)
     delivery_log = open_delivery_log("delivery.settled", clock, level=settings.log_level, style=settings.log_format)
     telemetry = Telemetry(metrics, log, clock, store_clock, delivery_log, resources.traces)
-    peers = Peers(PaceChannel(redis_client, clock, worker=name), gate, schedule, clock, metrics)
+    peers = Peers(PaceChannel(redis_client, clock, keys, worker=name), gate, schedule, clock, metrics)
     dispatcher = Dispatcher(
         schedule, endpoint, settler, reader, telemetry, policy_of(settings), clock, random.random, peers.tell
     )

@@ -52,7 +52,7 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
     service = _service(settings, needed=plan.role != "ingress")
     listener = listen(settings.host, settings.port, option="--port")
     try:
-        async with open_resources(settings, clock) as resources:
+        async with open_resources(settings, clock, service) as resources:
             readiness = Readiness()
             app = _app(plan, resources, readiness, service)
             async with asyncio.TaskGroup() as group:
@@ -92,7 +92,7 @@ def _app(plan: Plan, resources: Resources, readiness: Readiness, service: Connec
         readiness,
         service=service,
         traces=resources.traces,
-        dead_letters=DeadLetters(resources.redis_client),
+        dead_letters=DeadLetters(resources.redis_client, resources.keys),
         delivery_log=open_delivery_log("ingress.accepted", clock, level=settings.log_level, style=settings.log_format),
         page=plan.page,
     )

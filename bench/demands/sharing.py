@@ -11,7 +11,7 @@ from bench.load import post_all
 from bench.messages import PATH, batches
 from bench.rig import PARTITIONS, BenchError, Child, free_port
 from bench.stacks import BATCH, Sample, Shape, Stack, start_ingress, start_worker
-from fanout.queue import keys
+from fanout.queue.keys import KEYS
 
 ONE, TWO = Shape("one-of-each"), Shape("two-of-each")
 _SHARED_WITHIN = 20.0
@@ -51,7 +51,7 @@ async def _seconds(bench: Bench, stack: Stack) -> tuple[int, Child]:
 
 
 async def _is_shared(stack: Stack) -> bool:
-    leases = await stack.redis.client.mget([keys.lease(number) for number in range(PARTITIONS)])
+    leases = await stack.redis.client.mget([KEYS.lease(number) for number in range(PARTITIONS)])
     holders = [bytes(lease).rpartition(b":")[0] for lease in leases if isinstance(lease, bytes)]
     return len(holders) == PARTITIONS and {holders.count(holder) for holder in holders} == {PARTITIONS // 2}
 

@@ -12,8 +12,8 @@ from typing import Any
 from zlib import crc32
 
 from fanout.errors import LeaseLostError, QueueError
-from fanout.queue import keys
 from fanout.queue.entry import StoredEntry
+from fanout.queue.keys import KEYS, Keys
 from fanout.queue.scripts import PARK, PEEK, REPLAY
 from fanout.redis.client import Argument, Call, RedisClient, reply_or_raise
 
@@ -64,8 +64,9 @@ LetterKey = tuple[int, bytes]  # a dead letter by partition and id
 class DeadLetters:
     """The dead letters of all partitions."""
 
-    def __init__(self, redis_client: RedisClient) -> None:
+    def __init__(self, redis_client: RedisClient, keys: Keys = KEYS) -> None:
         self._redis = redis_client
+        self._keys = keys
 
     async def park(self, partition: int, token: str, entry: StoredEntry, cause: DeathCause) -> None:
         """Move an entry to the dead letters.
@@ -74,13 +75,13 @@ class DeadLetters:
         """
         fields: list[Argument] = ["entry", entry.data, "id", entry.id, "reason", cause.reason]
         fields += ["status", cause.status, "attempts", cause.attempts, "detail", cause.detail]
-        names = [keys.lease(partition), keys.stream(partition), keys.dead(partition)]
+        names = [self._keys.lease(partition), self._keys.stream(partition), self._keys.dead(partition)]
         if await self._redis.run(PARK, names, [token, entry.id, *fields]) == -1:
             raise LeaseLostError(f"partition {partition} has another owner")
 
     async def oldest(self, partition: int, *, count: int = 100) -> list[DeadLetter]:
         """Return the first `count` dead letters of a partition."""
-        rows = await self._redis.ask("XRANGE", keys.dead(partition), "-", "+", "COUNT", count)
+        rows = await self._redis.ask("XRANGE", self._keys.dead(partition), "-", "+", "COUNT", count)
         return [_dead_letter(row) for row in rows]
 
     async def scan(self, after: Mapping[int, bytes], limits: PageLimits) -> dict[int, Page]:
@@ -90,7 +91,7 @@ class DeadLetters:
         """
         end = "+" if limits.before is None else max(0, limits.before - 1)  # with all counters of that millisecond
         calls: list[Call] = [
-            (PEEK, [keys.dead(partition)], [start, end, limits.count, limits.size])
+            (PEEK, [self._keys.dead(partition)], [start, end, limits.count, limits.size])
             for partition, start in after.items()
         ]
         replies = [reply_or_raise(reply) for reply in await self._redis.run_all(calls)]
@@ -99,7 +100,7 @@ class DeadLetters:
 
     async def find(self, refs: Sequence[LetterKey]) -> list[DeadLetter | None]:
         """Return these dead letters in one round trip, with None for each that does not exist."""
-        replies = await self._redis.call(*(("XRANGE", keys.dead(partition), id_, id_) for partition, id_ in refs))
+        replies = await self._redis.call(*(("XRANGE", self._keys.dead(partition), id_, id_) for partition, id_ in refs))
         return [_dead_letter(rows[0]) if (rows := reply_or_raise(reply)) else None for reply in replies]
 
     async def replay(self, refs: Sequence[LetterKey]) -> list[bytes | QueueError | None]:
@@ -110,7 +111,8 @@ class DeadLetters:
         letter remains). Raise QueueError when nothing was done and QueueSilentError when no outcome is known.
         """
         calls: list[Call] = [
-            (REPLAY, [keys.stream(partition), keys.dead(partition)], [id_, crc32(id_)]) for partition, id_ in refs
+            (REPLAY, [self._keys.stream(partition), self._keys.dead(partition)], [id_, crc32(id_)])
+            for partition, id_ in refs
         ]
         return [_outcome(reply) for reply in await self._redis.run_all(calls)]
 
@@ -118,7 +120,9 @@ class DeadLetters:
         """Delete dead letters and return how many existed."""
         deleted = 0
         for start in range(0, len(ids), _MAX_IDS_PER_DELETE):
-            deleted += await self._redis.ask("XDEL", keys.dead(partition), *ids[start : start + _MAX_IDS_PER_DELETE])
+            deleted += await self._redis.ask(
+                "XDEL", self._keys.dead(partition), *ids[start : start + _MAX_IDS_PER_DELETE]
+            )
         return deleted
 
 

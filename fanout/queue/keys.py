@@ -1,51 +1,87 @@
-"""Every key the queue uses, in one place.
+"""The names of all keys the queue uses, in one place.
 
-Rule guarded: all keys of a partition carry its number as the hash tag, so that they share one Cluster slot and one
-script may use them together.
+Rules guarded: every key begins with the namespace, so that several services can share one Redis. All keys of a
+partition carry its number as the hash tag, so that they share one Cluster slot and one script may use them together.
+No other braces may appear in a key.
 """
 
+import re
+from dataclasses import dataclass
 from hashlib import blake2b
 
-PARTITIONS = "fanout:partitions"  # how many partitions this Redis was first used with
-WORKERS = "fanout:workers"  # sorted set: live workers by the millisecond at which their heartbeat expires
-PACE_NOTICES = "fanout:pace-notices"  # stream: slowdowns that workers share
-DEMAND = "fanout:demand"  # hash by worker: until when its demand counts, and how many lanes of each class wait
+DEFAULT_NAMESPACE = "fanout"
+_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")  # no braces: they would be read as the hash tag
 FIELD = b"e"  # the one field of a stream entry
 
 
-def stream(partition: int) -> str:
-    """Return the key of the stream of waiting entries, oldest first."""
-    return f"fanout:{{{partition}}}:stream"
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one namespace."""
+
+    namespace: str = DEFAULT_NAMESPACE
+
+    @property
+    def partitions(self) -> str:
+        """The number of partitions this namespace was first used with."""
+        return f"{self.namespace}:partitions"
+
+    @property
+    def endpoints(self) -> str:
+        """A set: the endpoints that this queue is delivered to."""
+        return f"{self.namespace}:endpoints"
+
+    @property
+    def workers(self) -> str:
+        """A sorted set: live workers by the millisecond at which their heartbeat expires."""
+        return f"{self.namespace}:workers"
+
+    @property
+    def pace_notices(self) -> str:
+        """A stream: slowdowns that workers share."""
+        return f"{self.namespace}:pace-notices"
+
+    @property
+    def demand(self) -> str:
+        """A hash by worker: until when its demand counts, and how many lanes of each class wait."""
+        return f"{self.namespace}:demand"
+
+    def stream(self, partition: int) -> str:
+        """Return the key of the stream of waiting entries, oldest first."""
+        return f"{self.namespace}:{{{partition}}}:stream"
+
+    def dead(self, partition: int) -> str:
+        """Return the key of the stream of dead letters, oldest first."""
+        return f"{self.namespace}:{{{partition}}}:dead"
+
+    def lease(self, partition: int) -> str:
+        """Return the key of the token of the lease's holder; it expires with the lease."""
+        return f"{self.namespace}:{{{partition}}}:lease"
+
+    def fence(self, partition: int) -> str:
+        """Return the key of the counter that makes each holder's token greater than its predecessor's."""
+        return f"{self.namespace}:{{{partition}}}:fence"
+
+    def seen(self, partition: int, hub: str, dedup_id: str, lane: str) -> str:
+        """Return the key that remembers one dedup id. The same id for another destination is another key."""
+        return f"{self.namespace}:{{{partition}}}:seen:{_digest(hub, dedup_id, lane)}"
+
+    def idempotency(self, partition: int, hub: str, key: str) -> str:
+        """Return the key that remembers which body an Idempotency-Key was used with."""
+        return f"{self.namespace}:{{{partition}}}:key:{_digest(hub, key)}"
+
+    def trace(self, message_id: str) -> str:
+        """Return the key of one message's trace. It holds a digest because callers choose the ids."""
+        return f"{self.namespace}:trace:{_digest(message_id)}"
 
 
-def dead(partition: int) -> str:
-    """Return the key of the stream of dead letters, oldest first."""
-    return f"fanout:{{{partition}}}:dead"
+KEYS = Keys()
 
 
-def lease(partition: int) -> str:
-    """Return the key of the token of the lease's holder; it expires with the lease."""
-    return f"fanout:{{{partition}}}:lease"
-
-
-def fence(partition: int) -> str:
-    """Return the key of the counter that makes each holder's token greater than its predecessor's."""
-    return f"fanout:{{{partition}}}:fence"
-
-
-def seen(partition: int, hub: str, dedup_id: str, lane: str) -> str:
-    """Return the key that remembers one dedup id. The same id for another destination is another key."""
-    return f"fanout:{{{partition}}}:seen:{_digest(hub, dedup_id, lane)}"
-
-
-def idempotency(partition: int, hub: str, key: str) -> str:
-    """Return the key that remembers which body an Idempotency-Key was used with."""
-    return f"fanout:{{{partition}}}:key:{_digest(hub, key)}"
-
-
-def trace(message_id: str) -> str:
-    """Return the key of one message's trace. It holds a digest because callers choose the ids."""
-    return f"fanout:trace:{_digest(message_id)}"
+def check_namespace(text: str) -> str:
+    """Return `text` if it can be a namespace; raise ValueError if not."""
+    if _NAMESPACE.fullmatch(text) is None:
+        raise ValueError("must be 1 to 64 of A-Z a-z 0-9 . _ : / - and begin with a letter or digit")
+    return text
 
 
 def _digest(*parts: str) -> str:

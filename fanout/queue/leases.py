@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanout.clock import Clock
-from fanout.queue import keys
+from fanout.queue.keys import KEYS, Keys
 from fanout.queue.scripts import ACQUIRE, HEARTBEAT, RELEASE, RENEW
 from fanout.redis.client import Call, RedisClient, reply_or_raise
 
@@ -62,11 +62,14 @@ def share_of(worker: str, live_workers: LiveWorkers, partitions: int) -> int:
 class Leases:
     """The leases as one worker sees them. `lifetime` is seconds."""
 
-    def __init__(self, redis_client: RedisClient, clock: Clock, *, worker: str, lifetime: float) -> None:
+    def __init__(
+        self, redis_client: RedisClient, clock: Clock, keys: Keys = KEYS, *, worker: str, lifetime: float
+    ) -> None:
         self.worker = worker
         self.lifetime = lifetime
         self._redis = redis_client
         self._clock = clock
+        self._keys = keys
         self._lifetime_ms = int(lifetime * 1000)
 
     def __repr__(self) -> str:
@@ -79,15 +82,15 @@ class Leases:
 
     async def heartbeat(self) -> LiveWorkers:
         """Mark this worker as live for one lifetime and return all live workers."""
-        return _live_workers(await self._redis.run(HEARTBEAT, [keys.WORKERS], [self.worker, self._lifetime_ms]))
+        return _live_workers(await self._redis.run(HEARTBEAT, [self._keys.workers], [self.worker, self._lifetime_ms]))
 
     async def deregister(self) -> None:
         """Remove this worker from the live ones, so that the others share its partitions."""
-        await self._redis.run(HEARTBEAT, [keys.WORKERS], [self.worker, 0])
+        await self._redis.run(HEARTBEAT, [self._keys.workers], [self.worker, 0])
 
     async def owners(self, partitions: int) -> dict[int, str]:
         """Return the token of the lease of each partition that has an owner."""
-        replies = await self._redis.call(*(("GET", keys.lease(partition)) for partition in range(partitions)))
+        replies = await self._redis.call(*(("GET", self._keys.lease(partition)) for partition in range(partitions)))
         tokens = _answered(replies)
         return {partition: token.decode() for partition, token in enumerate(tokens) if token not in (None, _NO_REPLY)}
 
@@ -98,7 +101,7 @@ class Leases:
         """
         now = self._clock.monotonic()
         calls: list[Call] = [
-            (ACQUIRE, [keys.lease(partition), keys.fence(partition)], [self.worker, self._lifetime_ms])
+            (ACQUIRE, [self._keys.lease(partition), self._keys.fence(partition)], [self.worker, self._lifetime_ms])
             for partition in partitions
         ]
         tokens = _answered(await self._redis.run_all(calls)) if calls else []
@@ -115,7 +118,11 @@ class Leases:
         """
         now = self._clock.monotonic()  # read before asking, so that our lease never ends later than the one in Redis
         calls: list[Call] = [
-            (RENEW, [keys.lease(lease.partition), keys.stream(lease.partition)], [lease.token, self._lifetime_ms])
+            (
+                RENEW,
+                [self._keys.lease(lease.partition), self._keys.stream(lease.partition)],
+                [lease.token, self._lifetime_ms],
+            )
             for lease in leases
         ]
         replies = _answered(await self._redis.run_all(calls)) if calls else []
@@ -124,7 +131,7 @@ class Leases:
 
     async def release(self, lease: Lease) -> None:
         """Release one partition. Does no harm when the lease was lost already."""
-        await self._redis.run(RELEASE, [keys.lease(lease.partition)], [lease.token])
+        await self._redis.run(RELEASE, [self._keys.lease(lease.partition)], [lease.token])
 
 
 def _live_workers(reply: Sequence[bytes]) -> LiveWorkers:

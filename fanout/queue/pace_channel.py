@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fanout.clock import Clock
 from fanout.errors import QueueError
-from fanout.queue import keys
+from fanout.queue.keys import KEYS, Keys
 from fanout.queue.scripts import EXCHANGE_DEMAND
 from fanout.redis.client import Command, RedisClient, reply_or_raise
 
@@ -41,9 +41,10 @@ OnNotice = Callable[[PaceNotice], None]
 class PaceChannel:
     """One worker's end of the exchange with the other workers."""
 
-    def __init__(self, redis_client: RedisClient, clock: Clock, *, worker: str) -> None:
+    def __init__(self, redis_client: RedisClient, clock: Clock, keys: Keys = KEYS, *, worker: str) -> None:
         self._redis = redis_client
         self._clock = clock
+        self._keys = keys
         self._worker = worker
         self._last = b""
         self._outgoing: list[PaceNotice] = []
@@ -87,19 +88,23 @@ class PaceChannel:
             demand = own_demand()
             text = ",".join(f"{value:g}" for value in demand)
             with suppress(QueueError):  # the last share remains in force
-                rows = await self._redis.run(EXCHANGE_DEMAND, [keys.DEMAND], [self._worker, _DEMAND_LIFETIME_MS, text])
+                rows = await self._redis.run(
+                    EXCHANGE_DEMAND, [self._keys.demand], [self._worker, _DEMAND_LIFETIME_MS, text]
+                )
                 on_others(_sums(rows, self._worker, len(demand)))
             await self._clock.sleep(_DEMAND_INTERVAL)
 
     async def _recent(self) -> list[PaceNotice]:
-        time, rows = await self._redis.call(("TIME",), ("XREVRANGE", keys.PACE_NOTICES, "+", "-", "COUNT", _MAX_RECENT))
+        time, rows = await self._redis.call(
+            ("TIME",), ("XREVRANGE", self._keys.pace_notices, "+", "-", "COUNT", _MAX_RECENT)
+        )
         now = int(reply_or_raise(time)[0]) + int(reply_or_raise(time)[1]) / 1e6
         self._last = bytes(reply_or_raise(rows)[0][0]) if reply_or_raise(rows) else b"0-0"
         notices = [_notice(row[1], age=now - int(bytes(row[0]).partition(b"-")[0]) / 1000) for row in reversed(rows)]
         return [notice for notice in notices if notice.pause > 0]
 
     async def _next(self) -> list[PaceNotice]:
-        command: Command = ("XREAD", "BLOCK", int(_BLOCK * 1000), "STREAMS", keys.PACE_NOTICES, self._last)
+        command: Command = ("XREAD", "BLOCK", int(_BLOCK * 1000), "STREAMS", self._keys.pace_notices, self._last)
         reply = await self._redis.ask(*command, time_limit=_BLOCK + 2)
         if not reply:
             return []
@@ -109,8 +114,9 @@ class PaceChannel:
 
     def _command(self, notice: PaceNotice) -> Command:
         return (
-            "XADD", keys.PACE_NOTICES, "MAXLEN", "~", _MAX_NOTICES, "*", "w", self._worker, "c", notice.route_class,
-            "p", notice.pause, "r", notice.rate, "f", notice.factor, "a", int(notice.asked),
+            "XADD", self._keys.pace_notices, "MAXLEN", "~", _MAX_NOTICES, "*",
+            "w", self._worker, "c", notice.route_class, "p", notice.pause,
+            "r", notice.rate, "f", notice.factor, "a", int(notice.asked),
         )  # fmt: skip
 
 

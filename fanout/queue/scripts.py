@@ -189,6 +189,23 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """)
 
+# KEYS[1] the endpoints that the queue is delivered to. ARGV[1..] the endpoints of this process, each by its identity.
+# Returns 1 and then every known endpoint, those of this process included; or 0 and the known ones, when none of them is
+# one of this process: then nothing is changed.
+JOIN_ENDPOINTS = Script("""#!lua flags=allow-oom
+local known = redis.call('SMEMBERS', KEYS[1])
+local joined = #known == 0
+for _, own in ipairs(ARGV) do
+  joined = joined or redis.call('SISMEMBER', KEYS[1], own) == 1
+end
+if joined then
+  redis.call('SADD', KEYS[1], unpack(ARGV))
+  known = redis.call('SMEMBERS', KEYS[1])
+end
+table.insert(known, 1, joined and 1 or 0)
+return known
+""")
+
 # KEYS[1] the demand of all workers. ARGV[1] this worker, ARGV[2] for how many milliseconds its demand counts, ARGV[3]
 # its demand. Returns name, "until:demand", name, ... of every worker whose demand still counts.
 EXCHANGE_DEMAND = Script("""#!lua flags=allow-oom

@@ -1,8 +1,9 @@
-"""Checks at start that the Redis of this queue can keep what it accepts, and fixes the number of partitions.
+"""Checks at start that the Redis of this queue can keep what it accepts, and that this process belongs to the queue.
 
 Rules guarded: the number of partitions never changes after the first start, because that would move lanes between
-streams and break their order. A primary that may evict or lose what was accepted is reported. What a setting needs
-from Redis is checked by capability, not by product name, before the first request is accepted.
+streams and break their order. Two services never share a queue: a process whose endpoints have nothing in common with
+those stored beside it refuses to start. A primary that may evict or lose what was accepted is reported. What a setting
+needs from Redis is checked by capability, not by product name, before the first request is accepted.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanout.errors import ConfigurationError, QueueError
-from fanout.queue import keys
+from fanout.queue.keys import KEYS, Keys
+from fanout.queue.scripts import JOIN_ENDPOINTS
 from fanout.redis.client import RedisClient
 from fanout.redis.durability import Durability
 
@@ -25,9 +27,17 @@ class Finding:
     fatal: bool = False
 
 
-async def prepare(redis_client: RedisClient, partitions: int, durability: Durability | None = None) -> list[Finding]:
-    """Check every primary, then store the number of partitions or compare it with the stored one.
+async def prepare(
+    redis_client: RedisClient,
+    partitions: int,
+    durability: Durability | None = None,
+    *,
+    keys: Keys = KEYS,
+    endpoints: Sequence[str] = (),
+) -> list[Finding]:
+    """Check every primary, then compare partitions and endpoints of this process with the stored ones.
 
+    The first process of a namespace stores them. `endpoints` are the identities of what this process delivers to.
     Raise ConfigurationError when this Redis cannot be used as configured and QueueError when it does not answer.
     """
     infos = [_info(text) for text in await redis_client.ask_primaries("INFO")]
@@ -41,13 +51,9 @@ async def prepare(redis_client: RedisClient, partitions: int, durability: Durabi
     for finding in findings:
         if finding.fatal:
             raise ConfigurationError(finding.text)
-    await redis_client.ask("SET", keys.PARTITIONS, partitions, "NX")
-    found = int(await redis_client.ask("GET", keys.PARTITIONS))
-    if found != partitions:
-        raise ConfigurationError(
-            f"This Redis was first used with {found} partitions and FANOUT_PARTITIONS says {partitions}. Set "
-            f"FANOUT_PARTITIONS={found}, or drain the queue, stop every process and delete the key {keys.PARTITIONS}."
-        )
+    await _fix_partitions(redis_client, keys, partitions)
+    if endpoints:
+        findings += await _join_endpoints(redis_client, keys, endpoints)
     return list(dict.fromkeys(findings))
 
 
@@ -84,6 +90,40 @@ def judge_durability(info: dict[str, str], durability: Durability, *, waitaof: b
             )
         )
     return findings
+
+
+async def _fix_partitions(redis_client: RedisClient, keys: Keys, partitions: int) -> None:
+    stored = await redis_client.ask("GET", keys.partitions)
+    if stored is None:  # only then: a worker must be able to start while Redis is full
+        await redis_client.ask("SET", keys.partitions, partitions, "NX")
+        stored = await redis_client.ask("GET", keys.partitions)
+    found = int(stored)
+    if found != partitions:
+        raise ConfigurationError(
+            f"This queue was first used with {found} partitions and FANOUT_PARTITIONS says {partitions}. Set "
+            f"FANOUT_PARTITIONS={found}, or drain the queue, stop every process and delete the key {keys.partitions}."
+        )
+
+
+async def _join_endpoints(redis_client: RedisClient, keys: Keys, endpoints: Sequence[str]) -> list[Finding]:
+    reply = await redis_client.run(JOIN_ENDPOINTS, [keys.endpoints], endpoints)
+    joined, known = reply[0], sorted(name.decode() for name in reply[1:])
+    if not joined:
+        raise ConfigurationError(
+            f"The queue in namespace {keys.namespace} is delivered to {', '.join(known)}, and this process is "
+            f"configured for {', '.join(endpoints)}: each would deliver messages of the other. Set FANOUT_NAMESPACE to "
+            f"another name for this service, or, to move the queue to this service, drain it, stop every process and "
+            f"delete the key {keys.endpoints}."
+        )
+    others = [name for name in known if name not in endpoints]
+    if not others:
+        return []
+    return [
+        Finding(
+            f"The queue in namespace {keys.namespace} is also delivered to {', '.join(others)}, which this process is "
+            f"not configured for. If that has ended, remove it from the key {keys.endpoints} (SREM)."
+        )
+    ]
 
 
 async def _policies(redis_client: RedisClient, count: int) -> list[str]:

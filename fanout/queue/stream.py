@@ -16,8 +16,8 @@ from zlib import crc32
 
 from fanout.clock import Clock
 from fanout.errors import LeaseLostError, QueueSilentError
-from fanout.queue import keys
 from fanout.queue.entry import Admission, Depth, Receipt, StoredEntry, Submission, encode
+from fanout.queue.keys import FIELD, KEYS, Keys
 from fanout.queue.lane_key import lane_of, partition_of
 from fanout.queue.scripts import APPEND, CLAIM, EXPIRE, SETTLE
 from fanout.redis.client import Argument, Call, RedisClient, reply_or_raise
@@ -46,21 +46,22 @@ class _PartitionAppend:
         self.entries: list[bytes] = []  # for each entry its bytes, then its fingerprint or nothing
         self.seen: list[str] = []
 
-    def call(self, room: int, window_ms: int) -> Call:
-        """Return the script call that stores it."""
+    def call(self, stream: str, room: int, window_ms: int) -> Call:
+        """Return the script call that stores it in `stream`."""
         mark = crc32(self.entries[0])  # entries hold message ids, so two requests hardly ever share it
-        return APPEND, [keys.stream(self.partition), *self.seen], [room, window_ms, mark, *self.entries]
+        return APPEND, [stream, *self.seen], [room, window_ms, mark, *self.entries]
 
 
 class Stream:
     """All partitions of the queue. `dedup_window` is in seconds; `max_depth` counts entries of all partitions."""
 
     def __init__(
-        self, redis_client: RedisClient, clock: Clock, *, partitions: int, max_depth: int, dedup_window: float,
-        durability: Durability | None = None,
+        self, redis_client: RedisClient, clock: Clock, keys: Keys = KEYS, *, partitions: int, max_depth: int,
+        dedup_window: float, durability: Durability | None = None,
     ) -> None:  # fmt: skip
         self._redis = redis_client
         self._clock = clock
+        self._keys = keys
         self._partitions = partitions
         self._max_depth = max_depth
         self._window_ms = int(dedup_window * 1000)
@@ -85,7 +86,7 @@ class Stream:
         appends = self._group(submissions)
         await self._refresh_lengths()
         room = self._max_depth if sum(self._lengths) < self._max_depth else 0
-        calls = [append.call(room, self._window_ms) for append in appends]
+        calls = [append.call(self._keys.stream(append.partition), room, self._window_ms) for append in appends]
         try:
             replies = await self._redis.run_all(calls, confirm=self._durability)
         except QueueSilentError:
@@ -100,19 +101,19 @@ class Stream:
     async def claim_key(self, hub: str, key: str, fingerprint: bytes) -> bool:
         """Remember the body of an Idempotency-Key. Return False when it was used with another body."""
         partition = partition_of(f"{hub}\n{key}", self._partitions)
-        name = keys.idempotency(partition, hub, key)
+        name = self._keys.idempotency(partition, hub, key)
         return bool(await self._redis.run(CLAIM, [name], [fingerprint, self._window_ms]))
 
     async def read(self, partition: int, after: bytes, *, count: int, block: float) -> list[StoredEntry]:
         """Return up to `count` entries after the id `after`, oldest first. Wait up to `block` seconds for one."""
         command: list[Argument] = ["XREAD", "COUNT", count, "BLOCK", int(block * 1000)]
-        command += ["STREAMS", keys.stream(partition), after]
+        command += ["STREAMS", self._keys.stream(partition), after]
         reply = await self._redis.ask(*command, time_limit=block + _DEPTH_TIMEOUT)
         return [StoredEntry(id=entry[0], data=_data_of(entry[1])) for entry in reply[0][1]] if reply else []
 
     async def scan(self, partition: int, after: bytes, *, count: int) -> list[StoredEntry]:
         """Return up to `count` entries after the id `after`, oldest first, without waiting."""
-        rows = await self._redis.ask("XRANGE", keys.stream(partition), b"(" + after, "+", "COUNT", count)
+        rows = await self._redis.ask("XRANGE", self._keys.stream(partition), b"(" + after, "+", "COUNT", count)
         return [StoredEntry(id=row[0], data=_data_of(row[1])) for row in rows]
 
     async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool | None]:
@@ -126,7 +127,7 @@ class Stream:
         for position, (partition, token, ids) in enumerate(batches):
             for start in range(0, len(ids), _MAX_IDS_PER_SETTLE):
                 chunk = ids[start : start + _MAX_IDS_PER_SETTLE]
-                calls.append((SETTLE, [keys.lease(partition), keys.stream(partition)], [token, *chunk]))
+                calls.append((SETTLE, [self._keys.lease(partition), self._keys.stream(partition)], [token, *chunk]))
                 owners.append(position)
         held: list[bool | None] = [True] * len(batches)
         for position, reply in zip(owners, await self._redis.run_all(calls), strict=True):
@@ -141,7 +142,7 @@ class Stream:
 
         Raise LeaseLostError when `token` no longer holds the partition. Repeating does no harm.
         """
-        names = [keys.lease(partition), keys.stream(partition)]
+        names = [self._keys.lease(partition), self._keys.stream(partition)]
         reply = await self._redis.run(EXPIRE, names, [token, stream_id, int(ttl * 1000)])
         if reply == -1:
             raise LeaseLostError(f"partition {partition} has another owner")
@@ -151,9 +152,9 @@ class Stream:
         """Count waiting entries and dead letters, and measure the age of the oldest entry by the clock of Redis."""
         commands: list[Sequence[Argument]] = [("TIME",)]
         for partition in range(self._partitions):
-            commands.append(("XLEN", keys.stream(partition)))
-            commands.append(("XLEN", keys.dead(partition)))
-            commands.append(("XRANGE", keys.stream(partition), "-", "+", "COUNT", 1))
+            commands.append(("XLEN", self._keys.stream(partition)))
+            commands.append(("XLEN", self._keys.dead(partition)))
+            commands.append(("XRANGE", self._keys.stream(partition), "-", "+", "COUNT", 1))
         replies = [reply_or_raise(reply) for reply in await self._redis.call(*commands, time_limit=_DEPTH_TIMEOUT)]
         now = int(replies[0][0]) + int(replies[0][1]) / 1e6
         lengths, dead, oldest = replies[1::3], replies[2::3], replies[3::3]
@@ -178,7 +179,7 @@ class Stream:
                 append.entries += (encode(entry), b"")
             else:
                 append.entries += (encode(entry), b"=" + submission.fingerprint)
-                append.seen.append(keys.seen(partition, entry.hub, submission.dedup_id, lane))
+                append.seen.append(self._keys.seen(partition, entry.hub, submission.dedup_id, lane))
         return appends.values()
 
     def _read_reply(self, append: _PartitionAppend, reply: Any, receipts: list[Receipt]) -> None:
@@ -199,7 +200,7 @@ class Stream:
         if now - self._refreshed < _REFRESH_INTERVAL:
             return
         self._refreshed = now
-        commands = [("XLEN", keys.stream(partition)) for partition in range(self._partitions)]
+        commands = [("XLEN", self._keys.stream(partition)) for partition in range(self._partitions)]
         replies = await self._redis.call(*commands)
         _raise_if_all_failed(replies)
         known = zip(replies, self._lengths, strict=True)  # a node that is down must not stop requests to the others
@@ -220,4 +221,4 @@ def _unusual_receipt(partition: int, answer: bytes, *, confirmed: bool) -> Recei
 
 def _data_of(fields: Sequence[bytes]) -> bytes:
     # An entry that another program wrote here has other fields. It is unreadable, and its reader parks it.
-    return bytes(fields[1]) if len(fields) > 1 and fields[0] == keys.FIELD else b""
+    return bytes(fields[1]) if len(fields) > 1 and fields[0] == FIELD else b""

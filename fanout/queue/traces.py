@@ -19,7 +19,7 @@ import msgspec
 from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.log import masked
-from fanout.queue import keys
+from fanout.queue.keys import KEYS, Keys
 from fanout.redis.client import Command, RedisClient
 
 What = Literal["accepted", "read", "attempt", "settled"]
@@ -95,9 +95,12 @@ class Traces:
     `lost` those for which there was no room in memory or that Redis did not take.
     """
 
-    def __init__(self, redis_client: RedisClient, clock: Clock, *, keep: float, max_per_second: int) -> None:
+    def __init__(
+        self, redis_client: RedisClient, clock: Clock, keys: Keys = KEYS, *, keep: float, max_per_second: int
+    ) -> None:
         self._redis = redis_client
         self._clock = clock
+        self._keys = keys
         self._keep_ms = ceil(keep * 1000)
         self._sampler = TraceSampler(max_per_second)
         self._waiting: dict[str, deque[TraceEvent]] = {}
@@ -164,13 +167,13 @@ class Traces:
         Events of several machines are ordered by the clocks of these machines.
         """
         rows: Sequence[bytes] = await self._redis.ask(
-            "LRANGE", keys.trace(message_id), -MAX_EVENTS, -1, time_limit=_TIMEOUT
+            "LRANGE", self._keys.trace(message_id), -MAX_EVENTS, -1, time_limit=_TIMEOUT
         )
         events = [event for row in rows if (event := _read(row)) is not None]
         return sorted(events, key=lambda event: event.at)
 
     def _commands(self, message_id: str, events: Sequence[TraceEvent]) -> tuple[Command, Command, Command]:
-        key = keys.trace(message_id)
+        key = self._keys.trace(message_id)
         return (
             ("RPUSH", key, *[_written(event) for event in events]),
             ("LTRIM", key, -MAX_EVENTS, -1),
@@ -180,10 +183,10 @@ class Traces:
 
 @asynccontextmanager
 async def open_traces(
-    redis_client: RedisClient, clock: Clock, *, keep: float, max_per_second: int
+    redis_client: RedisClient, clock: Clock, keys: Keys = KEYS, *, keep: float, max_per_second: int
 ) -> AsyncIterator[Traces]:
     """Yield traces that are stored while the block runs, the last ones at its end. Arguments are those of Traces."""
-    traces = Traces(redis_client, clock, keep=keep, max_per_second=max_per_second)
+    traces = Traces(redis_client, clock, keys, keep=keep, max_per_second=max_per_second)
     if not traces.is_enabled:
         yield traces
         return

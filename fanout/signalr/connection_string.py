@@ -54,6 +54,11 @@ class ConnectionString:
         host = parts.hostname or ""
         return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}"
 
+    def identity(self, application: str) -> str:
+        """Return what tells this service from others: the host of `endpoint` and the application name, never a key."""
+        host = (urlsplit(self.endpoint).hostname or "").lower()
+        return f"{host}/{application}" if application else host
+
     @classmethod
     def parse(cls, text: str) -> "ConnectionString":
         """Parse `Endpoint=...;AccessKey=...;Version=1.0;`; ConfigurationError says which part is wrong."""

@@ -19,8 +19,8 @@ from typing import Any
 import httpx
 
 from emulator.config import connection_string
-from fanout.queue import keys
 from fanout.queue.entry import decode
+from fanout.queue.keys import KEYS
 from tests.faults.driver import Flow, Producer, flowing, traffic_of
 from tests.faults.proxy import Proxy, proxy
 from tests.faults.verdict import Exits, Verdict, judge
@@ -133,14 +133,14 @@ class Standing(Stack):
 
     async def leases_of(self, worker: Child) -> list[str]:
         """Give the leases a worker holds, as the arguments of its scripts name them: the stream and the token."""
-        tokens = await self.redis_client.call(*(("GET", keys.lease(p)) for p in range(PARTITIONS)))
+        tokens = await self.redis_client.call(*(("GET", KEYS.lease(p)) for p in range(PARTITIONS)))
         held = [(p, token.decode()) for p, token in enumerate(tokens) if token is not None]
-        return [f'"{keys.stream(p)}" "{token}"' for p, token in held if f"-{worker.process.pid}-" in token]
+        return [f'"{KEYS.stream(p)}" "{token}"' for p, token in held if f"-{worker.process.pid}-" in token]
 
     async def forget_owners(self) -> None:
         """Delete who owns what, as if nobody had ever owned anything; what waits stays."""
-        names = [name for p in range(PARTITIONS) for name in (keys.lease(p), keys.fence(p))]
-        await self.redis_client.call(("DEL", *names, keys.WORKERS))
+        names = [name for p in range(PARTITIONS) for name in (KEYS.lease(p), KEYS.fence(p))]
+        await self.redis_client.call(("DEL", *names, KEYS.workers))
 
     def _expired(self, flow: Flow) -> dict[str, set[str]]:
         lines = [json.loads(line) for child in self._known for line in _EXPIRED.findall(child.log.read_text())]
@@ -182,7 +182,7 @@ class Standing(Stack):
         await asyncio.gather(*(worker.kill() for worker in spoilt))
         self.workers = [worker for worker in running if worker not in spoilt]
         if left or await self.dead_letters():
-            names = [name for p in range(PARTITIONS) for name in (keys.stream(p), keys.dead(p))]
+            names = [name for p in range(PARTITIONS) for name in (KEYS.stream(p), KEYS.dead(p))]
             await self.redis_client.call(*(("DEL", name) for name in names))
         if spoilt:  # what a dead worker leaves behind would hold up the new ones for a lease's lifetime
             await self.forget_owners()

@@ -9,7 +9,7 @@ import asyncio
 
 import pytest
 
-from fanout.queue import keys
+from fanout.queue.keys import KEYS
 from tests.faults.standing import CONCURRENCY, WORKERS, Standing, lines_of, marks_of
 from tests.flow.child import Child
 from tests.flow.stack import PARTITIONS
@@ -111,6 +111,6 @@ def _unsettled(worker: Child, hub: str) -> int:
 
 async def _flush(stack: Standing) -> dict[str, set[str]]:
     """Delete everything, and give the marks of the entries that stood in the queue at that very moment."""
-    reads = [("XRANGE", keys.stream(p), "-", "+") for p in range(PARTITIONS)]
+    reads = [("XRANGE", KEYS.stream(p), "-", "+") for p in range(PARTITIONS)]
     *_queued, rows = await stack.redis_client.call(("MULTI",), *reads, ("FLUSHALL",), ("EXEC",))
     return marks_of(fields[1] for found in rows[:-1] for _id, fields in found)

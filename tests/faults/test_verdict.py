@@ -6,8 +6,8 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from fanout.queue import keys
 from fanout.queue.entry import encode
+from fanout.queue.keys import FIELD, KEYS
 from tests.builders import a_message, an_entry
 from tests.faults.driver import Flow, Producer, traffic_of
 from tests.faults.standing import Standing, marks_of
@@ -97,10 +97,10 @@ async def test_an_entry_that_somebody_takes_out_of_the_running_queue_is_missed(s
         for worker in stack.workers:
             worker.freeze()
         await flow.goes_on(200)
-        streams = await stack.redis_client.call(*(("XRANGE", keys.stream(p), "-", "+") for p in range(PARTITIONS)))
+        streams = await stack.redis_client.call(*(("XRANGE", KEYS.stream(p), "-", "+") for p in range(PARTITIONS)))
         partition, rows = max(enumerate(streams), key=lambda stream: len(stream[1]))
         entry, fields = rows[-1]  # not one of the first, which a read that waited may hold already
-        await stack.redis_client.ask("XDEL", keys.stream(partition), entry)
+        await stack.redis_client.ask("XDEL", KEYS.stream(partition), entry)
         for worker in stack.workers:
             worker.thaw()
     verdict = await stack.verdict(flow)
@@ -111,7 +111,7 @@ async def test_an_entry_that_somebody_takes_out_of_the_running_queue_is_missed(s
 async def test_an_entry_that_nobody_posted_is_noticed(stack: Standing, hub: str) -> None:
     async with stack.flow(hub) as flow:
         entry = an_entry(a_message(text=mark(99_999)), hub=flow.producers[0].hub)
-        await stack.redis_client.ask("XADD", keys.stream(0), "*", keys.FIELD, encode(entry))
+        await stack.redis_client.ask("XADD", KEYS.stream(0), "*", FIELD, encode(entry))
     verdict = await stack.verdict(flow)
     [foreign] = [call for found in verdict.findings.values() for call in found.foreign]
     assert foreign.mark == mark(99_999)

@@ -16,8 +16,8 @@ import orjson
 
 from emulator.config import connection_string
 from fanout.clock import SystemClock
-from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetter, DeadLetters
+from fanout.queue.keys import KEYS
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.flow.child import Child, free_port
@@ -129,7 +129,7 @@ class Stack:
 
     async def depth(self) -> int:
         """Count what waits or is not yet settled."""
-        return sum(await self._redis.call(*(("XLEN", keys.stream(p)) for p in range(PARTITIONS))))
+        return sum(await self._redis.call(*(("XLEN", KEYS.stream(p)) for p in range(PARTITIONS))))
 
     async def drained(self, *, within: float = 30.0) -> None:
         """Wait until nothing waits."""
@@ -146,7 +146,7 @@ class Stack:
 
     async def leases(self) -> dict[int, str]:
         """Give the holder of each partition that has one, by its token without the fence's number."""
-        tokens = await self._redis.call(*(("GET", keys.lease(p)) for p in range(PARTITIONS)))
+        tokens = await self._redis.call(*(("GET", KEYS.lease(p)) for p in range(PARTITIONS)))
         return {p: token.decode().rpartition(":")[0] for p, token in enumerate(tokens) if token is not None}
 
     async def owner_of(self, partition: int) -> Child:
@@ -213,7 +213,7 @@ class Stack:
         self.workers = [] if self._common is None else [self._common]
         await asyncio.gather(*(worker.terminate() for worker in running))
         names: list[bytes] = await self._redis.ask("KEYS", "*")
-        forgotten = [name for name in names if not name.endswith((b":lease", b":fence", keys.WORKERS.encode()))]
+        forgotten = [name for name in names if not name.endswith((b":lease", b":fence", KEYS.workers.encode()))]
         await self._redis.call(*(("DEL", name) for name in forgotten))
         await self._control("DELETE", "journal")
 

@@ -5,7 +5,7 @@ Rule guarded (design section 4): one mechanism tells repeats apart, by the Idemp
 
 import pytest
 
-from fanout.queue import keys
+from fanout.queue.keys import KEYS
 from tests.flow.child import Child
 from tests.flow.oracle import examine
 from tests.flow.stack import PARTITIONS, Stack
@@ -32,7 +32,7 @@ async def test_a_repeat_after_half_a_failure_stores_the_other_half_and_nothing_t
     """One partition refuses to take entries (its stream is another type), the rest take theirs: 503, item by item."""
     items = [message(hub, n, "users", f"user {n % 8}") for n in range(64)]
     (body,) = batches(items, 64)
-    broken = keys.stream(partition_of_user(hub, "user 3", PARTITIONS))
+    broken = KEYS.stream(partition_of_user(hub, "user 3", PARTITIONS))
     await stack.redis_client.ask("SET", broken, "no stream")
     # Once a second the ingress looks at all partitions first, and then says so before anything is stored.
     answers = [await stack.try_post(hub, body, Idempotency_Key="k2") for _ in range(2)]

@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from fanout.queue import keys
+from fanout.queue.keys import KEYS
 from tests.flow.oracle import examine
 from tests.flow.stack import LEASE, PARTITIONS, Stack
 from tests.flow.traffic import batches, message, mixed, partition_of_user, sent_of
@@ -29,7 +29,7 @@ async def test_nothing_is_lost_and_nothing_repeated(stack: Stack, hub: str) -> N
     calls = await stack.journal(hub)
     assert len([call for call in calls if call.delivered]) == len(items) - left  # what was delivered was settled
     assert await stack.leases() == {}
-    assert await stack.redis_client.ask("ZCARD", keys.WORKERS) == 0
+    assert await stack.redis_client.ask("ZCARD", KEYS.workers) == 0
     await stack.add_worker(concurrency=16)
     await stack.drained()
     examine(sent_of(items), await stack.journal(hub)).check(most_duplicates=0)
@@ -105,7 +105,7 @@ async def test_a_worker_that_is_told_to_end_while_it_hands_partitions_over_ends(
         group.create_task(stack.add_worker(lease_seconds=2))
 
         async def second_is_known() -> bool:
-            return bool(await stack.redis_client.ask("ZCARD", keys.WORKERS) == 2)
+            return bool(await stack.redis_client.ask("ZCARD", KEYS.workers) == 2)
 
         await until(second_is_known, within=10, what="the second worker has come")
         await asyncio.sleep(0.5)  # a beat of the first, so that it has begun to hand over; its calls take longer

@@ -8,7 +8,7 @@ back). verdict.py adds what only the end can show.
 import re
 
 from fanout.http1.request import Request
-from fanout.queue import keys
+from fanout.queue.keys import KEYS
 from fanout.signalr.message import Message, Scope
 from fanout.signalr.routes import execute_route, route_of
 from tests.simulation.delivery_observer import DeliveryObserver
@@ -74,7 +74,7 @@ class Observer(DeliveryObserver):
     def _check_holder(self, call: Call) -> None:
         assert self.store is not None
         partition = self.all_tracked[call.tags[0]].partition
-        holder = self.store.string(keys.lease(partition).encode())
+        holder = self.store.string(KEYS.lease(partition).encode())
         mine = holder is not None and holder.startswith(call.host.name.encode() + b":")
         if not mine and self.loop.time() > self.unsure_until:
             self.violate(f"{call.host.name} sent {call.tags} while partition {partition} was held by {holder!r}")

@@ -12,9 +12,9 @@ import msgspec
 
 from fanout.clock import Clock
 from fanout.errors import QueueError
-from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry, StoredEntry
+from fanout.queue.keys import KEYS
 from fanout.queue.leases import Lease, Leases, LiveWorkers, Renewal
 from fanout.queue.stream import Stream
 from fanout.signalr.message import Message
@@ -33,7 +33,7 @@ Work = Sequence[tuple[int, str, Sequence[bytes]]]  # partition, token of its lea
 
 async def settled_in_the_owners_name(stream: Stream, work: Work) -> list[bool | None]:
     """Look up who holds the lease and settle under that token: a worker that lost its lease goes on."""
-    tokens = [await stream._redis.ask("GET", keys.lease(partition)) for partition, _token, _ids in work]
+    tokens = [await stream._redis.ask("GET", KEYS.lease(partition)) for partition, _token, _ids in work]
     named = [
         (partition, token.decode(), ids)
         for (partition, _token, ids), token in zip(work, tokens, strict=True)

@@ -8,7 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from fanout.queue import keys, scripts
+from fanout.queue import scripts
+from fanout.queue.keys import KEYS
 from fanout.redis.client import Argument, RedisClient
 
 LONG = 600_000  # milliseconds: longer than a test
@@ -34,43 +35,43 @@ class Player:
         return self._plain(reply)
 
     async def _append(self, partition: int, room: int, entries: Sequence[tuple[bytes, str, bytes]]) -> Any:
-        names: list[str] = [keys.stream(partition)]
+        names: list[str] = [KEYS.stream(partition)]
         args: list[Argument] = [room, LONG, 7]
         for data, dedup_id, fingerprint in entries:
             args += [data, fingerprint if dedup_id else b""]
-            names += [keys.seen(partition, "hub", dedup_id, "lane")] if dedup_id else []
+            names += [KEYS.seen(partition, "hub", dedup_id, "lane")] if dedup_id else []
         return await self._redis.run(scripts.APPEND, names, args)
 
     async def _settle(self, partition: int, token: str, numbers: list[int]) -> Any:
         ids = [self._id(number) for number in numbers]
-        return await self._redis.run(scripts.SETTLE, [keys.lease(partition), keys.stream(partition)], [token, *ids])
+        return await self._redis.run(scripts.SETTLE, [KEYS.lease(partition), KEYS.stream(partition)], [token, *ids])
 
     async def _expire(self, partition: int, token: str, number: int, lifetime: int) -> Any:
-        names = [keys.lease(partition), keys.stream(partition)]
+        names = [KEYS.lease(partition), KEYS.stream(partition)]
         return await self._redis.run(scripts.EXPIRE, names, [token, self._id(number), lifetime])
 
     async def _park(self, partition: int, token: str, number: int) -> Any:
-        names = [keys.lease(partition), keys.stream(partition), keys.dead(partition)]
+        names = [KEYS.lease(partition), KEYS.stream(partition), KEYS.dead(partition)]
         return await self._redis.run(scripts.PARK, names, [token, self._id(number), "entry", b"one", "reason", "r"])
 
     async def _replay(self, partition: int, number: int) -> Any:
-        names = [keys.stream(partition), keys.dead(partition)]
+        names = [KEYS.stream(partition), KEYS.dead(partition)]
         return await self._redis.run(scripts.REPLAY, names, [self._id(number), 7])
 
     async def _peek(self, partition: int, number: int, most: int, size: int) -> Any:
-        return await self._redis.run(scripts.PEEK, [keys.dead(partition)], [self._id(number), "+", most, size])
+        return await self._redis.run(scripts.PEEK, [KEYS.dead(partition)], [self._id(number), "+", most, size])
 
     async def _acquire(self, partition: int, worker: str) -> Any:
-        return await self._redis.run(scripts.ACQUIRE, [keys.lease(partition), keys.fence(partition)], [worker, LONG])
+        return await self._redis.run(scripts.ACQUIRE, [KEYS.lease(partition), KEYS.fence(partition)], [worker, LONG])
 
     async def _renew(self, partition: int, token: str) -> Any:
-        return await self._redis.run(scripts.RENEW, [keys.lease(partition), keys.stream(partition)], [token, LONG])
+        return await self._redis.run(scripts.RENEW, [KEYS.lease(partition), KEYS.stream(partition)], [token, LONG])
 
     async def _release(self, partition: int, token: str) -> Any:
-        return await self._redis.run(scripts.RELEASE, [keys.lease(partition)], [token])
+        return await self._redis.run(scripts.RELEASE, [KEYS.lease(partition)], [token])
 
     async def _heartbeat(self, worker: str, lifetime: int) -> Any:
-        now, *workers = await self._redis.run(scripts.HEARTBEAT, [keys.WORKERS], [worker, lifetime])
+        now, *workers = await self._redis.run(scripts.HEARTBEAT, [KEYS.workers], [worker, lifetime])
         return [len(now), sorted(workers)]  # those of one millisecond stand in the order of their names
 
     async def _exchange_demand(self, worker: str, lifetime: int, demand: int) -> Any:
@@ -78,24 +79,28 @@ class Player:
         pairs = zip(reply[::2], reply[1::2], strict=True)
         return sorted((name, word.partition(b":")[2], len(word)) for name, word in pairs)  # a hash has no order
 
+    async def _join_endpoints(self, *endpoints: str) -> Any:
+        joined, *known = await self._redis.run(scripts.JOIN_ENDPOINTS, [KEYS.endpoints], endpoints)
+        return joined, sorted(known)
+
     async def _claim(self, fingerprint: bytes) -> Any:
-        return await self._redis.run(scripts.CLAIM, [keys.idempotency(0, "hub", "key")], [fingerprint, LONG])
+        return await self._redis.run(scripts.CLAIM, [KEYS.idempotency(0, "hub", "key")], [fingerprint, LONG])
 
     async def _range(self, partition: int, number: int, count: int) -> Any:
-        key, after = keys.stream(partition), self._id(number)
+        key, after = KEYS.stream(partition), self._id(number)
         return await self._redis.call(
             ("XRANGE", key, b"(" + after, "+", "COUNT", count), ("XRANGE", key, "-", "+"), ("XRANGE", key, after, after)
         )
 
     async def _read(self, partition: int, number: int, count: int) -> Any:
-        key = keys.stream(partition)
+        key = KEYS.stream(partition)
         return await self._redis.ask("XREAD", "COUNT", count, "BLOCK", 1, "STREAMS", key, self._id(number))
 
     async def _look(self, partition: int) -> Any:
         letters, *others = await self._redis.call(
-            ("XRANGE", keys.dead(partition), "-", "+"), ("GET", keys.lease(partition)), ("GET", keys.fence(partition)),
-            ("XLEN", keys.stream(partition)), ("XLEN", keys.dead(partition)), ("PING",), ("GET", "thing"),
-            ("EXISTS", keys.lease(partition), keys.fence(partition)),
+            ("XRANGE", KEYS.dead(partition), "-", "+"), ("GET", KEYS.lease(partition)), ("GET", KEYS.fence(partition)),
+            ("XLEN", KEYS.stream(partition)), ("XLEN", KEYS.dead(partition)), ("PING",), ("GET", "thing"),
+            ("EXISTS", KEYS.lease(partition), KEYS.fence(partition)),
         )  # fmt: skip
         return [[fields for _id, fields in letters], *others]
 
@@ -110,7 +115,7 @@ class Player:
         return [len(back), [row[0] for row in back] == [row[0] for row in reversed(reply)][:3], len(reply)]
 
     async def _flush(self) -> Any:
-        return await self._redis.call(*(("DEL", keys.lease(p), keys.fence(p), "thing") for p in range(2)))
+        return await self._redis.call(*(("DEL", KEYS.lease(p), KEYS.fence(p), "thing") for p in range(2)))
 
     def _number(self, entry_id: bytes) -> bytes:
         return self._ids.setdefault((self._partition, entry_id), b"id %d" % len(self._ids))

@@ -13,6 +13,7 @@ from redis.asyncio.connection import AbstractConnection
 from fanout.http1.pool import Pool
 from fanout.log import Logger
 from fanout.metrics import Metrics
+from fanout.queue.keys import KEYS
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient, ServerClient
 from fanout.settings import Settings
@@ -60,7 +61,9 @@ class ProcessFactory:
         """Build the worker of a process."""
         redis_client = self._redis(clock)
         log = cast("Logger", JournalLog(self._observer, name))
-        resources = Resources(self._settings, clock, _METRICS, redis_client, self._stream(redis_client, clock), log)
+        resources = Resources(
+            self._settings, clock, _METRICS, redis_client, KEYS, self._stream(redis_client, clock), log
+        )
         chance = {
             "socket": SimpleNamespace(gethostname=lambda: name.partition("-")[0]),
             "os": SimpleNamespace(getpid=lambda: 0),

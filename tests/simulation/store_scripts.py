@@ -148,6 +148,14 @@ def _exchange_demand(store: StoreModel, keys: Args, args: Args) -> Any:
     return [part for pair in words.items() for part in pair]
 
 
+def _join_endpoints(store: StoreModel, keys: Args, args: Args) -> Any:
+    known = store.hash_of(keys[0])  # a set: only the names are used
+    if known and not any(own in known for own in args):
+        return [0, *known]
+    known.update(dict.fromkeys(args, b""))
+    return [1, *known]
+
+
 SCRIPT_TWINS: dict[str, Callable[[StoreModel, Args, Args], Any]] = {
     "APPEND": _append,
     "SETTLE": _settle,
@@ -161,4 +169,5 @@ SCRIPT_TWINS: dict[str, Callable[[StoreModel, Args, Args], Any]] = {
     "HEARTBEAT": _heartbeat,
     "CLAIM": _claim,
     "EXCHANGE_DEMAND": _exchange_demand,
+    "JOIN_ENDPOINTS": _join_endpoints,
 }

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from redis.asyncio.connection import AbstractConnection
 
 from fanout.clock import SystemClock
-from fanout.queue import keys, scripts
+from fanout.queue import scripts
+from fanout.queue.keys import KEYS
 from fanout.redis.client import RedisClient, ServerClient
 from fanout.redis.open import open_redis
 from service.dev.private_redis import private_redis
@@ -100,6 +101,7 @@ OPERATION = st.one_of(
     st.tuples(st.just("read"), PARTITION, NUMBER, st.integers(1, 3)),
     st.tuples(st.just("look"), PARTITION),
     st.tuples(st.just("exchange_demand"), WORKER, st.sampled_from([LONG, -LONG]), st.integers(0, 9)),
+    st.tuples(st.just("join_endpoints"), st.sampled_from("abc"), st.sampled_from("abc")),
     st.tuples(st.just("set"), st.sampled_from([(), ("NX",), ("PX", LONG)])),
     st.tuples(st.just("tell"), st.integers(0, 2)),
     st.tuples(st.just("flush")),
@@ -144,23 +146,23 @@ def test_a_life_of_a_partition_gives_equal_replies(real: Real) -> None:
 def test_what_has_a_lifetime_ends_alike(real: Real) -> None:
     async def play(redis_client: RedisClient, sleep: Callable[[float], Awaitable[None]]) -> Any:
         replies = [
-            await redis_client.run(scripts.ACQUIRE, [keys.lease(0), keys.fence(0)], ["a", 30]),
-            len(await redis_client.run(scripts.HEARTBEAT, [keys.WORKERS], ["a", 30])),
+            await redis_client.run(scripts.ACQUIRE, [KEYS.lease(0), KEYS.fence(0)], ["a", 30]),
+            len(await redis_client.run(scripts.HEARTBEAT, [KEYS.workers], ["a", 30])),
             await redis_client.run(scripts.CLAIM, ["claimed"], [b"f", 30]),
-            len(await redis_client.run(scripts.APPEND, [keys.stream(0), "seen"], [9, 30, 7, b"one", b"=f"])),
+            len(await redis_client.run(scripts.APPEND, [KEYS.stream(0), "seen"], [9, 30, 7, b"one", b"=f"])),
         ]
         await sleep(0.2)
         return [
             *replies,
             await redis_client.call(
-                ("GET", keys.lease(0)), ("EXISTS", keys.lease(0), "seen", "claimed"), ("DEL", "seen")
+                ("GET", KEYS.lease(0)), ("EXISTS", KEYS.lease(0), "seen", "claimed"), ("DEL", "seen")
             ),
-            await redis_client.run(scripts.RENEW, [keys.lease(0), keys.stream(0)], ["a:1", 30]),
-            await redis_client.run(scripts.RELEASE, [keys.lease(0)], ["a:1"]),
-            await redis_client.run(scripts.ACQUIRE, [keys.lease(0), keys.fence(0)], ["b", LONG]),
-            (await redis_client.run(scripts.HEARTBEAT, [keys.WORKERS], ["b", 30]))[1:],
+            await redis_client.run(scripts.RENEW, [KEYS.lease(0), KEYS.stream(0)], ["a:1", 30]),
+            await redis_client.run(scripts.RELEASE, [KEYS.lease(0)], ["a:1"]),
+            await redis_client.run(scripts.ACQUIRE, [KEYS.lease(0), KEYS.fence(0)], ["b", LONG]),
+            (await redis_client.run(scripts.HEARTBEAT, [KEYS.workers], ["b", 30]))[1:],
             await redis_client.run(scripts.CLAIM, ["claimed"], [b"g", LONG]),
-            (await redis_client.run(scripts.APPEND, [keys.stream(0), "seen"], [9, LONG, 7, b"one", b"=f"]))[0],
+            (await redis_client.run(scripts.APPEND, [KEYS.stream(0), "seen"], [9, LONG, 7, b"one", b"=f"]))[0],
         ]
 
     assert model(play) == real.play(play)
@@ -170,11 +172,11 @@ def test_a_read_that_waits_is_served_by_an_append(real: Real) -> None:
     async def play(redis_client: RedisClient, sleep: Callable[[float], Awaitable[None]]) -> Any:
         async def append() -> None:
             await sleep(0.05)
-            await redis_client.run(scripts.APPEND, [keys.stream(0)], [9, LONG, 7, b"one", b"", b"two", b""])
+            await redis_client.run(scripts.APPEND, [KEYS.stream(0)], [9, LONG, 7, b"one", b"", b"two", b""])
 
         async with asyncio.TaskGroup() as group:
             group.create_task(append())
-            read = ("XREAD", "COUNT", 9, "BLOCK", 5000, "STREAMS", keys.stream(0), "0-0")
+            read = ("XREAD", "COUNT", 9, "BLOCK", 5000, "STREAMS", KEYS.stream(0), "0-0")
             reply = await redis_client.ask(*read, time_limit=6)
         return [[fields for _id, fields in rows] for _key, rows in reply]
 
@@ -183,7 +185,7 @@ def test_a_read_that_waits_is_served_by_an_append(real: Real) -> None:
 
 def test_a_read_that_waits_for_nothing_ends(real: Real) -> None:
     async def play(redis_client: RedisClient, _sleep: Callable[[float], Awaitable[None]]) -> Any:
-        return await redis_client.ask("XREAD", "COUNT", 9, "BLOCK", 20, "STREAMS", keys.stream(0), "0-0")
+        return await redis_client.ask("XREAD", "COUNT", 9, "BLOCK", 20, "STREAMS", KEYS.stream(0), "0-0")
 
     assert model(play) is real.play(play) is None
 

@@ -15,8 +15,8 @@ from typing import Any
 from unittest.mock import patch
 
 from fanout.errors import QueueError
-from fanout.queue import keys
 from fanout.queue.entry import Admission
+from fanout.queue.keys import KEYS
 from fanout.queue.stream import Stream
 from fanout.settings import Settings
 from tests.simulation.faults import Faults
@@ -196,7 +196,7 @@ class World:
 
     def _poison(self, number: int) -> None:
         partition = number % self.settings.partitions
-        self.store.add(keys.stream(partition).encode(), [b"e", b"\x00broken %d" % number])
+        self.store.add(KEYS.stream(partition).encode(), [b"e", b"\x00broken %d" % number])
 
     def _ended(self, running: Running, task: "asyncio.Task[Any]") -> None:
         error = None if task.cancelled() else task.exception()

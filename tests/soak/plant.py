@@ -17,8 +17,8 @@ import httpx
 from emulator.config import connection_string
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
-from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetter, DeadLetters
+from fanout.queue.keys import KEYS
 from fanout.redis.open import open_redis
 from tests.faults.proxy import Proxy, proxy
 from tests.flow.child import Child, free_port
@@ -96,7 +96,7 @@ class Plant:
 
     async def backlog(self) -> int | None:
         """Count what waits in the streams, None while Redis does not answer."""
-        lengths = await self._asked(*(("XLEN", keys.stream(p)) for p in range(_PARTITIONS)))
+        lengths = await self._asked(*(("XLEN", KEYS.stream(p)) for p in range(_PARTITIONS)))
         return None if lengths is None else sum(lengths)
 
     async def redis_memory(self) -> int | None:

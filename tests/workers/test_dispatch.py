@@ -10,9 +10,9 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.metrics import Metrics
-from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry, encode
+from fanout.queue.keys import KEYS
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from fanout.signalr.client import Client
@@ -135,7 +135,7 @@ class Rig:
         """Store an entry that is `age` seconds old by the store's clock, and `seems` so old by ours."""
         [seconds, micros] = await self.redis_client.ask("TIME")
         entry_id = f"{int(seconds) * 1000 + int(micros) // 1000 - int(age * 1000)}-*" if age else "*"
-        entry_id = await self.redis_client.ask("XADD", keys.stream(owned.number), entry_id, "e", encode(entry))
+        entry_id = await self.redis_client.ask("XADD", KEYS.stream(owned.number), entry_id, "e", encode(entry))
         stored_at = self.store_clock.now(self.clock.monotonic()) - (age if seems is None else seems)
         buffered = BufferedEntry(owned, entry_id, entry, stored_at)
         self.schedule.add(lane, buffered)
@@ -166,7 +166,7 @@ class Rig:
         return value
 
     async def left(self, partition: int = 0) -> int:
-        return int(await self.redis_client.ask("XLEN", keys.stream(partition)))
+        return int(await self.redis_client.ask("XLEN", KEYS.stream(partition)))
 
 
 async def test_a_delivered_entry_is_settled_counted_and_told(redis_client: RedisClient) -> None:

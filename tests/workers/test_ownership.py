@@ -8,7 +8,7 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
-from fanout.queue import keys
+from fanout.queue.keys import KEYS
 from fanout.queue.leases import Lease, Leases, LiveWorkers, Renewal
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
@@ -120,7 +120,7 @@ async def owners(redis_client: RedisClient) -> dict[int, str]:
 
 
 async def workers(redis_client: RedisClient) -> list[bytes]:
-    return list(await redis_client.ask("ZRANGE", keys.WORKERS, 0, -1))
+    return list(await redis_client.ask("ZRANGE", KEYS.workers, 0, -1))
 
 
 async def test_a_worker_alone_takes_every_partition_and_reads_it(redis_client: RedisClient) -> None:
@@ -205,7 +205,7 @@ async def test_a_surplus_partition_whose_calls_last_is_counted_once(redis_client
         all_owned = list(a.reading.values())
         for owned in all_owned:
             owned.began_call()
-        await redis_client.ask("ZADD", keys.WORKERS, "+inf", "b")
+        await redis_client.ask("ZADD", KEYS.workers, "+inf", "b")
         await a.beats(5)
         assert len(a.reading) == 2
         assert repr(a.ownership).startswith("<Ownership of [0, 1, 2, 3], leaving [")
@@ -223,7 +223,7 @@ async def test_leaving_while_a_partition_is_on_its_way_back_ends_both(redis_clie
         await a.owned(0)
         owned = a.reading[0]
         owned.began_call()
-        await redis_client.ask("ZADD", keys.WORKERS, "+inf", "0")  # ranks before a, so the one partition is another's
+        await redis_client.ask("ZADD", KEYS.workers, "+inf", "0")  # ranks before a, so the one partition is another's
         await a.beats(2)
         leaving = a.group.create_task(a.ownership.leave())
         await clock.settle()
@@ -238,9 +238,9 @@ async def test_losing_a_partition_that_is_on_its_way_back_ends_both(redis_client
         await a.owned(0)
         owned = a.reading[0]
         owned.began_call()
-        await redis_client.ask("ZADD", keys.WORKERS, "+inf", "0")
+        await redis_client.ask("ZADD", KEYS.workers, "+inf", "0")
         await a.beats(2)
-        await redis_client.ask("SET", keys.lease(0), "0:9")
+        await redis_client.ask("SET", KEYS.lease(0), "0:9")
         await a.beats(2)
         assert owned.lost
         owned.ended_call()
@@ -254,7 +254,7 @@ async def test_a_partition_released_while_a_renewal_is_on_its_way_is_not_a_lost_
         await a.owned(0)
         owned = a.reading[0]
         owned.began_call()
-        await redis_client.ask("ZADD", keys.WORKERS, "+inf", "0")
+        await redis_client.ask("ZADD", KEYS.workers, "+inf", "0")
         await a.beats(2)
 
         async def it_is_released() -> None:
@@ -274,12 +274,12 @@ async def test_a_lease_somebody_else_took_silences_the_tenure(redis_client: Redi
         await a.owned(0, 1)
         owned = a.reading[0]
         a.lanes.add("x", buffered_in(owned, 1))
-        await redis_client.ask("SET", keys.lease(0), "b:9")
+        await redis_client.ask("SET", KEYS.lease(0), "b:9")
         await a.beats(2)
         await a.owned(1)
         assert (owned.lost, owned.ended, a.lanes.waiting) == (True, True, 0)
         assert a.lines.of("lease.lost") == [{"partition": 0, "in_flight": 0}]
-        await redis_client.ask("DEL", keys.lease(0))
+        await redis_client.ask("DEL", KEYS.lease(0))
         await a.beats(2)
         await a.owned(0, 1)
         assert a.reading[0] is not owned
@@ -291,7 +291,7 @@ async def test_a_lost_partition_is_not_taken_again_while_its_calls_are_in_flight
         await a.owned(0)
         owned = a.reading[0]
         owned.began_call()
-        await redis_client.ask("DEL", keys.lease(0))
+        await redis_client.ask("DEL", KEYS.lease(0))
         await a.beats(5)
         await a.owned()
         assert await owners(redis_client) == {}
@@ -313,7 +313,7 @@ async def test_without_the_store_leases_are_held_until_they_run_out_and_taken_ag
         await a.owned()
         assert len(a.lines.of("leases.unreachable")) > 90
         assert len(a.lines.of("lease.lost")) == 1
-        await redis_client.ask("DEL", keys.lease(0))  # as its own lifetime would
+        await redis_client.ask("DEL", KEYS.lease(0))  # as its own lifetime would
         a.leases.cut_off = False
         await a.beats(2)
         await a.owned(0)
@@ -377,7 +377,7 @@ async def test_an_entry_behind_the_cursor_that_nobody_holds_ends_the_tenure(redi
         await a.owned(0)
         owned = a.reading[0]
         owned.cursor = b"100-0"
-        await redis_client.ask("XADD", keys.stream(0), "50-0", "e", "x")
+        await redis_client.ask("XADD", KEYS.stream(0), "50-0", "e", "x")
         await a.beats(4)
         await until(lambda: owned.ended and a.reading[0] is not owned)
         assert a.lines.of("reader.rewound") == [{"partition": 0, "oldest": "50-0"}]
@@ -395,7 +395,7 @@ async def test_an_entry_that_is_held_or_still_ahead_is_no_reason_to_go_back(
         await a.owned(0)
         owned = a.reading[0]
         owned.cursor, owned.known = cursor, known
-        await redis_client.ask("XADD", keys.stream(0), "50-0", "e", "x")
+        await redis_client.ask("XADD", KEYS.stream(0), "50-0", "e", "x")
         await a.beats(5)
         assert owned.cursor == cursor
 
@@ -409,8 +409,8 @@ async def test_an_oldest_entry_that_changes_from_beat_to_beat_is_no_reason_to_go
         owned = a.reading[0]
         owned.cursor = b"100-0"
         for number in range(10, 16):
-            await redis_client.ask("XADD", keys.stream(0), f"{number}-0", "e", "x")
-            await redis_client.ask("XTRIM", keys.stream(0), "MAXLEN", 1)
+            await redis_client.ask("XADD", KEYS.stream(0), f"{number}-0", "e", "x")
+            await redis_client.ask("XTRIM", KEYS.stream(0), "MAXLEN", 1)
             await a.beats()
             await clock.settle()
         assert owned.cursor == b"100-0"
@@ -428,7 +428,7 @@ async def test_entries_that_lanes_left_in_the_stream_are_no_reason_to_go_back(re
         assert lane is not None
         a.lanes.postpone(lane, 1.0)
         owned.cursor = b"100-0"
-        await redis_client.ask("XADD", keys.stream(0), "50-0", "e", "x")
+        await redis_client.ask("XADD", KEYS.stream(0), "50-0", "e", "x")
         await a.beats(5)
         assert owned.cursor == b"100-0"
 
@@ -449,7 +449,7 @@ async def test_a_lease_that_only_ran_out_is_no_reason_to_call_the_store_forgetfu
     clock = FakeClock()
     async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
-        await redis_client.ask("DEL", keys.lease(0))
+        await redis_client.ask("DEL", KEYS.lease(0))
         await a.beats(4)
         await a.owned(0)
         assert a.lines.of("lease.lost")

@@ -8,7 +8,7 @@ from functools import partial
 
 from fanout.clock import SystemClock
 from fanout.metrics import Metrics
-from fanout.queue import keys
+from fanout.queue.keys import KEYS
 from fanout.queue.pace_channel import PaceChannel
 from fanout.redis.client import RedisClient
 from fanout.signalr.routes import RouteClass
@@ -115,7 +115,7 @@ async def test_who_starts_while_a_pause_runs_keeps_to_it(redis_client: RedisClie
     async with one.at_work():
         refuse(one, 60.0)
         async with asyncio.timeout(5):
-            while not await redis_client.ask("XLEN", keys.PACE_NOTICES):  # noqa: ASYNC110 - the store tells nobody
+            while not await redis_client.ask("XLEN", KEYS.pace_notices):  # noqa: ASYNC110 - the store tells nobody
                 await asyncio.sleep(0.01)
     async with late.at_work():
         await until(lambda: late.gate.opens_at(RouteClass.SEND, time.monotonic()) > time.monotonic() + 50)

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.metrics import Metrics
-from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import StoredEntry, encode
+from fanout.queue.keys import KEYS
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from tests.builders import a_message, an_entry
@@ -72,7 +72,7 @@ class Desk:
 
     async def put(self, *texts: str, to: str = ALICE, partition: int = 0) -> list[bytes]:
         data = [encode(an_entry(a_message(to, text=text))) for text in texts]
-        replies = await self.redis_client.call(*(("XADD", keys.stream(partition), "*", "e", each) for each in data))
+        replies = await self.redis_client.call(*(("XADD", KEYS.stream(partition), "*", "e", each) for each in data))
         return [bytes(reply) for reply in replies]
 
     @asynccontextmanager
@@ -102,7 +102,7 @@ class Desk:
                 buffered = lane.head
                 texts.append(text_of(buffered.entry))
                 self.lanes.advance(lane)
-                await self.redis_client.ask("XDEL", keys.stream(buffered.partition.number), buffered.id)
+                await self.redis_client.ask("XDEL", KEYS.stream(buffered.partition.number), buffered.id)
                 buffered.partition.known.discard(buffered.id)
                 self.reader.wake()
         return texts
@@ -201,8 +201,8 @@ async def test_an_entry_nobody_can_read_is_parked_at_once_and_stalls_nothing(red
     desk = Desk(redis_client)
     await desk.put("1")
     bad = [
-        await redis_client.ask("XADD", keys.stream(0), "*", "e", b"garbage"),
-        await redis_client.ask("XADD", keys.stream(0), "*", "somebody", "else", "wrote", "this"),
+        await redis_client.ask("XADD", KEYS.stream(0), "*", "e", b"garbage"),
+        await redis_client.ask("XADD", KEYS.stream(0), "*", "somebody", "else", "wrote", "this"),
     ]
     await desk.put("2")
     [owned] = await taken(redis_client, desk.clock, 0)
@@ -213,15 +213,15 @@ async def test_an_entry_nobody_can_read_is_parked_at_once_and_stalls_nothing(red
     assert {letter.cause.reason for letter in letters} == {"unreadable"}
     assert desk.metrics.registry.get_sample_value("fanout_dead_total", {"reason": "unreadable"}) == 2
     assert [line["id"] for line in desk.lines.of("entry.unreadable")] == [each.decode() for each in bad]
-    assert await redis_client.ask("XLEN", keys.stream(0)) == 0
+    assert await redis_client.ask("XLEN", KEYS.stream(0)) == 0
 
 
 async def test_bytes_that_are_no_text_or_nest_without_end_are_parked_too(redis_client: RedisClient) -> None:
     """Whatever lies in the stream, the reader lives on."""
     desk = Desk(redis_client)
     good = encode(an_entry(a_message(ALICE, text="1")))
-    await redis_client.ask("XADD", keys.stream(0), "*", "e", good.replace(b"chat", b"ch\xff\xfe"))
-    await redis_client.ask("XADD", keys.stream(0), "*", "e", b"\x95" + good[1:] + b"\x91" * 100_000 + b"\xc0")
+    await redis_client.ask("XADD", KEYS.stream(0), "*", "e", good.replace(b"chat", b"ch\xff\xfe"))
+    await redis_client.ask("XADD", KEYS.stream(0), "*", "e", b"\x95" + good[1:] + b"\x91" * 100_000 + b"\xc0")
     await desk.put("2")
     [owned] = await taken(redis_client, desk.clock, 0)
     async with desk.reading(owned):
@@ -231,15 +231,15 @@ async def test_bytes_that_are_no_text_or_nest_without_end_are_parked_too(redis_c
 
 async def test_under_a_lost_lease_an_unreadable_entry_stays_where_it_is(redis_client: RedisClient) -> None:
     desk = Desk(redis_client)
-    await redis_client.ask("XADD", keys.stream(0), "*", "e", b"garbage")
+    await redis_client.ask("XADD", KEYS.stream(0), "*", "e", b"garbage")
     [owned] = await taken(redis_client, desk.clock, 0)
-    await redis_client.ask("SET", keys.lease(0), "somebody:9")
+    await redis_client.ask("SET", KEYS.lease(0), "somebody:9")
     async with desk.reading(owned):
         await until(lambda: owned.cursor != START)
         await desk.put("1")
         await until(lambda: desk.lanes.waiting == 1)
     assert await DeadLetters(redis_client).oldest(0) == []
-    assert await redis_client.ask("XLEN", keys.stream(0)) == 2
+    assert await redis_client.ask("XLEN", KEYS.stream(0)) == 2
     assert desk.metrics.registry.get_sample_value("fanout_dead_total", {"reason": "unreadable"}) == 0
 
 
@@ -287,13 +287,13 @@ async def test_a_fetch_goes_on_after_the_store_was_away_and_past_what_nobody_can
 ) -> None:
     desk = Desk(redis_client, depth=4)
     await desk.put(*"1234")
-    await redis_client.ask("XADD", keys.stream(0), "*", "e", b"garbage")
+    await redis_client.ask("XADD", KEYS.stream(0), "*", "e", b"garbage")
     await desk.put(*"567")
     [owned] = await taken(redis_client, desk.clock, 0)
     async with asyncio.TaskGroup() as group:
         reading = group.create_task(desk.reader.run(owned, desk._on_read))
         await until(lambda: len(desk.lanes) == 1 and desk.lanes.has_spilled(owned))
-        await redis_client.ask("XADD", keys.stream(0), "*", "e", b"more garbage")
+        await redis_client.ask("XADD", KEYS.stream(0), "*", "e", b"more garbage")
         reading.cancel()
     desk.stream.failures = 1
     async with desk.reading():
@@ -387,7 +387,7 @@ class Throng:
         text = text_of(buffered.entry)
         self.texts[text[0]].append(text)
         self.desk.lanes.advance(lane)
-        await self.desk.redis_client.ask("XDEL", keys.stream(0), buffered.id)
+        await self.desk.redis_client.ask("XDEL", KEYS.stream(0), buffered.id)
         self.partition.known.discard(buffered.id)
         self.desk.reader.wake()
 

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from fanout.clock import SystemClock
 from fanout.errors import QueueSilentError
 from fanout.metrics import Metrics
-from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters, DeathCause
 from fanout.queue.entry import StoredEntry, encode
+from fanout.queue.keys import KEYS
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
@@ -54,7 +54,7 @@ async def settling(
 async def stored(redis_client: RedisClient, owned: OwnedPartition, count: int) -> list[BufferedEntry]:
     buffered = []
     for _ in range(count):
-        entry_id = await redis_client.ask("XADD", keys.stream(owned.number), "*", "e", encode(an_entry()))
+        entry_id = await redis_client.ask("XADD", KEYS.stream(owned.number), "*", "e", encode(an_entry()))
         buffered.append(BufferedEntry(owned, entry_id, an_entry(), 0.0))
         owned.known.add(entry_id)
     return buffered
@@ -68,7 +68,7 @@ async def settled(settler: Settler, *entries: BufferedEntry) -> bool:
 
 
 async def length(redis_client: RedisClient, partition: int) -> int:
-    return int(await redis_client.ask("XLEN", keys.stream(partition)))
+    return int(await redis_client.ask("XLEN", KEYS.stream(partition)))
 
 
 async def test_a_settled_entry_is_gone_and_not_known_any_more(redis_client: RedisClient) -> None:
@@ -107,7 +107,7 @@ async def test_under_a_lost_lease_nothing_is_settled_and_whoever_waits_is_told(r
     clock = FakeClock()
     lost, kept = await taken(redis_client, clock, 0, 1)
     [theirs], [ours] = await stored(redis_client, lost, 1), await stored(redis_client, kept, 1)
-    await redis_client.ask("SET", keys.lease(0), "somebody:9")
+    await redis_client.ask("SET", KEYS.lease(0), "somebody:9")
     async with settling(Watched(redis_client), redis_client, clock, Metrics()) as settler:
         lost_one, kept_one = await asyncio.gather(settled(settler, theirs), settled(settler, ours))
     assert (lost_one, kept_one) == (False, True)
@@ -172,7 +172,7 @@ async def test_nothing_is_parked_under_a_lost_lease(redis_client: RedisClient) -
     clock = FakeClock()
     [owned] = await taken(redis_client, clock, 0)
     [buffered] = await stored(redis_client, owned, 1)
-    await redis_client.ask("SET", keys.lease(0), "somebody:9")
+    await redis_client.ask("SET", KEYS.lease(0), "somebody:9")
     settler = Settler(Watched(redis_client), DeadLetters(redis_client), clock, Metrics())
     assert not await settler.park(buffered, CAUSE)
     assert await length(redis_client, 0) == 1
@@ -186,13 +186,13 @@ async def test_parking_is_repeated_while_the_store_cannot_be_reached(
     clock = FakeClock()
     [owned] = await taken(redis_client, clock, 0)
     [buffered] = await stored(redis_client, owned, 1)
-    await redis_client.ask("SET", keys.dead(0), "in the way")
+    await redis_client.ask("SET", KEYS.dead(0), "in the way")
     settler = Settler(Watched(redis_client), DeadLetters(redis_client), clock, Metrics())
     async with asyncio.TaskGroup() as group:
         task = group.create_task(settler.park(buffered, CAUSE))
         await until(lambda: clock.sleeping == 1)
         assert await length(redis_client, 0) == 1
-        await redis_client.ask("DEL", keys.dead(0))
+        await redis_client.ask("DEL", KEYS.dead(0))
         await clock.advance(0.1)
         assert await asyncio.wait_for(task, 5)
     assert await length(redis_client, 0) == 0

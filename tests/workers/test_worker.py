@@ -8,9 +8,9 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.metrics import Metrics
-from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import StoredEntry
+from fanout.queue.keys import KEYS
 from fanout.queue.leases import Leases
 from fanout.queue.pace_channel import PaceChannel
 from fanout.queue.stream import Stream
@@ -188,7 +188,7 @@ async def test_a_worker_told_to_stop_before_it_began_ends(redis_client: RedisCli
         shop.worker.stop()
         await asyncio.wait_for(shop.worker.run(), 5)
         assert await shop.leases() == 0
-        assert await redis_client.ask("ZCARD", keys.WORKERS) == 0
+        assert await redis_client.ask("ZCARD", KEYS.workers) == 0
 
 
 @pytest.mark.parametrize("where", ["read", "settle"])

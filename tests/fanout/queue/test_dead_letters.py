@@ -6,9 +6,9 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import LeaseLostError, QueueFullError
-from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters, DeathCause, PageLimits
 from fanout.queue.entry import StoredEntry
+from fanout.queue.keys import KEYS
 from fanout.queue.leases import Leases
 from fanout.queue.stream import START
 from fanout.redis.client import RedisClient
@@ -17,7 +17,7 @@ CAUSE = DeathCause(reason="refused", status=400, attempts=1, detail="bad")
 
 
 async def a_stored(redis_client: RedisClient) -> StoredEntry:
-    return StoredEntry(await redis_client.ask("XADD", keys.stream(0), "*", "e", b"\x00bytes"), b"\x00bytes")
+    return StoredEntry(await redis_client.ask("XADD", KEYS.stream(0), "*", "e", b"\x00bytes"), b"\x00bytes")
 
 
 async def test_parking_moves_the_entry_with_its_reason(redis_client: RedisClient) -> None:
@@ -28,15 +28,15 @@ async def test_parking_moves_the_entry_with_its_reason(redis_client: RedisClient
     await letters.park(0, lease.token, entry, CAUSE)  # a repeat after a lost answer parks nothing twice
     [letter] = await letters.oldest(0)
     assert (letter.entry, letter.cause) == (entry, CAUSE)
-    assert await redis_client.ask("XLEN", keys.stream(0)) == 0
+    assert await redis_client.ask("XLEN", KEYS.stream(0)) == 0
 
 
 async def test_parking_is_fenced_by_the_lease(redis_client: RedisClient) -> None:
     entry = await a_stored(redis_client)
     with pytest.raises(LeaseLostError):
         await DeadLetters(redis_client).park(0, "w:1", entry, CAUSE)
-    assert await redis_client.ask("XLEN", keys.stream(0)) == 1
-    assert await redis_client.ask("XLEN", keys.dead(0)) == 0
+    assert await redis_client.ask("XLEN", KEYS.stream(0)) == 1
+    assert await redis_client.ask("XLEN", KEYS.dead(0)) == 0
 
 
 async def test_parking_works_when_the_store_is_full(redis_client: RedisClient) -> None:
@@ -44,17 +44,17 @@ async def test_parking_works_when_the_store_is_full(redis_client: RedisClient) -
     [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
     await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", "1")
     await DeadLetters(redis_client).park(0, lease.token, entry, CAUSE)
-    assert await redis_client.ask("XLEN", keys.dead(0)) == 1
+    assert await redis_client.ask("XLEN", KEYS.dead(0)) == 1
 
 
 async def a_letter(redis_client: RedisClient, data: bytes = b"\x00bytes", at: str = "*", partition: int = 0) -> bytes:
     """Park an entry and give the letter's id."""
     fields = ("entry", data, "id", "1-0", "reason", "refused", "status", 400, "attempts", 1, "detail", "bad")
-    return bytes(await redis_client.ask("XADD", keys.dead(partition), at, *fields))
+    return bytes(await redis_client.ask("XADD", KEYS.dead(partition), at, *fields))
 
 
 async def entries(redis_client: RedisClient, partition: int = 0) -> list[bytes]:
-    return [row[1][1] for row in await redis_client.ask("XRANGE", keys.stream(partition), "-", "+")]
+    return [row[1][1] for row in await redis_client.ask("XRANGE", KEYS.stream(partition), "-", "+")]
 
 
 async def test_a_replay_puts_the_bytes_at_the_end_of_the_stream_and_takes_the_letter_away(
@@ -63,9 +63,9 @@ async def test_a_replay_puts_the_bytes_at_the_end_of_the_stream_and_takes_the_le
     await a_stored(redis_client)
     letter = await a_letter(redis_client, b"\x01again")
     [entry_id] = await DeadLetters(redis_client).replay([(0, letter)])
-    rows = await redis_client.ask("XRANGE", keys.stream(0), "-", "+")
+    rows = await redis_client.ask("XRANGE", KEYS.stream(0), "-", "+")
     assert (rows[-1][0], rows[-1][1]) == (entry_id, [b"e", b"\x01again"])
-    assert (len(rows), await redis_client.ask("XLEN", keys.dead(0))) == (2, 0)
+    assert (len(rows), await redis_client.ask("XLEN", KEYS.dead(0))) == (2, 0)
 
 
 async def test_a_repeated_replay_sends_nothing_twice(redis_client: RedisClient) -> None:
@@ -82,12 +82,12 @@ async def test_replays_keep_their_order_also_within_a_millisecond(redis_client: 
     names = [await a_letter(redis_client, b"%d" % number, f"1000-{number}") for number in range(50)]
     outcomes = await DeadLetters(redis_client).replay([(0, name) for name in names])
     assert await entries(redis_client) == [b"%d" % number for number in range(50)]
-    assert [row[0] for row in await redis_client.ask("XRANGE", keys.stream(0), "-", "+")] == outcomes
+    assert [row[0] for row in await redis_client.ask("XRANGE", KEYS.stream(0), "-", "+")] == outcomes
 
 
 async def test_a_replay_by_a_clock_behind_the_stream_gives_an_id_nobody_had(redis_client: RedisClient) -> None:
     letter = await a_letter(redis_client)
-    await redis_client.ask("XADD", keys.stream(0), "99999999999999-5", "e", b"0")
+    await redis_client.ask("XADD", KEYS.stream(0), "99999999999999-5", "e", b"0")
     [entry_id] = await DeadLetters(redis_client).replay([(0, letter)])
     assert entry_id == b"99999999999999-%d" % (5 + crc32(letter) + 1)
 
@@ -97,7 +97,7 @@ async def test_a_full_store_refuses_a_replay_and_the_letter_stays(redis_client: 
     await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", "1")
     outcomes = await DeadLetters(redis_client).replay([(0, name) for name in names])
     assert [type(outcome) for outcome in outcomes] == [QueueFullError] * 2
-    assert (await redis_client.ask("XLEN", keys.stream(0)), await redis_client.ask("XLEN", keys.dead(0))) == (0, 2)
+    assert (await redis_client.ask("XLEN", KEYS.stream(0)), await redis_client.ask("XLEN", KEYS.dead(0))) == (0, 2)
 
 
 async def test_a_full_store_lets_letters_be_seen_and_forgotten(redis_client: RedisClient) -> None:
@@ -110,9 +110,9 @@ async def test_a_full_store_lets_letters_be_seen_and_forgotten(redis_client: Red
 
 
 async def test_a_letter_without_an_entry_is_not_sent_and_stays(redis_client: RedisClient) -> None:
-    name = await redis_client.ask("XADD", keys.dead(0), "*", "reason", "refused", "entry of", "a newer version")
+    name = await redis_client.ask("XADD", KEYS.dead(0), "*", "reason", "refused", "entry of", "a newer version")
     assert await DeadLetters(redis_client).replay([(0, name)]) == [b""]
-    assert (await redis_client.ask("XLEN", keys.stream(0)), await redis_client.ask("XLEN", keys.dead(0))) == (0, 1)
+    assert (await redis_client.ask("XLEN", KEYS.stream(0)), await redis_client.ask("XLEN", KEYS.dead(0))) == (0, 1)
 
 
 async def test_a_scan_pages_through_partitions_at_once(redis_client: RedisClient) -> None:
@@ -158,7 +158,7 @@ async def test_a_scan_of_large_letters_is_bounded_in_bytes(redis_client: RedisCl
 async def test_rows_of_other_versions_are_read_as_far_as_they_go(
     redis_client: RedisClient, row: list[str | bytes], letter: tuple[bytes, DeathCause]
 ) -> None:
-    name = await redis_client.ask("XADD", keys.dead(0), "*", *row)
+    name = await redis_client.ask("XADD", KEYS.dead(0), "*", *row)
     letters = DeadLetters(redis_client)
     [scanned] = (await letters.scan({0: START}, PageLimits()))[0].letters
     [oldest] = await letters.oldest(0)

@@ -3,7 +3,7 @@
 import asyncio
 
 from fanout.clock import SystemClock
-from fanout.queue import keys
+from fanout.queue.keys import KEYS
 from fanout.queue.leases import Lease, Leases, LiveWorkers, share_of
 from fanout.redis.client import RedisClient
 
@@ -40,8 +40,8 @@ async def test_a_dead_workers_lease_runs_out(redis_client: RedisClient) -> None:
 async def test_renewing_tells_the_lost_ones_and_the_oldest_entry(redis_client: RedisClient) -> None:
     a = leases_of(redis_client, "a")
     kept, lost = sorted(await a.acquire([0, 1]), key=lambda lease: lease.partition)
-    await redis_client.ask("DEL", keys.lease(1))
-    await redis_client.ask("XADD", keys.stream(0), "5-1", "e", "x")
+    await redis_client.ask("DEL", KEYS.lease(1))
+    await redis_client.ask("XADD", KEYS.stream(0), "5-1", "e", "x")
     renewals = await a.renew([kept, lost])
     assert renewals[1] is None
     renewed = renewals[0]

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from fanout.queue import keys, scripts
+from fanout.queue import scripts
+from fanout.queue.keys import KEYS
 from fanout.queue.scripts import ACQUIRE, APPEND, CLAIM, HEARTBEAT, PARK, RELEASE, RENEW, SETTLE
 from fanout.redis.client import RedisClient
 from fanout.redis.script import Script
 
 ALL = {name: script for name, script in vars(scripts).items() if isinstance(script, Script)}
-STREAM, DEAD, LEASE, FENCE = keys.stream(3), keys.dead(3), keys.lease(3), keys.fence(3)
+STREAM, DEAD, LEASE, FENCE = KEYS.stream(3), KEYS.dead(3), KEYS.lease(3), KEYS.fence(3)
 
 
 async def append(
@@ -149,17 +150,17 @@ async def test_release_takes_away_its_holders_lease_alone(redis_client: RedisCli
 
 
 async def test_a_heartbeat_marks_lists_and_forgets_workers_by_the_stores_clock(redis_client: RedisClient) -> None:
-    await redis_client.ask("ZADD", keys.WORKERS, 1, "long gone")
-    reply = await redis_client.run(HEARTBEAT, [keys.WORKERS], ["b", 60_000])
+    await redis_client.ask("ZADD", KEYS.workers, 1, "long gone")
+    reply = await redis_client.run(HEARTBEAT, [KEYS.workers], ["b", 60_000])
     [seconds, _micro] = await redis_client.ask("TIME")
     assert abs(int(reply[0]) / 1000 - int(seconds)) <= 2
     assert reply[1:] == [b"b"]
-    assert sorted((await redis_client.run(HEARTBEAT, [keys.WORKERS], ["a", 60_000]))[1:]) == [b"a", b"b"]
-    assert (await redis_client.run(HEARTBEAT, [keys.WORKERS], ["b", 0]))[1:] == [b"a"]
+    assert sorted((await redis_client.run(HEARTBEAT, [KEYS.workers], ["a", 60_000]))[1:]) == [b"a", b"b"]
+    assert (await redis_client.run(HEARTBEAT, [KEYS.workers], ["b", 0]))[1:] == [b"a"]
 
 
 async def test_claim_keeps_one_body_for_a_key(redis_client: RedisClient) -> None:
-    name = keys.idempotency(3, "chat", "k")
+    name = KEYS.idempotency(3, "chat", "k")
     assert await redis_client.run(CLAIM, [name], [b"one", 60_000]) == 1
     assert await redis_client.run(CLAIM, [name], [b"one", 60_000]) == 1
     assert await redis_client.run(CLAIM, [name], [b"two", 60_000]) == 0

@@ -4,6 +4,7 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError
+from fanout.queue.keys import KEYS, Keys
 from fanout.queue.store import judge, judge_durability, prepare
 from fanout.redis.client import RedisClient
 from fanout.redis.durability import Durability
@@ -15,6 +16,50 @@ async def test_the_number_of_partitions_is_fixed_at_the_first_start(redis_client
     await prepare(redis_client, 16)
     with pytest.raises(ConfigurationError, match="FANOUT_PARTITIONS=16"):
         await prepare(redis_client, 8)
+
+
+async def test_quite_other_endpoints_are_refused_and_change_nothing(redis_client: RedisClient) -> None:
+    await prepare(redis_client, 16, endpoints=["a.example"])
+    with pytest.raises(ConfigurationError, match=r"delivered to a\.example.*configured for b\.example") as caught:
+        await prepare(redis_client, 16, endpoints=["b.example", "c.example"])
+    assert "FANOUT_NAMESPACE" in str(caught.value)
+    assert KEYS.endpoints in str(caught.value)
+    assert await redis_client.ask("SMEMBERS", KEYS.endpoints) == [b"a.example"]
+
+
+async def test_an_application_of_the_same_service_is_another_endpoint(redis_client: RedisClient) -> None:
+    await prepare(redis_client, 16, endpoints=["a.example/shop"])
+    with pytest.raises(ConfigurationError):
+        await prepare(redis_client, 16, endpoints=["a.example"])
+
+
+async def test_an_endpoint_may_be_added_while_other_processes_know_one_less(redis_client: RedisClient) -> None:
+    assert await prepare(redis_client, 16, endpoints=["a.example"]) == []
+    assert await prepare(redis_client, 16, endpoints=["a.example", "b.example"]) == []
+    assert sorted(await redis_client.ask("SMEMBERS", KEYS.endpoints)) == [b"a.example", b"b.example"]
+    [finding] = await prepare(redis_client, 16, endpoints=["a.example"])
+    assert "b.example" in finding.text
+    assert not finding.fatal
+
+
+async def test_services_in_namespaces_of_their_own_do_not_meet(redis_client: RedisClient) -> None:
+    await prepare(redis_client, 16, endpoints=["a.example"])
+    assert await prepare(redis_client, 8, keys=Keys("other"), endpoints=["b.example"]) == []
+
+
+async def test_a_process_without_a_connection_string_joins_no_endpoint(redis_client: RedisClient) -> None:
+    await prepare(redis_client, 16, endpoints=["a.example"])
+    await prepare(redis_client, 16)
+    assert await redis_client.ask("SMEMBERS", KEYS.endpoints) == [b"a.example"]
+
+
+async def test_a_worker_can_start_while_the_store_is_full(redis_client: RedisClient) -> None:
+    await prepare(redis_client, 16, endpoints=["a.example"])
+    await redis_client.ask("CONFIG", "SET", "maxmemory", "1")
+    try:
+        await prepare(redis_client, 16, endpoints=["a.example"])
+    finally:
+        await redis_client.ask("CONFIG", "SET", "maxmemory", "0")
 
 
 async def test_a_private_server_has_nothing_to_complain_about(redis_client: RedisClient) -> None:

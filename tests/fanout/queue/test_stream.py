@@ -6,8 +6,8 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import QueueError, QueueFullError
-from fanout.queue import keys
 from fanout.queue.entry import Admission, decode
+from fanout.queue.keys import KEYS
 from fanout.queue.lane_key import lane_of, partition_of
 from fanout.queue.leases import Leases
 from fanout.queue.stream import START, Stream
@@ -143,14 +143,14 @@ async def test_settling_deletes_and_is_fenced_by_the_lease(redis_client: RedisCl
 async def test_depth_counts_and_tells_the_age_of_the_oldest(redis_client: RedisClient) -> None:
     stream = a_stream(redis_client)
     assert (await stream.depth()).oldest_age == 0.0
-    await redis_client.ask("XADD", keys.stream(2), "1000-0", "e", "x")
+    await redis_client.ask("XADD", KEYS.stream(2), "1000-0", "e", "x")
     depth = await stream.depth()
     assert depth.entries == (0, 0, 1, 0)
     assert depth.oldest_age > 1_000_000
 
 
 async def test_a_foreign_entry_reads_as_empty_bytes(redis_client: RedisClient) -> None:
-    await redis_client.ask("XADD", keys.stream(0), "*", "other", "x", "more", "y")
+    await redis_client.ask("XADD", KEYS.stream(0), "*", "other", "x", "more", "y")
     [stored] = await a_stream(redis_client).read(0, START, count=1, block=0.01)
     assert stored.data == b""
 
@@ -166,7 +166,7 @@ async def test_flushed_scripts_are_sent_again(redis_client: RedisClient) -> None
 async def test_an_error_reply_for_the_whole_request_is_raised(redis_client: RedisClient) -> None:
     submission = a_submission()
     partition = partition_of(lane_of("chat", submission.entry.item), P)
-    await redis_client.ask("SET", keys.stream(partition), "not a stream")
+    await redis_client.ask("SET", KEYS.stream(partition), "not a stream")
     stream = a_stream(redis_client)
     stream._refreshed = float("inf")
     with pytest.raises(QueueError, match="WRONGTYPE"):
@@ -176,7 +176,7 @@ async def test_an_error_reply_for_the_whole_request_is_raised(redis_client: Redi
 async def test_one_partition_refusing_leaves_the_others_accepted(redis_client: RedisClient) -> None:
     stream = a_stream(redis_client)
     stream._refreshed = float("inf")
-    await redis_client.ask("SET", keys.stream(0), "not a stream")
+    await redis_client.ask("SET", KEYS.stream(0), "not a stream")
     batch = [a_submission(a_message(f"u{i}")) for i in range(40)]
     receipts = await stream.append(batch)
     for submission, receipt in zip(batch, receipts, strict=True):
@@ -197,7 +197,7 @@ async def test_a_store_that_falls_silent_leaves_every_outcome_unknown(store: Sto
 
 async def test_a_scan_goes_on_after_an_id(redis_client: RedisClient) -> None:
     for i in range(1, 6):
-        await redis_client.ask("XADD", keys.stream(0), f"{i}-0", "e", str(i))
+        await redis_client.ask("XADD", KEYS.stream(0), f"{i}-0", "e", str(i))
     found = await a_stream(redis_client).scan(0, b"2-0", count=2)
     assert [(stored.id, stored.data) for stored in found] == [(b"3-0", b"3"), (b"4-0", b"4")]
 
@@ -206,6 +206,6 @@ async def test_more_entries_than_one_script_takes_are_settled(redis_client: Redi
     stream = a_stream(redis_client)
     [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
     ids = [f"{i}-1".encode() for i in range(1, 2502)]
-    await redis_client.call(*(("XADD", keys.stream(0), stream_id, "e", "x") for stream_id in ids))
+    await redis_client.call(*(("XADD", KEYS.stream(0), stream_id, "e", "x") for stream_id in ids))
     assert await stream.settle([(0, lease.token, ids)]) == [True]
-    assert await redis_client.ask("XLEN", keys.stream(0)) == 0
+    assert await redis_client.ask("XLEN", KEYS.stream(0)) == 0

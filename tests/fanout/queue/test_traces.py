@@ -7,7 +7,7 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
-from fanout.queue import keys
+from fanout.queue.keys import KEYS
 from fanout.queue.traces import MAX_BUFFERED_EVENTS, MAX_EVENTS, TraceEvent, Traces, TraceSampler, What, open_traces
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
@@ -84,7 +84,7 @@ async def test_a_trace_goes_when_its_time_is_over(redis_client: RedisClient) -> 
     traces = traces_of(redis_client, keep=0.05)
     traces.record("m1", TraceEvent(1.0, "accepted"))
     await traces.flush()
-    assert 0 < await redis_client.ask("PTTL", keys.trace("m1")) <= 50
+    assert 0 < await redis_client.ask("PTTL", KEYS.trace("m1")) <= 50
     async with SystemClock().timeout(5):
         while await traces.events_of("m1"):  # noqa: ASYNC110 - the store rings no bell
             await asyncio.sleep(0.01)
@@ -95,10 +95,10 @@ async def test_each_event_starts_the_time_anew(redis_client: RedisClient) -> Non
     traces = traces_of(redis_client, keep=60)
     traces.record("m1", TraceEvent(1.0, "accepted"))
     await traces.flush()
-    await redis_client.ask("PEXPIRE", keys.trace("m1"), 5_000)
+    await redis_client.ask("PEXPIRE", KEYS.trace("m1"), 5_000)
     traces.record("m1", TraceEvent(2.0, "settled"))
     await traces.flush()
-    assert await redis_client.ask("PTTL", keys.trace("m1")) > 50_000
+    assert await redis_client.ask("PTTL", KEYS.trace("m1")) > 50_000
 
 
 async def test_of_one_id_the_newest_events_are_kept(redis_client: RedisClient) -> None:
@@ -110,7 +110,7 @@ async def test_of_one_id_the_newest_events_are_kept(redis_client: RedisClient) -
         traces.record("m1", TraceEvent(float(at), "attempt"))
     await traces.flush()
     assert [event.at for event in await traces.events_of("m1")] == [float(at) for at in range(240 - MAX_EVENTS, 240)]
-    assert await redis_client.ask("LLEN", keys.trace("m1")) == MAX_EVENTS
+    assert await redis_client.ask("LLEN", KEYS.trace("m1")) == MAX_EVENTS
 
 
 async def test_off_nothing_is_noted_and_nothing_runs(redis_client: RedisClient) -> None:
@@ -185,7 +185,7 @@ async def test_the_key_says_nothing_of_the_id(redis_client: RedisClient) -> None
     traces.record("{0}order of alice", TraceEvent(1.0, "accepted"))
     await traces.flush()
     [key] = [key for keys_of_one in await redis_client.ask_primaries("KEYS", "*") for key in keys_of_one]
-    assert key == keys.trace("{0}order of alice").encode()
+    assert key == KEYS.trace("{0}order of alice").encode()
     assert b"alice" not in key
     assert b"{" not in key
 
@@ -194,7 +194,7 @@ async def test_an_event_of_a_later_version_is_left_out(redis_client: RedisClient
     traces = traces_of(redis_client)
     traces.record("m1", TraceEvent(1.0, "accepted"))
     await traces.flush()
-    await redis_client.ask("RPUSH", keys.trace("m1"), b'{"at":2.0,"what":"coalesced","detail":{}}')
+    await redis_client.ask("RPUSH", KEYS.trace("m1"), b'{"at":2.0,"what":"coalesced","detail":{}}')
     assert [event.what for event in await traces.events_of("m1")] == ["accepted"]
 
 

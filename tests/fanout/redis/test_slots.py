@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
-from fanout.queue import keys
+from fanout.queue.keys import KEYS
 from fanout.redis.address import Node
 from fanout.redis.slots import key_of, read_slots, slot_of
 
@@ -16,8 +16,8 @@ def test_slots_are_those_of_the_specification(key: str) -> None:
 
 
 def test_all_keys_of_a_partition_share_a_slot() -> None:
-    names = [keys.stream(3), keys.dead(3), keys.lease(3), keys.fence(3), keys.seen(3, "h", "i", "l")]
-    assert len({slot_of(name) for name in [*names, keys.idempotency(3, "h", "k")]}) == 1
+    names = [KEYS.stream(3), KEYS.dead(3), KEYS.lease(3), KEYS.fence(3), KEYS.seen(3, "h", "i", "l")]
+    assert len({slot_of(name) for name in [*names, KEYS.idempotency(3, "h", "k")]}) == 1
 
 
 @pytest.mark.parametrize(

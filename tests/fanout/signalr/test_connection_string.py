@@ -95,3 +95,9 @@ def test_no_repr_shows_a_secret() -> None:
     app = parse("Endpoint=https://h;AuthType=azure.app;ClientId=i;TenantId=t;ClientSecret=hush")
     assert app.entra is not None
     assert "hush" not in repr(app)
+
+
+def test_a_service_is_known_by_its_host_and_application_and_never_by_its_key() -> None:
+    service = parse("Endpoint=https://A.Example:444/;AccessKey=hunter2;ServerEndpoint=https://gate.example;Port=8443;")
+    assert service.identity("") == "a.example"
+    assert service.identity("shop") == "a.example/shop"

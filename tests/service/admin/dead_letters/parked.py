@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 
-from fanout.queue import keys
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry, encode
+from fanout.queue.keys import KEYS
 from fanout.queue.lane_key import lane_of, partition_of
 from fanout.redis.client import RedisClient
 from tests.builders import a_message, an_entry
@@ -42,7 +42,7 @@ async def park_entry(redis_client: RedisClient, entry: Entry, at: str = "*", *, 
 
 async def park_row(redis_client: RedisClient, partition: int, *fields: str | bytes | int, at: str = "*") -> str:
     """Park anything at all."""
-    stream_id = await redis_client.ask("XADD", keys.dead(partition), at, *fields)
+    stream_id = await redis_client.ask("XADD", KEYS.dead(partition), at, *fields)
     return f"{partition}:{stream_id.decode()}"
 
 
@@ -50,13 +50,13 @@ async def queued(redis_client: RedisClient) -> list[bytes]:
     """Return the bytes of the queued entries, by partition and in order."""
     found = []
     for partition in range(PARTITIONS):
-        found += [row[1][1] for row in await redis_client.ask("XRANGE", keys.stream(partition), "-", "+")]
+        found += [row[1][1] for row in await redis_client.ask("XRANGE", KEYS.stream(partition), "-", "+")]
     return found
 
 
 async def parked_count(redis_client: RedisClient) -> int:
     """Count the dead letters."""
-    return sum(await redis_client.call(*(("XLEN", keys.dead(partition)) for partition in range(PARTITIONS))))
+    return sum(await redis_client.call(*(("XLEN", KEYS.dead(partition)) for partition in range(PARTITIONS))))
 
 
 def an_admin_app(redis_client: RedisClient, **settings: Any) -> App:

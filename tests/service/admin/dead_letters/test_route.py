@@ -12,8 +12,8 @@ import structlog
 
 from fanout.clock import SystemClock
 from fanout.log import configure
-from fanout.queue import keys
 from fanout.queue.entry import decode
+from fanout.queue.keys import KEYS
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from fanout.signalr.message import Message, Scope
@@ -407,4 +407,4 @@ async def test_replays_of_one_lane_keep_the_order_in_which_they_were_parked(one_
         await client.post(REPLAY, json={"ids": names[:20][::-1]})
         await client.post(REPLAY, json={"all": True})
     assert [decode(data).message_id for data in await queued(one_redis)] == [f"m{number:03}" for number in range(250)]
-    assert await one_redis.ask("XLEN", keys.dead(int(names[0].partition(":")[0]))) == 0
+    assert await one_redis.ask("XLEN", KEYS.dead(int(names[0].partition(":")[0]))) == 0

@@ -34,7 +34,7 @@ class Emulator:
         self._rest = rest
         self._websockets = WebSocketTransport(sessions, clock)
         self._clients = HttpTransports(config, clock, sessions)
-        self._control = ControlApi(self.journal, self.faults, self.quota, hubs)
+        self._control = ControlApi(config, self.journal, self.faults, self.quota, hubs)
 
     def __repr__(self) -> str:
         return f"<Emulator {self.hubs!r} {self.journal!r}>"

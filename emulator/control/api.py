@@ -6,7 +6,9 @@ origin. Its responses carry no CORS headers. What is wrong with a request is a 4
 
 from typing import Any
 
+from emulator.config import WELL_KNOWN_KEY, EmulatorConfig, connection_string
 from emulator.control.faults import Faults, parse_rules
+from emulator.control.index import serve_index
 from emulator.control.journal import Journal, JournalEntry
 from emulator.control.quota import Quota, parse_quota
 from emulator.http import (
@@ -36,7 +38,8 @@ _PAGE = 1000
 class ControlApi:
     """Answers the control API."""
 
-    def __init__(self, journal: Journal, faults: Faults, quota: Quota, hubs: Hubs) -> None:
+    def __init__(self, config: EmulatorConfig, journal: Journal, faults: Faults, quota: Quota, hubs: Hubs) -> None:
+        self._config = config
         self._journal = journal
         self._faults = faults
         self._quota = quota
@@ -53,14 +56,24 @@ class ControlApi:
             "faults": self._serve_faults,
             "quota": self._serve_quota,
         }
+        path = "/".join(request.segments[1:])
         try:
             body = await read_body(receive, _MAX_BODY)
-            topic = topics.get("/".join(request.segments[1:]).rstrip("/"))
-            return _no_such_operation() if topic is None else topic(request, body)
+            topic = topics.get(path.rstrip("/"))
+            if topic is not None:
+                return topic(request, body)
+            found = serve_index(request, path, self._connection_string(request)) if request.method == "GET" else None
+            return found or _no_such_operation()
         except HttpError as error:
             return error_response(error, "")
         except BodyTooLargeError:
             return text_response(f"The body is larger than {_MAX_BODY} bytes.", 413)
+
+    def _connection_string(self, request: Request) -> str:
+        """Return the connection string for the caller, "" when the key is not the one that everybody knows."""
+        _, _, port = request.header(b"host").rpartition(":")
+        well_known = self._config.keys[:1] == (WELL_KNOWN_KEY,)
+        return connection_string(int(port)) if well_known and port.isdigit() else ""
 
     def _serve_journal(self, request: Request, _body: bytes) -> Response:
         if request.method == "DELETE":
@@ -76,9 +89,11 @@ class ControlApi:
 
     def _page(self, request: Request) -> Response:
         since = _number(request, "since", 0)
-        entries = self._journal.entries(since, _number(request, "limit", _PAGE))
+        tail = _number(request, "tail", 0)
+        entries = self._journal.latest(tail) if tail else self._journal.entries(since, _number(request, "limit", _PAGE))
         last = entries[-1].sequence if entries else since
-        return json_response({"entries": [_entry_body(entry) for entry in entries], "last": last})
+        max_body = _number(request, "maxbody", _MAX_BODY)
+        return json_response({"entries": [_entry_body(entry, max_body) for entry in entries], "last": last})
 
     def _stats(self) -> dict[str, Any]:
         journal = self._journal
@@ -151,7 +166,7 @@ def _number(request: Request, name: str, default: int) -> int:
     return int(text)
 
 
-def _entry_body(entry: JournalEntry) -> dict[str, Any]:
+def _entry_body(entry: JournalEntry, max_body: int) -> dict[str, Any]:
     return {
         "sequence": entry.sequence,
         "monotonic": entry.monotonic,
@@ -167,5 +182,5 @@ def _entry_body(entry: JournalEntry) -> dict[str, Any]:
         "inFlight": entry.in_flight,
         "connection": entry.connection,
         "token": entry.token,
-        "body": entry.body.decode("utf-8", "replace"),
+        "body": entry.body[:max_body].decode("utf-8", "replace"),
     }

@@ -110,6 +110,10 @@ class Journal:
         start = max(0, since + 1 - self._entries[0].sequence)
         return list(islice(self._entries, start, None if limit is None else start + limit))
 
+    def latest(self, count: int) -> list[JournalEntry]:
+        """Return the last `count` entries, oldest first."""
+        return list(islice(reversed(self._entries), count))[::-1]
+
     def clear(self) -> None:
         """Remove all entries and counts. Calls in flight stay counted."""
         self._entries.clear()

@@ -77,6 +77,17 @@ class Stack:
                     return str(members[0]["connectionId"])
                 await asyncio.sleep(0.02)
 
+    async def until_dead(self, message_id: str) -> None:
+        """Return when the message is a dead letter."""
+        url = f"{self.ingress_url}/v1/admin/dead-letters"
+        async with asyncio.timeout(ANSWERS_WITHIN):
+            while True:
+                answer = self.http.get(url, params={"messageId": message_id})
+                assert answer.status_code == 200, answer.text
+                if answer.json()["items"]:
+                    return
+                await asyncio.sleep(0.05)
+
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from emulator.config import WELL_KNOWN_KEY
 from tests.clients.conftest import RunScript, Stack
 from tests.clients.scenario import TARGETS, Listener, check, expected_count, messages
 
@@ -79,6 +80,28 @@ async def test_the_description_of_the_api_renders_without_a_request_to_another_h
     assert any(url.endswith("/openapi.json") for url in rendered["requested"])
 
 
+async def test_the_page_of_the_emulator_causes_a_dead_letter_and_shows_the_call(
+    stack: Stack, listener: Listener, run_script: RunScript, chromium: str, tmp_path: Path
+) -> None:
+    visit = (chromium, f"{stack.emulator_url}/emulator/", str(tmp_path))
+    async with run_script("use_emulator_page.mjs", *visit) as page:
+        opened = await page.next("opened")
+        assert (opened["title"], WELL_KNOWN_KEY in opened["connectionString"]) == ("SignalR emulator", True)
+
+        url, rules = _request_of((await page.next("armed"))["curl"])
+        assert (url, json.loads(rules)[0]["status"]) == (f"{stack.emulator_url}/emulator/faults", 400)
+        message = {"userId": listener.user, "target": "refused", "arguments": ["by the page"]}
+        (result,) = stack.post(listener.hub, message)
+        refused = await page.next("refused")
+        assert (refused["status"], refused["fault"], "by the page" in refused["body"]) == ("400", "status", True)
+        await stack.until_dead(result["messageId"])
+
+        await page.next("limited")
+        assert await page.next("narrow") == {"event": "narrow", "overflow": 0, "nameless": []}
+        assert (await page.next("cleared"))["complaints"] == []
+    assert _pictures(tmp_path) == ["dark.png", "light.png", "narrow.png"]
+
+
 def _pictures(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.png") if path.stat().st_size)
 
@@ -90,6 +113,6 @@ def _words(text: str) -> str:
 def _request_of(curl: str) -> tuple[str, str]:
     words = shlex.split(curl.replace("\\\n", ""))  # a shell joins the lines, shlex does not
     assert words[0] == "curl"
-    assert words[2:5:2] == ["-H", "-d"]
-    json.loads(words[5])
-    return words[1], words[5]
+    body = words[words.index("-d") + 1]
+    json.loads(body)
+    return next(word for word in words if word.startswith("http")), body

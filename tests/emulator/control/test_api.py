@@ -1,10 +1,12 @@
 """The control API gives other processes access to journal, statistics, clients, faults and quota."""
 
+import re
 from typing import Any
 
 import pytest
 
-from tests.emulator.running import Service
+from emulator.config import EmulatorConfig, connection_string
+from tests.emulator.running import Service, running
 
 
 async def ask(service: Service, method: str, path: str, **options: Any) -> Any:
@@ -136,3 +138,41 @@ async def test_a_page_of_another_origin_is_not_allowed_by_a_preflight(service: S
 async def test_a_page_of_the_emulator_itself_is_served(service: Service) -> None:
     headers = {"origin": service.base, "sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}
     assert (await service.http.delete(f"{service.base}/emulator/journal", headers=headers)).status_code == 204
+
+
+async def test_the_index_lists_the_operations_and_the_connection_string(service: Service) -> None:
+    index = await ask(service, "GET", "")
+    assert index["connectionString"] == connection_string(service.port)
+    for operation in index["operations"]:
+        method, path = operation.split()
+        if method == "GET":
+            await ask(service, method, path)
+
+
+async def test_a_key_that_not_everybody_knows_is_not_shown() -> None:
+    async with running(EmulatorConfig(keys=("a key of one's own",))) as service:
+        answer = await service.http.get(f"{service.base}/emulator/")
+    assert "connectionString" not in answer.json()
+    assert "a key of one" not in answer.text
+
+
+async def test_a_browser_gets_the_page_under_a_content_security_policy(service: Service) -> None:
+    answer = await service.http.get(f"{service.base}/emulator", headers={"accept": "text/html,*/*"})
+    assert (answer.status_code, answer.headers["location"]) == (308, "/emulator/")
+    page = await service.http.get(f"{service.base}/emulator/", headers={"accept": "text/html,*/*"})
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    for path in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+        assert (await service.http.get(f"{service.base}/emulator/{path}")).status_code == 200, path
+
+
+@pytest.mark.parametrize("path", ["page/../index.py", "page/%2e%2e/index.py", "page/index.html", "nothing"])
+async def test_no_other_file_is_served(service: Service, path: str) -> None:
+    assert (await service.http.get(f"{service.base}/emulator/{path}")).status_code == 404
+
+
+async def test_the_last_calls_are_read_with_shortened_bodies(service: Service) -> None:
+    for number in range(3):
+        await service.send(body=f'{{"target":"number{number}"}}')
+    entries = (await ask(service, "GET", "journal?tail=2&maxbody=18"))["entries"]
+    assert [entry["body"] for entry in entries] == ['{"target":"number1', '{"target":"number2']

@@ -1,12 +1,15 @@
 """The only access to time: every wait and every reading of a clock goes through a `Clock`.
 
 Rule guarded: code that decides takes `now` as a number; code that acts holds a `Clock`. Tests pass a clock of their own
-and never wait. Durations are seconds as float everywhere.
+and never wait. Durations are seconds as float everywhere. A lease runs out in Redis while this machine is suspended, so
+the clock that deadlines are measured by must not stand still meanwhile.
 """
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Protocol
 
 
@@ -14,7 +17,7 @@ class Clock(Protocol):
     """Clocks and waits, as the rest of the code uses them."""
 
     def monotonic(self) -> float:
-        """Return seconds that never go backwards, for durations and deadlines inside one process."""
+        """Return seconds that never go backwards and go on while the machine sleeps, for deadlines in one process."""
 
     def wall(self) -> float:
         """Return unix time in seconds, for what other machines see (token expiry, message age)."""
@@ -26,11 +29,17 @@ class Clock(Protocol):
         """Raise TimeoutError when the block takes longer than `seconds`; None means no limit."""
 
 
+def _boot_clock() -> Callable[[], float]:
+    # CLOCK_MONOTONIC stands still while a Linux machine is suspended. Other systems have no CLOCK_BOOTTIME.
+    boot_time: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic if boot_time is None else partial(time.clock_gettime, boot_time)
+
+
 class SystemClock:
     """The clocks of the machine and the waits of asyncio."""
 
     # The functions themselves: they run several times per message, and a method around them would cost twice as much.
-    monotonic = staticmethod(time.monotonic)
+    monotonic = staticmethod(_boot_clock())
     wall = staticmethod(time.time)
 
     async def sleep(self, seconds: float) -> None:

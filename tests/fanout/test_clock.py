@@ -1,7 +1,11 @@
 """The one door to time, and that the clock of the tests opens the same way."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +15,27 @@ from tests.fakes import FakeClock
 
 async def test_the_systems_clock_reads_the_machines_clocks() -> None:
     clock: Clock = SystemClock()
-    assert abs(clock.monotonic() - time.monotonic()) < 1
+    assert abs(clock.monotonic() - time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))) < 1
     assert abs(clock.wall() - time.time()) < 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="time namespaces are Linux's")
+def test_deadlines_go_on_while_the_machine_sleeps() -> None:
+    """In a time namespace whose boot clock is an hour ahead, as after an hour of sleep; the other one is unchanged."""
+    source = "import time; from fanout.clock import SystemClock; print(SystemClock().monotonic() - time.monotonic())"
+    command = ["unshare", "--fork", "--time", "--boottime", "3600", sys.executable, "-c", source]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        if "boottime" in os.environ.get("TEST_REQUIRE", ""):
+            raise
+        pytest.skip(f"this user may not make a time namespace: {error}")
+    assert 3599 < float(done.stdout) - _asleep() < 3601
+
+
+def _asleep() -> float:
+    """How long this machine itself has slept."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
 
 
 async def test_a_sleep_lasts_at_least_as_long_as_asked() -> None:

@@ -1,7 +1,7 @@
-"""Processes that end with their parent, so that a killed parent leaves none behind.
+"""Child processes that end when their parent does.
 
-Rule guarded: nothing of `fanout dev` survives whoever started it. The kernel sends the signal (PR_SET_PDEATHSIG), so no
-watcher can be killed first. Linux only; elsewhere nothing is arranged.
+Rule guarded: a killed `fanout dev` leaves no process behind. The kernel sends the signal (PR_SET_PDEATHSIG), so it works
+even when the parent is killed. Linux only; on other systems nothing happens.
 """
 
 import ctypes
@@ -14,21 +14,21 @@ _PR_SET_PDEATHSIG = 1
 
 
 def dying_with(parent: int, number: int = signal.SIGKILL) -> Callable[[], None] | None:
-    """Give what a child runs before it becomes another program: it gets signal `number` when `parent` dies."""
+    """Return a `preexec_fn` for a child: it receives signal `number` when `parent` ends."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
-    def arrange() -> None:
+    def request_signal() -> None:
         prctl(_PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:  # it died before the arrangement was made
+        if os.getppid() != parent:  # the parent has already ended
             os.kill(os.getpid(), number)
 
-    return arrange
+    return request_signal
 
 
 def end_with_parent() -> None:
-    """Have this process told to end (SIGTERM) when its parent dies."""
-    arrange = dying_with(os.getppid(), signal.SIGTERM)
-    if arrange is not None:
-        arrange()
+    """Send this process SIGTERM when its parent ends."""
+    request_signal = dying_with(os.getppid(), signal.SIGTERM)
+    if request_signal is not None:
+        request_signal()

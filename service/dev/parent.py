@@ -1,7 +1,7 @@
 """Child processes that end when their parent does.
 
-Rule guarded: a killed `fanout dev` leaves no process behind. The kernel sends the signal (PR_SET_PDEATHSIG), so it works
-even when the parent is killed. Linux only; on other systems nothing happens.
+Rule guarded: a killed `fanout dev` leaves no process behind. The kernel sends the signal (PR_SET_PDEATHSIG), so it
+works even when the parent is killed. Linux only; on other systems nothing happens.
 """
 
 import ctypes

@@ -1,7 +1,7 @@
 """A private Redis-compatible server for `fanout dev` and the tests.
 
-Rule guarded: nothing is left behind. The server listens on a Unix socket in a directory of its own, ends when its parent
-ends, even when that is killed, and the directory is deleted after it.
+Rule guarded: nothing is left behind. The server listens on a Unix socket in a directory of its own, ends when its
+parent ends, even when that is killed, and the directory is deleted after it.
 """
 
 import asyncio

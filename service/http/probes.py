@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from fanout import __version__
 from fanout.clock import Clock
 from fanout.errors import FanoutError, QueueError
 from fanout.metrics import CONTENT_TYPE, Metrics
@@ -40,6 +41,7 @@ class Readiness:
     def __init__(self) -> None:
         self.draining = False
         self._checks: dict[str, Check] = {}
+        self._warnings: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"<Readiness {'draining' if self.draining else 'open'}, checks: {', '.join(self._checks) or 'none'}>"
@@ -47,6 +49,19 @@ class Readiness:
     def add(self, name: str, check: Check) -> None:
         """Ask `check` at each probe; `name` stands before its reason."""
         self._checks[name] = check
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong although the process accepts traffic."""
+        return [f"{name}: {text}" for name, text in self._warnings.items()]
+
+    def warn(self, name: str, text: str) -> None:
+        """Report something that is wrong and does not stop traffic, until `clear_warning`."""
+        self._warnings[name] = text
+
+    def clear_warning(self, name: str) -> None:
+        """Stop reporting it."""
+        self._warnings.pop(name, None)
 
     async def reasons(self, clock: Clock, within: float) -> list[str]:
         """Say why there should be no traffic, an empty list when nothing speaks against it.
@@ -72,10 +87,12 @@ class Liveness(Document):
 
 
 class ReadinessReport(Document):
-    """Whether the process accepts traffic, and every reason why not."""
+    """Whether the process accepts traffic, and every reason why not. Warnings do not stop traffic."""
 
     status: Literal["ready", "notReady"]
     reasons: list[str]
+    warnings: list[str]
+    version: str
 
 
 class Probes:
@@ -126,10 +143,13 @@ class Probes:
     async def readyz(self, response: Response) -> ReadinessReport:
         """Report whether there should be traffic, and why not."""
         reasons = await self._readiness.reasons(self._clock, _WITHIN)
-        if reasons:
-            response.status_code = 503
-            return ReadinessReport(status="notReady", reasons=reasons)
-        return ReadinessReport(status="ready", reasons=[])
+        response.status_code = 503 if reasons else 200
+        return ReadinessReport(
+            status="notReady" if reasons else "ready",
+            reasons=reasons,
+            warnings=self._readiness.warnings,
+            version=__version__,
+        )
 
     async def metrics(self) -> Response:
         """Return the Prometheus text."""

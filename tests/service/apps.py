@@ -23,8 +23,9 @@ from fanout.queue.traces import Traces
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.app import Role
-from service.compose import Queue, build_app
+from service.compose import build_app
 from service.http.probes import Readiness
+from service.startup import Queue
 from tests.service.memory_queue import MemoryQueue
 
 KEY = "the-key-of-the-tests"

@@ -1,7 +1,6 @@
 """What a process is given: its store, opened and looked over, and what settings mean for delivery."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +15,9 @@ from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.routes import RouteClass
-from service.compose import build_worker, ceilings_of, open_endpoint, open_resources, policy_of
+from service.compose import build_worker, ceilings_of, open_endpoint, open_resources, policy_of, prepare_store
 from service.dev.private_redis import private_redis
 from tests.builders import a_submission
-from tests.fakes import FakeClock
 
 KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH"
 
@@ -105,40 +103,6 @@ async def test_a_secure_service_is_called_with_tls_and_the_machines_authorities(
 # The store ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_store_that_does_not_answer_is_waited_for_and_then_named_with_what_to_do(tmp_path: Path) -> None:
-    clock, place = FakeClock(), tmp_path / "none.sock"
-    opening = open_resources(load({}, redis_url=f"unix://{place}"), clock)
-    entering = asyncio.ensure_future(opening.__aenter__())
-    await settled(clock, 4.9)
-    assert not entering.done()
-    await settled(clock, 1.0)
-    with pytest.raises(ConfigurationError, match="FANOUT_REDIS_URL"):
-        await asyncio.wait_for(entering, 5)
-
-
-async def settled(clock: FakeClock, seconds: float) -> None:
-    """Let so much time pass in small steps: what waits for a socket needs the real loop to turn in between."""
-    for _ in range(int(seconds * 10)):
-        await clock.advance(0.1)
-        await asyncio.sleep(0.001)
-
-
-async def test_a_store_that_comes_up_in_time_is_used(tmp_path: Path) -> None:
-    clock = SystemClock()
-    async with private_redis(clock) as url:
-        place = url.removeprefix("unix://").partition("?")[0]
-        link = tmp_path / "late.sock"
-        async with asyncio.TaskGroup() as group:
-            opening = open_resources(load({}, redis_url=f"unix://{link}"), clock)
-            entering = group.create_task(opening.__aenter__())
-            await asyncio.sleep(0.3)
-            assert not entering.done()
-            link.symlink_to(place)
-        resources = entering.result()
-        await resources.stream.ping()
-        await opening.__aexit__(None, None, None)
-
-
 async def test_the_resources_work_together_and_are_closed_at_the_end(redis_url: str) -> None:
     settings = load({}, redis_url=redis_url, partitions=3, trace_keep=60)
     async with open_resources(settings, SystemClock()) as resources:
@@ -155,11 +119,11 @@ async def test_the_resources_work_together_and_are_closed_at_the_end(redis_url: 
 
 
 async def test_another_number_of_partitions_than_the_stores_is_refused(redis_url: str) -> None:
-    async with open_resources(load({}, redis_url=redis_url, partitions=3), SystemClock()):
-        pass
-    with pytest.raises(ConfigurationError, match="3"):
-        async with open_resources(load({}, redis_url=redis_url, partitions=4), SystemClock()):
-            pytest.fail("it opened")
+    async with open_resources(load({}, redis_url=redis_url, partitions=3), SystemClock()) as resources:
+        await prepare_store(resources)
+    async with open_resources(load({}, redis_url=redis_url, partitions=4), SystemClock()) as other:
+        with pytest.raises(ConfigurationError, match="first used with 3 partitions"):
+            await prepare_store(other)
 
 
 async def test_a_store_that_may_lose_what_was_accepted_is_named_at_start() -> None:
@@ -167,8 +131,8 @@ async def test_a_store_that_may_lose_what_was_accepted_is_named_at_start() -> No
     options = ("--appendonly", "no", "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru")
     async with private_redis(clock, options=options) as url:
         with capture_logs() as lines:
-            async with open_resources(load({}, redis_url=url), clock):
-                pass
+            async with open_resources(load({}, redis_url=url), clock) as resources:
+                await prepare_store(resources)
     findings = " ".join(line["finding"] for line in lines if line["event"] == "store.unsafe")
     assert "allkeys-lru" in findings
     assert "append" in findings.lower()

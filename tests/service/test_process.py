@@ -8,9 +8,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from emulator.config import EmulatorConfig
+from fanout import __version__
 from fanout.clock import SystemClock
 from fanout.queue.leases import Leases
 from fanout.redis.open import open_redis
+from tests.emulator.running import running
 from tests.service.programs import KEY, program, service_at
 from tests.workers.helpers import until
 from tests.workers.service_end import ACCEPTED, Received, service_end
@@ -19,7 +22,7 @@ pytestmark = pytest.mark.process
 
 BROKEN = """
 import workers.reader
-async def broken(self):
+async def broken(self, *_arguments):
     raise RuntimeError("a mistake in the program")
 workers.reader.Reader.refill = broken
 """
@@ -207,12 +210,77 @@ async def test_another_number_of_partitions_than_the_store_has_is_one_clear_line
     assert "first used with 8 partitions and FANOUT_PARTITIONS says 16" in line
 
 
-async def test_a_store_that_cannot_be_reached_is_one_clear_line_without_the_password(tmp_path: Path) -> None:
-    settings = environ("redis://:open-sesame@127.0.0.1:1/0", service_at(1))
-    line = await refused(tmp_path, "serve", **settings)
-    assert "Redis cannot be reached" in line
-    assert "FANOUT_REDIS_URL" in line
-    assert "sesame" not in line
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_while_redis_is_away_the_process_lives_is_not_ready_and_says_why(tmp_path: Path) -> None:
+    port = free_port()
+    settings = environ("redis://:open-sesame@127.0.0.1:1/0", service_at(1)) | {"FANOUT_PORT": str(port)}
+    async with program(tmp_path, "serve", **settings) as fanout:
+        await fanout.until(lambda: bool(fanout.lines_of("store.waiting")))
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/livez")).status_code == 200
+            assert (await client.get("/metrics")).status_code == 200
+            item = {"userId": "alice", "target": "t"}
+            refusal = await client.post("/v1/hubs/chat/messages", json=item)
+        status, reasons = await readiness(port)
+        fanout.signal(signal.SIGTERM)
+        assert await fanout.ended() == 0
+    assert (refusal.status_code, refusal.json()["code"]) == (503, "queueUnavailable")
+    assert status == 503
+    assert "Redis cannot be reached" in reasons[0]
+    [line] = fanout.lines_of("store.waiting")
+    assert line["reason"] in reasons[0]
+    assert fanout.lines_of("service.ready") == []
+    assert "Traceback" not in fanout.err
+    assert "sesame" not in fanout.err + str(reasons)
+
+
+async def test_a_key_that_the_service_refuses_is_loud_and_the_process_is_ready_all_the_same(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with (
+        running(EmulatorConfig(keys=("another-key-" * 4,))) as service,
+        program(tmp_path, "serve", **environ(redis_url, service_at(service.port))) as fanout,
+    ):
+        port = await fanout.port()
+        await fanout.until(lambda: bool(fanout.lines_of("service.key_refused")))
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            answer = await client.get("/readyz")
+            metrics = (await client.get("/metrics")).text
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    assert "refuses the access key (401)" in answer.json()["warnings"][0]
+    assert "fanout_service_key_refused 1.0" in metrics
+    assert f'fanout_build_info{{version="{__version__}"}} 1.0' in metrics
+    [line] = fanout.lines_of("service.key_refused")
+    assert line["level"] == "error"
+    assert "AzureSignalRConnectionString" in line["detail"]
+    assert KEY not in fanout.err
+
+
+async def test_a_key_that_the_service_accepts_is_said_once(redis_url: str, tmp_path: Path) -> None:
+    async with (
+        running() as service,
+        program(tmp_path, "serve", **environ(redis_url, service_at(service.port))) as fanout,
+    ):
+        port = await fanout.port()
+        await fanout.until(lambda: bool(fanout.lines_of("service.access_granted")))
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(f"http://127.0.0.1:{port}/readyz")).json()["warnings"] == []
+        assert fanout.lines_of("service.key_refused") == []
+
+
+async def test_every_wrong_setting_is_a_line_before_anything_is_opened(tmp_path: Path) -> None:
+    wrong = environ("http://redis", "Endpoint=nowhere;AccessKey=k;")
+    async with program(tmp_path, "serve", "--host", "0.0.0.0", **wrong) as fanout:
+        assert await fanout.ended() == 2
+    lines = fanout.err.splitlines()
+    assert len(lines) == 3
+    for name in ("connection string", "FANOUT_REDIS_URL", "FANOUT_API_KEY"):
+        assert any(name in line for line in lines), lines
 
 
 async def test_a_store_that_comes_up_a_little_later_is_waited_for(redis_url: str, tmp_path: Path) -> None:

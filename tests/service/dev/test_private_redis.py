@@ -101,7 +101,7 @@ def test_a_server_is_found_on_this_machine() -> None:
 def test_without_the_wheel_the_one_on_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda _name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigurationError, match="No Redis to run: install one"):
+    with pytest.raises(ConfigurationError, match=r"There is no Redis to start\. Install one"):
         find_server()
     (tmp_path / "valkey-server").touch(0o755)
     assert find_server() == str(tmp_path / "valkey-server")

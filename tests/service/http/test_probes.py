@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from fanout import __version__
 from fanout.errors import FanoutError, QueueError
 from fanout.metrics import DEAD_REASONS, FAILURES, STATUSES
 from fanout.signalr.message import OPERATIONS
@@ -26,7 +27,10 @@ async def test_liveness_answers_while_the_queue_is_silent() -> None:
 async def test_ready_when_the_queue_answers() -> None:
     async with client_of(an_app()) as client:
         answer = await client.get("/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "reasons": []})
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"status": "ready", "reasons": [], "warnings": [], "version": __version__},
+    )
 
 
 async def test_not_ready_while_draining_whatever_else_is_well() -> None:

@@ -1,0 +1,72 @@
+"""Asks the service once whether it can be reached and accepts the access key.
+
+Rules guarded: the question changes nothing: it asks whether a user exists that nobody has. Only 401 and 403 mean a
+refused key. The health route is asked without a token, and the vendor's local emulator answers it with 401, so any
+answer proves that the service can be reached.
+Source: docs/sources.md, operations, statuses and emulator.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from fanout.clock import Clock
+from fanout.environment import CONNECTION_STRING, variable_of
+from fanout.settings import Settings
+from fanout.signalr.connection_string import ConnectionString
+from service.doctor.findings import CheckFailedError
+from service.doctor.target import Options, SignedRequest, Target, open_target
+
+_HUB: Final = "fanoutprobe"
+_REFUSED: Final = frozenset({401, 403})
+_BAD_REQUEST: Final = 400
+_SERVER_ERROR: Final = 500
+
+
+class Access(StrEnum):
+    """What the service answered."""
+
+    GRANTED = "granted"
+    KEY_REFUSED = "keyRefused"
+    VERSION_REFUSED = "versionRefused"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """The answer, and what it means in words: what is wrong, and what to do."""
+
+    access: Access
+    detail: str
+
+
+async def probe(service: ConnectionString, settings: Settings, clock: Clock) -> ProbeResult:
+    """Ask the service; every failure is a result."""
+    options = Options(_HUB, timeout=settings.attempt_timeout)
+    try:
+        async with open_target(service, settings, options, clock) as target:
+            await target.request(SignedRequest("HEAD", "/api/health"))
+            status = await target.status_of(f"/users/{target.unique_name('nobody')}")
+            return _judged(status, target)
+    except CheckFailedError as error:
+        return ProbeResult(Access.UNAVAILABLE, f"{service.server_endpoint} cannot be used now: {error}")
+
+
+def _judged(status: int, target: Target) -> ProbeResult:
+    endpoint = target.service.server_endpoint
+    if status in _REFUSED:
+        return ProbeResult(
+            Access.KEY_REFUSED,
+            f"{endpoint} refuses the access key ({status}): nothing will be delivered. Check {CONNECTION_STRING}, "
+            f"{variable_of('audience')}, the clock of this machine and the network rules of the service. "
+            "`fanout doctor` finds out which.",
+        )
+    if status == _BAD_REQUEST:
+        return ProbeResult(
+            Access.VERSION_REFUSED,
+            f"{endpoint} refuses the call ({status}): it may not know API version {target.settings.api_version}. "
+            f"`fanout doctor` proposes the right {variable_of('api_version')}.",
+        )
+    if status >= _SERVER_ERROR:
+        return ProbeResult(Access.UNAVAILABLE, f"{endpoint} cannot be used now: it answered {status}.")
+    return ProbeResult(Access.GRANTED, f"{endpoint} accepts the access key.")

@@ -1,0 +1,145 @@
+"""What a process checks before it serves, and what it waits for while it starts.
+
+Rules guarded: a setting that cannot work is reported before anything is opened, every finding at once. A Redis that is
+away is waited for: the process lives, is not ready and says why. Nothing is stored before Redis has been checked. The
+service is asked whether it accepts the key, because a wrong key would otherwise be noticed only in the dead letters;
+until it does the process says so loudly, and still accepts messages, which are safe in the queue.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from fanout.clock import Clock
+from fanout.environment import CONNECTION_STRING
+from fanout.errors import ConfigurationError, QueueError
+from fanout.log import Logger
+from fanout.metrics import Metrics
+from fanout.queue.entry import Depth, Receipt, Submission
+from fanout.redis.address import parse
+from fanout.settings import Settings
+from fanout.signalr.connection_string import ConnectionString, require_access_key
+from service.app import Role
+from service.doctor.probe import Access, ProbeResult
+from service.http.auth import check_exposure
+from service.http.probes import Queue as ProbedQueue
+from service.http.probes import Readiness
+from service.ingress.intake import Queue as IntakeQueue
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_LOG_INTERVAL = 10.0
+_PROBE_INTERVAL = 60.0
+_NOT_CHECKED = "Redis has not been checked yet."
+
+
+def check_settings(settings: Settings, role: Role) -> ConnectionString | None:
+    """Return the service to deliver to; ConfigurationError with everything in the settings that cannot work."""
+    service: list[ConnectionString | None] = []
+    findings: list[str] = []
+    checks: Sequence[Callable[[], object]] = (
+        lambda: service.append(_service(settings, needed=role != "ingress")),
+        lambda: parse(settings.redis_url.get_secret_value(), ca=settings.redis_ca),
+        lambda: None if role == "worker" else check_exposure(settings, settings.host),
+    )
+    for check in checks:
+        try:
+            check()
+        except ConfigurationError as error:
+            findings += error.findings
+    if findings:
+        raise ConfigurationError(*findings)
+    return service[0]
+
+
+def _service(settings: Settings, *, needed: bool) -> ConnectionString | None:
+    text = settings.connection_string.get_secret_value()
+    if text:
+        return require_access_key(ConnectionString.parse(text))
+    if needed:
+        raise ConfigurationError(
+            f"{CONNECTION_STRING} is not set: name the service to deliver to. "
+            "`fanout emulate` prints one for a local emulator."
+        )
+    return None
+
+
+class Queue(ProbedQueue, IntakeQueue, Protocol):
+    """The queue as the routes use it."""
+
+
+class CheckedQueue:
+    """The queue, closed until Redis has been checked; until then each call raises QueueError with the reason."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._reason = _NOT_CHECKED
+
+    def open(self) -> None:
+        """Let calls through."""
+        self._reason = ""
+
+    def keep_closed(self, reason: str) -> None:
+        """Tell callers this reason."""
+        self._reason = reason
+
+    async def append(self, submissions: Sequence[Submission]) -> list[Receipt]:
+        """Store entries."""
+        return await self._opened().append(submissions)
+
+    async def claim_key(self, hub: str, key: str, fingerprint: bytes) -> bool:
+        """Remember an idempotency key."""
+        return await self._opened().claim_key(hub, key, fingerprint)
+
+    async def depth(self) -> Depth:
+        """Return what waits."""
+        return await self._opened().depth()
+
+    async def ping(self) -> None:
+        """Return when the store answers."""
+        await self._opened().ping()
+
+    def _opened(self) -> Queue:
+        if self._reason:
+            raise QueueError(self._reason)
+        return self._queue
+
+
+async def open_queue(queue: CheckedQueue, prepare: Callable[[], Awaitable[None]], clock: Clock, log: Logger) -> None:
+    """Check Redis until it answers, then open the queue. ConfigurationError when it cannot be used."""
+    pause, logged = _FIRST_PAUSE, float("-inf")
+    while True:
+        try:
+            await prepare()
+        except QueueError as error:
+            queue.keep_closed(str(error))
+            if clock.monotonic() - logged >= _LOG_INTERVAL:
+                log.warning("store.waiting", reason=str(error))
+                logged = clock.monotonic()
+            await clock.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        else:
+            queue.open()
+            return
+
+
+async def watch_access(
+    ask: Callable[[], Awaitable[ProbeResult]], readiness: Readiness, metrics: Metrics, clock: Clock, log: Logger
+) -> None:
+    """Ask the service at start, and again while it does not accept the key; report every refusal."""
+    while True:
+        result = await ask()
+        metrics.key_refused.set(result.access is Access.KEY_REFUSED)
+        if result.access is Access.GRANTED:
+            readiness.clear_warning("service")
+            log.info("service.access_granted", detail=result.detail)
+            return
+        readiness.warn("service", result.detail)
+        report = log.warning if result.access is Access.UNAVAILABLE else log.error
+        report(_EVENTS[result.access], detail=result.detail)
+        await clock.sleep(_PROBE_INTERVAL)
+
+
+_EVENTS = {
+    Access.KEY_REFUSED: "service.key_refused",
+    Access.VERSION_REFUSED: "service.version_refused",
+    Access.UNAVAILABLE: "service.unavailable",
+}

@@ -6,15 +6,17 @@ they were. Only a body that is no batch at all, or one over a limit of the whole
 """
 
 from collections.abc import Container
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from fanout.binding.action_item import read_action
 from fanout.binding.destinations import too_many
-from fanout.binding.document import Document, read_document, read_text
+from fanout.binding.document import Document, read_document, read_text, unquoted
 from fanout.binding.endpoints import check_endpoints
+from fanout.binding.json_text import has_replacement, tokens_of
 from fanout.binding.message_item import read_message
 from fanout.binding.parsed import Batch, BatchLimits, ItemContent, ItemWarning, ParsedItem, RejectedItem
 from fanout.binding.plain import MAX_MESSAGE_ID, fingerprint_of, read_plain, read_plain_batch
@@ -22,38 +24,54 @@ from fanout.binding.properties import Properties, properties_of
 from fanout.binding.refusals import ERROR_CODES, refuse
 from fanout.errors import BadRequestError
 
-__all__ = ["ERROR_CODES", "Batch", "BatchLimits", "ParsedItem", "RejectedItem", "parse_batch"]
+__all__ = ["ERROR_CODES", "Batch", "BatchLimits", "ParsedItem", "RejectedItem", "batch_fingerprint", "parse_batch"]
 
 _PLAIN_STARTS: Final = frozenset({b"[", b"{"})
 _LISTS: Final = 4 * 1024 * 1024  # bytes the destination lists of an item may take beside the largest message
+_LONGEST_ESCAPE: Final = 6  # bytes of an escape whose character has one, as \u0041
 
 _MAX_LOOKED_AT: Final = 20_000  # unknown properties of a batch; more are no misspelling
 
 
-def parse_batch(body: bytes, limits: BatchLimits, refused: Container[str] = ()) -> Batch:
+def parse_batch(
+    body: bytes, limits: BatchLimits, *, refused: Container[str] = (), replace_surrogates: bool = False
+) -> Batch:
     """Parse the body of a request: one object, an array of objects, or a JSON string that holds either.
 
-    An item with a warning whose code is in `refused` is rejected. Raises BadRequestError (`label` is a key of
-    ERROR_CODES) for a body that is no batch: not JSON, not UTF-8, empty, a scalar, nested too deeply, or with more than
-    `max_items` items or `max_targets` destinations in all.
+    An item with a warning whose code is in `refused` is rejected, and so is one with half of a surrogate pair. With
+    `replace_surrogates` U+FFFD takes the place of the half where it stands in `arguments`.
+
+    Raises BadRequestError (`label` is a key of ERROR_CODES) for a body that is no batch: not JSON, not UTF-8, empty, a
+    scalar, nested too deeply, or with more than `max_items` items or `max_targets` destinations in all.
     """
     text = read_text(body)
-    if text[:1] in _PLAIN_STARTS and len(text) <= _max_item(limits):
+    if text[:1] in _PLAIN_STARTS and len(text) <= limits.max_message + _LISTS:
         plain = read_plain_batch(text, limits)
         if plain is not None:
             return Batch(tuple(plain), is_plain=True)
     try:
-        return _Reader(limits, refused).read(read_document(text, limits.max_items))
+        return _Reader(limits, refused, replace_surrogates=replace_surrogates).read(
+            read_document(text, limits.max_items)
+        )
     except RecursionError:
         raise refuse("tooDeep", "The JSON is nested too deeply.") from None
+
+
+def batch_fingerprint(body: bytes) -> bytes:
+    """Return 16 bytes that two bodies share when they have the same tokens, whatever white space stands between them.
+
+    Raises BadRequestError like `parse_batch`.
+    """
+    return blake2b(tokens_of(unquoted(read_text(body))), digest_size=16).digest()
 
 
 class _Reader:
     """Reads the items of one batch."""
 
-    def __init__(self, limits: BatchLimits, refused: Container[str]) -> None:
+    def __init__(self, limits: BatchLimits, refused: Container[str], *, replace_surrogates: bool) -> None:
         self._limits = limits
         self._refused = refused
+        self._replace_surrogates = replace_surrogates
         self._looked_at = 0  # unknown properties, of all items
 
     def read(self, document: Document) -> Batch:
@@ -62,7 +80,9 @@ class _Reader:
         targets, limit = 0, self._limits.max_targets
         for index, raw in enumerate(document.items):
             try:
-                result: ParsedItem | RejectedItem = self._accept(self._item(raw, index))
+                result: ParsedItem | RejectedItem = self._accept(
+                    self._halved(raw, index) if index in document.halved else self._item(raw, index)
+                )
             except BadRequestError as error:
                 result = RejectedItem(index, error.label, document.pointer_of(index) + error.pointer, str(error))
             results.append(result)
@@ -79,19 +99,22 @@ class _Reader:
         return item
 
     def _item(self, raw: Raw, index: int) -> ParsedItem:
-        size = memoryview(raw).nbytes
-        if size > _max_item(self._limits):
-            max_message = self._limits.max_message
-            detail = f"The item has {size} bytes. Its message may have {max_message}, its lists {_LISTS} more."
-            raise refuse("itemTooLarge", detail)
+        size, limit = memoryview(raw).nbytes, _LONGEST_ESCAPE * self._limits.max_message + _LISTS
+        if size > limit:
+            raise refuse("itemTooLarge", f"The item has {size} bytes, more than the {limit} that any message needs.")
         plain = read_plain(raw, index, self._limits)
-        if plain is not None:
-            return plain
-        try:
-            properties = properties_of(raw)
-        except msgspec.ValidationError:
-            raise _not_an_object(bytes(raw)[:1]) from None
-        return self._parsed(properties, index)
+        return self._parsed(_properties_of(raw), index) if plain is None else plain
+
+    def _halved(self, raw: Raw, index: int) -> ParsedItem:
+        properties = _properties_of(raw)
+        found = [name for name, value in properties.values.items() if has_replacement(bytes(value))]
+        if not self._replace_surrogates or set(found) - {"arguments"}:
+            name = next((name for name in found if name != "arguments"), "arguments" if found else "")
+            detail = f"{name or 'The item'} holds half of a surrogate pair, which is no character. Send both halves."
+            raise refuse("loneSurrogate", detail, properties.pointer(name) if name else "")
+        item = self._item(raw, index)
+        detail = "U+FFFD was sent in the place of half of a surrogate pair."
+        return structs.replace(item, warnings=(*item.warnings, ItemWarning("replacedSurrogate", detail)))
 
     def _parsed(self, properties: Properties, index: int) -> ParsedItem:
         values, warnings = properties.values, self._unknown(properties) if properties.unknown else ()
@@ -107,6 +130,13 @@ class _Reader:
         if self._looked_at <= _MAX_LOOKED_AT:
             properties.check_addresses()
         return (properties.unknown_warning(),)
+
+
+def _properties_of(raw: Raw) -> Properties:
+    try:
+        return properties_of(raw)
+    except msgspec.ValidationError:
+        raise _not_an_object(bytes(raw)[:1]) from None
 
 
 def _content_of(properties: Properties, limits: BatchLimits) -> ItemContent:
@@ -133,7 +163,3 @@ def _not_an_object(first: bytes) -> BadRequestError:
     if first == b'"':
         return refuse("nestedString", "A string inside the array of the batch is not an item.")
     return refuse("notAnObject", "An item must be a JSON object.")
-
-
-def _max_item(limits: BatchLimits) -> int:
-    return limits.max_message + _LISTS

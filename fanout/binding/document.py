@@ -6,6 +6,7 @@ items are counted before they become objects.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,12 +15,14 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from fanout.binding.json_text import lone_surrogates, with_backslashes, with_replacements
 from fanout.binding.refusals import refuse
 from fanout.errors import BadRequestError
 
 _BOM: Final = b"\xef\xbb\xbf"
 _WHITE_SPACE: Final = b" \t\r\n"
 _MANY_ITEMS: Final = 200_000  # up to this number even a body of nothing but items costs only a few MB
+_MAX_HALVES: Final = 10_000  # a body with more of them is no text
 _BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _array = msgspec.json.Decoder(list[Raw])
 _value = msgspec.json.Decoder(Raw)
@@ -28,10 +31,14 @@ _string = msgspec.json.Decoder(str)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The items of a batch. `single` means that the document is one object, so that pointers have no index."""
+    """The items of a batch. `single` means that the document is one object, so that pointers have no index.
+
+    `halved` are the places of items in which U+FFFD stands for half of a surrogate pair.
+    """
 
     items: Sequence[Raw]
     single: bool
+    halved: frozenset[int] = frozenset()
 
     def pointer_of(self, index: int) -> str:
         """Return the JSON pointer of an item."""
@@ -54,19 +61,55 @@ def read_document(text: bytes, max_items: int) -> Document:
 
     Raises BadRequestError for a body that is no batch at all, and RecursionError for one nested beyond the parser.
     """
-    return _split(_unquoted(text), max_items)
+    text = unquoted(text)
+    try:
+        return _split(text, max_items)
+    except msgspec.DecodeError as error:
+        places = _halves(text, error)
+    whole = with_replacements(text, places)
+    try:
+        document = _split(whole, max_items)
+    except msgspec.DecodeError as error:
+        raise _broken(error, text) from None
+    return Document(document.items, document.single, _holding(document.items, whole, places))
 
 
-def _unquoted(text: bytes) -> bytes:
+def unquoted(text: bytes) -> bytes:
+    """Return the text of a batch: that of the JSON string in which it was sent, where it was."""
     if not _starts(text, b'"'):
         return text
     try:
         inner = _string.decode(text).encode()
     except msgspec.DecodeError as error:
-        raise _broken(error, text) from None
+        # A half in the string stands in a string of the batch. Written as an escape there, it is found with its item.
+        text = with_backslashes(text, _halves(text, error))
+        try:
+            inner = _string.decode(text).encode()
+        except msgspec.DecodeError as error:
+            raise _broken(error, text) from None
     if _starts(inner, b'"'):
         raise refuse("nestedString", "The string holds another string instead of an object or an array.")
     return inner
+
+
+def _halves(text: bytes, error: msgspec.DecodeError) -> list[int]:
+    # The decoder refuses a text for half of a surrogate pair; whatever else is wrong with it stays wrong.
+    places = lone_surrogates(text, _MAX_HALVES)
+    if not places or len(places) == _MAX_HALVES:
+        raise _broken(error, text) from None
+    return places
+
+
+def _holding(items: Sequence[Raw], text: bytes, places: Sequence[int]) -> frozenset[int]:
+    holding: set[int] = set()
+    end = 0
+    for index, raw in enumerate(items):
+        data = bytes(raw)
+        start = text.find(data, end)  # between two items stands nothing that an item could begin with
+        end = start + len(data)
+        if bisect_left(places, start) < bisect_left(places, end):
+            holding.add(index)
+    return frozenset(holding)
 
 
 def _starts(text: bytes, first: bytes) -> bool:
@@ -76,18 +119,15 @@ def _starts(text: bytes, first: bytes) -> bool:
 def _split(text: bytes, max_items: int) -> Document:
     if _starts(text, b""):
         raise refuse("emptyBody", "The body is empty.")
-    try:
-        if not _starts(text, b"["):
-            return _single(text)
-        if (
-            len(text) > _MANY_ITEMS
-            and text.count(b",") > _MANY_ITEMS
-            and _bounded(max_items).decode(text).past is not UNSET
-        ):
-            raise _too_many(f"more than {max_items}", max_items)
-        items = _array.decode(text)
-    except msgspec.DecodeError as error:
-        raise _broken(error, text) from None
+    if not _starts(text, b"["):
+        return _single(text)
+    if (
+        len(text) > _MANY_ITEMS
+        and text.count(b",") > _MANY_ITEMS
+        and _bounded(max_items).decode(text).past is not UNSET
+    ):
+        raise _too_many(f"more than {max_items}", max_items)
+    items = _array.decode(text)
     if len(items) > max_items:
         raise _too_many(str(len(items)), max_items)
     return Document(items, single=False)
@@ -115,7 +155,7 @@ def _too_many(count: str, limit: int) -> BadRequestError:
 def _broken(error: msgspec.DecodeError, text: bytes) -> BadRequestError:
     found = _BYTE.search(str(error))
     if found is None:
-        return refuse("invalidJson", "The JSON ends too early, or a string in it holds half of a surrogate pair.")
+        return refuse("invalidJson", "The JSON ends too early.")
     offset = int(found[1])
     line = text.count(b"\n", 0, offset) + 1
     column = offset - text.rfind(b"\n", 0, offset)

@@ -1,7 +1,8 @@
 """Reads an item with a `target`: one Message for each destination, all with the same REST body.
 
 Source: docs/sources.md, binding-items and bodies. Rule guarded: the body of the REST call is built here, once, around
-the bytes of `arguments` as they were sent. They are never decoded.
+the bytes of `arguments` as they were sent. They are never decoded. Only where their escapes make a body too long for
+the service, the characters are written instead.
 """
 
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 import msgspec
 
 from fanout.binding.destinations import DESTINATION_FIELDS, Destinations, destinations_of, empty_address, excluded_of
+from fanout.binding.json_text import written_out
 from fanout.binding.names import check_uri
 from fanout.binding.parsed import BatchLimits, ItemContent, ItemWarning
 from fanout.binding.properties import Properties
@@ -17,6 +19,7 @@ from fanout.signalr.message import Message, Scope
 
 MAX_TTL: Final = 31 * 86_400  # seconds
 MAX_COLLAPSE_KEY: Final = 128
+_BODY: Final = b'{"target":%b,"arguments":%b}'
 _BROADCAST: Final = ((Scope.BROADCAST, ""),)
 _CAN_EXCLUDE: Final = frozenset({Scope.BROADCAST, Scope.GROUP})
 _IGNORED: Final = frozenset({"action", "reason"})
@@ -51,7 +54,9 @@ def _body_of(properties: Properties, target: str, limit: int) -> bytes:
         arguments = b"[]"
     if not arguments.startswith(b"["):
         raise refuse("argumentsNotAnArray", "arguments must be an array.", properties.pointer("arguments"))
-    body = b'{"target":%b,"arguments":%b}' % (_encode(target), arguments)
+    body = _BODY % (_encode(target), arguments)
+    if len(body) > limit:  # escapes may make it too long
+        body = _BODY % (_encode(target), written_out(arguments, limit))
     if len(body) > limit:
         detail = f"The REST body of the message would have {len(body)} bytes. The service takes {limit}."
         raise refuse("messageTooLarge", detail, properties.pointer("arguments" if raw is not None else "target"))

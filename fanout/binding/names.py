@@ -17,7 +17,10 @@ _DOTS: Final = frozenset({".", ".."})
 MAX_URI: Final = 12_000  # published as "12 K", read as the smaller number
 # The longest hub and application percent-escaped (384 each), scheme and host (8 + 253 + 6), and the words around them.
 _URI_RESERVE: Final = 1_100
-_SURELY_FITS: Final = (MAX_URI - _URI_RESERVE) // 12 - 10  # one code point is at most %XX four times
+# A token of 4,096 characters has room for a URL of 2,984. The longest hub takes 383 more than the one assumed here, and
+# the longest scheme, host and port take 267.
+MAX_PATH: Final = 2_984 - 383 - 267
+_SURELY_FITS: Final = (MAX_PATH - 60) // 12  # characters; one is at most %XX four times
 _HUB: Final = re.compile(r"[A-Za-z][A-Za-z0-9_`,.\[\]]{0,127}", re.ASCII)
 _CODES: Final = {
     Scope.USER: "invalidUserId",
@@ -46,9 +49,8 @@ def check_id(scope: Scope, name: str, pointer: str = "") -> str:
 
 
 def is_plain_name(name: str) -> bool:
-    """Return True for a name that surely can be the id of anything. False means that `problem_of` has to look."""
-    # A code point is one unit or two.
-    return name.isprintable() and len(name) <= MAX_NAME // 2 and name not in _DOTS and not name.isspace()
+    """Return True for a name that surely can be the id of anything. False means that more has to be looked at."""
+    return name.isprintable() and len(name) <= _SURELY_FITS and name not in _DOTS and not name.isspace()
 
 
 def problem_of(scope: Scope, name: str) -> str:
@@ -81,15 +83,24 @@ def _group_problem(name: str) -> str:
 
 
 def check_uri(item: Item) -> None:
-    """Raise BadRequestError `uriTooLong` when the URI of a call may be too long with the longest hub and host."""
+    """Raise BadRequestError when a call may not be deliverable with the longest hub, application and host.
+
+    `namesTooLong`: its access token, which carries its path, may be too long. `uriTooLong`: its URI may be.
+    """
     if type(item) is Message:
         if len(item.to) <= _SURELY_FITS and not item.excluded:
             return
     elif type(item) is GroupAction and len(item.member) + len(item.group) <= _SURELY_FITS:
         return
-    length = len(route_of("h", item).target) + _URI_RESERVE
+    route = route_of("h", item)
+    if len(route.path) > MAX_PATH:
+        detail = (
+            f"Percent-encoded, the names take {len(route.path)} characters of the URL. {MAX_PATH} fit into a token."
+        )
+        raise refuse("namesTooLong", detail)
+    length = len(route.target) + _URI_RESERVE
     if length > MAX_URI:
-        raise refuse("uriTooLong", f"The call's URI may take {length} characters; the service takes {MAX_URI}.")
+        raise refuse("uriTooLong", f"The URI of the call may take {length} characters. The service takes {MAX_URI}.")
 
 
 def _pattern_checked(name: str, noun: str, code: str) -> str:

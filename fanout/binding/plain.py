@@ -10,8 +10,9 @@ from hashlib import blake2b
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw, UnsetType, structs
 
+from fanout.binding.json_text import tokens_of
 from fanout.binding.names import is_plain_name
 from fanout.binding.parsed import BatchLimits, ParsedItem
 from fanout.signalr.message import Item, Message, Scope
@@ -100,7 +101,11 @@ def _destination(item: Plain) -> tuple[Scope, str] | None:
 
 
 def fingerprint_of(calls: tuple[Item, ...]) -> bytes:
-    """Return 16 bytes that tell two contents under one messageId apart."""
+    """Return 16 bytes that tell two contents under one messageId apart; white space between tokens is no content."""
+    if type(calls[0]) is Message:  # all calls of an item have the same body
+        tokens = tokens_of(calls[0].body)
+        if tokens is not calls[0].body:
+            calls = tuple([structs.replace(call, body=tokens) for call in calls if type(call) is Message])
     return blake2b(_pack(calls), digest_size=16).digest()
 
 

@@ -25,6 +25,7 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "notAnObject": "An item must be a JSON object; null, true, false and numbers are none.",
         "nestedArray": "An array stands inside the batch's array: items are not nested.",
         "itemTooLarge": "The item is larger than any deliverable message with its target lists.",
+        "loneSurrogate": "A string of the item holds half of a surrogate pair.",
         "noTargetOrAction": "An item needs a target (a message) or an action (a group action).",
         "emptyTarget": "The target, the client method's name, is empty.",
         "unknownAction": "The action is not add, remove, removeAll or closeConnection.",
@@ -51,7 +52,8 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "invalidGroupName": "A group name has 1 to 1024 characters, not all white space, and is not . or .. .",
         "invalidUserId": "A user id has 1 to 1024 characters and is not . or .. .",
         "invalidConnectionId": "A connection id is not empty and is not . or .. .",
-        "uriTooLong": "The names and excluded ids do not fit into the 12 K that the service allows a URI.",
+        "uriTooLong": "The excluded ids or the reason do not fit into the 12 K that the service allows a URI.",
+        "namesTooLong": "Percent-encoded, the names make an access token longer than the 4,096 characters allowed.",
     }
 )
 
@@ -63,6 +65,7 @@ WARNING_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "emptyAddress": "A destination is named by an empty string or null, so the message goes to everybody.",
         "severalScopes": "Destinations of several kinds are named; one of them is addressed, the others are ignored.",
         "targetAndAction": "Both target and action are set; the message is sent, the action is not done.",
+        "replacedSurrogate": "U+FFFD was put in the place of half of a surrogate pair, as asked for.",
         "unknownEndpoint": "Some of the endpoints are not configured here and get nothing.",
     }
 )

@@ -17,10 +17,6 @@ from service.http.problems import Problem
 from service.ingress.intake import CONFLICTS, FAILURES, BatchOptions, ItemOutcome, Outcome, Refused, Stored
 
 RETRY_AFTER = "1"
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-_APPLIED: Mapping[str, Mapping[str, str]] = {
-    handling: MappingProxyType({"Preference-Applied": f"handling={handling}"}) for handling in ("strict", "lenient")
-}
 _PREFIX = b"\0"  # stands for the prefix of the ids in a prepared answer; no JSON has this byte
 _MAX_PREPARED = 500  # items; the answers to larger batches are not kept
 _encode = msgspec.json.Encoder().encode
@@ -40,7 +36,7 @@ class Accepted:
 
 def answer_of(outcome: Outcome, options: BatchOptions) -> Accepted | Problem:
     """Return the answer to an outcome."""
-    headers = _APPLIED.get(options.handling, _NO_HEADERS)
+    headers = _applied(options.handling, replace_surrogates=options.replace_surrogates)
     if isinstance(outcome, Stored):
         return Accepted(_stored_content(outcome), headers)
     if isinstance(outcome, Refused):
@@ -58,6 +54,14 @@ def answer_of(outcome: Outcome, options: BatchOptions) -> Accepted | Problem:
     if conflicts and not (options.lenient and counts["accepted"] + counts["duplicate"]):
         return _conflict(conflicts, members)
     return Accepted(_encode(members), headers)
+
+
+@lru_cache
+def _applied(handling: str, *, replace_surrogates: bool) -> Mapping[str, str]:
+    preferences = [f"handling={handling}"] if handling else []
+    if replace_surrogates:
+        preferences.append("surrogates=replace")
+    return MappingProxyType({"Preference-Applied": ", ".join(preferences)} if preferences else {})
 
 
 def _stored_content(outcome: Stored) -> bytes:

@@ -65,13 +65,15 @@ class BatchOptions:
     `request_id` names the request in logs, and starts the ids of its messages where there is no idempotency `key`.
     `fingerprint` stands for the whole batch and tells two batches under one key apart. `handling` concerns a batch with
     faults. By default an invalid item refuses it, and a doubtful one gets a warning. "lenient" queues the valid items
-    beside invalid ones. "strict" refuses doubtful ones too; that is done while parsing.
+    beside invalid ones. "strict" refuses doubtful ones too. `replace_surrogates` takes items with half of a surrogate
+    pair. The last two are done while parsing.
     """
 
     request_id: str
     handling: Handling = ""
     key: str | None = None
     fingerprint: bytes = b""
+    replace_surrogates: bool = False
 
     @property
     def lenient(self) -> bool:

@@ -5,7 +5,6 @@ stored is not decided here. The route is plain ASGI: what a framework does aroun
 would each cost more than all the rest.
 """
 
-import hashlib
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from typing import TypeVar
@@ -14,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from fanout.binding.batch import BatchLimits, parse_batch
+from fanout.binding.batch import BatchLimits, batch_fingerprint, parse_batch
 from fanout.binding.names import check_hub
 from fanout.binding.refusals import WARNING_CODES
 from fanout.clock import Clock
@@ -70,9 +69,10 @@ class Ingress:
         check_media_type(headers)
         options = _options_of(request)
         body = await read_body(request, settings.max_body, clock=self._clock, within=settings.body_timeout)
-        batch = parse_batch(body, self._limits, WARNING_CODES if options.handling == "strict" else self._refused)
+        refused = WARNING_CODES if options.handling == "strict" else self._refused
+        batch = parse_batch(body, self._limits, refused=refused, replace_surrogates=options.replace_surrogates)
         if options.key is not None:
-            options = replace(options, fingerprint=hashlib.blake2b(body, digest_size=16).digest())
+            options = replace(options, fingerprint=batch_fingerprint(body))
         outcome = await self._intake(hub, batch, options)
         return answer_of(outcome, options)
 

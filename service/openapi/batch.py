@@ -145,14 +145,16 @@ OPERATION: dict[str, Any] = {
         HUB,
         header(
             "Idempotency-Key",
-            "Repeats of this request with this key store nothing twice; with another body they are refused.",
+            "Repeats of this request with this key store nothing twice; with another body they are refused. The key "
+            "may stand in quotation marks, as the draft of this header has it.",
             {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
         ),
         header(
             "Prefer",
             "handling=lenient queues the valid items of a batch that also has invalid ones. handling=strict refuses "
-            "items that would otherwise be queued with a warning.",
-            {"type": "string", "examples": ["handling=lenient"]},
+            "items that would otherwise be queued with a warning. surrogates=replace sends U+FFFD in the place of half "
+            "of a surrogate pair in the arguments.",
+            {"type": "string", "examples": ["handling=lenient", "handling=strict, surrogates=replace"]},
         ),
         REQUEST_ID,
     ],

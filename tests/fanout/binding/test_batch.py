@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanout.binding.batch import ERROR_CODES, BatchLimits, ParsedItem, RejectedItem, parse_batch
+from fanout.binding.batch import ERROR_CODES, BatchLimits, ParsedItem, RejectedItem, batch_fingerprint, parse_batch
 from fanout.binding.properties import KNOWN
 from fanout.errors import BadRequestError
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
@@ -203,7 +203,7 @@ def test_a_message_may_have_as_many_bytes_as_the_limit_and_no_more() -> None:
 
 
 def test_an_item_beyond_any_message_with_its_lists_is_refused_unread() -> None:
-    junk = "x" * 5_300_000
+    junk = "x" * 10_300_000
     assert verdicts(f'[{{"target":"t","junk":"{junk}"}},{{"target":"t"}}]') == [
         ("itemTooLarge", "/0"),
         (message(B, ""),),
@@ -224,7 +224,7 @@ def test_closing_connections_may_stand_among_messages_and_keeps_its_place() -> N
     assert verdicts(body) == [(message(U, "u"),), (CloseConnections(U, "u", "bye"),)]
 
 
-# Anything at all ---------------------------------------------------------------------------------------------------
+# Anything at all ------------------------------------------------------------------------------------------------------
 
 
 _names = st.sampled_from(sorted(KNOWN)).flatmap(lambda name: st.sampled_from([name, name.upper(), name.title()]))
@@ -261,3 +261,118 @@ def test_a_damaged_body_is_read_or_refused_and_nothing_else(patch: bytes, start:
     else:
         code = ""
     assert not code or code in ERROR_CODES
+
+
+# Half of a surrogate pair -------------------------------------------------------------------------------------------
+
+
+UNPAIRED = r"\ud83d"
+HALVES: list[tuple[str, str]] = [
+    (r'{"target":"t","arguments":["a\ud83d"]}', "/arguments"),
+    (r'{"target":"t","arguments":["\ude00",{"\ud83d\ud83d\ude00":1}]}', "/arguments"),
+    (r'{"target":"t\ud83d"}', "/target"),
+    (r'{"target":"t","UserId":"\ud83du"}', "/UserId"),
+    (r'{"target":"t","userIds":["a","\udc00"],"arguments":["\udc00"]}', "/userIds"),
+    (r'{"target":"t","other":"\udc00"}', ""),
+    (r'{"target":"t","x\udc00":1}', ""),
+]
+
+
+@pytest.mark.parametrize(("item", "pointer"), HALVES)
+def test_half_of_a_surrogate_pair_refuses_its_item_alone(item: str, pointer: str) -> None:
+    good = (message(B, "", b'["\\ud83d\\ude00"]'),)
+    whole = r'{"target":"t","arguments":["\ud83d\ude00"]}'
+    expected = [good, ("loneSurrogate", f"/1{pointer}"), good]
+    body = f"[{whole}, {item} ,{whole}]"
+    assert verdicts(body) == expected
+    assert verdicts(msgspec.json.encode(body)) == expected
+    assert verdicts(item) == [("loneSurrogate", pointer)]
+
+
+def test_half_a_pair_written_into_a_string_that_holds_the_batch_refuses_its_item_alone() -> None:
+    body = r'''"[{\"target\":\"t\"},{\"target\":\"t\",\"arguments\":[\"\ud83dx\"]}]"'''
+    assert verdicts(body) == [(message(B, ""),), ("loneSurrogate", "/1/arguments")]
+
+
+def test_in_arguments_it_is_replaced_where_that_is_asked_for_and_nothing_else_changes() -> None:
+    item = r'{"target":"t","userId":"u","arguments":[ "a\ud83d", 1.10, "\ud83d\ude00\u00e9"]}'
+    batch = parse_batch(f'[{item},{{"target":"t"}}]'.encode(), LIMITS, replace_surrogates=True)
+    first, second = batch.results
+    assert isinstance(first, ParsedItem)
+    assert first.calls == (message(U, "u", rb'[ "a\ufffd", 1.10, "\ud83d\ude00\u00e9"]'),)
+    assert [warning.code for warning in first.warnings] == ["replacedSurrogate"]
+    assert isinstance(second, ParsedItem)
+    assert second.warnings == ()
+
+
+@pytest.mark.parametrize("item", [r'{"target":"t\ud83d"}', r'{"target":"t","userId":"u\ud83d","arguments":["\ud83d"]}'])
+def test_a_name_is_never_changed_into_another_one(item: str) -> None:
+    (result,) = parse_batch(item.encode(), LIMITS, replace_surrogates=True).results
+    assert isinstance(result, RejectedItem)
+    assert result.code == "loneSurrogate"
+
+
+def test_of_many_items_those_that_hold_a_half_are_refused() -> None:
+    texts = [f"{n} {UNPAIRED if n % 3 == 0 else '.'}" for n in range(300)]
+    items = [f'{{"target":"t","arguments":["{text}"]}}' for text in texts]
+    refused_ones = [index for index, found in enumerate(verdicts(f"[{','.join(items)}]")) if len(found) == 2]
+    assert refused_ones == list(range(0, 300, 3))
+
+
+def test_a_body_of_nothing_but_halves_is_no_json() -> None:
+    assert refused(b'["' + rb"\ud83d" * 20_000 + b'"]').label == "invalidJson"
+
+
+# Escapes --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_is_as_long_as_it_would_be_sent() -> None:
+    """A body of escapes over 1 MB that is 600 KB as UTF-8."""
+    text = "\u4e2d" * 200_000
+    body = f'[{{"target":"t","arguments":["{text.encode("ascii", "backslashreplace").decode()}",1.10]}}]'
+    assert len(body) > 1_200_000
+    assert verdicts(body) == [(message(B, "", f'["{text}",1.10]'.encode()),)]
+
+
+def test_escapes_of_what_fits_stay_as_they_are() -> None:
+    text = r"\u4e2d" * 100_000
+    assert verdicts(f'{{"target":"t","arguments":["{text}"]}}') == [(message(B, "", f'["{text}"]'.encode()),)]
+
+
+def test_what_is_too_long_even_without_escapes_is_refused() -> None:
+    text = r"\u4e2d" * 340_000
+    assert verdicts(f'[{{"target":"t","arguments":["{text}"]}},{{"target":"t"}}]') == [
+        ("messageTooLarge", "/0/arguments"),
+        (message(B, ""),),
+    ]
+
+
+# The same batch again -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ('{"target" : "t",\n "arguments":[ 1.10, "a b" ]}', True),
+        ('\ufeff{"target":"t","arguments":[1.10,"a b"]}', True),
+        (msgspec.json.encode('{"target":"t", "arguments":[1.10,"a b"]}').decode(), True),
+        ('{"target":"t","arguments":[1.1,"a b"]}', False),
+        ('{"target":"t","arguments":[1.10,"ab"]}', False),
+        ('{"arguments":[1.10,"a b"],"target":"t"}', False),
+        ('[{"target":"t","arguments":[1.10,"a b"]}]', False),
+    ],
+)
+def test_a_batch_is_known_again_by_its_tokens(other: str, same: bool) -> None:
+    first = batch_fingerprint(b'{"target":"t","arguments":[1.10,"a b"]}')
+    assert (batch_fingerprint(other.encode()) == first) is same
+
+
+@pytest.mark.parametrize("target", ['"userId":"u"', '"userIds":["u","v"]', '"ttlSeconds":5'])
+def test_white_space_in_arguments_is_no_other_content_under_a_message_id(target: str) -> None:
+    def fingerprint(arguments: str) -> bytes:
+        body = f'{{"target":"t",{target},"messageId":"m","arguments":{arguments}}}'
+        (result,) = parse_batch(body.encode(), LIMITS).results
+        assert isinstance(result, ParsedItem)
+        return result.fingerprint
+
+    assert fingerprint('[1.10,"a b"]') == fingerprint('[ 1.10 , "a b" ]') != fingerprint('[1.1,"a b"]')

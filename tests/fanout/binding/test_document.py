@@ -36,8 +36,6 @@ def refused(body: bytes | str, limits: BatchLimits = LIMITS) -> BadRequestError:
         (b'{"target":"t"} {"target":"t"}', "invalidJson"),
         (b'{"target":"t",}', "invalidJson"),
         (b'{"target":"t","arguments":[01]}', "invalidJson"),
-        (b'{"target":"t","arguments":["\\ud800"]}', "invalidJson"),
-        (b'{"target":"t","x\\udc00":1}', "invalidJson"),
         (b'{"target":"t","arguments":["\x01"]}', "invalidJson"),
         (b'{"target":"t","arguments":["\xff"]}', "invalidUtf8"),
         (b'{"target":"t","ignored":["\xc0\x80"]}', "invalidUtf8"),

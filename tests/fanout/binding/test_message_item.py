@@ -138,7 +138,7 @@ def test_excluded_and_ttl_travel_with_the_message(fields: str, expected: Message
         ('"ttlSeconds":1e400', "invalidTtl", "/ttlSeconds"),
         (f'"ttlSeconds":1{"0" * 400}', "invalidTtl", "/ttlSeconds"),
         (f'"excluded":{json.dumps(["c" * 40 + str(n) for n in range(300)])}', "uriTooLong", ""),
-        (f'"connectionId":"{"c" * 13_000}"', "uriTooLong", ""),
+        (f'"connectionId":"{"c" * 13_000}"', "namesTooLong", ""),
     ],
 )
 def test_excluded_and_ttl_that_cannot_be_honoured_are_refused(fields: str, code: str, pointer: str) -> None:

@@ -2,9 +2,11 @@
 
 import pytest
 
-from fanout.binding.names import MAX_URI, check_application, check_hub, check_id, check_uri, problem_of
+from fanout.binding.names import MAX_URI, check_application, check_hub, check_id, check_uri, is_plain_name, problem_of
 from fanout.errors import BadRequestError
+from fanout.signalr.credentials import MAX_TOKEN_LENGTH, rest_token
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
+from fanout.signalr.routes import route_of
 
 IDS = (Scope.USER, Scope.GROUP, Scope.CONNECTION)
 
@@ -66,10 +68,11 @@ def test_a_refused_id_says_its_kind_and_place(scope: Scope, code: str) -> None:
     "item",
     [
         Message(Scope.CONNECTION, "c" * 900, b"{}"),
-        Message(Scope.CONNECTION, "c" * 10_000, b"{}"),
-        Message(Scope.GROUP, "é" * 1024, b"{}"),
+        Message(Scope.CONNECTION, "c" * 2_300, b"{}"),
+        Message(Scope.USER, "x" * 1024, b"{}"),
+        Message(Scope.GROUP, "\u20ac" * 250, b"{}"),
         Message(Scope.BROADCAST, "", b"{}", excluded=("c" * 40,) * 200),
-        GroupAction(Verb.ADD, Scope.USER, "é" * 800, "é" * 800),
+        GroupAction(Verb.ADD, Scope.USER, "u" * 1024, "g" * 1024),
         CloseConnections(Scope.USER, "u", "r" * 1000),
     ],
 )
@@ -78,16 +81,44 @@ def test_a_uri_within_12_k_is_accepted(item: Item) -> None:
 
 
 @pytest.mark.parametrize(
-    "item",
+    ("item", "code"),
     [
-        Message(Scope.CONNECTION, "c" * MAX_URI, b"{}"),
-        Message(Scope.GROUP, "😀" * 1000, b"{}"),
-        Message(Scope.BROADCAST, "", b"{}", excluded=("c" * 40,) * 300),
-        GroupAction(Verb.ADD, Scope.USER, "\u20ac" * 1024, "\u20ac" * 1024),
-        CloseConnections(Scope.USER, "u", "r" * MAX_URI),
+        (Message(Scope.BROADCAST, "", b"{}", excluded=("c" * 40,) * 300), "uriTooLong"),
+        (CloseConnections(Scope.USER, "u", "r" * MAX_URI), "uriTooLong"),
+        (Message(Scope.CONNECTION, "c" * 2_400, b"{}"), "namesTooLong"),
+        (Message(Scope.USER, "\u20ac" * 300, b"{}"), "namesTooLong"),
+        (Message(Scope.GROUP, "😀" * 200, b"{}"), "namesTooLong"),
+        (GroupAction(Verb.ADD, Scope.USER, "é" * 300, "é" * 300), "namesTooLong"),
     ],
 )
-def test_a_uri_over_12_k_is_refused(item: Item) -> None:
+def test_a_call_that_could_not_be_delivered_is_refused(item: Item, code: str) -> None:
     with pytest.raises(BadRequestError) as caught:
         check_uri(item)
-    assert caught.value.label == "uriTooLong"
+    assert caught.value.label == code
+
+
+def longest_token(item: Item) -> int:
+    """Return the length of the access token of a call to the longest hub on the longest host."""
+    path = route_of("[" * 128, item).path
+    return len(rest_token("key", f"https://{'h' * 253}:65535{path}", 2_000_000_000))
+
+
+def test_what_is_accepted_has_a_token_within_4_kb_and_not_much_is_refused_beside_it() -> None:
+    def action(length: int) -> GroupAction:
+        return GroupAction(Verb.ADD, Scope.CONNECTION, "c" * length, "g" * 1024)
+
+    longest = max(length for length in range(1, 2_000) if fits(action(length)))
+    assert longest_token(action(longest)) <= MAX_TOKEN_LENGTH < longest_token(action(longest + 10))
+
+
+def fits(item: Item) -> bool:
+    try:
+        check_uri(item)
+    except BadRequestError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", ["\u20ac" * 512, "/" * 512, "\u20ac" * 190])
+def test_a_name_that_takes_a_long_token_is_no_plain_one(name: str) -> None:
+    assert not is_plain_name(name)

@@ -13,29 +13,67 @@ def options(*raw: tuple[str, str]) -> BatchOptions:
 
 
 @pytest.mark.parametrize(
-    ("prefers", "lenient"),
+    ("prefers", "handling"),
     [
-        ([], False),
-        (["handling=lenient"], True),
-        (["Handling = Lenient"], True),
-        (['handling="lenient"'], True),
-        (["handling=lenient; x=1"], True),
-        (["return=minimal, handling=lenient"], True),
-        (["wait=10", "handling=lenient"], True),
-        (["handling=strict"], False),
-        (["handling=strict, handling=lenient"], False),
-        (["lenient"], False),
-        (["handling"], False),
-        (["x; handling=lenient"], False),
+        ([], ""),
+        (["handling=lenient"], "lenient"),
+        (["Handling = Lenient"], "lenient"),
+        (['handling="lenient"'], "lenient"),
+        (["handling=lenient; x=1"], "lenient"),
+        (["return=minimal, handling=lenient"], "lenient"),
+        (["wait=10", "handling=lenient"], "lenient"),
+        (["handling=strict"], "strict"),
+        (["handling=strict, handling=lenient"], "strict"),
+        (["handling=other"], ""),
+        (["lenient"], ""),
+        (["handling"], ""),
+        (["x; handling=lenient"], ""),
     ],
 )
-def test_the_first_handling_preference_counts(prefers: list[str], *, lenient: bool) -> None:
-    assert options(*(("prefer", p) for p in prefers)).lenient is lenient
+def test_the_first_handling_preference_counts(prefers: list[str], handling: str) -> None:
+    assert options(*(("prefer", p) for p in prefers)).handling == handling
 
 
-def test_the_key_is_taken_as_it_was_sent() -> None:
-    assert options().key is None
-    assert options(("idempotency-key", "order 7")) == BatchOptions("req", key="order 7")
+@pytest.mark.parametrize(
+    ("prefer", "replaced"),
+    [
+        ("surrogates=replace", True),
+        ("handling=lenient, surrogates=replace", True),
+        ("surrogates=keep", False),
+        ("surrogates", False),
+        ("handling=lenient", False),
+    ],
+)
+def test_halves_of_surrogate_pairs_are_replaced_where_that_is_preferred(prefer: str, *, replaced: bool) -> None:
+    assert options(("prefer", prefer)).replace_surrogates is replaced
+
+
+@pytest.mark.parametrize(
+    ("sent", "key"),
+    [
+        ("k1", "k1"),
+        ('"k1"', "k1"),
+        ("order 7", "order 7"),
+        ('"order 7"', "order 7"),
+        ('"k1";a=1', "k1"),
+        (r'"a\"b\\c"', r'a"b\c'),
+        (r"a\b", r"a\b"),
+        ('a"b"', 'a"b"'),
+        ('"' + "k" * 255 + '"', "k" * 255),
+    ],
+)
+def test_the_key_is_a_structured_string_or_the_same_without_quotation_marks(sent: str, key: str) -> None:
+    assert options(("idempotency-key", sent)) == BatchOptions("req", key=key)
+
+
+def test_without_the_header_there_is_no_key() -> None:
+    assert options() == BatchOptions("req")
+
+
+@pytest.mark.parametrize("sent", ["", '""', '"', '"k1', '"a"b', r'"a\n"', "\u00fc", "k" * 256, '"' + "k" * 256 + '"'])
+def test_a_key_that_cannot_be_read_is_refused(sent: str) -> None:
+    with pytest.raises(BadRequestError):
+        options(("idempotency-key", sent))
 
 
 def test_two_idempotency_keys_are_one_too_many() -> None:

@@ -218,3 +218,17 @@ async def test_an_empty_address_is_a_broadcast_with_a_warning_unless_it_is_to_be
     assert metric(app, "fanout_item_warnings_total", warning="emptyAddress") == 1
     assert (refused.status_code, refused.json()["errors"][0]["code"]) == (400, "emptyAddress")
     assert unknown.status_code == 202
+
+
+async def test_half_of_a_surrogate_pair_refuses_one_item_or_is_replaced_where_asked() -> None:
+    queue = MemoryQueue()
+    body = rb'[{"target":"t","arguments":["\ud83d"]},{"target":"t"},{"target":"t","arguments":["\ud83d\ude00"]}]'
+    async with client_of(an_app(queue)) as client:
+        refused = await client.post(BATCH, content=body)
+        lenient = await client.post(BATCH, content=body, headers=LENIENT)
+        replaced = await client.post(BATCH, content=body, headers={"Prefer": "surrogates=replace"})
+    assert [(e["index"], e["code"]) for e in refused.json()["errors"]] == [(0, "loneSurrogate")]
+    assert [r["status"] for r in lenient.json()["results"]] == ["rejected", "accepted", "accepted"]
+    assert (replaced.status_code, replaced.headers["Preference-Applied"]) == (202, "surrogates=replace")
+    assert "U+FFFD" in replaced.json()["results"][0]["warnings"][0]
+    assert len(queue.stored) == 5

@@ -76,6 +76,18 @@ async def test_an_idempotency_key_makes_a_repeat_a_duplicate_under_the_ids_of_th
     assert first.headers["X-Request-Id"] != again.headers["X-Request-Id"]
 
 
+async def test_a_repeat_is_known_by_its_tokens_and_by_its_key_with_or_without_quotation_marks() -> None:
+    queue = MemoryQueue()
+    bodies = (b'{"target":"t","arguments":[1.10]}', b' { "target": "t", "arguments": [ 1.10 ] }\n')
+    async with client_of(an_app(queue)) as client:
+        first = await client.post(BATCH, content=bodies[0], headers={"Idempotency-Key": "k1"})
+        again = await client.post(BATCH, content=bodies[1], headers={"Idempotency-Key": '"k1"'})
+        other = await client.post(BATCH, content=bodies[0].replace(b"1.10", b"1.1"), headers={"Idempotency-Key": "k1"})
+    assert [first.json()["accepted"], again.json()["duplicates"]] == [1, 1]
+    assert (other.status_code, other.json()["code"]) == (422, "idempotencyConflict")
+    assert len(queue.stored) == 1
+
+
 async def test_an_idempotency_key_with_another_body_is_422_and_nothing_is_queued() -> None:
     queue = MemoryQueue()
     async with client_of(an_app(queue), Idempotency_Key="k") as client:

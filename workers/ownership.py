@@ -120,7 +120,7 @@ class Ownership:
                 continue  # it was handed back while the renewal was on its way
             renewal = renewals[owned.number]
             if renewal is None:
-                self._lose(owned)
+                self._lose(owned, "refused")
                 continue
             if (owned.doubted or not owned.lease.is_valid(now)) and owned.number not in self._leaving:
                 restarting.append(owned)
@@ -176,13 +176,16 @@ class Ownership:
     def _end_expired(self) -> None:
         now = self._clock.monotonic()
         for owned in [owned for owned in self._owned.values() if not owned.lost and not owned.lease.is_valid(now)]:
-            self._lose(owned)
+            self._lose(owned, "expired")
 
-    def _lose(self, owned: OwnedPartition) -> None:
+    def _lose(self, owned: OwnedPartition, cause: str) -> None:
+        """Give up a partition whose lease expired by our clock, or whose renewal the store refused."""
         self._stop(owned)
         owned.lose()
-        self._unsettled[owned.number] = len(owned.known)
-        self._log.warning("lease.lost", partition=owned.number, in_flight=owned.in_flight)
+        unsettled = self._unsettled[owned.number] = len(owned.known)
+        self._log.warning(
+            "lease.lost", partition=owned.number, cause=cause, in_flight=owned.in_flight, unsettled=unsettled
+        )
         owned.when_quiet(lambda: self._forget(owned))
 
     def _stop(self, owned: OwnedPartition) -> None:

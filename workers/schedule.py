@@ -304,7 +304,8 @@ class Schedule:
         if until is None:
             return False
         lane.fetching = False
-        self._delayed.put(lane, until)
+        if not lane.delayed:  # a lane that is in the queue twice would be ready twice
+            self._delayed.put(lane, until)
         return True
 
     def _append(self, lane: Lane, buffered: BufferedEntry) -> None:

@@ -1,12 +1,20 @@
-"""What a campaign has met: a table for people, and the least a campaign in CI has to meet.
+"""What the seeds of a run met: a table for people, and the least a run in CI has to meet.
 
 Rule guarded: a promise about what never happened was not proved. The simulation counts what it is about (a breaker that
-opened, a kill in the middle of a joined call); a campaign of `OF` seeds that meets less than `LEAST` is a failure.
+opened, a kill in the middle of a joined call). A run of `OF` seeds that meets less than `LEAST`, or in which fewer than
+`GUARDED` of the worlds needed one of the guards, has failed.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+# A guard was needed in a world: without it, something there would have gone wrong.
+FENCE = "guard: fence"  # the store refused a write under a lease that was not the writer's any more
+LEASE = "guard: lease"  # a worker gave up entries because its lease had run out by its own clock
+ORDER = "guard: order"  # a call failed while entries waited behind it that must not overtake
+PAUSE = "guard: pause"  # a class of calls had to rest while entries of it waited
+GUARDS = (FENCE, LEASE, ORDER, PAUSE)
+GUARDED = 0.05  # of the worlds, at least
 OF = 2000
 LEAST: Mapping[str, int] = {
     "429 with Retry-After": 500,
@@ -49,20 +57,27 @@ LEAST: Mapping[str, int] = {
 }
 
 
-def missing(all_coverage: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Give what was met too seldom, with how often it was."""
-    met: Counter[str] = Counter()
-    for coverage in all_coverage:
-        met.update(coverage)
-    return {what: met[what] for what, least in LEAST.items() if met[what] < least}
+def missing(all_coverage: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Return what was met too seldom, with how often it was."""
+    met, worlds = _totals(all_coverage)
+    seldom = {what: met[what] for what, least in LEAST.items() if met[what] < least}
+    return seldom | {guard: worlds[guard] for guard in GUARDS if worlds[guard] < GUARDED * len(all_coverage)}
 
 
-def table(all_coverage: Iterable[Mapping[str, int]]) -> str:
-    """Tell how often each thing was met, and in how many worlds."""
+def table(all_coverage: Sequence[Mapping[str, int]]) -> str:
+    """Return how often each thing was met, and in how many worlds."""
+    met, worlds = _totals(all_coverage)
+    width = max(map(len, met), default=0)
+    return "\n".join(
+        f"{what:{width}} {met[what]:8} in {worlds[what]:6} worlds ({worlds[what] / len(all_coverage):.1%})"
+        for what in sorted({*met, *GUARDS})
+    )
+
+
+def _totals(all_coverage: Iterable[Mapping[str, int]]) -> tuple[Counter[str], Counter[str]]:
     met: Counter[str] = Counter()
     worlds: Counter[str] = Counter()
     for coverage in all_coverage:
         met.update(coverage)
         worlds.update(coverage.keys())
-    width = max(map(len, met), default=0)
-    return "\n".join(f"{what:{width}} {met[what]:8} in {worlds[what]} worlds" for what in sorted(met))
+    return met, worlds

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fanout.metrics import CLASSES
 from fanout.signalr.message import Message, Scope
+from tests.simulation.coverage import ORDER, PAUSE
 from tests.simulation.loop import Host, SimulatedLoop
 from tests.simulation.service_model import Call
 from tests.simulation.store_observer import StoreObserver
@@ -136,6 +137,8 @@ class DeliveryObserver(StoreObserver):
 
     def learn(self, call: Call) -> None:
         """A worker was told how its call ended."""
+        if call.seen not in ANSWERED and self._waits_behind(call):
+            self.count(ORDER)
         place, road = (call.host.name, call.kind), (call.host.name, call.kind, self.hubs[call.lane])
         if call.seen.startswith("429"):
             self.count("429 with Retry-After" if call.pause is not None else "429 without Retry-After")
@@ -156,7 +159,15 @@ class DeliveryObserver(StoreObserver):
     def _rest(self, host: str, kind: str, pause: float, how: str) -> None:
         now = self.loop.time()
         self.note(host, "rests", kind, round(pause, 6))
+        if pause > 0 and any(self.kind_of(tag) == kind for tag in self.stored()):
+            self.count(PAUSE)
         self.pauses.setdefault((host, kind), []).append(Pause(now, now + pause, how))
+
+    def _waits_behind(self, call: Call) -> bool:
+        """Return whether an entry waits in the lane that must not overtake those of a call."""
+        last = max(self.all_tracked[tag].position for tag in call.tags)
+        stored = (self.all_tracked[tag] for tag in self.stored())
+        return any(tracked.lane == call.lane and tracked.position > last for tracked in stored)
 
     def _is_any_open(self, gate: "Gate") -> bool:
         hubs = set(self.hubs.values())

@@ -166,7 +166,7 @@ class Planted:
 _SETTLED = "fanout.queue.stream.Stream.settle"
 _NO_CLOCK: Clock = Any  # type: ignore[assignment] # settling reads no clock
 PLANTED: Mapping[str, Planted] = {
-    "a settler that ignores the fence": Planted({_SETTLED: settled_in_the_owners_name}, ("did SETTLE on",)),
+    "a settler that ignores the fence": Planted({_SETTLED: settled_in_the_owners_name}, ("did SETTLE on",), "fence"),
     "a settler that gives up": Planted({_SETTLED: settled_once_at_most}, ("not done", "sent again")),
     "two heads of a lane at once": Planted({"Schedule": TwoHeads}, ("same lane",)),
     "a lane that overtakes its retry": Planted({"Schedule": LaneThatOvertakes}, ("was delivered before",)),

@@ -20,6 +20,7 @@ from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, require_access_key
 from service import compose as assembly
 from service.compose import Resources
+from tests.simulation.coverage import LEASE
 from tests.simulation.instruments import instrumented
 from tests.simulation.loop import SimulatedClock
 from tests.simulation.observer import Observer
@@ -42,6 +43,8 @@ class JournalLog:
 
     def debug(self, event: str, **fields: Any) -> None:
         self._observer.note(self._who, event, fields)
+        if event == "lease.lost" and fields["cause"] == "expired" and fields["unsettled"]:
+            self._observer.count(LEASE)
         if event == "worker.grace_over":
             self._observer.overtime.add(self._who)
 

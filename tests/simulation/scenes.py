@@ -14,8 +14,9 @@ from fanout.signalr.message import GroupAction, Item, Message, Scope, Verb
 from tests.simulation.plan import LASTS, Batch, Fault, Plan, busy_times, plan_at_large
 from tests.simulation.service_model import REFUSING_JOINED
 
-SCENES = ("any", "any", "any", "quota", "dead", "joined", "late")
+SCENES = ("any", "any", "any", "quota", "dead", "joined", "late", "fence")
 _FAILING = ("500", "503", "503 wait", "not sent", "lost before", "500 after", "lost after")
+_LOSSES = ("jump", "jump", "jump", "failover", "flush")  # the store's clock jumps past the end of every lease
 _OFTEN = ("kill", "kill", "freeze", "stop", "start", "pause", "pause", "down", "cut", "noise", "slow", "failover")
 
 
@@ -45,6 +46,8 @@ def plan_of(seed: int, scene: str | None = None) -> Plan:
             return _joined(plan, random)
         case "late":
             return _late(plan, random)
+        case "fence":
+            return _fence(plan, random)
         case _:
             return plan
 
@@ -131,6 +134,25 @@ def _late(plan: Plan, random: Random) -> Plan:
     return replace(
         staged, scene="late", producers=_producers(random, load, _crowd(random)),
         faults=tuple(sorted((*staged.faults, *faults), key=_time_of)), store_latency=random.choice((0.005, 0.03, 0.06)),
+    )  # fmt: skip
+
+
+def _fence(plan: Plan, random: Random) -> Plan:
+    """A store that loses leases which their holders still believe in, and other workers that take the partitions."""
+    settings = {
+        **plan.settings, "partitions": random.choice((2, 3)), "concurrency": 4, "read_ahead": 30, "max_depth": 1000,
+        "lease_seconds": 3.0, "send_rate": 0.0, "broadcast_rate": 0.0,
+    }  # fmt: skip
+    load = Load(3, random.randint(8, 12), 5, random.choice((1.5, 3.0)))
+    producers = _producers(random, load, _crowd(random))
+    losses = []
+    for _ in range(random.choice((1, 2, 3))):
+        at = random.choice(busy_times(producers)) + random.random() * 0.1
+        losses.append(Fault(at, random.choice(_LOSSES), 0, 0.95 + random.random() * 0.05, 0.3))
+    return replace(
+        plan, scene="fence", settings=settings, workers=random.choice((2, 3)), producers=producers, doomed={},
+        faults=tuple(sorted(losses, key=_time_of)), service_latency=random.choice((0.05, 0.15)),
+        store_latency=random.choice((0.0005, 0.005)), service_noise=0.0, tick=0.001,
     )  # fmt: skip
 
 

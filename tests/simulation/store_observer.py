@@ -6,6 +6,7 @@ What the store itself lost (a failover's tail, FLUSHALL) excuses those ids alone
 """
 
 from fanout.signalr.message import GroupAction, Message
+from tests.simulation.coverage import FENCE
 from tests.simulation.journal import Journal
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.store_model import Fields, id_of
@@ -83,6 +84,10 @@ class StoreObserver(Journal):
         if tag is not None:
             self.all_tracked[tag].spared = self.loop.time()
             self.count("spared by the store's clock")
+
+    def fenced(self, key: bytes, by: str) -> None:
+        self.note("store", "refused", by, key)
+        self.count(FENCE)
 
     def changed(self, key: bytes, old: bytes | None, new: bytes | None, by: str) -> None:
         if not key.endswith(b":lease"):

@@ -42,12 +42,14 @@ def _append(store: StoreModel, keys: Args, args: Args) -> Any:
 
 def _settle(store: StoreModel, keys: Args, args: Args) -> Any:
     if store.string(keys[0]) != args[0]:
+        store.listener.fenced(keys[1], store.by)
         return -1
     return sum(store.delete_entry(keys[1], id_of(entry_id)) for entry_id in args[1:])
 
 
 def _expire(store: StoreModel, keys: Args, args: Args) -> Any:
     if store.string(keys[0]) != args[0]:
+        store.listener.fenced(keys[1], store.by)
         return -1
     if store.milliseconds() - id_of(args[1])[0] <= int(args[2]):
         store.listener.spared(keys[1], args[1])
@@ -58,6 +60,7 @@ def _expire(store: StoreModel, keys: Args, args: Args) -> Any:
 
 def _park(store: StoreModel, keys: Args, args: Args) -> Any:
     if store.string(keys[0]) != args[0]:
+        store.listener.fenced(keys[1], store.by)
         return -1
     entry_id = id_of(args[1])
     if entry_id not in store.stream(keys[1]).entries:

@@ -30,6 +30,7 @@ NAMED: dict[str, tuple[int, str, dict[str, Any]]] = {
     "a head was sent after asking the store for its age, in a pause that began meanwhile": (169, "late", {}),
     "a head was sent after asking the store for its age, through a breaker that opened meanwhile": (83, "late", {}),
     "heads that had waited for the store went all at once, faster than configured": (315, "late", {}),
+    "a lane that was held back while it was to be fetched for was ready twice": (284, "dead", {}),
     "a worker stood between looking at a message's age and sending it": (3154, "any", {}),
 }
 

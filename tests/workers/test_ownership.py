@@ -278,7 +278,7 @@ async def test_a_lease_somebody_else_took_silences_the_tenure(redis_client: Redi
         await a.beats(2)
         await a.owned(1)
         assert (owned.lost, owned.ended, a.lanes.waiting) == (True, True, 0)
-        assert a.lines.of("lease.lost") == [{"partition": 0, "in_flight": 0}]
+        assert a.lines.of("lease.lost") == [{"partition": 0, "cause": "refused", "in_flight": 0, "unsettled": 1}]
         await redis_client.ask("DEL", KEYS.lease(0))
         await a.beats(2)
         await a.owned(0, 1)

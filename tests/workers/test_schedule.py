@@ -227,6 +227,30 @@ def test_where_heads_alone_are_too_many_they_wait_for_their_time_in_the_stream()
     assert (again, again.head.id, again.attempts, again.spilled_after) == (lane, b"1-0", 3, b"1-0")
 
 
+def test_a_lane_that_is_put_off_while_it_is_to_be_fetched_for_waits_once() -> None:
+    """It would be ready twice otherwise, and have two calls in flight."""
+    probing = [False]
+    lanes = Schedule(room=0, held_until=lambda _class, _hub, now: now + 1.0 if probing[0] else None)
+    owned = a_partition()
+    owned.low_water = 0
+    lanes.add("a", buffered_in(owned, 1))
+    lane = taken_from(lanes)
+    lanes.postpone(lane, 1.0)  # the head is left in the stream too
+    lanes.wake_due(1.0)
+    assert lanes.hungry(1.0) is lane
+    lanes.refill(lane, [buffered_in(owned, 1)], scanned_to=b"1-0", complete=False)  # it asks for more at once
+    assert taken_from(lanes, 1.0) is lane
+    probing[0] = True
+    lanes.postpone(lane, 2.0)
+    assert lanes.hungry(1.5) is None
+    probing[0] = False
+    lanes.wake_due(2.0)
+    assert lanes.hungry(2.0) is lane
+    lanes.refill(lane, [buffered_in(owned, 1)], scanned_to=b"1-0", complete=True)
+    assert taken_from(lanes, 3.0) is lane
+    assert lanes.take(9.0) is None
+
+
 def test_a_head_that_somebody_took_away_meanwhile_leaves_nothing_to_the_next() -> None:
     lanes, owned = filled("a")
     owned.low_water = 0
@@ -330,6 +354,10 @@ class World(RuleBasedStateMachine):
         self.fetches: list[tuple[Lane, bytes, list[tuple[bytes, str]], bytes]] = []
         self.delivered: dict[tuple[int, str], list[bytes]] = {}
         self.everything: dict[tuple[int, str], list[bytes]] = {}
+        self.held = -inf
+
+    def held_until(self, _route_class: RouteClass, _hub: str, now: float) -> float | None:
+        return self.held if self.held > now else None
 
     @initialize(
         keys=st.lists(NAMES, max_size=12),
@@ -338,7 +366,7 @@ class World(RuleBasedStateMachine):
         low=st.sampled_from([inf, 0, 1, 4]),
     )
     def begin(self, keys: list[str], stride: int, room: int, low: float) -> None:
-        self.lanes = Schedule(depth=DEEPER, room=room)
+        self.lanes = Schedule(depth=DEEPER, room=room, held_until=self.held_until)
         self.low = low
         for owned in self.all_owned:
             owned.low_water = low
@@ -378,8 +406,16 @@ class World(RuleBasedStateMachine):
         place = (lane.partition.number, lane.key)
         done = self.delivered.setdefault(place, [])
         assert lane.head.id == self.everything[place][len(done)], "not the oldest of its lane"
+        if self.held > self.now:  # as the dispatcher does with a lane whose hub is held back
+            self.lanes.postpone(lane, self.held)
+            return
         lane.attempts += 1
         self.out.append(lane)
+
+    @rule(seconds=st.integers(1, 3))
+    def hold_back(self, seconds: int) -> None:
+        """A breaker opens."""
+        self.held = max(self.held, self.now + seconds)
 
     @precondition(lambda self: self.out)
     @rule(data=st.data())
@@ -465,6 +501,14 @@ class World(RuleBasedStateMachine):
         assert self.lanes.waiting == sum(len(lane.waiting) for lane in lanes)
         assert all(len(lane.waiting) <= DEEPER for lane in lanes)
         assert all(lane.waiting or lane.fetching or lane.delayed for lane in lanes)
+
+    @invariant()
+    def a_lane_is_in_one_place(self) -> None:
+        ready = [lane for queue in self.lanes._ready for hub in queue._hubs.values() for lane in hub]
+        places = [lane for lane in ready if not lane.dropped]
+        places += [lane for _until, _count, lane in self.lanes._delayed._heap if not lane.dropped]
+        assert len(places) == len(set(places)), "a lane is ready or delayed twice"
+        assert not [lane for lane in places if lane in self.out]
 
     @invariant()
     def known_is_what_is_held_or_not_yet_settled(self) -> None:

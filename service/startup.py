@@ -15,11 +15,15 @@ from fanout.errors import ConfigurationError, QueueError
 from fanout.log import Logger
 from fanout.metrics import Metrics
 from fanout.queue.entry import Depth, Receipt, Submission
+from fanout.queue.keys import Keys
+from fanout.queue.store import Finding, inspect
 from fanout.redis.address import parse
+from fanout.redis.durability import durability_of
+from fanout.redis.open import open_redis
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, require_access_key
 from service.app import Role
-from service.doctor.probe import Access, ProbeResult
+from service.doctor.probe import Access, ProbeResult, probe
 from service.http.auth import check_exposure
 from service.http.probes import Queue as ProbedQueue
 from service.http.probes import Readiness
@@ -28,6 +32,7 @@ from service.ingress.intake import Queue as IntakeQueue
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _LOG_INTERVAL = 10.0
 _PROBE_INTERVAL = 60.0
+_CONNECT_TIMEOUT = 5.0
 _NOT_CHECKED = "Redis has not been checked yet."
 
 
@@ -60,6 +65,30 @@ def _service(settings: Settings, *, needed: bool) -> ConnectionString | None:
             "`fanout emulate` prints one for a local emulator."
         )
     return None
+
+
+async def check_connections(settings: Settings, service: ConnectionString | None, clock: Clock) -> list[Finding]:
+    """Return what is wrong with Redis and the service. It changes nothing in either."""
+    findings = await _redis_findings(settings, clock)
+    if service is not None:
+        result = await probe(service, settings, clock)
+        if result.access is not Access.GRANTED:
+            findings.append(Finding(result.detail, fatal=True))
+    return findings
+
+
+async def _redis_findings(settings: Settings, clock: Clock) -> list[Finding]:
+    redis_client = open_redis(settings.redis_url.get_secret_value(), clock, ca=settings.redis_ca)
+    durability = durability_of(settings.durability, settings.durability_replicas, settings.durability_timeout)
+    try:
+        async with clock.timeout(_CONNECT_TIMEOUT):
+            return await inspect(redis_client, settings.partitions, durability, keys=Keys(settings.namespace))
+    except QueueError as error:
+        return [Finding(str(error), fatal=True)]
+    except TimeoutError:
+        return [Finding(f"Redis did not answer within {_CONNECT_TIMEOUT:g} s.", fatal=True)]
+    finally:
+        await redis_client.aclose()
 
 
 class Queue(ProbedQueue, IntakeQueue, Protocol):

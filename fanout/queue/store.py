@@ -40,20 +40,31 @@ async def prepare(
     The first process of a namespace stores them. `endpoints` are the identities of what this process delivers to.
     Raise ConfigurationError when this Redis cannot be used as configured and QueueError when it does not answer.
     """
+    findings = await inspect(redis_client, partitions, durability, keys=keys)
+    fatal = [finding.text for finding in findings if finding.fatal]
+    if fatal:
+        raise ConfigurationError(*fatal)
+    await _fix_partitions(redis_client, keys, partitions)
+    if endpoints:
+        findings += await _join_endpoints(redis_client, keys, endpoints)
+    return list(dict.fromkeys(findings))
+
+
+async def inspect(
+    redis_client: RedisClient, partitions: int, durability: Durability | None = None, *, keys: Keys = KEYS
+) -> list[Finding]:
+    """Return the findings about every primary and about the stored number of partitions. It changes nothing."""
     infos = [_info(text) for text in await redis_client.ask_primaries("INFO")]
     if infos[0].get("cluster_enabled") == "1" and not redis_client.is_cluster:
-        raise ConfigurationError("FANOUT_REDIS_URL names a node of a Redis Cluster: add ?cluster=true to it.")
+        return [Finding("FANOUT_REDIS_URL names a node of a Redis Cluster: add ?cluster=true to it.", fatal=True)]
     findings: list[Finding] = []
     for info, policy in zip(infos, await _policies(redis_client, len(infos)), strict=True):
         findings += judge(info, policy)
         if durability is not None:
             findings += judge_durability(info, durability, waitaof=await _knows(redis_client, "WAITAOF"))
-    for finding in findings:
-        if finding.fatal:
-            raise ConfigurationError(finding.text)
-    await _fix_partitions(redis_client, keys, partitions)
-    if endpoints:
-        findings += await _join_endpoints(redis_client, keys, endpoints)
+    stored = await redis_client.ask("GET", keys.partitions)
+    if stored is not None and int(stored) != partitions:
+        findings.append(Finding(_other_partitions(int(stored), partitions, keys), fatal=True))
     return list(dict.fromkeys(findings))
 
 
@@ -97,12 +108,15 @@ async def _fix_partitions(redis_client: RedisClient, keys: Keys, partitions: int
     if stored is None:  # only then: a worker must be able to start while Redis is full
         await redis_client.ask("SET", keys.partitions, partitions, "NX")
         stored = await redis_client.ask("GET", keys.partitions)
-    found = int(stored)
-    if found != partitions:
-        raise ConfigurationError(
-            f"This queue was first used with {found} partitions and FANOUT_PARTITIONS says {partitions}. Set "
-            f"FANOUT_PARTITIONS={found}, or drain the queue, stop every process and delete the key {keys.partitions}."
-        )
+    if int(stored) != partitions:
+        raise ConfigurationError(_other_partitions(int(stored), partitions, keys))
+
+
+def _other_partitions(stored: int, partitions: int, keys: Keys) -> str:
+    return (
+        f"This queue was first used with {stored} partitions and FANOUT_PARTITIONS says {partitions}. Set "
+        f"FANOUT_PARTITIONS={stored}, or drain the queue, stop every process and delete the key {keys.partitions}."
+    )
 
 
 async def _join_endpoints(redis_client: RedisClient, keys: Keys, endpoints: Sequence[str]) -> list[Finding]:

@@ -1,30 +1,65 @@
-"""`fanout config`: prints the settings, and checks them.
+"""`fanout config`: prints the settings, or checks them.
 
-Rule guarded: secrets are masked. Of a Redis URL the servers are shown, never the credentials.
+Rules guarded: secrets are masked; of a Redis URL the servers are shown, never the credentials. A check reports every
+finding at once and changes nothing. Its exit code is 0 when the process would work, 2 when a setting cannot work, 1
+when Redis or the service refuses.
 """
 
+import asyncio
+import sys
 from typing import Any
 
 import click
 
+from fanout.clock import SystemClock
 from fanout.environment import load, text_of, variable_of
 from fanout.errors import ConfigurationError
-from fanout.log import MASK
+from fanout.log import MASK, configure
+from fanout.queue.store import Finding
 from fanout.redis.address import parse
 from fanout.settings import ESSENTIAL, SUBJECTS, Settings
-from service.cli.running import or_exit
+from service.app import Role
+from service.cli.running import REFUSED, or_exit
+from service.cli.serve import ROLES
+from service.startup import check_connections, check_settings
 
 
 @click.command()
 @click.option("--changed", is_flag=True, help="Print only what differs from its default.")
-def config(*, changed: bool) -> None:
-    """Print every setting with its effective value and its meaning.
+@click.option("--check", is_flag=True, help="Print nothing but what is wrong with the settings.")
+@click.option("--connect", is_flag=True, help="With --check: connect to Redis and the service too.")
+@click.option("--role", type=ROLES, default="all", show_default=True, help="With --check: the role to check for.")
+def config(role: Any, *, changed: bool, check: bool, connect: bool) -> None:
+    """Print every setting with its effective value and its meaning, or check them with --check.
 
     The settings that an operator decides first come first, then the others by subject. Secrets are masked. Durations
     are written as 500ms, 30s, 10m or 1h, sizes as 64KiB or 16MiB. A secret may be read from a file whose path is in
     the variable with _FILE appended.
+
+    --check exits with 0 when the process would work, 2 when a setting cannot work, 1 when Redis or the service refuses.
     """
-    settings, defaults = or_exit(load), load({})
+    settings = or_exit(load)
+    if check:
+        sys.exit(_check(settings, role, connect=connect))
+    _print(settings, changed=changed)
+
+
+def _check(settings: Settings, role: Role, *, connect: bool) -> int:
+    service = or_exit(lambda: check_settings(settings, role))
+    findings: list[Finding] = []
+    if connect:
+        configure(level="error", style="console")
+        findings = asyncio.run(check_connections(settings, service, SystemClock()))
+    for finding in findings:
+        click.echo(f"fanout: {'' if finding.fatal else 'warning: '}{finding.text}", err=True)
+    if any(finding.fatal for finding in findings):
+        return REFUSED
+    click.echo("The settings can work." if not connect else "The settings can work; Redis and the service accept them.")
+    return 0
+
+
+def _print(settings: Settings, *, changed: bool) -> None:
+    defaults = load({})
     differing = [name for name in Settings.model_fields if getattr(settings, name) != getattr(defaults, name)]
     for title, names in _sections():
         chosen = [name for name in names if name in differing or not changed]

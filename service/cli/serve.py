@@ -17,11 +17,11 @@ from service.cli.running import or_exit, run_until_stopped
 from service.process import Plan, run
 
 PORT = click.IntRange(0, 65_535)
-_ROLES = click.Choice(["all", "ingress", "worker"])
+ROLES = click.Choice(["all", "ingress", "worker"])
 
 
 @click.command()
-@click.option("--role", type=_ROLES, default="all", show_default=True, help="What this process does.")
+@click.option("--role", type=ROLES, default="all", show_default=True, help="What this process does.")
 @click.option("--host", help="Address to listen on [FANOUT_HOST; default 127.0.0.1].")
 @click.option("--port", type=PORT, help="Port to listen on, 0 for a free one [FANOUT_PORT; default 8080].")
 def serve(role: Any, **options: Any) -> None:

@@ -5,7 +5,7 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError
 from fanout.queue.keys import KEYS, Keys
-from fanout.queue.store import judge, judge_durability, prepare
+from fanout.queue.store import inspect, judge, judge_durability, prepare
 from fanout.redis.client import RedisClient
 from fanout.redis.durability import Durability
 from fanout.redis.open import open_redis
@@ -16,6 +16,14 @@ async def test_the_number_of_partitions_is_fixed_at_the_first_start(redis_client
     await prepare(redis_client, 16)
     with pytest.raises(ConfigurationError, match="FANOUT_PARTITIONS=16"):
         await prepare(redis_client, 8)
+
+
+async def test_looking_changes_nothing_and_finds_another_number_of_partitions(redis_client: RedisClient) -> None:
+    assert [finding for finding in await inspect(redis_client, 16) if finding.fatal] == []
+    assert await redis_client.ask("GET", KEYS.partitions) is None
+    await prepare(redis_client, 16)
+    [finding] = [finding for finding in await inspect(redis_client, 8) if finding.fatal]
+    assert "FANOUT_PARTITIONS=16" in finding.text
 
 
 async def test_quite_other_endpoints_are_refused_and_change_nothing(redis_client: RedisClient) -> None:

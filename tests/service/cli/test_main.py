@@ -5,12 +5,16 @@ import asyncio
 import pytest
 from click.testing import CliRunner, Result
 
+from emulator.config import EmulatorConfig, connection_string
 from fanout import __version__
 from fanout.environment import variable_of
 from fanout.errors import ConfigurationError
+from fanout.redis.client import RedisClient
 from fanout.settings import ESSENTIAL, SUBJECTS, Settings
 from service.cli.main import main
 from service.cli.running import or_exit
+from tests.emulator.running import running
+from tests.redis_kinds import Store
 from tests.service.apps import an_app, served
 
 SECRET = "open-sesame-0123456789"
@@ -78,6 +82,51 @@ def test_config_lists_every_setting_with_its_value_and_meaning() -> None:
     assert "FANOUT_PARTITIONS=16\n" in result.output
     assert "FANOUT_ALLOW_ANONYMOUS=false\n" in result.output
     assert "FANOUT_API_KEY=\n" in result.output
+
+
+async def checked(*options: str, **environ: str) -> Result:
+    return await asyncio.to_thread(fanout, "config", "--check", *options, **environ)
+
+
+async def test_a_check_of_good_settings_is_0_and_one_line() -> None:
+    result = await checked(AzureSignalRConnectionString="Endpoint=https://a.example;AccessKey=k;")
+    assert (result.exit_code, result.output) == (0, "The settings can work.\n")
+
+
+async def test_a_check_of_wrong_settings_is_2_and_a_line_for_each() -> None:
+    wrong = {"AzureSignalRConnectionString": f"AccessKey={SECRET}", "FANOUT_REDIS_URL": "http://x"}
+    result = await checked(**wrong, FANOUT_HOST="0.0.0.0")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) == 3
+    assert SECRET not in result.output
+
+
+async def test_a_worker_needs_a_service_and_an_ingress_does_not() -> None:
+    assert [(await checked("--role", role)).exit_code for role in ("worker", "ingress")] == [2, 0]
+
+
+async def test_a_check_may_connect_and_changes_nothing(one_redis: RedisClient, one_store: Store) -> None:
+    async with running() as service:
+        text = connection_string(service.port)
+        result = await checked("--connect", FANOUT_REDIS_URL=one_store.url, AzureSignalRConnectionString=text)
+        assert (result.exit_code, result.stdout) == (
+            0,
+            "The settings can work; Redis and the service accept them.\n",
+        )
+    assert await one_redis.ask("DBSIZE") == 0
+
+
+async def test_what_refuses_is_1_and_named_at_once() -> None:
+    async with running(EmulatorConfig(keys=("another-key-" * 4,))) as service:
+        text = connection_string(service.port)
+        result = await checked(
+            "--connect", FANOUT_REDIS_URL=f"redis://:{SECRET}@127.0.0.1:1/0", AzureSignalRConnectionString=text
+        )
+    assert (result.exit_code, result.stdout) == (1, "")
+    redis, service_line = result.stderr.splitlines()
+    assert "Redis cannot be reached" in redis
+    assert "refuses the access key" in service_line
+    assert SECRET not in result.output
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ so that no hub can hide one of ours; every refusal, the router's own included, i
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from fanout.errors import FanoutError
 from service.admin.dead_letters.documents import DeadLetterCommand
 from service.admin.dead_letters.route import DeadLetterAdmin
 from service.admin.traces import TraceAdmin
+from service.http.addresses import meant_address
 from service.http.middleware import RequestMiddleware, request_id_of
 from service.http.probes import Probes
 from service.http.problems import (
@@ -148,7 +150,13 @@ async def _problem(request: Request) -> Response:
 async def _on_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return _answer(request, problem_of_status(error.status_code, error.headers))
+    problem = problem_of_status(error.status_code, error.headers)
+    if error.status_code == 404:  # noqa: PLR2004 - the status is the fact
+        templates = [route.path for route in request.app.routes if isinstance(route, Route)]
+        meant = meant_address(request.scope["path"], templates)
+        if meant:
+            problem = replace(problem, detail=f"There is nothing at this address. Did you mean {meant}?")
+    return _answer(request, problem)
 
 
 async def _on_fanout(request: Request, error: Exception) -> Response:

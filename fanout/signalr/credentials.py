@@ -14,16 +14,19 @@ import jwt
 import msgspec
 
 from fanout.clock import Clock
-from fanout.errors import TokenTooLongError
+from fanout.errors import BadRequestError, TokenTooLongError
 from fanout.http1.request import HeaderLines
 from fanout.signalr.connection_string import ConnectionString
 
 ISSUER = "azure-signalr"
 USER_ID_CLAIM = "asrs.s.uid"
 MAX_TOKEN_LENGTH: Final = 4096
-_SYSTEM_CLAIMS = frozenset(
-    {"aud", "exp", "iat", "nbf", "iss", "actort", "acr", "azp", "c_hash", "jti", "nonce", USER_ID_CLAIM}
-)
+_SYSTEM_CLAIMS = frozenset({"aud", "exp", "iat", "nbf", "iss", "actort", "acr", "azp", "c_hash", "jti", "nonce"})
+# Claims with this prefix steer the service. A caller may set those that the vendor's SDK offers for a negotiation:
+# detailed errors, a diagnostic client, and closing the connection at a given time.
+_SERVICE_PREFIX: Final = "asrs.s."
+SERVICE_CLAIMS_ALLOWED: Final = ("asrs.s.derror", "asrs.s.dc", "asrs.s.coae", "asrs.s.aeo")
+_ALLOWED_TEXT: Final = f"{', '.join(SERVICE_CLAIMS_ALLOWED[:-1])} and {SERVICE_CLAIMS_ALLOWED[-1]}"
 _HEADER: Final = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"  # {"alg":"HS256","typ":"JWT"}
 _RENEW_BEFORE = 0.1  # share of the lifetime left at which a cached token is replaced
 
@@ -91,9 +94,12 @@ def client_token(
 ) -> str:
     """Sign a client's access token for `hub` (lower case, application prefix included).
 
-    Claims of the caller that collide with the service's own are renamed `asrs.u.<name>`. Raises TokenTooLongError when
-    the token is over 4,096 characters, the maximum of the service.
+    Claims of the caller that collide with registered ones are renamed `asrs.u.<name>`. Raises BadRequestError for a
+    claim that steers the service and is none of SERVICE_CLAIMS_ALLOWED, and TokenTooLongError when the token is over
+    4,096 characters, the maximum of the service.
     """
+    for name in claims:
+        _check_claim(name)
     payload: dict[str, Any] = {_renamed(name): value for name, value in claims.items()}
     if user_id is not None:
         payload[USER_ID_CLAIM] = user_id
@@ -110,6 +116,13 @@ def client_token(
             f"The access token has {len(token)} characters, the service takes {MAX_TOKEN_LENGTH}: send fewer claims."
         )
     return token
+
+
+def _check_claim(name: str) -> None:
+    if name.lower().startswith(_SERVICE_PREFIX) and name not in SERVICE_CLAIMS_ALLOWED:
+        pointer = "/claims/" + name.replace("~", "~0").replace("/", "~1")
+        detail = f"The claim {name} belongs to the service. Of its claims a caller may set {_ALLOWED_TEXT}."
+        raise BadRequestError(detail + (" Name the user by userId." if name == USER_ID_CLAIM else ""), pointer=pointer)
 
 
 def _renamed(claim: str) -> str:

@@ -1,5 +1,6 @@
 """Tokens are byte for byte what a reference implementation signs, and are shown nowhere."""
 
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from fanout.errors import BadRequestError
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import (
+    SERVICE_CLAIMS_ALLOWED,
     AccessKeyCredential,
     Authorization,
     InvalidTokenError,
@@ -73,12 +75,32 @@ def test_a_client_s_url_and_audience_differ_by_port_and_client_endpoint() -> Non
 
 
 def test_the_service_s_own_claims_cannot_be_overwritten() -> None:
-    claims = claims_of(client(claims={"iss": "me", "exp": 1, "asrs.s.uid": "root", "role": "admin", "sub": "s"}))
+    claims = claims_of(client(claims={"iss": "me", "exp": 1, "role": "admin", "sub": "s"}))
     assert claims["iss"] == "azure-signalr"
     assert claims["asrs.s.uid"] == "user1"
     assert claims["exp"] == 1893456000
-    assert (claims["asrs.u.iss"], claims["asrs.u.exp"], claims["asrs.u.asrs.s.uid"]) == ("me", 1, "root")
+    assert (claims["asrs.u.iss"], claims["asrs.u.exp"]) == ("me", 1)
     assert (claims["role"], claims["sub"]) == ("admin", "s")
+
+
+@pytest.mark.parametrize(
+    "name", ["asrs.s.uid", "asrs.s.aut", "asrs.s.rn", "asrs.s.rt", "asrs.s.sn", "ASRS.S.AUT", "asrs.s.", "asrs.s.x/y~"]
+)
+def test_a_claim_that_steers_the_service_is_refused(name: str) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        client(claims={"role": "admin", name: "x"})
+    assert caught.value.pointer == "/claims/" + name.replace("~", "~0").replace("/", "~1")
+    assert "asrs.s.coae" in str(caught.value)
+
+
+def test_the_claims_that_a_negotiation_may_set_reach_the_token() -> None:
+    wanted = dict.fromkeys(SERVICE_CLAIMS_ALLOWED, "true")
+    assert wanted.items() <= claims_of(client(claims=wanted)).items()
+
+
+def test_the_readme_lists_the_claims_of_the_service_that_may_be_set() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    assert all(f"`{name}`" in readme for name in SERVICE_CLAIMS_ALLOWED)
 
 
 def test_without_a_user_id_the_token_names_nobody() -> None:

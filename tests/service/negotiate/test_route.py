@@ -36,14 +36,20 @@ async def test_a_caller_with_the_key_names_the_user() -> None:
 
 
 async def test_a_caller_with_the_key_names_user_and_claims_in_a_body() -> None:
-    wanted = {"userId": "alice", "claims": {"role": ["a", "b"], "exp": 1, "aud": "x", "sub": "s", USER_ID_CLAIM: "eve"}}
+    wanted = {"userId": "alice", "claims": {"role": ["a", "b"], "exp": 1, "aud": "x", "sub": "s"}}
     async with client_of(an_app(api_key=KEY)) as client:
         answer = await client.post(URL, json=wanted, headers=BEARER)
     claims = claims_of(answer.json())
     assert claims[USER_ID_CLAIM] == "alice"
     assert claims["role"] == ["a", "b"]
     assert (claims["asrs.u.exp"], claims["asrs.u.aud"], claims["sub"]) == (1, "x", "s")
-    assert claims[f"asrs.u.{USER_ID_CLAIM}"] == "eve"
+
+
+@pytest.mark.parametrize("name", [USER_ID_CLAIM, "asrs.s.aut", "asrs.s.rn"])
+async def test_a_claim_that_steers_the_service_is_400_with_its_place(name: str) -> None:
+    async with client_of(an_app(api_key=KEY)) as client:
+        answer = await client.post(URL, json={"userId": "alice", "claims": {name: "eve"}}, headers=BEARER)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, f"/claims/{name}")
 
 
 @pytest.mark.parametrize("body", [None, {}, {"userId": None, "claims": None}, {"userId": ""}])

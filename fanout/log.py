@@ -14,6 +14,8 @@ import orjson
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
+from fanout.clock import Clock
+
 MASK = "***"
 _SECRET_NAMES = frozenset(
     {"token", "authorization", "access_key", "api_key", "password", "connection_string", "secret"}
@@ -64,6 +66,29 @@ def configure(*, level: str, style: str, stream: TextIO | None = None) -> None:
 def get_logger(**bound: Any) -> Logger:
     """Return a logger that adds `bound` to each line."""
     return cast("Logger", structlog.get_logger(**bound))
+
+
+class LimitedWarnings:
+    """Warnings of which one of each kind is written per interval; the next one says how many were left out.
+
+    Kinds must be a closed set: each is remembered.
+    """
+
+    def __init__(self, log: Logger, clock: Clock, interval: float = 10.0) -> None:
+        self._log = log
+        self._clock = clock
+        self._interval = interval
+        self._written: dict[tuple[str, str], float] = {}
+        self._left_out: dict[tuple[str, str], int] = {}
+
+    def warn(self, event: str, kind: str, **fields: Any) -> None:
+        """Write a warning, or count it if one of its kind was written a moment ago."""
+        key, now = (event, kind), self._clock.monotonic()
+        if now - self._written.get(key, float("-inf")) < self._interval:
+            self._left_out[key] = self._left_out.get(key, 0) + 1
+            return
+        self._written[key] = now
+        self._log.warning(event, **fields, left_out=self._left_out.pop(key, 0))
 
 
 def _capture_libraries(level: int, shared: list[Processor], renderer: Processor, target: TextIO) -> None:

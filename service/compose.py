@@ -171,7 +171,7 @@ def build_worker(resources: Resources, endpoint: Endpoint) -> Worker:
     ownership = Ownership(leases, schedule, store_clock, clock, log, partitions=settings.partitions)
     delivery_log = open_delivery_log("delivery.settled", clock, level=settings.log_level, style=settings.log_format)
     telemetry = Telemetry(metrics, log, clock, store_clock, delivery_log, resources.traces)
-    peers = Peers(PaceChannel(redis_client, clock, keys, worker=name), gate, schedule, clock, metrics)
+    peers = Peers(PaceChannel(redis_client, clock, keys, worker=name), gate, schedule, clock)
     dispatcher = Dispatcher(
         schedule, endpoint, settler, reader, telemetry, policy_of(settings), clock, random.random, peers.tell
     )

@@ -222,6 +222,7 @@ class Flight:
             self._route_class, self._lane.key, outcome, now=now, took=self._took, in_flight=flights.count
         )
         if slowdown is not None:
+            flights.telemetry.slowed(self._route_class, slowdown)
             flights.tell(self._route_class, slowdown)
         if flights.gate.holds_back:
             flights.wake()

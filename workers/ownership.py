@@ -157,7 +157,7 @@ class Ownership:
             owned.ended = True
             return
         self._readers[owned] = start_reading(owned)
-        self._log.info("lease.taken", partition=lease.partition, token=lease.token)
+        self._log.info("lease.taken", partition=lease.partition, fence=fence_of(lease.token))
 
     def _check_fence(self, number: int, token: str) -> None:
         # The fence in a token grows with each owner, unless the store lost it, and with it what was stored since.

@@ -9,7 +9,6 @@ from math import inf
 from typing import Any
 
 from fanout.clock import Clock
-from fanout.metrics import CLASSES, Metrics
 from fanout.queue.pace_channel import PaceChannel, PaceNotice
 from fanout.signalr.routes import RouteClass
 from workers.gate import Gate
@@ -20,16 +19,14 @@ from workers.schedule import Schedule
 class Peers:
     """The other workers, as one worker sees them."""
 
-    def __init__(self, channel: PaceChannel, gate: Gate, schedule: Schedule, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, channel: PaceChannel, gate: Gate, schedule: Schedule, clock: Clock) -> None:
         self._channel = channel
         self._gate = gate
         self._schedule = schedule
         self._clock = clock
-        self._metrics = metrics
 
     def tell(self, route_class: RouteClass, slowdown: Slowdown) -> None:
         """Have the others know of a slowdown, soon; return at once."""
-        self._metrics.slowdowns[CLASSES[route_class]].inc()
         self._channel.publish(
             PaceNotice(int(route_class), slowdown.pause, slowdown.rate, slowdown.factor, asked=slowdown.asked)
         )

@@ -1,22 +1,28 @@
 """What is counted, logged and traced of each call.
 
 Rules guarded: one wide line for each settled entry (`delivery.settled`) and one for each attempt that did not deliver,
-both with the message's id, so that a message can be followed. A reader of logs or metrics needs no other place.
+both with the message's id, so that a message can be followed. A reader of logs or metrics needs no other place. What an
+operator has to act on is a warning: dead letters, refused credentials and pauses. Of each kind one line is written in a
+while, which says how many were left out.
 """
 
 from collections.abc import Sequence
+from math import isinf
 
 from fanout.clock import Clock
 from fanout.delivery_log import DeliveryLog
-from fanout.log import Logger
-from fanout.metrics import Metrics
+from fanout.log import LimitedWarnings, Logger
+from fanout.metrics import CLASSES, Metrics
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.traces import Detail, TraceEvent, Traces, What
-from fanout.signalr.message import operation_of
+from fanout.signalr.message import operation_of, recipient_of
+from fanout.signalr.routes import RouteClass
+from workers.pace import Slowdown
 from workers.partition import BufferedEntry, StoreClock
 from workers.verdicts import Again, Answered, Attempt, Dead, Delivered, Outcome, Verdict
 
 DELIVERED = "delivered"
+_CREDENTIALS = frozenset({"unauthorized", "forbidden"})
 
 
 class Telemetry:
@@ -36,6 +42,7 @@ class Telemetry:
         self._clock = clock
         self._store_clock = store_clock
         self._delivery_log = delivery_log
+        self._warnings = LimitedWarnings(log, clock)
         self._sample = _always if delivery_log is None else delivery_log.sample
         self.traces = traces if traces is not None and traces.is_enabled else None
 
@@ -51,8 +58,7 @@ class Telemetry:
             for buffered in call:
                 self._metrics.queue_wait_seconds.observe(self.age(buffered))
                 if self.traces is not None:
-                    place: Detail = {"partition": buffered.partition.number, "entry": buffered.id.decode()}
-                    self._trace(buffered, "read", place)
+                    self._trace(buffered, "read", {"partition": buffered.partition.number})
         else:
             self._metrics.retries.inc()
 
@@ -63,6 +69,16 @@ class Telemetry:
         if isinstance(verdict, Delivered):
             return
         self._metrics.failures[verdict.failure].inc()
+        if verdict.failure in _CREDENTIALS:
+            entry = call[0].entry
+            self._warnings.warn(
+                "delivery.credentials_refused",
+                verdict.failure,
+                status=_status(outcome),
+                id=entry.message_id,
+                hub=entry.hub,
+                operation=operation_of(entry.item),
+            )
         for buffered in call:
             self._log.info(
                 "delivery.attempt",
@@ -73,6 +89,20 @@ class Telemetry:
                 status=_status(outcome),
                 again_in=round(verdict.delay, 3) if isinstance(verdict, Again) else None,
             )
+
+    def slowed(self, route_class: RouteClass, slowdown: Slowdown) -> None:
+        """Record that the service refused a call for its speed, and how long the class pauses."""
+        name = CLASSES[route_class]
+        self._metrics.slowdowns[name].inc()
+        rate = None if isinf(slowdown.rate) else round(slowdown.rate, 3)
+        self._warnings.warn(
+            "delivery.paused",
+            name,
+            seconds=round(slowdown.pause, 3),
+            rate=rate,
+            asked=slowdown.asked,
+            **{"class": name},
+        )
 
     def delivered(self, call: Sequence[BufferedEntry]) -> None:
         """Count delivered entries."""
@@ -104,6 +134,17 @@ class Telemetry:
         self._metrics.dead[cause.reason].inc()
         stands_for = self._sample(important=True)
         self._record_end(buffered, f"dead: {cause.reason}", cause.status, stands_for, attempts=cause.attempts, took=0.0)
+        self._warnings.warn(
+            "delivery.dead",
+            cause.reason,
+            reason=cause.reason,
+            id=buffered.entry.message_id,
+            hub=buffered.entry.hub,
+            operation=operation_of(buffered.entry.item),
+            status=cause.status,
+            attempts=cause.attempts,
+            detail=cause.detail,
+        )
 
     def _trace_attempt(
         self, call: Sequence[BufferedEntry], attempt: Attempt, outcome: Outcome, verdict: Verdict
@@ -117,14 +158,13 @@ class Telemetry:
             case Dead(reason, failure, _, _):
                 detail |= {"verdict": f"dead: {reason}", "failure": failure}
         for buffered in call:
-            self._trace(buffered, "attempt", {"entry": buffered.id.decode(), **detail})
+            self._trace(buffered, "attempt", detail)
 
     def _record_end(
         self, buffered: BufferedEntry, end: str, status: int, stands_for: int, *, attempts: int, took: float
     ) -> None:
         if self.traces is not None:
-            detail: Detail = {"entry": buffered.id.decode(), "end": end, "status": status, "attempts": attempts}
-            self._trace(buffered, "settled", detail)
+            self._trace(buffered, "settled", {"end": end, "status": status, "attempts": attempts})
         if not stands_for:
             return
         fields = {
@@ -146,7 +186,10 @@ class Telemetry:
 
     def _trace(self, buffered: BufferedEntry, what: What, detail: Detail) -> None:
         if self.traces is not None:
-            self.traces.record(buffered.entry.message_id, TraceEvent(self._clock.wall(), what, detail))
+            # A message for several has an entry for each of them.
+            leg = {"to": recipient_of(buffered.entry.item), **detail, "entry": buffered.id.decode()}
+            event = TraceEvent(self._clock.wall(), what, leg)
+            self.traces.record(buffered.entry.message_id, event)
 
 
 def _always(*, important: bool) -> int:

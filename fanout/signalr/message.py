@@ -87,6 +87,11 @@ def operation_of(item: Item) -> str:
     return _CLOSES[item.scope]
 
 
+def recipient_of(item: Item) -> str:
+    """Return the user, group or connection an item concerns, the member of a group action, "" for a broadcast."""
+    return item.member if isinstance(item, GroupAction) else item.to
+
+
 _MEMBERS = {Scope.USER: "User", Scope.CONNECTION: "Connection"}
 _TARGETS = {Scope.USER: "User", Scope.GROUP: "Group", Scope.CONNECTION: "Connection"}
 _SENDS = {Scope.BROADCAST: "broadcast"} | {scope: f"sendTo{name}" for scope, name in _TARGETS.items()}

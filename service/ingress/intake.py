@@ -25,7 +25,7 @@ from fanout.log import get_logger, masked
 from fanout.metrics import Metrics
 from fanout.queue.entry import VERSION, Admission, Entry, Receipt, Submission
 from fanout.queue.traces import TraceEvent, Traces
-from fanout.signalr.message import GroupAction, Item, Message, operation_of
+from fanout.signalr.message import GroupAction, Item, Message, operation_of, recipient_of
 
 Status = Literal["accepted", "duplicate", "rejected", "failed"]
 Handling = Literal["", "strict", "lenient"]
@@ -349,6 +349,7 @@ def _dedup_id(dedup_id: str, item: Item) -> str:
 def _accepted_event(submission: Submission, receipt: Receipt, at: float) -> TraceEvent:
     detail: dict[str, str | int] = {"admission": receipt.admission.value, "hub": submission.entry.hub}
     detail["operation"] = operation_of(submission.entry.item)
+    detail["to"] = recipient_of(submission.entry.item)
     if receipt.stream_id:
         detail |= {"partition": receipt.partition, "entry": receipt.stream_id.decode()}
     return TraceEvent(at, "accepted", detail)

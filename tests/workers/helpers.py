@@ -26,11 +26,16 @@ class Lines:
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, dict[str, Any]]] = []
+        self.warned: set[str] = set()
 
     def debug(self, event: str, **fields: Any) -> None:
         self.lines.append((event, fields))
 
-    info = warning = error = debug
+    info = error = debug
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self.warned.add(event)
+        self.lines.append((event, fields))
 
     def of(self, event: str) -> list[dict[str, Any]]:
         """Return the fields of each line of one event."""

@@ -1,16 +1,21 @@
 """What is counted and logged of a call."""
 
 import json
+from math import inf
 from typing import cast
+
+import pytest
 
 from fanout.delivery_log import DeliveryLog
 from fanout.metrics import DEAD_REASONS, Metrics
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.traces import TraceEvent, Traces
 from fanout.signalr.message import OPERATIONS
+from fanout.signalr.routes import RouteClass
 from tests.builders import a_join, an_entry
 from tests.fakes import FakeClock
 from tests.workers.helpers import Lines, a_partition, buffered_in
+from workers.pace import Slowdown
 from workers.partition import StoreClock
 from workers.telemetry import Telemetry
 from workers.verdicts import TABLE, Again, Answered, Attempt, Dead, Delivered
@@ -72,6 +77,55 @@ def test_what_needed_no_call_is_counted_apart() -> None:
     assert [line["end"] for line in lines.of("delivery.settled")] == ["superseded", "expired", "dead: tooLarge"]
 
 
+# Warnings
+
+
+def test_a_dead_letter_is_a_warning_with_its_cause() -> None:
+    telemetry, _metrics, lines = a_telemetry()
+    telemetry.parked(buffered_in(a_partition(), 1), DeathCause("tooLarge", 413, 1, "status 413"))
+    [line] = lines.of("delivery.dead")
+    assert lines.warned == {"delivery.dead"}
+    assert (line["reason"], line["status"], line["detail"]) == ("tooLarge", 413, "status 413")
+
+
+def test_of_ten_thousand_dead_letters_of_one_reason_few_are_warnings_and_none_is_forgotten() -> None:
+    clock, lines = FakeClock(), Lines()
+    telemetry = Telemetry(Metrics(), lines.log, clock, StoreClock())
+    buffered = buffered_in(a_partition(), 1)
+    for _ in range(10_000):
+        telemetry.parked(buffered, DeathCause("refused", 400, 1, "status 400"))
+    telemetry.parked(buffered, DeathCause("tooLarge", 413, 1, "status 413"))
+    clock.jump(11)
+    telemetry.parked(buffered, DeathCause("refused", 400, 1, "status 400"))
+    written = lines.of("delivery.dead")
+    assert [line["reason"] for line in written] == ["refused", "tooLarge", "refused"]
+    assert sum(1 + line["left_out"] for line in written) == 10_002
+
+
+@pytest.mark.parametrize(("status", "failure"), [(401, "unauthorized"), (403, "forbidden")])
+def test_refused_credentials_are_a_warning(status: int, failure: str) -> None:
+    telemetry, _metrics, lines = a_telemetry()
+    buffered = buffered_in(a_partition(), 1)
+    for number in (1, 2):
+        telemetry.judged([buffered], Attempt(number, 0.0, 0.0), Answered(status), Again(1.0, failure))
+    [line] = lines.of("delivery.credentials_refused")
+    assert lines.warned == {"delivery.credentials_refused"}
+    assert (line["status"], line["left_out"]) == (status, 0)
+
+
+def test_a_pause_is_a_warning_and_is_counted_by_class() -> None:
+    telemetry, metrics, lines = a_telemetry()
+    for pause in (1.5, 2.0):
+        telemetry.slowed(RouteClass.SEND, Slowdown(pause=pause, rate=inf, factor=0.0, asked=True))
+    telemetry.slowed(RouteClass.BROADCAST, Slowdown(pause=1.0, rate=2.0, factor=0.0, asked=False))
+    assert lines.warned == {"delivery.paused"}
+    assert [(line["class"], line["seconds"]) for line in lines.of("delivery.paused")] == [
+        ("send", 1.5),
+        ("broadcast", 1.0),
+    ]
+    assert (metrics.slowdowns["send"].value, metrics.slowdowns["broadcast"].value) == (2, 1)
+
+
 # Sampling and traces
 
 
@@ -100,14 +154,15 @@ def test_a_trace_tells_the_life_of_a_message_from_reading_to_its_end() -> None:
     telemetry.judged([buffered], Attempt(2, 0.0, 0.0), Answered(400), Dead("refused", "refused", 400, "status 400"))
     telemetry.parked(buffered, DeathCause("refused", 400, 2, "status 400"))
     assert {message_id for message_id, _event in notes.events} == {"m-7"}
+    leg = {"entry": "1-0", "to": "alice"}
     assert [(event.what, dict(event.detail)) for _id, event in notes.events] == [
-        ("read", {"partition": 3, "entry": "1-0"}),
+        ("read", {"entry": "1-0", "to": "alice", "partition": 3}),
         (
             "attempt",
-            {"entry": "1-0", "number": 1, "status": 503, "verdict": "again", "failure": "unavailable", "delay": 1.5},
+            {"number": 1, "status": 503, "verdict": "again", "failure": "unavailable", "delay": 1.5} | leg,
         ),
-        ("attempt", {"entry": "1-0", "number": 2, "status": 400, "verdict": "dead: refused", "failure": "refused"}),
-        ("settled", {"entry": "1-0", "end": "dead: refused", "status": 400, "attempts": 2}),
+        ("attempt", {"number": 2, "status": 400, "verdict": "dead: refused", "failure": "refused"} | leg),
+        ("settled", {"end": "dead: refused", "status": 400, "attempts": 2} | leg),
     ]
 
 

@@ -104,7 +104,7 @@ async def a_shop(
     gate, pace_channel = Gate(Window(concurrency), {}, lambda: 0.5), PaceChannel(redis_client, clock, worker="w")
     lanes = Schedule(held_until=gate.held_until)
     telemetry = Telemetry(metrics, lines.log, clock, store_clock)
-    peers = Peers(pace_channel, gate, lanes, clock, metrics)
+    peers = Peers(pace_channel, gate, lanes, clock)
     leases = lease(redis_client, clock, worker="w", lifetime=10.0)
     async with calling(end.port) as client:
         endpoint = Endpoint(client, Sender(client, clock, metrics), gate)

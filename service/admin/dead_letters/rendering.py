@@ -14,7 +14,7 @@ import orjson
 
 from fanout.queue.dead_letters import DeadLetter
 from fanout.queue.entry import Entry
-from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, operation_of
+from fanout.signalr.message import CloseConnections, GroupAction, Message, Scope, operation_of, recipient_of
 from service.admin.dead_letters.command import entry_of
 from service.admin.dead_letters.reference import LetterRef
 
@@ -68,7 +68,7 @@ def _summary(ref: LetterRef, letter: DeadLetter, entry: Entry | None) -> dict[st
         "hub": entry.hub if entry else None,
         "messageId": entry.message_id if entry else None,
         "operation": operation_of(entry.item) if entry else None,
-        "to": _recipient(entry.item) if entry else None,
+        "to": recipient_of(entry.item) if entry else None,
         "bytes": len(letter.entry.data),
     }
 
@@ -80,10 +80,6 @@ def time_of(millisecond: int) -> str | None:
     except (ValueError, OverflowError, OSError):
         return None
     return f"{at:%Y-%m-%dT%H:%M:%S}.{millisecond % 1000:03}Z"
-
-
-def _recipient(item: Item) -> str:
-    return item.member if isinstance(item, GroupAction) else item.to
 
 
 def _message(message: Message) -> dict[str, Any]:

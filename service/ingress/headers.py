@@ -19,7 +19,7 @@ _STRING = re.compile(r'"((?:[^"\\]|\\["\\])*+)"(?: *;.*)?')  # of RFC 9651, perh
 _ESCAPED = re.compile(r'\\(["\\])')
 
 
-def options_of(headers: Headers, request_id: str) -> BatchOptions:
+def options_of(headers: Headers, request_id: str, caller: str) -> BatchOptions:
     """Return what a request asks for its batch. Raises BadRequestError for an Idempotency-Key that cannot be used."""
     preferences = _preferences(headers.getlist("prefer"))
     return BatchOptions(
@@ -27,6 +27,7 @@ def options_of(headers: Headers, request_id: str) -> BatchOptions:
         _HANDLINGS.get(preferences.get("handling", ""), ""),
         _key(headers.getlist("idempotency-key")),
         replace_surrogates=preferences.get("surrogates") == "replace",
+        caller=caller,
     )
 
 

@@ -66,7 +66,8 @@ class BatchOptions:
     `fingerprint` stands for the whole batch and tells two batches under one key apart. `handling` concerns a batch with
     faults. By default an invalid item refuses it, and a doubtful one gets a warning. "lenient" queues the valid items
     beside invalid ones. "strict" refuses doubtful ones too. `replace_surrogates` takes items with half of a surrogate
-    pair. The last two are done while parsing.
+    pair. The last two are done while parsing. Ids and keys of different values of `caller` have nothing to do with each
+    other.
     """
 
     request_id: str
@@ -74,6 +75,7 @@ class BatchOptions:
     key: str | None = None
     fingerprint: bytes = b""
     replace_surrogates: bool = False
+    caller: str = ""
 
     @property
     def lenient(self) -> bool:
@@ -87,7 +89,7 @@ class BatchOptions:
         """
         if self.key is None:
             return self.request_id
-        return hashlib.blake2b(f"{hub}\n{self.key}".encode(), digest_size=8).hexdigest()
+        return hashlib.blake2b(f"{hub}\n{self.caller}\n{self.key}".encode(), digest_size=8).hexdigest()
 
 
 class ItemOutcome(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
@@ -185,7 +187,8 @@ class Intake:
         submissions = submissions_of(batch, hub, options)
         if len(submissions) > len(batch.results):
             _check_expanded(submissions, self._max_expanded)
-        if options.key is not None and not await self._queue.claim_key(hub, options.key, options.fingerprint):
+        key = None if options.key is None else f"{options.caller}\n{options.key}"
+        if key is not None and not await self._queue.claim_key(hub, key, options.fingerprint):
             raise IdempotencyConflictError(_DETAILS["idempotencyConflict"])
         asked_at = self._clock.wall()  # a worker may be done with an entry before its receipt is here
         receipts = await self._append(submissions) if submissions else []
@@ -265,11 +268,9 @@ def submissions_of(batch: Batch, hub: str, options: BatchOptions) -> list[Submis
         if type(parsed) is not ParsedItem:
             continue
         message_id = parsed.message_id or f"{prefix}.{parsed.index}"
-        dedup_id, fingerprint = parsed.message_id, parsed.fingerprint
-        if dedup_id is None and options.key is not None:
-            dedup_id, fingerprint = f"{options.key}#{parsed.index}", options.fingerprint
+        dedup_id, fingerprint = _dedup_id(parsed, options), parsed.fingerprint or options.fingerprint
         for item in parsed.calls:
-            own_id = None if dedup_id is None else _dedup_id(dedup_id, item)
+            own_id = None if dedup_id is None else dedup_id + _member_of(item)
             submissions.append(Submission(Entry(VERSION, hub, message_id, item), own_id, fingerprint))
     return submissions
 
@@ -340,10 +341,17 @@ def _details(parsed: ParsedItem) -> tuple[str, ...]:
     return tuple([warning.detail for warning in parsed.warnings]) if parsed.warnings else ()
 
 
-def _dedup_id(dedup_id: str, item: Item) -> str:
+def _dedup_id(parsed: ParsedItem, options: BatchOptions) -> str | None:
+    # Ids of different callers, and of the two kinds, never meet. None of the parts can hold a line feed.
+    if parsed.message_id is not None:
+        return f"{options.caller}\nmessageId\n{parsed.message_id}"
+    return None if options.key is None else f"{options.caller}\nkey\n{options.key}\n{parsed.index}"
+
+
+def _member_of(item: Item) -> str:
     # The queue tells ids apart within a lane, and all members of a group share its lane. Without the member's name an
-    # item that adds two users would be its own duplicate. Neither kind of id can hold a line feed.
-    return f"{dedup_id}\n{item.member_scope}\n{item.member}" if isinstance(item, GroupAction) else dedup_id
+    # item that adds two users would be its own duplicate.
+    return f"\n{item.member_scope}\n{item.member}" if isinstance(item, GroupAction) else ""
 
 
 def _accepted_event(submission: Submission, receipt: Receipt, at: float) -> TraceEvent:

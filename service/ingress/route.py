@@ -64,10 +64,11 @@ class Ingress:
 
     async def _take(self, request: RequestScope) -> Accepted | Problem:
         headers, settings = request.headers, self._settings
-        self._guard.caller_of(headers, request.peer).require(Right.SEND)
+        caller = self._guard.caller_of(headers, request.peer)
+        caller.require(Right.SEND)
         hub = check_hub(request.path_param("hub"))
         check_media_type(headers)
-        options = _options_of(request)
+        options = _options_of(request, caller.name)
         body = await read_body(request, settings.max_body, clock=self._clock, within=settings.body_timeout)
         refused = WARNING_CODES if options.handling == "strict" else self._refused
         batch = parse_batch(body, self._limits, refused=refused, replace_surrogates=options.replace_surrogates)
@@ -77,11 +78,11 @@ class Ingress:
         return answer_of(outcome, options)
 
 
-def _options_of(request: RequestScope) -> BatchOptions:
+def _options_of(request: RequestScope, caller: str) -> BatchOptions:
     headers = request.headers
     if "prefer" in headers or "idempotency-key" in headers:
-        return options_of(request.all_headers, request.request_id)
-    return BatchOptions(request.request_id)
+        return options_of(request.all_headers, request.request_id, caller)
+    return BatchOptions(request.request_id, caller=caller)
 
 
 def limits_of(settings: Settings, service: ConnectionString | None) -> BatchLimits:

@@ -9,7 +9,7 @@ from service.ingress.intake import BatchOptions
 
 
 def options(*raw: tuple[str, str]) -> BatchOptions:
-    return options_of(Headers(raw=[(n.encode(), v.encode()) for n, v in raw]), "req")
+    return options_of(Headers(raw=[(n.encode(), v.encode()) for n, v in raw]), "req", "me")
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_halves_of_surrogate_pairs_are_replaced_where_that_is_preferred(prefer: 
     ],
 )
 def test_the_key_is_a_structured_string_or_the_same_without_quotation_marks(sent: str, key: str) -> None:
-    assert options(("idempotency-key", sent)) == BatchOptions("req", key=key)
+    assert options(("idempotency-key", sent)) == BatchOptions("req", key=key, caller="me")
 
 
 def test_without_the_header_there_is_no_key() -> None:
-    assert options() == BatchOptions("req")
+    assert options() == BatchOptions("req", caller="me")
 
 
 @pytest.mark.parametrize("sent", ["", '""', '"', '"k1', '"a"b', r'"a\n"', "\u00fc", "k" * 256, '"' + "k" * 256 + '"'])

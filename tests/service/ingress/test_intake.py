@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from fanout.binding.batch import Batch, BatchLimits, parse_batch
@@ -105,10 +106,37 @@ async def test_a_queue_that_is_away_is_an_error_of_the_whole() -> None:
 def test_the_messages_own_id_goes_before_the_idempotency_key() -> None:
     batch = batch_of(b'[{"target":"t","messageId":"a"},{"target":"t"}]')
     first, second = submissions_of(batch, "chat", KEYED)
-    assert (first.dedup_id, first.entry.message_id) == ("a", "a")
+    assert first.entry.message_id == "a"
+    assert first.dedup_id == submissions_of(batch, "chat", STRICT)[0].dedup_id
     assert first.fingerprint not in (b"", b"body")
-    assert (second.dedup_id, second.fingerprint) == ("k#1", b"body")
+    assert second.fingerprint == b"body"
+    assert submissions_of(batch, "chat", STRICT)[1].dedup_id is None
     assert second.entry.message_id == f"{KEYED.id_prefix('chat')}.1"
+
+
+def test_ids_of_the_two_kinds_and_of_different_callers_never_meet() -> None:
+    item = '{"target":"t","arguments":[]%s}'
+    own = [item % f',"messageId":{msgspec.json.encode(name).decode()}' for name in ("k", "k#0", "k 0", "key", "0")]
+    ids = []
+    for options in (
+        replace(KEYED, caller="one"),
+        replace(KEYED, caller="two"),
+        replace(KEYED, key="k#0", caller="one"),
+    ):
+        batch = batch_of(f"[{item % ''},{item % ''},{','.join(own)}]".encode())
+        ids.append([submission.dedup_id for submission in submissions_of(batch, "chat", options)])
+    assert len(set(ids[0])) == len(ids[0])
+    assert set(ids[0]).isdisjoint(ids[1])
+    assert set(ids[0]) & set(ids[2]) == set(ids[0][2:]), "the messageIds of one caller, whatever its key"
+
+
+async def test_the_same_key_of_two_callers_is_two_keys() -> None:
+    queue = MemoryQueue()
+    intake = an_intake(queue)
+    batch, other = batch_of(b'{"target":"t"}'), batch_of(b'{"target":"u"}')
+    await intake("chat", batch, replace(KEYED, caller="one"))
+    await intake("chat", other, replace(KEYED, caller="two", fingerprint=b"other"))
+    assert len({submission.entry.message_id for submission in queue.stored}) == 2
 
 
 def test_members_of_one_group_have_dedup_ids_of_their_own() -> None:

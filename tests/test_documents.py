@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from fanout.environment import variable_of
+from fanout.settings import Settings
 from tests.documents import DOCUMENTS, README
 
 
@@ -12,6 +14,23 @@ from tests.documents import DOCUMENTS, README
 def test_a_document_repeats_the_code(path: Path, made: object) -> None:
     assert callable(made)
     assert path.read_text() == made(path.read_text()), "run: make docs"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_a_link_to_a_file_leads_to_one(name: str) -> None:
+    root = README.parent
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (root / name).read_text()):
+        assert (root / target).exists(), target
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "SECURITY.md"])
+def test_commands_and_settings_that_are_named_exist(name: str) -> None:
+    text = (README.parent / name).read_text()
+    makefile = (README.parent / "Makefile").read_text()
+    for target in re.findall(r"`?make ([a-z-]+)", text):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    known = {variable_of(field) for field in Settings.model_fields}
+    assert {variable.removesuffix("_FILE") for variable in re.findall(r"FANOUT_[A-Z_]+", text)} <= known
 
 
 def test_the_two_commands_of_the_readme_exist() -> None:

@@ -1,8 +1,7 @@
 """python -m tests.simulation: runs seeds from the command line.
 
-`--seeds 100000` runs so many from `--first` on, stops at nothing and tells what they met; `--seed 7 -v` replays one and
-tells all of it.
-Exit code 1 when a seed was violated.
+`--seeds 100000` runs that many from `--first` on, whatever fails, and prints what they met. `--seed 7 -v` replays one
+seed and prints all its events. The exit code is 1 when something was violated.
 """
 
 import argparse
@@ -33,12 +32,12 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Deterministic simulation by seed.")
-    parser.add_argument("--seed", type=int, help="replay this one")
-    parser.add_argument("--scene", help="in this scene instead of its own (scenes.py)")
-    parser.add_argument("--seeds", type=int, default=2000, help="how many to run (2000)")
-    parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
-    parser.add_argument("--processes", type=int, help="how many at a time (one for each core)")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tell the whole story")
+    parser.add_argument("--seed", type=int, help="run this seed alone")
+    parser.add_argument("--scene", help="scene to run it in, instead of its own (scenes.py)")
+    parser.add_argument("--seeds", type=int, default=2000, help="number of seeds to run (2000)")
+    parser.add_argument("--first", type=int, default=0, help="first seed (0)")
+    parser.add_argument("--processes", type=int, help="processes (one for each core)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print all events")
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
-"""Runs seeds, one or thousands, and says about a failed one all that is needed to see why.
+"""Runs seeds, one or thousands, and reports what is needed to see why one failed.
 
-Rule guarded: the result of a seed depends on the seed and the code alone, never on the seeds run before or beside it;
-its digest is over everything that happened, so two runs can be compared.
+Rule guarded: the result of a seed depends on the seed and the code alone, never on the seeds run before or beside it.
+Its digest is over everything that happened, so that two runs can be compared.
 """
 
 import os
@@ -23,7 +23,7 @@ _LAST_EVENTS = 40
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one seed; `story` is empty when nothing was violated."""
+    """The result of one seed; `report` is empty when nothing was violated."""
 
     seed: int
     digest: str
@@ -34,7 +34,7 @@ class Result:
 
 
 def run_plan(plan: Plan, *, whole: bool = False, stations: Mapping[str, Any] | None = None) -> Result:
-    """Run one plan; `whole` has the story tell everything, `stations` stand in for the product's own."""
+    """Run one plan. `whole`: report every event. `stations` replace parts of the product."""
     world = World(plan, stations)
     world.run()
     observer = world.observer
@@ -45,12 +45,12 @@ def run_plan(plan: Plan, *, whole: bool = False, stations: Mapping[str, Any] | N
 
 
 def run_seed(seed: int, scene: str | None = None) -> Result:
-    """Run one seed, in the scene it draws or in a given one."""
+    """Run one seed in the scene it draws, or in a given one."""
     return run_plan(plan_of(seed, scene))
 
 
 def run_seeds(seeds: Iterable[int], *, processes: int | None = None) -> Iterator[Result]:
-    """Run seeds on `processes` (by default one for each core) and give their results in the order of the seeds."""
+    """Run seeds on `processes` (by default one for each core) and yield the results in the order of the seeds."""
     count = processes or len(os.sched_getaffinity(0))
     if count == 1:
         yield from map(run_seed, seeds)

@@ -1,7 +1,7 @@
-"""Watches how workers hold themselves back: pauses, breakers, and calls that carry several messages.
+"""Checks how workers hold back their calls: pauses, breakers, and calls that carry several messages.
 
-Rule guarded: who was asked to wait, waits; who may not know yet must know soon; a far side that fails whatever it is
-asked is asked by one call at a time; messages that share a call share its order and its promise.
+Rules guarded: a worker that was asked to wait waits, and the other workers know of it soon. A service that fails
+whatever it is asked gets one call at a time. Messages that share a call leave in order and have the same promise.
 """
 
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ REFUSED_JOINING = frozenset({"400", "404", "413", "415", "501"})
 FAILED = frozenset({"500", "500 after", "503", "503 wait", "NotSentError", "StaleConnectionError"})
 FAILED |= {"ExchangeTimeoutError"}
 _EXACT = 1e-6
-_ROUNDED = 0.002  # who comes later reckons in milliseconds of the store
-_LEAD = 0.05  # who found a limit that named no pause may try a little before the others
-_WITHIN = 0.1  # seconds in which all workers know of a pause
-_REST = 0.5  # seconds, at least, from a failed probe to the next
-_HOPELESS = (14, 2.0, 3)  # failures in a row, seconds from the first to the last, lanes they come from
+_ROUNDED = 0.002  # a worker that starts later computes with whole milliseconds of the store
+_LEAD = 0.05  # seconds by which the worker that met a limit may try before the others
+_WITHIN = 0.1  # seconds until every worker knows of a pause
+_REST = 0.5  # seconds between two probes, at least
+_HOPELESS = (14, 2.0, 3)  # failures in a row, the seconds they span, the lanes they come from
 
 
 @dataclass(frozen=True)
 class Pause:
-    """A worker knows since `known` that a class of calls rests until `until`."""
+    """Since `known` a worker knows that it may make no call of a class before `until`."""
 
     known: float
     until: float
@@ -42,7 +42,7 @@ class Pause:
 
 @dataclass(frozen=True)
 class Asked:
-    """A worker was asked for a pause, which all of them have to know of soon."""
+    """The service asked a worker for a pause; the others have to know of it soon."""
 
     at: float
     by: str
@@ -51,19 +51,19 @@ class Asked:
 
 
 def phase_of(gate: "Gate", number: int, hub: str) -> Phase:
-    """Tell where the breaker stands that a call of this class to this hub has to pass."""
+    """Return the phase of the breaker for calls of a class to a hub."""
     breaker = gate.breakers[number]._by_hub.get(hub)
     return Phase.CLOSED if breaker is None else breaker.state.phase
 
 
 class DeliveryObserver(StoreObserver):
-    """An observer of what leaves the workers, by class of calls."""
+    """Observes what leaves the workers, by class of calls."""
 
     def __init__(self, loop: SimulatedLoop) -> None:
         super().__init__(loop)
         self.pauses: dict[tuple[str, str], list[Pause]] = {}
-        self.outages: list[tuple[float, float]] = []  # when the store could not be asked
-        self.calm = True  # the way to the store was always swift and fair
+        self.outages: list[tuple[float, float]] = []  # when the store did not answer
+        self.calm = True  # the network to the store was fast and without faults so far
         self.frozen: set[str] = set()
         self.born: dict[str, float] = {}
         self._asked: list[Asked] = []
@@ -74,14 +74,14 @@ class DeliveryObserver(StoreObserver):
         self._refused_joining: dict[str, float] = {}
 
     def kind_of(self, tag: str) -> str:
-        """Tell the class of calls an id belongs to."""
+        """Return the class of the call that an id belongs to."""
         item = self.all_tracked[tag].submission.entry.item
         if not isinstance(item, Message):
             return "action"
         return "broadcast" if item.scope is Scope.BROADCAST else "send"
 
     def gate_made(self, host: str, gate: "Gate") -> None:
-        """A process began; nothing of an earlier one may hold it back."""
+        """Check that a new process is not held back by anything from before."""
         self._gates[host] = gate
         self.born[host] = self.loop.time()
         ceilings = {"send": self.settings.send_rate, "broadcast": self.settings.broadcast_rate, "action": 0.0}
@@ -90,10 +90,10 @@ class DeliveryObserver(StoreObserver):
             if not fresh or self._is_any_open(gate):
                 self.violate(f"{host} began with {gate!r}")
 
-    def heard(self, host: str, kind: str, pause: float, *, asked: bool) -> None:
-        """A worker heard of a pause from another one."""
-        self.count("pauses heard of")
-        self._rest(host, kind, pause if asked else pause - _LEAD, "heard of")
+    def learned_of_pause(self, host: str, kind: str, pause: float, *, asked: bool) -> None:
+        """Note that a worker learned of a pause from another one."""
+        self.count("pauses learned_of_pause of")
+        self._rest(host, kind, pause if asked else pause - _LEAD, "learned_of_pause of")
 
     def killed(self, host: Host) -> None:
         super().killed(host)
@@ -113,7 +113,7 @@ class DeliveryObserver(StoreObserver):
             self.count(f"killed with {what}")
 
     def check_gate(self, call: Call) -> None:
-        """A call leaves now: nothing its worker knows may hold it back."""
+        """Check that nothing the worker knows holds back a call that leaves now."""
         self.count("calls")
         if len(call.tags) > 1:
             self.count("joined calls")
@@ -122,7 +122,7 @@ class DeliveryObserver(StoreObserver):
         self._check_hopeless(call)
 
     def passed(self, road: tuple[str, str, str], phase: Phase) -> None:
-        """A worker's gate let a call go: for a host, a class and a hub."""
+        """Note that a worker's gate let a call go, by host, class and hub."""
         if phase is Phase.OPEN:
             self.violate(f"{road} went through an open breaker")
         if phase is Phase.HALF_OPEN:
@@ -132,11 +132,11 @@ class DeliveryObserver(StoreObserver):
             self._probing.add(road)
 
     def probed(self, road: tuple[str, str, str]) -> None:
-        """A probe told its end."""
+        """Note that the outcome of a probe is known."""
         self._probing.discard(road)
 
     def learn(self, call: Call) -> None:
-        """A worker was told how its call ended."""
+        """Note the outcome of a call as its worker sees it."""
         if call.seen not in ANSWERED and self._waits_behind(call):
             self.count(ORDER)
         place, road = (call.host.name, call.kind), (call.host.name, call.kind, self.hubs[call.lane])

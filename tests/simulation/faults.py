@@ -1,7 +1,7 @@
-"""Makes things go wrong, and right again.
+"""Injects faults, and ends them.
 
-Rule guarded: each fault is something that happens to real systems, and each ends by itself; `heal` ends all of them at
-once, so that what is still wrong afterwards is the product's fault.
+Rule guarded: each fault happens to real systems, and each ends by itself. `heal` ends all of them at once, so that what
+is still wrong afterwards is the product's fault.
 """
 
 from typing import TYPE_CHECKING
@@ -18,19 +18,19 @@ _LARGEST_JUMP = 4.0
 
 
 class Faults:
-    """The hand of fate in one world."""
+    """The faults of one world."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
         self._healed = False
 
     def schedule(self) -> None:
-        """Have all faults of the plan happen at their time."""
+        """Schedule all faults of the plan."""
         for fault in self._world.plan.faults:
             self._world.loop.outside(fault.at, self._strike, fault)
 
     def heal(self) -> None:
-        """End all trouble."""
+        """End all faults."""
         self._healed = True
         world = self._world
         paused = world.network.conditions.paused
@@ -136,7 +136,7 @@ class Faults:
         lost = fault.amount * _MOST_LOST
         world.lose(lambda: world.store.lose_tail(lost), "failover", since=world.loop.time() - lost)
         world.store.forget_scripts()
-        # A clock that is behind gives out the ids of what was lost once more: aim there.
+        # A clock that was set back gives out the lost ids again; most failovers do that here.
         world.shift_store_clock(-(fault.lasts + lost * (fault.who % 4) / 3) if fault.who % 4 else 0.0)
         self._after(fault, "_up")
 
@@ -173,7 +173,7 @@ class Faults:
     def _fast(self, _fault: Fault) -> None:
         self._world.network.conditions.latency = self._world.plan.store_latency
 
-    # The far side -------------------------------------------------------------------------------------------------
+    # The service --------------------------------------------------------------------------------------------------
 
     def _service(self, fault: Fault) -> None:
         self._world.service.conditions.troubles.append((fault.what, 0.3 + fault.amount, None))

@@ -1,9 +1,10 @@
-"""The judgement at the end of a run: conservation, order and duplicates, from what the witness saw.
+"""The checks at the end of a run: nothing lost, nothing out of order, and a reason for every duplicate.
 
-Rule guarded: a duplicate needs a reason, call by call. Either its sender was not told that the call before it had
-delivered (the far side's doing), or the process that made that call was killed, or lost its lease, before the entry
-was out of the store, or the store forgot that it was; and each of these ends explains no more calls than were in
-flight. A call that arrived when its sender had given up or was gone is a stray: it may be late, nobody could stop it.
+A call may be repeated for one of these reasons, and each of them explains no more calls than were in flight:
+- its sender did not learn that it had delivered (the service's doing);
+- the process that made it was killed, or lost its lease, before the entry was out of the store;
+- the store forgot that the entry was taken out.
+A call that arrives when its sender has given up, or is gone, is a stray. It may be late, because nothing can stop it.
 """
 
 from collections import defaultdict
@@ -16,7 +17,7 @@ from tests.simulation.tracked import ANSWERED, UNKNOWN, TrackedEntry
 
 
 def check_history(observer: Observer, *, concurrency: int) -> None:
-    """Add to the witness's violations what only the end can show."""
+    """Add the violations that only the whole history shows."""
     for tracked in observer.all_tracked.values():
         _check_end(observer, tracked)
     for lane in _by_lane(observer.all_tracked.values()).values():
@@ -68,11 +69,12 @@ def _first(tracked: TrackedEntry) -> Call:
 
 
 def _is_excused(observer: Observer, late: tuple[TrackedEntry, Call], early: tuple[TrackedEntry, Call]) -> bool:
-    """Say whether nobody could help it that the call `early` came first, or whether it does no harm.
+    """Return whether the call `early` could not be prevented from coming first, or does no harm.
 
-    The late one is a stray; or the store gave it back after what overtook it had gone; or it was to leave without a
-    delivery (dropped or parked), the lease was lost before it had, and then both were sent, in their order, or the
-    early one left without being sent again, because it had become too old or needless meanwhile.
+    1. The late one is a stray.
+    2. The store gave the late one back after what overtook it had left.
+    3. The late one was to leave without a delivery (dropped or parked), and the lease was lost before it had left.
+       Then both were sent again in order, or the early one left unsent because it had expired or was superseded.
     """
     (tracked, call), (other, overtaking) = late, early
     assert call.reached is not None
@@ -89,7 +91,7 @@ def _is_excused(observer: Observer, late: tuple[TrackedEntry, Call], early: tupl
 
 
 def _is_stray(observer: Observer, tracked: TrackedEntry, call: Call) -> bool:
-    """Say whether a call was answered when its sender had given up, was gone, or had lost the lease it sent under."""
+    """Return whether a call was answered after its sender had given up, was gone, or had lost its lease."""
     killed = observer.kills.get(call.host.name)
     ends = [end.at for end in observer.lease_ends if end.partition == tracked.partition]
     ends += observer.lapses((call.host.name, tracked.partition))
@@ -115,7 +117,7 @@ def _check_duplicates(observer: Observer, concurrency: int) -> None:
 
 
 def _check_promise(observer: Observer, tracked: TrackedEntry) -> None:
-    """A message that is to go at most once is not sent again when nobody knows what became of it."""
+    """Check that a message with at most one delivery is not repeated after an unknown outcome."""
     if not observer.is_once_at_most(tracked):
         return
     for call, later in pairwise(tracked.calls):
@@ -131,7 +133,7 @@ def _given_back(tracked: TrackedEntry, call: Call, later: Call) -> bool:
 
 
 def _reason(observer: Observer, tracked: TrackedEntry, call: Call, later: Call) -> str | None:
-    """Tell why `later` may repeat `call`: "" the far side's or store's doing, None for no reason."""
+    """Return why `later` may repeat `call`: "" is the service's or the store's doing, None no reason at all."""
     if call.seen not in ANSWERED and call.seen not in ("", "CancelledError"):
         return ""
     if _given_back(tracked, call, later):
@@ -140,7 +142,7 @@ def _reason(observer: Observer, tracked: TrackedEntry, call: Call, later: Call) 
 
 
 def _lost_hold(observer: Observer, tracked: TrackedEntry, call: Call, later: Call) -> str | None:
-    """Tell how the maker of `call` lost its hold on the entry before `later`: it was killed, or lost its lease."""
+    """Return how the sender of `call` lost the entry before `later`: it was killed, or lost its lease."""
     killed = observer.kills.get(call.host.name)
     if killed is not None and call.began <= killed <= later.began:
         return f"{call.host.name} killed"
@@ -152,7 +154,7 @@ def _lease_end(observer: Observer, tracked: TrackedEntry, call: Call, later: Cal
     lapse = next((at for at in observer.lapses(place) if call.began <= at <= later.began), None)
     if lapse is not None:
         return f"{place} ran out by its holder's clock at {lapse:.6f}"
-    # A lease the store forgot is believed in until its holder hears of it, or until it has run out.
+    # The holder of a lease that the store forgot relies on it until it hears of that, or until it has run out.
     unaware = observer.unaware if observer.store_changed else 0.0
     ends = [end for end in observer.lease_ends if end.partition == tracked.partition and end.at <= later.began]
     during = [end for end in ends if end.at >= call.began]

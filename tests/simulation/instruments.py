@@ -1,7 +1,7 @@
-"""Taps on the stations of a worker: they tell the witness what a worker believes, and change nothing.
+"""Instruments parts of a worker: they report what the worker knows, and change nothing.
 
 Rule guarded: what a worker may do depends on what it knows (its leases, a pause it was asked for, a breaker that is
-open), and only the worker itself can say since when it knows.
+open), and only the worker itself can report since when it knows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from workers.gate import Gate
 
 
 def instrumented(observer: Observer, clock: SimulatedClock, name: str) -> dict[str, Any]:
-    """Give the stations of one worker that are tapped, made of those that stand in service.compose now."""
+    """Return the instrumented parts of one worker, made of those that service.compose would use."""
     return {
         "Leases": _leases(vars(assembly)["Leases"], observer, clock),
         "PaceChannel": _pace_channel(vars(assembly)["PaceChannel"], observer, name),
@@ -30,7 +30,7 @@ def instrumented(observer: Observer, clock: SimulatedClock, name: str) -> dict[s
 
 def _leases(base: type[Leases], observer: Observer, clock: SimulatedClock) -> type[Leases]:
     class Instrumented(base):  # type: ignore[misc, valid-type] # which class it is is known at run time
-        """Tells what a worker believes of its leases."""
+        """Reports until when a worker relies on its leases."""
 
         async def acquire(self, partitions: Sequence[int]) -> list[Lease]:
             leases: list[Lease] = await super().acquire(partitions)
@@ -50,12 +50,12 @@ def _leases(base: type[Leases], observer: Observer, clock: SimulatedClock) -> ty
 
 def _pace_channel(base: type[PaceChannel], observer: Observer, name: str) -> type[PaceChannel]:
     class Instrumented(base):  # type: ignore[misc, valid-type] # same
-        """Tells what a worker heard of pauses."""
+        """Reports the pauses a worker learns of from others."""
 
-        async def run_receiving(self, heard: OnNotice) -> None:
+        async def run_receiving(self, on_notice: OnNotice) -> None:
             def noted(notice: PaceNotice) -> None:
-                observer.heard(name, CLASSES[notice.route_class], notice.pause, asked=notice.asked)
-                heard(notice)
+                observer.learned_of_pause(name, CLASSES[notice.route_class], notice.pause, asked=notice.asked)
+                on_notice(notice)
 
             await super().run_receiving(noted)
 
@@ -64,7 +64,7 @@ def _pace_channel(base: type[PaceChannel], observer: Observer, name: str) -> typ
 
 def _gate(base: type[Gate], observer: Observer, name: str) -> type[Gate]:
     class Instrumented(base):  # type: ignore[misc, valid-type] # same
-        """Shows its breakers, and counts how they and the window move."""
+        """Reports its breakers, and counts how they and the window change."""
 
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)

@@ -1,6 +1,6 @@
-"""What happened in one run: the journal, the ids, the ends of leases and processes, and what was violated.
+"""What happened in one run: the events, the entries, the ends of leases and processes, and what was violated.
 
-Rule guarded: the journal holds every event in its order and nothing that differs between two runs of a seed, so that
+Rule guarded: the journal has every event in its order and nothing that differs between two runs of a seed, so that
 equal journals mean equal runs.
 """
 
@@ -19,7 +19,7 @@ from tests.simulation.tracked import LeaseEnd, TrackedEntry
 
 
 class Journal:
-    """Told by store, far side, workers and producers; `violations` is what must not be."""
+    """Written by the store, the service, the workers and the producers. `violations` is what must not happen."""
 
     def __init__(self, loop: SimulatedLoop) -> None:
         self.loop = loop
@@ -28,7 +28,7 @@ class Journal:
         self.violations: list[str] = []
         self.events: list[tuple[Any, ...]] = []
         self.lease_ends: list[LeaseEnd] = []
-        self.overtime: set[str] = set()  # hosts whose grace ran out with calls in flight
+        self.overtime: set[str] = set()  # hosts whose grace time ended with calls in flight
         self.kills: dict[str, float] = {}
         self.beliefs: dict[tuple[str, int], list[tuple[float, float]]] = {}
         self.poison: set[bytes] = set()  # unreadable entries that were stored
@@ -36,7 +36,7 @@ class Journal:
         self.unsure_until = -1.0  # leases may have two holders until then: the store lost some, or its clock jumped
         self.clock_changed = False
         self.store_changed = False  # it lost something, or its clock jumped
-        self.unaware = 0.0  # seconds a worker may believe in a lease that the store has forgotten
+        self.unaware = 0.0  # seconds a worker may rely on a lease that the store has forgotten
         self.settings = load({})
         self.closed = False
         self.hubs: dict[str, str] = {}  # of lanes
@@ -45,23 +45,23 @@ class Journal:
         self.coverage: Counter[str] = Counter()
 
     def count(self, what: str) -> None:
-        """Count something that a campaign has to have met to prove anything."""
+        """Count something that a run of many seeds has to have met."""
         if not self.closed:
             self.coverage[what] += 1
 
     def note(self, *event: Any) -> None:
-        """Write into the journal."""
+        """Add an event."""
         if not self.closed:
             self.events.append((round(self.loop.time(), 6), *event))
 
     def violate(self, text: str) -> None:
-        """Tell of something that must not be."""
+        """Add a violation."""
         if not self.closed:
             self.note("VIOLATION", text)
             self.violations.append(f"at {self.loop.time():.3f} s: {text}")
 
     def expect(self, submission: Submission, partitions: int) -> None:
-        """Know an id before it is handed in."""
+        """Register an entry before it is appended."""
         lane = lane_of(submission.entry.hub, submission.entry.item)
         tag = submission.entry.message_id
         self.hubs[lane] = submission.entry.hub
@@ -71,17 +71,17 @@ class Journal:
             self.routes[route.method, route.target] = tag
 
     def killed(self, host: Host) -> None:
-        """A process was ended hard."""
+        """Note that a process was killed."""
         self.count("workers killed")
         self.note("world", "killed", host.name)
         self.kills[host.name] = self.loop.time()
 
     def believed(self, worker: str, partition: int, until: float) -> None:
-        """A worker was told that it holds a lease, and believes so until then."""
+        """Note that a worker relies on a lease until `until`."""
         self.beliefs.setdefault((worker, partition), []).append((self.loop.time(), until))
 
     def lapses(self, place: tuple[str, int]) -> list[float]:
-        """When the leases of a worker on a partition ran out by its own clock, before it heard that they go on."""
-        told = self.beliefs.get(place, [])
-        heard = [at for at, _until in told[1:]] + [float("inf")]
-        return [until for (_at, until), again in zip(told, heard, strict=True) if until <= again]
+        """Return when a worker's leases on a partition ran out by its own clock before they were renewed."""
+        relied = self.beliefs.get(place, [])
+        renewed = [at for at, _until in relied[1:]] + [float("inf")]
+        return [until for (_at, until), again in zip(relied, renewed, strict=True) if until <= again]

@@ -1,12 +1,14 @@
 """An event loop without a machine below it: simulated time, several simulated processes, one order per seed.
 
-Rule guarded: everything that can differ between two runs is drawn from the seed. What is drawn and what is not follows
-from what asyncio and an operating system promise. Within one process callbacks run first come, first served, as asyncio
-documents; processes owe each other no order, so at each step the seed picks which of them runs its next callback. Time
-moves only when no process can run. A timer or a wake-up of a frozen process is kept until it thaws, one of a killed
-process for ever: the process stops between two callbacks, and none of its clean-up code runs.
+Rule guarded: everything that can differ between two runs is drawn from the seed. What is drawn follows from what
+asyncio and an operating system promise:
+- Within one process callbacks run first come, first served, as asyncio documents.
+- Between processes there is no order: at each step the seed picks which of them runs its next callback.
+- Time advances only when no process can run.
+- A timer or a wake-up of a frozen process is kept until it thaws. A killed process stops between two callbacks, and
+  none of its clean-up code runs.
 
-Which process a callback belongs to is told by its context, which asyncio hands on from task to task.
+The context of a callback, which asyncio passes on from task to task, says which process it belongs to.
 """
 
 import asyncio
@@ -18,13 +20,13 @@ from random import Random
 from typing import Any, TypeVarTuple
 
 EPOCH = 1_800_000_000.0  # unix time at which every run begins
-STEP_LIMIT = 400_000  # callbacks in one run; past it something spins
+STEP_LIMIT = 400_000  # callbacks in one run; more of them mean an endless loop
 _LAST_ROUNDS = 100
 _Ts = TypeVarTuple("_Ts")
 
 
 class Host:
-    """One simulated process: what it could run now, and whether it may."""
+    """One simulated process: the callbacks that are ready, and whether they may run."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -38,19 +40,19 @@ class Host:
         return f"<Host {self.name}{', dead' if self.dead else '' if self.running else ', frozen'}>"
 
     def freeze(self) -> None:
-        """Let it run no further callback."""
+        """Run no further callback for now."""
         self.running = False
 
     def thaw(self) -> None:
-        """Let it go on, unless it is dead."""
+        """Continue, unless it was killed."""
         self.running = not self.dead
 
     def kill(self) -> None:
-        """End it between two callbacks."""
+        """End between two callbacks."""
         self.running, self.dead = False, True
 
     def set_trap(self, spring: Callable[[], None], steps: int) -> None:
-        """Have `spring` called after it ran `steps` more callbacks."""
+        """Call `spring` after `steps` more callbacks."""
         self.trap, self.trap_in = spring, steps
 
 
@@ -58,7 +60,7 @@ HOST: ContextVar[Host] = ContextVar("HOST")
 
 
 class StuckError(Exception):
-    """Nothing can run any more, or something runs without end."""
+    """Nothing can run, or something runs without end."""
 
 
 class SimulatedTask(asyncio.Task[Any]):
@@ -76,7 +78,7 @@ class SimulatedTask(asyncio.Task[Any]):
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """The loop; `world` is the process of everything that is nobody's: network, store, far side, script."""
+    """The loop. `world` is the process of everything that belongs to no worker: network, store, service, script."""
 
     def __init__(self, random: Random) -> None:
         super().__init__()
@@ -84,7 +86,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.hosts = [self.world]
         self.steps = 0
         self.failures: list[str] = []
-        self.unfit: NotImplementedError | None = None  # what the model does not know: no verdict without it
+        self.unfit: NotImplementedError | None = None  # a command that the model does not know: the run proves nothing
         self._random = random
         self._now = 0.0
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
@@ -119,7 +121,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def outside(self, delay: float, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
-        """Call something of the world's own in `delay` seconds, whoever asks and whatever becomes of him."""
+        """Call something of the world in `delay` seconds, whatever becomes of the process that asks."""
         self.call_at(self._now + delay, callback, *args, context=self._world_context)
 
     def start(self, host: Host, coro: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -131,7 +133,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return self.create_task(coro, context=context)
 
     def bury(self) -> None:
-        """Cancel all tasks of all processes until none is left; for after the verdict."""
+        """Cancel all tasks of all processes until none is left; for after the checks."""
         for host in self.hosts:
             host.running, host.dead, host.trap = True, False, None
         for _ in range(_LAST_ROUNDS):
@@ -203,11 +205,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         pass  # cancelled timers are skipped when their time comes
 
     def _write_to_self(self) -> None:
-        pass  # nobody sleeps in a selector
+        pass  # no selector is used
 
 
 class SimulatedClock:
-    """The clocks of one process; `monotonic` starts somewhere else in each, `wall` may be wrong and jump."""
+    """The clocks of one process. `monotonic` begins at another value in each; `wall` may be wrong and jump."""
 
     def __init__(self, loop: SimulatedLoop, *, boot: float = 0.0, epoch: float = EPOCH) -> None:
         self._loop = loop

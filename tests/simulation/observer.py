@@ -1,8 +1,8 @@
-"""Sees what leaves the workers and arrives at the far side, and what the store does (store_watch.py).
+"""Checks each call when it leaves a worker and when it arrives at the service.
 
-Rule guarded: the invariants of the promise, checked where they can be broken: a call leaves under a lease that is held,
-one at a time for a lane, byte for byte, and not after its time to live (delivery_watch.py: nor past what holds it
-back). verdict.py adds what only the end can show.
+Rule guarded: the invariants of the promise are checked where they can be broken. A call leaves under a lease that is
+held, one at a time for a lane, unchanged, and not after its time to live. store_observer.py checks what the store does,
+delivery_observer.py what holds calls back, final_checks.py what only the end of a run shows.
 """
 
 import re
@@ -15,15 +15,15 @@ from tests.simulation.delivery_observer import DeliveryObserver
 from tests.simulation.service_model import Call
 
 _TAG = re.compile(rb"n\d+n")
-_LATE = 0.05  # seconds a worker's idea of the store's clock may be behind
+_LATE = 0.05  # seconds by which a worker's reading of the store's clock may be behind
 _ON_ITS_WAY = 2.5  # seconds an answer of the store may take
 
 
 class Observer(DeliveryObserver):
-    """Everything that is seen of one run."""
+    """Observes one run."""
 
     def tags_of(self, request: Request) -> tuple[str, ...]:
-        """Tell which ids a request carries."""
+        """Return the ids that a request carries."""
         routed = self.routes.get((request.head.method, request.head.target))
         return (routed,) if routed else tuple(tag.decode() for tag in _TAG.findall(request.body))
 

@@ -1,7 +1,7 @@
-"""What one seed stands for: the size of the world, who appends what, and what goes wrong when.
+"""What one seed stands for: the size of the world, who appends what, and which faults happen when.
 
-Rule guarded: a plan is a value made of the seed alone, so it can be printed, compared and replayed; what happens by
-chance later (latencies, whose turn it is) is drawn from generators of the same seed.
+Rule guarded: a plan is a value made of the seed alone, so that it can be printed, compared and replayed. What happens
+by chance later (latencies, which process runs next) is drawn from generators of the same seed.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from fanout.queue.entry import VERSION, Entry, Submission
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from tests.simulation.service_model import TROUBLE
 
-LASTS = 4.0  # seconds of trouble; then everything heals
+LASTS = 4.0  # seconds of faults; then everything heals
 _DESTINATIONS = (
     (Scope.USER, "ada"),
     (Scope.GROUP, "g"),
@@ -27,7 +27,7 @@ SERVICE_FAULTS = ("service", "service", "lane")
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong: `who` picks among those it can happen to, `amount` is by kind, `lasts` in seconds."""
+    """One fault: `who` picks its target, the meaning of `amount` depends on the kind, `lasts` is in seconds."""
 
     at: float
     kind: str
@@ -39,7 +39,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a producer hands in at once, `gap` seconds after the batch before."""
+    """What a producer appends at once, `gap` seconds after the batch before."""
 
     gap: float
     submissions: tuple[Submission, ...] = field(repr=False)
@@ -55,15 +55,15 @@ class Plan:
     producers: tuple[tuple[Batch, ...], ...] = field(repr=False)
     doomed: dict[str, str]
     poison: tuple[float, ...]
-    executes: bool  # the far side runs :execute
-    tick: float  # what the store's clock can tell apart, seconds
+    executes: bool  # the service runs :execute
+    tick: float  # resolution of the store's clock in seconds
     service_noise: float
     service_latency: float
     store_latency: float
     faults: tuple[Fault, ...]
     scene: str = "any"
-    quotas: dict[str, int] = field(default_factory=dict)  # calls the far side takes in a second, by class
-    over_quota: str = "429"  # what answers the others
+    quotas: dict[str, int] = field(default_factory=dict)  # calls the service takes in a second, by class
+    over_quota: str = "429"  # the answer to the others
 
 
 def plan_at_large(seed: int) -> Plan:
@@ -126,7 +126,7 @@ def _producers(random: Random) -> tuple[tuple[tuple[Batch, ...], ...], list[str]
 
 
 def _change(random: Random, changes: list[GroupAction], member: str, group: str) -> GroupAction:
-    """Change a new member's place or an old one's; no two changes are one request, so each is known on the wire."""
+    """Return a change of a new or an old member. No two changes make the same request, so that each can be told apart."""
     if changes and random.random() < 0.6:
         member = random.choice(changes).member
     kinds = [(Verb.ADD, None), (Verb.REMOVE, None), (Verb.ADD, 60), (Verb.ADD, 61)]
@@ -152,14 +152,14 @@ def _submission(random: Random, changes: list[GroupAction], tag: str, destinatio
 
 
 def _tick(random: Random, faults: list[Fault]) -> float:
-    # A coarse clock stands for a busy server, many entries to a millisecond. After FLUSHALL it would stand for new
-    # entries in the very millisecond of the flush, which is no case.
+    # A coarse clock stands for a busy server with many entries in a millisecond. Together with FLUSHALL it would stand
+    # for new entries in the very millisecond of the flush, which does not happen.
     tick = random.choice((0.001, 0.001, 0.001, 0.05, 0.5))
     return 0.001 if any(fault.kind == "flush" for fault in faults) else tick
 
 
 def busy_times(producers: tuple[tuple[Batch, ...], ...]) -> list[float]:
-    """Tell when something is handed in while the trouble lasts."""
+    """Return when something is appended while the faults last."""
     times = []
     for batches in producers:
         at = 0.0
@@ -180,6 +180,6 @@ def _faults(random: Random, busy: list[float]) -> list[Fault]:
 def _fault(random: Random, kind: str, busy: list[float]) -> Fault:
     lasts = random.choice((0.05, 0.3, 1.0, 3.0)) * (0.5 + random.random())
     what = random.choice(TROUBLE) if kind in ("service", "lane") else ""
-    # Most of the time nothing is under way, so most faults come just after something was handed in.
+    # Most of the time nothing is in flight, so most faults come just after something was appended.
     at = random.choice(busy) + random.expovariate(20) if random.random() < 0.7 else random.random() * LASTS
     return Fault(min(at, LASTS), kind, random.randrange(100), random.random(), lasts, what)

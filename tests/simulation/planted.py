@@ -1,7 +1,7 @@
-"""Bugs planted into the stations, one each, to see that the simulation finds them.
+"""Bugs planted into the product, one at a time, to see that the simulation finds them.
 
-Each is a way in which a queue worker really goes wrong. `PLANTED` names it, what stands in for which station, and a
-part of what the witness has to say. planted_delivery.py has those in what holds calls back, and in what joins them.
+Each is a way in which queue workers really go wrong. `PLANTED` has its name, what replaces which part, and some words of
+the violation it has to cause. planted_delivery.py has the bugs in what holds calls back and in what joins them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +52,7 @@ async def settled_once_at_most(stream: Stream, work: Work) -> list[bool | None]:
 
 
 class TwoHeads(Schedule):
-    """Lets a lane that has more waiting go twice at once."""
+    """Makes a lane with more entries ready twice."""
 
     def take(self, now: float, classes: Sequence[RouteClass] = tuple(RouteClass)) -> Lane | None:
         lane = super().take(now, classes)
@@ -86,7 +86,7 @@ class SkippingReader(Reader):
 
 
 class HopefulSender(Sender):
-    """Takes a lost answer for a delivery."""
+    """Treats a lost answer as a delivery."""
 
     async def send(self, entries: Sequence[Entry]) -> Outcome:
         return self._hoped(await super().send(entries))
@@ -99,7 +99,7 @@ class HopefulSender(Sender):
 
 
 class RewritingSender(Sender):
-    """Tidies payloads up."""
+    """Rewrites numbers in payloads."""
 
     async def send(self, entries: Sequence[Entry]) -> Outcome:
         return await super().send([self._tidied(entry) for entry in entries])
@@ -115,7 +115,7 @@ class RewritingSender(Sender):
 
 
 class EternalLeases(Leases):
-    """Believes in its leases for ever."""
+    """Never lets a lease expire by its own clock."""
 
     async def acquire(self, partitions: Sequence[int]) -> list[Lease]:
         return [replace(lease, expires=float("inf")) for lease in await super().acquire(partitions)]
@@ -137,7 +137,7 @@ class HurriedOwnership(Ownership):
 
 
 class ForgetfulLetters(DeadLetters):
-    """Drops what it should keep."""
+    """Deletes an entry instead of moving it to the dead letters."""
 
     async def park(self, partition: int, token: str, entry: StoredEntry, verdict: Any) -> None:
         del verdict
@@ -147,7 +147,7 @@ class ForgetfulLetters(DeadLetters):
 
 
 class LonelyLeases(Leases):
-    """Takes its time from itself: an hour behind the store."""
+    """Reads a clock that is an hour behind the store's."""
 
     async def heartbeat(self) -> LiveWorkers:
         live_workers = await super().heartbeat()
@@ -156,7 +156,7 @@ class LonelyLeases(Leases):
 
 @dataclass(frozen=True)
 class Planted:
-    """A bug: what stands in for which station (named as world.py says), words of its violation, and its scene."""
+    """A bug: what replaces which part (named as world.py says), words of its violation, and its scene."""
 
     stations: Mapping[str, Any]
     words: tuple[str, ...]

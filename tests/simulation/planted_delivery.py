@@ -26,7 +26,7 @@ _REPEAT = Flight._repeat
 
 
 def refused_by_none(pace: Pace, now: float, retry_after: float | None, **kwargs: Any) -> Slowdown | None:
-    """Tell the others to wait, and go on."""
+    """Have the others wait, and go on sending."""
     before = pace.paused_until
     slowdown = _REFUSED(pace, now, retry_after, **kwargs)
     pace.paused_until = before
@@ -34,26 +34,26 @@ def refused_by_none(pace: Pace, now: float, retry_after: float | None, **kwargs:
 
 
 def heard_by_none(pace: Pace, slowdown: Slowdown, now: float) -> None:
-    """Do not wait because of the others."""
+    """Ignore the pauses of the others."""
     _HEARD(pace, replace(slowdown, pause=0.0), now)
 
 
 class SilentPeers(Peers):
-    """Keeps what it learns to itself."""
+    """Publishes nothing."""
 
     def tell(self, route_class: RouteClass, slowdown: Slowdown) -> None:
         pass
 
 
 class SelfishGate(Gate):
-    """Takes the whole rate, whoever else is there."""
+    """Takes the whole rate, however many other workers there are."""
 
     def share(self, demand: dict[RouteClass, float], others: dict[RouteClass, float]) -> None:
         pass
 
 
 class HopefulPeers(Peers):
-    """Without a store there is no limit."""
+    """Drops every limit while the store does not answer."""
 
     def tasks(self, on_change: Callable[[], None]) -> list[Coroutine[Any, Any, None]]:
         return [*super().tasks(on_change), self._look()]
@@ -69,12 +69,12 @@ class HopefulPeers(Peers):
 
 
 def opens_for_all(breaker: Breaker, now: float) -> float:
-    """While one probe is out, let others out too."""
+    """Let other calls go while a probe is out."""
     return now if breaker.state.phase is Phase.HALF_OPEN else _OPENS_AT(breaker, now)
 
 
 def opens_at_once(breaker: Breaker, now: float) -> float:
-    """Wait for nothing while it is open."""
+    """Let calls go while it is open."""
     return min(now, _OPENS_AT(breaker, now))
 
 
@@ -89,7 +89,7 @@ def opened_for_nothing(state: State, now: float, _jitter: float) -> State:
 
 
 class InheritedGate(Gate):
-    """Begins with the breakers and paces that another process had."""
+    """Begins with the breakers and paces of another process."""
 
     def __init__(self, window: Window, ceilings: dict[RouteClass, float], random: Callable[[], float]) -> None:
         super().__init__(window, ceilings, random)
@@ -107,7 +107,7 @@ class ForgetfulSender(Sender):
 
 
 class CarelessSender(Sender):
-    """Takes any answer to `:execute` for a delivery."""
+    """Treats any answer to `:execute` as a delivery."""
 
     async def send(self, entries: Sequence[Entry]) -> Outcome:
         outcome = await super().send(entries)
@@ -115,20 +115,20 @@ class CarelessSender(Sender):
 
 
 class HalfSettled(Settler):
-    """Settles the first of a joined call alone."""
+    """Settles only the first entry of a joined call."""
 
     def settle(self, entries: Sequence[BufferedEntry], on_settled: OnSettled) -> None:
         super().settle(entries[:1], on_settled)
 
 
 def counting_refusals(flight: Flight, again: Again) -> None:
-    """Count being throttled as an attempt."""
+    """Count a call that was refused for speed as an attempt."""
     flight._lane.attempts += again.failure == THROTTLED
     _REPEAT(flight, again)
 
 
 def older_wins(waiting: Sequence[BufferedEntry], age: Callable[[BufferedEntry], float], bounds: Bounds | None) -> Plan:
-    """Settle the newer one of what collapses."""
+    """Settle the newer one of two messages with one key."""
     todo = plan(waiting, age, bounds)
     if not todo.superseded or len(todo.call) > 1:
         return todo
@@ -136,7 +136,7 @@ def older_wins(waiting: Sequence[BufferedEntry], age: Callable[[BufferedEntry], 
 
 
 def backwards(waiting: Sequence[BufferedEntry], age: Callable[[BufferedEntry], float], bounds: Bounds | None) -> Plan:
-    """Join from the back."""
+    """Join messages in reverse order."""
     todo = plan(waiting, age, bounds)
     return Plan(todo.call[::-1], todo.superseded)
 

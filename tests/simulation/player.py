@@ -1,7 +1,7 @@
-"""Plays operations of the product on a server, real or model, for the conformance test.
+"""Runs operations of the product on a server, real or model, for the conformance test.
 
-Rule guarded: what is compared is what the product would see: replies through its own RedisClient. Ids of entries
-differ from server to server, so each is replaced by a number, in the order in which they were given out.
+Rule guarded: what is compared is what the product would see, replies through its own RedisClient. Ids of entries differ
+from server to server, so each is replaced by a number in the order in which they were given out.
 """
 
 import re
@@ -18,7 +18,7 @@ Operation = tuple[Any, ...]
 
 
 class Player:
-    """Plays operations on one server and gives their replies with its ids replaced by their numbers."""
+    """Runs operations on one server and returns their replies with ids replaced by numbers."""
 
     def __init__(self, redis_client: RedisClient) -> None:
         self._redis = redis_client
@@ -72,7 +72,7 @@ class Player:
 
     async def _heartbeat(self, worker: str, lifetime: int) -> Any:
         now, *workers = await self._redis.run(scripts.HEARTBEAT, [KEYS.workers], [worker, lifetime])
-        return [len(now), sorted(workers)]  # those of one millisecond stand in the order of their names
+        return [len(now), sorted(workers)]  # workers of one millisecond are in the order of their names
 
     async def _exchange_demand(self, worker: str, lifetime: int, demand: int) -> Any:
         reply = await self._redis.run(scripts.EXCHANGE_DEMAND, ["shares"], [worker, lifetime, demand])

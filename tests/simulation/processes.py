@@ -1,7 +1,8 @@
 """Builds worker processes as service/compose.py does, on a simulated network.
 
-Rule guarded: what is simulated ends at connections, clock and chance. Stations, queue, Redis client, tokens and client
-are the real ones, put together by the product's own build_worker, so a station added there is simulated too.
+Rule guarded: only connections, clocks and chance are simulated. The parts of a worker, the queue, the Redis client, the
+credential and the client are the real ones, put together by the product's own build_worker, so that a part added there
+is simulated too.
 """
 
 from types import SimpleNamespace
@@ -31,11 +32,11 @@ from workers.worker import Worker
 _SERVICE = require_access_key(
     ConnectionString.parse("Endpoint=http://far.example;AccessKey=" + "k" * 44 + ";Version=1.0;")
 )
-_METRICS = Metrics()  # counts for nobody; made once because it is slow to make
+_METRICS = Metrics()  # not read; made once because making it is slow
 
 
 class JournalLog:
-    """A logger that writes into the witness's journal."""
+    """A logger that writes into the journal."""
 
     def __init__(self, observer: Observer, who: str) -> None:
         self._observer = observer
@@ -52,7 +53,7 @@ class JournalLog:
 
 
 class ProcessFactory:
-    """Where processes are put together."""
+    """Builds the processes of one world."""
 
     def __init__(self, settings: Settings, network: StoreNetwork, service: ServiceModel, observer: Observer) -> None:
         self._settings = settings

@@ -1,7 +1,7 @@
-"""The judgement of rates at the end of a run: no worker and no fleet went faster than the settings allow.
+"""The checks of rates at the end of a run: no worker and no fleet sent faster than the settings allow.
 
 Rule guarded: a configured rate is for all workers together. One worker alone never exceeds it by more than a burst,
-with or without a store; all together exceed it only for as long as it takes them to hear of each other's demand.
+with or without a store. All together exceed it only until they know of each other's demand.
 """
 
 from collections import defaultdict
@@ -11,12 +11,12 @@ from tests.simulation.observer import Observer
 
 _BURST = 2.0  # calls a worker may be ahead
 _CATCHING_UP = 0.04  # seconds of lost time that it may make up for
-_AWAY = 3.0  # and how much older it gets in what goes wrong: a lease, and a read that waits, run out meanwhile
-_STALE = 1.1  # seconds: how old a worker's idea of the others' demand may be while all is well
+_AWAY = 3.0  # seconds added to that when there are faults: a lease and a blocking read run out meanwhile
+_STALE = 1.1  # seconds: the age of what a worker knows of the others' demand while nothing fails
 
 
 def check_rates(observer: Observer) -> None:
-    """Add to the witness's violations what went too fast, and count the pauses that met an outage of the store."""
+    """Add a violation for what went too fast, and count the pauses during an outage of the store."""
     settings = observer.settings
     for kind, rate in (("send", settings.send_rate), ("broadcast", settings.broadcast_rate)):
         if rate:
@@ -48,7 +48,7 @@ def _check_rate(observer: Observer, kind: str, rate: float) -> None:
 
 
 def excess(times: Sequence[float], rate: float) -> float:
-    """Give by how much the calls of any stretch of time exceed what `rate` allows in it."""
+    """Return by how much the calls of any interval exceed what `rate` allows in it, at most."""
     worst = least = 0.0
     for count, at in enumerate(times):
         least = min(least, count - rate * at) if count else -rate * at

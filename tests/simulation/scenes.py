@@ -1,7 +1,7 @@
-"""Worlds made for one part of the promise each: limits of the service, a dead one, and calls that carry many messages.
+"""Worlds made for one part of the promise each: limits, a dead service, joined calls, late messages, lost leases.
 
 Rule guarded: in a plan drawn at large a breaker opens once in hundreds of worlds, and a kill hits a joined call once in
-thousands; a campaign that never meets what it is about proves nothing. `make simulate` prints what was met.
+thousands. Seeds that never meet what they are about prove nothing. `make simulate` prints what was met.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _OFTEN = ("kill", "kill", "freeze", "stop", "start", "pause", "pause", "down", "
 
 @dataclass(frozen=True)
 class Load:
-    """What is handed in: `count` batches of each of `producers`, of up to `most` items, in `within` seconds.
+    """What is appended: `count` batches by each of `producers`, of up to `most` items, in `within` seconds.
 
     Each message has one of `ttls`.
     """
@@ -35,7 +35,7 @@ class Load:
 
 
 def plan_of(seed: int, scene: str | None = None) -> Plan:
-    """Draw the plan of a seed; `scene` overrules what the seed has chosen."""
+    """Draw the plan of a seed; `scene` takes the place of the scene that the seed draws."""
     plan, random = plan_at_large(seed), Random(f"scene {seed}")
     match scene or Random(f"which {seed}").choice(SCENES):
         case "quota":
@@ -53,7 +53,7 @@ def plan_of(seed: int, scene: str | None = None) -> Plan:
 
 
 def _quota(plan: Plan, random: Random) -> Plan:
-    """A service that takes so many calls a second, several workers, and a store that is away now and then."""
+    """A service with a quota, several workers, and a store that does not always answer."""
     quotas = {"send": random.choice((3, 10, 30)), "broadcast": random.choice((2, 5)), "action": random.choice((2, 10))}
     settings = {
         **plan.settings, "partitions": 3, "concurrency": 4, "read_ahead": 30, "max_depth": 1000, "execute": False,
@@ -62,7 +62,7 @@ def _quota(plan: Plan, random: Random) -> Plan:
     }  # fmt: skip
     load = Load(random.choice((2, 3)), random.randint(4, 8), random.choice((4, 10)), random.choice((0.3, 1.0, 3.0)))
     faults = _trouble(random, _OFTEN, random.choice((0, 0, 0, 1, 2, 3)))
-    if random.random() < 0.3:  # it takes nobody for a while, then it is overloaded: what was refused had no attempt yet
+    if random.random() < 0.3:  # it refuses every call, then it fails: what was refused had no attempt yet
         at = random.random()
         storm = (
             Fault(at, "service", 0, 0.9, 1.0, "429"),
@@ -78,7 +78,7 @@ def _quota(plan: Plan, random: Random) -> Plan:
 
 
 def _dead(plan: Plan, random: Random) -> Plan:
-    """A service that answers nobody for a while, when many destinations wait for it."""
+    """A service that fails every call for a while, when many destinations wait for it."""
     settings = {
         **plan.settings, "concurrency": random.choice((2, 4, 8)), "read_ahead": 30, "max_depth": 1000,
         "retry_max_attempts": random.choice((200, 200, 12)), "retry_cap": random.choice((0.3, 0.5)), "send_rate": 0.0,
@@ -97,7 +97,7 @@ def _dead(plan: Plan, random: Random) -> Plan:
 
 
 def _joined(plan: Plan, random: Random) -> Plan:
-    """A service that runs `:execute`, few destinations, and workers that are ended in the middle of a call."""
+    """A service that runs `:execute`, few destinations, and workers that are killed in the middle of a call."""
     settings = {
         **plan.settings, "execute": True, "max_depth": 1000, "read_ahead": random.choice((10, 30)),
         "outcome_unknown": random.choice(("retry", "dead")), "send_rate": random.choice((0.0, 0.0, 0.0, 10.0)),
@@ -123,7 +123,7 @@ def _joined(plan: Plan, random: Random) -> Plan:
 
 
 def _late(plan: Plan, random: Random) -> Plan:
-    """A limit or a dead service, and messages whose time is nearly over by a store that is slow or set back."""
+    """A limit or a dead service, messages that are about to expire, and a store that is slow or set back."""
     ttl = random.choice((0.3, 0.5, 1.0, 1.5))
     staged = random.choice((_quota, _dead))(plan, random)
     load = Load(2, random.randint(4, 8), random.choice((4, 6)), random.choice((0.5, 1.0)), (None, *[ttl] * 4))
@@ -138,7 +138,7 @@ def _late(plan: Plan, random: Random) -> Plan:
 
 
 def _fence(plan: Plan, random: Random) -> Plan:
-    """A store that loses leases which their holders still believe in, and other workers that take the partitions."""
+    """A store that loses leases which their holders still rely on, and other workers that take the partitions."""
     settings = {
         **plan.settings, "partitions": random.choice((2, 3)), "concurrency": 4, "read_ahead": 30, "max_depth": 1000,
         "lease_seconds": 3.0, "send_rate": 0.0, "broadcast_rate": 0.0,

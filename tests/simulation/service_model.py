@@ -1,7 +1,7 @@
-"""The scripted service at the far side: takes what the product's real client sends and answers as the weather has it.
+"""A model of the service: takes what the product's real client sends and answers as the current conditions say.
 
-Rule guarded: what counts is what arrives here. A request whose sender gave up, froze or died may still arrive, late; an
-answer may be lost after the delivery; each call is told apart, so that every repeat has to be accounted for.
+Rule guarded: what counts is what arrives here. A request whose sender gave up, froze or died may still arrive, late. An
+answer may be lost after the delivery. Each call has an identity, so that every repeat has to be accounted for.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ DELIVERING = frozenset({"ok", "500 after", "lost after", "hang"})
 REFUSING_JOINED = ("400", "404", "415", "501", "413", "403")  # what a service that runs no `:execute` may answer
 TROUBLE: tuple[str, ...] = ("429", "429 wait", "429 date", "500", "500 after", "503", "503 wait", "408", "401", "gone")
 TROUBLE += ("not sent", "lost before", "lost after", "hang")
-_SHIFT = 0.37  # where in its second the far side is when a run begins
+_SHIFT = 0.37  # where in its second the service is when a run begins
 
 
 @dataclass
 class ServiceConditions:
-    """What the service does now: each condition is (what, chance, the only lane or hub it is about or None)."""
+    """How the service answers now. Each trouble is (what, chance, the only lane or hub concerned or None)."""
 
     latency: float = 0.01
     troubles: list[tuple[str, float, str | None]] = field(default_factory=list)
@@ -40,7 +40,7 @@ class ServiceConditions:
 
 @dataclass(eq=False)
 class Call:
-    """One request: who sent what, what became of it; `seen` is what its sender was told, "" when nothing."""
+    """One request: who sent what, and what became of it. `seen` is what its sender learned, "" when nothing."""
 
     number: int
     host: Host
@@ -51,7 +51,7 @@ class Call:
     fate: str
     reply: "asyncio.Future[Response]"
     arrived: float | None = None  # when it delivered
-    reached: float | None = None  # when it was answered for good: delivered, or nobody there to deliver to
+    reached: float | None = None  # when the answer became final: delivered, or no such destination
     ended: float | None = None  # when its sender stopped waiting
     seen: str = ""
     pause: float | None = None  # the seconds its sender was asked to wait, by its sender's clock
@@ -59,7 +59,7 @@ class Call:
 
 
 class ServiceListener(Protocol):
-    """Who is told of calls, and knows the hub of each lane."""
+    """Takes note of calls, and knows the hub of each lane."""
 
     hubs: dict[str, str]
 
@@ -73,7 +73,7 @@ class ServiceListener(Protocol):
 
 
 class ServiceModel:
-    """The service; `doomed` are the tags it refuses whatever the weather."""
+    """The service. `doomed` are the ids it always refuses."""
 
     def __init__(self, loop: SimulatedLoop, random: Random, observer: ServiceListener, doomed: dict[str, str]) -> None:
         self.loop = loop
@@ -85,7 +85,7 @@ class ServiceModel:
         self._taken: Counter[tuple[str, int]] = Counter()
 
     def begin(self, request: Request) -> Call:
-        """Take note of a request that leaves a worker now."""
+        """Register a request that leaves a worker now."""
         tags = self.observer.tags_of(request)
         lane, kind = (self.observer.lane_of(tags[0]), self.observer.kind_of(tags[0])) if tags else ("", "")
         self._count += 1
@@ -98,7 +98,7 @@ class ServiceModel:
         return call
 
     def delay(self) -> float:
-        """Draw one trip's time in seconds."""
+        """Draw the seconds of one trip."""
         return self.conditions.latency * (0.3 + self._random.random() ** 3 * 3)
 
     def _fate(self, tags: Sequence[str], lane: str) -> str:
@@ -127,7 +127,7 @@ class ServiceModel:
 
     def _arrive(self, call: Call) -> None:
         if call.host.dead and self._random.random() < 0.5:
-            return  # it was still in the dead process's buffers
+            return  # it was still in the buffers of the killed process
         if call.fate in DELIVERING:
             call.arrived = call.reached = self.loop.time()
             self.observer.arrived(call)
@@ -161,7 +161,7 @@ OnDone = Callable[[Response | NotSentError | MaybeSentError], None]
 
 
 class ModelPool:
-    """What the product's client uses of its connection pool; belongs to one worker."""
+    """The part of a connection pool that the product's client uses; one for each worker."""
 
     def __init__(self, service: ServiceModel, clock: Clock, *, request_timeout: float) -> None:
         self._service = service
@@ -171,16 +171,16 @@ class ModelPool:
         self._calling: set[asyncio.Task[None]] = set()
 
     async def send(self, request: Request) -> Response:
-        """Send one request as http1.pool.Pool.send does, with its errors."""
+        """Send a request as http1.pool.Pool.send does, with its errors."""
         return await self._carried(self._service.begin(request))
 
     @property
     def may_start(self) -> bool:
-        """Whether it is worth asking; Pool's own word may be wrong either way."""
+        """Whether `start` may succeed; the real pool may be wrong about it too."""
         return True
 
     def start(self, request: Request, before_write: Callable[[], None], on_done: OnDone) -> bool:
-        """Send one as http1.pool.Pool.start does; every other time no connection rests."""
+        """Send a request as http1.pool.Pool.start does; every other time no connection is idle."""
         self._rests = not self._rests
         if self._rests:
             before_write()

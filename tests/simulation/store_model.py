@@ -14,7 +14,7 @@ _KEPT = 4.0  # seconds of writes that can still be lost
 
 
 class StoreListener(Protocol):
-    """Who is told what the store did."""
+    """Takes note of what the store does."""
 
     def added(self, key: bytes, entry_id: bytes, fields: Fields) -> None: ...
     def deleted(self, key: bytes, entry_id: bytes, fields: Fields, by: str) -> None: ...
@@ -24,7 +24,7 @@ class StoreListener(Protocol):
 
 
 class Silence:
-    """An observer who does not care."""
+    """Ignores everything."""
 
     def added(self, key: bytes, entry_id: bytes, fields: Fields) -> None: ...
     def deleted(self, key: bytes, entry_id: bytes, fields: Fields, by: str) -> None: ...
@@ -132,7 +132,7 @@ class StoreModel:
         return value
 
     def write_string(self, key: bytes, value: bytes | None, lifetime_ms: int | None = None) -> None:
-        """SET or DEL; a lifetime of None is for ever."""
+        """SET or DEL; without a lifetime the key never expires."""
         old = self.strings.get(key)
         self._note(self.strings, key)
         if value is None:
@@ -161,16 +161,16 @@ class StoreModel:
 
 
 def as_bytes(part: Any) -> bytes:
-    """Give a command's part as redis-py would write it."""
+    """Return an argument as redis-py would write it."""
     return part if isinstance(part, bytes) else str(part).encode()
 
 
 def text_of(entry_id: Id) -> bytes:
-    """Give an id as Redis writes it."""
+    """Return an id as Redis writes it."""
     return b"%d-%d" % entry_id
 
 
 def id_of(text: bytes, *, missing: int = 0) -> Id:
-    """Read an id; `missing` stands in for an absent counter."""
+    """Parse an id; `missing` replaces an absent counter."""
     milliseconds, _dash, sequence = text.partition(b"-")
     return int(milliseconds), int(sequence) if sequence else missing

@@ -1,8 +1,8 @@
-"""The way to the model server: connections as redis-py's, latency, and everything that goes wrong on the way.
+"""The network to the model server: connections like redis-py's, latency, and the faults of a network.
 
-Rule guarded: the product's real RedisClient runs on these connections, so what the network does to it is what a network
-can do: refuse, hang up before or after a command ran, in the middle of a pipeline or of its replies, or swallow packets
-without a word. A command that was written is executed even when its sender has given up, hung up or died since.
+Rule guarded: the product's real RedisClient runs on these connections, and they do what a network can do: refuse, close
+before or after a command ran, in the middle of a pipeline or of its replies, or lose packets silently. A command that
+was written is executed even when its sender has given up, closed the connection or died since.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _WORDS: dict[type[redis_errors.RedisError], str] = {
 
 @dataclass
 class NetworkConditions:
-    """What the network and the server do now; the defaults are fair weather. Chances are per round trip."""
+    """What the network and the server do now; by default nothing fails. Chances are for each round trip."""
 
     down: bool = False
     paused: bool = False
@@ -56,7 +56,7 @@ class StoreNetwork:
         return ModelConnection(self)
 
     def delay(self) -> float:
-        """Draw one trip's time in seconds."""
+        """Draw the seconds of one trip."""
         return self.conditions.latency * (0.5 + self._random.random() ** 4 * 8)
 
     def opened(self, connection: "ModelConnection") -> None:
@@ -74,19 +74,19 @@ class StoreNetwork:
         self.loop.outside(self.delay(), self._arrive, connection, commands)
 
     def cut_all(self) -> None:
-        """Hang up on everybody."""
+        """Close every connection."""
         for connection in list(self._connections):
             connection.hang_up()
         self._readers.clear()
 
     def go_down(self) -> None:
-        """Be gone: hang up, refuse."""
+        """Close every connection and refuse new ones."""
         self.conditions.down = True
         self._backlog.clear()
         self.cut_all()
 
     def resume(self) -> None:
-        """Go on after a pause with what lay in the sockets meanwhile."""
+        """Continue after a pause with what is in the sockets."""
         self.conditions.paused = False
         backlog, self._backlog = self._backlog, []
         for connection, commands in backlog:
@@ -146,7 +146,7 @@ class StoreNetwork:
 
 
 class ModelConnection:
-    """What ServerClient uses of a redis-py connection: it connects, and then its transport carries bytes."""
+    """The part of a redis-py connection that ServerClient uses: it connects, then its transport carries bytes."""
 
     def __init__(self, network: StoreNetwork) -> None:
         self.is_connected = False

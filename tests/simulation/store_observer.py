@@ -1,8 +1,8 @@
-"""Watches the store: who takes what out of it, and with what right.
+"""Checks what the workers take out of the store, and under which lease.
 
-Rule guarded: an entry leaves the store because it was delivered, is too old by the store's own clock, is made needless
-by a newer one, or goes to the dead letters with a reason that is true; and only its partition's holder takes it out.
-What the store itself lost (a failover's tail, FLUSHALL) excuses those ids alone.
+Rule guarded: an entry leaves the store because it was delivered, has expired by the store's own clock, is superseded by
+a newer one, or goes to the dead letters for a true reason. Only the holder of its partition's lease takes it out. What
+the store itself lost (the last writes before a failover, FLUSHALL) excuses those ids alone.
 """
 
 from fanout.signalr.message import GroupAction, Message
@@ -16,7 +16,7 @@ _LONGEST_WAIT = 2.5  # seconds: the longest wait between two attempts that a pla
 
 
 class StoreObserver(Journal):
-    """An observer of the model server."""
+    """Observes the model server."""
 
     def __init__(self, loop: SimulatedLoop) -> None:
         super().__init__(loop)
@@ -28,7 +28,7 @@ class StoreObserver(Journal):
             self._parked(dict(zip(fields[::2], fields[1::2], strict=True)))
             return
         if not key.endswith(b":stream"):
-            return  # what workers tell each other
+            return  # notices between workers
         tag = tag_of(fields)
         self.note("store", "added", key, entry_id, tag)
         if tag is None:
@@ -66,7 +66,7 @@ class StoreObserver(Journal):
             self.violate(f"{tag} ({entry_id.decode()}) was settled and neither delivered nor expired")
 
     def _is_superseded(self, tracked: TrackedEntry) -> bool:
-        """Say whether an entry stored later, in the same lane, makes this one needless."""
+        """Return whether an entry stored later in the same lane supersedes this one."""
         is_change = isinstance(tracked.submission.entry.item, GroupAction)
         later = [p for p in self.all_tracked.values() if p.lane == tracked.lane and p.position > tracked.position]
         for newer in sorted(later, key=lambda p: p.position):
@@ -134,7 +134,7 @@ class StoreObserver(Journal):
         alone = {call.seen for call in tracked.calls if len(call.tags) == 1}
         match reason:
             case "refused" | "tooLarge" | "wrongEndpoint":
-                fair = bool(alone & {"400", "413", "404", "403"})  # a joined call's refusal buries nobody
+                fair = bool(alone & {"400", "413", "404", "403"})  # no entry dies of the refusal of a joined call
             case "unauthorized":
                 fair = bool(seen & {"401", "403"})
             case "outcomeUnknown":
@@ -156,7 +156,7 @@ class StoreObserver(Journal):
         return self.settings.outcome_unknown == "dead" if wanted is None else wanted
 
     def store_lost(self, before: dict[str, bool], since: float) -> None:
-        """The store forgot what was done since; `before` tells by tag whether it was stored until then."""
+        """Note that the store lost what was done after `since`. `before` has the ids that were stored until then."""
         now_stored = self.stored()
         for tag, tracked in self.all_tracked.items():
             if tracked.position and tracked.added_at > since:
@@ -170,7 +170,7 @@ class StoreObserver(Journal):
                 tracked.returned.append(self.loop.time())
 
     def stored(self) -> dict[str, bool]:
-        """Tell which ids stand in the store now."""
+        """Return the ids that are in the store now."""
         assert self.store is not None
         entries = (fields for stream in self.store.streams.values() for fields in stream.entries.values())
         return {tag: True for fields in entries if (tag := tag_of(fields)) is not None}

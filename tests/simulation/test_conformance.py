@@ -1,4 +1,4 @@
-"""The model server against real ones: the same operations, over the same RedisClient, give the same replies.
+"""The model server against real ones: the same operations through the same RedisClient give the same replies.
 
 Ids of entries differ from server to server, so they are compared by when they were given out.
 """
@@ -126,7 +126,7 @@ def test_any_operations_give_equal_replies(real: Real, operations: list[Operatio
 
 
 def test_a_life_of_a_partition_gives_equal_replies(real: Real) -> None:
-    """One run in which each script does what it is for: random ones rarely hold the right token."""
+    """One run in which each script does what it is for; random operations rarely have the right token."""
     entries = [(b"one", "x", b"=f"), (b"two", "", b""), (b"three", "y", b"=g")]
     operations: list[Operation] = [
         ("acquire", 0, "a"), ("acquire", 0, "b"), ("append", 0, 100, entries), ("append", 0, 100, entries),

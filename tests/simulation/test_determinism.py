@@ -1,4 +1,4 @@
-"""A seed reproduces a failure exactly: the same events, in this process, in another, whatever strings hash to there."""
+"""A seed reproduces a failure exactly, with the same events, in any process and for any hash of strings."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ SEEDS = (3, 40, 93, 138, 1304)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_seed_run_twice_is_the_same_run(seed: int) -> None:
     first = run_seed(seed)
-    run_seed(seed + 1)  # what is run in between leaves no trace
+    run_seed(seed + 1)  # a run in between changes nothing
     assert run_seed(seed) == first
 
 

@@ -1,8 +1,8 @@
-"""Worlds in which the simulation once found a bug, each named for it.
+"""Worlds in which the simulation once found a bug, each named after it.
 
-A plan is drawn from its seed, so a change of plan.py or scenes.py makes other worlds of these seeds: who changes one
-looks for new ones (undo the fix, run the campaign) and says so here. Some worlds stand for a bug only with one thing
-changed.
+A plan is drawn from its seed, so that a change of plan.py or scenes.py makes other worlds of these seeds. Whoever
+changes one looks for new seeds: undo the fix, and run seeds until one fails. Some worlds show a bug only with one
+setting changed.
 """
 
 from dataclasses import replace

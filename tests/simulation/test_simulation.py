@@ -1,4 +1,4 @@
-"""The promise under simulated faults: seed after seed, each a world of its own (world.py says what is real in it)."""
+"""The promise under simulated faults, seed after seed. world.py and processes.py say what is real in a world."""
 
 import os
 
@@ -13,7 +13,7 @@ FIRST = int(os.environ.get("SIMULATION_FIRST", "0"))
 
 @pytest.mark.timeout(60 + SEEDS)
 def test_no_seed_breaks_the_promise() -> None:
-    """Every accepted id is delivered, expired or dead, unchanged and in order, and repeated only for a reason."""
+    """Every accepted entry is delivered, expired or dead, unchanged and in order, and repeated only for a reason."""
     results = list(run_seeds(range(FIRST, FIRST + SEEDS)))
     failed = [result for result in results if result.violations]
     assert not failed, f"{len(failed)} seeds: {[result.seed for result in failed]}\n{failed[0].report}"

@@ -1,6 +1,6 @@
-"""One id and all that happened to it: what the verdict is about.
+"""One entry and everything that happened to it.
 
-Rule guarded: facts only. Whether they are as promised is judged elsewhere (store_watch.py, witness.py, verdict.py).
+Rule guarded: facts only. Whether they are as promised is checked in store_observer.py, observer.py and final_checks.py.
 """
 
 from dataclasses import dataclass, field
@@ -16,21 +16,21 @@ UNKNOWN = frozenset({"500", "500 after", "StaleConnectionError", "ExchangeTimeou
 
 @dataclass(eq=False)
 class TrackedEntry:
-    """One id: what was handed in, and all that happened to it."""
+    """One entry: what was appended, and what happened to it."""
 
     tag: str
     submission: Submission
     lane: str
     partition: int
     accepted: bool = False
-    position: int = 0  # place in the order of all appends, 0 when never stored
+    position: int = 0  # place in the order of all appends; 0 when it was never stored
     added_at: float = 0.0  # when it was stored, by the simulation's time
     stored_at: float = 0.0  # the same by the store's clock
     lost: bool = False  # the store lost it and it was not stored again
     ever_lost: bool = False
-    forgotten: bool = False  # the store does not know any more that it was stored
-    returned: list[float] = field(default_factory=list)  # when the store forgot that it had been taken out
-    spared: float = float("-inf")  # when the store last said that it is not too old yet
+    forgotten: bool = False  # the store has lost that it was stored
+    returned: list[float] = field(default_factory=list)  # when the store lost that it had been taken out
+    spared: float = float("-inf")  # when the store last found that it had not expired
     left_at: float = 0.0  # when it was taken out of the store last
     expired: bool = False
     superseded: bool = False
@@ -48,25 +48,25 @@ class TrackedEntry:
 
     @property
     def attempts(self) -> int:
-        """Calls that count: being throttled does not, nor does a call with others that was refused as such."""
+        """Calls that count as attempts: not those refused for speed, nor joined calls that were refused as such."""
         free = {"400", "403", "404", "413", "415", "501"}
         throttled = [call for call in self.calls if call.seen.startswith("429")]
         return len(self.calls) - len(throttled) - sum(len(call.tags) > 1 and call.seen in free for call in self.calls)
 
     @property
     def answered(self) -> bool:
-        """Some worker was told that it is delivered, or that nobody is there to deliver it to."""
+        """Whether a worker learned that it is delivered, or that its destination does not exist."""
         return any(call.seen in ANSWERED for call in self.calls)
 
     @property
     def is_still_due(self) -> bool:
-        """Certainly neither delivered nor dropped yet; what may expire or collapse may be on its way out."""
+        """Whether it certainly has yet to be delivered; what may expire or be superseded may already be leaving."""
         item = self.submission.entry.item
         over = self.answered or self.dead or self.expired or self.superseded or self.lost
         return not over and self.ttl is None and not (isinstance(item, Message) and item.collapse)
 
     def is_needless_after(self, newer: "TrackedEntry") -> bool:
-        """Say whether what `newer` brings about makes this one needless, if nothing stands between them."""
+        """Return whether `newer` supersedes this one if nothing else comes between them."""
         mine, other = self.submission.entry.item, newer.submission.entry.item
         if isinstance(mine, GroupAction) and isinstance(other, GroupAction):
             return (mine.member, mine.group) == (other.member, other.group)
@@ -74,7 +74,7 @@ class TrackedEntry:
 
     @property
     def answered_calls(self) -> list[Call]:
-        """The calls answered for good since it was stored; before, when the store forgot that, it had another place."""
+        """The calls with a final answer since it was stored; what the store forgot was stored in another place."""
         return [call for call in self.calls if call.reached is not None and call.began >= self.added_at]
 
     @property
@@ -84,7 +84,7 @@ class TrackedEntry:
 
 @dataclass
 class LeaseEnd:
-    """A lease that ended without its holder's doing: when, and of which partition."""
+    """A lease that ended without its holder's doing: when, of which partition, and how."""
 
     at: float
     partition: int
@@ -92,7 +92,7 @@ class LeaseEnd:
 
 
 def tag_of(fields: Fields) -> str | None:
-    """Give the id of a stream entry, None when it cannot be read."""
+    """Return the id of a stream entry; None when it cannot be read."""
     try:
         return decode(fields[1]).message_id if fields[0] == b"e" else None
     except UnreadableEntryError:

@@ -1,7 +1,7 @@
-"""One simulated world: workers, producers, a store, a far side, and a plan of what goes wrong.
+"""One simulated world: workers, producers, a store, the service, and a plan of what goes wrong.
 
-Rule guarded: after the trouble everything heals, and a healed world delivers all it accepted within a bounded time;
-what a run did depends on its plan alone.
+Rule guarded: after the faults everything heals, and a healed world delivers everything it accepted within a bounded
+time. What happens in a run depends on its plan alone.
 """
 
 import asyncio
@@ -31,8 +31,8 @@ from tests.simulation.store_model import StoreModel
 from tests.simulation.store_network import NetworkConditions, StoreNetwork
 from workers.worker import Worker
 
-_SWIFT = 0.01  # past this latency a lease may be given to a worker that has just ended; it runs out
-_CALM = 0.001  # up to this latency, and with a clock this fine, what is told is heard at once
+_SWIFT = 0.01  # above this latency a worker that has just ended may be given a lease, which then runs out
+_CALM = 0.001  # up to this latency and clock resolution a notice arrives at once
 _HEALED_WITHIN = 90.0  # seconds in which a healed world has to deliver everything
 
 
@@ -48,10 +48,10 @@ class Running:
 
 
 class World:
-    """Everything of one run."""
+    """The parts of one run."""
 
     def __init__(self, plan: Plan, stations: Mapping[str, Any] | None = None) -> None:
-        """`stations` stand in for the product's own, by their names in service.compose or in full."""
+        """Prepare a run; `stations` replace parts of the product, by their names in service.compose or in full."""
         self.plan = plan
         self.loop = SimulatedLoop(Random(f"turns {plan.seed}"))
         self.observer = Observer(self.loop)
@@ -78,11 +78,11 @@ class World:
 
     @property
     def living(self) -> list[Running]:
-        """Workers that are neither dead nor on their way out."""
+        """Workers that are neither killed nor stopping."""
         return [running for running in self.workers if not running.host.dead and not running.stopping]
 
     def run(self) -> None:
-        """Live through the plan; what was wrong is in the witness."""
+        """Run the plan; the violations are in the observer."""
         with _quiet(self.plan.seed), ExitStack() as stack:
             for name, stand_in in self._stations.items():
                 stack.enter_context(patch(name if "." in name else f"service.compose.{name}", stand_in))
@@ -109,13 +109,13 @@ class World:
         task.add_done_callback(lambda task: self._ended(running, task))
 
     def stop_worker(self, running: Running) -> None:
-        """Tell a worker process to end, as SIGTERM does."""
+        """Ask a worker process to end, as SIGTERM does."""
         running.stopping = True
         self.observer.note("world", "stopping", running.host.name)
         running.worker.stop()
 
     def lose(self, forget: Callable[[], None], how: str, *, since: float = -1.0) -> None:
-        """Have the store lose what was done since, and take note of what."""
+        """Have the store lose what was done after `since`, and note what that was."""
         before, leases = self.observer.stored(), self._leases()
         forget()
         self.observer.store_changed = True
@@ -126,7 +126,7 @@ class World:
                 self.observer.changed(key, token, None, how)
 
     def shift_store_clock(self, seconds: float) -> None:
-        """Have the store's clock jump."""
+        """Move the store's clock."""
         self._store_epoch += seconds
         if seconds:
             self.observer.clock_changed = self.observer.store_changed = True
@@ -219,7 +219,7 @@ class World:
 
 @contextmanager
 def _quiet(seed: int) -> Iterator[None]:
-    """Make the product's own chance the seed's, and keep the garbage collector from running its code in between."""
+    """Seed the product's own random numbers, and keep the garbage collector from running code in between."""
     state = random.getstate()
     random.seed(seed)
     gc.disable()

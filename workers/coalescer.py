@@ -1,11 +1,11 @@
-"""Decides what of a lane's waiting entries goes into the next call, and what need not go at all. Pure.
+"""Decides which of a lane's entries go into the next call, and which need not be sent at all. Pure.
 
-Source: design section 5. It works on what waits anyway while a call is in flight, so it adds no latency.
+It works on what waits anyway while a call is in flight, so that it adds no latency. Rules guarded:
 
-- A message that looks older than its `ttlSeconds` shares no call: the store is asked about it when it is the head.
-- Of the messages with one `collapseKey` only the newest goes, in its own place, so nothing overtakes anything.
-- Of the changes to one member's place in a group only the last goes, as long as no message stands between them: a
-  message depends on who is in the group, other members' changes do not.
+- A message that seems older than its `ttlSeconds` shares no call: the store is asked about it when it is the head.
+- Of the messages with one `collapseKey` only the newest goes, in its own place, so that nothing overtakes anything.
+- Of the changes of one member's place in a group only the last goes, as long as no message comes between them: a
+  message depends on who is in the group, the changes of other members do not.
 - Where the service runs `:execute`, consecutive plain messages of a user's or the broadcast lane share one call.
 """
 
@@ -24,21 +24,21 @@ _JOINABLE = frozenset({Scope.USER, Scope.BROADCAST})
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Most messages and bytes of one `:execute`."""
+    """The largest number of messages and of bytes in one `:execute`."""
 
     count: int = 100
     size: int = 900_000
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """`call` goes out together; `superseded` is settled without a call, because something newer waits."""
+    """`call` is sent together; `superseded` is settled without a call, because something newer waits."""
 
     call: tuple[BufferedEntry, ...]
     superseded: tuple[BufferedEntry, ...] = ()
 
 
 def plan(waiting: Sequence[BufferedEntry], age: Callable[[BufferedEntry], float], bounds: Bounds | None) -> Plan:
-    """Plan the next call of a lane in which something waits; `bounds` is None where the service has no `:execute`."""
+    """Return the plan for a lane that is not empty; `bounds` is None where the service has no `:execute`."""
     if len(waiting) == 1:
         return Plan((waiting[0],))
     gone = _superseded(waiting) if any(_may_supersede(buffered) for buffered in waiting) else set()
@@ -49,7 +49,7 @@ def plan(waiting: Sequence[BufferedEntry], age: Callable[[BufferedEntry], float]
 
 
 def may_be_expired(buffered: BufferedEntry, age: Callable[[BufferedEntry], float]) -> bool:
-    """Say whether a message's own ttl may have run out."""
+    """Return whether a message's time to live may be over."""
     item = buffered.entry.item
     return isinstance(item, Message) and item.ttl is not None and age(buffered) > item.ttl
 
@@ -71,7 +71,7 @@ def _superseded(waiting: Sequence[BufferedEntry]) -> set[bytes]:
                 found.add(buffered.id)
             members.add(member)
             continue
-        members.clear()  # what stands before this entry decides who gets it
+        members.clear()  # the changes before this entry decide who receives it
         if isinstance(item, Message) and item.collapse:
             if item.collapse in keys:
                 found.add(buffered.id)

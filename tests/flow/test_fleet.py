@@ -24,7 +24,7 @@ from tests.builders import a_message, a_submission
 from tests.redis_kinds import MAKES
 from tests.redis_servers import USUAL, RedisProcess
 from tests.workers.helpers import until
-from tests.workers.service_end import ACCEPTED, KEY, Received, service_end
+from tests.workers.scripted_service import ACCEPTED, KEY, Received, scripted_service
 from workers.pace import Pace
 from workers.worker import Worker
 
@@ -125,7 +125,7 @@ class Fleet:
 
 @asynccontextmanager
 async def a_fleet(url: str, far: FarSide) -> AsyncIterator[Fleet]:
-    async with service_end(far) as end, AsyncExitStack() as exits, asyncio.TaskGroup() as group:
+    async with scripted_service(far) as end, AsyncExitStack() as exits, asyncio.TaskGroup() as group:
         fleet = Fleet(url, end.port, exits, group)
         try:
             yield fleet

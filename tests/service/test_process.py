@@ -16,7 +16,7 @@ from fanout.redis.open import open_redis
 from tests.emulator.running import running
 from tests.service.programs import KEY, program, service_at
 from tests.workers.helpers import until
-from tests.workers.service_end import ACCEPTED, Received, service_end
+from tests.workers.scripted_service import ACCEPTED, Received, scripted_service
 
 pytestmark = pytest.mark.process
 
@@ -48,7 +48,10 @@ async def readiness(port: int) -> tuple[int, list[str]]:
 async def test_a_process_takes_messages_delivers_them_and_ends_with_zero_on_sigterm(
     redis_url: str, tmp_path: Path
 ) -> None:
-    async with service_end() as end, program(tmp_path, "serve", **environ(redis_url, service_at(end.port))) as fanout:
+    async with (
+        scripted_service() as end,
+        program(tmp_path, "serve", **environ(redis_url, service_at(end.port))) as fanout,
+    ):
         port = await fanout.port()
         assert await readiness(port) == (200, [])
         await posted(port)
@@ -76,7 +79,7 @@ async def test_while_it_drains_it_is_not_ready_and_what_is_in_flight_is_finished
         return ACCEPTED
 
     async with (
-        service_end(answer) as end,
+        scripted_service(answer) as end,
         program(tmp_path, "serve", **environ(redis_url, service_at(end.port))) as fanout,
     ):
         port = await fanout.port()
@@ -98,7 +101,7 @@ async def test_a_second_signal_ends_it_at_once(redis_url: str, tmp_path: Path) -
         return b""
 
     async with (
-        service_end(answer) as end,
+        scripted_service(answer) as end,
         program(tmp_path, "serve", **environ(redis_url, service_at(end.port))) as fanout,
     ):
         await posted(await fanout.port())
@@ -127,7 +130,7 @@ async def test_an_ingress_needs_no_connection_string_and_ends_with_zero(redis_ur
 
 
 async def test_a_worker_answers_probes_and_takes_no_messages(redis_url: str, tmp_path: Path) -> None:
-    async with service_end() as end:
+    async with scripted_service() as end:
         settings = environ(redis_url, service_at(end.port))
         async with program(tmp_path, "serve", "--role", "worker", **settings) as fanout:
             port = await fanout.port()
@@ -140,7 +143,7 @@ async def test_a_worker_answers_probes_and_takes_no_messages(redis_url: str, tmp
 
 
 async def test_a_server_endpoint_with_a_path_is_called_under_that_path(redis_url: str, tmp_path: Path) -> None:
-    async with service_end() as end:
+    async with scripted_service() as end:
         behind = f"ServerEndpoint=http://127.0.0.1:{end.port}/behind/proxy;"
         settings = environ(redis_url, service_at(1, behind))
         async with program(tmp_path, "serve", **settings) as fanout:
@@ -303,7 +306,7 @@ async def test_what_another_process_left_is_delivered(redis_url: str, tmp_path: 
         await posted(await ingress.port(), "bob")
         ingress.signal(signal.SIGKILL)
         await ingress.ended()
-    async with service_end() as end:
+    async with scripted_service() as end:
         settings = environ(redis_url, service_at(end.port))
         async with program(tmp_path / "second", "serve", "--role", "worker", **settings) as worker:
             await until(lambda: len(end.received) == 1, within=20)

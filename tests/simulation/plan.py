@@ -126,7 +126,7 @@ def _producers(random: Random) -> tuple[tuple[tuple[Batch, ...], ...], list[str]
 
 
 def _change(random: Random, changes: list[GroupAction], member: str, group: str) -> GroupAction:
-    """Return a change of a new or an old member. No two changes make the same request, so that each can be told apart."""
+    """Return a change of a new or an old member. No two changes make the same request."""
     if changes and random.random() < 0.6:
         member = random.choice(changes).member
     kinds = [(Verb.ADD, None), (Verb.REMOVE, None), (Verb.ADD, 60), (Verb.ADD, 61)]

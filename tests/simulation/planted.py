@@ -1,7 +1,7 @@
 """Bugs planted into the product, one at a time, to see that the simulation finds them.
 
-Each is a way in which queue workers really go wrong. `PLANTED` has its name, what replaces which part, and some words of
-the violation it has to cause. planted_delivery.py has the bugs in what holds calls back and in what joins them.
+Each is a way in which queue workers really go wrong. `PLANTED` has its name, what replaces which part, and some words
+of the violation it has to cause. planted_delivery.py has the bugs in what holds calls back and in what joins them.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -43,7 +43,7 @@ class Lines:
 
     @property
     def log(self) -> Logger:
-        """The same thing as the code under test sees it."""
+        """The same object, typed as the code under test expects it."""
         return cast("Logger", self)
 
 
@@ -76,19 +76,19 @@ async def taken(
 
 
 def home_of(user: str, partitions: int = PARTITIONS) -> int:
-    """Give the partition in which messages to `user` of the hub `chat` live."""
+    """Return the partition of messages to `user` of the hub `chat`."""
     return partition_of(lane_of("chat", a_message(user)), partitions)
 
 
 def users_in(partition: int, count: int, partitions: int = PARTITIONS) -> list[str]:
-    """Name `count` users whose messages live in `partition`."""
+    """Return `count` users whose messages belong to `partition`."""
     names = (f"user{i}" for i in range(10_000))
     found = [name for name in names if home_of(name, partitions) == partition]
     return found[:count]
 
 
 def text_of(entry: Entry) -> str:
-    """Give the text that `a_message` put in."""
+    """Return the text that `a_message` put in."""
     assert isinstance(entry.item, Message)
     return entry.item.body.decode().split('["')[1].split('"]')[0]
 

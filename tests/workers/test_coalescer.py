@@ -1,4 +1,4 @@
-"""What of a lane's waiting entries goes into the next call, and what need not go at all."""
+"""Which of a lane's entries go into the next call, and which need not be sent."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def numbers(entries: Sequence[BufferedEntry]) -> list[int]:
 def sequence_of(
     entries: list[BufferedEntry], bounds: Bounds | None = None
 ) -> tuple[list[Plan], list[BufferedEntry], list[BufferedEntry]]:
-    """Take call after call until the lane is empty; gives the plans, what went out and what did not."""
+    """Plan call after call until the lane is empty; return the plans, what was sent and what was not."""
     left, plans = list(entries), []
     while left:
         plans.append(plan(left, fresh, bounds))
@@ -265,7 +265,7 @@ def test_a_shared_call_holds_like_messages_within_bounds(
 
 @dataclass
 class Service:
-    """Members by group and scope, and what each message met when it came."""
+    """Members by group and scope, and the members each message found."""
 
     members: frozenset[tuple[Scope, str, str]] = frozenset()
 
@@ -281,7 +281,7 @@ class Service:
 
 
 def played(entries: Sequence[BufferedEntry]) -> tuple[dict[bytes, frozenset[tuple[Scope, str, str]]], Service]:
-    """Apply all entries in order; gives the membership that each message and close met, and the service after all."""
+    """Apply all entries in order; return the members that each message and close found, and the service at the end."""
     service, met = Service(), {}
     for entry in entries:
         if isinstance(entry.entry.item, GroupAction):

@@ -1,4 +1,4 @@
-"""The loop around one entry, with a scripted sender, a clock of our own, and the real lanes, settler and store."""
+"""Dispatcher and flights with a scripted sender and a fake clock, on the real schedule, settler and store."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -40,7 +40,7 @@ NOBODY = Answered(404, "Warning.User.NotExisted")
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["at once", "as soon as there is a connection"])
 def connected(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls are begun in both ways there are."""
+    """Begin calls in both ways: at once, and after waiting for a connection."""
     monkeypatch.setattr(Script, "connected", request.param)
 
 
@@ -53,7 +53,7 @@ async def redis_client(redis_url: str) -> AsyncIterator[RedisClient]:
 
 
 class Script:
-    """A sender that does as the script says: outcomes by text in order, 202 when there is none, a gate to wait at."""
+    """A sender with outcomes by text, in order; 202 when there is none. `gates` hold calls back."""
 
     connected = True  # a connection is free for each call
 
@@ -96,7 +96,7 @@ class Script:
 
 
 class Rig:
-    """Couriers at work on one store."""
+    """A dispatcher and what it works with, on one store."""
 
     def __init__(self, redis_client: RedisClient, policy: RetryPolicy = POLICY, *, places: int = 100) -> None:
         self.redis_client = redis_client
@@ -152,11 +152,11 @@ class Rig:
                 task.cancel()
 
     async def idle(self) -> None:
-        """Wait until every call so far has ended and is settled."""
+        """Wait until every call has ended and is settled."""
         await until(lambda: not self.dispatcher.in_flight and not self.schedule.ready)
 
     async def settled(self, count: int) -> list[dict[str, object]]:
-        """Wait for `count` entries to be done with and give what the log says of them."""
+        """Wait until `count` entries are done with, and return their log lines."""
         await until(lambda: len(self.log.of("delivery.settled")) == count)
         return self.log.of("delivery.settled")
 
@@ -229,7 +229,7 @@ async def test_an_entry_keeps_its_place_in_flight_until_it_is_settled_but_its_la
     rig = Rig(redis_client, places=2)
     [owned] = await taken(redis_client, rig.clock, 0)
     await rig.put(owned, "1", "2", "3")
-    async with asyncio.TaskGroup() as group:  # nobody settles yet
+    async with asyncio.TaskGroup() as group:  # nothing is settled yet
         carrying = group.create_task(rig.dispatcher.run())
         await until(lambda: rig.script.sent == ["1", "2"])
         await rig.clock.settle()
@@ -283,10 +283,10 @@ async def test_lanes_that_are_due_together_are_sent_together(redis_client: Redis
         await rig.settled(4)
 
 
-async def test_lanes_found_due_by_a_courier_that_just_came_back_are_sent_together_too(
+async def test_lanes_found_due_when_a_place_became_free_are_sent_together_too(
     redis_client: RedisClient,
 ) -> None:
-    """The courier looks for work before the alarm for postponed lanes goes off."""
+    """A call ends before the timer of the postponed lanes runs."""
     rig = Rig(redis_client)
     [owned] = await taken(redis_client, rig.clock, 0)
     rig.script.gates["z"] = coming_back = asyncio.Event()
@@ -609,7 +609,7 @@ async def test_a_call_that_is_given_up_counts_as_ended_and_its_answer_changes_no
     assert rig.count("fanout_delivered_total", operation="sendToUser") == 0
 
 
-async def test_a_mistake_in_what_follows_a_call_ends_the_couriers_loudly(redis_client: RedisClient) -> None:
+async def test_a_mistake_in_what_follows_a_call_ends_the_dispatcher(redis_client: RedisClient) -> None:
     rig = Rig(redis_client)
     [owned] = await taken(redis_client, rig.clock, 0)
     await rig.put(owned, "a")

@@ -15,7 +15,7 @@ from fanout.signalr.routes import RouteClass
 from service.compose import open_endpoint
 from tests.builders import a_message, a_submission
 from tests.workers.helpers import Lines, a_stream, taken, until, users_in
-from tests.workers.service_end import ACCEPTED, Received, ServiceEnd, service_end
+from tests.workers.scripted_service import ACCEPTED, Received, ScriptedService, scripted_service
 from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
 from workers.partition import StoreClock
@@ -30,7 +30,7 @@ KEYS = ("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGH", "HGFEDCBAZYXWVUTSRQPONML
 THROTTLED = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 600\r\nContent-Length: 0\r\n\r\n"
 
 
-def an_endpoint(end: ServiceEnd, key: str, metrics: Metrics) -> Endpoint:
+def an_endpoint(end: ScriptedService, key: str, metrics: Metrics) -> Endpoint:
     service = ConnectionString.parse(f"Endpoint=http://127.0.0.1;Port={end.port};AccessKey={key};Version=1.0;")
     return open_endpoint(load({}), SystemClock(), metrics, service)
 
@@ -66,7 +66,7 @@ async def accept(_request: Received) -> bytes:
 
 async def test_two_endpoints_in_one_process_share_nothing(redis_client: RedisClient) -> None:
     metrics = Metrics()
-    async with service_end(throttle) as limited, service_end(accept) as free:
+    async with scripted_service(throttle) as limited, scripted_service(accept) as free:
         one, other = an_endpoint(limited, KEYS[0], metrics), an_endpoint(free, KEYS[1], metrics)
         stream = a_stream(redis_client, SystemClock())
         async with delivering(redis_client, one, 0), delivering(redis_client, other, 1):

@@ -28,7 +28,7 @@ POLICY = RetryPolicy(base=1.0, cap=30.0, max_age=3600.0, max_attempts=100, retry
 
 
 class Held:
-    """Sender, settler and reader that do nothing before they are told to."""
+    """A sender, settler and reader that keep what they are asked for."""
 
     bounds = None
 
@@ -61,7 +61,7 @@ class Held:
 
 
 class Rig:
-    """A lane of two entries, and a flight of the first that has left."""
+    """A lane of two entries, and a flight that carries the first and has left."""
 
     def __init__(self, group: asyncio.TaskGroup, *, count: int = 1) -> None:
         self.clock, self.schedule, self.held = FakeClock(), Schedule(), Held()

@@ -1,4 +1,4 @@
-"""Whether a call of a class may go now: pace, breaker and window together."""
+"""Pace, breaker and window together: whether a call may go now."""
 
 import pytest
 from hypothesis import given
@@ -210,7 +210,7 @@ def test_a_sign_of_overload_shrinks_it_by_a_quarter() -> None:
 
 
 def test_it_shrinks_once_in_a_round_of_calls() -> None:
-    """A round lasts as long as the call did that was overloaded, at least a tenth of a second."""
+    """A round lasts as long as the call that was overloaded, at least a tenth of a second."""
     window = Window(100)
     window.overloaded(10.0, 0.01)
     window.overloaded(10.09, 0.01)

@@ -19,7 +19,7 @@ def test_its_head_is_what_waits_longest() -> None:
 
 
 def test_no_entry_pays_for_its_predecessor() -> None:
-    """Attempts, a renewed token, going alone, being uncounted: all of it belonged to the head that is done with."""
+    """Attempts, a renewed token, going alone and uncounted calls belong to the head that is done with."""
     lane = Lane("l", a_partition())
     lane.attempts, lane.renewed, lane.alone, lane.uncounted = 7, True, True, True
     lane.begin_next()

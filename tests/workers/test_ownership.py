@@ -1,4 +1,4 @@
-"""Leases kept by real keepers on a real store, with a clock of our own."""
+"""Leases of several workers on a real store, with a fake clock."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ async def redis_client(redis_url: str) -> AsyncIterator[RedisClient]:
 
 
 async def nothing_happens() -> None:
-    """What happens between asking for a renewal and the store's doing it."""
+    """Happen between asking for a renewal and the store's answer."""
 
 
 class Watched(Leases):
@@ -69,8 +69,8 @@ class Watched(Leases):
             raise QueueError("the store is away")
 
 
-class Post:
-    """One keeper with what it keeps; `reading` are the tenures that are read now."""
+class Member:
+    """One worker's ownership; `reading` are the partitions that are read now."""
 
     def __init__(self, redis_client: RedisClient, clock: FakeClock, worker: str, partitions: int = P) -> None:
         self.redis_client = redis_client
@@ -96,7 +96,7 @@ class Post:
         await asyncio.Event().wait()
 
     @asynccontextmanager
-    async def on_duty(self) -> AsyncIterator["Post"]:
+    async def on_duty(self) -> AsyncIterator["Member"]:
         async with self.group:
             running = self.group.create_task(self.ownership.run(self.group, self.start_reading))
             yield self
@@ -107,11 +107,11 @@ class Post:
         """Wait until exactly these partitions are read here."""
         await until(lambda: sorted(self.reading) == list(partitions))
 
-    async def beats(self, count: int = 1, *, keepers: int = 1) -> None:
-        """Let this many heartbeats of all `keepers` on this clock pass and their answers come."""
+    async def beats(self, count: int = 1, *, workers_on_clock: int = 1) -> None:
+        """Let this many heartbeats of all `workers_on_clock` on this clock pass and their answers come."""
         for _ in range(count):
             await self.clock.advance(1.0)
-            await until(lambda: self.clock.sleeping == keepers)
+            await until(lambda: self.clock.sleeping == workers_on_clock)
 
 
 async def owners(redis_client: RedisClient) -> dict[int, str]:
@@ -125,7 +125,7 @@ async def workers(redis_client: RedisClient) -> list[bytes]:
 
 async def test_a_worker_alone_takes_every_partition_and_reads_it(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a").on_duty() as a:
+    async with Member(redis_client, clock, "a").on_duty() as a:
         await a.owned(0, 1, 2, 3)
         assert len(a.ownership) == P
         assert repr(a.ownership) == "<Ownership of [0, 1, 2, 3], leaving []>"
@@ -137,7 +137,7 @@ async def test_a_worker_alone_takes_every_partition_and_reads_it(redis_client: R
 
 async def test_leases_are_renewed_with_every_beat(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a").on_duty() as a:
+    async with Member(redis_client, clock, "a").on_duty() as a:
         await a.owned(0, 1, 2, 3)
         first = a.reading[0].lease
         await a.beats(300)
@@ -147,13 +147,13 @@ async def test_leases_are_renewed_with_every_beat(redis_client: RedisClient) -> 
 
 async def test_two_workers_share_evenly_and_no_partition_is_read_twice(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a").on_duty() as a:
+    async with Member(redis_client, clock, "a").on_duty() as a:
         await a.owned(0, 1, 2, 3)
-        async with Post(redis_client, clock, "b").on_duty() as b:
+        async with Member(redis_client, clock, "b").on_duty() as b:
             async with asyncio.timeout(10):
                 while len(a.reading) != 2 or len(b.reading) != 2:
                     assert not a.reading.keys() & b.reading.keys()
-                    await a.beats(keepers=2)
+                    await a.beats(workers_on_clock=2)
             assert a.reading.keys() | b.reading.keys() == set(range(P))
             assert a.lines.of("lease.lost") == []
             await b.ownership.leave()
@@ -165,7 +165,7 @@ async def test_two_workers_share_evenly_and_no_partition_is_read_twice(redis_cli
 
 async def test_a_partition_is_handed_back_only_when_its_calls_have_ended(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
         owned.began_call()
@@ -187,7 +187,7 @@ async def test_a_partition_is_handed_back_only_when_its_calls_have_ended(redis_c
 
 async def test_while_calls_end_their_leases_are_renewed(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
         owned.began_call()
@@ -200,7 +200,7 @@ async def test_while_calls_end_their_leases_are_renewed(redis_client: RedisClien
 
 async def test_a_surplus_partition_whose_calls_last_is_counted_once(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a").on_duty() as a:
+    async with Member(redis_client, clock, "a").on_duty() as a:
         await a.owned(0, 1, 2, 3)
         all_owned = list(a.reading.values())
         for owned in all_owned:
@@ -219,7 +219,7 @@ async def test_a_surplus_partition_whose_calls_last_is_counted_once(redis_client
 
 async def test_leaving_while_a_partition_is_on_its_way_back_ends_both(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with asyncio.timeout(10), Post(redis_client, clock, "a", partitions=1).on_duty() as a:
+    async with asyncio.timeout(10), Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
         owned.began_call()
@@ -234,7 +234,7 @@ async def test_leaving_while_a_partition_is_on_its_way_back_ends_both(redis_clie
 
 async def test_losing_a_partition_that_is_on_its_way_back_ends_both(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with asyncio.timeout(10), Post(redis_client, clock, "a", partitions=1).on_duty() as a:
+    async with asyncio.timeout(10), Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
         owned.began_call()
@@ -250,7 +250,7 @@ async def test_losing_a_partition_that_is_on_its_way_back_ends_both(redis_client
 
 async def test_a_partition_released_while_a_renewal_is_on_its_way_is_not_a_lost_one(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
         owned.began_call()
@@ -268,9 +268,9 @@ async def test_a_partition_released_while_a_renewal_is_on_its_way_is_not_a_lost_
         assert len(a.lines.of("lease.released")) == 1
 
 
-async def test_a_lease_somebody_else_took_silences_the_tenure(redis_client: RedisClient) -> None:
+async def test_a_lease_somebody_else_took_ends_the_partition(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=2).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=2).on_duty() as a:
         await a.owned(0, 1)
         owned = a.reading[0]
         a.lanes.add("x", buffered_in(owned, 1))
@@ -287,7 +287,7 @@ async def test_a_lease_somebody_else_took_silences_the_tenure(redis_client: Redi
 
 async def test_a_lost_partition_is_not_taken_again_while_its_calls_are_in_flight(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
         owned.began_call()
@@ -304,7 +304,7 @@ async def test_without_the_store_leases_are_held_until_they_run_out_and_taken_ag
     redis_client: RedisClient,
 ) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         a.leases.cut_off = True
         await clock.advance(98.0)
@@ -322,9 +322,9 @@ async def test_without_the_store_leases_are_held_until_they_run_out_and_taken_ag
 async def test_a_renewal_that_comes_after_the_lease_ran_out_does_not_revive_what_was_dropped(
     redis_client: RedisClient,
 ) -> None:
-    """Couriers forget what they hold when the lease runs out, so the stream has to be read from the start again."""
+    """Entries are dropped when a lease runs out, so that the stream has to be read from its start again."""
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
         a.leases.late = 101.0
@@ -339,7 +339,7 @@ async def test_a_renewal_that_comes_after_the_lease_ran_out_does_not_revive_what
 
 async def test_when_leaving_the_worker_is_off_the_list_and_takes_nothing_more(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=2).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=2).on_duty() as a:
         await a.owned(0, 1)
         await a.ownership.leave()
         await a.beats(3)
@@ -350,7 +350,7 @@ async def test_when_leaving_the_worker_is_off_the_list_and_takes_nothing_more(re
 
 async def test_leaving_without_the_store_ends_all_the_same(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=2).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=2).on_duty() as a:
         await a.owned(0, 1)
         a.leases.cut_off = True
         await asyncio.wait_for(a.ownership.leave(), 5)
@@ -360,7 +360,7 @@ async def test_leaving_without_the_store_ends_all_the_same(redis_client: RedisCl
 
 async def test_what_is_still_held_when_time_is_over_is_released_calls_or_not(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
         owned.began_call()
@@ -370,10 +370,10 @@ async def test_what_is_still_held_when_time_is_over_is_released_calls_or_not(red
         owned.ended_call()
 
 
-async def test_an_entry_behind_the_cursor_that_nobody_holds_ends_the_tenure(redis_client: RedisClient) -> None:
-    """A store that failed over can hand out ids that are smaller than those already read; the next tenure has them."""
+async def test_an_entry_behind_the_cursor_that_nobody_holds_ends_the_partition(redis_client: RedisClient) -> None:
+    """A store that failed over can give out ids that are smaller than those already read; the next owner reads them."""
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
         owned.cursor = b"100-0"
@@ -391,7 +391,7 @@ async def test_an_entry_that_is_held_or_still_ahead_is_no_reason_to_go_back(
     redis_client: RedisClient, known: set[bytes], cursor: bytes
 ) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
         owned.cursor, owned.known = cursor, known
@@ -404,7 +404,7 @@ async def test_an_oldest_entry_that_changes_from_beat_to_beat_is_no_reason_to_go
     redis_client: RedisClient,
 ) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
         owned.cursor = b"100-0"
@@ -418,7 +418,7 @@ async def test_an_oldest_entry_that_changes_from_beat_to_beat_is_no_reason_to_go
 
 async def test_entries_that_lanes_left_in_the_stream_are_no_reason_to_go_back(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    post = Post(redis_client, clock, "a", partitions=1)
+    post = Member(redis_client, clock, "a", partitions=1)
     async with post.on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
@@ -434,9 +434,9 @@ async def test_entries_that_lanes_left_in_the_stream_are_no_reason_to_go_back(re
 
 
 async def test_a_store_that_forgot_the_leases_is_reported_with_what_was_not_settled(redis_client: RedisClient) -> None:
-    """Whoever empties the store takes accepted entries with it, and the log has to say so."""
+    """Emptying the store loses accepted entries, and the log has to say so."""
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         a.reading[0].known = {b"1-0", b"2-0"}
         await redis_client.ask("FLUSHALL")
@@ -447,7 +447,7 @@ async def test_a_store_that_forgot_the_leases_is_reported_with_what_was_not_sett
 
 async def test_a_lease_that_only_ran_out_is_no_reason_to_call_the_store_forgetful(redis_client: RedisClient) -> None:
     clock = FakeClock()
-    async with Post(redis_client, clock, "a", partitions=1).on_duty() as a:
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         await redis_client.ask("DEL", KEYS.lease(0))
         await a.beats(4)

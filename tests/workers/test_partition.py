@@ -1,4 +1,4 @@
-"""One ownership of one partition."""
+"""What a worker knows of a partition it owns, and of the store's clock."""
 
 import pytest
 from hypothesis import given
@@ -43,7 +43,7 @@ def test_whoever_waits_for_quiet_is_told_when_the_last_call_ends() -> None:
 
 
 def test_everybody_who_waits_for_quiet_is_told() -> None:
-    """A partition on its way back can be lost, or the whole worker can leave, while calls are still in flight."""
+    """A partition that is handed back can be lost, or the worker can leave, while calls are still in flight."""
     owned, told = a_partition(), list[str]()
     owned.began_call()
     owned.when_quiet(lambda: told.append("first"))
@@ -101,7 +101,7 @@ def test_a_store_whose_clock_was_set_is_believed() -> None:
 
 @given(MOMENTS, st.floats(-1e6, 1e6))
 def test_nothing_is_taken_for_younger_than_it_is(moments: list[tuple[float, float, float]], ahead: float) -> None:
-    """Whatever time the answers took on their ways, the store's true time is not later than what we say."""
+    """However long the answers took, the store's true time is not later than ours of it."""
     store_clock = StoreClock()
     for asked, there, back in moments:
         store_clock.observe(asked + there + ahead, asked, asked + there + back)

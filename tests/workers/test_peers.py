@@ -1,4 +1,4 @@
-"""A worker's gate joined to the other workers through a real store."""
+"""The exchange of limits between workers, through a real store."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ from workers.verdicts import Answered
 
 
 class Peer:
-    """What of a worker listens and speaks."""
+    """The part of a worker that publishes and receives."""
 
     def __init__(self, redis_client: RedisClient, name: str) -> None:
         self.clock = SystemClock()
@@ -32,7 +32,7 @@ class Peer:
         self._owned = a_partition()
 
     def waits(self, count: int) -> None:
-        """Have messages for so many users wait here."""
+        """Have messages for `count` users wait here."""
         for number in range(count):
             buffered = buffered_in(self._owned, number + 1, entry=an_entry(a_message(f"u{number}")))
             self.lanes.add(f"u{number}", buffered)
@@ -42,7 +42,7 @@ class Peer:
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        """Listen and speak for the block."""
+        """Publish and receive while the block runs."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in self.peers.tasks(self._on_change)]
             await until(lambda: bool(self.pace_channel._last))

@@ -1,4 +1,4 @@
-"""Lanes: order inside, turns across, bounded memory, nothing lost on any way through."""
+"""Order in a lane, turns across lanes, bounded memory, and nothing lost in any interleaving."""
 
 from collections import Counter, deque
 from math import inf
@@ -29,7 +29,7 @@ def taken_from(lanes: Schedule, now: float = 0.0) -> Lane:
 
 
 def filled(keys: str, *, depth: int = 64, room: int = 0) -> tuple[Schedule, OwnedPartition]:
-    """Lanes with one entry for each letter, in order; the ids count from 1. Without room memory is always short."""
+    """Make lanes with one entry for each letter; the ids count from 1. Without `room` memory is always short."""
     lanes, owned = Schedule(depth=depth, room=room), a_partition()
     for sequence, key in enumerate(keys, start=1):
         lanes.add(key, buffered_in(owned, sequence))
@@ -179,7 +179,7 @@ def test_a_lane_that_is_on_its_second_attempt_takes_nothing_more_in() -> None:
 
 
 def test_a_head_that_has_to_be_repeated_while_its_lane_is_being_fetched_for_keeps_the_order() -> None:
-    """What was fetched stands behind entries that the repeated head just left to the stream."""
+    """What was fetched comes after entries that the repeated head has just left in the stream."""
     lanes, owned = filled("aaaaaaaa", depth=8)
     lanes.add("a", buffered_in(owned, 9))
     for _ in range(6):
@@ -305,7 +305,7 @@ def test_entries_can_leave_from_the_middle_of_a_lane_that_was_taken() -> None:
     assert taken_from(lanes) is lane
 
 
-def test_a_dropped_tenure_is_forgotten_and_its_heads_in_flight_change_nothing() -> None:
+def test_a_dropped_partition_is_forgotten_and_its_heads_in_flight_change_nothing() -> None:
     lanes, owned = filled("aabc")
     other = a_partition(1)
     lanes.add("z", buffered_in(other, 1))
@@ -478,7 +478,7 @@ class World(RuleBasedStateMachine):
 
     @rule(partition=st.integers(0, 1), settled=st.booleans())
     def drop(self, partition: int, settled: bool) -> None:
-        """The tenure ends; its calls in flight end as they will before another begins."""
+        """The partition is given up; its calls in flight end before it is owned again."""
         owned = self.all_owned[partition]
         self.lanes.drop(owned)
         assert not self.lanes.has_spilled(owned)

@@ -1,4 +1,4 @@
-"""One call, timed, its end told as a value."""
+"""One call, timed, its end returned as a value."""
 
 import asyncio
 import socket
@@ -7,7 +7,7 @@ from fanout.clock import SystemClock
 from fanout.metrics import Metrics
 from fanout.signalr.client import CacheStats
 from tests.builders import a_join, a_message, an_entry
-from tests.workers.service_end import ACCEPTED, Received, calling, service_end
+from tests.workers.scripted_service import ACCEPTED, Received, calling, scripted_service
 from workers.sender import Sender
 from workers.verdicts import TAKEN, Answered, MaybeSent, NotSent, Outcome
 
@@ -21,7 +21,7 @@ async def test_an_answer_is_told_with_status_error_code_and_retry_after() -> Non
         return b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\nRetry-After: 3\r\nx-ms-error-code: Too.Fast\r\n\r\n"
 
     metrics = Metrics()
-    async with service_end(answer) as end, calling(end.port) as client:
+    async with scripted_service(answer) as end, calling(end.port) as client:
         outcome = await Sender(client, SystemClock(), metrics).send([an_entry(a_message("alice", text="yo"))])
     assert outcome == Answered(429, "Too.Fast", 3.0)
     assert end.received[0].target.startswith("/api/hubs/chat/users/alice/:send?")
@@ -30,7 +30,7 @@ async def test_an_answer_is_told_with_status_error_code_and_retry_after() -> Non
 
 
 async def test_an_answer_without_these_fields_has_none() -> None:
-    async with service_end() as end, calling(end.port) as client:
+    async with scripted_service() as end, calling(end.port) as client:
         outcome = await Sender(client, SystemClock(), Metrics()).send([an_entry()])
     assert outcome == Answered(202, "", None)
 
@@ -50,7 +50,7 @@ async def test_a_server_that_hangs_up_on_a_new_connection_is_maybe_sent_and_not_
     async def hang_up(_request: Received) -> bytes:
         return b""
 
-    async with service_end(hang_up) as end, calling(end.port) as client:
+    async with scripted_service(hang_up) as end, calling(end.port) as client:
         outcome = await Sender(client, SystemClock(), Metrics()).send([an_entry()])
     assert isinstance(outcome, MaybeSent)
     assert not outcome.stale
@@ -62,7 +62,7 @@ async def test_a_kept_connection_that_dies_under_a_request_is_stale() -> None:
     async def answer(_request: Received) -> bytes:
         return answers.pop(0)
 
-    async with service_end(answer) as end, calling(end.port) as client:
+    async with scripted_service(answer) as end, calling(end.port) as client:
         sender = Sender(client, SystemClock(), Metrics())
         await sender.send([an_entry()])
         outcome = await sender.send([an_entry()])
@@ -79,7 +79,7 @@ async def test_a_service_that_takes_too_long_on_a_kept_connection_is_not_stale()
             await never.wait()
         return answers.pop()
 
-    async with service_end(answer) as end, calling(end.port, request_timeout=0.2) as client:
+    async with scripted_service(answer) as end, calling(end.port, request_timeout=0.2) as client:
         sender = Sender(client, SystemClock(), Metrics())
         await sender.send([an_entry()])
         outcome = await sender.send([an_entry()])
@@ -98,7 +98,7 @@ async def test_an_answer_cut_off_in_its_body_on_a_kept_connection_is_not_stale()
             answers.clear()
         return first
 
-    async with service_end(answer) as end, calling(end.port, request_timeout=0.3) as client:
+    async with scripted_service(answer) as end, calling(end.port, request_timeout=0.3) as client:
         sender = Sender(client, SystemClock(), Metrics())
         await sender.send([an_entry()])
         outcome = await sender.send([an_entry()])
@@ -107,7 +107,7 @@ async def test_an_answer_cut_off_in_its_body_on_a_kept_connection_is_not_stale()
 
 
 async def test_a_renewed_token_is_signed_anew_for_that_address_alone() -> None:
-    async with service_end() as end, calling(end.port) as client:
+    async with scripted_service() as end, calling(end.port) as client:
         sender = Sender(client, SystemClock(), Metrics())
         alice, bob = an_entry(a_message("alice")), an_entry(a_message("bob"))
         for entry in (alice, bob, alice):
@@ -121,7 +121,7 @@ async def test_a_renewed_token_is_signed_anew_for_that_address_alone() -> None:
 
 async def test_a_call_is_begun_at_once_where_a_connection_rests_and_its_outcome_is_told() -> None:
     metrics = Metrics()
-    async with service_end() as end, calling(end.port) as client:
+    async with scripted_service() as end, calling(end.port) as client:
         sender, left = Sender(client, SystemClock(), metrics), list[str]()
         told: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         assert not sender.start(an_entry(), lambda: left.append("left"), told.set_result)  # no connection is open yet

@@ -23,7 +23,7 @@ CAUSE = DeathCause("refused", 400, 1, "status 400")
 
 
 class Watched(Stream):
-    """A stream that counts settlements, holds them up at a gate, and falls silent when told."""
+    """A stream that counts settlements, holds them up at a gate, and answers nothing while `silent`."""
 
     def __init__(self, redis_client: RedisClient) -> None:
         super().__init__(redis_client, SystemClock(), partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
@@ -61,7 +61,7 @@ async def stored(redis_client: RedisClient, owned: OwnedPartition, count: int) -
 
 
 async def settled(settler: Settler, *entries: BufferedEntry) -> bool:
-    """Hand in and wait for what the settler tells."""
+    """Settle and wait for the callback."""
     told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     settler.settle(entries, told.set_result)
     return await told
@@ -198,11 +198,11 @@ async def test_parking_is_repeated_while_the_store_cannot_be_reached(
     assert await length(redis_client, 0) == 0
 
 
-async def test_a_settlement_for_a_lost_tenure_ends_at_once() -> None:
-    """No store is needed to say no."""
+async def test_a_settlement_for_a_lost_partition_ends_at_once() -> None:
+    """The store is not asked."""
     clock = FakeClock()
     owned = a_partition()
     owned.lose()
-    redis_client = open_redis("redis://127.0.0.1:1/0", clock)  # nobody listens there
+    redis_client = open_redis("redis://127.0.0.1:1/0", clock)  # nothing listens there
     async with settling(Watched(redis_client), redis_client, clock, Metrics()) as settler:
         assert not await settled(settler, BufferedEntry(owned, b"1-0", an_entry(), 0.0))

@@ -194,7 +194,7 @@ async def test_what_went_well_is_sampled_and_what_did_not_never_is() -> None:
 
 
 def test_every_label_in_use_exists() -> None:
-    """A failure or reason without its counter would be an error in the middle of a delivery."""
+    """A failure or reason without its counter would raise in the middle of a delivery."""
     metrics = Metrics()
     for rule in TABLE:
         assert rule.failure in metrics.failures or rule.failure == ""

@@ -1,4 +1,4 @@
-"""Judging: delivered, again after a while, or dead."""
+"""What follows from an outcome: delivered, again after a while, or dead."""
 
 from email.utils import formatdate
 from itertools import product
@@ -128,7 +128,7 @@ def test_retry_after_is_the_least_that_is_waited(status: int, failure: str) -> N
 
 
 def test_a_429_waits_for_what_the_service_asks_and_no_longer() -> None:
-    """The pace of its class holds it back already; backing off as well would starve it."""
+    """The pace of its class holds it back already; a backoff on top would starve it."""
     assert judged(Answered(429, retry_after=7.0), number=9) == Again(7.0, "throttled")
     assert judged(Answered(429), number=9) == Again(0.0, "throttled")
 
@@ -172,7 +172,7 @@ def test_a_stale_connection_is_repeated_at_once_but_only_the_first_time() -> Non
 
 
 def test_at_most_once_holds_for_a_stale_connection_too() -> None:
-    """Nobody knows whether the server read the request before it hung up."""
+    """Whether the server read the request before it closed is unknown."""
     assert isinstance(judged(MaybeSent("stale", stale=True), policy=AT_MOST_ONCE), Dead)
 
 

@@ -18,7 +18,7 @@ from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.builders import a_message, a_submission
 from tests.workers.helpers import PARTITIONS, Lines, until, users_in
-from tests.workers.service_end import ACCEPTED, Received, ServiceEnd, calling, service_end
+from tests.workers.scripted_service import ACCEPTED, Received, ScriptedService, calling, scripted_service
 from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
 from workers.gate import Gate, Window
@@ -45,7 +45,7 @@ async def redis_client(redis_url: str) -> AsyncIterator[RedisClient]:
 
 
 class Broken(Stream):
-    """A stream with a mistake in the program."""
+    """A stream with a bug."""
 
     where = ""
 
@@ -61,17 +61,17 @@ class Broken(Stream):
 
 
 class BrokenLeases(Leases):
-    """Leases with a mistake in the program."""
+    """Leases with a bug."""
 
     async def owners(self, partitions: int) -> dict[int, str]:
         raise RuntimeError("a mistake in sharing")
 
 
-class Shop:
+class Rig:
     """One worker and what it works with."""
 
     def __init__(
-        self, redis_client: RedisClient, end: ServiceEnd, worker: Worker, stream: Broken, lines: Lines
+        self, redis_client: RedisClient, end: ScriptedService, worker: Worker, stream: Broken, lines: Lines
     ) -> None:
         self.redis_client = redis_client
         self.end = end
@@ -90,14 +90,14 @@ class Shop:
 
 
 @asynccontextmanager
-async def a_shop(
+async def a_rig(
     redis_client: RedisClient,
-    end: ServiceEnd,
+    end: ScriptedService,
     *,
     grace: float = 5.0,
     lease: type[Leases] = Leases,
     concurrency: int = 4,
-) -> AsyncIterator[Shop]:
+) -> AsyncIterator[Rig]:
     clock, metrics, lines, store_clock = SystemClock(), Metrics(), Lines(), StoreClock()
     stream = Broken(redis_client, clock, partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
     settler = Settler(stream, DeadLetters(redis_client), clock, metrics)
@@ -112,24 +112,24 @@ async def a_shop(
         dispatcher = Dispatcher(lanes, endpoint, settler, reader, telemetry, POLICY, clock, lambda: 0.5, peers.tell)
         ownership = Ownership(leases, lanes, store_clock, clock, lines.log, partitions=PARTITIONS)
         worker = Worker(ownership, reader, dispatcher, settler, peers, clock, lines.log, grace=grace)
-        yield Shop(redis_client, end, worker, stream, lines)
+        yield Rig(redis_client, end, worker, stream, lines)
 
 
 async def test_a_worker_delivers_what_is_in_the_queue_and_what_comes_and_ends_when_told(
     redis_client: RedisClient,
 ) -> None:
-    async with service_end() as end, a_shop(redis_client, end) as shop, asyncio.TaskGroup() as group:
-        await shop.put("alice", "bob")
-        running = group.create_task(shop.worker.run())
+    async with scripted_service() as end, a_rig(redis_client, end) as rig, asyncio.TaskGroup() as group:
+        await rig.put("alice", "bob")
+        running = group.create_task(rig.worker.run())
         await until(lambda: len(end.received) == 2)
-        await shop.put("carol")
+        await rig.put("carol")
         await until(lambda: len(end.received) == 3)
-        await until(lambda: not shop.worker.dispatcher.in_flight)
-        assert repr(shop.worker).startswith("<Worker <Ownership of [0, 1]")
-        shop.worker.stop()
+        await until(lambda: not rig.worker.dispatcher.in_flight)
+        assert repr(rig.worker).startswith("<Worker <Ownership of [0, 1]")
+        rig.worker.stop()
         await asyncio.wait_for(running, 5)
-        assert (await shop.left(), await shop.leases()) == (0, 0)
-    assert [line["in_flight"] for line in shop.lines.of("worker.draining")] == [0]
+        assert (await rig.left(), await rig.leases()) == (0, 0)
+    assert [line["in_flight"] for line in rig.lines.of("worker.draining")] == [0]
 
 
 async def test_stopping_ends_reading_then_calls_are_finished_and_settled_and_then_leases_are_released(
@@ -142,25 +142,25 @@ async def test_stopping_ends_reading_then_calls_are_finished_and_settled_and_the
         return ACCEPTED
 
     [alice, bob] = users_in(0, 2)
-    async with service_end(answer) as end, a_shop(redis_client, end) as shop, asyncio.TaskGroup() as group:
-        await shop.put(alice, alice)
-        running = group.create_task(shop.worker.run())
+    async with scripted_service(answer) as end, a_rig(redis_client, end) as rig, asyncio.TaskGroup() as group:
+        await rig.put(alice, alice)
+        running = group.create_task(rig.worker.run())
         await until(lambda: len(end.received) == 1)
-        shop.worker.stop()
-        await until(lambda: bool(shop.lines.of("worker.draining")))
-        await shop.put(bob)
-        await until(lambda: len(shop.worker.ownership) == 1)  # the idle partition goes at once
+        rig.worker.stop()
+        await until(lambda: bool(rig.lines.of("worker.draining")))
+        await rig.put(bob)
+        await until(lambda: len(rig.worker.ownership) == 1)  # the idle partition goes at once
         assert not running.done()
-        assert await shop.leases() == 1
-        assert await shop.left() == 3
+        assert await rig.leases() == 1
+        assert await rig.left() == 3
         gate.set()
         await asyncio.wait_for(running, 5)
         assert len(end.received) == 1
-        assert (await shop.left(), await shop.leases()) == (2, 0)
-    events = [event for event, _fields in shop.lines.lines if event in {"delivery.settled", "lease.released"}]
+        assert (await rig.left(), await rig.leases()) == (2, 0)
+    events = [event for event, _fields in rig.lines.lines if event in {"delivery.settled", "lease.released"}]
     assert events == ["lease.released", "delivery.settled", "lease.released"]
-    assert shop.lines.of("delivery.settled")[0]["end"] == "delivered"
-    assert shop.lines.of("worker.grace_over") == []
+    assert rig.lines.of("delivery.settled")[0]["end"] == "delivered"
+    assert rig.lines.of("worker.grace_over") == []
 
 
 async def test_when_grace_is_over_calls_are_given_up_and_leases_released_all_the_same(
@@ -172,39 +172,43 @@ async def test_when_grace_is_over_calls_are_given_up_and_leases_released_all_the
         await never.wait()
         return b""
 
-    async with service_end(answer) as end, a_shop(redis_client, end, grace=0.1) as shop, asyncio.TaskGroup() as group:
-        await shop.put("alice")
-        running = group.create_task(shop.worker.run())
+    async with (
+        scripted_service(answer) as end,
+        a_rig(redis_client, end, grace=0.1) as rig,
+        asyncio.TaskGroup() as group,
+    ):
+        await rig.put("alice")
+        running = group.create_task(rig.worker.run())
         await until(lambda: len(end.received) == 1)
-        shop.worker.stop()
+        rig.worker.stop()
         await asyncio.wait_for(running, 5)
         never.set()
-        assert (await shop.left(), await shop.leases()) == (1, 0)
-    assert [line["in_flight"] for line in shop.lines.of("worker.grace_over")] == [1]
+        assert (await rig.left(), await rig.leases()) == (1, 0)
+    assert [line["in_flight"] for line in rig.lines.of("worker.grace_over")] == [1]
 
 
 async def test_a_worker_told_to_stop_before_it_began_ends(redis_client: RedisClient) -> None:
-    async with service_end() as end, a_shop(redis_client, end) as shop:
-        shop.worker.stop()
-        await asyncio.wait_for(shop.worker.run(), 5)
-        assert await shop.leases() == 0
+    async with scripted_service() as end, a_rig(redis_client, end) as rig:
+        rig.worker.stop()
+        await asyncio.wait_for(rig.worker.run(), 5)
+        assert await rig.leases() == 0
         assert await redis_client.ask("ZCARD", KEYS.workers) == 0
 
 
 @pytest.mark.parametrize("where", ["read", "settle"])
 async def test_a_mistake_in_one_task_ends_all_of_them_and_is_raised(redis_client: RedisClient, where: str) -> None:
-    async with service_end() as end, a_shop(redis_client, end) as shop:
-        await shop.put("alice")
-        shop.stream.where = where
+    async with scripted_service() as end, a_rig(redis_client, end) as rig:
+        await rig.put("alice")
+        rig.stream.where = where
         with pytest.raises(ExceptionGroup) as caught:
-            await asyncio.wait_for(shop.worker.run(), 5)
+            await asyncio.wait_for(rig.worker.run(), 5)
         assert caught.value.subgroup(lambda error: "a mistake in" in str(error)) is not None
 
 
 async def test_a_mistake_in_keeping_leases_ends_all_of_it(redis_client: RedisClient) -> None:
-    async with service_end() as end, a_shop(redis_client, end, lease=BrokenLeases) as shop:
+    async with scripted_service() as end, a_rig(redis_client, end, lease=BrokenLeases) as rig:
         with pytest.raises(ExceptionGroup, match="unhandled"):
-            await asyncio.wait_for(shop.worker.run(), 5)
+            await asyncio.wait_for(rig.worker.run(), 5)
 
 
 async def test_no_more_calls_are_in_flight_than_the_concurrency_says(redis_client: RedisClient) -> None:
@@ -216,16 +220,16 @@ async def test_no_more_calls_are_in_flight_than_the_concurrency_says(redis_clien
         return ACCEPTED
 
     async with (
-        service_end(answer) as end,
-        a_shop(redis_client, end, concurrency=3) as shop,
+        scripted_service(answer) as end,
+        a_rig(redis_client, end, concurrency=3) as rig,
         asyncio.TaskGroup() as group,
     ):
-        await shop.put(*(f"user{number}" for number in range(10)))
-        running = group.create_task(shop.worker.run())
+        await rig.put(*(f"user{number}" for number in range(10)))
+        running = group.create_task(rig.worker.run())
         await until(lambda: len(busy) == 3)
-        await until(lambda: shop.worker.dispatcher.in_flight == 3)
+        await until(lambda: rig.worker.dispatcher.in_flight == 3)
         gate.set()
         await until(lambda: len(busy) == 10)
-        shop.worker.stop()
+        rig.worker.stop()
         await running
-        assert await shop.left() == 0
+        assert await rig.left() == 0

@@ -12,7 +12,7 @@ from fanout.signalr.credentials import Authorization, verify
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from tests.builders import a_join, a_message
 from tests.fakes import FakeClock
-from tests.workers.service_end import KEY, Received, calling, service_end
+from tests.workers.scripted_service import KEY, Received, calling, scripted_service
 
 SERVICE = f"Endpoint=https://x.service.signalr.net;AccessKey={KEY};Version=1.0;"
 
@@ -25,7 +25,7 @@ def token_of(request: Received) -> str:
 
 async def test_a_message_is_posted_with_its_body_as_it_stands() -> None:
     body = b'{"target":"t","arguments":[1.10,12345678901234567890,"\\u00e9"]}'
-    async with service_end() as end, calling(end.port) as client:
+    async with scripted_service() as end, calling(end.port) as client:
         response = await client.call("Chat", Message(Scope.USER, "alice", body))
     [request] = end.received
     assert (response.status, request.method, request.body) == (202, "POST", body)
@@ -41,7 +41,7 @@ async def test_a_message_is_posted_with_its_body_as_it_stands() -> None:
     ("item", "method"), [(a_join(), "PUT"), (CloseConnections(Scope.CONNECTION, "c1", "bye"), "DELETE")]
 )
 async def test_an_action_has_no_body_and_no_type_of_one(item: CloseConnections, method: str) -> None:
-    async with service_end() as end, calling(end.port) as client:
+    async with scripted_service() as end, calling(end.port) as client:
         await client.call("chat", item)
     [request] = end.received
     assert (request.method, request.body) == (method, b"")
@@ -54,7 +54,7 @@ def to_user(user: str) -> Message:
 
 async def test_the_cache_holds_its_bound_whatever_is_sent() -> None:
     """Messages, actions and `:execute` share the one cache."""
-    async with service_end() as end, calling(end.port, cache_size=50) as client:
+    async with scripted_service() as end, calling(end.port, cache_size=50) as client:
         for number in range(60):
             await client.call("chat", to_user(f"u{number}"))
             await client.call("chat", GroupAction(Verb.ADD, Scope.USER, f"u{number}", "g"))
@@ -65,7 +65,7 @@ async def test_the_cache_holds_its_bound_whatever_is_sent() -> None:
 
 
 async def test_the_least_recently_used_destination_gives_way() -> None:
-    async with service_end() as end, calling(end.port, cache_size=2) as client:
+    async with scripted_service() as end, calling(end.port, cache_size=2) as client:
         for user in ("a", "b", "a", "c"):  # b was used before a
             await client.call("chat", to_user(user))
         assert client.cache_stats == CacheStats(kept=2, hits=1, misses=3)
@@ -86,7 +86,7 @@ async def test_calls_that_differ_in_more_than_their_body_share_nothing() -> None
         CloseConnections(Scope.USER, "a"),
         CloseConnections(Scope.USER, "a", "why"),
     ]
-    async with service_end() as end, calling(end.port) as client:
+    async with scripted_service() as end, calling(end.port) as client:
         for _ in range(2):
             for hub in ("chat", "news"):
                 for item in items:
@@ -100,7 +100,7 @@ async def test_calls_that_differ_in_more_than_their_body_share_nothing() -> None
 
 async def test_a_token_is_replaced_before_it_expires() -> None:
     clock = FakeClock()
-    async with service_end() as end, calling(end.port, clock=clock) as client:
+    async with scripted_service() as end, calling(end.port, clock=clock) as client:
         for seconds in (0, 3239, 1):  # of 3600, a tenth is left for the way
             clock.jump(seconds)
             await client.call("chat", to_user("a"))
@@ -133,7 +133,7 @@ class SlowCredential:
 
 async def test_another_credential_is_awaited_once_for_a_destination() -> None:
     credential = SlowCredential()
-    async with service_end() as end, calling(end.port, credential=credential) as client:
+    async with scripted_service() as end, calling(end.port, credential=credential) as client:
         for _ in range(2):
             await client.call("chat", to_user("a"))
             await client.call("chat", a_join())
@@ -153,7 +153,7 @@ async def test_another_credential_is_awaited_once_for_a_destination() -> None:
 
 async def test_a_call_starts_at_once_when_the_credential_needs_no_waiting() -> None:
     answers: asyncio.Queue[object] = asyncio.Queue()
-    async with service_end() as end, calling(end.port, credential=SlowCredential()) as client:
+    async with scripted_service() as end, calling(end.port, credential=SlowCredential()) as client:
         assert not client.start("chat", to_user("a"), lambda: None, answers.put_nowait)  # no connection is open
         await client.call("chat", to_user("a"))
         assert client.start("chat", to_user("a"), lambda: None, answers.put_nowait)
@@ -165,7 +165,7 @@ async def test_a_call_starts_at_once_when_the_credential_needs_no_waiting() -> N
 async def test_an_authorization_that_cannot_be_had_goes_up_and_nothing_is_sent() -> None:
     credential = SlowCredential()
     credential.error = NotSentError("The identity endpoint refused the connection.")
-    async with service_end() as end, calling(end.port, credential=credential) as client:
+    async with scripted_service() as end, calling(end.port, credential=credential) as client:
         with pytest.raises(NotSentError, match="identity endpoint"):
             await client.call("chat", to_user("a"))
         assert client.cache_stats.kept == 0
@@ -174,7 +174,7 @@ async def test_an_authorization_that_cannot_be_had_goes_up_and_nothing_is_sent()
 
 async def test_the_token_names_the_path_that_was_called_without_its_query() -> None:
     clock = FakeClock()
-    async with service_end() as end, calling(end.port, clock=clock) as client:
+    async with scripted_service() as end, calling(end.port, clock=clock) as client:
         await client.call("chat", a_message("a b/ü?", scope=Scope.GROUP))
         await client.call("chat", Message(Scope.BROADCAST, "", b"{}", excluded=("c1", "c2")))
     for request in end.received:
@@ -189,7 +189,7 @@ async def test_the_token_names_the_path_that_was_called_without_its_query() -> N
 
 async def test_an_address_behind_a_proxy_has_its_prefix_on_the_wire_and_the_endpoint_in_the_token() -> None:
     address = ServiceAddress(prefix="/behind/proxy", audience="https://x.service.signalr.net")
-    async with service_end() as end, calling(end.port, address=address) as client:
+    async with scripted_service() as end, calling(end.port, address=address) as client:
         await client.call("chat", a_message("alice"))
     [request] = end.received
     assert request.target.startswith("/behind/proxy/api/hubs/chat/users/alice/:send?")
@@ -221,14 +221,14 @@ def test_the_address_follows_server_endpoint_and_the_audience_setting(
 
 async def test_application_and_api_version_go_into_the_query() -> None:
     address = ServiceAddress(prefix="", audience="http://x", api_version="2023-07-01", application="App")
-    async with service_end() as end, calling(end.port, address=address) as client:
+    async with scripted_service() as end, calling(end.port, address=address) as client:
         await client.call("chat", a_message("alice"))
     assert end.received[0].target.endswith("?application=app&api-version=2023-07-01")
 
 
 async def test_a_token_serves_until_it_is_renewed() -> None:
     clock = FakeClock()
-    async with service_end() as end, calling(end.port, clock=clock) as client:
+    async with scripted_service() as end, calling(end.port, clock=clock) as client:
         for _ in range(2):
             await client.call("chat", a_message("alice"))
         clock.jump(60)
@@ -244,7 +244,7 @@ async def test_an_answer_comes_up_whatever_its_status() -> None:
     async def refuse(_request: Received) -> bytes:
         return b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\nRetry-After: 9\r\n\r\nbusy"
 
-    async with service_end(refuse) as end, calling(end.port) as client:
+    async with scripted_service(refuse) as end, calling(end.port) as client:
         response = await client.call("chat", a_message())
     assert (response.status, response.headers.get("retry-after"), response.body) == (503, "9", b"busy")
     assert len(end.received) == 1  # nothing is repeated here
@@ -254,7 +254,7 @@ async def test_a_call_that_brought_no_answer_says_whether_it_was_written() -> No
     async def hang_up(_request: Received) -> bytes:
         return b""
 
-    async with service_end(hang_up) as end, calling(end.port) as client:
+    async with scripted_service(hang_up) as end, calling(end.port) as client:
         with pytest.raises(MaybeSentError):
             await client.call("chat", a_message())
     async with calling(end.port) as client:
@@ -263,7 +263,7 @@ async def test_a_call_that_brought_no_answer_says_whether_it_was_written() -> No
 
 
 async def test_no_key_and_no_token_is_in_what_is_shown_of_a_client() -> None:
-    async with service_end() as end, calling(end.port) as client:
+    async with scripted_service() as end, calling(end.port) as client:
         await client.call("chat", a_message())
         assert KEY not in repr(client)
         assert token_of(end.received[0]) not in repr(client)

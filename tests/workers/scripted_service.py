@@ -1,4 +1,4 @@
-"""The other end of the delivery call for tests: a real HTTP server on loopback that answers as it is told."""
+"""A service for tests: a real HTTP server on loopback that answers as a function says."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +17,7 @@ ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request as it came: the request line, the fields by lower-case name, the body."""
+    """One request: its request line, the fields by lower-case name, the body."""
 
     method: str
     target: str
@@ -28,8 +28,8 @@ class Received:
 Answer = Callable[[Received], Awaitable[bytes]]
 
 
-class ServiceEnd:
-    """What came, in order, but for HEAD. `answer` gives the bytes that go back; b"" hangs up."""
+class ScriptedService:
+    """The requests it received, in order, without HEAD. `answer` returns the bytes to send; b"" closes."""
 
     def __init__(self, answer: Answer) -> None:
         self.received: list[Received] = []
@@ -68,9 +68,9 @@ async def accept(_request: Received) -> bytes:
 
 
 @asynccontextmanager
-async def service_end(answer: Answer = accept) -> AsyncIterator[ServiceEnd]:
-    """Listen for the time of the block."""
-    end = ServiceEnd(answer)
+async def scripted_service(answer: Answer = accept) -> AsyncIterator[ScriptedService]:
+    """Listen while the block runs."""
+    end = ScriptedService(answer)
     server = await asyncio.start_server(end.serve, "127.0.0.1", 0)
     end.port = server.sockets[0].getsockname()[1]
     async with server:
@@ -87,7 +87,7 @@ async def calling(
     credential: Credential | None = None,
     cache_size: int = 100,
 ) -> AsyncIterator[Client]:
-    """A client of the server on `port`."""
+    """Open a client of the server on `port`."""
     clock = clock or SystemClock()
     limits = Limits(connections=8, connect_timeout=2.0, request_timeout=request_timeout)
     pool = Pool(Origin("http", "127.0.0.1", port), limits, clock)

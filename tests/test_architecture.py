@@ -7,20 +7,21 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = ("fanout", "workers", "service")  # lowest first: a floor imports only from those before it and itself
-PACKAGES = (*FLOORS, "emulator")
+CLIENT = "signalr_fanout"  # a distribution of its own; the product and it know each other by HTTP alone
+PACKAGES = {**dict.fromkeys((*FLOORS, "emulator"), ROOT), CLIENT: ROOT / "client"}
 
 # One door, one key: who may import what. A name ending in a dot means everything below it.
 KEYS = {
     "redis": ("fanout.redis.",),
     "httptools": ("fanout.http1.", "emulator."),
-    "httpx": ("service.cli.", "service.doctor."),
+    "httpx": ("service.cli.", "service.doctor.", "signalr_fanout."),
     "jwt": ("fanout.signalr.credentials",),
     "fastapi": ("service.", "emulator."),
     "starlette": ("service.", "emulator."),
     "uvicorn": ("fanout.serving", "service.process", "service.http.connection", "emulator."),
     "click": ("service.cli.",),
-    "time": ("fanout.clock",),
-    "random": ("service.compose", "emulator."),
+    "time": ("fanout.clock", "signalr_fanout.client"),
+    "random": ("service.compose", "emulator.", "signalr_fanout.calls"),
     "secrets": ("service.", "emulator."),
     "subprocess": (),
     "threading": (),
@@ -67,9 +68,9 @@ MOST_LINES = 400
 
 def modules() -> dict[str, Path]:
     found = {}
-    for package in PACKAGES:
-        for path in (ROOT / package).rglob("*.py"):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for package, folder in PACKAGES.items():
+        for path in (folder / package).rglob("*.py"):
+            name = ".".join(path.relative_to(folder).with_suffix("").parts)
             found[name.removesuffix(".__init__")] = path
     return found
 
@@ -105,6 +106,12 @@ def test_floors_import_downwards_only() -> None:
             continue
         above = FLOORS[FLOORS.index(floor) + 1 :]
         assert not [name for name in names if name.split(".")[0] in above], module
+
+
+def test_the_product_and_its_client_do_not_import_each_other() -> None:
+    for module, names in IMPORTS.items():
+        packages = {name.split(".")[0] for name in ours(names)}
+        assert packages <= {CLIENT} if module.startswith(CLIENT) else CLIENT not in packages, module
 
 
 def test_there_are_no_cycles() -> None:
@@ -177,7 +184,7 @@ def test_pure_modules_stay_pure(module: str) -> None:
 
 def test_the_environment_is_read_in_one_place() -> None:
     readers = {module for module, path in MODULES.items() if "os.environ" in path.read_text()}
-    assert readers == {"fanout.environment"}
+    assert readers == {"fanout.environment", "signalr_fanout.client"}
 
 
 def test_no_bare_tasks() -> None:

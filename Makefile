@@ -6,10 +6,12 @@ PYTHON ?= python3
 JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
+# What the tests of single modules need beside the service itself.
+LOWEST_TOOLS := pytest pytest-asyncio pytest-timeout pytest-xdist hypothesis trustme jsonschema pyyaml
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test lint types unit format bench simulate fuzz soak docs requirements clean
+.PHONY: help run quick test lint types unit lowest format bench simulate fuzz soak docs requirements clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,14 +54,21 @@ soak: $(VENV)/.test ## MINUTES=n of load with random troubles against real proce
 docs: $(VENV)/.test ## write settings and verdicts into README and chart
 	@$(BIN)/python -m tests.documents
 
-requirements: ## renew the pinned requirements (needs uv)
+lowest: $(VENV)/.test ## the tests of single modules with the lowest versions that pyproject.toml allows
+	@rm -rf .venv-lowest && $(BIN)/uv venv --quiet --python $(BIN)/python .venv-lowest
+	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -r pyproject.toml --extra dev
+	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python $(LOWEST_TOOLS)
+	@REDIS_KINDS=valkey .venv-lowest/bin/python -m pytest --quiet -p no:cacheprovider -W ignore::DeprecationWarning \
+	  --numprocesses 2 --dist loadfile -m "not process" tests/fanout tests/workers tests/service tests/emulator $(ARGS)
+
+requirements: $(VENV)/.test ## renew the pinned requirements
 	@for set in ":requirements.txt" "--extra dev:requirements-run.txt" "--extra dev --group test:requirements-test.txt" "--extra dev --group test --group bench:requirements-bench.txt"; do \
-	  uv pip compile pyproject.toml $${set%%:*} --universal --python-version 3.11 --generate-hashes --upgrade -q \
+	  $(BIN)/uv pip compile pyproject.toml $${set%%:*} --universal --python-version 3.11 --generate-hashes --upgrade -q \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o $${set##*:} || exit 1; \
 	done
 
 clean: ## remove the virtual environment and caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	@rm -rf $(VENV) .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -5,14 +5,9 @@ Rule guarded: what a client test knows of deliveries comes from the emulator's j
 
 import asyncio
 import itertools
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -20,11 +15,9 @@ import pytest
 from signalr_fanout import AsyncClient, Client, SendResult
 
 from tests.client.gateway import Gateway, running_gateway
-from tests.clients.conftest import free_ports
+from tests.clients.conftest import running_product
 
-ROOT = Path(__file__).parents[2]
 KEY = "a key for the client's tests"
-_READY_WITHIN = 30.0
 _DELIVERED_WITHIN = 20.0
 _numbers = itertools.count(1)
 T = TypeVar("T")
@@ -52,42 +45,12 @@ class Service:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Start the service, and at the end stop it cleanly."""
-    port, emulator_port = free_ports(2)
-    log = tmp_path_factory.mktemp("service") / "output.txt"
-    command = [sys.executable, "-m", "service.cli", "dev", "--port", str(port), "--emulator-port", str(emulator_port)]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FANOUT_")}
-    with log.open("wb") as output, httpx.Client(trust_env=False) as http:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=kept | {"FANOUT_API_KEY": KEY},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_until_ready(process, http, url, log)
-            yield Service(url, f"http://127.0.0.1:{emulator_port}", http)
-            process.send_signal(signal.SIGINT)
-            assert process.wait(40) == 0, log.read_text()
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", http: httpx.Client, url: str, log: Path) -> None:
-    deadline = time.monotonic() + _READY_WITHIN
-    while True:
-        assert process.poll() is None, log.read_text()
-        try:
-            if http.get(f"{url}/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass  # it does not listen yet
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
+    """Run the service with an API key."""
+    with (
+        running_product(tmp_path_factory.mktemp("service"), FANOUT_API_KEY=KEY) as (url, emulator_url),
+        httpx.Client(trust_env=False) as http,
+    ):
+        yield Service(url, emulator_url, http)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -91,27 +91,35 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Start the product and wait until it is ready. At the end, Ctrl-C must stop it cleanly."""
-    port, emulator_port, page_port = free_ports(3)
-    log = tmp_path_factory.mktemp("stack") / "output.txt"
-    command = [
-        sys.executable,
-        "-m",
-        "service.cli",
-        "dev",
-        "--port",
-        str(port),
-        "--emulator-port",
-        str(emulator_port),
-    ]
+    """Run the product without an API key, for pages of one other origin."""
+    (page_port,) = free_ports(1)
+    origin = f"http://127.0.0.1:{page_port}"
+    with (
+        running_product(tmp_path_factory.mktemp("stack"), FANOUT_CORS_ORIGINS=origin) as (ingress_url, emulator_url),
+        httpx.Client(trust_env=False) as client,
+    ):
+        yield Stack(ingress_url, emulator_url, page_port, client)
+
+
+@contextmanager
+def running_product(folder: Path, **environment: str) -> Iterator[tuple[str, str]]:
+    """Run `fanout dev` and give the URLs of ingress and emulator when it is ready. At the end Ctrl-C must stop it."""
+    port, emulator_port = free_ports(2)
+    log = folder / "output.txt"
+    command = [sys.executable, "-m", "service.cli", "dev", "--port", str(port), "--emulator-port", str(emulator_port)]
     with log.open("wb") as output, httpx.Client(trust_env=False) as client:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=_environment(page_port), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command,
+            cwd=ROOT,
+            env=_environment() | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )
         try:
             ingress_url = f"http://127.0.0.1:{port}"
             _wait_until_ready(process, client, ingress_url, log)
-            yield Stack(ingress_url, f"http://127.0.0.1:{emulator_port}", page_port, client)
+            yield ingress_url, f"http://127.0.0.1:{emulator_port}"
             process.send_signal(signal.SIGINT)
             assert process.wait(STOPS_WITHIN) == 0, log.read_text()
         finally:
@@ -128,13 +136,14 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _environment(page_port: int) -> dict[str, str]:
+def _environment() -> dict[str, str]:
+    """Return the environment without settings of the product."""
     own = {
         name: value
         for name, value in os.environ.items()
         if not name.upper().startswith("FANOUT_") and name.lower() != "azuresignalrconnectionstring"
     }
-    return own | {"FANOUT_CORS_ORIGINS": f"http://127.0.0.1:{page_port}", "PYTHONUNBUFFERED": "1"}
+    return own | {"PYTHONUNBUFFERED": "1"}
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", client: httpx.Client, url: str, log: Path) -> None:

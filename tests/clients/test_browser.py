@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from emulator.config import WELL_KNOWN_KEY
-from tests.clients.conftest import RunScript, Stack
+from tests.clients.conftest import RunScript, Stack, running_product
 from tests.clients.scenario import TARGETS, Listener, check, expected_count, messages
 
 pytestmark = pytest.mark.browser
@@ -78,6 +78,14 @@ async def test_the_description_of_the_api_renders_without_a_request_to_another_h
     assert rendered["complaints"] == []
     assert {url for url in rendered["requested"] if not url.startswith(("data:", f"{stack.ingress_url}/"))} == set()
     assert any(url.endswith("/openapi.json") for url in rendered["requested"])
+
+
+async def test_the_page_asks_for_the_key_where_one_is_set(run_script: RunScript, chromium: str, tmp_path: Path) -> None:
+    key = "the key of this test"
+    with running_product(tmp_path, FANOUT_API_KEY=key) as (ingress_url, _emulator_url):
+        async with run_script("use_page_with_key.mjs", chromium, ingress_url, key) as page:
+            assert await page.next("refused") == {"event": "refused", "overflow": 0}
+            assert await page.next("received") == {"event": "received", "complaints": []}
 
 
 async def test_the_page_of_the_emulator_causes_a_dead_letter_and_shows_the_call(

@@ -2,7 +2,9 @@
 // messages and the gauges.
 
 import { Feed } from "./feed.js";
-import { curlLine, deliver, messagesUrl, messageText, withArgument } from "./ingress.js";
+import {
+  curlLine, deliver, keyHeaders, messagesUrl, messageText, noteStatus, onKeyNeeded, useKey, withArgument,
+} from "./ingress.js";
 import { showGauges } from "./gauges.js";
 import { HubConnection } from "./hub-connection.js";
 
@@ -39,7 +41,9 @@ function listen(user, hub) {
   groups = new Set(JSON.parse(sessionStorage.getItem(storageKey()) ?? "[]"));
   drawGroups();
   connection?.stop();
-  connection = new HubConnection({ hub, user, onState: showState, onInvocation: arrive }).start();
+  connection = new HubConnection({
+    hub, user, onState: showState, onInvocation: arrive, headers: keyHeaders, onStatus: noteStatus,
+  }).start();
   refreshForm();
 }
 
@@ -92,6 +96,16 @@ for (const pick of document.querySelectorAll("[data-user]")) {
   pick.addEventListener("click", () => listen(pick.dataset.user, listener.hub));
 }
 by("reconnect").addEventListener("click", () => connection.retryNow());
+
+// key -------------------------------------------------------------------------------------------------------------
+
+onKeyNeeded(() => { by("key-form").hidden = false; });
+by("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey(by("key").value.trim());
+  by("key-form").hidden = true;
+  listen(listener.user, listener.hub);
+});
 
 // groups ----------------------------------------------------------------------------------------------------------
 // A membership belongs to the user, and an emulator that was restarted does not have it any more. So the groups that

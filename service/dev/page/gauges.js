@@ -4,6 +4,8 @@
 // A rate is the difference between two readings of a counter divided by the time between them. A counter that became
 // smaller (the process restarted) begins again at zero.
 
+import { keyHeaders, noteStatus } from "./ingress.js";
+
 const SAMPLE = /^([a-zA-Z_:][\w:]*)(?:\{[^}]*\})?\s+(\S+)/;
 const NAMES = ["queue_depth", "accepted_total", "delivered_total", "retries_total", "dead_letters"].map((name) => `fanout_${name}`);
 const INTERVAL = 1000;
@@ -58,7 +60,8 @@ class Meter {
   }
 
   async #fetch() {
-    const answer = await fetch(new URL("metrics", document.baseURI), { cache: "no-store" });
+    const answer = await fetch(new URL("metrics", document.baseURI), { cache: "no-store", headers: keyHeaders() });
+    noteStatus(answer.status);
     if (!answer.ok) throw new Error(`metrics answered ${answer.status}`);
     return totals(await answer.text());
   }

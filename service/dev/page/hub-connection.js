@@ -25,7 +25,8 @@ export class HubConnection {
   #abort = new AbortController();
   #wake = () => {};
 
-  // options: {hub, user, onState({name, ...}), onInvocation({target, argumentsText, arguments})}
+  // options: {hub, user, onState({name, ...}), onInvocation({target, argumentsText, arguments}), headers(), onStatus(status)}
+  // The last two belong to the product's negotiate, which may need a key; the service is asked with its own token.
   // States: connecting, connected {connectionId}, waiting {reason, until}, closed {reason}.
   constructor(options) {
     this.#options = options;
@@ -78,11 +79,11 @@ export class HubConnection {
 
   async #session(onConnected) {
     const signal = this.#abort.signal;
-    const { hub, user } = this.#options;
+    const { hub, user, headers, onStatus } = this.#options;
     const own = new URL(`${encodeURIComponent(hub)}/negotiate`, document.baseURI);
     own.searchParams.set("negotiateVersion", "1");
     own.searchParams.set("userId", user);
-    const service = await post(own, {}, signal);
+    const service = await post(own, headers(), signal, onStatus);
     const endpoint = new URL(service.url);
     const bearer = { Authorization: `Bearer ${service.accessToken}` };
     const connection = await post(negotiateUrl(endpoint), bearer, signal);
@@ -153,13 +154,14 @@ function negotiateUrl(endpoint) {
   return url;
 }
 
-async function post(url, headers, signal) {
+async function post(url, headers, signal, onStatus = () => {}) {
   let answer;
   try {
     answer = await fetch(url, { method: "POST", headers, signal, credentials: "omit" });
   } catch {
     throw new Error(`${url.host} does not answer`);
   }
+  onStatus(answer.status);
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));
     throw new Error(problem.detail || problem.title || `${url.host} answered ${answer.status}`);

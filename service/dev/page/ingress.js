@@ -1,6 +1,25 @@
 // Requests to the ingress, and its responses as words. Bodies are assembled as text, so that arguments are sent exactly
 // as they were typed.
 
+// The API key that was entered, kept for this tab only. It is asked for when a request is answered 401.
+let key = sessionStorage.getItem("apiKey") ?? "";
+let askForKey = () => {};
+
+export const keyHeaders = () => (key ? { "X-API-Key": key } : {});
+
+export function useKey(text) {
+  key = text;
+  sessionStorage.setItem("apiKey", text);
+}
+
+export function onKeyNeeded(callback) {
+  askForKey = callback;
+}
+
+export function noteStatus(status) {
+  if (status === 401) askForKey();
+}
+
 const NAMES = { user: "userId", group: "groupName", connection: "connectionId" };
 
 // One item as JSON text. `scope` is everyone, user, group or connection; `argumentsText` is the text of an array.
@@ -31,10 +50,12 @@ export function messagesUrl(hub) {
 export async function deliver(hub, text) {
   let answer;
   try {
-    answer = await fetch(messagesUrl(hub), { method: "POST", headers: { "Content-Type": "application/json" }, body: text });
+    const headers = { "Content-Type": "application/json", ...keyHeaders() };
+    answer = await fetch(messagesUrl(hub), { method: "POST", headers, body: text });
   } catch {
     return { ok: false, headline: "The ingress does not answer", lines: ["Is the process still running?"] };
   }
+  noteStatus(answer.status);
   const content = await answer.json().catch(() => ({}));
   return answer.ok ? accepted(answer.status, content) : refused(answer, content);
 }

@@ -9,7 +9,6 @@ import os
 import random
 import secrets
 import socket
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from fastapi import FastAPI
 
 from fanout.clock import Clock
 from fanout.delivery_log import DeliveryLog, open_delivery_log
+from fanout.http1.dial import default_tls
 from fanout.http1.exchange import Limits, Origin
 from fanout.http1.pool import Pool
 from fanout.log import Logger, get_logger
@@ -208,7 +208,7 @@ def _client(settings: Settings, clock: Clock, service: ConnectionString) -> Clie
         connect_timeout=settings.connect_timeout,
         request_timeout=settings.attempt_timeout,
     )
-    tls = ssl.create_default_context() if service.server_endpoint.startswith("https") else None
+    tls = default_tls() if service.server_endpoint.startswith("https") else None
     credential = AccessKeyCredential(service.access_key, clock, lifetime=settings.token_lifetime)
     origin = Origin.parse(service.server_endpoint.removesuffix(address.prefix))
     pool = Pool(origin, limits, clock, tls)

@@ -1,9 +1,9 @@
-"""The connections to one origin: at most so many, handed to callers first come, first served.
+"""The connections to one origin: a bounded number, given to callers first come, first served.
 
-Rule guarded: a caller holds a *turn*, and there are as many turns as connections. A turn is passed on with its
-connection or without one, so a cancelled waiter, a failed dial or a connection that died on the way never loses it.
-What was found dead before a byte was written is replaced inside the turn; what was written is never repeated here.
-Deadlines and idle ends cost one timer per pool, not one per request: they are found late by at most one sweep.
+Rules guarded: a caller holds a permit, and there are as many permits as connections. A permit is passed on with a
+connection or without one, so a cancelled waiter, a failed dial or a connection that died never loses it. A connection
+that is found dead before a byte was written is replaced; what was written is never repeated here. Deadlines and idle
+limits cost one timer for the pool, not one for each request, and are noticed at most one sweep late.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _SHORTEST_SWEEP, _LONGEST_SWEEP = 0.01, 0.5  # seconds
 
 @dataclass(frozen=True, slots=True)
 class PoolStats:
-    """Counters since the start (`opened` connections, requests that `reused` one) and what is held now."""
+    """Counters since the start (connections `opened`, requests that `reused` one) and the state now."""
 
     opened: int
     reused: int
@@ -37,10 +37,10 @@ class PoolStats:
 
 
 class Pool:
-    """Sends requests to one origin. Belongs to the event loop of its first `send`."""
+    """Sends requests to one origin. It belongs to the event loop of its first `send`."""
 
     def __init__(self, origin: Origin, limits: Limits, clock: Clock, tls: ssl.SSLContext | None = None) -> None:
-        """`tls` is for https origins; without it the system's CAs are trusted and names are checked."""
+        """Store; `tls` is for https origins. Without it the CAs of the system are trusted and names are checked."""
         self._origin = origin
         self._authority = origin.authority.encode("ascii")
         self._limits = limits
@@ -49,59 +49,58 @@ class Pool:
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
-        self._turns = 0
+        self._permits = 0  # in use
         self._opened = 0
         self._reused = 0
         self._sweeper: asyncio.TimerHandle | None = None
-        self._emptied: asyncio.Future[None] | None = None
         self._closed = False
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        held = f"{len(self._idle)} idle, {self._turns} busy, {len(self._waiters)} waiting"
+        held = f"{len(self._idle)} idle, {self._permits} busy, {len(self._waiters)} waiting"
         return f"<Pool {self._origin} {state}: {held}, {self._opened} opened, {self._reused} reused>"
 
     @property
     def stats(self) -> PoolStats:
         """A snapshot for metrics."""
-        return PoolStats(self._opened, self._reused, len(self._idle), self._turns, len(self._waiters))
+        return PoolStats(self._opened, self._reused, len(self._idle), self._permits, len(self._waiters))
 
     async def send(self, request: Request) -> Response:
-        """Write `request` once and give its answer, whatever the status.
+        """Write `request` once and return its answer, whatever the status.
 
-        Raises ValueError for a request that does not fit on the wire, NotSentError when no byte of it was written,
-        and MaybeSentError (always a BrokenExchangeError) when it was and no whole answer came in time.
+        Raises NotSentError when no byte of it was written, and MaybeSentError (always a BrokenExchangeError) when it
+        was written and no complete answer came in time.
         """
         message = encode(request, self._authority)
         now = self._clock.monotonic()
         connection = self._take_idle(now)
         if connection is None:
-            connection = await self._take_turn()
+            connection = await self._acquire()
             now = self._clock.monotonic()
         try:
-            if connection.served:
+            if connection.answers:
                 self._reused += 1
             return await connection.exchange(message, request.head.method, now + self._limits.request_timeout)
         finally:
-            self._end_turn(connection)
+            self._release(connection)
 
     @property
     def may_start(self) -> bool:
-        """Whether a connection seems to rest; `start` then finds out."""
+        """Whether a connection seems to be idle; `start` finds out whether it is usable."""
         return bool(self._idle)
 
     def start(self, request: Request, before_write: BeforeWrite, on_done: OnDone) -> bool:
-        """Write `request` now, if a connection rests, and have `heard` called with its answer or a BrokenExchangeError.
+        """Write `request` now if a connection is idle, and have `on_done` called with its answer or error.
 
-        False when none rests: nothing was done then, and `send` has to wait for one. `leaving` is called right before
-        the write. `heard` is called from the loop and must raise nothing. ValueError as `send`.
+        Return False when none is idle: nothing was done then, and `send` waits for one. `before_write` is called right
+        before the write. `on_done` is called from the loop and must not raise.
         """
         message = encode(request, self._authority)
         now = self._clock.monotonic()
         connection = self._take_idle(now)
         if connection is None:
             return False
-        if connection.served:
+        if connection.answers:
             self._reused += 1
         deadline = now + self._limits.request_timeout
         before_write()
@@ -109,11 +108,11 @@ class Pool:
         return True
 
     def _answered(self, connection: Connection, on_done: OnDone, answer: Response | BrokenExchangeError) -> None:
-        self._end_turn(connection)
+        self._release(connection)
         on_done(answer)
 
     async def aclose(self) -> None:
-        """Close all connections and wait until they are gone. Waiters get NotSentError, exchanges in flight break."""
+        """Close all connections. Callers that wait get NotSentError, exchanges in flight fail."""
         self._closed = True
         while self._waiters:
             waiter = self._waiters.popleft()
@@ -121,43 +120,40 @@ class Pool:
                 waiter.set_exception(NotSentError(f"The pool of {self._origin} was closed."))
         self._idle.clear()
         for connection in list(self._connections):
-            connection.give_up("The pool was closed")
+            connection.fail("The pool was closed")
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        if self._connections:
-            self._emptied = asyncio.get_running_loop().create_future()
-            await self._emptied
 
     def sweep(self) -> None:
-        """Fail exchanges past their deadline and close connections idle or old past their limit."""
+        """Fail exchanges past their deadline, and close connections that are idle for too long or too old."""
         now = self._clock.monotonic()
         for connection in [held for held in self._connections if held.deadline <= now]:
             connection.time_out()
-        for connection in [held for held in self._idle if not held.is_fit(now)]:
+        for connection in [held for held in self._idle if not held.is_fresh(now)]:
             self._idle.remove(connection)
             connection.abort()
 
     def _take_idle(self, now: float) -> Connection | None:
-        """Take a turn with the connection used last, so that the others can grow old and go; None without one."""
+        """Take a permit with the connection used last, so that the others reach their limits; None without one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.may_serve(now):
-                self._turns += 1
+            if connection.is_usable(now):
+                self._permits += 1
                 return connection
             connection.abort()
         return None
 
-    async def _take_turn(self) -> Connection:
-        """Wait for a turn and give it with a fit connection, at need a new one; a failure passes the turn on."""
+    async def _acquire(self) -> Connection:
+        """Wait for a permit and return a usable connection, a new one if needed. A failure passes the permit on."""
         if self._closed:
             raise NotSentError(f"The pool of {self._origin} is closed.")
-        if self._turns < self._limits.connections:
-            self._turns += 1
+        if self._permits < self._limits.connections:
+            self._permits += 1
         else:
             connection = await self._wait()
             if connection is not None:
-                if connection.may_serve(self._clock.monotonic()):
+                if connection.is_usable(self._clock.monotonic()):
                     return connection
                 connection.abort()
         try:
@@ -173,9 +169,9 @@ class Pool:
             return await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
-                with contextlib.suppress(ValueError):  # whoever passed a turn on may have skipped it already
+                with contextlib.suppress(ValueError):  # it may have been skipped and removed already
                     self._waiters.remove(waiter)
-            elif waiter.exception() is None:  # the turn had come already
+            elif waiter.exception() is None:  # the permit had come already
                 self._pass_on(waiter.result())
             raise
 
@@ -183,37 +179,34 @@ class Pool:
         if self._tls is None and self._origin.scheme == "https":
             self._tls = default_tls()
         tls = self._tls if self._origin.scheme == "https" else None
-        connection = await dial(self._origin, tls, self._new_connection, self._clock, self._limits.connect_timeout)
-        silent = tls is not None or connection.is_silent()  # TLS has session tickets to read
-        if not connection.is_closing() and silent and not self._closed:
-            self._connections.add(connection)
+        transport = await dial(self._origin, tls, self._clock, self._limits.connect_timeout)
+        connection = Connection(transport, self._limits, self._clock.monotonic(), self._lost)
+        self._connections.add(connection)
+        if not self._closed and connection.open():
             self._opened += 1
             self._start_sweeping()
             return connection
         connection.abort()
         raise NotSentError(f"The connection to {self._origin} ended before the request.")
 
-    def _new_connection(self) -> Connection:
-        return Connection(self._limits, self._clock.monotonic(), self._lost)
-
-    def _end_turn(self, connection: Connection) -> None:
-        if not connection.rest(self._clock.monotonic()) or self._closed:
+    def _release(self, connection: Connection) -> None:
+        if not connection.release(self._clock.monotonic()) or self._closed:
             connection.abort()
             self._pass_on(None)
         elif self._waiters:
             self._pass_on(connection)
         else:
-            self._turns -= 1
+            self._permits -= 1
             self._idle.append(connection)
 
     def _pass_on(self, connection: Connection | None) -> None:
-        """Give the turn to the first who waits, with `connection` or without; else the connection rests."""
+        """Give the permit to the first waiter, with `connection` or without. Without a waiter both are free."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(connection)
                 return
-        self._turns -= 1
+        self._permits -= 1
         if connection is not None:
             self._idle.append(connection)
 
@@ -221,8 +214,6 @@ class Pool:
         self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
-        if self._emptied is not None and not self._connections and not self._emptied.done():
-            self._emptied.set_result(None)
 
     def _start_sweeping(self) -> None:
         if self._sweeper is None:

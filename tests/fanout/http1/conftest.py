@@ -1,4 +1,4 @@
-"""Pools against scripted servers, on both event loops; the nginx module only where nginx is."""
+"""Pools against servers, on both event loops; nginx and openssl only where they are installed."""
 
 import asyncio
 import shutil
@@ -13,7 +13,7 @@ from fanout.http1.exchange import Limits, Origin
 from fanout.http1.pool import Pool
 from tests.fanout.http1.scripted import PoolOf
 
-collect_ignore = [] if shutil.which("nginx") else ["test_against_nginx.py"]
+collect_ignore = [f"test_against_{name}.py" for name in ("nginx", "openssl") if not shutil.which(name)]
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import trustme
 from fanout.errors import NotSentError
 from fanout.http1.dial import default_tls
 from fanout.http1.exchange import Limits, Origin
-from tests.fanout.http1.scripted import PoolOf, a_request
+from tests.fanout.http1.scripted import PoolOf, a_request, free_port
 
 pytestmark = pytest.mark.process
 
@@ -26,7 +25,7 @@ http {{
   client_body_temp_path {root}/body; proxy_temp_path {root}/proxy; fastcgi_temp_path {root}/fastcgi;
   uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;
   server {{
-    listen 127.0.0.1:{plain}; listen 127.0.0.1:{tls} ssl;
+    listen 127.0.0.1:{plain}; listen 127.0.0.1:{tls} ssl; ssl_protocols {protocol};
     ssl_certificate {root}/cert.pem; ssl_certificate_key {root}/cert.pem;
     location /say {{ return 200 "$request_method $request_uri"; }}
     location /empty {{ return 204; }}
@@ -46,20 +45,13 @@ class Nginx:
     trust: ssl.SSLContext
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
-@pytest.fixture
-async def nginx(tmp_path: Path) -> AsyncIterator[Nginx]:
+@pytest.fixture(params=["TLSv1.2", "TLSv1.3"])
+async def nginx(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Nginx]:
     authority, trust = trustme.CA(), default_tls()
     authority.configure_trust(trust)
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert.pem")
     plain, tls = free_port(), free_port()
-    (tmp_path / "nginx.conf").write_text(CONFIG.format(root=tmp_path, plain=plain, tls=tls))
+    (tmp_path / "nginx.conf").write_text(CONFIG.format(root=tmp_path, plain=plain, tls=tls, protocol=request.param))
     binary = shutil.which("nginx")
     assert binary is not None
     process = await asyncio.create_subprocess_exec(

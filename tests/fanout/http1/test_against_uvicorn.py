@@ -1,10 +1,15 @@
-"""The same client against a server that many people run: uvicorn with FastAPI's Starlette."""
+"""The same client against a server that many people run: uvicorn with Starlette, plain and TLS."""
 
 import asyncio
+import os
 import socket
+import ssl
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import trustme
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request as Asked
@@ -12,8 +17,9 @@ from starlette.responses import Response as Said
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from fanout.errors import MaybeSentError
+from fanout.http1.dial import default_tls
 from fanout.http1.exchange import Limits, Origin
+from fanout.http1.pool import Pool
 from tests.fanout.http1.scripted import PoolOf, a_request
 
 
@@ -42,23 +48,42 @@ APP = Starlette(
 )
 
 
-@pytest.fixture(params=["h11", "httptools"])
-async def origin(request: pytest.FixtureRequest) -> AsyncIterator[Origin]:
+@dataclass
+class Running:
+    """Where a server listens, and the pool that trusts it."""
+
+    origin: Origin
+    trust: ssl.SSLContext
+    pool_of: PoolOf
+
+    def pool(self, limits: Limits = Limits()) -> Pool:  # noqa: B008 - frozen
+        return self.pool_of(self.origin, limits, self.trust)
+
+
+@pytest.fixture(params=["h11-http", "httptools-http", "httptools-https"])
+async def server(request: pytest.FixtureRequest, pool_of: PoolOf, tmp_path: Path) -> AsyncIterator[Running]:
+    parser, scheme = request.param.split("-")
+    authority, trust = trustme.CA(), default_tls()
+    authority.configure_trust(trust)
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert.pem")
+    certificate = str(tmp_path / "cert.pem") if scheme == "https" else None
     with socket.socket(proto=socket.IPPROTO_TCP) as listener:  # asyncio sets TCP_NODELAY only where it is named
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(APP, http=request.param, log_level="warning", lifespan="off", timeout_keep_alive=1)
+        config = uvicorn.Config(
+            APP, http=parser, log_level="warning", lifespan="off", timeout_keep_alive=1, ssl_certfile=certificate
+        )
         server = uvicorn.Server(config)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(server._serve([listener]))
             while not server.started:  # noqa: ASYNC110 - the server offers no event to wait for
                 await asyncio.sleep(0.01)
-            yield Origin("http", "127.0.0.1", listener.getsockname()[1])
+            yield Running(Origin(scheme, "127.0.0.1", listener.getsockname()[1]), trust, pool_of)
             server.should_exit = True
             await task
 
 
-async def test_bodies_paths_and_headers_arrive(pool_of: PoolOf, origin: Origin) -> None:
-    pool = pool_of(origin)
+async def test_bodies_paths_and_headers_arrive(server: Running) -> None:
+    pool = server.pool()
     request = a_request(b"\x00\xff" * 500, target="/mirror/a%20b?api-version=1", headers=b"Authorization: Bearer t\r\n")
     response = await pool.send(request)
     assert (response.status, response.body) == (200, request.body)
@@ -67,51 +92,49 @@ async def test_bodies_paths_and_headers_arrive(pool_of: PoolOf, origin: Origin) 
     assert (await pool.send(request)).reused
 
 
-async def test_chunked_answers_keep_the_connection(pool_of: PoolOf, origin: Origin) -> None:
-    pool = pool_of(origin)
+async def test_chunked_answers_keep_the_connection(server: Running) -> None:
+    pool = server.pool()
     for reused in (False, True):
         response = await pool.send(a_request(b"hello", target="/mirror/?chunked=1"))
         assert (response.status, response.body, response.reused) == (201, b"hello", reused)
 
 
-async def test_head_and_empty_bodies(pool_of: PoolOf, origin: Origin) -> None:
-    pool = pool_of(origin)
+async def test_head_and_empty_bodies(server: Running) -> None:
+    pool = server.pool()
     assert (await pool.send(a_request(b"", method="HEAD", target="/mirror/x"))).body == b""
     assert (await pool.send(a_request(b"", method="DELETE", target="/mirror/x"))).reused
 
 
-async def test_connection_close_is_obeyed(pool_of: PoolOf, origin: Origin) -> None:
-    pool = pool_of(origin)
+async def test_connection_close_is_obeyed(server: Running) -> None:
+    pool = server.pool()
     for _ in range(3):
         assert not (await pool.send(a_request(b"x", target="/mirror/?close=1"))).reused
     assert pool.stats.idle == 0
 
 
-async def test_an_early_refusal_of_a_large_body_is_an_answer(pool_of: PoolOf, origin: Origin) -> None:
-    response = await pool_of(origin).send(a_request(b"x" * 3_000_000, target="/refuse"))
+async def test_an_early_refusal_of_a_large_body_is_an_answer(server: Running) -> None:
+    response = await server.pool().send(a_request(b"x" * 3_000_000, target="/refuse"))
     assert (response.status, response.body) == (413, b"too much")
 
 
-async def test_the_servers_own_idle_close_costs_no_request(pool_of: PoolOf, origin: Origin) -> None:
-    pool = pool_of(origin)
+async def test_the_servers_own_idle_close_costs_no_request(server: Running) -> None:
+    pool = server.pool()
     await pool.send(a_request(b"1", target="/mirror/"))
     await asyncio.sleep(1.3)
     response = await pool.send(a_request(b"2", target="/mirror/"))
     assert (response.body, response.reused) == (b"2", False)
 
 
-async def test_many_at_once_match_their_requests(pool_of: PoolOf, origin: Origin) -> None:
-    pool = pool_of(origin, Limits(connections=8))
+async def test_large_bodies_go_both_ways(server: Running) -> None:
+    pool, body = server.pool(Limits(max_body=2**23)), os.urandom(3_000_000)
+    for reused in (False, True):
+        response = await pool.send(a_request(body, target="/mirror/"))
+        assert response.body == body
+        assert response.reused is reused
+
+
+async def test_many_at_once_match_their_requests(server: Running) -> None:
+    pool = server.pool(Limits(connections=8))
     answers = await asyncio.gather(*(pool.send(a_request(b"%d" % number, target="/mirror/")) for number in range(300)))
     assert [answer.body for answer in answers] == [b"%d" % number for number in range(300)]
     assert pool.stats.opened <= 8
-
-
-async def test_a_server_that_stops_breaks_nothing_but_exchanges(pool_of: PoolOf) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        origin = Origin("http", "127.0.0.1", free.getsockname()[1])
-    pool = pool_of(origin)
-    with pytest.raises(Exception, match="No connection") as caught:
-        await pool.send(a_request(b"", target="/mirror/"))
-    assert not isinstance(caught.value, MaybeSentError)

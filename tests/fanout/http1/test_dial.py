@@ -12,7 +12,7 @@ from fanout.clock import SystemClock
 from fanout.errors import NotSentError
 from fanout.http1.dial import default_tls, dial
 from fanout.http1.exchange import Origin
-from tests.fanout.http1.scripted import Visit, served
+from tests.fanout.http1.scripted import Script, Visit, echo, served, visited
 
 
 async def stay(visit: Visit) -> None:
@@ -36,20 +36,8 @@ def black_hole() -> Iterator[int]:
 
 
 async def connect(origin: Origin, tls: ssl.SSLContext | None = None, *, seconds: float = 5.0) -> None:
-    protocol = await dial(origin, tls, _Closing, SystemClock(), seconds)
-    protocol.transport.abort()
-    await protocol.over
-
-
-class _Closing(asyncio.Protocol):
-    transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  # a stream transport
-        self.over = asyncio.get_running_loop().create_future()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.over.set_result(None)
+    transport = await dial(origin, tls, SystemClock(), seconds)
+    transport.abort()
 
 
 async def test_a_refused_connection_was_not_sent() -> None:
@@ -89,13 +77,13 @@ async def test_a_black_hole_leaves_time_for_the_next_address(black_hole: int, mo
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two_addresses)
     async with served(stay, port=black_hole) as server:
         await connect(Origin("http", "localhost", black_hole), seconds=0.6)
-        assert len(server.visits) == 1
+        await visited(server, 1)
 
 
 async def test_ipv6_is_dialled() -> None:
     async with served(stay, host="::1") as server:
         await connect(server.origin)
-        assert len(server.visits) == 1
+        await visited(server, 1)
 
 
 def test_the_default_context_checks_certificates_and_names() -> None:
@@ -154,4 +142,67 @@ async def test_a_server_that_hangs_up_in_the_handshake_is_not_sent(authority: tr
 
     async with served(hang_up) as server:
         with pytest.raises(NotSentError):
+            await connect(Origin("https", "127.0.0.1", server.origin.port), client_side(authority))
+
+
+def relaying(port: int, *, chunk: int = 65536, most: int | None = None, end: str = "close") -> Script:
+    """Carry bytes between the client and `port`: in chunks, at most so many towards the client, then close or hang."""
+
+    async def to_client(reader: asyncio.StreamReader, visit: Visit) -> None:
+        left = 10**9 if most is None else most
+        while left and (data := await reader.read(min(chunk, left))):
+            visit.writer.write(data)
+            await visit.writer.drain()
+            left -= len(data)
+            await asyncio.sleep(0)
+        if end == "hang":
+            await asyncio.Event().wait()
+
+    async def relay(visit: Visit) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.TaskGroup() as group:
+            answering = group.create_task(to_client(reader, visit))
+            asking = group.create_task(_pump(visit.reader, writer))
+            await asyncio.wait([answering, asking], return_when=asyncio.FIRST_COMPLETED)
+            answering.cancel()
+            asking.cancel()
+        writer.close()
+
+    return relay
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+
+
+async def test_a_handshake_that_comes_byte_by_byte_is_completed(authority: trustme.CA) -> None:
+    async with (
+        served(echo, tls=server_side(authority, "127.0.0.1")) as server,
+        served(relaying(server.origin.port, chunk=1)) as relay,
+    ):
+        await connect(Origin("https", "127.0.0.1", relay.origin.port), client_side(authority))
+
+
+@pytest.mark.parametrize("end", ["close", "hang"])
+@pytest.mark.parametrize("most", [0, 1, 5, 6, 60, 130, 400])
+async def test_a_handshake_that_ends_at_any_step_is_not_sent(authority: trustme.CA, most: int, end: str) -> None:
+    expected = "during the TLS handshake" if end == "close" else "within 0.3 s"
+    async with (
+        served(echo, tls=server_side(authority, "127.0.0.1")) as server,
+        served(relaying(server.origin.port, most=most, end=end)) as relay,
+    ):
+        with pytest.raises(NotSentError, match=expected):
+            await connect(Origin("https", "127.0.0.1", relay.origin.port), client_side(authority), seconds=0.3)
+
+
+@pytest.mark.parametrize("garbage", [b"\0" * 100, b"\x16\x03\x03\xff\xff" + b"x" * 70000, b"SSH-2.0-OpenSSH\r\n"])
+async def test_garbage_in_a_handshake_is_not_sent(authority: trustme.CA, garbage: bytes) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.reader.read(1)
+        await visit.say(garbage)
+        await visit.gone()
+
+    async with served(script) as server:
+        with pytest.raises(NotSentError, match="TLS failed"):
             await connect(Origin("https", "127.0.0.1", server.origin.port), client_side(authority))

@@ -1,4 +1,4 @@
-"""The pool hands out turns: bounded, first come first served, never lost."""
+"""The pool grants permits: bounded, first come first served, never lost."""
 
 import asyncio
 import random
@@ -75,7 +75,7 @@ async def test_an_answer_is_given_whatever_its_status(pool_of: PoolOf) -> None:
         assert (response.status, response.headers.get("Retry-After")) == (307, "3")
 
 
-async def test_a_request_that_does_not_fit_the_wire_costs_no_turn(pool_of: PoolOf) -> None:
+async def test_a_request_that_does_not_fit_the_wire_costs_no_permit(pool_of: PoolOf) -> None:
     pool = pool_of(Origin("http", "127.0.0.1", 1))
     with pytest.raises(ValueError, match="target"):
         await pool.send(a_request(target="/a b"))
@@ -152,14 +152,14 @@ async def test_a_cancelled_waiter_is_passed_over(pool_of: PoolOf) -> None:
     assert pool.stats.busy == 0
 
 
-async def test_a_waiter_cancelled_after_it_was_given_its_turn_passes_it_on(pool_of: PoolOf) -> None:
+async def test_a_waiter_cancelled_after_it_was_given_its_permit_passes_it_on(pool_of: PoolOf) -> None:
     async with served(echo) as server:
         pool = pool_of(server.origin, ONE)
         await pool.send(a_request())
-        connection = pool._take_idle(0.0) or await pool._take_turn()
+        connection = pool._take_idle(0.0) or await pool._acquire()
         waiting = asyncio.ensure_future(pool.send(a_request(b"cancelled")))
         await settle()
-        pool._end_turn(connection)
+        pool._release(connection)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -167,7 +167,7 @@ async def test_a_waiter_cancelled_after_it_was_given_its_turn_passes_it_on(pool_
         assert (await pool.send(a_request(b"next"))).reused
 
 
-async def test_a_cancelled_exchange_closes_its_connection_and_frees_its_turn(pool_of: PoolOf) -> None:
+async def test_a_cancelled_exchange_closes_its_connection_and_frees_its_permit(pool_of: PoolOf) -> None:
     gate = Gate()
     async with served(gate) as server:
         pool = pool_of(server.origin, ONE)
@@ -181,7 +181,7 @@ async def test_a_cancelled_exchange_closes_its_connection_and_frees_its_turn(poo
         assert (response.body, response.reused) == (b"next", False)
 
 
-async def test_a_dial_that_is_cancelled_frees_its_turn(pool_of: PoolOf) -> None:
+async def test_a_dial_that_is_cancelled_frees_its_permit(pool_of: PoolOf) -> None:
     async with served(Visit.gone) as server:
         pool = pool_of(Origin("https", "127.0.0.1", server.origin.port), ONE)
         task = asyncio.ensure_future(pool.send(a_request()))
@@ -193,14 +193,14 @@ async def test_a_dial_that_is_cancelled_frees_its_turn(pool_of: PoolOf) -> None:
         assert pool.stats.busy == 0
 
 
-async def test_a_failed_dial_passes_its_turn_to_the_next(pool_of: PoolOf) -> None:
+async def test_a_failed_dial_passes_its_permit_to_the_next(pool_of: PoolOf) -> None:
     pool = pool_of(Origin("http", "127.0.0.1", 1), ONE)
     outcomes = await asyncio.gather(*(pool.send(a_request()) for _ in range(5)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [NotSentError] * 5
     assert pool.stats == PoolStats(0, 0, 0, 0, 0)
 
 
-async def test_chaos_of_cancels_and_resets_loses_no_turn(pool_of: PoolOf) -> None:
+async def test_chaos_of_cancels_and_resets_loses_no_permit(pool_of: PoolOf) -> None:
     dice = random.Random(11)
 
     async def unreliable(visit: Visit) -> None:
@@ -297,7 +297,7 @@ async def test_the_sweep_fails_what_is_past_its_deadline_and_nothing_else(pool_o
         await pool.aclose()
 
 
-async def test_waiting_for_a_turn_does_not_count_against_the_deadline(pool_of: PoolOf) -> None:
+async def test_waiting_for_a_permit_does_not_count_against_the_deadline(pool_of: PoolOf) -> None:
     async def slow(visit: Visit) -> None:
         while True:
             await visit.read()
@@ -351,23 +351,23 @@ async def test_a_closed_idle_pool_forgets_its_timer(pool_of: PoolOf) -> None:
         assert not pool._connections
 
 
-async def test_a_request_is_begun_at_once_where_a_connection_rests_and_what_came_of_it_is_told(pool_of: PoolOf) -> None:
+async def test_a_request_starts_at_once_on_an_idle_connection_and_its_answer_is_reported(pool_of: PoolOf) -> None:
     async with served(echo) as server:
         pool, steps = pool_of(server.origin), list[object]()
-        heard: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        assert not pool.start(a_request(b"0"), lambda: steps.append("leaving"), heard.set_result)  # none is open yet
+        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        assert not pool.start(a_request(b"0"), lambda: steps.append("write"), done.set_result)  # none is open yet
         await pool.send(a_request(b"1"))
         assert steps == []
-        assert pool.start(a_request(b"2"), lambda: steps.append("leaving"), heard.set_result)
-        assert (steps, pool.stats.busy) == (["leaving"], 1)
-        answer = await asyncio.wait_for(heard, 5)
+        assert pool.start(a_request(b"2"), lambda: steps.append("write"), done.set_result)
+        assert (steps, pool.stats.busy) == (["write"], 1)
+        answer = await asyncio.wait_for(done, 5)
         assert isinstance(answer, Response)
         assert (answer.body, answer.reused) == (b"2", True)
         assert pool.stats == PoolStats(opened=1, reused=1, idle=1, busy=0, waiting=0)
 
 
-async def test_a_connection_rests_again_before_its_answer_is_told(pool_of: PoolOf) -> None:
-    """So that whoever is told can begin the next request on it."""
+async def test_a_connection_is_idle_again_before_its_answer_is_reported(pool_of: PoolOf) -> None:
+    """So that the callback can start the next request on it."""
     async with served(echo) as server:
         pool = pool_of(server.origin)
         await pool.send(a_request(b"1"))
@@ -387,7 +387,7 @@ async def test_a_connection_rests_again_before_its_answer_is_told(pool_of: PoolO
         assert pool.stats.opened == 1
 
 
-async def test_a_begun_request_whose_connection_ends_is_told_so_and_gives_its_turn_back(pool_of: PoolOf) -> None:
+async def test_a_started_request_whose_connection_ends_is_reported_and_gives_its_permit_back(pool_of: PoolOf) -> None:
     async def one_answer(visit: Visit) -> None:
         await visit.answer(OK)
         await visit.read()
@@ -395,7 +395,7 @@ async def test_a_begun_request_whose_connection_ends_is_told_so_and_gives_its_tu
     async with served(one_answer) as server:
         pool = pool_of(server.origin, ONE)
         await pool.send(a_request())
-        heard: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        assert pool.start(a_request(), lambda: None, heard.set_result)
-        assert isinstance(await asyncio.wait_for(heard, 5), StaleConnectionError)
+        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        assert pool.start(a_request(), lambda: None, done.set_result)
+        assert isinstance(await asyncio.wait_for(done, 5), StaleConnectionError)
         assert (pool.stats.busy, pool.stats.idle) == (0, 0)

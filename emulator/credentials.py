@@ -55,14 +55,14 @@ class Credentials:
         return f"<Credentials {len(self._config.keys)} keys, {len(self._temporary)} temporary>"
 
     def check_rest(self, request: Request) -> None:
-        """Check the token of a REST call; raise a 401."""
+        """Check the token of a REST call, or raise a 401."""
         token = bearer_token(request)
         if token in self._config.entra_tokens:
             return
         self._check(token, rest_audiences(request, self._endpoint), algorithms=(_REST_ALGORITHM,))
 
     def check_client(self, request: Request, *, in_query: bool) -> dict[str, Any]:
-        """Return the claims of a client's token; raise a 401."""
+        """Return the claims of a client's token, or raise a 401."""
         token = bearer_token(request, in_query=in_query)
         return self._check(token, client_audiences(request, self._endpoint), algorithms=(_REST_ALGORITHM, "HS512"))
 

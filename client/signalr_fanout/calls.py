@@ -90,7 +90,7 @@ class Attempts:
         return max(0.001, min(self._timeout, self._ends - now))
 
     def after_response(self, response: httpx.Response, now: float) -> dict[str, Any] | float:
-        """Return the document of a success, or the seconds until the next attempt; raise a FanoutError."""
+        """Return the document of a success, or the seconds until the next attempt, or raise a FanoutError."""
         if response.status_code in _OK:
             return self._document(response)
         error = self._error(response)
@@ -99,7 +99,7 @@ class Attempts:
         return self._wait(retry_after_of(response.headers.get("retry-after"), datetime.now(timezone.utc)), now, error)
 
     def after_error(self, error: httpx.HTTPError, now: float) -> float:
-        """Return the seconds until the next attempt after a request without an answer; raise a FanoutError."""
+        """Return the seconds until the next attempt after a request without an answer, or raise a FanoutError."""
         text = f"No answer from {error.request.url.netloc.decode()}: {str(error) or type(error).__name__}"
         if not isinstance(error, _NO_ANSWER):
             raise FanoutError(text, idempotency_key=self._call.idempotency_key) from error

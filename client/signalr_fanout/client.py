@@ -92,7 +92,7 @@ class Client:
         handling: Handling = "",
         deadline: float | None = None,
     ) -> SendResult:
-        """Send items in order and return what became of them, once they are stored; raise a FanoutError.
+        """Send items in order and return what became of them, once they are stored, or raise a FanoutError.
 
         One wrong item refuses all of them, unless `handling` is "lenient": then the others are queued, and the result
         names the rejected ones. "strict" refuses items that are only doubtful, too. `idempotency_key` makes this call
@@ -109,7 +109,7 @@ class Client:
         claims: Mapping[str, Any] | None = None,
         deadline: float | None = None,
     ) -> Negotiation:
-        """Return the URL and the token with which a SignalR client connects as `user_id`; raise a FanoutError."""
+        """Return the URL and the token with which a SignalR client connects as `user_id`, or raise a FanoutError."""
         call = negotiate_call(hub, user_id, claims, has_key=self._settings.has_key)
         document = self._run(call, deadline)
         return Negotiation(document["url"], document["accessToken"])

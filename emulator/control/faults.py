@@ -81,7 +81,7 @@ _decoder = msgspec.json.Decoder(tuple[FaultRule, ...])
 
 
 def parse_rules(data: bytes) -> tuple[FaultRule, ...]:
-    """Return the rules in a JSON list; raise ValueError, which says what is wrong and where."""
+    """Return the rules in a JSON list, or raise ValueError, which says what is wrong and where."""
     try:
         return _decoder.decode(data)
     except msgspec.DecodeError as error:

@@ -36,7 +36,7 @@ _decoder: msgspec.json.Decoder[QuotaClass | tuple[QuotaClass, ...]] = msgspec.js
 
 
 def parse_quota(data: bytes) -> tuple[QuotaClass, ...]:
-    """Return the classes in a JSON object or list; raise ValueError, which says what is wrong."""
+    """Return the classes in a JSON object or list, or raise ValueError, which says what is wrong."""
     try:
         parsed = _decoder.decode(data)
     except msgspec.DecodeError as error:

@@ -58,14 +58,14 @@ class HubProtocol(Protocol):
         """Return the message that announces the end of the connection."""
 
     def read(self, data: bytes) -> tuple[list[ClientMessage], bytes]:
-        """Return the complete messages in `data` and the bytes that are left; raise ProtocolViolationError."""
+        """Return the complete messages in `data` and the bytes that are left, or raise ProtocolViolationError."""
 
 
 class HubMessage(Protocol):
     """A message to any number of clients."""
 
     def frame(self, protocol: HubProtocol) -> Frame | None:
-        """Return the frame for clients of `protocol`, None when they get nothing; raise UnencodableError."""
+        """Return the frame for clients of `protocol`, None when they get nothing, or raise UnencodableError."""
 
 
 class Invocation:

@@ -67,7 +67,7 @@ class MessagePackHubProtocol:
 
 
 def framed(message: list[Any]) -> bytes:
-    """Return a message encoded, with its length in front; raise UnencodableError."""
+    """Return a message encoded, with its length in front, or raise UnencodableError."""
     try:
         payload = _encode(message)
     except UnicodeEncodeError:
@@ -96,7 +96,7 @@ def length_prefix(data: bytes) -> tuple[int, int] | None:
 
 
 def value_of(text: str) -> Any:
-    """Return the value of JSON text, with numbers that MessagePack can represent; raise UnencodableError."""
+    """Return the value of JSON text, with numbers that MessagePack can represent, or raise UnencodableError."""
     try:
         return json.loads(text, parse_int=_integer)
     except RecursionError:

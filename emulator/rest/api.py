@@ -97,7 +97,7 @@ def is_v1(request: Request) -> bool:
 
 
 def hub_and_path(request: Request) -> tuple[str, tuple[str, ...]]:
-    """Return the hub that a request names and the path under it; raise a 404 when it names none."""
+    """Return the hub that a request names and the path under it, or raise a 404 when it names none."""
     match request.segments[2:] if is_v1(request) else request.segments[1:]:
         case ("hubs", hub, *path):
             return hub, tuple(path)

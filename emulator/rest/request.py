@@ -47,7 +47,7 @@ class RestRequest(msgspec.Struct, frozen=True):
         return frozenset(self.http.parameters("excluded"))
 
     def whole_number(self, name: str, default: int, lowest: int, highest: int) -> int:
-        """Return a numeric query parameter; raise a 400 when it is out of range."""
+        """Return a numeric query parameter, or raise a 400 when it is out of range."""
         text = self.http.parameter(name)
         if not text:
             return default

@@ -119,7 +119,7 @@ class HttpTransports:
         return _ENDED
 
     async def _stream(self, request: Request, receive: Receive, send: Send) -> None:
-        """Serve one event stream until either side ends it; raise HttpError before it begins."""
+        """Serve one event stream until either side ends it, or raise HttpError before it begins."""
         session = self._sessions.open(request, SERVER_SENT_EVENTS, in_query=True)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _EVENT_HEADERS})

@@ -43,7 +43,7 @@ class Sessions:
         _hub_of(request)
         self._credentials.check_client(request, in_query=False)
         self._check_quota()
-        self._forget_overdue()
+        self._remove_expired()
         version = 1 if request.parameter("negotiateversion", "0") not in {"", "0"} else 0
         connection_id = secrets.token_urlsafe(16)
         token = secrets.token_urlsafe(16) if version else connection_id
@@ -117,7 +117,7 @@ class Sessions:
             return connection_id, connection_id
         if token in self._open:
             raise HttpError(409, "Conflict", "This connection id is in use.")
-        self._forget_overdue()
+        self._remove_expired()
         negotiated = self._negotiated.pop(token, None)
         if negotiated is None:
             raise HttpError(404, "NotFound", "There is no connection with this id. It must be used within 5 seconds.")
@@ -127,7 +127,7 @@ class Sessions:
         if self._config.max_connections and len(self._open) >= self._config.max_connections:
             raise HttpError(429, "TooManyConnections", "Connection count reaches limit.")
 
-    def _forget_overdue(self) -> None:
+    def _remove_expired(self) -> None:
         now = self._clock.monotonic()
         for token in [token for token, (_, deadline) in self._negotiated.items() if deadline <= now]:
             del self._negotiated[token]

@@ -251,7 +251,9 @@ class Stack:
 
 
 @asynccontextmanager
-async def running_stack(directory: Path, *redis_options: str) -> AsyncIterator[Stack]:
+async def running_stack(
+    directory: Path, *redis_options: str, emulator_options: Sequence[str] = ()
+) -> AsyncIterator[Stack]:
     """Run a stack without workers for the time of the block; logs go to `directory`."""
     redis = RedisServer(*redis_options)
     async with httpx.AsyncClient(trust_env=False, timeout=30.0) as http:
@@ -259,7 +261,7 @@ async def running_stack(directory: Path, *redis_options: str) -> AsyncIterator[S
         stack = Stack(redis, emulator, http, directory)
         try:
             await redis.start()
-            await emulator.start(["emulate", "--port", str(emulator.port)], {})
+            await emulator.start(["emulate", "--port", str(emulator.port), *emulator_options], {})
             await stack.start_ingress()
             await emulator.ready("/emulator/stats")
             yield stack

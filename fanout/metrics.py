@@ -145,6 +145,9 @@ class Metrics:
 
     def _define_delivery(self, new: Counters) -> None:
         self.delivered = new.counters("fanout_delivered", "Entries delivered, by operation.", "operation", OPERATIONS)
+        self.gone = new.counters(
+            "fanout_gone", "Entries whose connection, user or group does not exist any more.", "operation", OPERATIONS
+        )
         self.failures = new.counters(
             "fanout_failed_attempts", "REST calls that did not deliver, by kind of failure.", "failure", FAILURES
         )

@@ -42,7 +42,8 @@ def settings_table() -> str:
 
 def verdict_table() -> str:
     rows = ["| status | a message | a group action | why |", "| --- | --- | --- | --- |"]
-    rows.append(f"| 404 with one of {len(GONE)} `x-ms-error-code`s | delivered | delivered | Gone is an answer. |")
+    rows.append(f"| 404 with one of {len(GONE)} `x-ms-error-code`s | gone | gone | It does not exist any more. |")
+    rows.append("| 404 without a code, to leaving or closing | - | gone | If the endpoint works; else retry. |")
     for rule in TABLE:
         status = str(rule.first) if rule.first == rule.last else f"{rule.first}-{rule.last}"
         rows.append(f"| {status} | {rule.message} | {rule.action} | {rule.why} |")

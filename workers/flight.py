@@ -32,7 +32,7 @@ from workers.partition import BufferedEntry
 from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.settler import Settler
-from workers.telemetry import Telemetry
+from workers.telemetry import DELIVERED, GONE, End, Telemetry
 from workers.verdicts import (
     OUTCOME_UNKNOWN,
     TAKEN,
@@ -41,6 +41,7 @@ from workers.verdicts import (
     Attempt,
     Dead,
     Delivered,
+    Gone,
     Outcome,
     RetryPolicy,
     judge,
@@ -121,7 +122,7 @@ class Flights:
 class Flight:
     """One call for the first entries of a lane."""
 
-    __slots__ = ("_attempts", "_began_at", "_call", "_flights", "_lane", "_outcome", "_route_class", "_took")
+    __slots__ = ("_attempts", "_began_at", "_call", "_end", "_flights", "_lane", "_outcome", "_route_class", "_took")
 
     def __init__(self, flights: Flights, lane: Lane, call: Sequence[BufferedEntry], now: float) -> None:
         self._flights = flights
@@ -132,6 +133,7 @@ class Flight:
         self._attempts = 0
         self._took = 0.0
         self._outcome: Outcome = TAKEN
+        self._end: End = DELIVERED
 
     def __repr__(self) -> str:
         return f"<Flight of {len(self._call)} for {self._lane!r}>"
@@ -208,11 +210,16 @@ class Flight:
                 flights.gate.abandoned(self._route_class, self._lane.key)
                 self.land()
                 return
+            proven = outcome is not TAKEN and self._is_proven()  # before the outcome itself changes the answer
             self._learn(outcome)
-            self._follow(outcome)
+            self._follow(outcome, proven=proven)
             flights.fill()
         except BaseException as error:  # noqa: BLE001 - a transport would only log it
             flights.fail(error)
+
+    def _is_proven(self) -> bool:
+        flights = self._flights
+        return flights.gate.is_proven(self._route_class, self._lane.hub, flights.clock.monotonic())
 
     def _learn(self, outcome: Outcome) -> None:
         flights = self._flights
@@ -227,22 +234,24 @@ class Flight:
         if flights.gate.holds_back:
             flights.wake()
 
-    def _follow(self, outcome: Outcome) -> None:
+    def _follow(self, outcome: Outcome, *, proven: bool) -> None:
         """Deliver, repeat, split or bury."""
         flights, lane, call = self._flights, self._lane, self._call
         telemetry = flights.telemetry
         if outcome is TAKEN and telemetry.traces is None:
-            self._deliver(outcome)
+            self._deliver(outcome, DELIVERED)
             return
         if len(call) > 1 and flights.sender.refused_joining(outcome):
             self._split()
             return
-        attempt = Attempt(lane.attempts, telemetry.age(call[0]), flights.random(), renewed=lane.renewed)
+        attempt = Attempt(lane.attempts, telemetry.age(call[0]), flights.random(), renewed=lane.renewed, proven=proven)
         verdict = judge(call[0].entry, outcome, attempt, flights.policy)
         telemetry.judged(call, attempt, outcome, verdict)
         match verdict:
             case Delivered():
-                self._deliver(outcome)
+                self._deliver(outcome, DELIVERED)
+            case Gone():
+                self._deliver(outcome, GONE)
             case Again():
                 self._repeat(verdict)
             case Dead(reason) if len(call) > 1 and reason != OUTCOME_UNKNOWN:
@@ -251,12 +260,12 @@ class Flight:
                 self._task(self._bury(verdict, lane.attempts))
                 flights.move_on(lane, len(call))
 
-    def _deliver(self, outcome: Outcome) -> None:
-        """Let the lane move on, and have the store settle what was delivered."""
+    def _deliver(self, outcome: Outcome, end: End) -> None:
+        """Let the lane move on, and have the store settle what was delivered, or what nobody is there for."""
         flights, lane, call = self._flights, self._lane, self._call
-        self._outcome, self._attempts = outcome, lane.attempts
+        self._outcome, self._end, self._attempts = outcome, end, lane.attempts
         flights.move_on(lane, len(call))
-        flights.telemetry.delivered(call)
+        flights.telemetry.ended(call, end)
         flights.settler.settle(call, self.settled)
 
     def _repeat(self, again: Again) -> None:
@@ -294,7 +303,7 @@ class Flight:
         """Land: the store has taken out what was delivered, or the lease was lost before that was `certain`."""
         self.land()
         self._flights.telemetry.settled(
-            self._call, self._outcome, attempts=self._attempts, took=self._took, certain=certain
+            self._call, self._end, self._outcome, attempts=self._attempts, took=self._took, certain=certain
         )
         self._flights.wake()  # once for all that are settled together
 

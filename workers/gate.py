@@ -13,6 +13,7 @@ from workers.breaker import Breakers
 from workers.pace import Pace, Slowdown, share_of
 from workers.verdicts import Answered, MaybeSent, NotSent, Outcome
 
+_REDIRECTED = 300
 _REFUSED = 400
 _THROTTLED = 429
 _SERVER_ERROR = 500
@@ -67,6 +68,7 @@ class Gate:
         self._random = random
         self.holds_back = bool(ceilings)  # whether any class or hub may have to wait now
         self._in_flight = [0 for _ in RouteClass]
+        self._has_taken = False  # whether the service has taken any call
 
     def __repr__(self) -> str:
         return f"<Gate {self.window!r} {self.paces!r} {self.breakers!r}>"
@@ -101,6 +103,10 @@ class Gate:
         """Return how many hubs have their calls of this class held back by a breaker."""
         return self.breakers[route_class].open
 
+    def is_proven(self, route_class: RouteClass, hub: str, now: float) -> bool:
+        """Return whether the service has taken calls before, and the breaker of the hub and class is closed."""
+        return self._has_taken and self.breakers[route_class].opens_at(hub, now) <= now
+
     def in_flight(self, route_class: RouteClass) -> int:
         """Return how many calls of the class are in flight."""
         return self._in_flight[route_class]
@@ -123,6 +129,7 @@ class Gate:
         """Learn from the outcome of a call; return what the other workers should know."""
         self._in_flight[route_class] -= 1
         if isinstance(outcome, Answered) and outcome.status < _REFUSED:  # nearly every call: nothing else is asked
+            self._has_taken = self._has_taken or outcome.status < _REDIRECTED
             self._succeeded(route_class, lane, now)
             self.paces[route_class].accepted(now)
             if self.window.limit < self.window.largest:

@@ -8,6 +8,7 @@ while, which says how many were left out.
 
 from collections.abc import Sequence
 from math import isinf
+from typing import Final, Literal
 
 from fanout.clock import Clock
 from fanout.delivery_log import DeliveryLog
@@ -19,9 +20,11 @@ from fanout.signalr.message import operation_of, recipient_of
 from fanout.signalr.routes import RouteClass
 from workers.pace import Slowdown
 from workers.partition import BufferedEntry, StoreClock
-from workers.verdicts import Again, Answered, Attempt, Dead, Delivered, Outcome, Verdict
+from workers.verdicts import Again, Answered, Attempt, Dead, Delivered, Gone, Outcome, Verdict
 
-DELIVERED = "delivered"
+End = Literal["delivered", "gone"]
+DELIVERED: Final = "delivered"
+GONE: Final = "gone"
 _CREDENTIALS = frozenset({"unauthorized", "forbidden"})
 
 
@@ -66,7 +69,7 @@ class Telemetry:
         """Record how a call ended that did not deliver."""
         if self.traces is not None:
             self._trace_attempt(call, attempt, outcome, verdict)
-        if isinstance(verdict, Delivered):
+        if isinstance(verdict, Delivered | Gone):
             return
         self._metrics.failures[verdict.failure].inc()
         if verdict.failure in _CREDENTIALS:
@@ -104,20 +107,21 @@ class Telemetry:
             **{"class": name},
         )
 
-    def delivered(self, call: Sequence[BufferedEntry]) -> None:
-        """Count delivered entries."""
+    def ended(self, call: Sequence[BufferedEntry], end: End) -> None:
+        """Count entries that were delivered, or whose recipient is gone."""
+        counters = self._metrics.gone if end == GONE else self._metrics.delivered
         for buffered in call:
-            self._metrics.delivered[operation_of(buffered.entry.item)].inc()
+            counters[operation_of(buffered.entry.item)].inc()
 
     def settled(
-        self, call: Sequence[BufferedEntry], outcome: Outcome, *, attempts: int, took: float, certain: bool
+        self, call: Sequence[BufferedEntry], end: End, outcome: Outcome, *, attempts: int, took: float, certain: bool
     ) -> None:
-        """Write the line of each delivered entry; not `certain`: the lease was lost before it was settled."""
+        """Write the line of each entry; not `certain`: the lease was lost before it was settled."""
         for buffered in call:
-            stands_for = self._sample(important=attempts > 1 or not certain)
+            stands_for = self._sample(important=attempts > 1 or not certain or end == GONE)
             if stands_for or self.traces is not None:
-                end = DELIVERED if certain else "delivered, not settled"
-                self._record_end(buffered, end, _status(outcome), stands_for, attempts=attempts, took=took)
+                word = end if certain else f"{end}, not settled"
+                self._record_end(buffered, word, _status(outcome), stands_for, attempts=attempts, took=took)
 
     def superseded(self, buffered: BufferedEntry) -> None:
         """Record an entry that was settled because a newer one waits."""
@@ -153,6 +157,8 @@ class Telemetry:
         match verdict:
             case Delivered():
                 detail["verdict"] = DELIVERED
+            case Gone():
+                detail["verdict"] = GONE
             case Again(delay, failure, _):
                 detail |= {"verdict": "again", "failure": failure, "delay": round(delay, 3)}
             case Dead(reason, failure, _, _):

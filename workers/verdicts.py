@@ -1,10 +1,13 @@
-"""What the outcome of a call means: delivered, again after a while, or dead. Pure.
+"""What the outcome of a call means: delivered, gone, again after a while, or dead. Pure.
 
 Source: docs/sources.md, statuses. Rules guarded:
 - A status has one meaning, in one table that the code reads and the documentation prints.
 - Retries are bounded by age and, far above what an outage needs, by count. A call refused for speed is no attempt.
 - Backoff is exponential with full jitter and never shorter than the service's own Retry-After.
 - A token is renewed once for each entry.
+- Gone is an outcome of its own: what the call names does not exist any more. There is nothing to repeat, and nobody was
+  reached. The service says so by a code. Leaving a group and closing may also be answered 404 without one, as by the
+  vendor's local emulator. That counts where the endpoint is known to work.
 """
 
 from collections.abc import Sequence
@@ -13,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 from fanout.queue.entry import Entry
-from fanout.signalr.message import Message
+from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Verb
 
 THROTTLED = "throttled"
 OUTCOME_UNKNOWN = "outcomeUnknown"
@@ -113,6 +116,11 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """Settle it: what it names is not there any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Again:
     """Repeat after `delay` seconds, with a new token if `renew`; `failure` is the metric label."""
 
@@ -131,7 +139,7 @@ class Dead:
     detail: str
 
 
-Verdict = Delivered | Again | Dead
+Verdict = Delivered | Gone | Again | Dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +155,16 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call: its number (1 is the first), the entry's age, a jitter in [0, 1), whether its token was renewed."""
+    """One call: its number (1 is the first), the entry's age, a jitter in [0, 1), whether its token was renewed.
+
+    `proven`: the endpoint has taken calls before and its breaker is closed, so that a 404 is not due to its address.
+    """
 
     number: int
     age: float
     jitter: float
     renewed: bool = False
+    proven: bool = False
 
 
 def judge(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy) -> Verdict:
@@ -193,8 +205,12 @@ def retry_after(text: str | None, now: float) -> float | None:
 def _ruled(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy) -> Verdict:
     wait = backoff(policy, attempt.number, attempt.jitter)
     match outcome:
+        case Answered(status, error_code) if status == _NOT_FOUND and error_code in GONE:
+            return Gone()
+        case Answered(status, "") if status == _NOT_FOUND and _takes_away(entry.item):
+            return Gone() if attempt.proven else Again(wait, "notFound")
         case Answered():
-            return _answered(entry, outcome, policy, wait=wait, renewed=attempt.renewed)
+            return _answered(entry, outcome, attempt, policy, wait)
         case NotSent():
             return Again(wait, "notSent")
         case MaybeSent(detail, stale):
@@ -203,13 +219,11 @@ def _ruled(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy
             return Again(0.0 if stale and attempt.number == 1 else wait, "maybeSent")
 
 
-def _answered(entry: Entry, outcome: Answered, policy: RetryPolicy, *, wait: float, renewed: bool) -> Verdict:
-    if outcome.status == _NOT_FOUND and outcome.error_code in GONE:
-        return Delivered()
+def _answered(entry: Entry, outcome: Answered, attempt: Attempt, policy: RetryPolicy, wait: float) -> Verdict:
     rule = rule_of(outcome.status)
     ruling = rule.message if isinstance(entry.item, Message) else rule.action
     if ruling is Ruling.RENEW_TOKEN:
-        return Again(wait, rule.failure) if renewed else Again(0.0, rule.failure, renew=True)
+        return Again(wait, rule.failure) if attempt.renewed else Again(0.0, rule.failure, renew=True)
     if ruling is Ruling.UNKNOWN:
         repeats = isinstance(entry.item, Message) and _repeats_unknown(entry.item, policy)
         ruling = Ruling.RETRY if repeats else Ruling.DEAD
@@ -222,6 +236,10 @@ def _answered(entry: Entry, outcome: Answered, policy: RetryPolicy, *, wait: flo
             return Again(max(wait, outcome.retry_after or 0.0), rule.failure)
         case _:
             return Dead(rule.reason, rule.failure, outcome.status, _describe(outcome))
+
+
+def _takes_away(item: Item) -> bool:
+    return isinstance(item, CloseConnections) or (isinstance(item, GroupAction) and item.verb is not Verb.ADD)
 
 
 def _repeats_unknown(message: Message, policy: RetryPolicy) -> bool:

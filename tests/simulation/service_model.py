@@ -90,6 +90,8 @@ class ServiceModel:
         lane, kind = (self.observer.lane_of(tags[0]), self.observer.kind_of(tags[0])) if tags else ("", "")
         self._count += 1
         fate = self._within_quota(self._fate(tags, lane), kind)
+        if fate == "404" and (request.head.method == "DELETE" or ":closeConnections" in request.head.target):
+            fate = "400"  # to leaving and closing a bare 404 is no refusal: it may mean that what is named is gone
         call = Call(self._count, HOST.get(), tags, kind, lane, self.loop.time(), fate, self.loop.create_future())
         self.observer.began(call, request)
         if call.fate not in ("not sent", "lost before"):

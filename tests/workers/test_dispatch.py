@@ -16,7 +16,7 @@ from fanout.queue.keys import KEYS
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from fanout.signalr.client import Client
-from fanout.signalr.message import Message
+from fanout.signalr.message import GroupAction, Message, Scope, Verb
 from fanout.signalr.routes import RouteClass
 from tests.builders import a_join, a_message, an_entry
 from tests.fakes import FakeClock
@@ -350,14 +350,36 @@ async def test_a_stale_connection_is_repeated_at_once(redis_client: RedisClient)
     assert rig.count("fanout_failed_attempts_total", failure="maybeSent") == 1
 
 
-async def test_gone_is_delivered(redis_client: RedisClient) -> None:
+async def test_gone_is_an_outcome_of_its_own(redis_client: RedisClient) -> None:
     rig = Rig(redis_client)
     [owned] = await taken(redis_client, rig.clock, 0)
     rig.script.outcomes["a"] = [NOBODY]
     await rig.put(owned, "a")
     async with rig.working():
         [line] = await rig.settled(1)
-    assert (line["end"], line["status"]) == ("delivered", 404)
+    assert (line["end"], line["status"]) == ("gone", 404)
+    assert rig.count("fanout_gone_total", operation="sendToUser") == 1
+    assert rig.count("fanout_delivered_total", operation="sendToUser") == 0
+    assert rig.count("fanout_failed_attempts_total", failure="notFound") == 0
+    assert await rig.left() == 0
+
+
+async def test_a_404_without_a_code_to_leaving_is_gone_once_the_endpoint_took_a_call(
+    redis_client: RedisClient,
+) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    rig.script.outcomes["action"] = [Answered(404), Answered(404)]
+    await rig.put_entry(owned, an_entry(GroupAction(Verb.REMOVE, Scope.USER, "u", "g")), lane="g")
+    async with rig.working():
+        await rig.idle()
+        assert rig.count("fanout_failed_attempts_total", failure="notFound") == 1
+        await rig.put(owned, "a")
+        await rig.settled(1)
+        await rig.clock.advance(1.0)
+        ends = [line["end"] for line in await rig.settled(2)]
+    assert ends == ["delivered", "gone"]
+    assert rig.count("fanout_gone_total", operation="removeUser") == 1
 
 
 async def test_a_refused_entry_is_parked_with_the_reason_and_its_lane_goes_on(redis_client: RedisClient) -> None:

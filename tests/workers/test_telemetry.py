@@ -18,7 +18,7 @@ from tests.workers.helpers import Lines, a_partition, buffered_in
 from workers.pace import Slowdown
 from workers.partition import StoreClock
 from workers.telemetry import Telemetry
-from workers.verdicts import TABLE, Again, Answered, Attempt, Dead, Delivered
+from workers.verdicts import TABLE, Again, Answered, Attempt, Dead, Delivered, Gone
 
 
 def a_telemetry() -> tuple[Telemetry, Metrics, Lines]:
@@ -29,16 +29,29 @@ def a_telemetry() -> tuple[Telemetry, Metrics, Lines]:
 def test_a_delivered_entry_is_counted_by_operation_and_gets_its_line() -> None:
     telemetry, metrics, lines = a_telemetry()
     buffered = buffered_in(a_partition(), 1, entry=an_entry(a_join(), message_id="m-7"))
-    telemetry.delivered([buffered])
-    telemetry.settled([buffered], Answered(200), attempts=2, took=0.5, certain=True)
+    telemetry.ended([buffered], "delivered")
+    telemetry.settled([buffered], "delivered", Answered(200), attempts=2, took=0.5, certain=True)
     assert metrics.delivered["addUser"].value == 1
     [line] = lines.of("delivery.settled")
     assert (line["id"], line["end"], line["status"], line["attempts"]) == ("m-7", "delivered", 200, 2)
 
 
+def test_an_entry_whose_recipient_is_gone_is_counted_logged_and_traced_as_such() -> None:
+    telemetry, metrics, lines = a_telemetry()
+    buffered = buffered_in(a_partition(), 1, entry=an_entry(a_join()))
+    telemetry.ended([buffered], "gone")
+    telemetry.judged([buffered], Attempt(1, 0.0, 0.0), Answered(404), Gone())
+    telemetry.settled([buffered], "gone", Answered(404), attempts=1, took=0.5, certain=True)
+    assert (metrics.gone["addUser"].value, metrics.delivered["addUser"].value) == (1, 0)
+    assert [(line["end"], line["status"]) for line in lines.of("delivery.settled")] == [("gone", 404)]
+    tracing, notes = traced()
+    tracing.judged([buffered], Attempt(1, 0.0, 0.0), Answered(404), Gone())
+    assert [event.detail["verdict"] for _, event in notes.events] == ["gone"]
+
+
 def test_a_delivery_whose_settlement_is_uncertain_says_so() -> None:
     telemetry, _metrics, lines = a_telemetry()
-    telemetry.settled([buffered_in(a_partition(), 1)], Answered(202), attempts=1, took=0.1, certain=False)
+    telemetry.settled([buffered_in(a_partition(), 1)], "delivered", Answered(202), attempts=1, took=0.1, certain=False)
     assert lines.of("delivery.settled")[0]["end"] == "delivered, not settled"
 
 
@@ -179,18 +192,19 @@ async def test_what_went_well_is_sampled_and_what_did_not_never_is() -> None:
     telemetry, notes = traced(delivery_log)
     well, badly = buffered_in(a_partition(), 1), buffered_in(a_partition(), 2, entry=an_entry(message_id="bad"))
     for _ in range(2000):
-        telemetry.settled([well], Answered(202), attempts=1, took=0.1, certain=True)
-    telemetry.settled([badly], Answered(202), attempts=2, took=0.1, certain=True)
-    telemetry.settled([badly], Answered(202), attempts=1, took=0.1, certain=False)
+        telemetry.settled([well], "delivered", Answered(202), attempts=1, took=0.1, certain=True)
+    telemetry.settled([badly], "delivered", Answered(202), attempts=2, took=0.1, certain=True)
+    telemetry.settled([badly], "delivered", Answered(202), attempts=1, took=0.1, certain=False)
+    telemetry.settled([badly], "gone", Answered(404), attempts=1, took=0.1, certain=True)
     telemetry.superseded(badly)
     telemetry.expired(badly, 1)
     telemetry.parked(badly, DeathCause("tooLarge", 413, 1, "status 413"))
     delivery_log.flush()
     lines = [json.loads(line) for line in b"".join(written).splitlines()]
-    assert sum(line["id"] == "bad" for line in lines) == 5
+    assert sum(line["id"] == "bad" for line in lines) == 6
     assert sum(line.get("sampled", 1) for line in lines if line["id"] != "bad") == 2000
     assert len(lines) < 600
-    assert len(notes.events) == 2005
+    assert len(notes.events) == 2006
 
 
 def test_every_label_in_use_exists() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fanout.metrics import DEAD_REASONS, FAILURES
 from fanout.queue.entry import Entry
-from fanout.signalr.message import CloseConnections, Scope
+from fanout.signalr.message import CloseConnections, GroupAction, Scope, Verb
 from tests.builders import a_join, a_message, an_entry
 from workers.verdicts import (
     GONE,
@@ -20,6 +20,7 @@ from workers.verdicts import (
     Attempt,
     Dead,
     Delivered,
+    Gone,
     MaybeSent,
     NotSent,
     Outcome,
@@ -54,6 +55,7 @@ attempts = st.builds(
     age=st.floats(0, 20_000),
     jitter=st.floats(0, 1, exclude_max=True),
     renewed=st.booleans(),
+    proven=st.booleans(),
 )
 policies = st.builds(
     RetryPolicy,
@@ -67,9 +69,9 @@ policies = st.builds(
 
 def judged(
     outcome: Outcome, *, entry: Entry = MESSAGE, number: int = 1, age: float = 0.0, renewed: bool = False,
-    policy: RetryPolicy = POLICY,
+    proven: bool = False, policy: RetryPolicy = POLICY,
 ) -> Verdict:  # fmt: skip
-    return judge(entry, outcome, Attempt(number, age, 0.5, renewed=renewed), policy)
+    return judge(entry, outcome, Attempt(number, age, 0.5, renewed=renewed, proven=proven), policy)
 
 
 @pytest.mark.parametrize("entry", [MESSAGE, ACTION, CLOSE])
@@ -79,8 +81,28 @@ def test_any_2xx_is_delivered(entry: Entry, status: int) -> None:
 
 
 @pytest.mark.parametrize(("entry", "code"), [*product([MESSAGE, ACTION, CLOSE], sorted(GONE))])
-def test_a_404_that_says_the_destination_is_gone_is_delivered(entry: Entry, code: str) -> None:
-    assert judged(Answered(404, code), entry=entry) == Delivered()
+def test_a_404_that_says_the_destination_is_gone_is_gone(entry: Entry, code: str) -> None:
+    assert judged(Answered(404, code), entry=entry) == Gone()
+    assert judged(Answered(404, code), entry=entry, proven=True) == Gone()
+
+
+LEAVE, LEAVE_ALL = (an_entry(GroupAction(verb, Scope.USER, "u", "g")) for verb in (Verb.REMOVE, Verb.REMOVE_ALL))
+
+
+@pytest.mark.parametrize("entry", [LEAVE, LEAVE_ALL, CLOSE])
+def test_a_404_without_a_code_to_leaving_or_closing_is_gone_where_the_endpoint_is_proven(entry: Entry) -> None:
+    assert judged(Answered(404), entry=entry, proven=True) == Gone()
+    unproven = judged(Answered(404), entry=entry)
+    assert unproven == Again(0.1, "notFound")
+    assert isinstance(judged(Answered(404), entry=entry, age=3600.0), Dead)
+    assert isinstance(judged(Answered(404, "Error.Hub.NotExisted"), entry=entry, proven=True), Dead)
+
+
+@pytest.mark.parametrize("entry", [MESSAGE, ACTION])
+def test_a_404_without_a_code_to_sending_or_joining_is_a_wrong_address_even_there(entry: Entry) -> None:
+    verdict = judged(Answered(404), entry=entry, proven=True)
+    assert isinstance(verdict, Dead)
+    assert verdict.reason == "wrongEndpoint"
 
 
 @pytest.mark.parametrize("code", ["", "Error.Hub.NotExisted", "warning.user.notexisted"])
@@ -223,7 +245,7 @@ def test_every_verdict_is_bounded_and_carries_labels_that_exist(
     match verdict:
         case Again(delay, failure, renew):
             assert 0 <= delay <= max(policy.cap, asked)
-            assert attempt.age + delay <= policy.max_age
+            assert failure == "throttled" or attempt.age + delay <= policy.max_age  # the service sets the pace
             assert failure in FAILURES
             assert not (renew and attempt.renewed)
             if failure in {"throttled", "unavailable"}:
@@ -234,6 +256,11 @@ def test_every_verdict_is_bounded_and_carries_labels_that_exist(
             assert status == (outcome.status if isinstance(outcome, Answered) else 0)
         case Delivered():
             assert isinstance(outcome, Answered)
+            assert 200 <= outcome.status < 300
+        case Gone():
+            assert isinstance(outcome, Answered)
+            assert outcome.status == 404
+            assert outcome.error_code in GONE or not outcome.error_code
 
 
 @pytest.mark.parametrize(

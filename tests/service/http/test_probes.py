@@ -75,6 +75,7 @@ async def test_every_series_is_there_at_zero_from_the_start() -> None:
     for name, label, values in (
         ("fanout_accepted_total", "operation", OPERATIONS),
         ("fanout_delivered_total", "operation", OPERATIONS),
+        ("fanout_gone_total", "operation", OPERATIONS),
         ("fanout_failed_attempts_total", "failure", FAILURES),
         ("fanout_dead_total", "reason", DEAD_REASONS),
         ("fanout_ingress_requests_total", "status", STATUSES),

@@ -1,14 +1,44 @@
-"""Counters and histograms that cost one addition to write, rendered when metrics are scraped.
+"""Counters and histograms that cost one addition to write, and gauges that are read when metrics are scraped.
 
-Rule guarded: whatever is counted per message stays on the hot path as an addition and no more. The instruments of the
+Rules guarded: whatever is counted per message stays on the hot path as an addition and no more. The instruments of the
 client library take a lock for every increment. Here only one event loop writes, so plain numbers are enough, and the
-client library still renders them.
+client library still renders them. A value that is not known is not exported, so that no old value looks like a new one.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
 
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+Kind = Literal["counter", "gauge", "histogram"]
+Reading = float | Mapping[str, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A metric. `labels` have all their values, or none where these are no closed set.
+
+    `name` is that of the client library, without the `_total` of counters.
+    """
+
+    section: str
+    kind: Kind
+    name: str
+    text: str
+    labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def exported_name(self) -> str:
+        """The name as Prometheus shows it."""
+        return f"{self.name}_total" if self.kind == "counter" else self.name
+
+    @property
+    def label_names(self) -> list[str]:
+        """The names of the labels."""
+        return [name for name, _values in self.labels]
 
 
 class Counter:
@@ -49,36 +79,89 @@ class Histogram:
 
 
 class Counters:
-    """All counters and histograms of one process, as a collector of the client library."""
+    """Counters and histograms of one section, as a collector of the client library."""
 
-    def __init__(self) -> None:
-        self._counters: list[tuple[str, str, str, dict[str, Counter]]] = []
-        self._histograms: list[tuple[str, str, Histogram]] = []
+    def __init__(self, section: str) -> None:
+        self._section = section
+        self._counters: list[tuple[Definition, dict[str, Counter]]] = []
+        self._histograms: list[tuple[Definition, dict[tuple[str, ...], Histogram]]] = []
+
+    @property
+    def definitions(self) -> list[Definition]:
+        """Every metric of this section."""
+        return [row[0] for row in self._counters] + [row[0] for row in self._histograms]
 
     def counter(self, name: str, text: str) -> Counter:
         """Add a counter without labels."""
         counter = Counter()
-        self._counters.append((name, text, "", {"": counter}))
+        self._counters.append((Definition(self._section, "counter", name, text), {"": counter}))
         return counter
 
     def counters(self, name: str, text: str, label: str, values: Sequence[str]) -> dict[str, Counter]:
         """Add a counter with one label and return its children by value; each exists from the start."""
         counters = {value: Counter() for value in values}
-        self._counters.append((name, text, label, counters))
+        self._counters.append((Definition(self._section, "counter", name, text, ((label, tuple(values)),)), counters))
         return counters
 
     def histogram(self, name: str, text: str, bounds: Sequence[float]) -> Histogram:
-        """Add a histogram."""
-        histogram = Histogram(bounds)
-        self._histograms.append((name, text, histogram))
-        return histogram
+        """Add a histogram without labels."""
+        return self.histograms(name, text, bounds)[()]
+
+    def histograms(
+        self, name: str, text: str, bounds: Sequence[float], **labels: Sequence[str]
+    ) -> dict[tuple[str, ...], Histogram]:
+        """Add a histogram with labels and return its children by their values; each exists from the start."""
+        closed = tuple((label, tuple(values)) for label, values in labels.items())
+        children = {key: Histogram(bounds) for key in product(*(values for _label, values in closed))}
+        self._histograms.append((Definition(self._section, "histogram", name, text, closed), children))
+        return children
 
     def collect(self) -> Iterator[Metric]:
         """Yield all of them; the registry calls this at each scrape."""
-        for name, text, label, counters in self._counters:
-            family = CounterMetricFamily(name, text, labels=[label] if label else [])
+        for definition, counters in self._counters:
+            family = CounterMetricFamily(definition.name, definition.text, labels=definition.label_names)
             for value, counter in counters.items():
-                family.add_metric([value] if label else [], counter.value)
+                family.add_metric([value] if definition.labels else [], counter.value)
             yield family
-        for name, text, histogram in self._histograms:
-            yield HistogramMetricFamily(name, text, buckets=histogram.buckets(), sum_value=histogram.total)
+        for definition, children in self._histograms:
+            histogram = HistogramMetricFamily(definition.name, definition.text, labels=definition.label_names)
+            for key, child in children.items():
+                histogram.add_metric(key, child.buckets(), child.total)
+            yield histogram
+
+
+class Gauges:
+    """Values kept elsewhere and read at each scrape, as a collector of the client library.
+
+    A reading is a number, a number for each value of the metric's one label, or None when it is not known. Metrics that
+    nobody watches in this process, and readings that are not known, are not exported.
+    """
+
+    def __init__(self, definitions: Sequence[Definition]) -> None:
+        self.definitions = list(definitions)
+        self._by_name = {definition.name.removeprefix("fanout_"): definition for definition in definitions}
+        self._sources: dict[str, Callable[[], Reading]] = {}
+
+    def watch(self, **sources: Callable[[], Reading]) -> None:
+        """Read these metrics, named without their prefix, from these functions; ValueError for an unknown name."""
+        unknown = sources.keys() - self._by_name.keys()
+        if unknown:
+            raise ValueError(f"no such gauges: {sorted(unknown)}")
+        self._sources.update(sources)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what is known; the registry calls this at each scrape."""
+        for name, definition in self._by_name.items():
+            source = self._sources.get(name)
+            reading = None if source is None else source()
+            if reading is not None:
+                yield _family(definition, reading)
+
+
+def _family(definition: Definition, reading: float | Mapping[str, float]) -> Metric:
+    kind = CounterMetricFamily if definition.kind == "counter" else GaugeMetricFamily
+    family = kind(definition.name, definition.text, labels=definition.label_names)
+    values = reading if isinstance(reading, Mapping) else {"": reading}
+    for value, number in values.items():
+        family.add_metric([value] if definition.labels else [], number)
+    return family

@@ -5,16 +5,12 @@ connection id can become one. The children of the hot path are looked up once, h
 message.
 """
 
-from collections.abc import Callable, Iterator
-from typing import ClassVar
-
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from fanout import __version__
 from fanout.binding.refusals import WARNING_CODES
-from fanout.counters import Counters
+from fanout.counters import Counters, Definition, Gauges
 from fanout.signalr.message import OPERATIONS
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -47,91 +43,146 @@ CLASSES = ("broadcast", "send", "action")
 # How a request to the ingress ended.
 STATUSES = ("2xx", "4xx", "5xx")
 
-_WAIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+_WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 90, 120, 180, 300, 600, 1800, 3600)
 _CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
+QUEUE, INGRESS, DELIVERY = "The queue", "The ingress", "Delivery"
+WORKER, REDIS, PROCESS = "The state of a worker", "Redis", "The process"
+SECTIONS = (QUEUE, INGRESS, DELIVERY, WORKER, REDIS, PROCESS)
+_BY_CLASS = (("class", CLASSES),)
 
-class Gauges:
-    """Values kept elsewhere and read at each scrape; zero until somebody supplies them."""
-
-    _GAUGES: ClassVar[dict[str, str]] = {
-        "in_flight": "REST calls in flight or not yet settled.",
-        "waiting": "Entries this worker holds in memory.",
-        "lanes": "Destinations with entries in this worker's memory.",
-        "leases": "Partitions this worker owns.",
-        "connections": "Open connections to the service.",
-        "window": "Calls that may be in flight at once.",
-        "tokens": "REST tokens in the cache.",
-    }
-    _BY_CLASS: ClassVar[dict[str, str]] = {
-        "rate_limit": "Calls per second allowed to all workers together, by class; +Inf without a limit.",
-        "rate_share": "Share of the rate limit that belongs to this worker, by class.",
-        "breaker_open": "Hubs whose calls of the class are held back because the service fails, by class.",
-    }
-    _COUNTERS: ClassVar[dict[str, str]] = {
-        "token_cache_hits": "REST tokens found in the cache.",
-        "token_cache_misses": "REST tokens signed.",
-        "connections_opened": "Connections opened to the service.",
-        "connections_reused": "REST calls that used an open connection.",
-        "trace_events_skipped": "Trace events not stored because the limit of traced messages per second was reached.",
-        "trace_events_lost": "Trace events dropped because the buffer was full or Redis did not answer.",
-    }
-
-    def __init__(self) -> None:
-        self._sources: dict[str, Callable[[], float]] = {}
-        self._by_class: dict[str, Callable[[int], float]] = {}
-
-    def watch(self, **sources: Callable[[], float]) -> None:
-        """Read these metrics from these functions; ValueError for a name that is not defined."""
-        unknown = sources.keys() - self._GAUGES.keys() - self._COUNTERS.keys()
-        if unknown:
-            raise ValueError(f"no such gauges: {sorted(unknown)}")
-        self._sources.update(sources)
-
-    def watch_classes(self, **sources: Callable[[int], float]) -> None:
-        """Read these metrics from these functions of the class's number."""
-        self._by_class.update(sources)
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield all of them; the registry calls this at each scrape."""
-        for name, text in self._GAUGES.items():
-            yield GaugeMetricFamily(f"fanout_{name}", text, value=self._read(name))
-        for name, text in self._BY_CLASS.items():
-            family = GaugeMetricFamily(f"fanout_{name}", text, labels=["class"])
-            source = self._by_class.get(name, _zero)
-            for number, label in enumerate(CLASSES):
-                family.add_metric([label], source(number))
-            yield family
-        for name, text in self._COUNTERS.items():
-            yield CounterMetricFamily(f"fanout_{name}", text, value=self._read(name))
-
-    def _read(self, name: str) -> float:
-        source = self._sources.get(name)
-        return 0.0 if source is None else source()
-
-
-def _zero(_number: int) -> float:
-    return 0.0
+GAUGES = (
+    Definition(
+        QUEUE,
+        "gauge",
+        "fanout_queue_depth",
+        "Entries that are not settled yet, those in flight included, by partition.",
+        (("partition", ()),),
+    ),
+    Definition(
+        QUEUE, "gauge", "fanout_oldest_age_seconds", "Age of the oldest entry in the queue, by the clock of Redis."
+    ),
+    Definition(
+        QUEUE, "gauge", "fanout_dead_letters", "Dead letters kept. It falls when an operator replays or deletes some."
+    ),
+    Definition(
+        WORKER, "gauge", "fanout_leases", "Partitions this worker owns. The sum over all workers is FANOUT_PARTITIONS."
+    ),
+    Definition(WORKER, "counter", "fanout_leases_gained", "Leases on partitions this worker took."),
+    Definition(WORKER, "counter", "fanout_leases_lost", "Leases that expired or were taken before they were released."),
+    Definition(
+        WORKER, "gauge", "fanout_in_flight", "REST calls in flight or not yet settled; at most FANOUT_CONCURRENCY."
+    ),
+    Definition(
+        WORKER,
+        "gauge",
+        "fanout_window",
+        "REST calls that may be in flight at once. It shrinks on 429, 503 and lost answers and grows again.",
+    ),
+    Definition(WORKER, "gauge", "fanout_waiting", "Entries this worker holds in memory; at most FANOUT_READ_AHEAD."),
+    Definition(WORKER, "gauge", "fanout_lanes", "Destinations with entries in this worker's memory."),
+    Definition(
+        WORKER,
+        "gauge",
+        "fanout_rate_limit",
+        "Calls per second allowed to all workers together, by class; +Inf without a limit.",
+        _BY_CLASS,
+    ),
+    Definition(
+        WORKER,
+        "gauge",
+        "fanout_rate_share",
+        "Share of the rate limit that belongs to this worker, 0 to 1, by class.",
+        _BY_CLASS,
+    ),
+    Definition(
+        WORKER,
+        "gauge",
+        "fanout_breaker_open",
+        "Hubs whose calls of the class are held back because the service fails, by class.",
+        _BY_CLASS,
+    ),
+    Definition(WORKER, "gauge", "fanout_connections", "Open connections to the service."),
+    Definition(WORKER, "counter", "fanout_connections_opened", "Connections opened to the service."),
+    Definition(WORKER, "counter", "fanout_connections_reused", "REST calls that used an open connection."),
+    Definition(WORKER, "gauge", "fanout_tokens", "REST tokens in the cache."),
+    Definition(WORKER, "counter", "fanout_token_cache_hits", "REST tokens found in the cache."),
+    Definition(
+        WORKER,
+        "counter",
+        "fanout_token_cache_misses",
+        "REST tokens signed. Many at full speed: raise FANOUT_TOKEN_CACHE.",
+    ),
+    Definition(REDIS, "gauge", "fanout_redis_up", "1 when Redis answered at the last scrape, else 0."),
+    Definition(REDIS, "gauge", "fanout_redis_latency_seconds", "Time in which Redis answered at the last scrape."),
+    Definition(
+        REDIS,
+        "gauge",
+        "fanout_redis_memory_ratio",
+        "Memory that Redis uses, as a share of maxmemory or else of its machine; the fullest primary counts.",
+    ),
+    Definition(
+        PROCESS, "gauge", "fanout_build_info", "1, labelled with the version of this process.", (("version", ()),)
+    ),
+    Definition(
+        PROCESS,
+        "gauge",
+        "fanout_service_key_refused",
+        "1 while the service refuses the access key, asked at start and every minute until it accepts it.",
+    ),
+    Definition(
+        PROCESS,
+        "counter",
+        "fanout_trace_events_skipped",
+        "Trace events not stored because the limit of traced messages per second was reached.",
+    ),
+    Definition(
+        PROCESS,
+        "counter",
+        "fanout_trace_events_lost",
+        "Trace events dropped because the buffer was full or Redis did not answer.",
+    ),
+)
 
 
 class Metrics:
-    """The instruments of one process, in a registry of their own."""
+    """The instruments of one process, in a registry of their own.
+
+    `key_refused` is True while the service refuses the access key, None when it was not asked.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        counters = Counters()
-        self._define_ingress(counters)
-        self._define_delivery(counters)
-        self.registry.register(counters)
-        self._define_state()
+        self.gauges = Gauges(GAUGES)
+        self.key_refused: bool | None = None
+        ingress, delivery, process = Counters(INGRESS), Counters(DELIVERY), Counters(PROCESS)
+        self._define_ingress(ingress)
+        self._define_delivery(delivery)
+        self.loop_lag_seconds = process.histogram(
+            "fanout_event_loop_lag_seconds", "How late the event loop wakes up a task that slept.", _LAG_BUCKETS
+        )
+        self.definitions = [*GAUGES, *ingress.definitions, *delivery.definitions, *process.definitions]
+        for collector in (ingress, delivery, process, self.gauges):
+            self.registry.register(collector)
+        ProcessCollector(registry=self.registry)
+        self.gauges.watch(
+            build_info=lambda: {__version__: 1},
+            service_key_refused=lambda: None if self.key_refused is None else float(self.key_refused),
+        )
 
     def _define_ingress(self, new: Counters) -> None:
-        self.accepted = new.counters("fanout_accepted", "Entries stored, by operation.", "operation", OPERATIONS)
+        self.accepted = new.counters(
+            "fanout_accepted",
+            "Entries stored, by operation: one for each target of an item. A replayed dead letter counts again.",
+            "operation",
+            OPERATIONS,
+        )
         self.duplicates = new.counter("fanout_duplicates", "Entries that had been stored before.")
         self.item_warnings = new.counters(
             "fanout_item_warnings", "Items queued with a warning, by its code.", "warning", tuple(WARNING_CODES)
         )
-        self.rejected = new.counter("fanout_rejected", "Items refused by the ingress.")
+        self.rejected = new.counter("fanout_rejected", "Items refused: not valid, or with an id that conflicts.")
         self.backpressure = new.counter("fanout_backpressure", "Requests answered 503: queue full or unavailable.")
         self.requests = new.counters(
             "fanout_ingress_requests", "Batches answered, by status class.", "status", STATUSES
@@ -141,7 +192,9 @@ class Metrics:
         )
         self.replayed = new.counter("fanout_replayed", "Dead letters replayed by an operator.")
         self.purged = new.counter("fanout_purged", "Dead letters deleted by an operator.")
-        self.append_seconds = new.histogram("fanout_append_seconds", "Time to store one batch.", _CALL_BUCKETS)
+        self.append_seconds = new.histogram(
+            "fanout_append_seconds", "Time to store one batch, waiting for replicas or disks included.", _CALL_BUCKETS
+        )
 
     def _define_delivery(self, new: Counters) -> None:
         self.delivered = new.counters("fanout_delivered", "Entries delivered, by operation.", "operation", OPERATIONS)
@@ -157,35 +210,25 @@ class Metrics:
         self.superseded = new.counter(
             "fanout_superseded", "Entries dropped because a newer one with the same key or member was waiting."
         )
-        self.joined = new.counter("fanout_joined", "Messages that shared a REST call with others.")
+        self.joined = new.counter(
+            "fanout_joined", "Messages that shared a REST call with others; a repeated call counts again."
+        )
         self.slowdowns = new.counters(
             "fanout_slowdowns", "Throttling answers (429) that lowered the rate of a class, by class.", "class", CLASSES
         )
         self.queue_wait_seconds = new.histogram(
             "fanout_queue_wait_seconds", "Time from storing an entry to its first REST call.", _WAIT_BUCKETS
         )
+        self.delivery_seconds = new.histograms(
+            "fanout_delivery_seconds",
+            "Time from accepting an entry to settling its delivery, by class.",
+            _WAIT_BUCKETS,
+            **{"class": CLASSES},
+        )
         self.send_seconds = new.histogram("fanout_send_seconds", "Duration of one REST call.", _CALL_BUCKETS)
         self.settle_seconds = new.histogram(
             "fanout_settle_seconds", "Time to remove delivered entries from the queue.", _CALL_BUCKETS
         )
-
-    def _define_state(self) -> None:
-        r = self.registry
-        self.depth = Gauge("fanout_queue_depth", "Entries in the queue, by partition.", ["partition"], registry=r)
-        self.oldest_age = Gauge("fanout_oldest_age_seconds", "Age of the oldest entry in the queue.", registry=r)
-        self.dead_letters = Gauge("fanout_dead_letters", "Dead letters kept.", registry=r)
-        self.key_refused = Gauge(
-            "fanout_service_key_refused", "1 while the service refuses the access key, asked at start.", registry=r
-        )
-        build = Gauge("fanout_build_info", "1, labelled with the version of this process.", ["version"], registry=r)
-        build.labels(__version__).set(1)
-        self.gauges = Gauges()
-        r.register(self.gauges)
-
-    def expect_partitions(self, count: int) -> None:
-        """Create the depth series of each partition."""
-        for partition in range(count):
-            self.depth.labels(str(partition)).set(0)
 
     def render(self) -> bytes:
         """Return the Prometheus text format."""

@@ -17,12 +17,13 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from fanout.clock import Clock
+from fanout.counters import Gauges
 from fanout.delivery_log import DeliveryLog, open_delivery_log
 from fanout.http1.dial import default_tls
 from fanout.http1.exchange import Limits, Origin
 from fanout.http1.pool import Pool
 from fanout.log import Logger, get_logger
-from fanout.metrics import Gauges, Metrics
+from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.keys import Keys
 from fanout.queue.leases import Leases
@@ -93,7 +94,6 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
             dedup_window=settings.dedup_window, durability=durability,
         )  # fmt: skip
         metrics = Metrics()
-        metrics.expect_partitions(settings.partitions)
         async with open_traces(
             redis_client, clock, keys, keep=settings.trace_keep, max_per_second=settings.trace_max_per_second
         ) as traces:
@@ -221,6 +221,8 @@ def _watch_worker(gauges: Gauges, dispatcher: Dispatcher, schedule: Schedule, ow
         waiting=lambda: schedule.waiting,
         lanes=lambda: len(schedule),
         leases=lambda: len(ownership),
+        leases_gained=lambda: ownership.gained,
+        leases_lost=lambda: ownership.lost,
     )
 
 
@@ -235,8 +237,8 @@ def _watch_endpoint(gauges: Gauges, endpoint: Endpoint) -> None:
         connections_reused=lambda: client.pool.stats.reused,
         window=lambda: gate.window.limit,
     )
-    gauges.watch_classes(
-        rate_limit=lambda number: gate.paces[number].rate,
-        rate_share=lambda number: gate.paces[number].share,
-        breaker_open=lambda number: float(gate.held_back(RouteClass(number))),
+    gauges.watch(
+        rate_limit=lambda: {each.label: gate.paces[each].rate for each in RouteClass},
+        rate_share=lambda: {each.label: gate.paces[each].share for each in RouteClass},
+        breaker_open=lambda: {each.label: gate.held_back(each) for each in RouteClass},
     )

@@ -30,6 +30,7 @@ from service.compose import Resources, build_app, build_worker, open_endpoint, o
 from service.doctor.probe import probe
 from service.http.connection import bounded_connection
 from service.http.probes import Readiness
+from service.measurements import measure_loop_lag
 from service.startup import CheckedQueue, Queue, check_settings, open_queue, watch_access
 
 _KEEP_ALIVE = 75
@@ -63,11 +64,13 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
             async with asyncio.TaskGroup() as group:
                 serving = group.create_task(serve(config, listener, ready=listening.set))
                 watching = group.create_task(_watch(resources, readiness, service))
+                measuring = group.create_task(measure_loop_lag(resources.metrics.loop_lag_seconds, clock))
                 if await _finishes(start(), before=stopping):
                     _announce(plan, listener, resources.log)
                     await _work_until(stopping, plan, resources, service, readiness)
                 readiness.draining = True
                 watching.cancel()
+                measuring.cancel()
                 serving.cancel()
     finally:
         listener.close()

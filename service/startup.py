@@ -122,6 +122,10 @@ class CheckedQueue:
         """Return what waits."""
         return await self._opened().depth()
 
+    async def memory_ratio(self) -> float | None:
+        """Return the share of its memory that the store uses."""
+        return await self._opened().memory_ratio()
+
     async def ping(self) -> None:
         """Return when the store answers."""
         await self._opened().ping()
@@ -156,7 +160,7 @@ async def watch_access(
     """Ask the service at start, and again while it does not accept the key; report every refusal."""
     while True:
         result = await ask()
-        metrics.key_refused.set(result.access is Access.KEY_REFUSED)
+        metrics.key_refused = result.access is Access.KEY_REFUSED
         if result.access is Access.GRANTED:
             readiness.clear_warning("service")
             log.info("service.access_granted", detail=result.detail)

@@ -13,15 +13,19 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from fanout.counters import Definition
 from fanout.environment import load, text_of, unit_of, variable_of
+from fanout.metrics import SECTIONS, Metrics
 from fanout.settings import SUBJECTS, ClientSettings, Settings
 from fanout.units import DURATION, SIZE, Unit
 from workers.verdicts import GONE, TABLE
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+METRICS = ROOT / "docs" / "metrics.md"
 VALUES = ROOT / "helm" / "values.yaml"
 SCHEMA = ROOT / "helm" / "values.schema.json"
+SHORT_LABEL = 10  # values that are listed in the table itself
 # In the chart these are credentials, set by listenAddress and containerPort, or settings of the command line.
 NOT_IN_CHART = {"connection_string", "redis_url", "api_key", "host", "port", *ClientSettings.model_fields}
 
@@ -60,6 +64,38 @@ def readme(text: str) -> str:
         after = rest.split(f"<!-- /{name} -->", 1)[1]
         text = f"{before}<!-- {name} -->\n{table}\n<!-- /{name} -->{after}"
     return text
+
+
+def metrics(text: str) -> str:
+    """Return the page of the metrics with its tables made anew."""
+    before, rest = text.split("<!-- metrics -->\n", 1)
+    after = rest.split("<!-- /metrics -->", 1)[1]
+    return f"{before}<!-- metrics -->\n{metrics_tables()}\n<!-- /metrics -->{after}"
+
+
+def metrics_tables() -> str:
+    rows: list[str] = []
+    for section in SECTIONS:
+        rows += ["", f"## {section}", "", "| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
+        for definition in sorted(Metrics().definitions, key=lambda each: each.exported_name):
+            if definition.section == section:
+                cells = (f"`{definition.exported_name}`", definition.kind, labels_of(definition), definition.text)
+                rows.append(f"| {' | '.join(cells)} |")
+    rows += ["", "## Values of long labels", ""]
+    for definition in Metrics().definitions:
+        for name, known in definition.labels:
+            if len(known) > SHORT_LABEL:
+                rows.append(f"- `{definition.exported_name}`, `{name}`: {', '.join(f'`{value}`' for value in known)}")
+    return "\n".join(rows[1:])
+
+
+def labels_of(definition: Definition) -> str:
+    """Return the labels of a metric with their values, where these are few enough for a table."""
+    shown = []
+    for name, known in definition.labels:
+        listed = ", ".join(f"`{value}`" for value in known) if len(known) <= SHORT_LABEL else "see below"
+        shown.append(f"`{name}`: {listed}" if known else f"`{name}`")
+    return "; ".join(shown)
 
 
 def values(text: str) -> str:
@@ -115,7 +151,7 @@ def number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and re.fullmatch(r"\d+\.0", str(value)) else value
 
 
-DOCUMENTS = ((README, readme), (VALUES, values), (SCHEMA, schema))
+DOCUMENTS = ((README, readme), (METRICS, metrics), (VALUES, values), (SCHEMA, schema))
 
 if __name__ == "__main__":
     for path, made in DOCUMENTS:

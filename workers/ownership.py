@@ -39,6 +39,7 @@ class Ownership:
         self._store_clock = store_clock
         self._clock = clock
         self._log = log
+        self.gained = self.lost = 0  # leases, since the start
         self._partitions = partitions
         self._owned: dict[int, OwnedPartition] = {}
         self._readers: dict[OwnedPartition, asyncio.Task[None]] = {}
@@ -157,6 +158,7 @@ class Ownership:
             owned.ended = True
             return
         self._readers[owned] = start_reading(owned)
+        self.gained += 1
         self._log.info("lease.taken", partition=lease.partition, fence=fence_of(lease.token))
 
     def _check_fence(self, number: int, token: str) -> None:
@@ -181,6 +183,7 @@ class Ownership:
     def _lose(self, owned: OwnedPartition, cause: str) -> None:
         """Give up a partition whose lease expired by our clock, or whose renewal the store refused."""
         self._stop(owned)
+        self.lost += 1
         owned.lose()
         unsettled = self._unsettled[owned.number] = len(owned.known)
         self._log.warning(

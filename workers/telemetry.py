@@ -17,7 +17,7 @@ from fanout.metrics import CLASSES, Metrics
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.traces import Detail, TraceEvent, Traces, What
 from fanout.signalr.message import operation_of, recipient_of
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.routes import RouteClass, class_of
 from workers.pace import Slowdown
 from workers.partition import BufferedEntry, StoreClock
 from workers.verdicts import Again, Answered, Attempt, Dead, Delivered, Gone, Outcome, Verdict
@@ -117,7 +117,9 @@ class Telemetry:
         self, call: Sequence[BufferedEntry], end: End, outcome: Outcome, *, attempts: int, took: float, certain: bool
     ) -> None:
         """Write the line of each entry; not `certain`: the lease was lost before it was settled."""
+        seconds = self._metrics.delivery_seconds[(class_of(call[0].entry.item).label,)]
         for buffered in call:
+            seconds.observe(self.age(buffered))
             stands_for = self._sample(important=attempts > 1 or not certain or end == GONE)
             if stands_for or self.traces is not None:
                 word = end if certain else f"{end}, not settled"

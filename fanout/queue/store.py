@@ -54,7 +54,7 @@ async def inspect(
     redis_client: RedisClient, partitions: int, durability: Durability | None = None, *, keys: Keys = KEYS
 ) -> list[Finding]:
     """Return the findings about every primary and about the stored number of partitions. It changes nothing."""
-    infos = [_info(text) for text in await redis_client.ask_primaries("INFO")]
+    infos = [info_of(text) for text in await redis_client.ask_primaries("INFO")]
     if infos[0].get("cluster_enabled") == "1" and not redis_client.is_cluster:
         return [Finding("FANOUT_REDIS_URL names a node of a Redis Cluster: add ?cluster=true to it.", fatal=True)]
     findings: list[Finding] = []
@@ -153,7 +153,8 @@ async def _knows(redis_client: RedisClient, command: str) -> bool:
     return bool(replies) and replies[0] is not None
 
 
-def _info(text: Any) -> dict[str, str]:
+def info_of(text: Any) -> dict[str, str]:
+    """Return the fields of an INFO reply."""
     lines = bytes(text).decode().splitlines()
     pairs = (line.partition(":") for line in lines if ":" in line and not line.startswith("#"))
     return {name: value for name, _colon, value in pairs}

@@ -10,7 +10,7 @@ the lease. For the same reason the newer group commands (XREADGROUP CLAIM, XACKD
 Rules guarded: nothing unread is ever trimmed. An append is one round trip, and every item has its own outcome.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -20,6 +20,7 @@ from fanout.queue.entry import Admission, Depth, Receipt, StoredEntry, Submissio
 from fanout.queue.keys import FIELD, KEYS, Keys
 from fanout.queue.lane_key import lane_of, partition_of
 from fanout.queue.scripts import APPEND, CLAIM, EXPIRE, SETTLE
+from fanout.queue.store import info_of
 from fanout.redis.client import Argument, Call, RedisClient, reply_or_raise
 from fanout.redis.durability import Durability, Unconfirmed
 
@@ -161,6 +162,12 @@ class Stream:
         ages = [now - StoredEntry(first[0][0], b"").stored_at for first in oldest if first]
         return Depth(entries=tuple(lengths), oldest_age=max([0.0, *ages]), dead_letters=sum(dead))
 
+    async def memory_ratio(self) -> float | None:
+        """Return the memory in use as a share of maxmemory, or else of the machine's; that of the fullest primary."""
+        infos = [info_of(text) for text in await self._redis.ask_primaries("INFO", "memory")]
+        ratios = [ratio for info in infos if (ratio := _memory_ratio(info)) is not None]
+        return max(ratios, default=None)
+
     async def ping(self) -> None:
         """Raise QueueError unless Redis answers."""
         await self._redis.ask("PING", time_limit=1.0)
@@ -205,6 +212,11 @@ class Stream:
         _raise_if_all_failed(replies)
         known = zip(replies, self._lengths, strict=True)  # a node that is down must not stop requests to the others
         self._lengths = [before if isinstance(reply, Exception) else reply for reply, before in known]
+
+
+def _memory_ratio(info: Mapping[str, str]) -> float | None:
+    limit = int(info.get("maxmemory", "0")) or int(info.get("total_system_memory", "0"))
+    return int(info.get("used_memory", "0")) / limit if limit else None
 
 
 def _raise_if_all_failed(replies: Sequence[Any]) -> None:

@@ -1,7 +1,7 @@
 """Answers those who watch: liveness, readiness, metrics.
 
 Rules guarded: liveness never looks at Redis (a restart heals no Redis); readiness does, within a second; metrics are
-served even when Redis is silent, and a scrape asks it at most once a second however many scrape.
+served even when Redis is silent.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from fanout import __version__
 from fanout.clock import Clock
-from fanout.errors import FanoutError, QueueError
+from fanout.errors import FanoutError
 from fanout.metrics import CONTENT_TYPE, Metrics
-from fanout.queue.entry import Depth
+from service.measurements import MeasuredQueue, QueueReadings
 from service.openapi.describe import answer, text
 from service.openapi.model import Document
 
@@ -22,11 +22,8 @@ _WITHIN = 1.0
 Check = Callable[[], Awaitable[None]]
 
 
-class Queue(Protocol):
+class Queue(MeasuredQueue, Protocol):
     """The queue as the probes see it; each call raises QueueError when the store does not answer."""
-
-    async def depth(self) -> Depth:
-        """Count what waits."""
 
     async def ping(self) -> None:
         """Return when the store answers."""
@@ -104,7 +101,7 @@ class Probes:
         self._readiness = readiness
         self._clock = clock
         readiness.add("queue", queue.ping)
-        self._refreshed = float("-inf")
+        self._readings = QueueReadings(queue, metrics, clock)
 
     def router(self) -> APIRouter:
         """Return the routes with their descriptions."""
@@ -153,21 +150,5 @@ class Probes:
 
     async def metrics(self) -> Response:
         """Return the Prometheus text."""
-        await self._refresh()
+        await self._readings.refresh()
         return Response(self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
-
-    async def _refresh(self) -> None:
-        now = self._clock.monotonic()
-        if now - self._refreshed < _WITHIN:
-            return
-        self._refreshed = now
-        try:
-            async with self._clock.timeout(_WITHIN):
-                depth = await self._queue.depth()
-        except (QueueError, TimeoutError):
-            return  # the last known numbers stand; /readyz is the one that tells
-        metrics = self._metrics
-        for partition, entries in enumerate(depth.entries):
-            metrics.depth.labels(str(partition)).set(entries)
-        metrics.oldest_age.set(depth.oldest_age)
-        metrics.dead_letters.set(depth.dead_letters)

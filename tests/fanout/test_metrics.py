@@ -2,11 +2,10 @@
 
 import re
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fanout import __version__
-from fanout.metrics import CONTENT_TYPE, DEAD_REASONS, FAILURES, STATUSES, Metrics
+from fanout.metrics import CONTENT_TYPE, DEAD_REASONS, FAILURES, SECTIONS, STATUSES, Metrics
 from fanout.signalr.message import OPERATIONS
 
 CLOSED = {
@@ -28,7 +27,7 @@ def families() -> list[tuple[str, str, list[tuple[str, dict[str, str], float]]]]
 
 def test_every_series_exists_at_zero_from_the_start() -> None:
     for name, _kind, samples in families():
-        if name != "fanout_build_info":
+        if name.startswith("fanout_") and name != "fanout_build_info":
             assert all(value == 0 for sample, _labels, value in samples if not sample.endswith("_created")), name
 
 
@@ -53,7 +52,7 @@ def test_no_label_can_name_a_person_or_a_place() -> None:
 
 def test_names_begin_with_the_product_and_end_with_their_unit() -> None:
     for name, kind, samples in families():
-        assert re.fullmatch(r"fanout_[a-z][a-z_]*", name)
+        assert re.fullmatch(r"(fanout|process)_[a-z][a-z_]*", name)
         if kind == "counter":
             assert all(sample.endswith(("_total", "_created")) for sample, _labels, _value in samples), name
         if kind == "histogram":
@@ -76,18 +75,40 @@ def test_the_children_of_the_hot_path_are_the_series_that_are_exported() -> None
     assert metrics.registry.get_sample_value("fanout_failed_attempts_total", {"failure": "throttled"}) == 3
 
 
-def test_readings_are_taken_when_somebody_looks() -> None:
+def test_what_a_worker_keeps_is_exported_by_workers_only() -> None:
     metrics, held = Metrics(), [1.0]
-    assert metrics.registry.get_sample_value("fanout_leases") == 0
+    assert metrics.registry.get_sample_value("fanout_leases") is None
     metrics.gauges.watch(leases=lambda: held[0], connections_opened=lambda: 7)
     held[0] = 5.0
     assert metrics.registry.get_sample_value("fanout_leases") == 5
     assert metrics.registry.get_sample_value("fanout_connections_opened_total") == 7
 
 
-def test_a_reading_nobody_has_heard_of_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="no such gauges: \\['leesas'\\]"):
-        Metrics().gauges.watch(leesas=lambda: 1.0)
+def test_a_key_that_was_not_asked_about_has_no_value() -> None:
+    metrics = Metrics()
+    assert metrics.registry.get_sample_value("fanout_service_key_refused") is None
+    metrics.key_refused = False
+    assert metrics.registry.get_sample_value("fanout_service_key_refused") == 0
+    metrics.key_refused = True
+    assert metrics.registry.get_sample_value("fanout_service_key_refused") == 1
+
+
+def test_every_metric_is_defined_once_in_a_section() -> None:
+    names = [definition.exported_name for definition in Metrics().definitions]
+    assert len(names) == len(set(names))
+    assert {definition.section for definition in Metrics().definitions} == set(SECTIONS)
+
+
+def test_the_process_itself_is_measured() -> None:
+    text = Metrics().render().decode()
+    assert "process_cpu_seconds_total" in text
+    assert "process_resident_memory_bytes" in text
+
+
+def test_delivery_is_measured_up_to_an_hour() -> None:
+    bounds = Metrics().delivery_seconds["send",].bounds
+    assert (bounds[0], bounds[-1]) == (0.005, 3600)
+    assert {60, 90, 120, 180, 300, 600} <= set(bounds)
 
 
 def test_two_processes_in_one_do_not_share_instruments() -> None:

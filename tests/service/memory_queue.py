@@ -37,6 +37,10 @@ class MemoryQueue:
         await self._answer()
         return Depth(self.waiting, oldest_age=1.5 if any(self.waiting) else 0.0, dead_letters=0)
 
+    async def memory_ratio(self) -> float | None:
+        await self._answer()
+        return 0.25
+
     async def ping(self) -> None:
         await self._answer()
 

@@ -1,6 +1,7 @@
 """One process as it is run: how it starts, refuses to start, drains, and falls."""
 
 import asyncio
+import re
 import signal
 import socket
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from emulator.config import EmulatorConfig
 from fanout import __version__
 from fanout.clock import SystemClock
+from fanout.metrics import WORKER, Metrics
 from fanout.queue.leases import Leases
 from fanout.redis.open import open_redis
+from tests.documents import METRICS
 from tests.emulator.running import running
 from tests.service.programs import KEY, program, service_at
 from tests.workers.helpers import until
@@ -60,6 +63,8 @@ async def test_a_process_takes_messages_delivers_them_and_ends_with_zero_on_sigt
         async with httpx.AsyncClient() as client:
             metrics = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
         assert "fanout_leases 16.0" in metrics
+        exported = set(re.findall(r"^# TYPE (fanout_\w+)", metrics, re.MULTILINE))
+        assert exported == set(re.findall(r"^\| `(fanout_\w+)`", METRICS.read_text(), re.MULTILINE))
         fanout.signal(signal.SIGTERM)
         assert await fanout.ended() == 0
     assert "Traceback" not in fanout.err
@@ -127,6 +132,18 @@ async def test_an_ingress_needs_no_connection_string_and_ends_with_zero(redis_ur
         await posted(port)
         fanout.signal(signal.SIGTERM)
         assert await fanout.ended() == 0
+
+
+async def test_an_ingress_exports_no_state_of_a_worker(redis_url: str, tmp_path: Path) -> None:
+    settings = {"FANOUT_REDIS_URL": redis_url, "FANOUT_PORT": "0"}
+    async with program(tmp_path, "serve", "--role", "ingress", **settings) as fanout, httpx.AsyncClient() as client:
+        metrics = (await client.get(f"http://127.0.0.1:{await fanout.port()}/metrics")).text
+    names = {definition.exported_name for definition in Metrics().definitions if definition.section == WORKER}
+    assert names
+    assert names & set(re.findall(r"^# TYPE (fanout_\w+)", metrics, re.MULTILINE)) == set()
+    assert "fanout_redis_up 1.0" in metrics
+    assert "fanout_redis_latency_seconds " in metrics
+    assert "fanout_redis_memory_ratio " in metrics
 
 
 async def test_a_worker_answers_probes_and_takes_no_messages(redis_url: str, tmp_path: Path) -> None:

@@ -2,19 +2,23 @@
 
 Rules guarded: the report says what was done even when the store fails in the middle; a request that could do nothing at
 all is refused. Letters are replayed in the order in which their entries were accepted, which may differ from the order
-in which they were parked. Repeating a request is harmless, because a letter that was replayed is gone.
+in which they were parked. Repeating a request is harmless, because a letter that was replayed is gone. A replayed entry
+counts as accepted anew.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fanout.clock import Clock
+from fanout.counters import Counter as MetricCounter
 from fanout.errors import QueueError
-from fanout.queue.dead_letters import DeadLetters
-from service.admin.dead_letters.command import Command
+from fanout.queue.dead_letters import DeadLetter, DeadLetters
+from fanout.signalr.message import operation_of
+from service.admin.dead_letters.command import Command, entry_of
 from service.admin.dead_letters.reference import Cursor, LetterRef, acceptance_order
 from service.admin.dead_letters.scan import FilteredScan, Scan
 
@@ -47,16 +51,27 @@ class BatchResult:
     error: QueueError | None = None
 
 
-Act = Callable[[Sequence[LetterRef]], Awaitable[BatchResult]]
+class Selected(NamedTuple):
+    """A letter to act on. They sort by when their entries were accepted; `operation` is "" where it is not known."""
+
+    accepted: LetterRef
+    ref: LetterRef
+    operation: str = ""
+
+
+Act = Callable[[Sequence[Selected]], Awaitable[BatchResult]]
 
 
 class CommandRunner:
-    """Runs commands on the dead letters of all partitions."""
+    """Runs commands on the dead letters of all partitions, and counts what is accepted anew by operation."""
 
-    def __init__(self, letters: DeadLetters, partitions: int, clock: Clock) -> None:
+    def __init__(
+        self, letters: DeadLetters, partitions: int, clock: Clock, accepted: Mapping[str, MetricCounter]
+    ) -> None:
         self._letters = letters
         self._partitions = partitions
         self._clock = clock
+        self._accepted = accepted
 
     async def run(self, command: Command, action: Action) -> Report:
         """Run a command, or a part of it; QueueError when the store did nothing of it."""
@@ -65,11 +80,11 @@ class CommandRunner:
 
     async def _run_named(self, command: Command, act: Act) -> Report:
         report = Report()
-        ids = (command.ids or ())[: command.limit]
-        if act == self._replay and len(ids) > 1:
-            ids = await self._existing(ids)
-        for start in range(0, len(ids), BATCH_SIZE):
-            result = await _attempt(partial(act, ids[start : start + BATCH_SIZE]), report)
+        selected: Sequence[Selected] = [Selected(ref, ref) for ref in (command.ids or ())[: command.limit]]
+        if act == self._replay:
+            selected = await self._existing(selected)
+        for start in range(0, len(selected), BATCH_SIZE):
+            result = await _attempt(partial(act, selected[start : start + BATCH_SIZE]), report)
             report = Report(report.matched + result.matched, report.done + result.done, more=result.error is not None)
             if result.error:
                 return report
@@ -91,30 +106,37 @@ class CommandRunner:
         more = await _has_more(scan)
         return Report(report.matched, report.done, more, scan.cursor if more else None, scan.before)
 
-    async def _count(self, refs: Sequence[LetterRef]) -> BatchResult:
-        return BatchResult(len(await self._existing(refs)), 0)
+    async def _count(self, selected: Sequence[Selected]) -> BatchResult:
+        return BatchResult(len(await self._existing(selected)), 0)
 
-    async def _existing(self, refs: Sequence[LetterRef]) -> tuple[LetterRef, ...]:
+    async def _existing(self, selected: Sequence[Selected]) -> list[Selected]:
         # Those that exist, in the order in which their entries were accepted.
-        found: list[tuple[LetterRef, LetterRef]] = []
-        for start in range(0, len(refs), _READ_SIZE):
-            part = refs[start : start + _READ_SIZE]
-            letters = await self._letters.find([ref.key for ref in part])
-            found += [(acceptance_order(ref, letter), ref) for ref, letter in zip(part, letters, strict=True) if letter]
-        return tuple(ref for _order, ref in sorted(found))
+        found: list[Selected] = []
+        for start in range(0, len(selected), _READ_SIZE):
+            refs = [each.ref for each in selected[start : start + _READ_SIZE]]
+            letters = await self._letters.find([ref.key for ref in refs])
+            found += [_selected(ref, letter) for ref, letter in zip(refs, letters, strict=True) if letter]
+        return sorted(found)
 
-    async def _replay(self, refs: Sequence[LetterRef]) -> BatchResult:
-        outcomes = await self._letters.replay([ref.key for ref in refs])
+    async def _replay(self, selected: Sequence[Selected]) -> BatchResult:
+        outcomes = await self._letters.replay([each.ref.key for each in selected])
         errors = [outcome for outcome in outcomes if isinstance(outcome, QueueError)]
-        entry_ids = [outcome for outcome in outcomes if isinstance(outcome, bytes)]
-        replayed = sum(bool(entry_id) for entry_id in entry_ids)
-        return BatchResult(len(entry_ids) + len(errors), replayed, errors[0] if errors else None)
+        found = sum(isinstance(outcome, bytes) for outcome in outcomes)
+        replayed = [
+            each.operation
+            for each, outcome in zip(selected, outcomes, strict=True)
+            if outcome and isinstance(outcome, bytes)
+        ]
+        for operation, count in Counter(replayed).items():
+            if operation in self._accepted:
+                self._accepted[operation].inc(count)
+        return BatchResult(found + len(errors), len(replayed), errors[0] if errors else None)
 
-    async def _purge(self, refs: Sequence[LetterRef]) -> BatchResult:
+    async def _purge(self, selected: Sequence[Selected]) -> BatchResult:
         deleted = 0
-        for partition, group in groupby(sorted(refs, key=_partition), key=_partition):
+        for partition, group in groupby(sorted(selected, key=_partition), key=_partition):
             try:
-                deleted += await self._letters.delete(partition, [ref.stream_id for ref in group])
+                deleted += await self._letters.delete(partition, [each.ref.stream_id for each in group])
             except QueueError as error:
                 return BatchResult(deleted, deleted, error)
         return BatchResult(deleted, deleted)
@@ -130,11 +152,16 @@ class _Batch:
         self.full = False
 
     async def run(self) -> BatchResult:
-        refs: list[tuple[LetterRef, LetterRef]] = []
-        while len(refs) < self._size and (found := await self._matches.next()) is not None:
-            refs.append((acceptance_order(*found), found[0]))
-        self.full = len(refs) == self._size
-        return await self._act([ref for _order, ref in sorted(refs)]) if refs else BatchResult(0, 0)
+        selected: list[Selected] = []
+        while len(selected) < self._size and (found := await self._matches.next()) is not None:
+            selected.append(_selected(*found))
+        self.full = len(selected) == self._size
+        return await self._act(sorted(selected)) if selected else BatchResult(0, 0)
+
+
+def _selected(ref: LetterRef, letter: DeadLetter) -> Selected:
+    entry = entry_of(letter)
+    return Selected(acceptance_order(ref, letter), ref, operation_of(entry.item) if entry else "")
 
 
 async def _has_more(scan: Scan) -> bool:
@@ -144,8 +171,8 @@ async def _has_more(scan: Scan) -> bool:
         return True  # report what was done; the next request will meet the error
 
 
-async def _seen(refs: Sequence[LetterRef]) -> BatchResult:
-    return BatchResult(len(refs), 0)  # the scan has just read them, so they exist
+async def _seen(selected: Sequence[Selected]) -> BatchResult:
+    return BatchResult(len(selected), 0)  # the scan has just read them, so they exist
 
 
 async def _attempt(act: Callable[[], Awaitable[BatchResult]], so_far: Report) -> BatchResult:
@@ -158,5 +185,5 @@ async def _attempt(act: Callable[[], Awaitable[BatchResult]], so_far: Report) ->
     return result
 
 
-def _partition(ref: LetterRef) -> int:
-    return ref.partition
+def _partition(selected: Selected) -> int:
+    return selected.ref.partition

@@ -401,6 +401,20 @@ async def test_what_was_done_is_counted(one_redis: RedisClient) -> None:
     assert (metric(app, "fanout_replayed_total"), metric(app, "fanout_purged_total")) == (2, 3)
 
 
+async def test_a_replayed_letter_counts_as_accepted_anew(one_redis: RedisClient) -> None:
+    for number in range(3):
+        await park(one_redis, to=str(number))
+    await park_entry(one_redis, an_entry(a_join()))
+    await park_row(one_redis, 0, "entry", "unreadable", "id", "1-0", "reason", "unreadable")
+    app = an_admin_app(one_redis)
+    async with client_of(app) as client:
+        assert (await client.post(REPLAY, json={"all": True})).json()["replayed"] == 5
+        assert (await client.post(REPLAY, json={"all": True})).json()["replayed"] == 0
+    assert metric(app, "fanout_accepted_total", operation="sendToUser") == 3
+    assert metric(app, "fanout_accepted_total", operation="addUser") == 1
+    assert metric(app, "fanout_replayed_total") == 5
+
+
 async def test_replays_of_one_lane_keep_the_order_in_which_they_were_parked(one_redis: RedisClient) -> None:
     names = [await park(one_redis, f"{1000 + number}-0", message_id=f"m{number:03}") for number in range(250)]
     async with a_client(one_redis) as client:

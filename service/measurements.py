@@ -1,0 +1,74 @@
+"""What a process measures about its surroundings and itself.
+
+Rules guarded: a scrape asks Redis at most once a second, however many scrape. When Redis does not answer, its values
+are not known and are not exported, so that an old depth cannot look like a new one.
+"""
+
+from typing import Protocol
+
+from fanout.clock import Clock
+from fanout.counters import Histogram
+from fanout.errors import QueueError
+from fanout.metrics import Metrics
+from fanout.queue.entry import Depth
+
+_TIMEOUT = 1.0
+_LAG_INTERVAL = 0.1
+
+
+class MeasuredQueue(Protocol):
+    """The queue as it is measured. Each call raises QueueError when the store does not answer."""
+
+    async def depth(self) -> Depth:
+        """Count what waits."""
+
+    async def memory_ratio(self) -> float | None:
+        """Return the share of its memory that the store uses; None when it does not say."""
+
+
+class QueueReadings:
+    """The last readings of queue and store, exported as metrics."""
+
+    def __init__(self, queue: MeasuredQueue, metrics: Metrics, clock: Clock) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._read_at = float("-inf")
+        self._depth: Depth | None = None
+        self._latency: float | None = None
+        self._memory: float | None = None
+        metrics.gauges.watch(
+            queue_depth=self._by_partition,
+            oldest_age_seconds=lambda: None if self._depth is None else self._depth.oldest_age,
+            dead_letters=lambda: None if self._depth is None else self._depth.dead_letters,
+            redis_up=lambda: float(self._depth is not None),
+            redis_latency_seconds=lambda: self._latency,
+            redis_memory_ratio=lambda: self._memory,
+        )
+
+    def _by_partition(self) -> dict[str, float] | None:
+        if self._depth is None:
+            return None
+        return {str(number): float(entries) for number, entries in enumerate(self._depth.entries)}
+
+    async def refresh(self) -> None:
+        """Read again, unless that was done within the last second."""
+        began = self._clock.monotonic()
+        if began - self._read_at < _TIMEOUT:
+            return
+        self._read_at = began
+        self._depth = self._latency = self._memory = None
+        try:
+            async with self._clock.timeout(_TIMEOUT):
+                self._depth = await self._queue.depth()
+                self._latency = self._clock.monotonic() - began
+                self._memory = await self._queue.memory_ratio()
+        except (QueueError, TimeoutError):
+            return
+
+
+async def measure_loop_lag(histogram: Histogram, clock: Clock) -> None:
+    """Observe, ten times a second, how late a task that sleeps is woken up."""
+    while True:
+        began = clock.monotonic()
+        await clock.sleep(_LAG_INTERVAL)
+        histogram.observe(max(0.0, clock.monotonic() - began - _LAG_INTERVAL))

@@ -1,0 +1,88 @@
+"""What a process measures about Redis, the queue and itself."""
+
+import asyncio
+from dataclasses import dataclass
+
+from fanout.clock import SystemClock
+from fanout.counters import Histogram
+from fanout.errors import QueueError
+from fanout.metrics import Metrics
+from fanout.queue.entry import Depth
+from fanout.queue.stream import Stream
+from fanout.redis.client import RedisClient
+from service.measurements import QueueReadings, measure_loop_lag
+from tests.fakes import FakeClock
+
+
+@dataclass
+class Measured:
+    """A queue that answers after `latency` seconds, or fails."""
+
+    clock: FakeClock
+    latency: float = 0.25
+    fails: bool = False
+    asked: int = 0
+
+    async def depth(self) -> Depth:
+        self.asked += 1
+        self.clock.jump(self.latency)
+        if self.fails:
+            raise QueueError("Redis is away.")
+        return Depth((3, 0), 12.5, 7)
+
+    async def memory_ratio(self) -> float | None:
+        return 0.5
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+async def test_readings_are_exported_and_taken_once_a_second() -> None:
+    clock, metrics = FakeClock(), Metrics()
+    queue = Measured(clock)
+    readings = QueueReadings(queue, metrics, clock)
+    for _ in range(3):
+        await readings.refresh()
+    assert queue.asked == 1
+    assert (sample(metrics, "fanout_redis_up"), sample(metrics, "fanout_redis_latency_seconds")) == (1, 0.25)
+    assert sample(metrics, "fanout_redis_memory_ratio") == 0.5
+    assert sample(metrics, "fanout_queue_depth", partition="0") == 3
+    assert (sample(metrics, "fanout_oldest_age_seconds"), sample(metrics, "fanout_dead_letters")) == (12.5, 7)
+    clock.jump(1.1)
+    await readings.refresh()
+    assert queue.asked == 2
+
+
+async def test_when_redis_is_away_nothing_old_is_shown() -> None:
+    clock, metrics = FakeClock(), Metrics()
+    queue = Measured(clock)
+    readings = QueueReadings(queue, metrics, clock)
+    await readings.refresh()
+    clock.jump(2)
+    queue.fails = True
+    await readings.refresh()
+    assert sample(metrics, "fanout_redis_up") == 0
+    text = metrics.render().decode()
+    for name in ("fanout_queue_depth", "fanout_oldest_age_seconds", "fanout_dead_letters", "fanout_redis_latency"):
+        assert name not in text
+
+
+async def test_the_memory_of_a_real_redis_is_a_share(redis_client: RedisClient) -> None:
+    stream = Stream(redis_client, SystemClock(), partitions=2, max_depth=10, dedup_window=1)
+    machine = await stream.memory_ratio()
+    assert machine is not None
+    assert 0 < machine < 1
+
+
+async def test_a_loop_that_is_busy_is_late() -> None:
+    clock, histogram = FakeClock(), Histogram((0.01, 1))
+    async with asyncio.TaskGroup() as group:
+        measuring = group.create_task(measure_loop_lag(histogram, clock))
+        await clock.advance(0.55)
+        assert histogram.counts == [5, 0, 0]
+        await clock.settle()
+        clock.jump(3)  # something else holds the loop
+        await clock.advance(0.1)
+        assert histogram.counts[2] == 1
+        measuring.cancel()

@@ -142,7 +142,12 @@ def test_a_pause_is_a_warning_and_is_counted_by_class() -> None:
 def test_the_time_from_accepted_to_settled_is_measured_by_class() -> None:
     telemetry, metrics, _lines = a_telemetry()
     telemetry.settled(
-        [buffered_in(a_partition(), n) for n in range(3)], Answered(202), attempts=1, took=0.1, certain=True
+        [buffered_in(a_partition(), n) for n in range(3)],
+        "delivered",
+        Answered(202),
+        attempts=1,
+        took=0.1,
+        certain=True,
     )
     change = buffered_in(a_partition(), 9, entry=an_entry(a_join()))
     telemetry.settled([change], "delivered", Answered(200), attempts=1, took=0.1, certain=True)

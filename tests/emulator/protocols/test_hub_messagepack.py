@@ -129,12 +129,13 @@ async def test_half_a_surrogate_pair_is_400_and_reaches_neither_kind_of_client(s
 
 
 async def test_no_depth_of_nesting_is_a_500_and_what_is_refused_reaches_nobody(service: Service) -> None:
-    async with service.client("u") as text, service.client("u", protocol="messagepack"):
-        for depth in range(900, 1000):  # the limits of the two parsers are a few levels apart
+    async with service.client("u") as text, service.client("u", protocol="messagepack") as binary:
+        for depth in range(880, 1000):  # the limits of the two parsers are a few levels apart
             body = f'{{"target":"m{depth}","arguments":{"[" * depth}{"]" * depth}}}'
             answer = await service.send("users/u/:send", body)
             assert answer.status_code in {202, 400}
             if answer.status_code == 202:
                 assert f'"m{depth}"' in await text.receive()
+                assert f"m{depth}".encode() in await binary.receive_bytes()
         await service.send("users/u/:send", '{"target":"last"}')
         assert '"last"' in await text.receive()

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[3]
 
 

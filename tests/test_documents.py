@@ -1,12 +1,15 @@
 """What the documents repeat is what the code says; `make docs` writes it anew."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from fanout.environment import variable_of
 from fanout.settings import Settings
+from service.cli.main import main
 from tests.documents import DOCUMENTS, README
 
 
@@ -61,3 +64,12 @@ def test_the_headings_that_a_text_names_are_found_across_lines() -> None:
     assert sources_named("# See docs/sources.md,\n    # names.") == {"names"}
     assert sources_named("See docs/sources.md, limits, which says why.") == {"limits"}
     assert sources_named("# See docs/sources.md.") == set()
+
+
+def test_each_command_of_the_readme_and_of_the_manual_exists_with_its_options() -> None:
+    texts = [README.read_text(), (README.parent / "docs" / "operating.md").read_text()]
+    lines = re.findall(r"^(?:\$ )?fanout ([a-z][^#\n]*)", "\n".join(texts), re.MULTILINE)
+    assert len(lines) > 8
+    for line in lines:
+        result = CliRunner().invoke(main, [*shlex.split(line), "--help"])
+        assert result.exit_code == 0, f"fanout {line}: {result.output}"

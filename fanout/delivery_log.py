@@ -43,11 +43,6 @@ class DeliveryLog:
         self._second = 0
         self._count = 0
 
-    @property
-    def enabled(self) -> bool:
-        """Whether lines are written at all."""
-        return self._output is not None
-
     def sample(self, *, important: bool) -> int:
         """Return for how many events the next line would stand, 0 to leave it out. `important` events are all kept."""
         if self._output is None:

@@ -8,12 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError
 from fanout.queue.traces import TraceEvent, Traces
 from fanout.redis.open import open_redis
 from service.cli.api import Api
+from service.cli.main import main
 from service.cli.trace import lines_of, print_trace
 from tests.service.apps import KEY, an_app, served
 
@@ -128,3 +130,14 @@ async def test_the_command_takes_the_key_from_the_environment_and_ends_with_the_
     )  # fmt: skip
     output, _ = await process.communicate()
     assert (process.returncode, json.loads(output)["code"]) == (1, "traceUnknown")
+
+
+@pytest.mark.parametrize(
+    "environ", [{"FANOUT_ADMIN_URL": "here", "FANOUT_URL": "http://127.0.0.1:1"}, {"FANOUT_URL": "here"}]
+)
+async def test_the_admin_url_is_preferred_to_the_url_of_the_ingress(url: str, environ: dict[str, str]) -> None:
+    variables = {name: url if value == "here" else value for name, value in environ.items()}
+    result = await asyncio.to_thread(
+        CliRunner().invoke, main, ["trace", "order-1"], env={"FANOUT_API_KEY": KEY, **variables}
+    )
+    assert (result.exit_code, result.stdout) == (0, STORY)

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from fanout import __version__
-from fanout.binding.refusals import WARNING_CODES
+from fanout.binding.refusals import ITEM_CODES, WARNING_CODES
 from fanout.counters import Counters, Definition, Gauges
 from fanout.signalr.message import OPERATIONS
 
@@ -40,6 +40,35 @@ DEAD_REASONS = (
 )
 # The classes of calls that the service limits apart.
 CLASSES = ("broadcast", "send", "action")
+# Why a request or a connection was refused, besides the codes of items: the codes of problem documents, and of a
+# connection that was closed because its answer was not read.
+REFUSALS = (
+    "invalidRequest",
+    "invalidItems",
+    "invalidIdempotencyKey",
+    "unauthorized",
+    "forbidden",
+    "notFound",
+    "traceOff",
+    "traceUnknown",
+    "deadLetterUnknown",
+    "methodNotAllowed",
+    "headTooSlow",
+    "headTooLarge",
+    "bodyTooSlow",
+    "bodyTooLarge",
+    "tokenTooLong",
+    "unsupportedMediaType",
+    "idempotencyConflict",
+    "messageIdConflict",
+    "queueFull",
+    "queueUnavailable",
+    "queueSilent",
+    "notConfirmed",
+    "configuration",
+    "internal",
+    "answerUnread",
+)
 # How a request to the ingress ended.
 STATUSES = ("2xx", "4xx", "5xx")
 
@@ -122,6 +151,13 @@ GAUGES = (
         "fanout_redis_memory_ratio",
         "Memory that Redis uses, as a share of maxmemory or else of its machine; the fullest primary counts.",
     ),
+    Definition(PROCESS, "gauge", "fanout_http_connections", "Connections of clients that are served now."),
+    Definition(
+        PROCESS,
+        "gauge",
+        "fanout_http_connections_waiting",
+        "Connections of clients that wait for one of FANOUT_MAX_CONNECTIONS places.",
+    ),
     Definition(
         PROCESS, "gauge", "fanout_build_info", "1, labelled with the version of this process.", (("version", ()),)
     ),
@@ -184,6 +220,12 @@ class Metrics:
         )
         self.rejected = new.counter("fanout_rejected", "Items refused: not valid, or with an id that conflicts.")
         self.backpressure = new.counter("fanout_backpressure", "Requests answered 503: queue full or unavailable.")
+        self.refused = new.counters(
+            "fanout_refused_requests",
+            "Requests and connections refused, by the code of the problem.",
+            "code",
+            (*REFUSALS, *ITEM_CODES),
+        )
         self.requests = new.counters(
             "fanout_ingress_requests", "Batches answered, by status class.", "status", STATUSES
         )

@@ -128,6 +128,27 @@ class ListenerSettings(BaseModel):
         description="How long a client may take to send the head of a request, and then its body, before the request "
         "is refused with 408.",
     )
+    max_connections: Annotated[int, Unit("connections")] = Field(
+        768,
+        ge=8,
+        le=100_000,
+        description="Maximum number of client connections served at once. Further connections wait until one ends; "
+        "probes are answered all the same.",
+    )
+    keep_alive: Duration = Field(
+        75.0,
+        gt=0,
+        le=7200,
+        description="How long a connection without a request is kept open. Set it above the idle timeout of the "
+        "gateway in front (often 60s, 120s or 10m), or a request may meet a connection that is being closed.",
+    )
+    lame_duck: Duration = Field(
+        5.0,
+        ge=0,
+        le=600,
+        description="How long an ingress still serves after SIGTERM while /readyz fails and answers close their "
+        "connections, so that load balancers and callers can turn to another one before it stops.",
+    )
     max_items: Annotated[int, Unit("items")] = Field(10_000, ge=1, description="Maximum number of items per batch.")
     max_targets: Annotated[int, Unit("entries")] = Field(
         10_000,

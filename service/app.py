@@ -33,6 +33,7 @@ from service.http.problems import (
     problem_of_status,
     response_of,
 )
+from service.http.refusals import Refusals
 from service.ingress.route import Ingress
 from service.negotiate.documents import NegotiateRequest
 from service.negotiate.route import Negotiate
@@ -65,13 +66,15 @@ class Application(FastAPI):
     messages: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request on."""
+        """Give a batch to its route, and everything else to the router; HEAD is routed as GET."""
         messages = self.messages
         if messages is not None and scope["type"] == "http" and (hub := _hub_of(scope)):
             scope["path_params"] = {"hub": hub}
             await messages(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+            return
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope["method"] = "GET"  # the server leaves the body out
+        await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, which is made once."""
@@ -91,6 +94,7 @@ def _hub_of(scope: Scope) -> str:
 
 def create_app(
     probes: Probes,
+    refusals: Refusals,
     *,
     ingress: Ingress | None = None,
     negotiate: Negotiate | None = None,
@@ -109,12 +113,12 @@ def create_app(
         openapi_url=None,  # the document and its page have routes of their own
         redirect_slashes=False,
     )
-    app.add_middleware(RequestMiddleware)
+    app.add_middleware(RequestMiddleware, refusals=refusals)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(FanoutError, _on_fanout)
     if ingress is not None:
         app.router.routes.append(Route(MESSAGES, ingress, methods=["POST"]))
-        app.messages = RequestMiddleware(ingress)
+        app.messages = RequestMiddleware(ingress, refusals)
     app.include_router(probes.router())
     app.include_router(docs.router(app))
     app.add_api_route("/problems/{code}", _problem, response_model=None, response_class=PlainTextResponse, **_EXPLAIN)

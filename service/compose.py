@@ -44,6 +44,7 @@ from service.admin.traces import TraceAdmin
 from service.app import Role, create_app
 from service.http.auth import Guard
 from service.http.probes import Probes, Readiness
+from service.http.refusals import Refusals
 from service.ingress.intake import Intake
 from service.ingress.route import Ingress, limits_of
 from service.negotiate.route import Negotiate
@@ -127,6 +128,7 @@ def build_app(
     metrics: Metrics,
     clock: Clock,
     readiness: Readiness,
+    refusals: Refusals,
     *,
     service: ConnectionString | None,
     traces: Traces | None,
@@ -137,11 +139,12 @@ def build_app(
     """Give each route what it needs and return the application; a worker has no other routes than the probes."""
     probes = Probes(queue, metrics, readiness, clock)
     if role == "worker":
-        return create_app(probes, page=page)
+        return create_app(probes, refusals, page=page)
     guard = Guard(settings)
     intake = Intake(queue, metrics, clock, max_expanded=settings.max_expanded, traces=traces, delivery_log=delivery_log)
     return create_app(
         probes,
+        refusals,
         ingress=Ingress(settings, intake, guard, metrics, clock, limits_of(settings, service)),
         negotiate=Negotiate(settings, guard, metrics, clock, service),
         traces=TraceAdmin(guard, traces),

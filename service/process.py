@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 
 from fanout import __version__
@@ -22,19 +21,18 @@ from fanout.clock import Clock
 from fanout.delivery_log import open_delivery_log
 from fanout.log import Logger
 from fanout.queue.dead_letters import DeadLetters
-from fanout.serving import listen, port_of, serve
+from fanout.serving import listen, port_of
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.app import Role
 from service.compose import Resources, build_app, build_worker, open_endpoint, open_resources, prepare_store
 from service.doctor.probe import probe
-from service.http.connection import bounded_connection
-from service.http.probes import Readiness
+from service.http.connection import Timeouts
+from service.http.probes import PROBE_PATHS, Readiness
+from service.http.refusals import Refusals
+from service.http.server import Server, ServerLimits
 from service.measurements import measure_loop_lag
 from service.startup import CheckedQueue, Queue, check_settings, open_queue, watch_access
-
-_KEEP_ALIVE = 75
-_SERVER_GRACE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,11 @@ class Plan:
     page: Path | None = None
     ready: Callable[[int], None] = lambda _port: None
 
+    @property
+    def lame_duck(self) -> float:
+        """Seconds between the signal to stop and the end of serving; nobody sends requests to a worker."""
+        return 0.0 if self.role == "worker" else self.settings.lame_duck
+
 
 async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
     """Run one process until `stopping` is set; an error in any of its tasks ends it and is raised."""
@@ -55,19 +58,25 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
     try:
         async with open_resources(settings, clock) as resources:
             readiness, queue, listening = Readiness(), CheckedQueue(resources.stream), asyncio.Event()
-            config = _uvicorn(_app(plan, resources, queue, readiness, service), settings)
+            refusals = Refusals(resources.metrics, clock)
+            app = _app(plan, resources, queue, readiness, refusals, service)
+            server = Server(app, listener, _server_limits(settings), clock, refusals.note_connection)
+            resources.metrics.gauges.watch(
+                http_connections=lambda: server.connections, http_connections_waiting=lambda: server.waiting
+            )
 
             async def start() -> None:
                 await listening.wait()
                 await open_queue(queue, lambda: prepare_store(resources, service), clock, resources.log)
 
             async with asyncio.TaskGroup() as group:
-                serving = group.create_task(serve(config, listener, ready=listening.set))
+                serving = group.create_task(server.serve(listening.set))
                 watching = group.create_task(_watch(resources, readiness, service))
                 measuring = group.create_task(measure_loop_lag(resources.metrics.loop_lag_seconds, clock))
                 if await _finishes(start(), before=stopping):
                     _announce(plan, listener, resources.log)
-                    await _work_until(stopping, plan, resources, service, readiness)
+                    retiring = group.create_task(_retire(stopping, server, readiness, clock, plan.lame_duck))
+                    await _work_until(retiring, plan, resources, service)
                 readiness.draining = True
                 watching.cancel()
                 measuring.cancel()
@@ -90,7 +99,12 @@ def stop_on_signals(stopping: asyncio.Event) -> None:
 
 
 def _app(
-    plan: Plan, resources: Resources, queue: Queue, readiness: Readiness, service: ConnectionString | None
+    plan: Plan,
+    resources: Resources,
+    queue: Queue,
+    readiness: Readiness,
+    refusals: Refusals,
+    service: ConnectionString | None,
 ) -> FastAPI:
     settings, clock = resources.settings, resources.clock
     return build_app(
@@ -100,6 +114,7 @@ def _app(
         resources.metrics,
         clock,
         readiness,
+        refusals,
         service=service,
         traces=resources.traces,
         dead_letters=DeadLetters(resources.redis_client, resources.keys),
@@ -125,21 +140,30 @@ async def _watch(resources: Resources, readiness: Readiness, service: Connection
         await watch_access(lambda: probe(service, settings, clock), readiness, resources.metrics, clock, resources.log)
 
 
+async def _retire(
+    stopping: asyncio.Event, server: Server, readiness: Readiness, clock: Clock, lame_duck: float
+) -> None:
+    # Waits until the process is to end, and serves on until callers have turned to another one.
+    await stopping.wait()
+    readiness.draining = True
+    server.retire()
+    await clock.sleep(lame_duck)
+    server.close_idle()
+
+
 async def _work_until(
-    stopping: asyncio.Event, plan: Plan, resources: Resources, service: ConnectionString | None, readiness: Readiness
+    retiring: "asyncio.Task[None]", plan: Plan, resources: Resources, service: ConnectionString | None
 ) -> None:
     if plan.role == "ingress" or service is None:
-        await stopping.wait()
+        await retiring
         return
     endpoint = open_endpoint(resources.settings, resources.clock, resources.metrics, service)
     worker = build_worker(resources, endpoint)
     try:
         async with asyncio.TaskGroup() as group:
             working = group.create_task(worker.run())
-            waiting = group.create_task(stopping.wait())
-            await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            readiness.draining = True
+            await asyncio.wait({working, retiring}, return_when=asyncio.FIRST_COMPLETED)
+            retiring.cancel()
             worker.stop()
     finally:
         await endpoint.aclose()
@@ -150,15 +174,6 @@ def _announce(plan: Plan, listener: socket.socket, log: Logger) -> None:
     plan.ready(port_of(listener))
 
 
-def _uvicorn(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        http=bounded_connection(settings.body_timeout),
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_SERVER_GRACE,
-    )
+def _server_limits(settings: Settings) -> ServerLimits:
+    timeouts = Timeouts(head=settings.body_timeout, idle=settings.keep_alive, unread=settings.body_timeout)
+    return ServerLimits(settings.max_connections, timeouts, probes=PROBE_PATHS)

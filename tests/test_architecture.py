@@ -18,7 +18,7 @@ KEYS = {
     "jwt": ("fanout.signalr.credentials",),
     "fastapi": ("service.", "emulator."),
     "starlette": ("service.", "emulator."),
-    "uvicorn": ("fanout.serving", "service.process", "service.http.connection", "emulator."),
+    "uvicorn": ("fanout.serving", "emulator."),
     "click": ("service.cli.",),
     "time": ("fanout.clock", "signalr_fanout.client"),
     "random": ("service.compose", "emulator.", "signalr_fanout.calls"),
@@ -34,6 +34,8 @@ ROOMS = {
     "fanout.binding.": ("fanout.errors", "fanout.signalr.message", "fanout.signalr.routes"),
 }
 PURE = (
+    "service.http.head",
+    "service.http.chunks",
     "workers.lane",
     "workers.schedule",
     "workers.coalescer",

@@ -14,7 +14,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fanout.log import get_logger
-from service.http.problems import response_of, unexpected
+from service.http.problems import Problem, refusal_in, response_of, unexpected
+from service.http.refusals import Refusals
 
 _KEY: Final = "fanout.request_id"
 # Answers are about one caller and one moment, and none of them is a page to run scripts in or to be framed.
@@ -37,8 +38,9 @@ def request_id_of(scope: Scope) -> str:
 class RequestMiddleware:
     """ASGI middleware around the application, and around the batch route, which passes by the framework."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, refusals: Refusals) -> None:
         self._app = app
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,7 +54,7 @@ class RequestMiddleware:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = _completed(message["headers"], request_id)
+                message["headers"] = completed(message["headers"], request_id)
             await send(message)
 
         try:
@@ -64,9 +66,23 @@ class RequestMiddleware:
                 raise  # half an answer is out: only closing the connection tells the client
             get_logger().exception("request.failed", request_id=request_id, method=scope["method"], path=scope["path"])
             await response_of(unexpected(), request_id)(scope, receive, send_with_id)
+        problem = refusal_in(scope)
+        if problem is not None:
+            self._note(problem, scope)
+
+    def _note(self, problem: Problem, scope: Scope) -> None:
+        client: tuple[str, int] | None = scope.get("client")
+        self._refusals.note(
+            problem,
+            request_id=request_id_of(scope),
+            peer=client[0] if client else "",
+            method=scope["method"],
+            path=scope["path"],
+        )
 
 
-def _completed(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+def completed(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer with the request id and the security headers it does not have."""
     own = list(headers)
     names = {name for name, _ in own}
     own += [header for header in SECURITY_HEADERS if header[0] not in names]

@@ -18,6 +18,7 @@ from service.measurements import MeasuredQueue, QueueReadings
 from service.openapi.describe import answer, text
 from service.openapi.model import Document
 
+PROBE_PATHS = ("/livez", "/readyz")
 _WITHIN = 1.0
 Check = Callable[[], Awaitable[None]]
 

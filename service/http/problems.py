@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import Field, WithJsonSchema
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from fanout.binding.refusals import ITEM_CODES
 from fanout.errors import BadRequestError, FanoutError, QueueError, SlowBodyError, UnauthorizedError
@@ -20,6 +21,7 @@ from service.openapi.model import Absent, Count, Document
 
 MEDIA_TYPE = "application/problem+json"
 CHALLENGE = 'Bearer realm="signalr-fanout"'
+_IN_SCOPE = "fanout.problem"
 _RESULTS = Annotated[list[Any], WithJsonSchema({"type": "array", "items": {"$ref": "#/components/schemas/Result"}})]
 
 
@@ -200,6 +202,25 @@ def explanation_of(code: str) -> str | None:
     return f"{code} (HTTP 400, or a rejected item)\n\n{ITEM_CODES[code]}\n" if code in ITEM_CODES else None
 
 
+class ProblemResponse(Response):
+    """A problem as an HTTP answer; it leaves the problem in the scope, for the counts and the log."""
+
+    def __init__(self, problem: Problem, content: bytes) -> None:
+        super().__init__(content, problem.status, dict(problem.headers), MEDIA_TYPE)
+        self._problem = problem
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        scope[_IN_SCOPE] = self._problem
+        await super().__call__(scope, receive, send)
+
+
+def refusal_in(scope: Scope) -> Problem | None:
+    """Return the problem that a request was answered with, None when it was not refused."""
+    problem: Problem | None = scope.get(_IN_SCOPE)
+    return problem
+
+
 def response_of(problem: Problem, request_id: str) -> Response:
     """Write a problem as an HTTP answer."""
     document = {
@@ -211,4 +232,4 @@ def response_of(problem: Problem, request_id: str) -> Response:
         "requestId": request_id,
         **problem.members,
     }
-    return Response(msgspec.json.encode(document), problem.status, dict(problem.headers), MEDIA_TYPE)
+    return ProblemResponse(problem, msgspec.json.encode(document))

@@ -5,7 +5,8 @@ import re
 from prometheus_client.parser import text_string_to_metric_families
 
 from fanout import __version__
-from fanout.metrics import CONTENT_TYPE, DEAD_REASONS, FAILURES, SECTIONS, STATUSES, Metrics
+from fanout.binding.refusals import ITEM_CODES
+from fanout.metrics import CONTENT_TYPE, DEAD_REASONS, FAILURES, REFUSALS, SECTIONS, STATUSES, Metrics
 from fanout.signalr.message import OPERATIONS
 
 CLOSED = {
@@ -13,6 +14,7 @@ CLOSED = {
     "failure": set(FAILURES),
     "reason": set(DEAD_REASONS),
     "status": set(STATUSES),
+    "code": {*REFUSALS, *ITEM_CODES},
 }
 FORBIDDEN = {"user", "group", "connection", "user_id", "id", "message_id", "hub", "target", "lane", "to"}
 

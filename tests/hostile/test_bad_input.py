@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from fanout.clock import SystemClock
 from service.dev.private_redis import private_redis
-from service.http.connection import MOST_HEAD
+from service.http.head import MAX_HEAD
 from tests.hostile.ingress import MAX_BODY, Answer, Victim, head_of, ingress
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -126,7 +126,7 @@ HEADS = {
 @pytest.mark.parametrize(("start", "more"), HEADS.values(), ids=HEADS)
 async def test_a_head_without_end_is_431_while_it_is_sent(victim: Victim, start: bytes, more: bytes) -> None:
     before = victim.memory
-    assert is_refused(await victim.send(start, more[: MOST_HEAD + 1 - len(start)]), 431, "headTooLarge")
+    assert is_refused(await victim.send(start, more[: MAX_HEAD + 1 - len(start)]), 431, "headTooLarge")
     with contextlib.suppress(OSError, EOFError):  # bytes that meet a closed connection may swallow the answer
         await victim.send(start, *[more] * 64)
     assert victim.peak - before < 20 * MIB

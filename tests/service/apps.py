@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 
@@ -24,7 +23,10 @@ from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.app import Role
 from service.compose import build_app
-from service.http.probes import Readiness
+from service.http.connection import Timeouts
+from service.http.probes import PROBE_PATHS, Readiness
+from service.http.refusals import Refusals
+from service.http.server import Server, ServerLimits
 from service.startup import Queue
 from tests.service.memory_queue import MemoryQueue
 
@@ -51,6 +53,11 @@ class App:
     dead_letters: DeadLetters | None = None
     delivery_log: DeliveryLog | None = None
 
+    @property
+    def refusals(self) -> Refusals:
+        """What counts and logs its refusals."""
+        return Refusals(self.metrics, self.clock)
+
     def build(self) -> FastAPI:
         """Build the application as a process does."""
         return build_app(
@@ -60,6 +67,7 @@ class App:
             self.metrics,
             self.clock,
             self.readiness,
+            self.refusals,
             service=self.service,
             traces=self.traces,
             dead_letters=self.dead_letters,
@@ -105,19 +113,22 @@ async def client_of(app: App, *, peer: str = "127.0.0.1", **headers: str) -> Asy
 
 
 @asynccontextmanager
-async def served(app: App) -> AsyncIterator[str]:
-    """The base URL of a real server on a loopback port."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen()
-        config = uvicorn.Config(app.build(), log_config=None, lifespan="off", proxy_headers=False)
-        server = uvicorn.Server(config)
+async def served(app: App, **limits: Any) -> AsyncIterator[str]:
+    """The base URL of a real server on a loopback port; `limits` are those of `Timeouts` and `ServerLimits`."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(2048)
+        listener.setblocking(False)
+        url = "http://{}:{}".format(*listener.getsockname())
+        timeouts = Timeouts(*(limits.pop(name, 30.0) for name in ("head", "idle", "unread")))
+        bounds = ServerLimits(limits.pop("max_connections", 100), timeouts, probes=PROBE_PATHS, **limits)
+        server = Server(app.build(), listener, bounds, SystemClock(), app.refusals.note_connection)
         async with asyncio.TaskGroup() as group:
-            group.create_task(server.serve(sockets=[sock]))
+            serving = group.create_task(server.serve())
             try:
-                yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+                yield url
             finally:
-                server.should_exit = True
+                serving.cancel()
 
 
 class Documented:

@@ -43,7 +43,7 @@ async def test_an_error_in_the_middle_of_an_answer_is_left_to_the_server() -> No
         sent.append(message)
 
     with pytest.raises(RuntimeError, match="half way"):
-        await RequestMiddleware(breaks)(dict(SCOPE), nothing, send)
+        await RequestMiddleware(breaks, an_app().refusals)(dict(SCOPE), nothing, send)
     assert [m["status"] for m in sent] == [200]
 
 
@@ -56,7 +56,7 @@ async def test_what_is_not_http_passes_untouched() -> None:
     async def send(_message: Message) -> None:
         raise AssertionError("nothing is sent")
 
-    await RequestMiddleware(app)({"type": "lifespan"}, nothing, send)
+    await RequestMiddleware(app, an_app().refusals)({"type": "lifespan"}, nothing, send)
     assert seen == [{"type": "lifespan"}]
 
 

@@ -21,7 +21,7 @@ async def received(*headers: tuple[bytes, bytes], client: tuple[str, int] | None
     async def nothing(*_: Any) -> Any: ...
 
     scope = {"type": "http", "headers": list(headers), "client": client, "path_params": {"hub": "chat"}}
-    await RequestMiddleware(route)(scope, nothing, nothing)
+    await RequestMiddleware(route, an_app().refusals)(scope, nothing, nothing)
     return seen[0]
 
 

@@ -52,18 +52,14 @@ class Plan:
 
 async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
     """Run one process until `stopping` is set; an error in any of its tasks ends it and is raised."""
-    settings = plan.settings
-    service = check_settings(settings, plan.role)
-    listener = listen(settings.host, settings.port, option="--port")
+    service = check_settings(plan.settings, plan.role)
+    listener = listen(plan.settings.host, plan.settings.port, option="--port")
     try:
-        async with open_resources(settings, clock) as resources:
+        async with open_resources(plan.settings, clock) as resources:
             readiness, queue, listening = Readiness(), CheckedQueue(resources.stream), asyncio.Event()
             refusals = Refusals(resources.metrics, clock)
             app = _app(plan, resources, queue, readiness, refusals, service)
-            server = Server(app, listener, _server_limits(settings), clock, refusals.note_connection)
-            resources.metrics.gauges.watch(
-                http_connections=lambda: server.connections, http_connections_waiting=lambda: server.waiting
-            )
+            server = _server(app, listener, resources, refusals)
 
             async def start() -> None:
                 await listening.wait()
@@ -78,9 +74,8 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
                     retiring = group.create_task(_retire(stopping, server, readiness, clock, plan.lame_duck))
                     await _work_until(retiring, plan, resources, service)
                 readiness.draining = True
-                watching.cancel()
-                measuring.cancel()
-                serving.cancel()
+                for task in (watching, measuring, serving):
+                    task.cancel()
     finally:
         listener.close()
 
@@ -174,6 +169,12 @@ def _announce(plan: Plan, listener: socket.socket, log: Logger) -> None:
     plan.ready(port_of(listener))
 
 
-def _server_limits(settings: Settings) -> ServerLimits:
+def _server(app: FastAPI, listener: socket.socket, resources: Resources, refusals: Refusals) -> Server:
+    settings = resources.settings
     timeouts = Timeouts(head=settings.body_timeout, idle=settings.keep_alive, unread=settings.body_timeout)
-    return ServerLimits(settings.max_connections, timeouts, probes=PROBE_PATHS)
+    limits = ServerLimits(settings.max_connections, timeouts, probes=PROBE_PATHS)
+    server = Server(app, listener, limits, resources.clock, refusals.note_connection)
+    resources.metrics.gauges.watch(
+        http_connections=lambda: server.connections, http_connections_waiting=lambda: server.waiting
+    )
+    return server

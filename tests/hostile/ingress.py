@@ -101,7 +101,7 @@ def head_of(path: str, *headers: str) -> bytes:
 
 
 @asynccontextmanager
-async def ingress(directory: Path, redis_url: str) -> AsyncIterator[Victim]:
+async def ingress(directory: Path, redis_url: str, **more: str) -> AsyncIterator[Victim]:
     """Run an ingress for the time of the block."""
     settings = {
         "AzureSignalRConnectionString": service_at(9),
@@ -111,7 +111,7 @@ async def ingress(directory: Path, redis_url: str) -> AsyncIterator[Victim]:
         "FANOUT_MAX_BODY": str(MAX_BODY),
         "FANOUT_TRACE_KEEP": "60",
     }
-    async with program(directory, "serve", "--role", "ingress", **settings) as running:
+    async with program(directory, "serve", "--role", "ingress", **settings | more) as running:
         yield Victim(running, await running.port())
 
 

@@ -211,7 +211,11 @@ class KeptCaller:
 
 async def test_no_kept_caller_fails_when_the_process_is_told_to_stop(redis_url: str, tmp_path: Path) -> None:
     stopped = asyncio.Event()
-    async with ingress(tmp_path / "a", redis_url) as first, ingress(tmp_path / "b", redis_url) as second:
+    lame_duck = {"FANOUT_LAME_DUCK": "5"}
+    async with (
+        ingress(tmp_path / "a", redis_url, **lame_duck) as first,
+        ingress(tmp_path / "b", redis_url) as second,
+    ):
         callers = [KeptCaller([first.port, second.port]) for _ in range(72)]
         async with asyncio.TaskGroup() as group, asyncio.timeout(60):
             for number, caller in enumerate(callers):

@@ -49,6 +49,7 @@ PURE = (
     "fanout.binding.names",
     "fanout.binding.batch",
     "fanout.http1.exchange",
+    "fanout.http1.proxy",
     "fanout.http1.request",
     "fanout.http1.head",
     "fanout.http1.chunks",

@@ -19,7 +19,8 @@ from fanout.errors import NotSentError
 from fanout.http1.connection import BeforeWrite, Connection, OnDone
 from fanout.http1.dial import default_tls, dial
 from fanout.http1.exchange import BrokenExchangeError, Limits, Origin, Response
-from fanout.http1.request import Request, encode
+from fanout.http1.proxy import Proxy
+from fanout.http1.request import Request, encode, encode_for_proxy
 
 _SWEEPS_PER_LIMIT: Final = 20
 _SHORTEST_SWEEP, _LONGEST_SWEEP = 0.01, 0.5  # seconds
@@ -39,13 +40,24 @@ class PoolStats:
 class Pool:
     """Sends requests to one origin. It belongs to the event loop of its first `send`."""
 
-    def __init__(self, origin: Origin, limits: Limits, clock: Clock, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        limits: Limits,
+        clock: Clock,
+        tls: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
+    ) -> None:
         """Store; `tls` is for https origins. Without it the CAs of the system are trusted and names are checked."""
         self._origin = origin
         self._authority = origin.authority.encode("ascii")
         self._limits = limits
         self._clock = clock
         self._tls = tls
+        self._proxy = proxy
+        self._encode = encode
+        if proxy is not None and origin.scheme == "http":
+            self._encode = partial(encode_for_proxy, authorization=proxy.authorization)
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
@@ -71,7 +83,7 @@ class Pool:
         Raises NotSentError when no byte of it was written, and MaybeSentError (always a BrokenExchangeError) when it
         was written and no complete answer came in time.
         """
-        message = encode(request, self._authority)
+        message = self._encode(request, self._authority)
         now = self._clock.monotonic()
         connection = self._take_idle(now)
         if connection is None:
@@ -95,7 +107,7 @@ class Pool:
         Return False when none is idle: nothing was done then, and `send` waits for one. `before_write` is called right
         before the write. `on_done` is called from the loop and must not raise.
         """
-        message = encode(request, self._authority)
+        message = self._encode(request, self._authority)
         now = self._clock.monotonic()
         connection = self._take_idle(now)
         if connection is None:
@@ -179,7 +191,7 @@ class Pool:
         if self._tls is None and self._origin.scheme == "https":
             self._tls = default_tls()
         tls = self._tls if self._origin.scheme == "https" else None
-        transport = await dial(self._origin, tls, self._clock, self._limits.connect_timeout)
+        transport = await dial(self._origin, tls, self._clock, self._limits.connect_timeout, self._proxy)
         connection = Connection(transport, self._limits, self._clock.monotonic(), self._lost)
         self._connections.add(connection)
         if not self._closed and connection.open():

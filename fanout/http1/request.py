@@ -85,3 +85,19 @@ def encode(request: Request, authority: bytes) -> bytes:
         len(body),
         body,
     )
+
+
+def encode_for_proxy(request: Request, authority: bytes, authorization: HeaderLines) -> bytes:
+    """Return the message for a proxy to a plain origin: the target is a whole URL, `authorization` is for the proxy."""
+    head, body = request.head, request.body
+    return b"%b http://%b%b HTTP/1.1\r\nHost: %b\r\n%b%b%bContent-Length: %d\r\n\r\n%b" % (
+        head.method.encode(),
+        authority,
+        head.target.encode(),
+        authority,
+        authorization.text,
+        request.authorization.text,
+        head.headers.text,
+        len(body),
+        body,
+    )

@@ -199,5 +199,5 @@ def describe(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return f"TLS failed ({(error.reason or 'no reason given').lower().replace('_', ' ')})"
     if isinstance(error, socket.gaierror):
-        return error.strerror or "the name was not found"
+        return f"the name cannot be resolved ({(error.strerror or 'no reason given').lower()})"
     return os.strerror(error.errno).lower() if error.errno else str(error) or type(error).__name__

@@ -20,6 +20,14 @@ from fanout.units import DURATION, SIZE, Unit, format_duration, format_size
 
 PREFIX = "FANOUT_"
 CONNECTION_STRING = "AzureSignalRConnectionString"
+# Settings that other programs read too, under names of their own.
+_SHARED = {
+    "connection_string": CONNECTION_STRING,
+    "https_proxy": "HTTPS_PROXY",
+    "http_proxy": "HTTP_PROXY",
+    "no_proxy": "NO_PROXY",
+}
+_FIELDS_OF_SHARED = {variable.lower(): field for field, variable in _SHARED.items()}
 FILE_SUFFIX = "_FILE"
 _RULES = {
     "greater_than": "must be greater than {gt}",
@@ -55,7 +63,7 @@ def load_some(names: Collection[str], environ: Mapping[str, str] | None = None, 
 
 def variable_of(field: str) -> str:
     """Return the name of the environment variable of a field."""
-    return CONNECTION_STRING if field == "connection_string" else PREFIX + field.upper()
+    return _SHARED.get(field) or PREFIX + field.upper()
 
 
 def unit_of(field: FieldInfo) -> Unit | None:
@@ -82,6 +90,8 @@ def _values_of(environ: Mapping[str, str], names: Collection[str]) -> tuple[dict
     findings: list[str] = []
     for variable, text in environ.items():
         name = _field_of(variable)
+        if name in _SHARED and variable.isupper() and variable.lower() in environ:
+            continue  # both spellings of HTTPS_PROXY are set: the one in lower case counts, as with other programs
         field = name or _secret_of_file(variable)
         if field is None:
             if variable.upper().startswith(PREFIX):
@@ -95,10 +105,10 @@ def _values_of(environ: Mapping[str, str], names: Collection[str]) -> tuple[dict
 
 
 def _field_of(variable: str) -> str | None:
-    if variable.lower() == CONNECTION_STRING.lower():
-        return "connection_string"
+    if variable.lower() in _FIELDS_OF_SHARED:
+        return _FIELDS_OF_SHARED[variable.lower()]
     name = variable[len(PREFIX) :].lower() if variable.upper().startswith(PREFIX) else ""
-    return name if name in Settings.model_fields and name != "connection_string" else None
+    return name if name in Settings.model_fields and name not in _SHARED else None
 
 
 def _secret_of_file(variable: str) -> str | None:

@@ -38,6 +38,23 @@ class ServiceSettings(BaseModel):
         "for the host of Endpoint, `server` for the host of ServerEndpoint. `fanout doctor` finds out which one works.",
     )
 
+    service_ca: str = Field(
+        "",
+        description="File with certificate authorities to trust for the service, in addition to those of the system.",
+    )
+    https_proxy: SecretStr = Field(
+        SecretStr(""),
+        description="Proxy for calls to an `https` service: `http://[user:password@]host[:port]`. A tunnel is opened "
+        "with CONNECT, so the proxy sees no message and no token. The name in lower case takes precedence.",
+    )
+    http_proxy: SecretStr = Field(SecretStr(""), description="Proxy for calls to an `http` service.")
+    no_proxy: str = Field(
+        "",
+        description="What is called without a proxy, separated by commas: domains with all names below them "
+        "(`example.com`), addresses, networks (`10.0.0.0/8`), `*` for everything; each may have a port. This machine "
+        "never needs a proxy.",
+    )
+
     @field_validator("application")
     @classmethod
     def _application_is_valid(cls, name: str) -> str:

@@ -19,9 +19,7 @@ from fastapi import FastAPI
 from fanout.clock import Clock
 from fanout.counters import Gauges
 from fanout.delivery_log import DeliveryLog, open_delivery_log
-from fanout.http1.dial import default_tls
-from fanout.http1.exchange import Limits, Origin
-from fanout.http1.pool import Pool
+from fanout.http1.exchange import Limits
 from fanout.log import Logger, get_logger
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
@@ -35,9 +33,7 @@ from fanout.redis.client import RedisClient
 from fanout.redis.durability import Durability, durability_of
 from fanout.redis.open import open_redis
 from fanout.settings import Settings
-from fanout.signalr.client import Client, service_address
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.credentials import AccessKeyCredential
 from fanout.signalr.routes import RouteClass
 from service.admin.dead_letters.route import DeadLetterAdmin
 from service.admin.traces import TraceAdmin
@@ -48,6 +44,7 @@ from service.http.refusals import Refusals
 from service.ingress.intake import Intake
 from service.ingress.route import Ingress, limits_of
 from service.negotiate.route import Negotiate
+from service.outgoing import open_client
 from service.startup import Queue
 from workers.coalescer import Bounds
 from workers.dispatch import Dispatcher
@@ -155,7 +152,12 @@ def build_app(
 
 def open_endpoint(settings: Settings, clock: Clock, metrics: Metrics, service: ConnectionString) -> Endpoint:
     """Build what a worker needs of one instance of the service; nothing is connected yet."""
-    client = _client(settings, clock, service)
+    limits = Limits(
+        connections=settings.concurrency,
+        connect_timeout=settings.connect_timeout,
+        request_timeout=settings.attempt_timeout,
+    )
+    client = open_client(settings, service, clock, limits, cache_size=settings.token_cache)
     joined = Bounds() if settings.execute and not settings.application else None
     gate = Gate(Window(settings.concurrency), ceilings_of(settings), random.random)
     return Endpoint(client, Sender(client, clock, metrics, joined=joined), gate)
@@ -200,22 +202,6 @@ def ceilings_of(settings: Settings) -> dict[RouteClass, float]:
     broadcast = settings.broadcast_rate or (BROADCASTS if settings.units else 0.0)
     wanted = {RouteClass.SEND: send, RouteClass.BROADCAST: broadcast}
     return {route_class: rate for route_class, rate in wanted.items() if rate}
-
-
-def _client(settings: Settings, clock: Clock, service: ConnectionString) -> Client:
-    address = service_address(
-        service, audience=settings.audience, api_version=settings.api_version, application=settings.application
-    )
-    limits = Limits(
-        connections=settings.concurrency,
-        connect_timeout=settings.connect_timeout,
-        request_timeout=settings.attempt_timeout,
-    )
-    tls = default_tls() if service.server_endpoint.startswith("https") else None
-    credential = AccessKeyCredential(service.access_key, clock, lifetime=settings.token_lifetime)
-    origin = Origin.parse(service.server_endpoint.removesuffix(address.prefix))
-    pool = Pool(origin, limits, clock, tls)
-    return Client(pool, credential, address, clock, cache_size=settings.token_cache)
 
 
 def _watch_worker(gauges: Gauges, dispatcher: Dispatcher, schedule: Schedule, ownership: Ownership) -> None:

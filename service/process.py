@@ -32,6 +32,7 @@ from service.http.probes import PROBE_PATHS, Readiness
 from service.http.refusals import Refusals
 from service.http.server import Server, ServerLimits
 from service.measurements import measure_loop_lag
+from service.outgoing import origin_of, proxy_to
 from service.startup import CheckedQueue, Queue, check_settings, open_queue, watch_access
 
 
@@ -132,6 +133,8 @@ async def _finishes(work: Coroutine[Any, Any, None], *, before: asyncio.Event) -
 async def _watch(resources: Resources, readiness: Readiness, service: ConnectionString | None) -> None:
     settings, clock = resources.settings, resources.clock
     if service is not None:
+        if proxy := proxy_to(settings, origin_of(service)):
+            resources.log.info("service.proxy", proxy=str(proxy), endpoint=service.server_endpoint)
         await watch_access(lambda: probe(service, settings, clock), readiness, resources.metrics, clock, resources.log)
 
 

@@ -28,6 +28,7 @@ from service.http.auth import check_exposure
 from service.http.probes import Queue as ProbedQueue
 from service.http.probes import Readiness
 from service.ingress.intake import Queue as IntakeQueue
+from service.outgoing import check_way
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _LOG_INTERVAL = 10.0
@@ -42,6 +43,7 @@ def check_settings(settings: Settings, role: Role) -> ConnectionString | None:
     findings: list[str] = []
     checks: Sequence[Callable[[], object]] = (
         lambda: service.append(_service(settings, needed=role != "ingress")),
+        lambda: check_way(settings, service[0]) if service and service[0] else None,
         lambda: parse(settings.redis_url.get_secret_value(), ca=settings.redis_ca),
         lambda: None if role == "worker" else check_exposure(settings, settings.host),
     )

@@ -26,8 +26,10 @@ METRICS = ROOT / "docs" / "metrics.md"
 VALUES = ROOT / "helm" / "values.yaml"
 SCHEMA = ROOT / "helm" / "values.schema.json"
 SHORT_LABEL = 10  # values that are listed in the table itself
-# In the chart these are credentials, set by listenAddress and containerPort, or settings of the command line.
-NOT_IN_CHART = {"connection_string", "redis_url", "api_key", "host", "port", *ClientSettings.model_fields}
+PROXIES = ("https_proxy", "http_proxy", "no_proxy")
+# In the chart these are credentials, set by listenAddress and containerPort or as extraEnv, or settings of the command
+# line.
+NOT_IN_CHART = {"connection_string", "redis_url", "api_key", "host", "port", *PROXIES, *ClientSettings.model_fields}
 
 
 def settings_table() -> str:

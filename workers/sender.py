@@ -22,6 +22,10 @@ from workers.verdicts import TAKEN, Answered, MaybeSent, NotSent, Outcome, retry
 _REFUSALS = frozenset({400, 404, 413, 415, 501})
 _REMEMBERED = 600.0
 _FIRST_NOT_TAKEN = 300
+# No name is documented for the id of a request; these are what Azure services and gateways use.
+_REQUEST_IDS = ("x-ms-request-id", "x-ms-client-request-id", "x-request-id", "x-azure-ref")
+_MAX_REQUEST_ID = 100
+_EXCERPT = 2000  # bytes of a refusal: more than is shown, so that no secret is cut before it is masked
 
 OnOutcome = Callable[[Outcome], None]
 
@@ -94,6 +98,8 @@ class Sender:
             status=end.status,
             error_code=end.headers.get("x-ms-error-code") or "",
             retry_after=retry_after(end.headers.get("retry-after"), self._clock.wall()),
+            request_id=next((text for name in _REQUEST_IDS if (text := end.headers.get(name))), "")[:_MAX_REQUEST_ID],
+            body=end.body[:_EXCERPT],
         )
 
     def _joint(self, entries: Sequence[Entry]) -> Awaitable[Response]:

@@ -20,11 +20,12 @@ from fanout.signalr.message import operation_of, recipient_of
 from fanout.signalr.routes import RouteClass, class_of
 from workers.pace import Slowdown
 from workers.partition import BufferedEntry, StoreClock
-from workers.verdicts import Again, Answered, Attempt, Dead, Delivered, Gone, Outcome, Verdict
+from workers.verdicts import Again, Answered, Attempt, Dead, Delivered, Gone, Outcome, Verdict, describe
 
 End = Literal["delivered", "gone"]
 DELIVERED: Final = "delivered"
 GONE: Final = "gone"
+_MAX_TRACED: Final = 200  # characters of a cause in a trace, which has many events
 _CREDENTIALS = frozenset({"unauthorized", "forbidden"})
 
 
@@ -82,6 +83,7 @@ class Telemetry:
                 hub=entry.hub,
                 operation=operation_of(entry.item),
             )
+        detail = describe(outcome)
         for buffered in call:
             self._log.info(
                 "delivery.attempt",
@@ -90,6 +92,7 @@ class Telemetry:
                 attempt=attempt.number,
                 failure=verdict.failure,
                 status=_status(outcome),
+                detail=detail,
                 again_in=round(verdict.delay, 3) if isinstance(verdict, Again) else None,
             )
 
@@ -163,8 +166,10 @@ class Telemetry:
                 detail["verdict"] = GONE
             case Again(delay, failure, _):
                 detail |= {"verdict": "again", "failure": failure, "delay": round(delay, 3)}
+                detail["detail"] = describe(outcome)[:_MAX_TRACED]
             case Dead(reason, failure, _, _):
                 detail |= {"verdict": f"dead: {reason}", "failure": failure}
+                detail["detail"] = describe(outcome)[:_MAX_TRACED]
         for buffered in call:
             self._trace(buffered, "attempt", detail)
 

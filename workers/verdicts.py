@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
+from fanout.log import masked
 from fanout.queue.entry import Entry
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Verb
 
@@ -22,6 +23,7 @@ THROTTLED = "throttled"
 OUTCOME_UNKNOWN = "outcomeUnknown"
 _MAX_DOUBLINGS = 30
 _NOT_FOUND = 404
+_MAX_EXCERPT = 500  # characters of an answer that are worth keeping
 
 # 404 with one of these in x-ms-error-code is an answer about the world, not a wrong address.
 GONE = frozenset(
@@ -84,11 +86,16 @@ def rule_of(status: int) -> Rule:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The service answered: its status, x-ms-error-code ("" without) and the seconds that Retry-After asks for."""
+    """The service answered: its status, x-ms-error-code ("" without) and the seconds that Retry-After asks for.
+
+    `request_id` and the beginning of the `body` are for people who have to find out why.
+    """
 
     status: int
     error_code: str = ""
     retry_after: float | None = None
+    request_id: str = ""
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +182,11 @@ def judge(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy)
     if isinstance(verdict, Again) and attempt.age + verdict.delay > policy.max_age:
         status = outcome.status if isinstance(outcome, Answered) else 0
         reason = "unauthorized" if verdict.failure == "unauthorized" else "tooOld"
-        detail = f"not delivered within {policy.max_age:g} s, last: {_describe(outcome)}"
+        detail = f"not delivered within {policy.max_age:g} s, last: {describe(outcome)}"
         return Dead(reason, verdict.failure, status, detail)
     if isinstance(verdict, Again) and attempt.number >= policy.max_attempts:
         status = outcome.status if isinstance(outcome, Answered) else 0
-        detail = f"not delivered in {attempt.number} attempts, last: {_describe(outcome)}"
+        detail = f"not delivered in {attempt.number} attempts, last: {describe(outcome)}"
         return Dead("tooManyAttempts", verdict.failure, status, detail)
     return verdict
 
@@ -235,7 +242,7 @@ def _answered(entry: Entry, outcome: Answered, attempt: Attempt, policy: RetryPo
                 return Again(outcome.retry_after or 0.0, rule.failure)
             return Again(max(wait, outcome.retry_after or 0.0), rule.failure)
         case _:
-            return Dead(rule.reason, rule.failure, outcome.status, _describe(outcome))
+            return Dead(rule.reason, rule.failure, outcome.status, describe(outcome))
 
 
 def _takes_away(item: Item) -> bool:
@@ -246,9 +253,12 @@ def _repeats_unknown(message: Message, policy: RetryPolicy) -> bool:
     return policy.retry_unknown if message.at_most_once is None else not message.at_most_once
 
 
-def _describe(outcome: Outcome) -> str:
-    match outcome:
-        case Answered(status, error_code, _):
-            return f"status {status}" + (f" {error_code}" if error_code else "")
-        case NotSent(detail) | MaybeSent(detail):
-            return detail
+def describe(outcome: Outcome) -> str:
+    """Return how a call ended, in words and without secrets: the cause, or what the service answered."""
+    if isinstance(outcome, NotSent | MaybeSent):
+        return outcome.detail
+    code = f" {outcome.error_code}" if outcome.error_code else ""
+    request = f" (request {outcome.request_id})" if outcome.request_id else ""
+    text = masked(outcome.body.decode("utf-8", "replace"))
+    body = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_MAX_EXCERPT]
+    return f"status {outcome.status}{code}{request}{f': {body}' if body else ''}"

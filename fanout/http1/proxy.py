@@ -39,6 +39,12 @@ class Proxy:
             raise ValueError("a proxy has no path and no query; percent-encode special characters of its password")
         return cls(origin, _basic(parts.username, parts.password))
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The same as names and values, for another client."""
+        lines = self.authorization.text.decode("ascii").splitlines()
+        return dict(line.split(": ", 1) for line in lines)
+
     def __str__(self) -> str:
         return f"http://{self.origin.authority}"
 

@@ -16,16 +16,15 @@ import httpx
 
 from fanout.clock import Clock
 from fanout.errors import FanoutError
-from fanout.http1.dial import default_tls
-from fanout.http1.exchange import Limits, Origin, Response
-from fanout.http1.pool import Pool
+from fanout.http1.exchange import Limits, Response
 from fanout.settings import Settings
-from fanout.signalr.client import Client, service_address
+from fanout.signalr.client import Client
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.credentials import AccessKeyCredential, client_token, client_url, rest_token
+from fanout.signalr.credentials import client_token, client_url, rest_token
 from fanout.signalr.message import GroupAction, Item, Scope, Verb
 from service.doctor.client_connection import ClientConnection, Negotiation, connect_client
 from service.doctor.findings import CheckFailedError, printable
+from service.outgoing import open_client, origin_of, proxy_to, trusted
 
 _CONNECTIONS = 32
 _CACHED_TOKENS = 1000
@@ -235,24 +234,15 @@ async def open_target(
 ) -> AsyncIterator[Target]:
     """Open the clients of a service for the duration of the block."""
     limits = Limits(_CONNECTIONS, connect_timeout=options.timeout, request_timeout=options.timeout)
-    address = service_address(
-        service, audience=settings.audience, api_version=settings.api_version, application=settings.application
-    )
-    credential = AccessKeyCredential(service.access_key, clock, lifetime=settings.token_lifetime)
-    pool = Pool(Origin.parse(_origin(service)), limits, clock)
-    client = Client(pool, credential, address, clock, cache_size=_CACHED_TOKENS)
+    client = open_client(settings, service, clock, limits, cache_size=_CACHED_TOKENS)
+    proxy = proxy_to(settings, origin_of(service))
     try:
-        # Like delivery: no proxy from the environment, and the certificate authorities of the system.
         async with httpx.AsyncClient(
             trust_env=False,
-            verify=default_tls(),
+            verify=trusted(settings),
+            proxy=None if proxy is None else httpx.Proxy(str(proxy), headers=proxy.headers),
             timeout=None,  # noqa: S113 - the clock bounds each call
         ) as http:
             yield Target(service, settings, options, clock, client, http)
     finally:
         await client.aclose()
-
-
-def _origin(service: ConnectionString) -> str:
-    parts = httpx.URL(service.server_endpoint)
-    return f"{parts.scheme}://{parts.netloc.decode()}"

@@ -203,3 +203,18 @@ def test_settings_do_not_change() -> None:
 def test_the_process_environment_is_read_when_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FANOUT_PORT", "4321")
     assert load().port == 4321
+
+
+@pytest.mark.parametrize("name", ["https_proxy", "http_proxy", "no_proxy"])
+def test_proxies_are_read_from_the_variables_other_programs_read(name: str) -> None:
+    assert text_of(name, getattr(load({name.upper(): "upper"}), name)) == "upper"
+    assert text_of(name, getattr(load({name: "lower"}), name)) == "lower"
+    for order in ((name, name.upper()), (name.upper(), name)):
+        both = {variable: "lower" if variable == name else "upper" for variable in order}
+        assert text_of(name, getattr(load(both), name)) == "lower"
+    with pytest.raises(ConfigurationError, match="not a setting"):
+        load({f"FANOUT_{name.upper()}": "x"})
+
+
+def test_the_password_of_a_proxy_is_a_secret() -> None:
+    assert SECRET not in repr(load({"HTTPS_PROXY": f"http://user:{SECRET}@proxy"}))

@@ -18,6 +18,7 @@ from service.dev.parent import dying_with
 from tests.flow.waiting import until
 
 ROOT = Path(__file__).parents[2]
+_OTHER_SETTINGS = ("azuresignalrconnectionstring", "https_proxy", "http_proxy", "no_proxy")
 _READY_WITHIN = 30.0
 _ENDS_WITHIN = 30.0
 
@@ -127,4 +128,4 @@ def free_port() -> int:
 
 
 def _is_setting(name: str) -> bool:
-    return name.upper().startswith("FANOUT_") or name.lower() == "azuresignalrconnectionstring"
+    return name.upper().startswith("FANOUT_") or name.lower() in _OTHER_SETTINGS

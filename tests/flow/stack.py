@@ -28,6 +28,7 @@ from tests.flow.waiting import until
 PARTITIONS = 16
 LEASE = 1.0
 _PAGE = 1000
+_SHARED_VARIABLES = ("AzureSignalRConnectionString", "HTTPS_PROXY")  # settings that are not named FANOUT_...
 # What every process of a stack is told; workers may be told otherwise one by one.
 _SETTINGS = {
     "FANOUT_PARTITIONS": str(PARTITIONS),
@@ -188,7 +189,7 @@ class Stack:
             **_SETTINGS,
             "AzureSignalRConnectionString": connection_string(self.emulator.port),
             "FANOUT_REDIS_URL": self.redis.url,
-            **{f"FANOUT_{name.upper()}": str(value) for name, value in settings.items()},
+            **{_variable(name): str(value) for name, value in settings.items()},
         }
 
     async def common_worker(self) -> Child:
@@ -249,6 +250,10 @@ class Stack:
         answer = await self.http.request(method, f"{self.emulator.url}/emulator/{path}", json=document)
         assert answer.is_success, answer.text
         return answer
+
+
+def _variable(name: str) -> str:
+    return name if name in _SHARED_VARIABLES else f"FANOUT_{name.upper()}"
 
 
 @asynccontextmanager

@@ -18,12 +18,15 @@ def timed(metrics: Metrics) -> float | None:
 
 async def test_an_answer_is_told_with_status_error_code_and_retry_after() -> None:
     async def answer(_request: Received) -> bytes:
-        return b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\nRetry-After: 3\r\nx-ms-error-code: Too.Fast\r\n\r\n"
+        return (
+            b"HTTP/1.1 429 Slow\r\nContent-Length: 4\r\nRetry-After: 3\r\nx-ms-error-code: Too.Fast\r\n"
+            b"x-ms-request-id: r-7\r\n\r\nwait"
+        )
 
     metrics = Metrics()
     async with scripted_service(answer) as end, calling(end.port) as client:
         outcome = await Sender(client, SystemClock(), metrics).send([an_entry(a_message("alice", text="yo"))])
-    assert outcome == Answered(429, "Too.Fast", 3.0)
+    assert outcome == Answered(429, "Too.Fast", 3.0, "r-7", b"wait")
     assert end.received[0].target.startswith("/api/hubs/chat/users/alice/:send?")
     assert end.received[0].body == b'{"target":"newMessage","arguments":["yo"]}'
     assert timed(metrics) == 1

@@ -61,7 +61,7 @@ def test_an_attempt_that_did_not_deliver_is_counted_by_failure_and_gets_a_line()
     telemetry.judged([buffered], Attempt(3, 0.0, 0.0), Answered(503), Again(1.5, "unavailable"))
     assert metrics.failures["unavailable"].value == 1
     [line] = lines.of("delivery.attempt")
-    assert (line["attempt"], line["status"], line["again_in"]) == (3, 503, 1.5)
+    assert (line["attempt"], line["status"], line["again_in"], line["detail"]) == (3, 503, 1.5, "status 503")
 
 
 def test_an_attempt_that_delivered_leaves_its_line_to_the_settlement() -> None:
@@ -188,9 +188,15 @@ def test_a_trace_tells_the_life_of_a_message_from_reading_to_its_end() -> None:
         ("read", {"entry": "1-0", "to": "alice", "partition": 3}),
         (
             "attempt",
-            {"number": 1, "status": 503, "verdict": "again", "failure": "unavailable", "delay": 1.5} | leg,
+            {"number": 1, "status": 503, "verdict": "again", "failure": "unavailable", "delay": 1.5}
+            | {"detail": "status 503"}
+            | leg,
         ),
-        ("attempt", {"number": 2, "status": 400, "verdict": "dead: refused", "failure": "refused"} | leg),
+        (
+            "attempt",
+            {"number": 2, "status": 400, "verdict": "dead: refused", "failure": "refused", "detail": "status 400"}
+            | leg,
+        ),
         ("settled", {"end": "dead: refused", "status": 400, "attempts": 2} | leg),
     ]
 

@@ -28,6 +28,7 @@ from workers.verdicts import (
     Ruling,
     Verdict,
     backoff,
+    describe,
     judge,
     retry_after,
     rule_of,
@@ -363,3 +364,29 @@ def test_what_a_status_means_for_messages_and_actions(status: int, message: Ruli
 def test_gone_is_told_by_exactly_these_codes() -> None:
     assert {code.split(".", 1)[0] for code in GONE} == {"Warning", "Info", "Error"}
     assert len(GONE) == 5
+
+
+@pytest.mark.parametrize(
+    ("outcome", "text"),
+    [
+        (NotSent("No connection to https://h: connection refused."), "No connection to https://h: connection refused."),
+        (Answered(413), "status 413"),
+        (Answered(400, "Error.Group.Invalid"), "status 400 Error.Group.Invalid"),
+        (Answered(400, request_id="r-1", body=b'{"code":\r\n  "X"}'), 'status 400 (request r-1): {"code": "X"}'),
+        (Answered(500, body=b"\xff\x00 text"), "status 500: \ufffd text"),
+        (
+            Answered(400, body=b"AccessKey=abc; Bearer eyJhbGciOi.eyJhdWQi.c2ln"),
+            "status 400: AccessKey=***; Bearer ***",
+        ),
+        (Answered(502, body=b"x" * 2000), "status 502: " + "x" * 500),
+        (Answered(400, body=b"x" * 490 + b" eyJ" + b"a" * 40 + b".bb.cc"), "status 400: " + "x" * 490 + " ***"),
+    ],
+)
+def test_an_outcome_is_described_for_people(outcome: Outcome, text: str) -> None:
+    assert describe(outcome) == text
+
+
+def test_a_dead_letter_says_what_the_service_answered() -> None:
+    verdict = judged(Answered(400, "Error.X", request_id="r-1", body=b"no such method"))
+    assert isinstance(verdict, Dead)
+    assert verdict.detail == "status 400 Error.X (request r-1): no such method"

@@ -1,0 +1,70 @@
+"""How a process reaches the SignalR service: through which proxy, and trusting which certificate authorities.
+
+Rules guarded: delivery and `fanout doctor` go the same way, so what the doctor proves holds for delivery. What cannot
+work is reported at start, and no error and no log shows the credentials of a proxy.
+"""
+
+import ssl
+from urllib.parse import urlsplit
+
+from fanout.clock import Clock
+from fanout.environment import variable_of
+from fanout.errors import ConfigurationError
+from fanout.http1.dial import default_tls
+from fanout.http1.exchange import Limits, Origin
+from fanout.http1.pool import Pool
+from fanout.http1.proxy import Proxy, proxy_for
+from fanout.settings import Settings
+from fanout.signalr.client import Client, service_address
+from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.credentials import AccessKeyCredential
+
+
+def open_client(
+    settings: Settings, service: ConnectionString, clock: Clock, limits: Limits, *, cache_size: int
+) -> Client:
+    """Build the client of one instance of the service; nothing is connected yet."""
+    address = service_address(
+        service, audience=settings.audience, api_version=settings.api_version, application=settings.application
+    )
+    origin = origin_of(service)
+    tls = trusted(settings) if origin.scheme == "https" else None
+    pool = Pool(origin, limits, clock, tls, proxy_to(settings, origin))
+    credential = AccessKeyCredential(service.access_key, clock, lifetime=settings.token_lifetime)
+    return Client(pool, credential, address, clock, cache_size=cache_size)
+
+
+def origin_of(service: ConnectionString) -> Origin:
+    """Return where REST calls go; the connection string has been checked."""
+    parts = urlsplit(service.server_endpoint)
+    return Origin.parse(f"{parts.scheme}://{parts.netloc}")
+
+
+def proxy_to(settings: Settings, origin: Origin) -> Proxy | None:
+    """Return the proxy on the way to `origin`; ConfigurationError when the setting is not a proxy."""
+    try:
+        return proxy_for(
+            origin,
+            http=settings.http_proxy.get_secret_value(),
+            https=settings.https_proxy.get_secret_value(),
+            no_proxy=settings.no_proxy,
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"{variable_of(f'{origin.scheme}_proxy')}: {error}.") from None
+
+
+def trusted(settings: Settings) -> ssl.SSLContext:
+    """Return the TLS context of calls to the service; ConfigurationError when FANOUT_SERVICE_CA cannot be used."""
+    try:
+        return default_tls(settings.service_ca)
+    except ssl.SSLError:
+        reason = "it holds no certificate in PEM form"
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    raise ConfigurationError(f"{variable_of('service_ca')}: {settings.service_ca!r} cannot be used: {reason}.")
+
+
+def check_way(settings: Settings, service: ConnectionString) -> None:
+    """Raise ConfigurationError when the settings name no usable way to the service."""
+    trusted(settings)
+    proxy_to(settings, origin_of(service))

@@ -39,6 +39,14 @@ _NOT_CHECKED = "Redis has not been checked yet."
 
 def check_settings(settings: Settings, role: Role) -> ConnectionString | None:
     """Return the service to deliver to; ConfigurationError with everything in the settings that cannot work."""
+    service, findings = examine_settings(settings, role)
+    if findings:
+        raise ConfigurationError(*findings)
+    return service
+
+
+def examine_settings(settings: Settings, role: Role) -> tuple[ConnectionString | None, list[str]]:
+    """Return the service to deliver to, where it can be read, and everything in the settings that cannot work."""
     service: list[ConnectionString | None] = []
     findings: list[str] = []
     checks: Sequence[Callable[[], object]] = (
@@ -52,9 +60,7 @@ def check_settings(settings: Settings, role: Role) -> ConnectionString | None:
             check()
         except ConfigurationError as error:
             findings += error.findings
-    if findings:
-        raise ConfigurationError(*findings)
-    return service[0]
+    return (service[0] if service else None), findings
 
 
 def _service(settings: Settings, *, needed: bool) -> ConnectionString | None:
@@ -80,7 +86,10 @@ async def check_connections(settings: Settings, service: ConnectionString | None
 
 
 async def _redis_findings(settings: Settings, clock: Clock) -> list[Finding]:
-    redis_client = open_redis(settings.redis_url.get_secret_value(), clock, ca=settings.redis_ca)
+    try:
+        redis_client = open_redis(settings.redis_url.get_secret_value(), clock, ca=settings.redis_ca)
+    except ConfigurationError:
+        return []  # a finding about the settings
     durability = durability_of(settings.durability, settings.durability_replicas, settings.durability_timeout)
     try:
         async with clock.timeout(_CONNECT_TIMEOUT):

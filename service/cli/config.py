@@ -19,9 +19,9 @@ from fanout.queue.store import Finding
 from fanout.redis.address import parse
 from fanout.settings import ESSENTIAL, SUBJECTS, Settings
 from service.app import Role
-from service.cli.running import REFUSED, or_exit
+from service.cli.running import REFUSED, WRONG_CONFIGURATION, or_exit
 from service.cli.serve import ROLES
-from service.startup import check_connections, check_settings
+from service.startup import check_connections, examine_settings
 
 
 @click.command()
@@ -45,13 +45,17 @@ def config(role: Any, *, changed: bool, check: bool, connect: bool) -> None:
 
 
 def _check(settings: Settings, role: Role, *, connect: bool) -> int:
-    service = or_exit(lambda: check_settings(settings, role))
+    service, wrong = examine_settings(settings, role)
     findings: list[Finding] = []
     if connect:
         configure(level="error", style="console")
         findings = asyncio.run(check_connections(settings, service, SystemClock()))
+    for text in wrong:
+        click.echo(f"fanout: {text}", err=True)
     for finding in findings:
         click.echo(f"fanout: {'' if finding.fatal else 'warning: '}{finding.text}", err=True)
+    if wrong:
+        return WRONG_CONFIGURATION
     if any(finding.fatal for finding in findings):
         return REFUSED
     click.echo("The settings can work." if not connect else "The settings can work; Redis and the service accept them.")

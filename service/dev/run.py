@@ -25,6 +25,7 @@ from service.dev.private_redis import private_redis
 from service.process import Plan, run
 
 PAGE = Path(__file__).parent / "page"
+_DEFAULT_PORT = 8080  # of the commands
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +82,19 @@ def banner(plan: DevPlan, settings: Settings, port: int) -> str:
     redis = parse(settings.redis_url.get_secret_value())
     body = '{"target":"newMessage","arguments":["hello"]}'
     traces = format_duration(settings.trace_keep)
-    emulator = "" if plan.connection_string else f"    emulator  {service}/emulator/   what arrived there, faults\n"
+    option = "" if port == _DEFAULT_PORT else f" --url {base}"
+    emulator = "" if plan.connection_string else f"    emulator      {service}/emulator/ (what arrived there, faults)\n"
     return (
         f"\n  signalr-fanout is running. Open the page:\n\n    {base}/\n\n"
         f"  and send to everybody on it:\n\n"
         f"    curl -s {base}/v1/hubs/chat/messages -H 'Content-Type: application/json' -d '{body}'\n\n"
         f"  Where to look:\n\n"
-        f"    API       {base}/docs\n"
-        f"    metrics   {base}/metrics\n"
+        f"    API           {base}/docs\n"
+        f"    metrics       {base}/metrics\n"
         f"{emulator}"
-        f"    a message fanout trace ID             the messageId of the answer; kept for {traces}\n"
-        f"    failures  fanout dead-letters list\n\n"
-        f"  Delivers to  {service}{'' if plan.connection_string else ' (emulator)'}\n"
-        f"  Queue in     {redis}{'' if plan.redis_url else ' (private, deleted at the end)'}\n\n"
+        f"    one message   fanout trace ID{option} (the messageId of the answer; kept for {traces})\n"
+        f"    dead letters  fanout dead-letters list{option}\n\n"
+        f"  Delivers to {service}{'' if plan.connection_string else ' (emulator)'}\n"
+        f"  Queue in {redis}{'' if plan.redis_url else ' (private, deleted at the end)'}\n\n"
         f"  Ctrl-C stops everything.\n\n"
     )

@@ -1,4 +1,4 @@
-"""What an ingress in the same process logs is no output of the command."""
+"""Commands run in the process of the tests: their logs are apart, and what they configure does not outlive them."""
 
 from collections.abc import Iterator
 from io import StringIO

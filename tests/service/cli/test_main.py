@@ -101,6 +101,14 @@ async def test_a_check_of_wrong_settings_is_2_and_a_line_for_each() -> None:
     assert SECRET not in result.output
 
 
+async def test_wrong_settings_do_not_hide_a_redis_that_is_away() -> None:
+    result = await checked("--connect", FANOUT_REDIS_URL="redis://127.0.0.1:1/0")
+    assert result.exit_code == 2
+    setting, redis = result.stderr.splitlines()
+    assert "AzureSignalRConnectionString is not set" in setting
+    assert "Redis cannot be reached" in redis
+
+
 async def test_a_worker_needs_a_service_and_an_ingress_does_not() -> None:
     assert [(await checked("--role", role)).exit_code for role in ("worker", "ingress")] == [2, 0]
 

@@ -131,7 +131,7 @@ async def test_the_service_may_be_named_and_then_there_is_no_emulator(tmp_path: 
     arguments = ["--port", "0", "--connection-string", text]
     async with program(tmp_path / "program", "dev", *arguments, TMPDIR=str(files)) as fanout:
         await base_of(fanout)
-        assert "Delivers to  http://127.0.0.1:1\n" in fanout.out
+        assert "Delivers to http://127.0.0.1:1\n" in fanout.out
         assert "emulator" not in fanout.out
         assert "secret-key" not in fanout.out + fanout.err
         fanout.signal(signal.SIGINT)

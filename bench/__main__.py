@@ -32,7 +32,7 @@ from bench.stacks import Sample
     "--compare", type=click.Path(path_type=Path, exists=True), help="Warn of what is worse than in this file."
 )
 @click.option("--docs", is_flag=True, help="Write table and plot into docs/.")
-@click.option("--rounds", type=click.IntRange(1), help="So many rounds.")
+@click.option("--rounds", type=click.IntRange(1), help="Number of rounds.")
 @click.option("--backlog", type=click.IntRange(0), help="Messages of R13's backlog.")
 def main(*, quick: bool, only: str, out: Path | None, compare: Path | None, docs: bool, **changes: int | None) -> None:
     """Measure the service against its floors and peers, in this run, on this machine, and print the ratios."""

@@ -51,20 +51,20 @@ class Bench:
     _kept: dict[object, Any] = field(default_factory=dict)
 
     async def keep(self, name: object, start: Callable[[], Awaitable[T]]) -> T:
-        """Give what `start` gave the first time it was asked for under this name."""
+        """Return what `start` gave the first time it was asked for under this name."""
         if name not in self._kept:
             self._kept[name] = await start()
         kept: T = self._kept[name]
         return kept
 
     async def stack(self, shape: Shape) -> Stack:
-        """Give the stack of this shape, started and warm."""
+        """Return the stack of this shape, started and warm."""
         stack = await self.keep(shape, lambda: Stack.start(self.rig, shape, self.server))
         self.version, self.sink_kind = stack.redis.version, stack.sink.kind
         return stack
 
     async def sink(self) -> Sink:
-        """Give the sink of the bare loops."""
+        """Return the sink of the bare loops."""
         sink = await self.keep("sink", lambda: Sink.start(self.rig))
         self.sink_kind = sink.kind
         return sink
@@ -99,7 +99,7 @@ class Demand:
     aside: bool = False  # once in a quick run
 
     def wanted(self, number: int, scale: Scale) -> bool:
-        """Say whether round `number`, from 0, measures it."""
+        """Return whether round `number`, from 0, measures it."""
         if self.once:
             return number == 0 and scale.backlog > 0
         return number == 0 or not (self.aside and scale.quick)
@@ -126,12 +126,12 @@ def read(probe: Probe, key: str, factor: float = 1.0) -> Callable[[Samples], flo
 
 
 def scaled(scale: Scale, **changes: Any) -> Scale:
-    """Give `scale` with what the command line asks for."""
+    """Return `scale` with what the command line asks for."""
     return replace(scale, **{name: value for name, value in changes.items() if value is not None})
 
 
 def chosen(demands: Sequence[Demand], only: Sequence[str]) -> list[Demand]:
-    """Give the demands named in `only` (R8 means all rows of R8), all of them without names."""
+    """Return the demands named in `only` (R8 means all rows of R8), all of them without names."""
     wanted = {name.strip().upper() for name in only if name.strip()}
     unknown = wanted - {demand.key for demand in demands}
     if unknown:

@@ -27,7 +27,7 @@ _MARKS = 200
 
 
 async def main(neighbour: int = _NEIGHBOUR, rounds: int = _ROUNDS) -> None:
-    """Measure alone, beside one long lane, and beside a dead hub, so many times; print the medians at the end."""
+    """Measure alone, beside one long lane, and beside a dead hub, `rounds` times; print the medians at the end."""
     print("quiet hub                       p50 ms    p99 ms")
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
@@ -44,13 +44,13 @@ async def main(neighbour: int = _NEIGHBOUR, rounds: int = _ROUNDS) -> None:
 
 
 async def alone(far: FarSide, _neighbour: int) -> list[float]:
-    """Give the latencies without a neighbour."""
+    """Return the latencies without a neighbour."""
     await far.latency(_LATENCY)
     return await probe(far)
 
 
 async def long_lane(far: FarSide, neighbour: int) -> list[float]:
-    """Beside one user with so many messages, once the worker has read past them."""
+    """Beside one user with `neighbour` messages, once the worker has read past them."""
     await far.latency(_LATENCY)
     await fill(far, neighbour, ["hot"])
     begin = time.monotonic()

@@ -25,7 +25,7 @@ class Counts:
     refused: int
 
     def since(self, earlier: "Counts") -> "Counts":
-        """Give the difference."""
+        """Return the difference."""
         return Counts(self.taken - earlier.taken, self.refused - earlier.refused)
 
 
@@ -40,14 +40,14 @@ class FarSide:
     workers: tuple[Child, ...]
 
     async def quota(self, per_second: int, retry_after: float | None = None) -> None:
-        """Allow so many calls in each second; 0 ends it."""
+        """Allow this many calls in each second; 0 ends it."""
         answer = await self.http.put(
             f"{self.emulator}/emulator/quota", json={"perSecond": per_second, "retryAfter": retry_after}
         )
         answer.raise_for_status()
 
     async def latency(self, seconds: float, path: str = "") -> None:
-        """Have every call (of a path) answered after so many seconds."""
+        """Answer every call (of a path) after this many seconds."""
         rule = {"kind": "latency", "seconds": seconds, "match": {"path": path} if path else {}}
         await self.faults([rule])
 
@@ -62,7 +62,7 @@ class FarSide:
         return Counts(taken, int(statuses.get(str(_REFUSED), 0)))
 
     async def journal(self, since: int = 0) -> list[dict[str, Any]]:
-        """Give every call since a sequence number."""
+        """Return every call since a sequence number."""
         found: list[dict[str, Any]] = []
         while True:
             page = (await self.http.get(f"{self.emulator}/emulator/journal?since={since}&limit=10000")).json()
@@ -72,7 +72,7 @@ class FarSide:
             since = page["last"]
 
     async def post(self, hub: str, items: list[dict[str, Any]]) -> None:
-        """Have items accepted."""
+        """Post items to the ingress."""
         answer = await self.http.post(f"{self.ingress}/v1/hubs/{hub}/messages", json=items)
         answer.raise_for_status()
 

@@ -1,6 +1,6 @@
 """The callers: post requests to a service as fast as it answers, or at a fixed pace.
 
-Rule guarded: the load is the same for every service and cheap enough not to starve it; an answer that is not a success
+Rule guarded: the load is the same forevery service and cheap enough not to starve it; an answer that is not a success
 fails the run, because refused work would flatter the figures.
 """
 
@@ -67,13 +67,13 @@ class _Caller(asyncio.Protocol):
 
 
 def request(port: int, path: str, body: bytes) -> bytes:
-    """Give a whole POST request."""
+    """Return a whole POST request."""
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 async def post_all(port: int, path: str, bodies: Iterator[bytes], *, connections: int) -> None:
-    """Post all of `bodies` over so many connections, each as fast as it is answered."""
+    """Post all of `bodies` over this many connections, each as fast as it is answered."""
 
     async def call() -> None:
         caller = await _connect(port)

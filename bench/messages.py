@@ -1,4 +1,4 @@
-"""What is sent: 1 KB messages to 1,000 users, in batches, each with a number by which the sink can tell it.
+"""What is sent: 1 KB messages to 1,000 users, in batches, each with a number by which the sink recognises it.
 
 Rule guarded: the product, its floors and its peers all get the same bytes. Pure.
 """
@@ -15,23 +15,23 @@ _HEAD, _TAIL = '{"target":"newMessage","arguments":[{"seq":', '"}]}'
 
 
 def arguments(seq: int) -> str:
-    """Give the arguments of message `seq` as JSON, sized so that the whole REST body has MESSAGE bytes."""
+    """Return the arguments of message `seq` as JSON, sized so that the whole REST body has MESSAGE bytes."""
     head = f'[{{"seq":{seq},"text":"'
     return head + "x" * (MESSAGE - len('{"target":"newMessage","arguments":') - len(head) - len(_TAIL)) + '"}]'
 
 
 def rest_body(seq: int) -> bytes:
-    """Give the body of the REST call for message `seq`."""
+    """Return the body of the REST call for message `seq`."""
     return f'{{"target":"newMessage","arguments":{arguments(seq)}}}'.encode()
 
 
 def item(seq: int, user: int) -> str:
-    """Give message `seq` to one user as a caller sends it."""
+    """Return message `seq` to one user as a caller sends it."""
     return f'{{"userId":"user-{user:06}","target":"newMessage","arguments":{arguments(seq)}}}'
 
 
 def batch(seqs: range, *, users: int = USERS) -> bytes:
-    """Give one request body: an array of messages, spread over `users`; a single message goes without an array."""
+    """Return one request body: an array of messages, spread over `users`; a single message goes without an array."""
     items = [item(seq, seq % users) for seq in seqs]
     return (items[0] if len(items) == 1 else f"[{','.join(items)}]").encode()
 

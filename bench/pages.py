@@ -31,7 +31,7 @@ def write(facts: Mapping[str, Any], rows: Sequence[report.Row], rounds: Sequence
 
 
 def replaced(page: str, table: str) -> str:
-    """Give `page` with what stands between the marks replaced by `table`."""
+    """Return `page` with what stands between the marks replaced by `table`."""
     before, begin, rest = page.partition(BEGIN)
     _old, end, after = rest.partition(END)
     if not begin or not end:

@@ -36,7 +36,7 @@ class Bar:
 
 
 def services(rounds: Sequence[Samples]) -> list[Bar]:
-    """Give the bars of the whole services, median over the rounds."""
+    """Return the bars of the whole services, median over the rounds."""
     keys = (("ingress", "ingress_us"), ("worker", "worker_us"), ("Redis", "redis_us"))
     return [
         Bar(label, tuple((name, _median(rounds, probe, key)) for name, key in keys))
@@ -46,7 +46,7 @@ def services(rounds: Sequence[Samples]) -> list[Bar]:
 
 
 def deliveries(rounds: Sequence[Samples]) -> list[Bar]:
-    """Give the bars of what delivers: the worker beside loops that do nothing but POST."""
+    """Return the bars of what delivers: the worker beside loops that do nothing but POST."""
     bars = []
     if _measured(rounds, "service"):
         bars.append(Bar("worker of this service, all it does", (("worker", _median(rounds, "service", "worker_us")),)))

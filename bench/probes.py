@@ -50,7 +50,7 @@ async def bare_loop(bench: Bench, client: str, count: int, concurrency: int = 12
 
 
 async def ingress_100(bench: Bench) -> Sample:
-    """Our ingress alone, 100 messages a request, nobody reading."""
+    """Our ingress alone, 100 messages a request, without a worker."""
     return await (await bench.stack(DOOR)).append(bench.scale.count(30_000), BATCH)
 
 

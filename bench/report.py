@@ -72,7 +72,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def document(rows: Sequence[Row], rounds: Sequence[Samples], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Give everything as one JSON-ready object: the judged rows, and every sample they were made of."""
+    """Return everything as one JSON-ready object: the judged rows, and every sample they were made of."""
     return {
         **facts,
         "demands": [

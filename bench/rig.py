@@ -38,12 +38,12 @@ class BenchError(Exception):
 
 
 def cpu_seconds(pid: int) -> float:
-    """Give the CPU time, user and system, a process has used since its start."""
+    """Return the CPU time, user and system, a process has used since its start."""
     return time.clock_gettime((~pid << 3) | _PROCESS_CLOCK)
 
 
 def resident_bytes(pid: int) -> int:
-    """Give how much memory a process has now."""
+    """Return how much memory a process has now."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -71,7 +71,7 @@ class Child:
             raise BenchError(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
 
     def tail(self) -> str:
-        """Give the end of what it wrote."""
+        """Return the end of what it wrote."""
         return self.log.read_text(errors="replace")[-2000:]
 
 
@@ -200,7 +200,7 @@ def server_binary() -> str:
 
 
 def free_port() -> int:
-    """Find a port nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -96,9 +96,9 @@ async def compiled(directory: Path) -> Path | None:
         process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
         if await process.wait() == 0:
             return binary
-    told = directory / "no-compiler"
-    if not told.exists():
-        told.touch()
+    warned = directory / "no-compiler"
+    if not warned.exists():
+        warned.touch()
         sys.stderr.write("bench: no C compiler (cc, gcc, clang) for the sink; a Python one takes its place.\n")
     return None
 

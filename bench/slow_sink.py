@@ -34,7 +34,7 @@ class Counter:
         self._waiting: tuple[int, asyncio.Transport] | None = None
 
     def count(self) -> None:
-        """Count one answer and tell who waits for it."""
+        """Count one answer and wake those who wait for it."""
         self.answered += 1
         if self._waiting is not None and self.answered >= self._waiting[0]:
             _say(self._waiting[1], str(time.monotonic_ns()))
@@ -123,7 +123,7 @@ def _tls(directory: Path) -> ssl.SSLContext:
 
 
 async def serve(tls: Path | None) -> None:
-    """Answer for ever."""
+    """Answer forever."""
     counter = Counter()
     context = None if tls is None else _tls(tls)
     server = await asyncio.get_running_loop().create_server(

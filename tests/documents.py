@@ -60,7 +60,7 @@ def verdict_table() -> str:
 
 
 def readme(text: str) -> str:
-    """Give the README with its tables made anew."""
+    """Return the README with its tables made anew."""
     for name, table in (("settings", settings_table()), ("verdicts", verdict_table())):
         before, rest = text.split(f"<!-- {name} -->\n", 1)
         after = rest.split(f"<!-- /{name} -->", 1)[1]
@@ -101,7 +101,7 @@ def labels_of(definition: Definition) -> str:
 
 
 def values(text: str) -> str:
-    """Give the chart's values with the comments under `config:` made anew."""
+    """Return the chart's values with the comments under `config:` made anew."""
     before, rest = text.split("\nconfig: {}\n", 1)
     after = rest.split("\n\n", 1)[1]
     lines = []
@@ -114,7 +114,7 @@ def values(text: str) -> str:
 
 
 def schema(text: str) -> str:
-    """Give the chart's schema with the properties of `config` made anew."""
+    """Return the chart's schema with the properties of `config` made anew."""
     document = json.loads(text)
     described = Settings.model_json_schema()["properties"]
     document["definitions"]["config"]["properties"] = {
@@ -124,7 +124,7 @@ def schema(text: str) -> str:
 
 
 def property_of(name: str, described: dict[str, Any]) -> dict[str, Any]:
-    """Give the JSON schema of one setting, in the order a reader wants."""
+    """Return the JSON schema of one setting, in the order a reader wants."""
     order = ("description", "type", "enum", "items", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
     kept = {key: number(described[key]) for key in order if key in described}
     kept["description"] += in_unit(Settings.model_fields[name])

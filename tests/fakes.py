@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 
 class FakeClock:
-    """A clock that moves only when told to: `await clock.advance(seconds)` wakes whoever sleeps until then."""
+    """A clock that moves only by `await clock.advance(seconds)`, which wakes those that sleep until then."""
 
     def __init__(self, *, wall: float = 1_800_000_000.0) -> None:
         self._now = 1000.0

@@ -63,7 +63,7 @@ def single(binary: str) -> Store:
 
 
 def tls(binary: str) -> Store:
-    """One server that speaks TLS only, with a private CA, a named user and a database that is not 0."""
+    """One server with TLS only, with a private CA, a named user and a database that is not 0."""
     authority, port = trustme.CA(), free_port()
     login = {"username": "fanout", "password": PASSWORD, "ssl": True}
     user = ("--user", "default", "off", "--user", "fanout", "on", f">{PASSWORD}", "~*", "&*", "+@all")
@@ -80,7 +80,7 @@ def tls(binary: str) -> Store:
 
 
 def replicated(binary: str, *, replicas: int = 1, options: Sequence[str] = ()) -> Store:
-    """A primary with replicas that are in step, all behind a password; nobody fails over."""
+    """A primary with replicas that are in step, all behind a password, without failover."""
     login = {"password": PASSWORD}
     secret = ("--requirepass", PASSWORD, "--masterauth", PASSWORD, *options)
     servers = []
@@ -88,7 +88,7 @@ def replicated(binary: str, *, replicas: int = 1, options: Sequence[str] = ()) -
         port = free_port()
         servers.append(RedisProcess(binary, "--port", str(port), *USUAL, *secret, port=port, login=login))
     started(servers)
-    for replica in servers[1:]:  # told now it connects now; told when it starts it takes a second to
+    for replica in servers[1:]:  # a replica that is configured at its start takes a second longer
         replica.ask("REPLICAOF", "127.0.0.1", servers[0].port)
     _in_step(servers[1:])
     return Store(f"redis://:{ENCODED}@127.0.0.1:{servers[0].port}/0", servers)
@@ -115,7 +115,7 @@ def sentinel(binary: str) -> Store:
 
 
 def ready_to_fail_over(store: Store) -> None:
-    """Wait until the Sentinels know each other and both replicas; they tell each other every two seconds."""
+    """Wait until the Sentinels know each other and both replicas; they announce themselves every two seconds."""
 
     def known(watcher: RedisProcess) -> bool:
         flat = watcher.ask("SENTINEL", "MASTER", SERVICE)
@@ -155,7 +155,7 @@ def cluster(binary: str) -> Store:
 
 
 def node_id(node: RedisProcess) -> str:
-    """Give the name a cluster knows this node by."""
+    """Return the name a cluster knows this node by."""
     return str(node.ask("CLUSTER", "MYID").decode())
 
 
@@ -209,7 +209,7 @@ _borrowers: Counter[str] = Counter()
 
 @contextmanager
 def borrowed(name: str) -> Iterator[Store]:
-    """Give the store of this kind for the block; it runs as long as somebody has it."""
+    """Return the store of this kind for the block; it runs as long as somebody has it."""
     if not _borrowers[name]:
         _running[name] = KINDS[name]()
     _borrowers[name] += 1
@@ -222,7 +222,7 @@ def borrowed(name: str) -> Iterator[Store]:
 
 
 def name_of(topology: str) -> str:
-    """Give the kind that has this topology (tls, sentinel, cluster); skips the test where there is none."""
+    """Return the kind that has this topology (tls, sentinel, cluster); skips the test where there is none."""
     found = [name for name in KINDS if name.endswith(topology)]
     if not found:
         pytest.skip(f"this machine has no {topology}, or REDIS_KINDS leaves it out")

@@ -30,7 +30,7 @@ USUAL = (
 
 
 def free_port() -> int:
-    """Give a port nobody listens on now."""
+    """Return a port that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -101,7 +101,7 @@ class RedisProcess:
 
     @contextmanager
     def client(self) -> Iterator["redis.Redis"]:
-        """Give a client of redis-py's for the block."""
+        """Return a client of redis-py's for the block."""
         where: dict[str, Any] = {"port": self.port} if self.port else {"unix_socket_path": str(self.socket)}
         client = redis.Redis(**where, **self._login, socket_timeout=5, retry=Retry(NoBackoff(), 0), protocol=2)
         try:

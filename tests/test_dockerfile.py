@@ -174,7 +174,7 @@ async def _run_check(script: str, status: int) -> tuple[list[str], int | None]:
 
 
 def _sent(path: str) -> bool:
-    """Say whether .dockerignore lets a path into the build: the last pattern that fits decides."""
+    """Return whether .dockerignore lets a path into the build: the last pattern that fits decides."""
     sent = True
     parts = path.split("/")
     above = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]

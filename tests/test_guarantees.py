@@ -1,4 +1,4 @@
-"""What the pages under docs/ name exists: tests that prove a promise, metrics an operator is told of.
+"""What the pages under docs/ name exists: tests that prove a promise, metrics in the manual.
 
 Rule guarded: a promise without a test that can be run is no promise, so each has one and none is only a name.
 """
@@ -20,7 +20,7 @@ PROOFS = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", GUARANTEES)))
 
 
 def promises() -> Sequence[str]:
-    """Give each promise with the proofs under it."""
+    """Return each promise with the proofs under it."""
     promised = GUARANTEES.split("\n## Promised\n", 1)[1].split("\n## ", 1)[0]
     return re.split(r"\n(?=- )", promised)[1:]
 

@@ -74,7 +74,7 @@ def stretch(looks: list[Look], low: float, high: float) -> Stretch:
 async def _watched(stack: Stack, first: int, count: int) -> list[Look]:
     worker = stack.worker
     if worker is None:
-        raise ValueError("nobody drains")
+        raise ValueError("no worker drains the queue")
     looks: list[Look] = []
     async with asyncio.timeout(60 + _WITHIN_EACH * count):
         while not looks or looks[-1].delivered < count:

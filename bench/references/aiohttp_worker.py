@@ -74,6 +74,6 @@ class AiohttpPool:
 
 if __name__ == "__main__":
     vars(fanout.http1.pool)["Pool"] = AiohttpPool
-    from service.cli.main import main  # after the exchange, so that whoever imports Pool by name gets this one
+    from service.cli.main import main  # after the exchange, so that imports of Pool by name get this one
 
     sys.exit(main())

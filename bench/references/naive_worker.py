@@ -36,7 +36,7 @@ async def deliver(client: httpx.AsyncClient, endpoint: str, fields: dict[bytes, 
 
 
 async def work(redis_url: str, endpoint: str) -> None:
-    """Deliver for ever."""
+    """Deliver forever."""
     store = redis.from_url(redis_url)
     await store.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
     async with httpx.AsyncClient() as client:

@@ -30,14 +30,14 @@ async def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stack(whole_stack: Standing) -> Standing:
-    """Give the stack, well and empty."""
+    """Return the stack, well and empty."""
     await whole_stack.heal()
     return whole_stack
 
 
 @pytest.fixture
 def hub(request: pytest.FixtureRequest) -> str:
-    """Give the beginning of the names of the test's own hubs; a test that runs again has others."""
+    """Return the beginning of the names of the test's own hubs; a test that runs again has others."""
     return f"h{next(_numbers)}" + "".join(letter for letter in request.node.name.lower() if letter.isalnum())[:80]
 
 

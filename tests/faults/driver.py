@@ -23,7 +23,7 @@ NO_ANSWER = 0  # in `answers`, besides the status codes
 _AGAIN_AFTER = 0.05
 _ENDS_WITHIN = 40.0
 _MOST = 6000
-_HASTY = 17  # one item in so many may expire
+_HASTY = 17  # every 17th item may expire
 
 Front = Callable[[], str]  # the URL of the ingress, which may move
 
@@ -39,7 +39,7 @@ def traffic_of(hub: str, seed: int, *, ttl: float = 0.0) -> list[Item]:
 
 
 class Producer:
-    """One caller. `accepted` are the items that were answered 202, in order; `marks` tells them by their message ids.
+    """One caller. `accepted` are the items that were answered 202, in order; `marks` finds them by their message ids.
 
     `answers` counts what came back by status.
     """
@@ -54,7 +54,7 @@ class Producer:
         self._front = front
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Post batch after batch until told to stop; a batch that was begun is posted until it is accepted."""
+        """Post batch after batch until stopped; a batch that was begun is posted until it is accepted."""
         for number, body in enumerate(batches(self._items, BATCH)):
             if stopping.is_set():
                 return
@@ -108,7 +108,7 @@ class Flow:
         return sum((producer.answers for producer in self.producers), Counter())
 
     async def goes_on(self, count: int, *, within: float = 20.0) -> None:
-        """Wait until so many more items were accepted."""
+        """Wait until this many more items were accepted."""
         wanted = self.accepted + count
 
         async def enough() -> bool:
@@ -117,7 +117,7 @@ class Flow:
         await until(enough, within=within, what=f"{count} more items are accepted; {self!r}")
 
     async def answered(self, status: int, *, times: int = 1, within: float = 20.0) -> None:
-        """Wait until so many more requests were answered so."""
+        """Wait until this many more requests were answered with this status."""
         wanted = self.answers[status] + times
 
         async def enough() -> bool:
@@ -137,7 +137,7 @@ class Flow:
 
 @asynccontextmanager
 async def flowing(producers: Sequence[Producer]) -> AsyncIterator[Flow]:
-    """Have producers at work for the time of the block, and after it until what they began is accepted."""
+    """Run producers for the time of the block, and after it until what they began is accepted."""
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(producer.run(stopping)) for producer in producers]

@@ -15,7 +15,7 @@ MISSING = "libfaketime is not installed (apt-get install libfaketime)"
 
 
 def find_library() -> str:
-    """Give the path of the library; skips or fails the test when there is none."""
+    """Return the path of the library; skips or fails the test when there is none."""
     for place in map(Path, _PLACES):
         found = [place / _FILE, *place.glob(f"*/{_FILE}")]
         if path := next(filter(Path.exists, found), None):
@@ -40,7 +40,7 @@ class JumpingClock:
         self.jump(0)
 
     def jump(self, seconds: int) -> None:
-        """Have the clock wrong by so many seconds from now on."""
+        """Set the clock wrong by this many seconds from now on."""
         new = self._file.with_suffix(".new")
         new.write_text(f"{seconds:+d}s\n")
         new.replace(self._file)

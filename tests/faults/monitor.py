@@ -1,6 +1,6 @@
 """What Redis itself says it did: its MONITOR, for the question which writes of a worker took effect.
 
-Rule guarded: a script that is fenced runs and changes nothing; only the server can tell such a one from one that did.
+Rule guarded: a script that is fenced runs and changes nothing; only the server can tell the two apart.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class Monitor:
         self.lines: list[str] = []
 
     def scripts(self, word: str) -> list[tuple[str, list[str]]]:
-        """Give each script whose arguments hold `word`, with the names of the commands that changed something in it."""
+        """Return each script whose arguments hold `word`, with the names of the commands in it that write."""
         found: list[tuple[str, list[str]]] = []
         inside = False
         for line in self.lines:

@@ -72,11 +72,11 @@ class Proxy:
         self.cut_all()
 
     def hold(self) -> None:
-        """Let nothing pass until `heal`, and then all of it, late: to both ends it is a black hole until then."""
+        """Hold everything back until `heal`, and pass it on then: until then it is a black hole to both ends."""
         self._flows.clear()
 
     def swallow(self) -> None:
-        """Lose for ever what the connections there are carry from now on, and tell nobody; new ones are well."""
+        """Drop silently what the existing connections carry from now on; new connections work."""
         for link in self._links:
             link.silent = True
 
@@ -131,7 +131,7 @@ class Proxy:
                     return
             if not link.silent and not writer.is_closing():
                 writer.write_eof()
-        except OSError:  # one end is gone: so is the other, unless nobody may tell it
+        except OSError:  # one end is gone: so is the other, unless the proxy hides it
             if not link.silent:
                 link.reset()
 

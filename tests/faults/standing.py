@@ -60,8 +60,8 @@ class Standing(Stack):
         """Point every process at the proxies; `service_port` among the settings names another way to the service."""
         own = {**_SETTINGS, "redis_url": f"redis://127.0.0.1:{self.store.port}/0", **settings}
         port = int(str(own.pop("service_port", self.service.port)))
-        told = super().environment(own)
-        return {**told, "AzureSignalRConnectionString": connection_string(port), **self.preload}
+        environment = super().environment(own)
+        return {**environment, "AzureSignalRConnectionString": connection_string(port), **self.preload}
 
     async def add_workers(self, count: int, **settings: object) -> list[Child]:
         workers = await super().add_workers(count, **settings)
@@ -88,7 +88,7 @@ class Standing(Stack):
 
     @asynccontextmanager
     async def flow(self, hub: str, *, ttl: float = 0.0, patience: float = 20.0) -> AsyncIterator[Flow]:
-        """Have producers at work for the time of the block; they give a request `patience` seconds."""
+        """Run producers for the time of the block; they give a request `patience` seconds."""
         async with httpx.AsyncClient(trust_env=False, timeout=patience) as http:
             producers = [
                 Producer(f"{hub}{n}", traffic_of(f"{hub}{n}", seed=n, ttl=ttl), http, lambda: self.ingress.url)
@@ -104,14 +104,14 @@ class Standing(Stack):
         return judge(flow, await self.calls(), Exits(self._expired(flow), await self._dead(), forgotten or {}))
 
     async def calls(self) -> dict[str, list[Call]]:
-        """Give the journal's calls by hub."""
+        """Return the journal's calls by hub."""
         found: dict[str, list[Call]] = defaultdict(list)
         async for entry in self._entries(0):
             found[entry["hub"]].append(Call.of(entry))
         return found
 
     async def cut_so_often(self, way: Proxy, cuts: int) -> None:
-        """Wait until a proxy has cut so many connections in all."""
+        """Wait until a proxy has cut this many connections in all."""
 
         async def enough() -> bool:
             return way.cuts >= cuts
@@ -132,13 +132,13 @@ class Standing(Stack):
         await until(grown, within=within, what=f"{sample} grows by {count:g}")
 
     async def leases_of(self, worker: Child) -> list[str]:
-        """Give the leases a worker holds, as the arguments of its scripts name them: the stream and the token."""
+        """Return the leases a worker holds, as the arguments of its scripts name them: the stream and the token."""
         tokens = await self.redis_client.call(*(("GET", KEYS.lease(p)) for p in range(PARTITIONS)))
         held = [(p, token.decode()) for p, token in enumerate(tokens) if token is not None]
         return [f'"{KEYS.stream(p)}" "{token}"' for p, token in held if f"-{worker.process.pid}-" in token]
 
     async def forget_owners(self) -> None:
-        """Delete who owns what, as if nobody had ever owned anything; what waits stays."""
+        """Delete all ownership, as in a new store; what waits stays."""
         names = [name for p in range(PARTITIONS) for name in (KEYS.lease(p), KEYS.fence(p))]
         await self.redis_client.call(("DEL", *names, KEYS.workers))
 
@@ -191,25 +191,25 @@ class Standing(Stack):
 
 
 async def _is_on_guard(worker: Child) -> bool:
-    """Say whether a worker holds back because of what it met: a rate limit, a breaker."""
+    """Return whether a worker holds back because of what it met: a rate limit, a breaker."""
     samples = await worker.metrics()
     limited = [value for name, value in samples.items() if name.startswith("fanout_rate_limit") and value != inf]
     return bool(limited) or any(value for name, value in samples.items() if name.startswith("fanout_breaker_open"))
 
 
 def lines_of(child: Child, event: str) -> list[dict[str, Any]]:
-    """Give what a process logged of one event."""
+    """Return what a process logged of one event."""
     lines = [line for line in child.log.read_text().splitlines() if f'"event":"{event}"' in line.replace(": ", ":")]
     return [json.loads(line) for line in lines]
 
 
 def times_of(child: Child, event: str) -> list[float]:
-    """Say when a process logged an event, in unix seconds."""
+    """Return when a process logged an event, in unix seconds."""
     return [datetime.fromisoformat(line["timestamp"]).timestamp() for line in lines_of(child, event)]
 
 
 def marks_of(entries: Iterable[bytes]) -> dict[str, set[str]]:
-    """Give the marks of queue entries by hub."""
+    """Return the marks of queue entries by hub."""
     found: dict[str, set[str]] = defaultdict(set)
     for data in entries:
         mark = mark_in(data)

@@ -1,6 +1,6 @@
 """Wall clocks that jump while messages flow: those of our processes, then that of Redis.
 
-Rule guarded: our own wall clocks decide nothing but what a token says; the age of a message is told by Redis alone, and
+Rule guarded: our own wall clocks decide nothing but what a token says; the age of a message comes from Redis alone, and
 leases are judged by monotonic clocks. A Redis whose clock is set is believed: what waits becomes older, and leases may
 run out at once, which repeats at most what was in flight.
 """

@@ -14,7 +14,7 @@ BIG = bytes(range(256)) * 4096
 
 @asynccontextmanager
 async def an_echo() -> AsyncIterator[tuple[Proxy, list[bytes]]]:
-    """Give a proxy to a server that sends everything back, and what that server got."""
+    """Return a proxy to a server that sends everything back, and what that server got."""
     got: list[bytes] = []
     served: list[asyncio.Task[None]] = []
 

@@ -25,7 +25,7 @@ _IN_FLIGHT = WORKERS * CONCURRENCY
 
 @pytest.mark.timeout(120 + 3 * _OUTAGE)
 async def test_the_service_down_for_a_while(stack: Standing, hub: str) -> None:
-    """Every connection is refused. What may expire does; nothing is sent to nobody again and again meanwhile."""
+    """Every connection is refused. What may expire does; and nothing is sent again and again in the meantime."""
     async with stack.flow(hub, ttl=1) as flow:
         stack.service.refuse()
         await flow.goes_on(int(_OUTAGE * 200), within=2 * _OUTAGE + 20)  # 300 a second are posted
@@ -56,7 +56,7 @@ async def test_the_service_answers_nothing_but_503(stack: Standing, hub: str) ->
 
 
 async def test_the_service_takes_five_seconds_for_an_answer(stack: Standing, hub: str) -> None:
-    """Slower than nearly all of it, and within the time-out: patience, not repetition."""
+    """Slower than nearly all of it, and within the time-out: it is waited for and not repeated."""
     slow = {"kind": "latency", "seconds": 5, "every": 7}
     await stack.renew_workers(attempt_timeout=10, concurrency=64)
     async with stack.flow(hub) as flow:

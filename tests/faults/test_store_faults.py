@@ -1,7 +1,7 @@
 """Redis that dies, stands still, forgets, or has no room, while messages flow.
 
 Rule guarded: what was accepted survives whatever Redis survives; what Redis itself lost is all that may be missing; and
-callers are told the truth meanwhile: 503 with Retry-After, never a 202 for what is not stored. What may be repeated are
+callers are answered 503 with Retry-After in the meantime, never a 202 for what is not stored. What may be repeated are
 the calls that were in flight when leases ran out, as if their worker had been killed.
 """
 
@@ -33,7 +33,7 @@ async def test_redis_killed_and_started_again_with_its_file(stack: Standing, hub
 
 
 async def test_redis_paused_for_longer_than_every_timeout(stack: Standing, hub: str) -> None:
-    """SIGSTOP: its connections stay open and say nothing. Short-lived messages expire meanwhile, and are told."""
+    """SIGSTOP: its connections stay open and silent. Short-lived messages expire in the meantime and are logged."""
     await stack.faults(_BUSY)
     async with stack.flow(hub, ttl=1) as flow:
         stack.redis.freeze()

@@ -22,7 +22,7 @@ class Exits:
     forgotten: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def gone(self, hub: str) -> set[str]:
-        """Give the marks of one hub that left by our doing."""
+        """Return the marks of one hub that left by our doing."""
         return {*self.expired.get(hub, ()), *self.dead.get(hub, ())}
 
 
@@ -45,7 +45,7 @@ class Verdict:
         return sum(len(each.lost) for each in self.findings.values())
 
     def count(self, way: Mapping[str, Collection[str]]) -> int:
-        """Say how many left in one of the ways of `exits`."""
+        """Return how many left in one of the ways of `exits`."""
         return sum(len(marks) for marks in way.values())
 
     def check(self, *, most_duplicates: int = 0) -> None:

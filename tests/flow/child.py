@@ -110,7 +110,7 @@ class Child:
         return {name: value - self._counted.get(name, 0.0) for name, value in samples.items()}
 
     async def count_anew(self) -> None:
-        """Let `metrics` show counters as if they were zero now."""
+        """Let `metrics` count from now on."""
         samples = await self._samples()
         self._counted = {name: value for name, value in samples.items() if "_total" in name}
 
@@ -122,7 +122,7 @@ class Child:
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         return int(found.getsockname()[1])
 

@@ -26,7 +26,7 @@ async def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stack(whole_stack: Stack, request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
-    """Give the stack, empty; its workers end after the test and have to leave with 0."""
+    """Return the stack, empty; its workers end after the test and have to leave with 0."""
     if "worker" not in request.fixturenames:
         await whole_stack.retire_common_worker()
     yield whole_stack
@@ -35,13 +35,13 @@ async def stack(whole_stack: Stack, request: pytest.FixtureRequest) -> AsyncIter
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def worker(stack: Stack) -> Child:
-    """Give one worker with the common settings, which lives on from test to test to save the time to start it."""
+    """Return one worker with the common settings, which lives on from test to test to save the time to start it."""
     return await stack.common_worker()
 
 
 @pytest.fixture
 def hub(request: pytest.FixtureRequest) -> str:
-    """Give a hub of the test's own."""
+    """Return a hub of the test's own."""
     return "H" + "".join(letter for letter in request.node.name if letter.isalnum())[:100]
 
 

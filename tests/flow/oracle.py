@@ -16,7 +16,7 @@ _VERSION = "api-version=2022-06-01"
 
 
 def mark(number: int) -> str:
-    """Give the mark of the thing sent as number `number`."""
+    """Return the mark of the thing sent as number `number`."""
     return f"id-{number}-"
 
 
@@ -105,7 +105,7 @@ class Findings:
 
 
 def sent_target(path: str, *query: str) -> str:
-    """Give a whole target: the path, the api-version, and further `name=value` pairs."""
+    """Return a whole target: the path, the api-version, and further `name=value` pairs."""
     return f"{path}?{'&'.join((_VERSION, *query))}"
 
 
@@ -116,7 +116,7 @@ def examine(
 
     `gone` are the marks of what left in another way, expired or dead. Where such a one was not delivered, what stood
     behind it goes as if it had never been there. `forgotten` is what the store lost: it may be missing, and where a
-    call for it was under way when the store forgot who owned it, nobody could wait for the end of that call.
+    call for it was under way when the store forgot who owned it, no worker could wait for the end of that call.
     """
     promised = {each.mark: each for each in sent}
     assert len(promised) == len(sent), "the test sent two things with the same mark"

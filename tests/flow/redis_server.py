@@ -77,7 +77,7 @@ class RedisServer:
         self.process.send_signal(signal.SIGCONT)
 
     async def revive(self) -> None:
-        """Have it run, whatever was done to it."""
+        """Start it if it does not run, and thaw it."""
         if self.process.returncode is None:
             self.thaw()
             await until(self._answers, within=_STARTS_WITHIN, what="Redis answers")

@@ -29,7 +29,7 @@ PARTITIONS = 16
 LEASE = 1.0
 _PAGE = 1000
 _SHARED_VARIABLES = ("AzureSignalRConnectionString", "HTTPS_PROXY")  # settings that are not named FANOUT_...
-# What every process of a stack is told; workers may be told otherwise one by one.
+# The settings of every process of a stack; single workers may get others.
 _SETTINGS = {
     "FANOUT_PARTITIONS": str(PARTITIONS),
     "FANOUT_LEASE_SECONDS": str(LEASE),
@@ -94,28 +94,28 @@ class Stack:
     # The service's side -----------------------------------------------------------------------------------------------
 
     async def journal(self, hub: str) -> list[Call]:
-        """Give every call to one hub in order of arrival."""
+        """Return every call to one hub in order of arrival."""
         return [Call.of(entry) async for entry in self._entries(0) if entry["hub"] == hub.lower()]
 
     async def faults(self, *rules: Mapping[str, Any]) -> None:
-        """Have these things go wrong from now on, instead of what went wrong before; none: all is well again."""
+        """Inject these faults from now on, in place of those before; none ends them."""
         await self._control("PUT", "faults", list(rules))
 
     async def fault_hits(self) -> list[int]:
-        """Give how many calls each rule in force has hit."""
+        """Return how many calls each rule in force has hit."""
         return [rule["hits"] for rule in (await self._control("GET", "faults")).json()]
 
     async def quota(self, per_second: int, retry_after: float | None = None) -> None:
-        """Answer 429 past so many calls a second; 0 ends it."""
+        """Answer 429 past this many calls a second; 0 ends it."""
         await self._control("PUT", "quota", {"perSecond": per_second, "retryAfter": retry_after})
 
     async def stats(self) -> dict[str, Any]:
-        """Give the emulator's counters since the last `reset`."""
+        """Return the emulator's counters since the last `reset`."""
         stats: dict[str, Any] = (await self._control("GET", "stats")).json()
         return stats
 
     async def arrived(self, hub: str, count: int, *, within: float = 30.0) -> None:
-        """Wait until so many calls to a hub have arrived."""
+        """Wait until this many calls to a hub have arrived."""
         last = found = 0
 
         async def enough() -> bool:
@@ -142,22 +142,22 @@ class Stack:
         await until(empty, within=within, what="the queue is empty")
 
     async def dead_letters(self) -> list[DeadLetter]:
-        """Give all dead letters."""
+        """Return all dead letters."""
         letters = DeadLetters(self._redis)
         return [letter for partition in range(PARTITIONS) for letter in await letters.oldest(partition)]
 
     async def leases(self) -> dict[int, str]:
-        """Give the holder of each partition that has one, by its token without the fence's number."""
+        """Return the holder of each partition that has one, by its token without the fence's number."""
         tokens = await self._redis.call(*(("GET", KEYS.lease(p)) for p in range(PARTITIONS)))
         return {p: token.decode().rpartition(":")[0] for p, token in enumerate(tokens) if token is not None}
 
     async def owner_of(self, partition: int) -> Child:
-        """Give the worker that holds a partition; its process id is part of the lease's token."""
+        """Return the worker that holds a partition; its process id is part of the lease's token."""
         holder = (await self.leases())[partition]
         return next(worker for worker in self.workers if f"-{worker.process.pid}-" in holder)
 
     async def shared_as(self, *shares: int, within: float = 15.0) -> None:
-        """Wait until the partitions are held in these numbers, smallest first; no number: nobody holds any."""
+        """Wait until the partitions are held in these numbers, smallest first; without a number, until none is held."""
 
         async def so() -> bool:
             holders = list((await self.leases()).values())
@@ -184,7 +184,7 @@ class Stack:
         await self._ingress.ready()
 
     def environment(self, settings: Mapping[str, object]) -> dict[str, str]:
-        """Give what a process is told; settings by their lower-case names."""
+        """Return the environment of a process; settings by their lower-case names."""
         return {
             **_SETTINGS,
             "AzureSignalRConnectionString": connection_string(self.emulator.port),
@@ -193,7 +193,7 @@ class Stack:
         }
 
     async def common_worker(self) -> Child:
-        """Give a worker with the common settings that lives on from test to test, its counters at zero."""
+        """Return a worker with the common settings that lives on from test to test, its counters at zero."""
         if self._common is None or not self._common.running:
             self._common = await self.add_worker()
         await self._common.count_anew()
@@ -220,7 +220,7 @@ class Stack:
         await self._control("DELETE", "journal")
 
     async def aclose(self) -> None:
-        """End everything; a process that is still running is told to and has to leave with 0."""
+        """End everything; a process that still runs is sent SIGTERM and has to exit with 0."""
         running = [child for child in self.children if child.running]
         try:
             await asyncio.gather(*(child.terminate() for child in running))
@@ -279,6 +279,6 @@ async def running_stack(
 
 
 def logs_of(stack: Stack, most: int = 4000) -> Sequence[tuple[str, str]]:
-    """Give the end of each process's log, for the report of a failed test."""
+    """Return the end of each process's log, for the report of a failed test."""
     logs = [(child.name, child.log) for child in stack.children] + [("redis", stack.redis.log)]
     return [(name, log.read_text(errors="replace")[-most:]) for name, log in logs if log.exists()]

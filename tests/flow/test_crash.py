@@ -1,6 +1,6 @@
 """A worker that is killed, and the one that goes on: nothing lost, order kept, few repeats.
 
-Rule guarded (design section 5): what a crash can repeat is bounded by what was in flight, and what a predecessor left
+Rule guarded: what a crash can repeat is bounded by what was in flight, and what a predecessor left
 is delivered first.
 """
 
@@ -53,12 +53,12 @@ async def test_a_standing_by_worker_takes_over_when_the_leases_have_run_out(stac
 
 
 async def test_workers_that_are_killed_again_and_again_lose_nothing(stack: Stack, hub: str) -> None:
-    """Two murders in a row while batches keep coming."""
+    """Two kills in a row while batches keep coming."""
     items = mixed(hub, 600, seed=13)
     bodies = batches(items, 50)
     await stack.faults({"kind": "latency", "seconds": 0.02})
 
-    async def murder() -> None:
+    async def kill_again() -> None:
         for _ in range(2):
             victim = await stack.add_worker(concurrency=CONCURRENCY)
             already = len(await stack.journal(hub))
@@ -71,7 +71,7 @@ async def test_workers_that_are_killed_again_and_again_lose_nothing(stack: Stack
             await asyncio.sleep(0.05)
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(murder())
+        group.create_task(kill_again())
         group.create_task(keep_coming())
     await stack.add_worker(concurrency=CONCURRENCY)
     await stack.drained()

@@ -85,8 +85,8 @@ async def test_a_replayed_message_joins_the_end_of_its_lane_and_its_time_begins_
     await asyncio.sleep(1.1)  # its time runs out, by the store's clock
     later = [message(hub, number, "users", "alice") for number in range(1, 4)]
     await stack.post(hub, batches(later, 3)[0])
-    code, told = await fanout(stack, "replay", "--message-id", await _message_id(stack), "--yes")
-    assert (code, told) == (0, {"matched": 1, "replayed": 1})
+    code, answer = await fanout(stack, "replay", "--message-id", await _message_id(stack), "--yes")
+    assert (code, answer) == (0, {"matched": 1, "replayed": 1})
     await stack.drained()
     delivered = [call.mark for call in await stack.journal(hub) if call.delivered]
     assert delivered == [mark(1), mark(2), mark(3), mark(0)]

@@ -1,6 +1,6 @@
 """Several real workers in one process, each with connections of its own, on one real Redis and one real far side.
 
-Rules guarded (design section 5): a pause and a rate belong to all workers together; what one of them cannot know it
+Rules guarded: a pause and a rate belong to all workers together; what one of them cannot know it
 does not take for leave to send; a far side that fails is left in peace.
 """
 
@@ -57,7 +57,7 @@ class FarSide:
         return sum(moment <= when < until for when, _target in self.came)
 
     def has_more_than(self, count: int, moment: float) -> bool:
-        """Tell whether more calls than so many came from a moment on."""
+        """Return whether more than `count` calls came from a moment on."""
         return self.since(moment) > count
 
 
@@ -100,7 +100,7 @@ class Fleet:
         return self.members[-1]
 
     async def start(self, count: int, **settings: object) -> list[Member]:
-        """Have so many workers run and wait until they have shared the partitions."""
+        """Run this many workers and wait until they have shared the partitions."""
         for _ in range(count):
             member = await self.hire(**settings)
             self.run(member)
@@ -112,7 +112,7 @@ class Fleet:
         member.task = self._group.create_task(member.worker.run())
 
     async def kill(self, member: Member) -> None:
-        """End it without a word to anybody, as SIGKILL does."""
+        """End it without a clean shutdown, as SIGKILL does."""
         assert member.task is not None
         member.task.cancel()
         await asyncio.wait([member.task])
@@ -168,12 +168,12 @@ async def test_a_retry_after_seen_by_one_worker_pauses_all_within_a_tenth_of_a_s
             refusing.append(True)
             await fleet.send("first")
             await until(lambda: all(each.pace.paused_until > time.monotonic() + 0.4 for each in members))
-            heard = time.monotonic()
-            delay = heard - refusals[-1]
+            paused = time.monotonic()
+            delay = paused - refusals[-1]
             await fleet.send(*USERS)
             ends = min(each.pace.paused_until for each in members)
             assert ends >= refusals[-1] + (0.9 if as_date else 1.0)
-            await until(partial(far.has_more_than, 0, heard))
+            await until(partial(far.has_more_than, 0, paused))
             assert time.monotonic() >= ends
             await until(partial(far.has_more_than, (round_ + 1) * 61 + len(refusals) - 1, 0.0))
             assert far.since(0.0) - len(refusals) == (round_ + 1) * 61

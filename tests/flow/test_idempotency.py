@@ -1,6 +1,6 @@
 """A caller that repeats a request it has no answer for: what is stored already is not delivered twice.
 
-Rule guarded (design section 4): one mechanism tells repeats apart, by the Idempotency-Key or by each item's messageId.
+Rule guarded: one mechanism tells repeats apart, by the Idempotency-Key or by each item's messageId.
 """
 
 import pytest

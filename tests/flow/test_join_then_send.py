@@ -1,6 +1,6 @@
 """A batch that joins a group and then sends to it: who just joined gets the message.
 
-Rule guarded (design section 4): a group action rides its group's lane, so the send waits until the service has answered
+Rule guarded: a group action rides its group's lane, so the send waits until the service has answered
 the join. A client that is really connected is the witness.
 """
 
@@ -28,7 +28,7 @@ class Witness:
         self._socket = socket
         self.connection_id = connection_id
 
-    async def heard(self, count: int) -> list[tuple[str, list[Any]]]:
+    async def received(self, count: int) -> list[tuple[str, list[Any]]]:
         """Wait for `count` invocations and give their targets and arguments."""
         invocations: list[tuple[str, list[Any]]] = []
         async with asyncio.timeout(10):
@@ -67,7 +67,7 @@ async def test_a_user_who_joins_in_a_batch_gets_what_the_batch_sends_to_the_grou
             {"groupName": "room", "target": "welcome", "arguments": [1, "to the room"]},
         ]
         await stack.post(hub, batch)
-        assert await alice.heard(1) == [("welcome", [1, "to the room"])]
+        assert await alice.received(1) == [("welcome", [1, "to the room"])]
     join, send = await stack.journal(hub)
     assert (join.method, send.method) == ("PUT", "POST")
     assert _answered(join) <= send.arrived
@@ -89,7 +89,7 @@ async def test_a_connection_joins_hears_leaves_and_hears_no_more(stack: Stack, w
         await stack.post(hub, batch)
         await stack.drained()
         await stack.post(hub, {"userId": "bob", "target": "end"})
-        assert await bob.heard(3) == [("during", [1]), ("during", [2]), ("end", [])]
+        assert await bob.received(3) == [("during", [1]), ("during", [2]), ("end", [])]
 
 
 async def test_who_is_closed_in_a_batch_gets_what_stood_before_it(stack: Stack, worker: Child, hub: str) -> None:
@@ -97,10 +97,10 @@ async def test_who_is_closed_in_a_batch_gets_what_stood_before_it(stack: Stack, 
         batch = [
             {"userId": "carol", "target": "last words", "arguments": [1]},
             {"userId": "carol", "action": "closeConnection", "reason": "bye"},
-            {"userId": "carol", "target": "never heard", "arguments": []},
+            {"userId": "carol", "target": "never received", "arguments": []},
         ]
         await stack.post(hub, batch)
-        assert await carol.heard(1) == [("last words", [1])]
+        assert await carol.received(1) == [("last words", [1])]
         await stack.drained()
     assert [call.status for call in await stack.journal(hub)] == [202, 204, 202]
 

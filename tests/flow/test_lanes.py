@@ -1,6 +1,6 @@
 """Order and independence of lanes, through the whole product.
 
-Rules guarded (design section 5): a lane is served strictly one call after the other, whatever goes wrong on the way;
+Rules guarded: a lane is served strictly one call after the other, whatever goes wrong on the way;
 one destination that is slow or dead takes nothing from the others.
 """
 
@@ -69,7 +69,7 @@ def _in_one_partition(hub: str, *prefixes: str) -> list[str]:
 async def test_dead_destinations_do_not_slow_the_others(stack: Stack, hub: str) -> None:
     """Eighty dead users with forty messages each are more than a worker holds in memory; the living are not delayed.
 
-    They are dead by 408, which speaks neither of pace nor of the service's health, so that no pause and no breaker is
+    They answer 408, which concerns neither pace nor the service's health, so that no pause and no breaker is
     in the way of what is tested here: the room in memory.
     """
     worker = await stack.add_worker(read_ahead=400, retry_base=5, retry_cap=60)

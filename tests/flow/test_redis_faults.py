@@ -1,6 +1,6 @@
 """A Redis that goes away and comes back with its files: a pause, not a loss.
 
-Rule guarded (design section 5): failover, restart and a vanished connection heal by themselves. The deeper tests of
+Rule guarded: failover, restart and a vanished connection heal by themselves. The deeper tests of
 Redis faults stand elsewhere; this is the flow through the whole product.
 """
 
@@ -34,7 +34,7 @@ async def test_redis_is_killed_and_started_again_mid_run(stack: Stack, hub: str)
             await _post_until_taken(stack, hub, body, f"{hub}-{number}")
 
     async def reviving() -> None:
-        await until(lambda: _is_unready(stack), within=15, what="readiness tells that Redis is gone")
+        await until(lambda: _is_unready(stack), within=15, what="readiness shows that Redis is gone")
         await stack.redis.start()
 
     async with asyncio.TaskGroup() as group:

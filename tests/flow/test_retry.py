@@ -1,6 +1,6 @@
 """Calls that do not go well: what is repeated, when, and what that does to the others.
 
-Rule guarded (design section 5): a retry waits in its lane, never sooner than the service asked, and other lanes go on.
+Rule guarded: a retry waits in its lane, never sooner than the service asked, and other lanes go on.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ async def _send(stack: Stack, hub: str, *, count: int = 3, to: str = "alice") ->
 
 
 async def test_a_refusal_that_may_pass_is_repeated_until_it_has_passed(stack: Stack, worker: Child, hub: str) -> None:
-    """Five users, and for each another answer, twice: too few in a row to speak of a service that is down."""
+    """Five users, and for each another answer, twice: too few in a row for a service that is down."""
     statuses = {408: "unavailable", 502: "unavailable", 503: "unavailable", 504: "unavailable", 500: "serverError"}
     await stack.faults(*(_once_in_a_while(status, f"user-{status}/", times=2) for status in statuses))
     items = [message(hub, n, "users", f"user-{status}") for n, status in enumerate([*statuses] * 3)]

@@ -1,6 +1,6 @@
-"""SIGTERM: the worker ends in order, and whoever comes next finds everything where it should be.
+"""SIGTERM: the worker ends in order, and its successor finds everything in order.
 
-Rule guarded (design section 5): readiness fails, reading stops, calls in flight end and are settled, leases go last.
+Rule guarded: readiness fails, reading stops, calls in flight end and are settled, leases go last.
 """
 
 import asyncio

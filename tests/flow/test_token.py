@@ -45,7 +45,7 @@ async def test_a_refused_token_is_renewed_once_and_the_message_is_delivered_at_o
 
 
 async def test_a_token_that_stays_refused_is_tried_with_backoff_and_then_parked(stack: Stack, hub: str) -> None:
-    """A wrong key must neither hammer the service nor hold the message for ever."""
+    """A wrong key must neither hammer the service nor keep the message forever."""
     await stack.add_worker(retry_base=0.2, retry_cap=0.2, retry_max_age=1.0)
     await stack.faults({"kind": "status", "status": 401})
     await stack.post(hub, batches([message(hub, 0, "users", "alice")], 1)[0])

@@ -37,7 +37,7 @@ class Item:
 
 
 def message(hub: str, number: int, kind: str, to: str, *, extra: str = "", query: Sequence[str] = ()) -> Item:
-    """Make a message; `kind` is users, groups, connections, or "" for everybody; `extra` are more JSON properties."""
+    """Make a message; `kind` is users, groups, connections, or "" foreverybody; `extra` are more JSON properties."""
     arguments = f'["{mark(number)}",{DELICATE[number % len(DELICATE)]}]'
     names = {"users": "userId", "groups": "groupName", "connections": "connectionId"}
     address = f',"{names[kind]}":"{to}"' if kind else ""
@@ -80,12 +80,12 @@ def mixed(hub: str, count: int, *, seed: int, lanes: int = 20) -> list[Item]:
 
 
 def batches(items: Sequence[Item], size: int) -> list[bytes]:
-    """Give the bodies that POST `items` in order, `size` at a time."""
+    """Return the bodies that POST `items` in order, `size` at a time."""
     return [_body(items[start : start + size]) for start in range(0, len(items), size)]
 
 
 def sent_of(items: Sequence[Item]) -> list[Sent]:
-    """Give the calls that have to arrive."""
+    """Return the calls that have to arrive."""
     return [item.sent for item in items]
 
 

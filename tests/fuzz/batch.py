@@ -43,7 +43,7 @@ def batch(data: bytes) -> None:
 
 
 def _results(data: bytes) -> tuple[ParsedItem | RejectedItem, ...] | str:
-    """Give the verdicts, or the code of the refusal of the whole."""
+    """Return the verdicts, or the code of the refusal of the whole."""
     try:
         return parse_batch(data, LIMITS).results
     except BadRequestError as error:

@@ -97,7 +97,7 @@ def _compare(method: str, text: bytes, response: Response, *, keep_alive: bool) 
 
 
 def _as_h11_reads(reader: h11.Connection) -> tuple[int, bytes, bool]:
-    """Give status and body, and whether the body was whole."""
+    """Return status and body, and whether the body was whole."""
     status, body = 0, b""
     while True:
         event = reader.next_event()

@@ -63,7 +63,7 @@ def outgoing(data: bytes) -> None:
 
 
 def _read(protocol: HubProtocol, pieces: Sequence[bytes]) -> tuple[list[ClientMessage], bytes] | None:
-    """Give the messages and what is left, None for a violation."""
+    """Return the messages and what is left, None for a violation."""
     messages: list[ClientMessage] = []
     rest = b""
     try:
@@ -76,7 +76,7 @@ def _read(protocol: HubProtocol, pieces: Sequence[bytes]) -> tuple[list[ClientMe
 
 
 def _conversation(pieces: Sequence[bytes]) -> tuple[str, bool]:
-    """Give the protocol agreed on, and whether the connection was ended.
+    """Return the protocol agreed on, and whether the connection was ended.
 
     Which violation is named, and whether one behind a good-bye is, depends on what had arrived by then.
     """

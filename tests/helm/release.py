@@ -51,23 +51,23 @@ class Release:
         return [thing for thing in self.objects if thing["kind"] == kind]
 
     def one(self, kind: str, suffix: str = "") -> Object:
-        """Give the only object of a kind, or the only one whose name ends with `suffix`."""
+        """Return the only object of a kind, or the only one whose name ends with `suffix`."""
         found = [thing for thing in self.of_kind(kind) if thing["metadata"]["name"].endswith(suffix)]
         assert len(found) == 1, f"{len(found)} objects of kind {kind} end with {suffix!r}"
         return found[0]
 
     def pod(self, role: str) -> Object:
-        """Give the pod template of a role: its metadata and spec."""
+        """Return the pod template of a role: its metadata and spec."""
         template: Object = self.one("Deployment", f"-{role}")["spec"]["template"]
         return template
 
     def container(self, role: str) -> Object:
-        """Give the container that runs the process."""
+        """Return the container that runs the process."""
         found: Object = self.pod(role)["spec"]["containers"][0]
         return found
 
     def pod_specs(self) -> Iterator[Object]:
-        """Give every pod spec of the release, the test's included."""
+        """Return every pod spec of the release, the test's included."""
         for thing in self.objects:
             if thing["kind"] == "Deployment":
                 yield thing["spec"]["template"]["spec"]
@@ -90,7 +90,7 @@ def render(values: Object, *, name: str = "demo", namespace: str = "prod") -> Re
 
 
 def matches(selector: dict[str, str], labels: dict[str, str]) -> bool:
-    """Say whether a label selector takes a thing with these labels."""
+    """Return whether a label selector takes a thing with these labels."""
     return selector.items() <= labels.items()
 
 

@@ -1,7 +1,7 @@
 """How the pods of both roles run: started by name, probed, confined, drained before they are killed.
 
 Rule guarded: what a cluster enforces only at run time (service links, write access, the order of sleep, SIGTERM and
-kill) is fixed here for both roles and for every example of values.
+kill) is fixed here for both roles and forevery example of values.
 """
 
 import pytest

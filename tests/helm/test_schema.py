@@ -1,4 +1,4 @@
-"""The schema, values.yaml and README of the chart tell the same, and the chart is a sound package.
+"""The schema, values.yaml and README of the chart agree, and the chart is a sound package.
 
 Rule guarded: the schema admits no unknown name anywhere, so that a misspelt value never passes in silence.
 """

@@ -45,12 +45,12 @@ class Victim:
 
     @property
     def memory(self) -> int:
-        """Give the bytes of RAM it holds now (VmRSS)."""
+        """Return the bytes of RAM it holds now (VmRSS)."""
         return self._status("VmRSS")
 
     @property
     def peak(self) -> int:
-        """Give the most bytes of RAM it held since `forget_peak` (VmHWM)."""
+        """Return the most bytes of RAM it held since `forget_peak` (VmHWM)."""
         return self._status("VmHWM")
 
     def forget_peak(self) -> None:
@@ -59,7 +59,7 @@ class Victim:
 
     @property
     def troubles(self) -> list[str]:
-        """Give what it logged as an error, and tracebacks."""
+        """Return what it logged as an error, and tracebacks."""
         lines = self.program.err.splitlines()
         return [line for line in lines if "Traceback" in line or '"level":"error"' in line.replace(" ", "")]
 
@@ -93,7 +93,7 @@ class Victim:
 
 
 def head_of(path: str, *headers: str) -> bytes:
-    """Give the head of a POST with the API key; JSON unless `headers` name a type."""
+    """Return the head of a POST with the API key; JSON unless `headers` name a type."""
     lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"X-API-Key: {KEY}", "Connection: close", *headers]
     if not any(line.lower().startswith("content-type:") for line in headers):
         lines.append("Content-Type: application/json")

@@ -35,7 +35,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vic
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def victim(running: Victim) -> AsyncIterator[Victim]:
-    """Give the ingress; after the test it is alive, has logged no error and was never larger than it may be."""
+    """Return the ingress; after the test it is alive, has logged no error and was never larger than it may be."""
     before = running.memory
     running.forget_peak()
     yield running

@@ -51,7 +51,7 @@ class Product:
         return await self._service.http.post(url, content=body, headers=headers, timeout=15.0)
 
     async def delivered(self, count: int, *, within: float = 30.0) -> None:
-        """Wait until so many different items have arrived."""
+        """Wait until this many different items have arrived."""
 
         async def enough() -> bool:
             return len({call.mark for call in self.calls() if call.delivered}) >= count
@@ -59,7 +59,7 @@ class Product:
         await until(enough, within=within, what=f"{count} items arrive")
 
     def calls(self) -> list[Call]:
-        """Give every call that arrived."""
+        """Return every call that arrived."""
         journal = self._service.emulator.journal
         return [
             Call(e.sequence, e.monotonic, e.answered, e.method, f"{e.path}?{e.query}", e.body, e.status, e.delivered)

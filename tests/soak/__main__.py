@@ -29,7 +29,7 @@ _DRAIN_WITHIN = 120.0
 _CATCH_UP = 2.0
 _SHORTEST_FOR_MEMORY = 180.0
 _PRODUCERS = 4
-# The emulator's journal grows as it is told to, up to its bound: it is shown, not judged.
+# The emulator's journal grows up to its bound by design: it is shown, not judged.
 _JUDGED = (f"ingress {LASTING}", f"worker {LASTING}", "redis", "redis data")
 
 
@@ -43,7 +43,7 @@ class Plan:
 
 
 async def soak(plan: Plan, directory: Path) -> bool:
-    """Run it, tell of it, and give whether all held."""
+    """Run it, report, and return whether all held."""
     async with running_plant(directory) as plant:
         started = monotonic()
         load = Load(plant, plan.rate, _PRODUCERS, plan.seed)

@@ -25,7 +25,7 @@ _AGAIN = 0.2
 
 
 class NotTakenError(Exception):
-    """A batch was refused, or nobody took it for too long."""
+    """A batch was refused, or was not accepted for too long."""
 
 
 @dataclass(slots=True)

@@ -83,14 +83,14 @@ class Plant:
             return 0
 
     async def control(self, method: str, topic: str, document: Any = None) -> Any:
-        """Ask or tell the emulator; it may be frozen for a while."""
+        """Call the emulator's control API; it may be frozen for a while."""
         url = f"{self.emulator.url}/emulator/{topic}"
         answer = await self.http.request(method, url, json=document, timeout=60.0)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
     async def calls_since(self, last: int) -> tuple[list[tuple[str, Call]], int]:
-        """Give the calls with their hubs whose sequence numbers follow `last`, at most a page, and the last number."""
+        """Return a page of calls after sequence number `last`, each with its hub, and the last number."""
         page = await self.control("GET", f"journal?since={last}&limit={_PAGE}")
         return [(entry["hub"], Call.of(entry)) for entry in page["entries"]], page["last"] or last
 
@@ -100,17 +100,17 @@ class Plant:
         return None if lengths is None else sum(lengths)
 
     async def redis_memory(self) -> int | None:
-        """Give the bytes Redis says it uses, None while it does not answer."""
-        told = await self._asked(("INFO", "memory"))
-        if told is None:
+        """Return the bytes Redis says it uses, None while it does not answer."""
+        reply = await self._asked(("INFO", "memory"))
+        if reply is None:
             return None
-        if isinstance(told[0], Mapping):
-            return int(told[0]["used_memory"])
-        found = re.search(rb"used_memory:(\d+)", told[0])
+        if isinstance(reply[0], Mapping):
+            return int(reply[0]["used_memory"])
+        found = re.search(rb"used_memory:(\d+)", reply[0])
         return None if found is None else int(found[1])
 
     async def dead_letters(self) -> list[DeadLetter]:
-        """Give all dead letters."""
+        """Return all dead letters."""
         redis_client = open_redis(self.redis.url, SystemClock())
         try:
             letters = DeadLetters(redis_client)
@@ -119,7 +119,7 @@ class Plant:
             await redis_client.aclose()
 
     def memory(self) -> dict[str, int]:
-        """Give the bytes of RAM (VmRSS) of every process that runs."""
+        """Return the bytes of RAM (VmRSS) of every process that runs."""
         processes = {name: child.process for name, child in self.children.items() if child.running}
         processes |= {"redis": self.redis.process, "emulator": self.emulator.process}
         return {name: size for name, process in processes.items() if (size := _resident(process.pid))}

@@ -1,4 +1,4 @@
-"""Memory that grows is told from memory that warms up, goes up and down, or stays."""
+"""Memory that grows is distinguished from memory that warms up, swings or stays."""
 
 import pytest
 

@@ -11,6 +11,6 @@ from tests.soak.__main__ import Plan, soak
 async def test_a_short_soak_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing accepted is lost or changed, order is kept, each repeat has a reason, nothing is left waiting."""
     held = await soak(Plan(seconds=12.0, seed=5, rate=100.0), tmp_path)
-    told = capsys.readouterr().out
-    assert held, told
-    assert "all held" in told
+    printed = capsys.readouterr().out
+    assert held, printed
+    assert "all held" in printed

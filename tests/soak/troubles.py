@@ -144,7 +144,7 @@ TROUBLES: Mapping[str, tuple[Trouble, int]] = {
 
 
 class Troublemaker:
-    """Makes trouble until told to stop; `now` is what is wrong at the moment, `events` what was."""
+    """Makes trouble until stopped; `now` is the current trouble, `events` those that are over."""
 
     def __init__(self, plant: Plant, dice: random.Random) -> None:
         self._plant = plant

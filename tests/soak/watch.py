@@ -21,7 +21,7 @@ MIB = 2**20
 
 
 class Watch:
-    """What is known of a run. `samples` are (seconds, bytes) by process; `foreign` are calls to hubs of nobody."""
+    """What is known of a run. `samples` are (seconds, bytes) by process; `foreign` are calls to hubs of no producer."""
 
     def __init__(self, plant: Plant, load: Load, trouble: Troublemaker) -> None:
         self.verdict = Verdict()
@@ -55,7 +55,7 @@ class Watch:
             self._finish(name, stretch)
 
     def line(self, seconds: float) -> str:
-        """Give one line of progress; rates are since the line before."""
+        """Return one line of progress; rates are since the line before."""
         taken, arrived = self._load.taken, self.arrived
         rates = f"in {taken / max(seconds, 1):.0f}/s"
         out, self._seen = arrived - self._seen, arrived
@@ -88,9 +88,9 @@ class Watch:
         stretch = self._load.stretch_of(name, call.mark) if call.mark is not None else None
         if stretch is not None:
             stretch.take(call)
-        elif call.delivered:
+        elif call.delivered and call.method != "HEAD":  # a process asks the service at its start and changes nothing
             self.verdict.wrong.append(
-                f"{name}: {call.mark} is of nobody, or came {_LINGER:g} s after all had been there"
+                f"{name}: {call.mark} belongs to no producer, or came {_LINGER:g} s after all had been there"
             )
 
     async def _sample_on(self) -> None:

@@ -71,6 +71,8 @@ REFUSALS = (
 )
 # How a request to the ingress ended.
 STATUSES = ("2xx", "4xx", "5xx")
+# What a request was about.
+ROUTES = ("messages", "negotiate", "admin", "probe", "other")
 
 _WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 90, 120, 180, 300, 600, 1800, 3600)
 _CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -236,6 +238,13 @@ class Metrics:
         self.purged = new.counter("fanout_purged", "Dead letters deleted by an operator.")
         self.append_seconds = new.histogram(
             "fanout_append_seconds", "Time to store one batch, waiting for replicas or disks included.", _CALL_BUCKETS
+        )
+        self.http_seconds = new.histograms(
+            "fanout_http_request_seconds",
+            "Time from the head of a request to its answer, by route and status class.",
+            _CALL_BUCKETS,
+            route=ROUTES,
+            status=STATUSES,
         )
 
     def _define_delivery(self, new: Counters) -> None:

@@ -34,6 +34,7 @@ from service.http.problems import (
     response_of,
 )
 from service.http.refusals import Refusals
+from service.http.timing import RequestTimes
 from service.ingress.route import Ingress
 from service.negotiate.documents import NegotiateRequest
 from service.negotiate.route import Negotiate
@@ -95,6 +96,7 @@ def _hub_of(scope: Scope) -> str:
 def create_app(
     probes: Probes,
     refusals: Refusals,
+    times: RequestTimes,
     *,
     ingress: Ingress | None = None,
     negotiate: Negotiate | None = None,
@@ -113,12 +115,12 @@ def create_app(
         openapi_url=None,  # the document and its page have routes of their own
         redirect_slashes=False,
     )
-    app.add_middleware(RequestMiddleware, refusals=refusals)
+    app.add_middleware(RequestMiddleware, refusals=refusals, times=times)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(FanoutError, _on_fanout)
     if ingress is not None:
         app.router.routes.append(Route(MESSAGES, ingress, methods=["POST"]))
-        app.messages = RequestMiddleware(ingress, refusals)
+        app.messages = RequestMiddleware(ingress, refusals, times)
     app.include_router(probes.router())
     app.include_router(docs.router(app))
     app.add_api_route("/problems/{code}", _problem, response_model=None, response_class=PlainTextResponse, **_EXPLAIN)

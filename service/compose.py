@@ -41,6 +41,7 @@ from service.app import Role, create_app
 from service.http.auth import Guard
 from service.http.probes import Probes, Readiness
 from service.http.refusals import Refusals
+from service.http.timing import RequestTimes
 from service.ingress.intake import Intake
 from service.ingress.route import Ingress, limits_of
 from service.negotiate.route import Negotiate
@@ -134,14 +135,15 @@ def build_app(
     page: Path | None,
 ) -> FastAPI:
     """Give each route what it needs and return the application; a worker has no other routes than the probes."""
-    probes = Probes(queue, metrics, readiness, clock)
+    probes, times = Probes(queue, metrics, readiness, clock), RequestTimes(metrics, clock)
     if role == "worker":
-        return create_app(probes, refusals, page=page)
+        return create_app(probes, refusals, times, page=page)
     guard = Guard(settings)
     intake = Intake(queue, metrics, clock, max_expanded=settings.max_expanded, traces=traces, delivery_log=delivery_log)
     return create_app(
         probes,
         refusals,
+        times,
         ingress=Ingress(settings, intake, guard, metrics, clock, limits_of(settings, service)),
         negotiate=Negotiate(settings, guard, metrics, clock, service),
         traces=TraceAdmin(guard, traces),

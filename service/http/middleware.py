@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fanout.log import get_logger
 from service.http.problems import Problem, refusal_in, response_of, unexpected
 from service.http.refusals import Refusals
+from service.http.timing import RequestTimes
 
 _KEY: Final = "fanout.request_id"
 # Answers are about one caller and one moment, and none of them is a page to run scripts in or to be framed.
@@ -38,9 +39,10 @@ def request_id_of(scope: Scope) -> str:
 class RequestMiddleware:
     """ASGI middleware around the application, and around the batch route, which passes by the framework."""
 
-    def __init__(self, app: ASGIApp, refusals: Refusals) -> None:
+    def __init__(self, app: ASGIApp, refusals: Refusals, times: RequestTimes) -> None:
         self._app = app
         self._refusals = refusals
+        self._times = times
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,12 +51,14 @@ class RequestMiddleware:
         request_id = _given(scope["headers"]) or secrets.token_hex(8)
         scope[_KEY] = request_id
         started = False
+        began = self._times.now()
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
                 message["headers"] = completed(message["headers"], request_id)
+                self._times.answered(scope, message["status"], began)
             await send(message)
 
         try:

@@ -5,7 +5,10 @@ import re
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from fanout.clock import SystemClock
+from fanout.metrics import Metrics
 from service.http.middleware import SECURITY_HEADERS, RequestMiddleware
+from service.http.timing import RequestTimes
 from tests.service.apps import BATCH, ITEM, an_app, client_of
 
 SCOPE = {"type": "http", "method": "GET", "path": "/", "headers": []}
@@ -13,6 +16,10 @@ SCOPE = {"type": "http", "method": "GET", "path": "/", "headers": []}
 
 async def nothing() -> Message:
     raise AssertionError("no test here reads a body")
+
+
+def times() -> RequestTimes:
+    return RequestTimes(Metrics(), SystemClock())
 
 
 async def test_every_answer_carries_a_new_request_id() -> None:
@@ -43,7 +50,7 @@ async def test_an_error_in_the_middle_of_an_answer_is_left_to_the_server() -> No
         sent.append(message)
 
     with pytest.raises(RuntimeError, match="half way"):
-        await RequestMiddleware(breaks, an_app().refusals)(dict(SCOPE), nothing, send)
+        await RequestMiddleware(breaks, an_app().refusals, times())(dict(SCOPE), nothing, send)
     assert [m["status"] for m in sent] == [200]
 
 
@@ -56,7 +63,7 @@ async def test_what_is_not_http_passes_untouched() -> None:
     async def send(_message: Message) -> None:
         raise AssertionError("nothing is sent")
 
-    await RequestMiddleware(app, an_app().refusals)({"type": "lifespan"}, nothing, send)
+    await RequestMiddleware(app, an_app().refusals, times())({"type": "lifespan"}, nothing, send)
     assert seen == [{"type": "lifespan"}]
 
 

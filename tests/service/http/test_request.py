@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from starlette.datastructures import Headers
 
+from fanout.clock import SystemClock
+from fanout.metrics import Metrics
 from service.http.middleware import RequestMiddleware
 from service.http.request import JsonAnswer, RequestScope
+from service.http.timing import RequestTimes
 from tests.service.apps import BATCH, ITEM, an_app, client_of
 
 
@@ -21,7 +24,7 @@ async def received(*headers: tuple[bytes, bytes], client: tuple[str, int] | None
     async def nothing(*_: Any) -> Any: ...
 
     scope = {"type": "http", "headers": list(headers), "client": client, "path_params": {"hub": "chat"}}
-    await RequestMiddleware(route, an_app().refusals)(scope, nothing, nothing)
+    await RequestMiddleware(route, an_app().refusals, RequestTimes(Metrics(), SystemClock()))(scope, nothing, nothing)
     return seen[0]
 
 

@@ -20,6 +20,7 @@ from fanout.units import DURATION, SIZE, Unit, format_duration, format_size
 
 PREFIX = "FANOUT_"
 CONNECTION_STRING = "AzureSignalRConnectionString"
+_IDENTITY_BASED = f"{CONNECTION_STRING}__".upper()  # Functions apps: ...__serviceUri, ...__credential
 # Settings that other programs read too, under names of their own.
 _SHARED = {
     "connection_string": CONNECTION_STRING,
@@ -94,7 +95,7 @@ def _values_of(environ: Mapping[str, str], names: Collection[str]) -> tuple[dict
             continue  # both spellings of HTTPS_PROXY are set: the one in lower case counts, as with other programs
         field = name or _secret_of_file(variable)
         if field is None:
-            if variable.upper().startswith(PREFIX):
+            if variable.upper().startswith((PREFIX, _IDENTITY_BASED)):
                 findings.append(_unknown(variable))
         elif field in names:
             try:
@@ -140,6 +141,11 @@ def _read(variable: str, path: str) -> str:
 
 
 def _unknown(variable: str) -> str:
+    if variable.upper().startswith(_IDENTITY_BASED):
+        return (
+            f"{variable} asks for a connection with Microsoft Entra ID, which this version cannot make. Set "
+            f"{CONNECTION_STRING} to a connection string with an AccessKey."
+        )
     known = [variable_of(field) for field in Settings.model_fields]
     close = difflib.get_close_matches(variable.upper(), known, n=1)
     hint = f"Did you mean {close[0]}?" if close else "`fanout config` lists the known ones."

@@ -4,11 +4,14 @@ Source: docs/sources.md, connection-strings: keys without case, `;` between pair
 is an error. Rule guarded: the access key never appears in a repr, a log or an error.
 """
 
+import difflib
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from fanout.errors import ConfigurationError
+from fanout.http1.exchange import Origin
 
 _VERSION = re.compile(r"1\.\d+(?:[\w\-.]+)?", re.ASCII)
 _KNOWN = {
@@ -19,6 +22,10 @@ _KNOWN = {
     )
 }  # fmt: skip
 _MAX_PORT = 65535
+_QUOTES = tuple("\"'`\u201c\u201d\u2018\u2019")
+_ASSIGNMENT = re.compile(r"(?:export\s+)?([\w.:\-]+)\s*[=:]\s*[\"']?\s*Endpoint\s*=", re.IGNORECASE)
+_SERVICE_URI = re.compile(r"(?:^|;)\s*serviceUri\s*=", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"<[^>]*>|\{[^}]*\}|^\*+$|^\.\.\.$")
 _ENTRA_TYPES = frozenset({"azure", "azure.msi", "azure.app", "aad"})
 
 
@@ -61,14 +68,14 @@ class ConnectionString:
 
     @classmethod
     def parse(cls, text: str) -> "ConnectionString":
-        """Parse `Endpoint=...;AccessKey=...;Version=1.0;`; ConfigurationError says which part is wrong."""
+        """Parse `Endpoint=...;AccessKey=...;Version=1.0;`; ConfigurationError names the mistake in one line."""
+        text = text.strip()
+        _check_whole(text)
         pairs = _pairs(text)
+        _check_values(pairs)
         _check_version(pairs.get("Version"))
-        if "Endpoint" not in pairs:
-            raise ConfigurationError("The connection string has no Endpoint=. Copy it from the service's Keys page.")
         entra = _entra(pairs)
-        if entra is None and not pairs.get("AccessKey"):
-            raise ConfigurationError("The connection string has no AccessKey=. Copy it from the service's Keys page.")
+        _check_present(pairs, ["Endpoint"] if entra else ["Endpoint", "AccessKey"], text)
         endpoint = _with_port(_url("Endpoint", pairs["Endpoint"]), pairs.get("Port"))
         return cls(
             endpoint=endpoint,
@@ -115,9 +122,50 @@ def _pairs(text: str) -> dict[str, str]:
         if not equals or known is None:
             continue
         if known in pairs:
-            raise ConfigurationError(f"Duplicate properties found in connection string: {known}.")
+            raise ConfigurationError(f"{known} occurs twice in the connection string: remove one of the two.")
         pairs[known] = value.strip()
     return pairs
+
+
+def _check_whole(text: str) -> None:
+    """Refuse what was pasted with something around it, or is something else."""
+    if text[:1] in _QUOTES or text[-1:] in _QUOTES:
+        raise ConfigurationError("The connection string stands in quotation marks: remove them.")
+    if text.lower().startswith("@microsoft.keyvault("):
+        raise ConfigurationError(
+            "The connection string is a Key Vault reference that was not resolved. Give the app access to the vault, "
+            "or put the string itself there."
+        )
+    if (match := _ASSIGNMENT.match(text)) is not None:
+        raise ConfigurationError(
+            f"The connection string begins with a name ({match[1]}): keep only what begins with Endpoint=."
+        )
+    if _SERVICE_URI.search(text):
+        raise ConfigurationError(
+            "The connection string names a serviceUri, which needs Microsoft Entra ID. This version cannot do that: "
+            "use the connection string that carries an AccessKey."
+        )
+
+
+def _check_values(pairs: Mapping[str, str]) -> None:
+    for name, value in pairs.items():
+        if _PLACEHOLDER.search(value):
+            raise ConfigurationError(f"{name} in the connection string is a placeholder: put the real value there.")
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise ConfigurationError(
+                f"{name} in the connection string contains a space or a special character: copy it again."
+            )
+
+
+def _check_present(pairs: Mapping[str, str], needed: Iterable[str], text: str) -> None:
+    given = [part.partition("=")[0].strip() for part in text.split(";") if "=" in part]
+    for name in needed:
+        if not pairs.get(name):
+            # A longer word may hold a value, and is not repeated.
+            words = [each for each in given if each.lower() not in _KNOWN and len(each) <= len(name) + 2]
+            close = difflib.get_close_matches(name, words, n=1)
+            hint = f"Is {close[0]}= meant to be it?" if close else "Copy it from the service's Keys page."
+            raise ConfigurationError(f"The connection string has no {name}=. {hint}")
 
 
 def _check_version(version: str | None) -> None:
@@ -126,13 +174,18 @@ def _check_version(version: str | None) -> None:
 
 
 def _url(name: str, text: str) -> str:
+    if "://" not in text:
+        raise ConfigurationError(f"{name} in the connection string has no scheme: put https:// in front of it.")
+    scheme, _, rest = text.partition("://")
+    if "@" in rest.partition("/")[0]:
+        raise ConfigurationError(f"{name} in the connection string contains user:password@: remove it.")
     try:
         parts = urlsplit(text)
-        parts.port  # noqa: B018 - reading it is the check
-    except ValueError as error:
-        raise ConfigurationError(f"{name} in the connection string is not a URL: {error}.") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigurationError(f"{name} in the connection string must be an absolute http or https URL.")
+        Origin.parse(f"{scheme}://{parts.netloc}")
+    except ValueError:
+        raise ConfigurationError(f"{name} in the connection string is not an http or https URL with a host.") from None
+    if parts.query or parts.fragment:
+        raise ConfigurationError(f"{name} in the connection string has a query or a fragment: remove it.")
     return text.rstrip("/")
 
 

@@ -218,3 +218,8 @@ def test_proxies_are_read_from_the_variables_other_programs_read(name: str) -> N
 
 def test_the_password_of_a_proxy_is_a_secret() -> None:
     assert SECRET not in repr(load({"HTTPS_PROXY": f"http://user:{SECRET}@proxy"}))
+
+
+def test_an_identity_based_connection_is_refused_instead_of_ignored() -> None:
+    with pytest.raises(ConfigurationError, match="__serviceUri asks for a connection with Microsoft Entra"):
+        load({"AzureSignalRConnectionString__serviceUri": "https://abc.service.signalr.net"})

@@ -54,7 +54,7 @@ def test_versions_1_x_are_read(version: str) -> None:
         ("Endpoint=https://h", "no AccessKey="),
         ("Endpoint=https://h;AccessKey=", "no AccessKey="),
         ("Endpoint=https://h;AuthType=unheard-of", "no AccessKey="),
-        ("Endpoint=https://h;AccessKey=secret;accesskey=secret", "Duplicate properties"),
+        ("Endpoint=https://h;AccessKey=secret;accesskey=secret", "AccessKey occurs twice"),
         ("Endpoint=https://h;AccessKey=secret;Version=2.0", "Version 2.0"),
         ("Endpoint=https://h;AccessKey=secret;Version=1", "Version 1 "),
         ("Endpoint=h;AccessKey=secret", "Endpoint"),
@@ -66,6 +66,36 @@ def test_versions_1_x_are_read(version: str) -> None:
         ("Endpoint=https://h;AccessKey=secret;ServerEndpoint=x", "ServerEndpoint"),
         ("Endpoint=https://h;AccessKey=secret;ClientEndpoint=//x", "ClientEndpoint"),
         ("Endpoint=https://h;AuthType=azure.app;ClientId=i;TenantId=t", "azure.app"),
+        ('"Endpoint=https://h;AccessKey=secret;Version=1.0;"', "quotation marks"),
+        ("'Endpoint=https://h;AccessKey=secret;Version=1.0;'", "quotation marks"),
+        ("\u201cEndpoint=https://h;AccessKey=secret\u201d", "quotation marks"),
+        ("@Microsoft.KeyVault(SecretUri=https://secret.vault.azure.net/secrets/s/)", "Key Vault reference"),
+        ("AzureSignalRConnectionString=Endpoint=https://h;AccessKey=secret", "a name (AzureSignalRConnectionString)"),
+        ("export AzureSignalRConnectionString='Endpoint=https://h;AccessKey=secret;", "begins with a name"),
+        ("Azure:SignalR:ConnectionString: Endpoint=https://h;AccessKey=secret", "begins with a name"),
+        ("serviceUri=https://h", "serviceUri"),
+        (
+            "Endpoint=https://<name>.service.signalr.net;AccessKey=secret",
+            "Endpoint in the connection string is a",
+        ),
+        ("Endpoint=https://h;AccessKey=<key>", "AccessKey in the connection string is a placeholder"),
+        ("Endpoint=https://h;AccessKey={secret}", "AccessKey in the connection string is a placeholder"),
+        ("Endpoint=https://h;AccessKey=***", "AccessKey in the connection string is a placeholder"),
+        ("Endpoint=https://user:secret@h;AccessKey=secret", "contains user:password@"),
+        ("Endpoint=https://user:secret;AccessKey=k", "not an http or https URL"),
+        ("Endpoint=https://h .example;AccessKey=secret", "Endpoint in the connection string contains a space"),
+        ("Endpoint=https://h;AccessKey=secr et", "AccessKey in the connection string contains a space"),
+        ("Endpoint=https://h;AccessKey=secret\n1", "AccessKey in the connection string contains a space"),
+        ("Endpoint=https://h\u00e4;AccessKey=secret", "special character"),
+        ("Endpoint=abc.service.signalr.net;AccessKey=secret", "put https:// in front"),
+        ("https://abc.service.signalr.net", "no Endpoint="),
+        ("EndPont=https://h;AccessKey=secret", "Is EndPont= meant to be it?"),
+        ("Endpoint=https://h;AccesKey=secret", "Is AccesKey= meant to be it?"),
+        ("Endpoint=https://h;AccessKey secret=", "Copy it from"),
+        ("Endpoint=https://h;AccessKeysecret=", "Copy it from"),
+        ("Endpoint=https://h?x=secret;AccessKey=secret", "query"),
+        ("Endpoint=https://h#x;AccessKey=secret", "fragment"),
+        ("Endpoint=https://h^;AccessKey=secret", "not an http or https URL"),
     ],
 )
 def test_what_is_wrong_is_said_without_the_key(text: str, words: str) -> None:
@@ -73,6 +103,7 @@ def test_what_is_wrong_is_said_without_the_key(text: str, words: str) -> None:
         parse(text)
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("auth_type", ["azure", "azure.msi", "AAD"])

@@ -65,7 +65,8 @@ async def _settled(store: redis_client.Redis) -> None:
     waiting = True
     while waiting:
         await asyncio.sleep(0.01)  # also time for what follows a settlement: counting it, logging it
-        waiting = any([await store.xlen(Keys().stream(partition)) for partition in range(_PARTITIONS)])
+        found = [await store.smembers(Keys().flows(partition)) for partition in range(_PARTITIONS)]
+        waiting = any([await store.xlen(stream) for streams in found for stream in streams])
     await asyncio.sleep(0.01)
 
 

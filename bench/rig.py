@@ -100,7 +100,10 @@ class Redis:
         """How many entries the queue holds."""
         async with self.client.pipeline(transaction=False) as pipeline:
             for partition in range(PARTITIONS):
-                pipeline.xlen(KEYS.stream(partition))
+                pipeline.smembers(KEYS.flows(partition))
+            streams = [stream for some in await pipeline.execute() for stream in some]
+            for stream in streams:
+                pipeline.xlen(stream)
             return sum(await pipeline.execute())
 
 

@@ -257,6 +257,9 @@ class Metrics:
         )
         self.retries = new.counter("fanout_retries", "REST calls repeated.")
         self.dead = new.counters("fanout_dead", "Entries parked as dead letters, by reason.", "reason", DEAD_REASONS)
+        self.dropped_letters = new.counter(
+            "fanout_dropped_letters", "Oldest dead letters deleted because FANOUT_MAX_DEAD_BYTES was reached."
+        )
         self.expired = new.counter("fanout_expired", "Messages dropped because their ttlSeconds ran out.")
         self.superseded = new.counter(
             "fanout_superseded", "Entries dropped because a newer one with the same key or member was waiting."

@@ -107,11 +107,17 @@ class QueueSettings(BaseModel):
         description="Number of streams the queue is divided into, and the largest number of workers that can share "
         "it. Fixed when a Redis is used for the first time.",
     )
-    max_depth: Annotated[int, Unit("entries")] = Field(
-        1_000_000,
-        ge=1,
-        description="Maximum number of entries waiting in all partitions together. At this depth the ingress answers "
-        "503 until workers have caught up.",
+    max_bytes: Annotated[int, Unit("bytes")] = Field(
+        0,
+        ge=0,
+        description="Maximum size of what waits in all partitions together. At this size the ingress answers 503 until "
+        "workers have caught up. 0 takes 60 % of the `maxmemory` of Redis, or 1 GiB where it has none.",
+    )
+    max_dead_bytes: Annotated[int, Unit("bytes")] = Field(
+        0,
+        ge=0,
+        description="Maximum size of all dead letters together. Beyond it the oldest are deleted and counted. They do "
+        "not count as waiting. 0 takes 20 % of the `maxmemory` of Redis, or 256 MiB where it has none.",
     )
     dedup_window: Duration = Field(
         600.0, gt=0, description="How long a `messageId` or `Idempotency-Key` is remembered to recognise repeats."
@@ -222,8 +228,11 @@ class DeliverySettings(BaseModel):
         description="Maximum number of REST calls in flight per worker process. A killed worker repeats at most that "
         "many.",
     )
-    read_ahead: Annotated[int, Unit("entries")] = Field(
-        2_000, ge=1, description="Maximum number of entries a worker process holds in memory."
+    read_ahead_bytes: Annotated[int, Unit("bytes")] = Field(
+        32 * 1024 * 1024,
+        ge=1024,
+        description="Maximum size of the entries a worker process holds in memory, and once more of the large bodies "
+        "of the calls it makes.",
     )
     lease_seconds: Duration = Field(
         10.0,

@@ -26,7 +26,7 @@ from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.keys import Keys
 from fanout.queue.leases import Leases
 from fanout.queue.pace_channel import PaceChannel
-from fanout.queue.store import prepare
+from fanout.queue.store import prepare, room_of
 from fanout.queue.stream import Stream
 from fanout.queue.traces import Traces, open_traces
 from fanout.redis.client import RedisClient
@@ -47,6 +47,7 @@ from service.ingress.route import Ingress, limits_of
 from service.negotiate.route import Negotiate
 from service.outgoing import open_client
 from service.startup import Queue
+from workers.bodies import Bodies
 from workers.coalescer import Bounds
 from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
@@ -76,6 +77,7 @@ class Resources:
     redis_client: RedisClient
     keys: Keys
     stream: Stream
+    dead_letters: DeadLetters
     log: Logger
     traces: Traces | None = None
     durability: Durability | None = None
@@ -89,15 +91,20 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
     durability = durability_of(settings.durability, settings.durability_replicas, settings.durability_timeout)
     try:
         stream = Stream(
-            redis_client, clock, keys, partitions=settings.partitions, max_depth=settings.max_depth,
-            dedup_window=settings.dedup_window, durability=durability,
+            redis_client, clock, keys, partitions=settings.partitions, max_bytes=settings.max_bytes,
+            dedup_window=settings.dedup_window, durability=durability, origin=f"{secrets.token_hex(5)}-",
         )  # fmt: skip
+        dead_letters = DeadLetters(
+            redis_client, keys, partitions=settings.partitions, max_bytes=settings.max_dead_bytes
+        )
         metrics = Metrics()
         async with open_traces(
             redis_client, clock, keys, keep=settings.trace_keep, max_per_second=settings.trace_max_per_second
         ) as traces:
             metrics.gauges.watch(trace_events_skipped=lambda: traces.skipped, trace_events_lost=lambda: traces.lost)
-            yield Resources(settings, clock, metrics, redis_client, keys, stream, get_logger(), traces, durability)
+            yield Resources(
+                settings, clock, metrics, redis_client, keys, stream, dead_letters, get_logger(), traces, durability
+            )
     finally:
         await redis_client.aclose()
 
@@ -117,6 +124,9 @@ async def prepare_store(resources: Resources, service: ConnectionString | None =
     )
     for finding in findings:
         resources.log.warning("store.unsafe", finding=finding.text)
+    room = await room_of(resources.redis_client, settings.max_bytes, settings.max_dead_bytes)
+    resources.stream.limit(room.waiting)
+    resources.dead_letters.limit(room.dead)
 
 
 def build_app(
@@ -171,16 +181,17 @@ def build_worker(resources: Resources, endpoint: Endpoint) -> Worker:
     stream, redis_client, keys = resources.stream, resources.redis_client, resources.keys
     gate = endpoint.gate
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    schedule, store_clock = Schedule(room=settings.read_ahead, held_until=gate.held_until), StoreClock()
-    settler = Settler(stream, DeadLetters(redis_client, keys), clock, metrics)
-    reader = Reader(stream, schedule, settler, clock, metrics, log, room=settings.read_ahead)
+    schedule, store_clock = Schedule(room=settings.read_ahead_bytes, held_until=gate.held_until), StoreClock()
+    settler = Settler(stream, resources.dead_letters, clock, metrics)
+    reader = Reader(stream, schedule, settler, clock, metrics, log)
+    bodies = Bodies(stream, clock, room=settings.read_ahead_bytes)
     leases = Leases(redis_client, clock, keys, worker=name, lifetime=settings.lease_seconds)
     ownership = Ownership(leases, schedule, store_clock, clock, log, partitions=settings.partitions)
     delivery_log = open_delivery_log("delivery.settled", clock, level=settings.log_level, style=settings.log_format)
     telemetry = Telemetry(metrics, log, clock, store_clock, delivery_log, resources.traces)
     peers = Peers(PaceChannel(redis_client, clock, keys, worker=name), gate, schedule, clock)
     dispatcher = Dispatcher(
-        schedule, endpoint, settler, reader, telemetry, policy_of(settings), clock, random.random, peers.tell
+        schedule, endpoint, settler, bodies, telemetry, policy_of(settings), clock, random.random, peers.tell
     )
     _watch_worker(metrics.gauges, dispatcher, schedule, ownership)
     _watch_endpoint(metrics.gauges, endpoint)

@@ -20,7 +20,6 @@ from fanout import __version__
 from fanout.clock import Clock
 from fanout.delivery_log import open_delivery_log
 from fanout.log import Logger
-from fanout.queue.dead_letters import DeadLetters
 from fanout.serving import listen, port_of
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
@@ -113,7 +112,7 @@ def _app(
         refusals,
         service=service,
         traces=resources.traces,
-        dead_letters=DeadLetters(resources.redis_client, resources.keys),
+        dead_letters=resources.dead_letters,
         delivery_log=open_delivery_log("ingress.accepted", clock, level=settings.log_level, style=settings.log_format),
         page=plan.page,
     )

@@ -1,6 +1,6 @@
 """Values with defaults, for tests that care about one thing of them."""
 
-from fanout.queue.entry import VERSION, Entry, Submission
+from fanout.queue.entry import Entry, Submission
 from fanout.signalr.message import GroupAction, Item, Message, Scope, Verb
 
 
@@ -14,7 +14,7 @@ def a_join(user: str = "alice", group: str = "g") -> GroupAction:
 
 
 def an_entry(item: Item | None = None, *, hub: str = "chat", message_id: str = "m1") -> Entry:
-    return Entry(version=VERSION, hub=hub, message_id=message_id, item=item or a_message())
+    return Entry(hub=hub, message_id=message_id, item=item or a_message())
 
 
 def a_submission(

@@ -38,6 +38,7 @@ PURE = (
     "service.http.chunks",
     "workers.lane",
     "workers.schedule",
+    "workers.turns",
     "workers.coalescer",
     "workers.pace",
     "workers.breaker",

@@ -166,14 +166,16 @@ class Breakers:
         if breaker := self._by_hub.get(hub):
             breaker.abandoned()
 
-    def succeeded(self, hub: str, now: float, lane: str) -> None:
-        """Note that the far side answered sensibly for this hub."""
+    def succeeded(self, hub: str, now: float, lane: str) -> bool:
+        """Note that the far side answered sensibly for this hub; return whether that closed its breaker."""
         breaker = self._by_hub.get(hub)
         if breaker is None:
-            return
+            return False
+        closes = breaker.state.phase is not Phase.CLOSED
         breaker.succeeded(now, lane)
         if breaker.is_forgotten(now):
             del self._by_hub[hub]
+        return closes
 
     def failed(self, hub: str, now: float, lane: str, jitter: float) -> bool:
         """Note that the far side failed for this hub; True when that opened its breaker."""

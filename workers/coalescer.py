@@ -108,4 +108,4 @@ def _same_promise(one: BufferedEntry, other: BufferedEntry) -> bool:
 
 def _size(buffered: BufferedEntry) -> int:
     item = buffered.entry.item
-    return len(item.body) + _PER_MESSAGE if isinstance(item, Message) else 0
+    return (buffered.entry.body_size or len(item.body)) + _PER_MESSAGE if isinstance(item, Message) else 0

@@ -5,22 +5,25 @@ waits for its time: postponed lanes, and classes of calls that are held back. An
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from fanout.clock import Clock
 from fanout.signalr.routes import RouteClass
+from workers.bodies import Bodies
 from workers.coalescer import plan
 from workers.endpoint import Endpoint
 from workers.flight import Flight, Flights
 from workers.lane import Lane
 from workers.pace import Slowdown
 from workers.partition import BufferedEntry
-from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.settler import Settler
 from workers.telemetry import Telemetry
 from workers.verdicts import RetryPolicy
+
+_AT_ONCE = 16  # lanes that look for room again whenever some was given back
 
 
 class Dispatcher:
@@ -31,7 +34,7 @@ class Dispatcher:
         schedule: Schedule,
         endpoint: Endpoint,
         settler: Settler,
-        reader: Reader,
+        bodies: Bodies,
         telemetry: Telemetry,
         policy: RetryPolicy,
         clock: Clock,
@@ -43,13 +46,15 @@ class Dispatcher:
         self._gate = endpoint.gate
         self._sender = endpoint.sender
         self._settler = settler
-        self._reader = reader
         self._telemetry = telemetry
         self._clock = clock
         self._flights = Flights(
-            schedule, endpoint, settler, reader, telemetry, policy, clock, random, tell,
+            schedule, endpoint, settler, bodies, telemetry, policy, clock, random, tell,
             fill=self._fill, wake=self.wake, fail=self._fail,
         )  # fmt: skip
+        self._bodies = bodies
+        self._without_room: deque[Lane] = deque()
+        bodies.on_room = self._on_room
         self._work = asyncio.Event()
         self._error: BaseException | None = None
         self._closed = False
@@ -112,8 +117,6 @@ class Dispatcher:
             now = self._clock.monotonic()
             classes = gate.open_classes(now, flights.count)
             lane = schedule.take(now, classes) if classes else None
-            if schedule.any_hungry:
-                self._reader.wake()
             if lane is None:
                 return
             if flights.may_go(lane, now):
@@ -122,18 +125,30 @@ class Dispatcher:
     def _start(self, lane: Lane, now: float) -> None:
         bounds = self._sender.bounds
         if lane.plain and bounds is None:
-            Flight(self._flights, lane, (lane.waiting[0],), now).begin()
+            self._begin(lane, (lane.waiting[0],), now)
             return
         todo = plan(lane.waiting, self._telemetry.age, None if lane.alone else bounds)
         if not todo.superseded:
-            Flight(self._flights, lane, todo.call, now).begin()
+            self._begin(lane, todo.call, now)
             return
         self._settle(lane, todo.superseded)
         if lane.route_class not in self._gate.open_classes(now, self._flights.count):
             self._schedule.release(lane)  # its head is of another class now, and waits with that
             self._work.set()
         elif self._flights.may_go(lane, now):
-            Flight(self._flights, lane, todo.call, now).begin()
+            self._begin(lane, todo.call, now)
+
+    def _begin(self, lane: Lane, call: Sequence[BufferedEntry], now: float) -> None:
+        """Begin a call, or keep its lane until there is room for its bodies."""
+        if self._bodies.reserve(call):
+            Flight(self._flights, lane, call, now).begin()
+        else:
+            self._without_room.append(lane)
+
+    def _on_room(self) -> None:
+        for _ in range(min(len(self._without_room), _AT_ONCE)):
+            self._schedule.release(self._without_room.popleft())
+        self._work.set()
 
     def _settle(self, lane: Lane, superseded: Sequence[BufferedEntry]) -> None:
         """Take entries out of the queue that need not go, because a newer one waits."""

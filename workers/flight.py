@@ -2,7 +2,7 @@
 
 The methods of `Flight` are in the order in which they happen:
 
-    begin -> (ask the store for the age) -> (wait for a connection) -> leaving -> answered
+    begin -> (ask the store for the age) -> (fetch bodies) -> (wait for a connection) -> leaving -> answered
           -> follow: deliver | repeat | split | bury -> settled -> land
 
 Rules guarded:
@@ -22,14 +22,15 @@ from typing import Any
 
 from fanout.clock import Clock
 from fanout.queue.dead_letters import DeathCause
+from fanout.queue.entry import with_body
 from fanout.signalr.message import Message
 from fanout.signalr.routes import RouteClass, class_of
+from workers.bodies import Bodies
 from workers.coalescer import may_be_expired
 from workers.endpoint import Endpoint
 from workers.lane import Lane
 from workers.pace import Slowdown
 from workers.partition import BufferedEntry
-from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.settler import Settler
 from workers.telemetry import DELIVERED, GONE, End, Telemetry
@@ -62,7 +63,7 @@ class Flights:
         schedule: Schedule,
         endpoint: Endpoint,
         settler: Settler,
-        reader: Reader,
+        bodies: Bodies,
         telemetry: Telemetry,
         policy: RetryPolicy,
         clock: Clock,
@@ -77,7 +78,7 @@ class Flights:
         self.sender = endpoint.sender
         self.gate = endpoint.gate
         self.settler = settler
-        self.reader = reader
+        self.bodies = bodies
         self.telemetry = telemetry
         self.policy = policy
         self.clock = clock
@@ -98,7 +99,6 @@ class Flights:
         if not lane.partition.may_act(now):
             lane.partition.doubt()  # what is dropped here has to come again before anything behind it goes
             self.schedule.drop(lane.partition)
-            self.reader.wake()
             return False
         until = self.gate.held_until(lane.route_class, lane.hub, now)
         if until is None:
@@ -106,28 +106,25 @@ class Flights:
         self.postpone(lane, until)
         return False
 
-    def postpone(self, lane: Lane, until: float) -> None:
-        """Keep a lane until `until`; what waited behind its head may have been left in the stream."""
-        self.schedule.postpone(lane, until)
+    def postpone(self, lane: Lane, until: float, *, backs_off: bool = False) -> None:
+        """Keep a lane until `until`; see `Schedule.postpone`."""
+        self.schedule.postpone(lane, until, backs_off=backs_off)
         self.wake()
-        self.reader.wake()
-
-    def move_on(self, lane: Lane, count: int) -> None:
-        """Take entries that are done with out of a lane, and have the reader fill the room they leave."""
-        self.schedule.advance(lane, count)
-        if lane.fetching or lane.partition.waiting <= lane.partition.low_water:
-            self.reader.wake()
 
 
 class Flight:
     """One call for the first entries of a lane."""
 
-    __slots__ = ("_attempts", "_began_at", "_call", "_end", "_flights", "_lane", "_outcome", "_route_class", "_took")
+    __slots__ = (
+        "_attempts", "_began_at", "_call", "_end", "_entries", "_flights", "_lane", "_outcome", "_route_class", "_took",
+    )  # fmt: skip
 
     def __init__(self, flights: Flights, lane: Lane, call: Sequence[BufferedEntry], now: float) -> None:
+        """`call` has its room reserved in `flights.bodies`."""
         self._flights = flights
         self._lane = lane
         self._call = call
+        self._entries = [buffered.entry for buffered in call]
         self._route_class = class_of(call[0].entry.item)
         self._began_at = now
         self._attempts = 0
@@ -162,7 +159,7 @@ class Flight:
             self._send()
         else:
             if expired is not False:
-                flights.move_on(lane, 1)
+                flights.schedule.advance(lane, 1)
             if expired:
                 flights.telemetry.expired(self._call[0], attempts)
             self.land()
@@ -171,9 +168,29 @@ class Flight:
     def _send(self) -> None:
         """Write the request if a connection is free, otherwise wait for one."""
         flights = self._flights
-        if len(self._call) > 1 or not flights.sender.start(self._call[0].entry, self.leaving, self.answered):
+        if any(entry.body_ref for entry in self._entries):
+            flights.starting += 1
+            self._task(self._fetch_bodies())
+        elif len(self._call) > 1 or not flights.sender.start(self._entries[0], self.leaving, self.answered):
             flights.starting += 1
             self._task(self._wait_for_connection())
+
+    async def _fetch_bodies(self) -> None:
+        """Fetch the bodies that stand beside the stream, then send."""
+        flights = self._flights
+        flights.starting -= 1
+        try:
+            bodies = [await flights.bodies.get(b) if b.entry.body_ref else b"" for b in self._call]
+        except BaseException:
+            self.land()
+            raise
+        if None in bodies:
+            await self._bury_lost()
+            return
+        pairs = zip(self._entries, bodies, strict=True)
+        self._entries = [with_body(entry, body) if body else entry for entry, body in pairs]
+        flights.starting += 1
+        await self._wait_for_connection()
 
     async def _wait_for_connection(self) -> None:
         flights = self._flights
@@ -186,7 +203,7 @@ class Flight:
         self.leaving()
         flights.fill()
         try:
-            outcome = await flights.sender.send([buffered.entry for buffered in self._call])
+            outcome = await flights.sender.send(self._entries)
         except BaseException:
             flights.gate.abandoned(self._route_class, self._lane.key)
             self.land()
@@ -231,6 +248,9 @@ class Flight:
         if slowdown is not None:
             flights.telemetry.slowed(self._route_class, slowdown)
             flights.tell(self._route_class, slowdown)
+        for route_class, hub in flights.gate.take_recovered():
+            flights.schedule.hurry(now, route_class, hub)
+            flights.wake()
         if flights.gate.holds_back:
             flights.wake()
 
@@ -258,13 +278,13 @@ class Flight:
                 self._split()
             case Dead():
                 self._task(self._bury(verdict, lane.attempts))
-                flights.move_on(lane, len(call))
+                flights.schedule.advance(lane, len(call))
 
     def _deliver(self, outcome: Outcome, end: End) -> None:
         """Let the lane move on, and have the store settle what was delivered, or what nobody is there for."""
         flights, lane, call = self._flights, self._lane, self._call
         self._outcome, self._end, self._attempts = outcome, end, lane.attempts
-        flights.move_on(lane, len(call))
+        flights.schedule.advance(lane, len(call))
         flights.telemetry.ended(call, end)
         flights.settler.settle(call, self.settled)
 
@@ -276,16 +296,21 @@ class Flight:
             flights.sender.renew_token([buffered.entry for buffered in self._call])
         if again.failure == THROTTLED:
             lane.uncount_attempt()
-        flights.postpone(lane, flights.clock.monotonic() + again.delay)
+        flights.postpone(lane, flights.clock.monotonic() + again.delay, backs_off=not again.asked)
         self.land()
 
     def _split(self) -> None:
         """Have each message go in a call of its own: one of them may be the cause of the refusal."""
         self._lane.go_alone()
         self._flights.schedule.release(self._lane)
-        if self._lane.fetching:
-            self._flights.reader.wake()
         self.land()
+
+    async def _bury_lost(self) -> None:
+        """Move a call to the dead letters whose body the store has lost."""
+        lane, attempts = self._lane, self._lane.attempts
+        dead = Dead("unreadable", "refused", 0, "the body that this entry names is not in the store any more")
+        self._flights.schedule.advance(lane, len(self._call))
+        await self._bury(dead, attempts)
 
     async def _bury(self, dead: Dead, attempts: int) -> None:
         """Move what the call carried to the dead letters."""
@@ -310,6 +335,8 @@ class Flight:
     def land(self) -> None:
         """Give the place in flight back. This happens once for each call."""
         self._flights.count -= 1
+        if any(entry.body_ref for entry in self._entries):
+            self._flights.bodies.release(self._call)
         self._lane.partition.ended_call()
 
     def _may_still_go(self) -> bool:

@@ -4,7 +4,7 @@ Rules guarded: what waits here uses up no attempt. A class or a hub that is held
 was refused and nothing fails, asking costs one comparison.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 from fanout.queue.lane_key import hub_of
@@ -69,6 +69,7 @@ class Gate:
         self.holds_back = bool(ceilings)  # whether any class or hub may have to wait now
         self._in_flight = [0 for _ in RouteClass]
         self._has_taken = False  # whether the service has taken any call
+        self._recovered: list[tuple[RouteClass, str]] = []
 
     def __repr__(self) -> str:
         return f"<Gate {self.window!r} {self.paces!r} {self.breakers!r}>"
@@ -164,10 +165,17 @@ class Gate:
             share = share_of(demand.get(route_class, 0.0), others.get(route_class, 0.0))
             self.paces[route_class].take_share(share)
 
+    def take_recovered(self) -> Sequence[tuple[RouteClass, str]]:
+        """Return the classes and hubs whose breakers have closed since this was asked last."""
+        if not self._recovered:
+            return ()
+        recovered, self._recovered = self._recovered, []
+        return recovered
+
     def _succeeded(self, route_class: RouteClass, lane: str, now: float) -> None:
         breakers = self.breakers[route_class]
-        if breakers:
-            breakers.succeeded(hub_of(lane), now, lane)
+        if breakers and breakers.succeeded(hub := hub_of(lane), now, lane):
+            self._recovered.append((route_class, hub))
 
     def _update(self, now: float) -> None:
         self.holds_back = (

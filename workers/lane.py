@@ -1,14 +1,58 @@
 """One lane: the entries that wait for one destination, and how far the delivery of the first has come. Pure.
 
-Rule guarded: what belongs to the head (attempts, a renewed token, going alone) is forgotten as soon as the head is
-done with, so that no entry pays for its predecessor.
+Rules guarded: what belongs to the head (attempts, a renewed token, going alone) is forgotten as soon as the head is
+done with, so that no entry pays for its predecessor. What a lane cannot hold is left in the stream and remembered by
+id, in order, so that it is fetched once and nobody searches for it.
 """
 
-from collections import deque
+from array import array
+from collections.abc import Sequence
 
 from fanout.queue.lane_key import hub_of
 from fanout.signalr.routes import RouteClass, class_of
-from workers.partition import BufferedEntry, OwnedPartition
+from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
+
+
+class StreamIds:
+    """Ids of entries that were left in the stream, oldest first; 16 bytes for each."""
+
+    __slots__ = ("_numbers", "_start")
+
+    def __init__(self) -> None:
+        self._numbers = array("Q")
+        self._start = 0  # what stands before it was taken
+
+    def __repr__(self) -> str:
+        return f"<StreamIds {len(self)}>"
+
+    def __len__(self) -> int:
+        return (len(self._numbers) - self._start) // 2
+
+    def __contains__(self, stream_id: bytes) -> bool:
+        milliseconds, sequence = _numbers_of(stream_id)
+        pairs = range(self._start, len(self._numbers), 2)
+        return any(self._numbers[k] == milliseconds and self._numbers[k + 1] == sequence for k in pairs)
+
+    def append(self, stream_id: bytes) -> None:
+        """Add the id of a newer entry."""
+        self._numbers.extend(_numbers_of(stream_id))
+
+    def prepend(self, stream_ids: Sequence[bytes]) -> None:
+        """Add ids of older entries, oldest first."""
+        numbers = array("Q")
+        for stream_id in stream_ids:
+            numbers.extend(_numbers_of(stream_id))
+        numbers.extend(self._numbers[self._start :])
+        self._numbers, self._start = numbers, 0
+
+    def take(self, most: int) -> list[bytes]:
+        """Remove and return at most `most` ids, oldest first."""
+        end = min(len(self._numbers), self._start + 2 * most)
+        taken = [b"%d-%d" % (self._numbers[k], self._numbers[k + 1]) for k in range(self._start, end, 2)]
+        self._start = end
+        if self._start * 2 > len(self._numbers):  # half of it is gone: what is left moves to the front
+            self._numbers, self._start = self._numbers[self._start :], 0
+        return taken
 
 
 class Lane:
@@ -17,51 +61,84 @@ class Lane:
     Of the head:
     `attempts` counts its calls; `uncounted` means that one of them was not counted (it was refused for speed, or made
     together with others); `renewed` that its token was renewed; `alone` that it shares no call; `postponed` that a call
-    failed or its hub is held back; `left` is its id while it waits in the stream.
+    failed or its hub is held back; `backs_off` that nobody asked for this wait; `left` is its id while it waits in
+    the stream.
 
     Of the lane:
-    `spilled_after` is None when the lane holds all that was read for it. Otherwise the rest is in the stream after that
-    id, and nothing read later may be added before it. `stale` means that a fetch in progress began too late in the
-    stream, because the lane has left more of it there since. `delayed`: its time has not come yet. `plain`: nothing
-    that could be superseded or expire was ever in it, so that no plan is needed.
+    `index` are the ids of what was read for it and left in the stream behind `waiting`, None when there is none;
+    `fetching` the ids that are being fetched, None when none are. While it has either, nothing that is read later may
+    be added before. `asked`: it waits for a fetch. `delayed`: its time has not come yet. `plain`: nothing that could be
+    superseded or expire was ever in it, so that no plan is needed.
     """
 
     __slots__ = (
-        "alone", "attempts", "delayed", "dropped", "fetching", "hub", "key", "left", "left_class", "partition", "plain",
-        "postponed", "renewed", "spilled_after", "stale", "uncounted", "waiting",
+        "alone", "asked", "attempts", "backs_off", "delayed", "dropped", "fetching", "flow", "hub", "index", "key",
+        "left", "left_class", "plain", "postponed", "renewed", "uncounted", "waiting",
     )  # fmt: skip
 
-    def __init__(self, key: str, partition: OwnedPartition) -> None:
+    def __init__(self, key: str, flow: OwnedFlow) -> None:
         self.key = key
         self.hub = hub_of(key)
-        self.partition = partition
-        self.waiting: deque[BufferedEntry] = deque()
+        self.flow = flow
+        self.waiting: list[BufferedEntry] = []
         self.attempts = 0
         self.uncounted = False
         self.renewed = False
         self.alone = False
         self.postponed = False
+        self.backs_off = False
         self.delayed = False
         self.left: bytes | None = None
         self.left_class = RouteClass.SEND
         self.plain = True
         self.dropped = False
-        self.fetching = False
-        self.stale = False
-        self.spilled_after: bytes | None = None
+        self.asked = False
+        self.index: StreamIds | None = None
+        self.fetching: Sequence[bytes] | None = None
 
     def __repr__(self) -> str:
-        spilled = ", more in the stream" if self.spilled_after is not None else ""
-        return f"<Lane {self.key!r} {len(self.waiting)} waiting{spilled}, attempt {self.attempts}>"
+        left = f", {len(self.index)} in the stream" if self.index is not None else ""
+        return f"<Lane {self.key!r} {len(self.waiting)} waiting{left}, attempt {self.attempts}>"
+
+    @property
+    def partition(self) -> OwnedPartition:
+        return self.flow.partition
 
     @property
     def head(self) -> BufferedEntry:
         return self.waiting[0]
 
     @property
+    def has_left(self) -> bool:
+        """Whether entries of it are in the stream and not in memory."""
+        return self.index is not None or self.fetching is not None
+
+    @property
     def route_class(self) -> RouteClass:
         """The class of the head's call, in memory or left in the stream."""
         return class_of(self.waiting[0].entry.item) if self.waiting else self.left_class
+
+    def leave(self, stream_id: bytes) -> None:
+        """Leave an entry that was read in the stream, behind all others."""
+        if self.index is None:
+            self.index = StreamIds()
+        self.index.append(stream_id)
+
+    def put_back(self, stream_ids: Sequence[bytes]) -> None:
+        """Leave entries in the stream that come before those in `index`; what is being fetched comes between."""
+        if self.index is None:
+            self.index = StreamIds()
+        self.index.prepend([*stream_ids, *(self.fetching or ())])
+        self.fetching = None  # what a fetch in progress brings is ignored
+
+    def ids_to_fetch(self, most: int) -> Sequence[bytes]:
+        """Take at most `most` ids out of the index, to be fetched."""
+        if self.index is None:
+            return ()
+        self.fetching = self.index.take(most)
+        if not len(self.index):
+            self.index = None
+        return self.fetching
 
     def count_attempt(self) -> None:
         """Count a call of the head."""
@@ -89,3 +166,8 @@ class Lane:
         self.renewed = False
         self.alone = False
         self.uncounted = False
+
+
+def _numbers_of(stream_id: bytes) -> tuple[int, int]:
+    milliseconds, _dash, sequence = stream_id.partition(b"-")
+    return int(milliseconds), int(sequence or 0)

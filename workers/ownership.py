@@ -44,7 +44,7 @@ class Ownership:
         self._owned: dict[int, OwnedPartition] = {}
         self._readers: dict[OwnedPartition, asyncio.Task[None]] = {}
         self._leaving: set[int] = set()
-        self._suspects: dict[int, bytes] = {}
+        self._suspects: dict[int, tuple[str, bytes]] = {}
         self._latest: dict[int, str] = {}  # the token of each partition's latest owner
         self._unsettled: dict[int, int] = {}  # entries read and not settled when a lease was lost
         self._closed = False
@@ -113,7 +113,8 @@ class Ownership:
         Entries of these may have been dropped from memory, so they cannot go on as they are.
         """
         asked = [owned for owned in self._owned.values() if not owned.lost]
-        renewals = await self._leases.renew([owned.lease for owned in asked])
+        flows = {owned.number: list(owned.flows) for owned in asked}
+        renewals = await self._leases.renew([owned.lease for owned in asked], flows)
         now = self._clock.monotonic()
         restarting = []
         for owned in asked:
@@ -133,15 +134,23 @@ class Ownership:
         # The oldest entry must be one we know, or one that is still to be read. It is neither when the store lost its
         # last writes in a failover and its clock gave out smaller ids again: then the partition is begun anew. This
         # has to be seen twice, because what was oldest may have been settled in between.
-        oldest = b"" if owned.doubted else renewal.oldest
-        missed = bool(oldest) and oldest not in owned.known and order_of(oldest) <= order_of(owned.cursor)
-        if not missed:
+        missed = None if owned.doubted else self._missed(owned, renewal)
+        if missed is None:
             self._suspects.pop(owned.number, None)
-        elif self._suspects.get(owned.number) != oldest:
-            self._suspects[owned.number] = oldest
-        elif not self._schedule.has_spilled(owned):
-            self._log.warning("reader.rewound", partition=owned.number, oldest=oldest.decode())
+        elif self._suspects.get(owned.number) != missed:
+            self._suspects[owned.number] = missed
+        else:
+            self._log.warning("reader.rewound", partition=owned.number, flow=missed[0], oldest=missed[1].decode())
             owned.doubt()  # begun anew once its calls have ended, so that no settlement is overtaken
+
+    def _missed(self, owned: OwnedPartition, renewal: Renewal) -> tuple[str, bytes] | None:
+        for name, oldest in renewal.oldest.items():
+            flow = owned.flows.get(name)
+            if flow is None or not oldest or order_of(oldest) > order_of(flow.cursor):
+                continue
+            if not self._schedule.knows(flow, oldest):
+                return name, oldest
+        return None
 
     async def _free(self, wanted: int) -> list[int]:
         owners = await self._leases.owners(self._partitions)
@@ -185,7 +194,7 @@ class Ownership:
         self._stop(owned)
         self.lost += 1
         owned.lose()
-        unsettled = self._unsettled[owned.number] = len(owned.known)
+        unsettled = self._unsettled[owned.number] = owned.known
         self._log.warning(
             "lease.lost", partition=owned.number, cause=cause, in_flight=owned.in_flight, unsettled=unsettled
         )

@@ -5,44 +5,102 @@ are still in the stream) and nothing of them is settled under a later lease. The
 clock, the store's, which also wrote the entry's id, so that no worker's clock can expire anything early.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 import msgspec
 
 from fanout.queue.entry import Entry
+from fanout.queue.lane_key import hub_of_flow, priority_of_flow
 from fanout.queue.leases import Lease
+from fanout.queue.stream import START
 
-START = b"0-0"
+_AROUND = 600  # bytes that an entry takes in memory beside its stored form, in round numbers
+_CHUNK = 64 * 1024
 _PRECISION = 0.001  # seconds: the store's clock is read in whole milliseconds, rounded down
 
 
-class BufferedEntry(msgspec.Struct, frozen=True, gc=False):
-    """An entry in a worker's memory: its id in the stream, its content, and when the store received it."""
+def _nothing() -> None:
+    """Do nothing."""
 
-    partition: "OwnedPartition"
+
+class BufferedEntry(msgspec.Struct, frozen=True, gc=False):
+    """An entry in a worker's memory: its id in the stream, its content, when the store received it, its stored size."""
+
+    flow: "OwnedFlow"
     id: bytes
     entry: Entry
     stored_at: float
+    size: int
+
+    @property
+    def partition(self) -> "OwnedPartition":
+        return self.flow.partition
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it takes in memory, in round numbers."""
+        return self.size + _AROUND
+
+
+class OwnedFlow:
+    """One flow of an owned partition: how far it was read, and what of it is in memory.
+
+    `cursor` is the last id read; `behind` means that the stream may hold more than was read. `known` are the ids that
+    are in memory and not settled; `waiting` entries of `size` bytes are in lanes; `left` were read and left in the
+    stream. `average` is the size of an entry, as it was lately.
+    """
+
+    __slots__ = (
+        "average",
+        "behind",
+        "cursor",
+        "hub",
+        "known",
+        "left",
+        "name",
+        "partition",
+        "priority",
+        "size",
+        "waiting",
+    )
+
+    def __init__(self, partition: "OwnedPartition", name: str) -> None:
+        self.partition = partition
+        self.name = name
+        self.hub = hub_of_flow(name)
+        self.priority = priority_of_flow(name)
+        self.cursor = START
+        self.behind = True
+        self.known: set[bytes] = set()
+        self.waiting = 0
+        self.size = 0
+        self.left = 0
+        self.average = 512.0
+
+    def __repr__(self) -> str:
+        return f"<OwnedFlow {self.name!r} of {self.partition.number}: {self.waiting} waiting, {self.left} left>"
 
 
 class OwnedPartition:
     """One partition from taking its lease until giving it back.
 
-    `cursor` is the last id read; `known` are the ids that were read and are not settled. `low_water`: with so few
-    entries in its lanes its reader is woken; with more of them memory is short for this partition.
+    `flows` are those that may hold entries, by name. `hungry` are lanes to be fetched for, as the schedule asks for it.
+    `chunk` is how many bytes a read asks for; it adapts to the link. Its reader sets `on_wake`.
     """
 
     def __init__(self, lease: Lease, *, breaks: int = 0) -> None:
-        """Take the lease over; `breaks` is how many connections to the store had broken by then."""
+        """Store the lease, and how many connections to the store had broken when it was taken."""
         self.lease = lease
         self.breaks = breaks
-        self.cursor = START
-        self.known: set[bytes] = set()
+        self.flows: dict[str, OwnedFlow] = {}
+        self.hungry: deque[Any] = deque()
+        self.on_wake: Callable[[], None] = _nothing
+        self.chunk = _CHUNK
         self.in_flight = 0
-        self.waiting = 0  # entries in its lanes
-        self.low_water = inf
         self.ended = False
         self.lost = False
         self.doubted = False
@@ -50,11 +108,20 @@ class OwnedPartition:
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "running"
-        return f"<OwnedPartition {self.number} {state}: {len(self.known)} known, {self.in_flight} in flight>"
+        return f"<OwnedPartition {self.number} {state}: {self.known} known, {self.in_flight} in flight>"
 
     @property
     def number(self) -> int:
         return self.lease.partition
+
+    @property
+    def known(self) -> int:
+        """How many entries are in memory and not settled."""
+        return sum(len(flow.known) for flow in self.flows.values())
+
+    def wake(self) -> None:
+        """Have its reader look again: there is room, or something to fetch."""
+        self.on_wake()
 
     def may_act(self, now: float) -> bool:
         """Return whether something of this partition may still be sent."""
@@ -122,9 +189,3 @@ def order_of(stream_id: bytes) -> tuple[int, int]:
     """Return what stream ids are ordered by: milliseconds, then the counter within one."""
     milliseconds, _dash, sequence = stream_id.partition(b"-")
     return int(milliseconds), int(sequence or 0)
-
-
-def before(stream_id: bytes) -> bytes:
-    """Return the greatest id that is smaller."""
-    milliseconds, sequence = order_of(stream_id)
-    return b"%d-%d" % ((milliseconds, sequence - 1) if sequence else (milliseconds - 1, 2**64 - 1))

@@ -1,7 +1,12 @@
-"""Redis in: reads owned partitions into the lanes, oldest first, and fetches what lanes had to leave behind.
+"""Redis in: reads owned partitions into the lanes, flow by flow, and fetches what lanes had to leave behind.
 
-Rules guarded: it reads only as much as there is room for. A new owner starts at the beginning of the stream, so that
-what its predecessor left comes first. An entry that cannot be read is moved to the dead letters and stops nothing.
+Rules guarded: a flow is read only as far as there is room for it, and one that is full of what cannot go holds back no
+other. A new owner starts at the beginning of each stream, so that what its predecessor left comes first. An entry that
+cannot be read is moved to the dead letters and stops nothing.
+
+Two tasks read a partition. `_listen` waits in the store for all flows that have been read to their end, and for word of
+new ones. `_catch_up` reads those that are behind, when there is room, and fetches for lanes, in turns; nothing it does
+waits in the store.
 """
 
 import asyncio
@@ -11,37 +16,30 @@ from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.log import Logger
 from fanout.metrics import Metrics
-from fanout.queue.dead_letters import DeathCause
-from fanout.queue.entry import StoredEntry, UnreadableEntryError, decode
+from fanout.queue.dead_letters import DeathCause, Parked
+from fanout.queue.entry import StoredEntry, UnreadableEntryError, decode, weight_of
 from fanout.queue.lane_key import lane_of
-from fanout.queue.stream import Stream
+from fanout.queue.stream import START, Stream
 from workers.lane import Lane
-from workers.partition import START, BufferedEntry, OwnedPartition, order_of
+from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
 from workers.schedule import Schedule
 from workers.settler import Settler
 
-_AT_ONCE = 256  # entries in one read
+_AT_ONCE = 256  # entries of all flows that one wait brings, about; at least `_OF_EACH` of each
+_OF_EACH = 16
+_MOST = 1024  # entries in one read of a flow that is behind
+_CHUNK = 512 * 1024  # bytes that one read brings, about
+_SMALLEST_CHUNK = 8 * 1024
+_SLOW = 0.5  # seconds: after a read that took longer, the next one asks for half as much
 _BLOCK = 5.0  # seconds a read waits in the store; it is cancelled when the partition is given back
 _PAUSE = 0.2  # seconds between tries while the store does not answer
-_SKIM = 1024  # entries in one read while nearly all of them stay in the stream, because their lanes spilled
-_SKIMMED = 8  # so many times as many read as kept count as nearly all
-_SCAN = 64
-_LONGEST_SCAN = 1024
 
 
 class Reader:
-    """Fills the lanes of one worker, which may hold `room` entries."""
+    """Fills the lanes of one worker."""
 
     def __init__(
-        self,
-        stream: Stream,
-        schedule: Schedule,
-        settler: Settler,
-        clock: Clock,
-        metrics: Metrics,
-        log: Logger,
-        *,
-        room: int,
+        self, stream: Stream, schedule: Schedule, settler: Settler, clock: Clock, metrics: Metrics, log: Logger
     ) -> None:
         self._stream = stream
         self._schedule = schedule
@@ -49,124 +47,145 @@ class Reader:
         self._clock = clock
         self._metrics = metrics
         self._log = log
-        self._room = room
-        self._reading = 0  # partitions that are read now
-        self._may_read = asyncio.Event()
-        self._may_fetch = asyncio.Event()
+        self._reading = 0
 
     def __repr__(self) -> str:
         return f"<Reader of {self._reading} partitions>"
 
-    def wake(self) -> None:
-        """Look again: there may be room to read, or a lane to fetch for."""
-        self._may_read.set()
-        if self._schedule.any_hungry:
-            self._may_fetch.set()
-
     async def run(self, owned: OwnedPartition, on_read: Callable[[], None]) -> None:
-        """Read one partition until cancelled, and call `on_read` after each read."""
+        """Read one partition until cancelled, and call `on_read` whenever the lanes got something."""
         self._reading += 1
+        woken = asyncio.Event()
+        owned.on_wake = woken.set
         try:
-            await self._read(owned, on_read)
+            await self._find_flows(owned)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._listen(owned, on_read))
+                group.create_task(self._catch_up(owned, woken, on_read))
+        except* QueueError as errors:
+            # A broken connection may mean another server with other ids. What was read is read again by the next
+            # owner of the partition, which begins at the start of the streams.
+            self._log.warning("reader.failed", partition=owned.number, error=str(errors.exceptions[0]))
+            owned.doubt()
         finally:
             self._reading -= 1
-            self.wake()  # what this partition held in memory makes room for the others
 
-    async def refill(self, on_read: Callable[[], None]) -> None:
-        """Fetch for lanes that spilled and have room again until cancelled, and call `on_read` after each of them."""
-        while True:
-            lane = self._schedule.hungry(self._clock.monotonic())
-            if lane is None:
-                await self._may_fetch.wait()
-                self._may_fetch.clear()
-                continue
-            await self._fetch(lane)
+    async def _find_flows(self, owned: OwnedPartition) -> None:
+        for name in await self._stream.flows(owned.number):
+            if name not in owned.flows:
+                owned.flows[name] = OwnedFlow(owned, name)
+                owned.wake()
+
+    def _is_doubtful(self, owned: OwnedPartition) -> bool:
+        if owned.breaks == self._stream.breaks:
+            return False
+        owned.doubt()  # a connection broke meanwhile, so that another server may have answered
+        return True
+
+    async def _listen(self, owned: OwnedPartition, on_read: Callable[[], None]) -> None:
+        woken = START
+        while not owned.doubted:
+            after = {flow.name: flow.cursor for flow in owned.flows.values() if not flow.behind}
+            most = max(_OF_EACH, _AT_ONCE // max(1, len(after)))
+            last, reads = await self._stream.wait(owned.number, woken, after, most=most, block=_BLOCK)
+            if self._is_doubtful(owned):
+                return
+            if last != woken:
+                woken = last
+                await self._find_flows(owned)
+            for name, entries in reads:
+                flow = owned.flows[name]
+                if flow.behind or flow.cursor != after[name]:
+                    continue  # the other task went on with it meanwhile
+                if not await self._take_in(flow, entries) or len(entries) == most:
+                    flow.behind = True
+                    owned.wake()
             on_read()
 
-    def _share(self, owned: OwnedPartition) -> int:
-        # Each partition has its part of the room, so that readers cannot take the same room twice, nor wait for room
-        # that an idle partition would have to give up.
-        share = max(1, self._room // self._reading)
-        owned.low_water = share // 2
-        return min(_AT_ONCE, share - owned.waiting, self._room - self._schedule.waiting)
-
-    async def _read(self, owned: OwnedPartition, on_read: Callable[[], None]) -> None:
-        skims = False
-        while True:
-            count = self._share(owned)
-            if count <= 0:  # cleared only now: the event is shared, and others may wait for it
-                self._may_read.clear()
-                await self._may_read.wait()
+    async def _catch_up(self, owned: OwnedPartition, woken: asyncio.Event, on_read: Callable[[], None]) -> None:
+        turn = 0
+        while not owned.doubted:
+            woken.clear()
+            turn += 1
+            fetched = await self._fetch(owned)
+            behind = [flow for flow in owned.flows.values() if flow.behind and self._schedule.room_of(flow) > 0]
+            if behind:  # all of them together, and in between one of them as far as there is room for it
+                await self._read(owned, behind if turn % 2 else [behind[turn // 2 % len(behind)]])
+            elif not fetched:
+                await woken.wait()
                 continue
-            try:
-                count = _SKIM if skims else count
-                batch = await self._stream.read(owned.number, owned.cursor, count=count, block=_BLOCK)
-            except QueueError as error:
-                # A broken connection may mean another server with other ids. What was read is read again by the next
-                # owner of the partition, which begins at the start of the stream.
-                self._log.warning("reader.failed", partition=owned.number, error=str(error))
-                owned.doubt()
+            if self._is_doubtful(owned):
                 return
-            if owned.breaks != self._stream.breaks:
-                owned.doubt()  # a connection broke meanwhile, so that another server may have answered
-                return
-            kept = await self._take_in(owned, batch)
-            skims = len(batch) > kept * _SKIMMED
             on_read()
 
-    async def _take_in(self, owned: OwnedPartition, batch: Sequence[StoredEntry]) -> int:
-        """Put what was read into the lanes; return how many entries they kept."""
-        kept, room = 0, max(1, self._share(owned)) if len(batch) > _AT_ONCE else _AT_ONCE
-        for stored in batch:
-            if kept >= room:
-                break  # more was read than there is room for; it is read again
-            owned.cursor = stored.id
-            if stored.id in owned.known:
+    async def _read(self, owned: OwnedPartition, flows: Sequence[OwnedFlow]) -> None:
+        """Read flows that are behind, in one round trip; word of it goes to the other task when one is not any more."""
+        chunk = owned.chunk // len(flows)
+        sizes = (min(chunk, self._schedule.room_of(flow)) / flow.average for flow in flows)
+        most = max(1, min(_MOST, int(min(sizes))))
+        started = self._clock.monotonic()
+        reads = await self._stream.read(owned.number, {flow.name: flow.cursor for flow in flows}, most=most)
+        self._adapt(owned, self._clock.monotonic() - started)
+        entries = dict(reads)
+        for flow in flows:
+            found = entries.get(flow.name, ())
+            if await self._take_in(flow, found) and len(found) < most:
+                flow.behind = False
+        if not all(flow.behind for flow in flows):
+            await self._stream.wake(owned.number)
+
+    async def _fetch(self, owned: OwnedPartition) -> bool:
+        """Fetch for lanes of the partition that have room; return whether there was anything to fetch."""
+        most = max(1, min(_AT_ONCE, owned.chunk // 1024))
+        chosen = self._schedule.to_fetch(owned, self._clock.monotonic(), most)
+        if not chosen:
+            return False
+        wanted: dict[str, list[bytes]] = {}
+        for lane, ids in chosen:
+            wanted.setdefault(lane.flow.name, []).extend(ids)
+        started = self._clock.monotonic()
+        found = await self._stream.fetch(owned.number, wanted)
+        self._adapt(owned, self._clock.monotonic() - started)
+        by_flow = {name: {entry.id: entry for entry in entries if entry is not None} for name, entries in found.items()}
+        for lane, ids in chosen:
+            entries = by_flow[lane.flow.name]
+            self._schedule.fetched(lane, ids, [self._buffered(lane, entries[id_]) for id_ in ids if id_ in entries])
+        return True
+
+    def _adapt(self, owned: OwnedPartition, took: float) -> None:
+        # A read over a slow link asks for less, so that it ends in time.
+        if took > _SLOW:
+            owned.chunk = max(_SMALLEST_CHUNK, owned.chunk // 2)
+        elif took < _SLOW / 4:
+            owned.chunk = min(_CHUNK, owned.chunk * 2)
+
+    def _buffered(self, lane: Lane, stored: StoredEntry) -> BufferedEntry:
+        return BufferedEntry(
+            lane.flow, stored.id, decode(stored.data, lane.hub), stored.stored_at, weight_of(stored.data)
+        )
+
+    async def _take_in(self, flow: OwnedFlow, entries: Sequence[StoredEntry]) -> bool:
+        """Put what was read into the lanes; return whether there was room for all of it."""
+        room, hub = self._schedule.room_of(flow), flow.hub
+        for place, stored in enumerate(entries):
+            if room <= 0 and place:  # one at least, so that an entry larger than the room is read all the same
+                return False
+            flow.cursor = stored.id
+            flow.average += (len(stored.data) - flow.average) * 0.05
+            if stored.id in flow.known:
                 continue
             try:
-                entry = decode(stored.data)
+                entry = decode(stored.data, hub)
             except UnreadableEntryError as error:
-                await self._bury(owned, stored, str(error))
+                await self._bury(flow, stored, str(error))
                 continue
-            buffered = BufferedEntry(owned, stored.id, entry, stored.stored_at)
-            kept += self._schedule.add(lane_of(entry.hub, entry.item), buffered)
-        return kept
+            buffered = BufferedEntry(flow, stored.id, entry, stored.stored_at, weight_of(stored.data))
+            if self._schedule.add(lane_of(hub, entry.item), buffered):
+                room -= buffered.weight
+        return True
 
-    async def _bury(self, owned: OwnedPartition, stored: StoredEntry, detail: str) -> None:
+    async def _bury(self, flow: OwnedFlow, stored: StoredEntry, detail: str) -> None:
         cause = DeathCause(reason="unreadable", status=0, attempts=0, detail=detail)
-        if await self._settler.park_unread(owned, stored, cause):
+        if await self._settler.park_unread(flow, Parked(flow.name, stored), cause):
             self._metrics.dead["unreadable"].inc()
-            self._log.error("entry.unreadable", partition=owned.number, id=stored.id.decode(), detail=detail)
-
-    async def _fetch(self, lane: Lane) -> None:
-        """Look for a lane's entries in the stream and hand them to the schedule."""
-        found: list[BufferedEntry] = []
-        position = lane.spilled_after or START
-        wanted = count = 1 if lane.postponed else _SCAN  # what fails is fetched one by one, when its time has come
-        complete = False
-        while not complete and not lane.dropped and len(found) < wanted:
-            known_to = lane.partition.cursor
-            try:
-                batch = await self._stream.scan(lane.partition.number, position, count=count)
-            except QueueError:
-                await self._clock.sleep(_PAUSE)
-                continue
-            cursor = order_of(lane.partition.cursor)  # what comes after it will be read
-            seen = [stored for stored in batch if order_of(stored.id) <= cursor]
-            found += [buffered for stored in seen if (buffered := self._of_lane(lane, stored)) is not None]
-            position = seen[-1].id if seen else position
-            # A batch without an entry beyond the cursor may have been made before what was read meanwhile was added.
-            complete = len(seen) < len(batch) or (len(batch) < count and lane.partition.cursor == known_to)
-            count = min(count * 2, _LONGEST_SCAN)  # a lane that is rare in the stream is looked for in longer strides
-        self._schedule.refill(lane, found, scanned_to=position, complete=complete)
-
-    def _of_lane(self, lane: Lane, stored: StoredEntry) -> BufferedEntry | None:
-        if stored.id in lane.partition.known:
-            return None
-        try:
-            entry = decode(stored.data)
-        except UnreadableEntryError:
-            return None  # the reader moves it to the dead letters
-        if lane_of(entry.hub, entry.item) != lane.key:
-            return None
-        return BufferedEntry(lane.partition, stored.id, entry, stored.stored_at)
+            self._log.error("entry.unreadable", partition=flow.partition.number, id=stored.id.decode(), detail=detail)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from fanout.clock import Clock
 from fanout.errors import LeaseLostError, QueueError
 from fanout.metrics import Metrics
-from fanout.queue.dead_letters import DeadLetters, DeathCause
-from fanout.queue.entry import StoredEntry, encode
-from fanout.queue.stream import Stream
-from workers.partition import BufferedEntry, OwnedPartition
+from fanout.queue.dead_letters import DeadLetters, DeathCause, Parked
+from fanout.queue.entry import StoredEntry, apart, encode
+from fanout.queue.stream import Settled, Stream
+from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
 
 _PAUSE = 0.1  # seconds between tries while the store does not answer
 
@@ -24,14 +24,40 @@ OnSettled = Callable[[bool], None]
 
 
 @dataclass(slots=True)
+class _Group:
+    """Entries of one flow that share a body, or have none beside the stream."""
+
+    size: int = 0
+    ids: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Settlement:
     """Entries of one partition that are settled together."""
 
-    ids: list[bytes] = field(default_factory=list)
+    groups: dict[tuple[OwnedFlow, str], _Group] = field(default_factory=dict)
     callbacks: list[OnSettled] = field(default_factory=list)
 
+    def __len__(self) -> int:
+        return sum(len(group.ids) for group in self.groups.values())
+
+    def add(self, buffered: BufferedEntry) -> None:
+        """Add an entry."""
+        place = (buffered.flow, buffered.entry.body_ref)
+        group = self.groups.get(place)
+        if group is None:
+            group = self.groups[place] = _Group()
+        group.size += buffered.size
+        group.ids.append(buffered.id)
+
+    def settled(self) -> list[Settled]:
+        """Return what the queue is asked to settle."""
+        return [Settled(flow.name, body, group.size, group.ids) for (flow, body), group in self.groups.items()]
+
     def end(self, *, settled: bool) -> None:
-        """Run the callbacks."""
+        """Forget the entries and run the callbacks."""
+        for (flow, _body), group in self.groups.items():
+            flow.known.difference_update(group.ids)
         for callback in self.callbacks:
             callback(settled)
 
@@ -48,7 +74,7 @@ class Settler:
         self._wake = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Settler {sum(len(batch.ids) for batch in self._open.values())} waiting>"
+        return f"<Settler {sum(map(len, self._open.values()))} waiting>"
 
     def settle(self, entries: Sequence[BufferedEntry], on_settled: OnSettled) -> None:
         """Have entries of one partition taken out of the queue; return at once.
@@ -61,7 +87,7 @@ class Settler:
             batch = self._open[owned] = Settlement()
             self._wake.set()
         for buffered in entries:
-            batch.ids.append(buffered.id)
+            batch.add(buffered)
         batch.callbacks.append(on_settled)
 
     async def expire(self, buffered: BufferedEntry, ttl: float) -> bool | None:
@@ -72,33 +98,37 @@ class Settler:
         owned = buffered.partition
         while owned.lease.is_valid(self._clock.monotonic()):
             try:
-                expired = await self._stream.expire(owned.number, owned.lease.token, buffered.id, ttl)
+                expired = await self._stream.expire(owned.number, owned.lease.token, _alone(buffered), ttl)
             except LeaseLostError:
                 break
             except QueueError:
                 await self._clock.sleep(_PAUSE)
             else:
                 if expired:
-                    owned.known.discard(buffered.id)
+                    buffered.flow.known.discard(buffered.id)
                 return expired
         owned.doubt()  # a renewal on its way must not revive what goes on without this entry
         return None
 
     async def park(self, buffered: BufferedEntry, cause: DeathCause) -> bool:
         """Move an entry to the dead letters; return False when the lease was lost before that was certain."""
-        return await self.park_unread(buffered.partition, StoredEntry(buffered.id, encode(buffered.entry)), cause)
+        entry = buffered.entry
+        stored = StoredEntry(buffered.id, encode(apart(entry, entry.body_ref) if entry.body_ref else entry))
+        return await self.park_unread(buffered.flow, Parked(buffered.flow.name, stored, entry.body_ref), cause)
 
-    async def park_unread(self, owned: OwnedPartition, stored: StoredEntry, cause: DeathCause) -> bool:
+    async def park_unread(self, flow: OwnedFlow, parked: Parked, cause: DeathCause) -> bool:
         """Move an entry that cannot be read to the dead letters, unchanged; return as `park`."""
+        owned = flow.partition
         while owned.lease.is_valid(self._clock.monotonic()):
             try:
-                await self._dead_letters.park(owned.number, owned.lease.token, stored, cause)
+                deleted = await self._dead_letters.park(owned.number, owned.lease.token, parked, cause)
             except LeaseLostError:
                 break
             except QueueError:
                 await self._clock.sleep(_PAUSE)
             else:
-                owned.known.discard(stored.id)
+                self._metrics.dropped_letters.inc(deleted)
+                flow.known.discard(parked.entry.id)
                 return True
         owned.doubt()
         return False
@@ -117,7 +147,7 @@ class Settler:
             for owned in [owned for owned in batches if not owned.lease.is_valid(started)]:
                 owned.doubt()
                 batches.pop(owned).end(settled=False)
-            work = [(owned.number, owned.lease.token, batch.ids) for owned, batch in batches.items()]
+            work = [(owned.number, owned.lease.token, batch.settled()) for owned, batch in batches.items()]
             try:
                 answers = await self._stream.settle(work) if work else []
             except QueueError:
@@ -130,7 +160,10 @@ class Settler:
                 del batches[owned]
                 if not settled:
                     owned.doubt()
-                owned.known.difference_update(batch.ids)
                 batch.end(settled=settled)
             if batches:
                 await self._clock.sleep(_PAUSE)
+
+
+def _alone(buffered: BufferedEntry) -> Settled:
+    return Settled(buffered.flow.name, buffered.entry.body_ref, buffered.size, [buffered.id])

@@ -164,7 +164,7 @@ class Telemetry:
                 detail["verdict"] = DELIVERED
             case Gone():
                 detail["verdict"] = GONE
-            case Again(delay, failure, _):
+            case Again(delay, failure):
                 detail |= {"verdict": "again", "failure": failure, "delay": round(delay, 3)}
                 detail["detail"] = describe(outcome)[:_MAX_TRACED]
             case Dead(reason, failure, _, _):

@@ -129,11 +129,15 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Repeat after `delay` seconds, with a new token if `renew`; `failure` is the metric label."""
+    """Repeat after `delay` seconds, with a new token if `renew`; `failure` is the metric label.
+
+    `asked` says that the service asked for this wait.
+    """
 
     delay: float
     failure: str
     renew: bool = False
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +243,8 @@ def _answered(entry: Entry, outcome: Answered, attempt: Attempt, policy: RetryPo
             return Delivered()
         case Ruling.RETRY:
             if rule.failure == THROTTLED:  # its class is held back by the pace; a backoff on top would starve it
-                return Again(outcome.retry_after or 0.0, rule.failure)
-            return Again(max(wait, outcome.retry_after or 0.0), rule.failure)
+                return Again(outcome.retry_after or 0.0, rule.failure, asked=True)
+            return Again(max(wait, outcome.retry_after or 0.0), rule.failure, asked=bool(outcome.retry_after))
         case _:
             return Dead(rule.reason, rule.failure, outcome.status, describe(outcome))
 

@@ -59,7 +59,7 @@ class Worker:
                     return inner.create_task(self.reader.run(owned, on_change))
 
                 until_released.append(outer.create_task(self.ownership.run(outer, read)))
-                stations = (self.dispatcher.run(), self.reader.refill(on_change), *self.peers.tasks(on_change))
+                stations = (self.dispatcher.run(), *self.peers.tasks(on_change))
                 until_drained = [inner.create_task(station) for station in stations]
                 await self._stopping.wait()
                 await self._drain()

@@ -14,7 +14,7 @@ from bench.messages import batches
 from bench.rig import resident_bytes
 from bench.stacks import BATCH, Sample, Shape, Stack, start_worker
 
-_BACKLOG = Shape("ours-backlog", has_worker=False, environ=(("FANOUT_MAX_DEPTH", "100000000"),))
+_BACKLOG = Shape("ours-backlog", has_worker=False, environ=(("FANOUT_MAX_BYTES", "100000000000"),))
 _WITHIN_EACH = 0.005  # seconds a message: slower than that is broken
 _LOOK_EVERY = 0.25
 _MEGABYTE = 1e6

@@ -7,16 +7,17 @@ newer version wrote here is shown as far as it is understood and never makes a r
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
 from fanout.errors import LeaseLostError, QueueError
-from fanout.queue.entry import StoredEntry
-from fanout.queue.keys import KEYS, Keys
-from fanout.queue.scripts import PARK, PEEK, REPLAY
+from fanout.queue.entry import StoredEntry, weight_of
+from fanout.queue.keys import KEYS, Keys, flow_of_stream
+from fanout.queue.scripts import DELETE, PARK, PEEK, REPLAY
 from fanout.redis.client import Argument, Call, RedisClient, reply_or_raise
 
+_UNLIMITED = 1 << 62
 UNKNOWN = "unknown"  # the reason of a letter that names none
 _NUMBER = re.compile(rb"[0-9]{1,9}")
 _MAX_IDS_PER_DELETE = 1000
@@ -34,11 +35,26 @@ class DeathCause:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One dead letter as stored: its own id, the original entry and the cause."""
+    """One dead letter as stored: its own id, the original entry, the cause and the flow.
+
+    A body that stands beside the stream is named by `body_key`, and is in `body` where one letter was asked for.
+    """
 
     id: bytes
     entry: StoredEntry
     cause: DeathCause
+    flow: str = ""
+    body_key: str = ""
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """An entry on its way to the dead letters: its flow, and the body that stands beside the stream, "" for none."""
+
+    flow: str
+    entry: StoredEntry
+    body_ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +78,45 @@ LetterKey = tuple[int, bytes]  # a dead letter by partition and id
 
 
 class DeadLetters:
-    """The dead letters of all partitions."""
+    """The dead letters of all partitions; `max_bytes` bounds what they take together, 0 does not."""
 
-    def __init__(self, redis_client: RedisClient, keys: Keys = KEYS) -> None:
+    def __init__(
+        self, redis_client: RedisClient, keys: Keys = KEYS, *, partitions: int = 1, max_bytes: int = 0
+    ) -> None:
         self._redis = redis_client
         self._keys = keys
+        self._partitions = partitions
+        self._most = 0
+        self.limit(max_bytes)
 
-    async def park(self, partition: int, token: str, entry: StoredEntry, cause: DeathCause) -> None:
-        """Move an entry to the dead letters.
+    def limit(self, max_bytes: int) -> None:
+        """Bound what dead letters take in all partitions together."""
+        self._most = (
+            max_bytes or _UNLIMITED
+        ) // self._partitions  # of each partition, because one script sees one partition
 
-        Raise LeaseLostError when `token` no longer holds the partition.
+    async def park(self, partition: int, token: str, parked: Parked, cause: DeathCause) -> int:
+        """Move an entry to the dead letters; return how many of the oldest were deleted to make room for it.
+
+        Raise LeaseLostError when `token` does not hold the partition any more.
         """
-        fields: list[Argument] = ["entry", entry.data, "id", entry.id, "reason", cause.reason]
+        entry, flow = parked.entry, self._keys.stream(partition, parked.flow)
+        fields: list[Argument] = ["entry", entry.data, "id", entry.id, "flow", flow, "reason", cause.reason]
         fields += ["status", cause.status, "attempts", cause.attempts, "detail", cause.detail]
-        names = [self._keys.lease(partition), self._keys.stream(partition), self._keys.dead(partition)]
-        if await self._redis.run(PARK, names, [token, entry.id, *fields]) == -1:
+        names = [
+            self._keys.lease(partition),
+            self._keys.size(partition),
+            flow,
+            self._keys.dead(partition),
+            self._keys.dead_size(partition),
+        ]
+        if parked.body_ref:
+            names.append(self._keys.body(partition, parked.body_ref))
+            fields += ["body", names[-1]]
+        reply: int = await self._redis.run(PARK, names, [token, entry.id, weight_of(entry.data), self._most, *fields])
+        if reply == -1:
             raise LeaseLostError(f"partition {partition} has another owner")
+        return max(0, reply - 1)
 
     async def oldest(self, partition: int, *, count: int = 100) -> list[DeadLetter]:
         """Return the first `count` dead letters of a partition."""
@@ -101,7 +140,12 @@ class DeadLetters:
     async def find(self, refs: Sequence[LetterKey]) -> list[DeadLetter | None]:
         """Return these dead letters in one round trip, with None for each that does not exist."""
         replies = await self._redis.call(*(("XRANGE", self._keys.dead(partition), id_, id_) for partition, id_ in refs))
-        return [_dead_letter(rows[0]) if (rows := reply_or_raise(reply)) else None for reply in replies]
+        letters = [_dead_letter(rows[0]) if (rows := reply_or_raise(reply)) else None for reply in replies]
+        return [await self._with_body(letter) if letter and letter.body_key else letter for letter in letters]
+
+    async def _with_body(self, letter: DeadLetter) -> DeadLetter:
+        body = await self._redis.ask("HGET", letter.body_key, "b")
+        return letter if body is None else replace(letter, body=body)
 
     async def replay(self, refs: Sequence[LetterKey]) -> list[bytes | QueueError | None]:
         """Append the entries of these dead letters to their lanes, in this order, in one round trip.
@@ -111,8 +155,18 @@ class DeadLetters:
         letter remains). Raise QueueError when nothing was done and QueueSilentError when no outcome is known.
         """
         calls: list[Call] = [
-            (REPLAY, [self._keys.stream(partition), self._keys.dead(partition)], [id_, crc32(id_)])
-            for partition, id_ in refs
+            (
+                REPLAY,
+                [
+                    self._keys.flows(p),
+                    self._keys.wake(p),
+                    self._keys.size(p),
+                    self._keys.dead(p),
+                    self._keys.dead_size(p),
+                ],
+                [id_, crc32(id_)],
+            )
+            for p, id_ in refs
         ]
         return [_outcome(reply) for reply in await self._redis.run_all(calls)]
 
@@ -120,8 +174,9 @@ class DeadLetters:
         """Delete dead letters and return how many existed."""
         deleted = 0
         for start in range(0, len(ids), _MAX_IDS_PER_DELETE):
-            deleted += await self._redis.ask(
-                "XDEL", self._keys.dead(partition), *ids[start : start + _MAX_IDS_PER_DELETE]
+            chunk = ids[start : start + _MAX_IDS_PER_DELETE]
+            deleted += await self._redis.run(
+                DELETE, [self._keys.dead(partition), self._keys.dead_size(partition)], chunk
             )
         return deleted
 
@@ -143,7 +198,9 @@ def _dead_letter(row: Sequence[Any]) -> DeadLetter:
         attempts=_number(fields.get(b"attempts", b"")),
         detail=_text(fields.get(b"detail", b"")),
     )
-    return DeadLetter(dead_id, StoredEntry(fields.get(b"id", b""), fields.get(b"entry", b"")), cause)
+    stored = StoredEntry(fields.get(b"id", b""), fields.get(b"entry", b""))
+    flow = flow_of_stream(fields.get(b"flow", b""))
+    return DeadLetter(dead_id, stored, cause, flow, _text(fields.get(b"body", b"")))
 
 
 def _text(value: bytes) -> str:

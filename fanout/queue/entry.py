@@ -1,8 +1,9 @@
 """What one stream entry holds, and its bytes.
 
-Rule guarded: an entry begins with its format version, so that a process that meets a newer one never guesses what it
-means. The garbage collector does not track these values (`gc=False`): thousands are alive at a time, and none can be
-part of a cycle.
+Rules guarded: an entry begins with its format version, so that a process that meets a newer one never guesses what it
+means. It is small: the hub is the flow's, and a body that is large, or the same for many targets, stands beside the
+stream and is named here. The garbage collector does not track these values (`gc=False`): thousands are alive at a time,
+and none can be part of a cycle.
 """
 
 from dataclasses import dataclass
@@ -10,30 +11,39 @@ from enum import StrEnum
 
 import msgspec
 
-from fanout.signalr.message import Item
+from fanout.signalr.message import Item, Message
 
 VERSION = 1
+_AROUND = 64  # bytes that Redis keeps around an entry, in round numbers; the scripts count the same
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One REST call to be made: the hub in lower case, the id that traces and logs name it by, and the call itself."""
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One REST call that waits.
 
-    version: int
+    `hub` is in lower case and `message_id` is what a person can follow it by. Where `body_ref` names a body beside the
+    stream, that body has `body_size` bytes and `item.body` is empty until it was fetched.
+    """
+
     hub: str
     message_id: str
     item: Item
+    body_ref: str = ""
+    body_size: int = 0
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
     """An entry to be stored.
 
     With a `dedup_id`, an entry that has the same id and destination as one stored within the dedup window is a
-    duplicate when its `fingerprint` is equal and a conflict when it differs. None stores every repetition.
+    duplicate when its `fingerprint` is equal and a conflict when it differs. None stores every repetition. `list_id`
+    is the same for all targets of one item that has several, "" for an item with one: their body is stored once in each
+    partition, and they have one record of deduplication there.
     """
 
     entry: Entry
     dedup_id: str | None = None
     fingerprint: bytes = b""
+    list_id: str = ""
 
 
 class Admission(StrEnum):
@@ -72,33 +82,80 @@ class StoredEntry(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
+class FlowDepth:
+    """What waits in one flow of one partition: entries, and the id of the oldest (b"" when there is none)."""
+
+    partition: int
+    flow: str
+    entries: int
+    oldest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Depth:
-    """How much is waiting: entries by partition, the age of the oldest in seconds, and the number of dead letters."""
+    """How much waits: entries by partition, age in seconds of the oldest, dead letters, and both in bytes."""
 
     entries: tuple[int, ...]
     oldest_age: float
     dead_letters: int
+    size: int = 0
+    dead_size: int = 0
+    flows: tuple[FlowDepth, ...] = ()
 
 
 class UnreadableEntryError(ValueError):
-    """The bytes are not an entry that this version can read."""
+    """The bytes are not an entry this version can read."""
+
+
+class _Form(msgspec.Struct, array_like=True, gc=False):
+    """The stored form. `flags` are bits that a reader has to understand; there is none yet."""
+
+    version: int
+    flags: int
+    message_id: str
+    item: Item
+    body_ref: str = ""
+    body_size: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Entry)
+_decoder = msgspec.msgpack.Decoder(_Form)
 
 
 def encode(entry: Entry) -> bytes:
-    """Return the bytes that are stored."""
-    return _encoder.encode(entry)
+    """Return the bytes that are stored; the hub is not among them."""
+    if entry.body_ref:
+        return _encoder.encode((VERSION, 0, entry.message_id, entry.item, entry.body_ref, entry.body_size))
+    return _encoder.encode((VERSION, 0, entry.message_id, entry.item))
 
 
-def decode(data: bytes) -> Entry:
-    """Read stored bytes; raise UnreadableEntryError when they are damaged or of another version."""
+def decode(data: bytes, hub: str) -> Entry:
+    """Read stored bytes of a hub's flow. Raise UnreadableEntryError when they are broken or of another version."""
     try:
-        entry = _decoder.decode(data)
+        form = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableEntryError(f"entry cannot be decoded: {error}") from None
-    if entry.version != VERSION:
-        raise UnreadableEntryError(f"entry is of version {entry.version}, this process reads {VERSION}")
-    return entry
+    if form.version != VERSION or form.flags:
+        raise UnreadableEntryError(f"entry is of version {form.version}, this process reads {VERSION}")
+    return Entry(hub, form.message_id, form.item, form.body_ref, form.body_size)
+
+
+def weight_of(data: bytes) -> int:
+    """Return the bytes that an entry counts for in the queue."""
+    return len(data) + _AROUND
+
+
+def with_body(entry: Entry, body: bytes) -> Entry:
+    """Return the entry with the body that stood beside the stream; it is still named, for settling."""
+    if not isinstance(entry.item, Message):
+        return entry
+    item = msgspec.structs.replace(entry.item, body=body)
+    return Entry(entry.hub, entry.message_id, item, entry.body_ref, entry.body_size)
+
+
+def apart(entry: Entry, body_ref: str) -> Entry:
+    """Return the entry as it is stored when its body stands beside the stream under the name `body_ref`."""
+    if not isinstance(entry.item, Message):
+        return entry
+    item = msgspec.structs.replace(entry.item, body=b"")
+    return Entry(entry.hub, entry.message_id, item, body_ref, len(entry.item.body))

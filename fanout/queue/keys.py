@@ -45,9 +45,29 @@ class Keys:
         """A hash by worker: until when its demand counts, and how many lanes of each class wait."""
         return f"{self.namespace}:demand"
 
-    def stream(self, partition: int) -> str:
-        """Return the key of the stream of waiting entries, oldest first."""
-        return f"{self.namespace}:{{{partition}}}:stream"
+    def stream(self, partition: int, flow: str) -> str:
+        """Return the key of the stream of one flow's waiting entries, oldest first."""
+        return f"{self.namespace}:{{{partition}}}:q:{flow}"
+
+    def flows(self, partition: int) -> str:
+        """Return the key of the set of streams that hold entries, or held some lately."""
+        return f"{self.namespace}:{{{partition}}}:flows"
+
+    def wake(self, partition: int) -> str:
+        """Return the key of the stream that wakes the partition's reader: there is a new flow, or it is to look."""
+        return f"{self.namespace}:{{{partition}}}:wake"
+
+    def size(self, partition: int) -> str:
+        """Return the key of the number of bytes that wait."""
+        return f"{self.namespace}:{{{partition}}}:size"
+
+    def body(self, partition: int, name: str) -> str:
+        """Return the key of a body that stands beside the streams, with the number of entries that need it."""
+        return f"{self.namespace}:{{{partition}}}:body:{name}"
+
+    def dead_size(self, partition: int) -> str:
+        """Return the key of the number of bytes that dead letters take."""
+        return f"{self.namespace}:{{{partition}}}:dead-size"
 
     def dead(self, partition: int) -> str:
         """Return the key of the stream of dead letters, oldest first."""
@@ -82,6 +102,11 @@ def check_namespace(text: str) -> str:
     if _NAMESPACE.fullmatch(text) is None:
         raise ValueError("must be 1 to 64 of A-Z a-z 0-9 . _ : / - and begin with a letter or digit")
     return text
+
+
+def flow_of_stream(stream_key: bytes) -> str:
+    """Return the flow whose entries a stream holds."""
+    return stream_key.decode().partition("}:q:")[2]
 
 
 def _digest(*parts: str) -> str:

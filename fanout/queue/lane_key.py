@@ -2,16 +2,30 @@
 
 A lane is the unit of order: one destination of one hub. A group action belongs to the lane of its group, so that
 "join, then send" in one batch stays in order. removeAll and closing belong to the lane of the member they name. Order
-across lanes is not promised.
+across lanes is not promised. Messages of another priority have a lane of their own, except those to a group: none of
+them may overtake a group action that was queued before it.
+
+A flow is all lanes of one hub, one kind of destination and one priority that live in one partition. It has a stream of
+its own, so that what waits in one flow holds back no other.
 """
 
 from typing import NamedTuple
 from zlib import crc32
 
-from fanout.signalr.message import GroupAction, Item, Scope, Verb
+from fanout.signalr.message import GroupAction, Item, Message, Priority, Scope, Verb
 
 _LETTER = {Scope.BROADCAST: "b", Scope.USER: "u", Scope.GROUP: "g", Scope.CONNECTION: "c"}
-_SCOPE = {letter: scope for scope, letter in _LETTER.items()}
+_HIGH = {Scope.BROADCAST: "B", Scope.USER: "U", Scope.GROUP: "g", Scope.CONNECTION: "C"}
+_LOW = {Scope.BROADCAST: "p", Scope.USER: "q", Scope.GROUP: "g", Scope.CONNECTION: "r"}
+_SCOPE = {letter: scope for letters in (_HIGH, _LOW, _LETTER) for scope, letter in letters.items()}
+_PRIORITY = (
+    dict.fromkeys(_LETTER.values(), Priority.NORMAL)
+    | {letter: Priority.HIGH for scope, letter in _HIGH.items() if scope is not Scope.GROUP}
+    | {letter: Priority.LOW for scope, letter in _LOW.items() if scope is not Scope.GROUP}
+)
+_OF_PRIORITY = {Priority.HIGH: _HIGH, Priority.NORMAL: _LETTER, Priority.LOW: _LOW}
+_NORMAL = Priority.NORMAL
+_OTHER_PRIORITIES = frozenset(letter for letter, priority in _PRIORITY.items() if priority is not _NORMAL)
 _END_OF_HUB = "\n"  # no hub name holds one, so the first one ends the hub whatever the destination's name holds
 
 
@@ -25,6 +39,9 @@ class Destination(NamedTuple):
 
 def lane_of(hub: str, item: Item) -> str:
     """Return the key of the lane an item belongs to."""
+    if isinstance(item, Message):
+        letters = _LETTER if item.priority is _NORMAL else _OF_PRIORITY[item.priority]
+        return f"{hub}{_END_OF_HUB}{letters[item.scope]}{item.to}"
     if not isinstance(item, GroupAction):
         return f"{hub}{_END_OF_HUB}{_LETTER[item.scope]}{item.to}"
     if item.verb is Verb.REMOVE_ALL:
@@ -44,5 +61,24 @@ def hub_of(key: str) -> str:
 
 
 def partition_of(key: str, partitions: int) -> int:
-    """Return the partition of a lane. It depends on the two arguments alone, so it never changes for a store."""
+    """Return the partition of a lane. It depends on destination and `partitions` alone, so it never changes."""
+    hub, _end, rest = key.partition(_END_OF_HUB)
+    if rest[:1] in _OTHER_PRIORITIES:  # all that concerns one destination lives in one partition
+        key = f"{hub}{_END_OF_HUB}{_LETTER[_SCOPE[rest[0]]]}{rest[1:]}"
     return crc32(key.encode()) % partitions
+
+
+def flow_of(key: str) -> str:
+    """Return the name of the flow a lane belongs to: the letter of its kind and priority, then the hub."""
+    hub, _end, rest = key.partition(_END_OF_HUB)
+    return rest[0] + hub
+
+
+def hub_of_flow(flow: str) -> str:
+    """Return the hub of a flow's name."""
+    return flow[1:]
+
+
+def priority_of_flow(flow: str) -> Priority:
+    """Return the priority of what waits in a flow; of a group's flow, which holds all of them, it is NORMAL."""
+    return _PRIORITY[flow[0]]

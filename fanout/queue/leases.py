@@ -11,7 +11,7 @@ from typing import Any
 
 from fanout.clock import Clock
 from fanout.queue.keys import KEYS, Keys
-from fanout.queue.scripts import ACQUIRE, HEARTBEAT, RELEASE, RENEW
+from fanout.queue.worker_scripts import ACQUIRE, HEARTBEAT, RELEASE, RENEW
 from fanout.redis.client import Call, RedisClient, reply_or_raise
 
 _NO_REPLY: Any = object()  # stands for a reply that did not arrive
@@ -40,10 +40,10 @@ class LiveWorkers:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A renewed lease with its new end, and the id of the oldest entry of its stream (b"" when empty)."""
+    """A renewed lease with its new end, and the id of the oldest entry of each flow asked about (b"" for none)."""
 
     lease: Lease
-    oldest: bytes
+    oldest: Mapping[str, bytes]
 
 
 def fence_of(token: str) -> int:
@@ -68,8 +68,8 @@ class Leases:
         self.worker = worker
         self.lifetime = lifetime
         self._redis = redis_client
-        self._clock = clock
         self._keys = keys
+        self._clock = clock
         self._lifetime_ms = int(lifetime * 1000)
 
     def __repr__(self) -> str:
@@ -111,23 +111,26 @@ class Leases:
             if token not in (None, _NO_REPLY)
         ]
 
-    async def renew(self, leases: Sequence[Lease]) -> Mapping[int, Renewal | None]:
+    async def renew(
+        self, leases: Sequence[Lease], flows: Mapping[int, Sequence[str]] | None = None
+    ) -> Mapping[int, Renewal | None]:
         """Extend `leases` and return the renewals by partition, with None for each lease that is lost.
 
-        A lease whose node did not answer, while others did, keeps the end it had.
+        A renewal has the oldest entry of each of the partition's `flows`. A lease whose node did not answer, while
+        others did, keeps the end it had.
         """
         now = self._clock.monotonic()  # read before asking, so that our lease never ends later than the one in Redis
-        calls: list[Call] = [
-            (
-                RENEW,
-                [self._keys.lease(lease.partition), self._keys.stream(lease.partition)],
-                [lease.token, self._lifetime_ms],
-            )
-            for lease in leases
-        ]
+        named = flows or {}
+        calls: list[Call] = []
+        for lease in leases:
+            streams = (self._keys.stream(lease.partition, flow) for flow in named.get(lease.partition, ()))
+            calls.append((RENEW, [self._keys.lease(lease.partition), *streams], [lease.token, self._lifetime_ms]))
         replies = _answered(await self._redis.run_all(calls)) if calls else []
         end = now + self.lifetime
-        return {lease.partition: _renewal(lease, oldest, end) for lease, oldest in zip(leases, replies, strict=True)}
+        return {
+            lease.partition: _renewal(lease, reply, end, named.get(lease.partition, ()))
+            for lease, reply in zip(leases, replies, strict=True)
+        }
 
     async def release(self, lease: Lease) -> None:
         """Release one partition. Does no harm when the lease was lost already."""
@@ -138,10 +141,12 @@ def _live_workers(reply: Sequence[bytes]) -> LiveWorkers:
     return LiveWorkers(workers=tuple(worker.decode() for worker in reply[1:]), now=int(reply[0]) / 1000)
 
 
-def _renewal(lease: Lease, oldest: bytes | None, end: float) -> Renewal | None:
+def _renewal(lease: Lease, oldest: Any, end: float, flows: Sequence[str]) -> Renewal | None:
     if oldest is None:
         return None
-    return Renewal(lease, b"") if oldest is _NO_REPLY else Renewal(Lease(lease.partition, lease.token, end), oldest)
+    if oldest is _NO_REPLY:
+        return Renewal(lease, {})
+    return Renewal(Lease(lease.partition, lease.token, end), dict(zip(flows, oldest, strict=True)))
 
 
 def _answered(replies: Sequence[Any]) -> list[Any]:

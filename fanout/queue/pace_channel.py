@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.queue.keys import KEYS, Keys
-from fanout.queue.scripts import EXCHANGE_DEMAND
+from fanout.queue.worker_scripts import EXCHANGE_DEMAND
 from fanout.redis.client import Command, RedisClient, reply_or_raise
 
 _BLOCK = 5.0  # seconds one read waits for a notice

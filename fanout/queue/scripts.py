@@ -1,131 +1,273 @@
-"""The Lua scripts: each is one atomic step in the slot of one partition, documented by KEYS, ARGV and what it returns.
+"""The Lua functions: each is one atomic step in one partition's slot, documented by KEYS, ARGV and what it returns.
 
-Rules guarded: two writes that belong together are one script. What a worker writes is fenced: the script first compares
-the lease with the caller's token, so a holder whose lease was taken over can neither delete nor park anything. Scripts
-that workers need to drain a full Redis may run beyond maxmemory (`allow-oom`, Redis 7.0). PARK adds before it deletes,
-so that a refused write leaves the entry where it was.
+Rule guarded: two writes that belong together are one script. What a worker writes is fenced: the script first compares
+the lease with the caller's token, so a holder whose lease was taken over can neither delete nor park anything.
+Scripts that workers need in order to drain a full store are allowed past maxmemory (`allow-oom`, Redis 7.0). PARK adds
+before it deletes, so that a refused write leaves the entry where it was.
+
+The layout they keep is described in `stream`: a stream for each flow, the set of flows, bodies with a count of the
+entries that need them, and the number of bytes that wait, each entry with 64 more for what Redis keeps around it
+(`entry.weight_of`).
 """
 
 from fanout.redis.script import Script
 
-# How an entry gets its id, wherever one is added: add(stream, number, data). `number` is below 2^32 and hardly ever the
-# same in two requests. The second half of an id starts at `number`, or is that much greater than the last one, instead
-# of counting from 0. Otherwise a server that took over without the last writes, with its clock behind, would assign
-# their ids again, and a worker that still holds one of those entries would delete another entry by its id. Beyond 2^52
-# Lua could no longer count exactly.
+# How an entry gets its id, wherever one is added: add(stream, data). `number` is below 2^32 and one that other requests
+# will hardly have. The second half of an id starts at it, or is that much greater than the last one, instead of
+# counting from 0: a server that took over without the last writes, its clock behind, would give out their ids again,
+# and a worker that still holds one of those entries would delete another one with its id. Past 2^52 Lua could not count
+# it any more.
 _ADD = """
-local fresh = false
-local function add(stream, number, data)
-  if fresh then return redis.call('XADD', stream, '*', 'e', data) end
-  fresh = true
-  local time = redis.call('TIME')
-  local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-  local id = redis.pcall('XADD', stream, now .. '-' .. number, 'e', data)
-  if type(id) ~= 'table' then return id end
-  if not string.find(id.err, 'smaller', 1, true) then error(id) end
-  local info, last = redis.call('XINFO', 'STREAM', stream), nil
-  for k = 1, #info, 2 do
-    if info[k] == 'last-generated-id' then last = info[k + 1] end
+local function adder(number)
+  local fresh = {}
+  return function(stream, data)
+    if fresh[stream] then return redis.call('XADD', stream, '*', 'e', data) end
+    fresh[stream] = true
+    local time = redis.call('TIME')
+    local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+    local id = redis.pcall('XADD', stream, now .. '-' .. number, 'e', data)
+    if type(id) ~= 'table' then return id end
+    if not string.find(id.err, 'smaller', 1, true) then error(id) end
+    local info, last = redis.call('XINFO', 'STREAM', stream), nil
+    for k = 1, #info, 2 do
+      if info[k] == 'last-generated-id' then last = info[k + 1] end
+    end
+    local head, count = string.match(last, '^(%d+)-(%d+)$')
+    if tonumber(count) > 4503599627370496 then head, count = head + 1, 0 end
+    id = string.format('%.0f-%.0f', head, count + number + 1)
+    return redis.call('XADD', stream, id, 'e', data)
   end
-  local head, count = string.match(last, '^(%d+)-(%d+)$')
-  if tonumber(count) > 4503599627370496 then head, count = head + 1, 0 end
-  id = string.format('%.0f-%.0f', head, count + number + 1)
-  return redis.call('XADD', stream, id, 'e', data)
 end
 """
 
-# KEYS[1] the stream; KEYS[2..] the keys of the dedup ids, in the order of the entries that have one.
-# ARGV[1] the maximum length of the stream, ARGV[2] the dedup window in milliseconds, ARGV[3] the number for `add`; then
-# for each entry its bytes and its fingerprint ("" for an entry without a dedup id).
-# Returns the length of the stream, then for each entry: the new stream id; "D" and the id of the duplicate; "C" for a
-# conflict; or "F" when the stream is full.
-# A duplicate writes too (the lifetime its key already has), so that a WAIT after it waits until the replicas have come
-# this far, and with that to the entry stored before. A connection that wrote nothing would wait for nothing.
+# How an entry lets go of a body that stands beside the stream: release(body, holder, count). A body counts the entries
+# that need it, those that wait ("n") and those that are dead ("d"); `holder` is one of the two. Returns the bytes that
+# these no longer take, which is none before the last of them. The body goes with the last of both.
+_RELEASE_BODY = """
+local function release(body, holder, count)
+  if redis.call('HINCRBY', body, holder, -count) > 0 then return 0 end
+  local size = redis.call('HSTRLEN', body, 'b')
+  redis.call('HDEL', body, holder)
+  if redis.call('HLEN', body) <= 1 then redis.call('DEL', body) end
+  return size
+end
+"""
+
+# KEYS[1] the set of flows, KEYS[2] what wakes the reader, KEYS[3] the bytes that wait; then the streams, then what
+# remembers the dedup ids in the order in which they are met, then the bodies that are stored beside.
+# ARGV[1] the most bytes that may wait, ARGV[2] the dedup window in milliseconds, ARGV[3] the number for `add`, ARGV[4]
+# how many streams there are; then groups, each for one stream:
+#   stream, 0, count, then for each entry its bytes and "" (no dedup id) or its fingerprint; or
+#   stream, body, count, the body's bytes, "" or the fingerprint of the whole group, then for each entry its bytes.
+# `stream` counts from 1 among the streams, `body` among all KEYS.
+# Returns the bytes that wait, then for each entry: its id; "D" and an id stored before; "C" (conflict); "F" (full).
+# A duplicate writes too (the lifetime it has), so that a WAIT behind it waits for replicas to have come up to here, and
+# with that to the entry stored before, instead of seeing a connection that wrote nothing.
 APPEND = Script(
     _ADD
     + """
-local room = redis.call('XLEN', KEYS[1]) < tonumber(ARGV[1])
-local answers, seen = {0}, 1
-for i = 4, #ARGV, 2 do
-  local fingerprint, known = ARGV[i + 1], false
-  if fingerprint ~= '' then
-    seen = seen + 1
-    known = redis.call('GET', KEYS[seen])
-  end
-  if known then
-    if string.sub(known, 1, #fingerprint) == fingerprint then
-      answers[#answers + 1] = 'D' .. string.sub(known, #fingerprint + 1)
-      redis.call('PEXPIRE', KEYS[seen], redis.call('PTTL', KEYS[seen]))
-    else
-      answers[#answers + 1] = 'C'
+local room = tonumber(redis.call('GET', KEYS[3]) or 0) < tonumber(ARGV[1])
+local add, answers, at, seen = adder(ARGV[3]), {0}, 5, 3 + ARGV[4]
+local count, size = 0, 0
+local function admit(guard)
+  if guard == '' then return not room and 'F' end
+  seen = seen + 1
+  local known = redis.call('GET', KEYS[seen])
+  if not known then return not room and 'F' end
+  if string.sub(known, 1, #guard) ~= guard then return 'C' end
+  redis.call('PEXPIRE', KEYS[seen], redis.call('PTTL', KEYS[seen]))
+  return 'D' .. string.sub(known, #guard + 1)
+end
+local function remember(guard, id)
+  if guard ~= '' then redis.call('SET', KEYS[seen], guard .. id, 'PX', ARGV[2]) end
+end
+while at <= #ARGV do
+  local stream, body, n, before = KEYS[3 + ARGV[at]], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), count
+  at = at + 3
+  if body == 0 then
+    for k = at, at + 2 * n - 2, 2 do
+      local answer = admit(ARGV[k + 1])
+      if not answer then
+        answer = add(stream, ARGV[k])
+        count, size = count + 1, size + #ARGV[k] + 64
+        remember(ARGV[k + 1], answer)
+      end
+      answers[#answers + 1] = answer
     end
-  elseif not room then
-    answers[#answers + 1] = 'F'
+    at = at + 2 * n
   else
-    local id = add(KEYS[1], ARGV[3], ARGV[i])
-    if fingerprint ~= '' then
-      redis.call('SET', KEYS[seen], fingerprint .. id, 'PX', ARGV[2])
+    local answer = admit(ARGV[at + 1])
+    for k = at + 2, at + 1 + n do
+      answers[#answers + 1] = answer or add(stream, ARGV[k])
+      if not answer then size = size + #ARGV[k] + 64 end
     end
-    answers[#answers + 1] = id
+    if not answer then
+      count = count + n
+      if redis.call('HINCRBY', KEYS[body], 'n', n) == n then
+        redis.call('HSET', KEYS[body], 'b', ARGV[at])
+        size = size + #ARGV[at]
+      end
+      remember(ARGV[at + 1], answers[#answers])
+    end
+    at = at + 2 + n
+  end
+  if count > before and redis.call('SADD', KEYS[1], stream) == 1 then
+    redis.call('XADD', KEYS[2], 'MAXLEN', 1, '*', 'f', stream)
   end
 end
-answers[1] = redis.call('XLEN', KEYS[1])
+if count > 0 then answers[1] = redis.call('INCRBY', KEYS[3], size) end
 return answers
 """
 )
 
-# KEYS[1] the lease, KEYS[2] the stream. ARGV[1] the holder's token, ARGV[2..] stream ids.
-# Returns how many were deleted, or -1 when the lease is not the caller's.
-SETTLE = Script("""
+# KEYS[1] the lease, KEYS[2] the bytes that wait; then the streams, then the bodies. ARGV[1] the holder's token; then
+# groups: stream (counts from 1 among the streams), body (among all KEYS, 0 for none), the bytes of these entries, their
+# count, then ids. Returns how many were deleted, or -1 when the lease is not the caller's.
+# Of a group that was settled in part before, the bytes are taken as a share: which of its entries were there is not
+# known any more. PRUNE sets the number right whenever nothing waits.
+SETTLE = Script(
+    _RELEASE_BODY
+    + """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
-return redis.call('XDEL', KEYS[2], unpack(ARGV, 2))
-""")
+local at, total, size = 2, 0, 0
+while at <= #ARGV do
+  local body, bytes, n = tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])
+  local gone = redis.call('XDEL', KEYS[2 + ARGV[at]], unpack(ARGV, at + 4, at + 3 + n))
+  if gone > 0 then
+    size = size + math.floor(bytes * gone / n)
+    if body > 0 then size = size + release(KEYS[body], 'n', gone) end
+    total = total + gone
+  end
+  at = at + 4 + n
+end
+if total > 0 then redis.call('DECRBY', KEYS[2], size) end
+return total
+"""
+)
 
-# KEYS[1] the lease, KEYS[2] the stream. ARGV[1] the holder's token, ARGV[2] a stream id, ARGV[3] a time to live in
-# milliseconds. Returns 1 when the entry is older than that by the clock of this server, which also assigned the id, and
-# was deleted (or was gone already); 0 when it is not older; -1 when the lease is not the caller's.
-EXPIRE = Script("""
+# KEYS[1] the lease, KEYS[2] the bytes that wait, KEYS[3] the stream, KEYS[4] the body if it stands beside the stream.
+# ARGV[1] the holder's token, ARGV[2] a stream id, ARGV[3] a time to live in milliseconds, ARGV[4] the bytes of the
+# entry. Returns 1 when the entry is older than that by this clock, which also wrote the id, and was deleted (or was
+# gone already); 0 when it is not; -1 when fenced.
+EXPIRE = Script(
+    _RELEASE_BODY
+    + """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if now - tonumber(string.match(ARGV[2], '^%d+')) <= tonumber(ARGV[3]) then return 0 end
-redis.call('XDEL', KEYS[2], ARGV[2])
-return 1
-""")
-
-# KEYS[1] the lease, KEYS[2] the stream, KEYS[3] the dead letters. ARGV[1] the holder's token, ARGV[2] the stream id,
-# ARGV[3..] field, value, ... of the dead letter. Returns 1; 0 when the entry was gone
-# already; -1 when the lease is not the caller's.
-PARK = Script("""#!lua flags=allow-oom
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
-if #redis.call('XRANGE', KEYS[2], ARGV[2], ARGV[2]) == 0 then return 0 end
-redis.call('XADD', KEYS[3], '*', unpack(ARGV, 3))
-redis.call('XDEL', KEYS[2], ARGV[2])
-return 1
-""")
-
-# KEYS[1] the stream, KEYS[2] the dead letters. ARGV[1] the dead letter's id, ARGV[2] the number for `add`.
-# Returns the id of the new entry; nil when the letter is gone; "" when it holds no entry, and remains.
-# A Redis that is out of memory refuses it like an append, and the letter remains.
-REPLAY = Script(
-    _ADD
-    + """
-local letter = redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1])[1]
-if not letter then return false end
-for k = 1, #letter[2], 2 do
-  if letter[2][k] == 'entry' then
-    local id = add(KEYS[1], ARGV[2], letter[2][k + 1])
-    redis.call('XDEL', KEYS[2], ARGV[1])
-    return id
-  end
+if redis.call('XDEL', KEYS[3], ARGV[2]) == 1 then
+  local size = tonumber(ARGV[4])
+  if KEYS[4] then size = size + release(KEYS[4], 'n', 1) end
+  redis.call('DECRBY', KEYS[2], size)
 end
-return ''
+return 1
 """
 )
 
-# KEYS[1] the dead letters. ARGV[1] the id to begin after, ARGV[2] the end as XRANGE takes it, ARGV[3] the maximum
-# number of letters, ARGV[4] the number of bytes after which no further letter is added. Returns the id of the newest
-# letter ("" for none), then letters in the form of XRANGE: at least one where one exists, however large it is.
+# How the oldest dead letters make room: shed(letters, size, most, limit) deletes at most `limit` of them while `size`,
+# the key that holds their bytes, says more than `most`. Returns how many it deleted.
+_SHED = (
+    _RELEASE_BODY
+    + """
+local function weigh(fields)
+  local size, body = 0, nil
+  for k = 1, #fields, 2 do
+    size = size + #fields[k + 1]
+    if fields[k] == 'body' then body = fields[k + 1] end
+  end
+  return size, body
+end
+local function delete(letters, size, letter)
+  local bytes, body = weigh(letter[2])
+  if body then bytes = bytes + release(body, 'd', 1) end
+  redis.call('XDEL', letters, letter[1])
+  redis.call('DECRBY', size, bytes)
+end
+local function shed(letters, size, most, limit)
+  local count = 0
+  while count < limit and tonumber(redis.call('GET', size) or 0) > most do
+    local letter = redis.call('XRANGE', letters, '-', '+', 'COUNT', 1)[1]
+    if not letter then break end
+    delete(letters, size, letter)
+    count = count + 1
+  end
+  return count
+end
+"""
+)
+
+# KEYS[1] the lease, KEYS[2] the bytes that wait, KEYS[3] the stream, KEYS[4] the dead letters, KEYS[5] their bytes,
+# KEYS[6] the body if it stands beside the stream. ARGV[1] the holder's token, ARGV[2] the stream id, ARGV[3] the bytes
+# of the entry, ARGV[4] the most bytes of dead letters, ARGV[5..] field, value, ... of the dead letter.
+# Returns 0 when the entry was gone already, -1 when fenced, else 1 and how many of the oldest letters made room for it.
+PARK = Script(
+    "#!lua flags=allow-oom"
+    + _SHED
+    + """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+if #redis.call('XRANGE', KEYS[3], ARGV[2], ARGV[2]) == 0 then return 0 end
+redis.call('XADD', KEYS[4], '*', unpack(ARGV, 5))
+redis.call('XDEL', KEYS[3], ARGV[2])
+local fields, freed = {}, tonumber(ARGV[3])
+for k = 5, #ARGV do fields[#fields + 1] = ARGV[k] end
+local size = weigh(fields)
+if KEYS[6] then
+  if redis.call('HINCRBY', KEYS[6], 'd', 1) == 1 then size = size + redis.call('HSTRLEN', KEYS[6], 'b') end
+  freed = freed + release(KEYS[6], 'n', 1)
+end
+redis.call('DECRBY', KEYS[2], freed)
+redis.call('INCRBY', KEYS[5], size)
+return 1 + shed(KEYS[4], KEYS[5], tonumber(ARGV[4]), 100)
+"""
+)
+
+# KEYS[1] the set of flows, KEYS[2] what wakes the reader, KEYS[3] the bytes that wait, KEYS[4] the dead letters,
+# KEYS[5] their bytes. ARGV[1] the dead letter's id, ARGV[2] the number for `add`. The letter names its stream ("flow")
+# and its body, keys of this slot. Returns the id of the new entry; nil when the letter is gone; "" when it holds no
+# entry, and remains. A Redis that is out of memory refuses it like an append, and the letter remains.
+REPLAY = Script(
+    _ADD
+    + _SHED
+    + """
+local letter = redis.call('XRANGE', KEYS[4], ARGV[1], ARGV[1])[1]
+if not letter then return false end
+local fields = {}
+for k = 1, #letter[2], 2 do fields[letter[2][k]] = letter[2][k + 1] end
+if not fields.entry or not fields.flow then return '' end
+local id, size = adder(ARGV[2])(fields.flow, fields.entry), #fields.entry + 64
+if fields.body and redis.call('HINCRBY', fields.body, 'n', 1) == 1 then
+  size = size + redis.call('HSTRLEN', fields.body, 'b')
+end
+delete(KEYS[4], KEYS[5], letter)
+redis.call('INCRBY', KEYS[3], size)
+if redis.call('SADD', KEYS[1], fields.flow) == 1 then
+  redis.call('XADD', KEYS[2], 'MAXLEN', 1, '*', 'f', fields.flow)
+end
+return id
+"""
+)
+
+# KEYS[1] the dead letters, KEYS[2] their bytes. ARGV[1..] ids. Returns how many were there.
+DELETE = Script(
+    "#!lua flags=allow-oom"
+    + _SHED
+    + """
+local count = 0
+for k = 1, #ARGV do
+  local letter = redis.call('XRANGE', KEYS[1], ARGV[k], ARGV[k])[1]
+  if letter then
+    delete(KEYS[1], KEYS[2], letter)
+    count = count + 1
+  end
+end
+return count
+"""
+)
+
+# KEYS[1] the dead letters. ARGV[1] the id to begin after, ARGV[2] the end as XRANGE takes it, ARGV[3] the most letters,
+# ARGV[4] how many bytes are enough. Returns the id of the last letter kept ("" for none), then letters as XRANGE gives
+# them: at least one where there is one, and no more than one past the bytes, because a letter may hold a megabyte.
 PEEK = Script("""#!lua flags=no-writes
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local answer, after, room = {last and last[1] or ''}, ARGV[1], tonumber(ARGV[4])
@@ -140,86 +282,63 @@ end
 return answer
 """)
 
-# KEYS[1] the lease, KEYS[2] the fence. ARGV[1] the worker, ARGV[2] the lifetime in milliseconds.
-# Returns the token of the new lease, or nil when the lease is held.
-ACQUIRE = Script("""#!lua flags=allow-oom
-if redis.call('EXISTS', KEYS[1]) == 1 then return false end
-local token = ARGV[1] .. ':' .. redis.call('INCR', KEYS[2])
-redis.call('SET', KEYS[1], token, 'PX', ARGV[2])
-return token
-""")
-
-# KEYS[1] the lease, KEYS[2] the stream. ARGV[1] the holder's token, ARGV[2] the lifetime in milliseconds.
-# Returns nil when the lease is not the caller's, else the id of the oldest entry ("" for an empty stream).
-RENEW = Script("""#!lua flags=allow-oom
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
-return oldest[1] and oldest[1][1] or ''
-""")
-
-# KEYS[1] the lease. ARGV[1] the holder's token. Returns 1 when released, 0 when it was not the caller's any more.
-RELEASE = Script("""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])
-""")
-
-# KEYS[1] the set of workers. ARGV[1] this worker, ARGV[2] the lifetime of its heartbeat in milliseconds (0 removes it).
-# Returns the time of this server in milliseconds, then every live worker.
-HEARTBEAT = Script("""#!lua flags=allow-oom
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-if tonumber(ARGV[2]) > 0 then
-  redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
-else
-  redis.call('ZREM', KEYS[1], ARGV[1])
+# KEYS streams. ARGV for each stream how many ids follow, then these. Returns for each id the entry's bytes, or nil when
+# it is gone.
+FETCH = Script("""#!lua flags=no-writes
+local answer, at = {}, 1
+for _, stream in ipairs(KEYS) do
+  local n = tonumber(ARGV[at])
+  for k = at + 1, at + n do
+    local row = redis.call('XRANGE', stream, ARGV[k], ARGV[k])[1]
+    answer[#answer + 1] = row and row[2][2] or false
+  end
+  at = at + 1 + n
 end
-local answer = redis.call('ZRANGE', KEYS[1], 0, -1)
-table.insert(answer, 1, string.format('%.0f', now))
 return answer
 """)
 
-# KEYS[1] the key of an Idempotency-Key. ARGV[1] the body's fingerprint, ARGV[2] the dedup window in milliseconds.
-# Returns 1 when the key is new or was used with the same body, else 0.
-CLAIM = Script("""
-local known = redis.call('GET', KEYS[1])
-if known and known ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
+# KEYS[1] the set of flows, KEYS[2] the dead letters, KEYS[3] the bytes that wait, KEYS[4] the bytes of dead letters.
+# The streams are named by the set; they are keys of this slot. Returns entries that wait, dead letters, both in bytes,
+# then of each flow its stream, its length and the id of its oldest entry ("" for none).
+MEASURE = Script("""#!lua flags=no-writes
+local count, answer = 0, {}
+for _, stream in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local length = redis.call('XLEN', stream)
+  local oldest = length > 0 and redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1][1] or ''
+  count = count + length
+  answer[#answer + 1] = stream
+  answer[#answer + 1] = length
+  answer[#answer + 1] = oldest
+end
+return {count, redis.call('XLEN', KEYS[2]), tonumber(redis.call('GET', KEYS[3]) or 0),
+        tonumber(redis.call('GET', KEYS[4]) or 0), unpack(answer)}
 """)
 
-# KEYS[1] the endpoints that the queue is delivered to. ARGV[1..] the endpoints of this process, each by its identity.
-# Returns 1 and then every known endpoint, those of this process included; or 0 and the known ones, when none of them is
-# one of this process: then nothing is changed.
-JOIN_ENDPOINTS = Script("""#!lua flags=allow-oom
-local known = redis.call('SMEMBERS', KEYS[1])
-local joined = #known == 0
-for _, own in ipairs(ARGV) do
-  joined = joined or redis.call('SISMEMBER', KEYS[1], own) == 1
-end
-if joined then
-  redis.call('SADD', KEYS[1], unpack(ARGV))
-  known = redis.call('SMEMBERS', KEYS[1])
-end
-table.insert(known, 1, joined and 1 or 0)
-return known
-""")
-
-# KEYS[1] the demand of all workers. ARGV[1] this worker, ARGV[2] for how many milliseconds its demand counts, ARGV[3]
-# its demand. Returns name, "until:demand", name, ... of every worker whose demand still counts.
-EXCHANGE_DEMAND = Script("""#!lua flags=allow-oom
+# KEYS[1] the lease, KEYS[2] the set of flows, KEYS[3] the bytes that wait. ARGV[1] the holder's token, ARGV[2] how long
+# in milliseconds a flow must have been idle. Deletes streams that are empty and were so for that long, and sets the
+# bytes that wait to none when no stream holds anything. Returns the streams that were deleted, or -1 when fenced.
+PRUNE = Script("""#!lua flags=allow-oom
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + ARGV[2]) .. ':' .. ARGV[3])
-local all, answer = redis.call('HGETALL', KEYS[1]), {}
-for i = 1, #all, 2 do
-  if tonumber(string.match(all[i + 1], '^%d+')) < now then
-    redis.call('HDEL', KEYS[1], all[i])
-  else
-    answer[#answer + 1] = all[i]
-    answer[#answer + 1] = all[i + 1]
+local now, waiting, pruned = time[1] * 1000 + math.floor(time[2] / 1000), 0, {}
+for _, stream in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+  local length = redis.call('XLEN', stream)
+  waiting = waiting + length
+  if length == 0 then
+    local last = 0
+    if redis.call('EXISTS', stream) == 1 then
+      local info = redis.call('XINFO', 'STREAM', stream)
+      for k = 1, #info, 2 do
+        if info[k] == 'last-generated-id' then last = tonumber(string.match(info[k + 1], '^%d+')) end
+      end
+    end
+    if now - last > tonumber(ARGV[2]) then
+      redis.call('DEL', stream)
+      redis.call('SREM', KEYS[2], stream)
+      pruned[#pruned + 1] = stream
+    end
   end
 end
-return answer
+if waiting == 0 then redis.call('DEL', KEYS[3]) end
+return pruned
 """)

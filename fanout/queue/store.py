@@ -12,11 +12,12 @@ from typing import Any
 
 from fanout.errors import ConfigurationError, QueueError
 from fanout.queue.keys import KEYS, Keys
-from fanout.queue.scripts import JOIN_ENDPOINTS
+from fanout.queue.worker_scripts import JOIN_ENDPOINTS
 from fanout.redis.client import RedisClient
 from fanout.redis.durability import Durability
 
 _MINIMUM = (7, 0)
+_UNLIMITED = 1792 << 20  # bytes: 1 GiB may wait where Redis has no maxmemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,23 @@ async def inspect(
     if stored is not None and int(stored) != partitions:
         findings.append(Finding(_other_partitions(int(stored), partitions, keys), fatal=True))
     return list(dict.fromkeys(findings))
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many bytes the queue may take: entries that wait, and dead letters."""
+
+    waiting: int
+    dead: int
+
+
+async def room_of(redis_client: RedisClient, waiting: int, dead: int) -> Room:
+    """Return the room of the queue; what is 0 follows from the memory that all primaries may use."""
+    if waiting and dead:
+        return Room(waiting, dead)
+    limits = [int(info_of(text).get("maxmemory", "0")) for text in await redis_client.ask_primaries("INFO", "memory")]
+    memory = sum(limits) if all(limits) else _UNLIMITED
+    return Room(waiting or memory * 6 // 10, dead or memory * 2 // 10)
 
 
 def judge(info: dict[str, str], policy: str) -> list[Finding]:

@@ -1,134 +1,204 @@
-"""The queue as its two sides use it: append at the ingress, read and settle in a worker.
+"""The queue as its two sides see it: append at the ingress, read and settle in a worker.
 
-Why there is no consumer group: the lease of a partition already decides who may read its entries, and settling deletes
-them, so the stream holds exactly what is not yet settled, in order. A new owner reads it from the start: first what its
-predecessor left, then what is new. A group would be a second record of ownership that can disagree with the first. A
-blocked XREADGROUP of a stalled worker claims entries for a holder that may no longer send them, and the group can
-disappear (NOGROUP). XREAD claims nothing, so the read of a stalled worker does no harm, and every write is fenced by
-the lease. For the same reason the newer group commands (XREADGROUP CLAIM, XACKDEL) are of no use here.
+The layout. All keys of a partition share one Cluster slot.
 
-Rules guarded: nothing unread is ever trimmed. An append is one round trip, and every item has its own outcome.
+- A stream for each flow: the lanes of one hub, one kind of destination and one priority. What waits in a flow that is
+  held back is not read, and holds back no other flow. A set names the flows that may hold entries.
+- An entry is small. A body that is large, or the same for many targets of one item, stands beside the streams with a
+  count of the entries that need it: it is stored once in each partition, and fetched when it is about to be sent.
+- A number says how many bytes wait, so that a full queue is noticed in the append itself.
+
+Why there is no consumer group: the lease of a partition already says who may take its entries, and settling deletes
+them, so the streams are exactly what is not yet settled, in order. A new owner reads them from the start: first what
+its predecessor left, then what is new. A group would add a second record of ownership that can disagree with the first:
+a blocked XREADGROUP of a stalled worker takes entries for a holder that may not send them any more, and the group can
+vanish (NOGROUP). XREAD takes nothing, so a zombie's read harms nobody, and every write is fenced by the lease. For the
+same reason newer servers' group commands (XREADGROUP CLAIM, XACKDEL) have no use here.
+
+Rules guarded: nothing unread is ever trimmed. An append is one round trip, and its outcome is known item by item.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from fanout.clock import Clock
 from fanout.errors import LeaseLostError, QueueSilentError
-from fanout.queue.entry import Admission, Depth, Receipt, StoredEntry, Submission, encode
-from fanout.queue.keys import FIELD, KEYS, Keys
-from fanout.queue.lane_key import lane_of, partition_of
-from fanout.queue.scripts import APPEND, CLAIM, EXPIRE, SETTLE
+from fanout.queue.append import PartitionAppend
+from fanout.queue.entry import Admission, Depth, FlowDepth, Receipt, StoredEntry, Submission, apart, encode
+from fanout.queue.keys import FIELD, KEYS, Keys, flow_of_stream
+from fanout.queue.lane_key import flow_of, lane_of, partition_of
+from fanout.queue.scripts import EXPIRE, FETCH, MEASURE, PRUNE, SETTLE
 from fanout.queue.store import info_of
+from fanout.queue.worker_scripts import CLAIM
 from fanout.redis.client import Argument, Call, RedisClient, reply_or_raise
 from fanout.redis.durability import Durability, Unconfirmed
+from fanout.signalr.message import Message
 
 START = b"0-0"
-_REFRESH_INTERVAL = 1.0  # seconds after which an append asks for the length of every partition again
-_DEPTH_TIMEOUT = 2.0
-_MAX_IDS_PER_SETTLE = 1000  # Lua's unpack has a limit
-_UNKNOWN = Admission.UNKNOWN
+INLINE = 4096  # bytes of a body up to which it stands in its entry
+_LONG = 2  # targets in each partition, on average, from which the targets of one item share its body
+_UNLIMITED = 1 << 62
+_REFRESH = 1.0  # seconds after which an append asks again how many bytes wait
+_TIME_LIMIT = 2.0
+_SETTLE_AT_ONCE = 1000  # Lua's unpack has a limit
+_UNSURE = Admission.UNKNOWN
 _ACCEPTED = Admission.ACCEPTED
-_NO_REPLY = Receipt(_UNKNOWN)
-_NINE, _DUPLICATE, _CONFLICT = (
-    b"9DC"  # how an answer of the script begins: a new id, the id of the duplicate, a conflict
-)
+_SILENT = Receipt(_UNSURE)
+_NINE, _DUPLICATE, _CONFLICT = b"9DC"  # how the script's answers begin: a new id, the id stored before, a conflict
 
 
-class _PartitionAppend:
-    """What one request stores in one partition: the positions of its submissions and the arguments of the script."""
+class Settled(NamedTuple):
+    """Entries of one flow that are settled together: the body they share ("" for none), their bytes, their ids."""
 
-    __slots__ = ("entries", "partition", "positions", "seen")
+    flow: str
+    body_ref: str
+    size: int
+    ids: Sequence[bytes]
 
-    def __init__(self, partition: int) -> None:
-        self.partition = partition
-        self.positions: list[int] = []
-        self.entries: list[bytes] = []  # for each entry its bytes, then its fingerprint or nothing
-        self.seen: list[str] = []
 
-    def call(self, stream: str, room: int, window_ms: int) -> Call:
-        """Return the script call that stores it in `stream`."""
-        mark = crc32(self.entries[0])  # entries hold message ids, so two requests hardly ever share it
-        return APPEND, [stream, *self.seen], [room, window_ms, mark, *self.entries]
+class FlowRead(NamedTuple):
+    """What was read of one flow."""
+
+    flow: str
+    entries: Sequence[StoredEntry]
 
 
 class Stream:
-    """All partitions of the queue. `dedup_window` is in seconds; `max_depth` counts entries of all partitions."""
+    """All partitions of the queue. `dedup_window` is in seconds.
+
+    `max_bytes` bounds what waits in all partitions together; 0 means no bound. `origin` makes the names of
+    bodies unique among all processes that write.
+    """
 
     def __init__(
-        self, redis_client: RedisClient, clock: Clock, keys: Keys = KEYS, *, partitions: int, max_depth: int,
-        dedup_window: float, durability: Durability | None = None,
+        self, redis_client: RedisClient, clock: Clock, keys: Keys = KEYS, *, partitions: int, max_bytes: int,
+        dedup_window: float, durability: Durability | None = None, origin: str = "",
     ) -> None:  # fmt: skip
         self._redis = redis_client
-        self._clock = clock
         self._keys = keys
+        self._clock = clock
         self._partitions = partitions
-        self._max_depth = max_depth
+        self._max_bytes = max_bytes or _UNLIMITED
         self._window_ms = int(dedup_window * 1000)
         self._durability = durability
-        self._lengths = [0] * partitions
+        self._origin = origin
+        self._numbers = count(1)
+        self._sizes = [0] * partitions
         self._refreshed = float("-inf")
 
     def __repr__(self) -> str:
-        return f"<Stream {self._partitions} partitions, about {sum(self._lengths)} entries>"
+        return f"<Stream {self._partitions} partitions, about {sum(self._sizes)} bytes>"
+
+    def limit(self, max_bytes: int) -> None:
+        """Bound what waits in all partitions together."""
+        self._max_bytes = max_bytes
 
     @property
     def breaks(self) -> int:
-        """How often a connection to Redis was lost. What was read before the last time may no longer exist."""
+        """How often a connection to the store broke: what was read before the last time may not be there any more."""
         return self._redis.breaks
 
     async def append(self, submissions: Sequence[Submission]) -> list[Receipt]:
-        """Store submissions in one round trip, those of one lane in their order, and return a receipt for each.
+        """Store submissions, those of one lane in their order, in one round trip; one receipt each.
 
         The receipt is UNKNOWN where Redis did not answer. An UNKNOWN with an entry id is stored in the primary, but
         fewer replicas than configured acknowledged it in time. Raise QueueError when nothing was stored.
         """
-        appends = self._group(submissions)
-        await self._refresh_lengths()
-        room = self._max_depth if sum(self._lengths) < self._max_depth else 0
-        calls = [append.call(self._keys.stream(append.partition), room, self._window_ms) for append in appends]
+        shares = self._place(submissions)
+        await self._refresh_sizes()
+        most = self._max_bytes if sum(self._sizes) < self._max_bytes else 0
+        calls = [share.call(self._keys, most, self._window_ms) for share in shares]
         try:
             replies = await self._redis.run_all(calls, confirm=self._durability)
         except QueueSilentError:
-            return [_NO_REPLY] * len(submissions)
+            return [_SILENT] * len(submissions)
         if not any(isinstance(reply, QueueSilentError) for reply in replies):
-            _raise_if_all_failed(replies)  # nothing of this request is stored
-        receipts: list[Receipt] = [_NO_REPLY] * len(submissions)
-        for append, reply in zip(appends, replies, strict=True):
-            self._read_reply(append, reply, receipts)
+            _raise_if_all_failed(replies)  # nothing of this request is stored, so the plain error is the truth
+        receipts: list[Receipt] = [_SILENT] * len(submissions)
+        for share, reply in zip(shares, replies, strict=True):
+            self._note(share, reply, receipts)
         return receipts
 
     async def claim_key(self, hub: str, key: str, fingerprint: bytes) -> bool:
-        """Remember the body of an Idempotency-Key. Return False when it was used with another body."""
+        """Remember the body an Idempotency-Key stands for; False when it stood for another one."""
         partition = partition_of(f"{hub}\n{key}", self._partitions)
         name = self._keys.idempotency(partition, hub, key)
         return bool(await self._redis.run(CLAIM, [name], [fingerprint, self._window_ms]))
 
-    async def read(self, partition: int, after: bytes, *, count: int, block: float) -> list[StoredEntry]:
-        """Return up to `count` entries after the id `after`, oldest first. Wait up to `block` seconds for one."""
-        command: list[Argument] = ["XREAD", "COUNT", count, "BLOCK", int(block * 1000)]
-        command += ["STREAMS", self._keys.stream(partition), after]
-        reply = await self._redis.ask(*command, time_limit=block + _DEPTH_TIMEOUT)
-        return [StoredEntry(id=entry[0], data=_data_of(entry[1])) for entry in reply[0][1]] if reply else []
+    async def flows(self, partition: int) -> list[str]:
+        """Return the flows of a partition that may hold entries."""
+        names = await self._redis.ask("SMEMBERS", self._keys.flows(partition))
+        return sorted(flow_of_stream(name) for name in names)
 
-    async def scan(self, partition: int, after: bytes, *, count: int) -> list[StoredEntry]:
-        """Return up to `count` entries after the id `after`, oldest first, without waiting."""
-        rows = await self._redis.ask("XRANGE", self._keys.stream(partition), b"(" + after, "+", "COUNT", count)
-        return [StoredEntry(id=row[0], data=_data_of(row[1])) for row in rows]
+    async def wait(
+        self, partition: int, woken: bytes, after: Mapping[str, bytes], *, most: int, block: float
+    ) -> tuple[bytes, list[FlowRead]]:
+        """Wait up to `block` seconds for entries after the id `after` of each flow, at most `most` of each.
 
-    async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool | None]:
-        """Delete delivered entries in one round trip; each batch is (partition, lease token, ids).
+        Returns early when the partition's reader was woken after the id `woken`; the first value is the id to wait
+        after next time. It differs from `woken` when there may be a new flow.
+        """
+        command: list[Argument] = [
+            "XREAD",
+            "COUNT",
+            most,
+            "BLOCK",
+            int(block * 1000),
+            "STREAMS",
+            self._keys.wake(partition),
+        ]
+        command += [*(self._keys.stream(partition, flow) for flow in after), woken, *after.values()]
+        reply = await self._redis.ask(*command, time_limit=block + _TIME_LIMIT)
+        wake = self._keys.wake(partition).encode()
+        read: list[FlowRead] = []
+        for name, rows in reply or ():
+            if name == wake:
+                woken = rows[-1][0]
+            else:
+                read.append(FlowRead(flow_of_stream(name), _stored(rows)))
+        return woken, read
 
-        Return for each batch True; False when its token no longer holds the partition; None when it could not be
-        settled while others could (a node of a Cluster is away). Repeating does no harm.
+    async def read(self, partition: int, after: Mapping[str, bytes], *, most: int) -> list[FlowRead]:
+        """Return at most `most` entries after the id `after` of each flow, oldest first, without waiting."""
+        command: list[Argument] = ["XREAD", "COUNT", most, "STREAMS"]
+        command += [*(self._keys.stream(partition, flow) for flow in after), *after.values()]
+        return [FlowRead(flow_of_stream(name), _stored(rows)) for name, rows in await self._redis.ask(*command) or ()]
+
+    async def fetch(self, partition: int, ids: Mapping[str, Sequence[bytes]]) -> dict[str, list[StoredEntry | None]]:
+        """Return the entries with these ids, by flow; None for one that is gone."""
+        arguments: list[Argument] = []
+        for some in ids.values():
+            arguments += [len(some), *some]
+        names = [self._keys.stream(partition, flow) for flow in ids]
+        rows = iter(await self._redis.run(FETCH, names, arguments))
+        return {
+            flow: [None if (data := next(rows)) is None else StoredEntry(id_, data) for id_ in some]
+            for flow, some in ids.items()
+        }
+
+    async def body(self, partition: int, name: str) -> bytes | None:
+        """Return a body that stands beside the streams; None when it is gone."""
+        body: bytes | None = await self._redis.ask("HGET", self._keys.body(partition, name), "b")
+        return body
+
+    async def wake(self, partition: int) -> None:
+        """Wake the reader of a partition, so that it looks again for what it waits for."""
+        await self._redis.ask("XADD", self._keys.wake(partition), "MAXLEN", 1, "*", "f", "")
+
+    async def settle(self, batches: Sequence[tuple[int, str, Sequence[Settled]]]) -> list[bool | None]:
+        """Delete entries that are done with, each batch (partition, lease token, entries), in one round trip.
+
+        False for a batch whose token does not hold its partition any more; None for one that could not be settled now,
+        while others could (a node of a Cluster is away). Repeating is harmless.
         """
         calls: list[Call] = []
         owners: list[int] = []
-        for position, (partition, token, ids) in enumerate(batches):
-            for start in range(0, len(ids), _MAX_IDS_PER_SETTLE):
-                chunk = ids[start : start + _MAX_IDS_PER_SETTLE]
-                calls.append((SETTLE, [self._keys.lease(partition), self._keys.stream(partition)], [token, *chunk]))
+        for position, (partition, token, groups) in enumerate(batches):
+            for part in _parts(groups):
+                calls.append(_settlement(self._keys, partition, token, part))
                 owners.append(position)
         held: list[bool | None] = [True] * len(batches)
         for position, reply in zip(owners, await self._redis.run_all(calls), strict=True):
@@ -138,29 +208,50 @@ class Stream:
                 held[position] = False
         return held
 
-    async def expire(self, partition: int, token: str, stream_id: bytes, ttl: float) -> bool:
-        """Delete an entry if it is older than `ttl` seconds by the clock of Redis, and return whether it was.
+    async def expire(self, partition: int, token: str, entry: Settled, ttl: float) -> bool:
+        """Delete one entry that is older than `ttl` seconds by the store's clock; False when it is not.
 
-        Raise LeaseLostError when `token` no longer holds the partition. Repeating does no harm.
+        LeaseLostError when `token` does not hold the partition any more. Repeating is harmless.
         """
-        names = [self._keys.lease(partition), self._keys.stream(partition)]
-        reply = await self._redis.run(EXPIRE, names, [token, stream_id, int(ttl * 1000)])
+        names = [self._keys.lease(partition), self._keys.size(partition), self._keys.stream(partition, entry.flow)]
+        names += [self._keys.body(partition, entry.body_ref)] if entry.body_ref else []
+        reply = await self._redis.run(EXPIRE, names, [token, entry.ids[0], int(ttl * 1000), entry.size])
         if reply == -1:
             raise LeaseLostError(f"partition {partition} has another owner")
         return bool(reply)
 
+    async def prune(self, partition: int, token: str, idle: float) -> list[str] | None:
+        """Delete the streams of flows that are empty and were idle for `idle` seconds; return these flows.
+
+        None when `token` does not hold the partition any more.
+        """
+        names = [self._keys.lease(partition), self._keys.flows(partition), self._keys.size(partition)]
+        reply = await self._redis.run(PRUNE, names, [token, int(idle * 1000)])
+        return None if reply == -1 else [flow_of_stream(name) for name in reply]
+
     async def depth(self) -> Depth:
-        """Count waiting entries and dead letters, and measure the age of the oldest entry by the clock of Redis."""
-        commands: list[Sequence[Argument]] = [("TIME",)]
-        for partition in range(self._partitions):
-            commands.append(("XLEN", self._keys.stream(partition)))
-            commands.append(("XLEN", self._keys.dead(partition)))
-            commands.append(("XRANGE", self._keys.stream(partition), "-", "+", "COUNT", 1))
-        replies = [reply_or_raise(reply) for reply in await self._redis.call(*commands, time_limit=_DEPTH_TIMEOUT)]
-        now = int(replies[0][0]) + int(replies[0][1]) / 1e6
-        lengths, dead, oldest = replies[1::3], replies[2::3], replies[3::3]
-        ages = [now - StoredEntry(first[0][0], b"").stored_at for first in oldest if first]
-        return Depth(entries=tuple(lengths), oldest_age=max([0.0, *ages]), dead_letters=sum(dead))
+        """Count what waits and what is dead, and find the age of the oldest entry by the store's clock."""
+        calls: list[Call] = [
+            (MEASURE, [self._keys.flows(p), self._keys.dead(p), self._keys.size(p), self._keys.dead_size(p)], [])
+            for p in range(self._partitions)
+        ]
+        time = await self._redis.ask("TIME", time_limit=_TIME_LIMIT)
+        now = int(time[0]) + int(time[1]) / 1e6
+        rows = [reply_or_raise(reply) for reply in await self._redis.run_all(calls)]
+        flows = [
+            FlowDepth(partition, flow_of_stream(row[k]), row[k + 1], row[k + 2])
+            for partition, row in enumerate(rows)
+            for k in range(4, len(row), 3)
+        ]
+        ages = [now - StoredEntry(flow.oldest, b"").stored_at for flow in flows if flow.oldest]
+        return Depth(
+            entries=tuple(row[0] for row in rows),
+            oldest_age=max([0.0, *ages]),
+            dead_letters=sum(row[1] for row in rows),
+            size=sum(row[2] for row in rows),
+            dead_size=sum(row[3] for row in rows),
+            flows=tuple(flows),
+        )
 
     async def memory_ratio(self) -> float | None:
         """Return the memory in use as a share of maxmemory, or else of the machine's; that of the fullest primary."""
@@ -169,54 +260,115 @@ class Stream:
         return max(ratios, default=None)
 
     async def ping(self) -> None:
-        """Raise QueueError unless Redis answers."""
+        """Do nothing but ask; QueueError when the store does not answer."""
         await self._redis.ask("PING", time_limit=1.0)
 
-    def _group(self, submissions: Sequence[Submission]) -> Collection[_PartitionAppend]:
-        appends: dict[int, _PartitionAppend] = {}
+    def _place(self, submissions: Sequence[Submission]) -> Collection[PartitionAppend]:
+        shares: dict[int, PartitionAppend] = {}
+        targets = Counter(submission.list_id for submission in submissions if submission.list_id)
+        long = {list_id for list_id, count in targets.items() if count >= _LONG * self._partitions}
         for position, submission in enumerate(submissions):
             entry = submission.entry
             lane = lane_of(entry.hub, entry.item)
             partition = partition_of(lane, self._partitions)
-            append = appends.get(partition)
-            if append is None:
-                append = appends[partition] = _PartitionAppend(partition)
-            append.positions.append(position)
-            if submission.dedup_id is None:
-                append.entries += (encode(entry), b"")
-            else:
-                append.entries += (encode(entry), b"=" + submission.fingerprint)
-                append.seen.append(self._keys.seen(partition, entry.hub, submission.dedup_id, lane))
-        return appends.values()
+            share = shares.get(partition)
+            if share is None:
+                share = shares[partition] = PartitionAppend(partition)
+            shared = bool(submission.list_id) and submission.list_id in long
+            self._add(share, lane, position, submission, shared=shared)
+        return shares.values()
 
-    def _read_reply(self, append: _PartitionAppend, reply: Any, receipts: list[Receipt]) -> None:
+    def _add(self, share: PartitionAppend, lane: str, position: int, submission: Submission, *, shared: bool) -> None:
+        entry, item, flow = submission.entry, submission.entry.item, flow_of(lane)
+        if isinstance(item, Message) and (shared or len(item.body) > INLINE):
+            self._add_apart(share, flow, position, submission)
+            return
+        group = share.group(flow, "")
+        data = encode(entry)
+        if not share.mark:
+            share.mark = crc32(data)  # entries hold message ids: hardly two alike
+        if submission.dedup_id is None:
+            group.entries += (data, b"")
+        else:
+            group.entries += (data, b"=" + submission.fingerprint)
+            group.seen.append(self._keys.seen(share.partition, entry.hub, submission.dedup_id, lane))
+        group.positions.append(position)
+
+    def _add_apart(self, share: PartitionAppend, flow: str, position: int, submission: Submission) -> None:
+        entry = submission.entry
+        list_id = submission.list_id or f"\n{position}"
+        group = share.group(flow, list_id)
+        if not group.positions and isinstance(entry.item, Message):
+            group.body_ref, group.text = f"{self._origin}{next(self._numbers):x}", entry.item.body
+            if submission.dedup_id is not None:
+                group.guard = b"=" + submission.fingerprint
+                group.seen.append(self._keys.seen(share.partition, entry.hub, submission.dedup_id, flow))
+        data = encode(apart(entry, group.body_ref))
+        share.mark = share.mark or crc32(data)
+        group.entries.append(data)
+        group.positions.append(position)
+
+    def _note(self, share: PartitionAppend, reply: Any, receipts: list[Receipt]) -> None:
         if isinstance(reply, Exception):
             return
-        confirmed = not isinstance(reply, Unconfirmed)
-        answers = reply if confirmed else reply.reply
-        partition = append.partition
-        self._lengths[partition] = answers[0]
-        for position, answer in zip(append.positions, answers[1:], strict=True):
-            if answer[0] <= _NINE:
-                receipts[position] = Receipt(_ACCEPTED if confirmed else _UNKNOWN, partition, answer)
-            else:
-                receipts[position] = _unusual_receipt(partition, answer, confirmed=confirmed)
+        sure = not isinstance(reply, Unconfirmed)
+        answers = iter(reply if sure else reply.reply)
+        partition = share.partition
+        self._sizes[partition] = next(answers) or self._sizes[partition]
+        for _flow, group in share.groups:
+            for position in group.positions:
+                answer = next(answers)
+                if answer[0] <= _NINE:
+                    receipts[position] = Receipt(_ACCEPTED if sure else _UNSURE, partition, answer)
+                else:
+                    receipts[position] = _unusual_receipt(partition, answer, sure=sure)
 
-    async def _refresh_lengths(self) -> None:
+    async def _refresh_sizes(self) -> None:
         now = self._clock.monotonic()
-        if now - self._refreshed < _REFRESH_INTERVAL:
+        if now - self._refreshed < _REFRESH:
             return
         self._refreshed = now
-        commands = [("XLEN", self._keys.stream(partition)) for partition in range(self._partitions)]
-        replies = await self._redis.call(*commands)
+        replies = await self._redis.call(
+            *(("GET", self._keys.size(partition)) for partition in range(self._partitions))
+        )
         _raise_if_all_failed(replies)
-        known = zip(replies, self._lengths, strict=True)  # a node that is down must not stop requests to the others
-        self._lengths = [before if isinstance(reply, Exception) else reply for reply, before in known]
+        known = zip(replies, self._sizes, strict=True)  # a node that is down must not stop what goes to the others
+        self._sizes = [before if isinstance(reply, Exception) else int(reply or 0) for reply, before in known]
 
 
-def _memory_ratio(info: Mapping[str, str]) -> float | None:
-    limit = int(info.get("maxmemory", "0")) or int(info.get("total_system_memory", "0"))
-    return int(info.get("used_memory", "0")) / limit if limit else None
+def _parts(groups: Sequence[Settled]) -> list[list[Settled]]:
+    # Portions of at most `_SETTLE_AT_ONCE` ids; the bytes of a group go with its ids.
+    parts: list[list[Settled]] = [[]]
+    room = _SETTLE_AT_ONCE
+    for group in groups:
+        for start in range(0, len(group.ids), _SETTLE_AT_ONCE):
+            ids = group.ids[start : start + _SETTLE_AT_ONCE]
+            if len(ids) > room:
+                parts.append([])
+                room = _SETTLE_AT_ONCE
+            parts[-1].append(group._replace(ids=ids, size=group.size * len(ids) // len(group.ids)))
+            room -= len(ids)
+    return parts
+
+
+def _settlement(keys: Keys, partition: int, token: str, groups: Sequence[Settled]) -> Call:
+    names = [keys.lease(partition), keys.size(partition)]
+    streams = {group.flow: 0 for group in groups}
+    for place, flow in enumerate(streams, 1):
+        names.append(keys.stream(partition, flow))
+        streams[flow] = place
+    arguments: list[Argument] = [token]
+    for group in groups:
+        place = 0
+        if group.body_ref:
+            names.append(keys.body(partition, group.body_ref))
+            place = len(names)
+        arguments += [streams[group.flow], place, group.size, len(group.ids), *group.ids]
+    return SETTLE, names, arguments
+
+
+def _stored(rows: Sequence[Any]) -> list[StoredEntry]:
+    return [StoredEntry(id=row[0], data=_data_of(row[1])) for row in rows]
 
 
 def _raise_if_all_failed(replies: Sequence[Any]) -> None:
@@ -224,13 +376,18 @@ def _raise_if_all_failed(replies: Sequence[Any]) -> None:
         reply_or_raise(replies[0])
 
 
-def _unusual_receipt(partition: int, answer: bytes, *, confirmed: bool) -> Receipt:
+def _unusual_receipt(partition: int, answer: bytes, *, sure: bool) -> Receipt:
     first = answer[0]
     if first == _DUPLICATE:
-        return Receipt(Admission.DUPLICATE if confirmed else _UNKNOWN, partition, answer[1:])
+        return Receipt(Admission.DUPLICATE if sure else _UNSURE, partition, answer[1:])
     return Receipt(Admission.CONFLICT if first == _CONFLICT else Admission.FULL)
 
 
+def _memory_ratio(info: Mapping[str, str]) -> float | None:
+    limit = int(info.get("maxmemory", "0")) or int(info.get("total_system_memory", "0"))
+    return int(info.get("used_memory", "0")) / limit if limit else None
+
+
 def _data_of(fields: Sequence[bytes]) -> bytes:
-    # An entry that another program wrote here has other fields. It is unreadable, and its reader parks it.
+    # An entry somebody else wrote here has other fields: it is unreadable, and parked by whoever meets it.
     return bytes(fields[1]) if len(fields) > 1 and fields[0] == FIELD else b""

@@ -34,6 +34,16 @@ class Verb(StrEnum):
     __hash__ = str.__hash__
 
 
+class Priority(StrEnum):
+    """How urgent a message is; the values are the words of the API."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    __hash__ = str.__hash__
+
+
 class Message(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):
     """A client method call for one destination.
 
@@ -51,6 +61,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):
     ttl: float | None = None
     collapse: str = ""
     at_most_once: bool | None = None
+    priority: Priority = Priority.NORMAL
 
 
 class GroupAction(msgspec.Struct, frozen=True, array_like=True, tag="g", gc=False):

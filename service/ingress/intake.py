@@ -23,7 +23,7 @@ from fanout.delivery_log import DeliveryLog
 from fanout.errors import BodyTooLargeError, IdempotencyConflictError
 from fanout.log import get_logger, masked
 from fanout.metrics import Metrics
-from fanout.queue.entry import VERSION, Admission, Entry, Receipt, Submission
+from fanout.queue.entry import Admission, Entry, Receipt, Submission
 from fanout.queue.traces import TraceEvent, Traces
 from fanout.signalr.message import GroupAction, Item, Message, operation_of, recipient_of
 
@@ -269,9 +269,10 @@ def submissions_of(batch: Batch, hub: str, options: BatchOptions) -> list[Submis
             continue
         message_id = parsed.message_id or f"{prefix}.{parsed.index}"
         dedup_id, fingerprint = _dedup_id(parsed, options), parsed.fingerprint or options.fingerprint
+        list_id = str(parsed.index) if len(parsed.calls) > 1 else ""
         for item in parsed.calls:
             own_id = None if dedup_id is None else dedup_id + _member_of(item)
-            submissions.append(Submission(Entry(VERSION, hub, message_id, item), own_id, fingerprint))
+            submissions.append(Submission(Entry(hub, message_id, item), own_id, fingerprint, list_id))
     return submissions
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import httpx
 
 from emulator.config import connection_string
-from fanout.queue.entry import decode
 from fanout.queue.keys import KEYS
+from fanout.queue.lane_key import hub_of_flow
 from tests.faults.driver import Flow, Producer, flowing, traffic_of
 from tests.faults.proxy import Proxy, proxy
 from tests.faults.verdict import Exits, Verdict, judge
@@ -29,6 +29,7 @@ from tests.flow.oracle import Call, mark_in
 from tests.flow.redis_server import RedisServer
 from tests.flow.stack import PARTITIONS, Stack
 from tests.flow.waiting import until
+from tests.queue_layout import flows_of
 
 CONCURRENCY = 16  # calls in flight of one worker, and what its end may repeat
 WORKERS = 2
@@ -132,10 +133,10 @@ class Standing(Stack):
         await until(grown, within=within, what=f"{sample} grows by {count:g}")
 
     async def leases_of(self, worker: Child) -> list[str]:
-        """Return the leases a worker holds, as the arguments of its scripts name them: the stream and the token."""
+        """Return the leases a worker holds, as the arguments of its scripts name them: the lease and the token."""
         tokens = await self.redis_client.call(*(("GET", KEYS.lease(p)) for p in range(PARTITIONS)))
         held = [(p, token.decode()) for p, token in enumerate(tokens) if token is not None]
-        return [f'"{KEYS.stream(p)}" "{token}"' for p, token in held if f"-{worker.process.pid}-" in token]
+        return [f'"{KEYS.lease(p)}" "{token}"' for p, token in held if f"-{worker.process.pid}-" in token]
 
     async def forget_owners(self) -> None:
         """Delete all ownership, as in a new store; what waits stays."""
@@ -152,7 +153,7 @@ class Standing(Stack):
         return found
 
     async def _dead(self) -> dict[str, set[str]]:
-        return marks_of(letter.entry.data for letter in await self.dead_letters())
+        return marks_of((letter.flow, letter.entry.data) for letter in await self.dead_letters())
 
     # Healing ----------------------------------------------------------------------------------------------------------
 
@@ -182,7 +183,8 @@ class Standing(Stack):
         await asyncio.gather(*(worker.kill() for worker in spoilt))
         self.workers = [worker for worker in running if worker not in spoilt]
         if left or await self.dead_letters():
-            names = [name for p in range(PARTITIONS) for name in (KEYS.stream(p), KEYS.dead(p))]
+            names = [name for p in range(PARTITIONS) for name in (KEYS.dead(p), KEYS.dead_size(p), KEYS.size(p))]
+            names += [KEYS.stream(p, f) for p in range(PARTITIONS) for f in await flows_of(self.redis_client, p)]
             await self.redis_client.call(*(("DEL", name) for name in names))
         if spoilt:  # what a dead worker leaves behind would hold up the new ones for a lease's lifetime
             await self.forget_owners()
@@ -208,13 +210,13 @@ def times_of(child: Child, event: str) -> list[float]:
     return [datetime.fromisoformat(line["timestamp"]).timestamp() for line in lines_of(child, event)]
 
 
-def marks_of(entries: Iterable[bytes]) -> dict[str, set[str]]:
-    """Return the marks of queue entries by hub."""
+def marks_of(entries: Iterable[tuple[str, bytes]]) -> dict[str, set[str]]:
+    """Return the marks of queue entries, each with its flow, by hub."""
     found: dict[str, set[str]] = defaultdict(set)
-    for data in entries:
+    for flow, data in entries:
         mark = mark_in(data)
         assert mark is not None, data
-        found[decode(data).hub].add(mark)
+        found[hub_of_flow(flow)].add(mark)
     return found
 
 

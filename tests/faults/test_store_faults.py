@@ -13,6 +13,7 @@ from fanout.queue.keys import KEYS
 from tests.faults.standing import CONCURRENCY, WORKERS, Standing, lines_of, marks_of
 from tests.flow.child import Child
 from tests.flow.stack import PARTITIONS
+from tests.queue_layout import flows_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 _IN_FLIGHT = WORKERS * CONCURRENCY
@@ -111,6 +112,8 @@ def _unsettled(worker: Child, hub: str) -> int:
 
 async def _flush(stack: Standing) -> dict[str, set[str]]:
     """Delete everything, and give the marks of the entries that stood in the queue at that very moment."""
-    reads = [("XRANGE", KEYS.stream(p), "-", "+") for p in range(PARTITIONS)]
+    flows = [(p, flow) for p in range(PARTITIONS) for flow in await flows_of(stack.redis_client, p)]
+    reads = [("XRANGE", KEYS.stream(p, flow), "-", "+") for p, flow in flows]
     *_queued, rows = await stack.redis_client.call(("MULTI",), *reads, ("FLUSHALL",), ("EXEC",))
-    return marks_of(fields[1] for found in rows[:-1] for _id, fields in found)
+    read = zip(flows, rows[:-1], strict=True)
+    return marks_of((flow, fields[1]) for (_p, flow), found in read for _id, fields in found)

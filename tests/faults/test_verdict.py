@@ -14,6 +14,7 @@ from tests.faults.standing import Standing, marks_of
 from tests.faults.verdict import Exits, judge
 from tests.flow.oracle import Call, mark
 from tests.flow.stack import PARTITIONS
+from tests.queue_layout import entries_of, put
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 Harm = Callable[[list[Call]], Sequence[Call]]
@@ -97,21 +98,21 @@ async def test_an_entry_that_somebody_takes_out_of_the_running_queue_is_missed(s
         for worker in stack.workers:
             worker.freeze()
         await flow.goes_on(200)
-        streams = await stack.redis_client.call(*(("XRANGE", KEYS.stream(p), "-", "+") for p in range(PARTITIONS)))
-        partition, rows = max(enumerate(streams), key=lambda stream: len(stream[1]))
-        entry, fields = rows[-1]  # not one of the first, which a read that waited may hold already
-        await stack.redis_client.ask("XDEL", KEYS.stream(partition), entry)
+        found = [await entries_of(stack.redis_client, p) for p in range(PARTITIONS)]
+        partition, rows = max(enumerate(found), key=lambda rows: len(rows[1]))
+        flow_name, entry, fields = rows[-1]  # not one of the first, which a read that waited may hold already
+        await stack.redis_client.ask("XDEL", KEYS.stream(partition, flow_name), entry)
         for worker in stack.workers:
             worker.thaw()
     verdict = await stack.verdict(flow)
-    stolen = {(place, each) for place, marks in marks_of([fields[1]]).items() for each in marks}
+    stolen = {(place, each) for place, marks in marks_of([(flow_name, fields[1])]).items() for each in marks}
     assert {(place, each) for place, found in verdict.findings.items() for each in found.lost} == stolen
 
 
 async def test_an_entry_that_nobody_posted_is_noticed(stack: Standing, hub: str) -> None:
     async with stack.flow(hub) as flow:
         entry = an_entry(a_message(text=mark(99_999)), hub=flow.producers[0].hub)
-        await stack.redis_client.ask("XADD", KEYS.stream(0), "*", FIELD, encode(entry))
+        await put(stack.redis_client, 0, FIELD, encode(entry), flow=f"u{flow.producers[0].hub}")
     verdict = await stack.verdict(flow)
     [foreign] = [call for found in verdict.findings.values() for call in found.foreign]
     assert foreign.mark == mark(99_999)

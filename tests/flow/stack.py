@@ -24,6 +24,7 @@ from tests.flow.child import Child, free_port
 from tests.flow.oracle import Call
 from tests.flow.redis_server import RedisServer
 from tests.flow.waiting import until
+from tests.queue_layout import waiting_in
 
 PARTITIONS = 16
 LEASE = 1.0
@@ -131,7 +132,7 @@ class Stack:
 
     async def depth(self) -> int:
         """Count what waits or is not yet settled."""
-        return sum(await self._redis.call(*(("XLEN", KEYS.stream(p)) for p in range(PARTITIONS))))
+        return await waiting_in(self._redis, PARTITIONS)
 
     async def drained(self, *, within: float = 30.0) -> None:
         """Wait until nothing waits."""

@@ -40,7 +40,7 @@ async def test_what_waited_before_the_first_worker_came_is_delivered_in_order(st
     for body in batches(items, 300):
         await stack.post(hub, body)
     assert await stack.depth() == 1500
-    await stack.add_worker(read_ahead=100)
+    await stack.add_worker(read_ahead_bytes=65_536)
     await stack.drained()
     examine(sent_of(items), await stack.journal(hub)).check()
 

@@ -72,7 +72,7 @@ async def test_dead_destinations_do_not_slow_the_others(stack: Stack, hub: str) 
     They answer 408, which concerns neither pace nor the service's health, so that no pause and no breaker is
     in the way of what is tested here: the room in memory.
     """
-    worker = await stack.add_worker(read_ahead=400, retry_base=5, retry_cap=60)
+    worker = await stack.add_worker(read_ahead_bytes=262_144, retry_base=5, retry_cap=60)
     await stack.faults({"kind": "status", "status": 408, "retryAfter": 60, "match": {"path": "users/dead"}})
     dead = [message(hub, 10_000 + n, "users", f"dead {n % 80}") for n in range(3200)]
     alive = [message(hub, n, "users", f"alive {n % 20}") for n in range(200)]

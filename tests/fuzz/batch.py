@@ -14,7 +14,7 @@ import h11
 from fanout.binding.batch import ERROR_CODES, BatchLimits, ParsedItem, RejectedItem, parse_batch
 from fanout.errors import BadRequestError
 from fanout.http1 import request as outgoing
-from fanout.queue.entry import VERSION, Entry, decode, encode
+from fanout.queue.entry import Entry, decode, encode
 from fanout.signalr.message import Item, Message
 from fanout.signalr.routes import route_of
 
@@ -71,8 +71,8 @@ def _check_body(body: bytes, data: bytes, element: dict[str, Any] | None) -> Non
 
 def _check_way(item: Item) -> None:
     """It can be stored and read back, and its request is one request that names what the item names."""
-    entry = Entry(VERSION, "chat", "id", item)
-    assert decode(encode(entry)) == entry
+    entry = Entry("chat", "id", item)
+    assert decode(encode(entry), "chat") == entry
     route = route_of("chat", item)
     body = item.body if isinstance(item, Message) else b""
     reader = h11.Connection(our_role=h11.SERVER, max_incomplete_event_size=2**20)

@@ -110,8 +110,8 @@ def test_a_setting_reaches_the_process(field: str) -> None:
 
 def test_large_numbers_are_written_in_full() -> None:
     """Helm hands numbers to templates as floats; 1e+06 is no whole number for the process."""
-    data = install({"config": {"maxDepth": 12_345_678, "retryBase": 0.001}}).one("ConfigMap", "-config")["data"]
-    assert data == {"FANOUT_MAX_DEPTH": "12345678", "FANOUT_RETRY_BASE": "0.001"}
+    data = install({"config": {"maxBytes": 12_345_678, "retryBase": 0.001}}).one("ConfigMap", "-config")["data"]
+    assert data == {"FANOUT_MAX_BYTES": "12345678", "FANOUT_RETRY_BASE": "0.001"}
 
 
 def test_the_drain_of_the_chart_starts_from_the_default_of_the_process() -> None:

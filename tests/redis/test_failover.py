@@ -67,7 +67,7 @@ async def test_slots_that_move_between_nodes_are_followed(clustered: Store) -> N
         sending = tasks.create_task(product.send(items, pause=0.02))
         await product.delivered(100)
         for partition in range(4):
-            await asyncio.to_thread(_move, clustered, slot_of(KEYS.stream(partition)))
+            await asyncio.to_thread(_move, clustered, slot_of(KEYS.lease(partition)))
         await asyncio.to_thread(_move, clustered, slot_of(KEYS.workers))
         assert not sending.done()
         await sending
@@ -91,7 +91,7 @@ async def test_a_killed_node_of_a_cluster_is_replaced_and_nothing_accepted_is_lo
 
 
 def _owner_and_heir(store: Store, partition: int) -> tuple[RedisProcess, RedisProcess]:
-    slot = slot_of(KEYS.stream(partition))
+    slot = slot_of(KEYS.lease(partition))
     [entry] = [entry for entry in store.servers[0].ask("CLUSTER", "SLOTS") if entry[0] <= slot <= entry[1]]
     servers = {server.port: server for server in store.servers}
     return servers[entry[2][1]], servers[entry[3][1]]

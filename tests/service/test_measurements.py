@@ -69,7 +69,7 @@ async def test_when_redis_is_away_nothing_old_is_shown() -> None:
 
 
 async def test_the_memory_of_a_real_redis_is_a_share(redis_client: RedisClient) -> None:
-    stream = Stream(redis_client, SystemClock(), partitions=2, max_depth=10, dedup_window=1)
+    stream = Stream(redis_client, SystemClock(), partitions=2, max_bytes=1 << 30, dedup_window=1)
     machine = await stream.memory_ratio()
     assert machine is not None
     assert 0 < machine < 1

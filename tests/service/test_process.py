@@ -25,9 +25,9 @@ pytestmark = pytest.mark.process
 
 BROKEN = """
 import workers.reader
-async def broken(self, *_arguments):
+async def broken(*args):
     raise RuntimeError("a mistake in the program")
-workers.reader.Reader.refill = broken
+workers.reader.Reader._listen = broken
 """
 
 

@@ -38,8 +38,10 @@ def _leases(base: type[Leases], observer: Observer, clock: SimulatedClock) -> ty
                 observer.believed(self.worker, lease.partition, lease.expires - clock.boot)
             return leases
 
-        async def renew(self, leases: Sequence[Lease]) -> Mapping[int, Renewal | None]:
-            renewals: Mapping[int, Renewal | None] = await super().renew(leases)
+        async def renew(
+            self, leases: Sequence[Lease], flows: Mapping[int, Sequence[str]] | None = None
+        ) -> Mapping[int, Renewal | None]:
+            renewals: Mapping[int, Renewal | None] = await super().renew(leases, flows)
             for renewal in renewals.values():
                 if renewal is not None:
                     observer.believed(self.worker, renewal.lease.partition, renewal.lease.expires - clock.boot)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from fanout.queue.entry import VERSION, Entry, Submission
+from fanout.queue.entry import Entry, Submission
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from tests.simulation.service_model import TROUBLE
 
@@ -91,8 +91,8 @@ def _settings(random: Random) -> dict[str, Any]:
     return {
         "partitions": random.choice((1, 2, 3)),
         "concurrency": random.choice((1, 2, 4)),
-        "read_ahead": random.choice((2, 5, 30)),
-        "max_depth": random.choice((1000, 1000, 1000, 8)),
+        "read_ahead_bytes": random.choice((1500, 3500, 20_000)),
+        "max_bytes": random.choice((1 << 20, 1 << 20, 1 << 20, 1200)),
         "lease_seconds": random.choice((1.0, 2.0)),
         "attempt_timeout": 1.0,
         "retry_base": 0.05,
@@ -148,7 +148,7 @@ def _submission(random: Random, changes: list[GroupAction], tag: str, destinatio
         body = b'{"target":"t","arguments":["%s",1.10]}' % tag.encode()
         collapse, once = random.choice(("", "", "", "k")), random.choice((None, None, None, True, False))
         item = Message(scope, to, body, ttl=ttl, collapse=collapse, at_most_once=once)
-    return Submission(Entry(VERSION, "chat", tag, item), dedup_id=tag, fingerprint=tag.encode().ljust(16, b"."))
+    return Submission(Entry("chat", tag, item), dedup_id=tag, fingerprint=tag.encode().ljust(16, b"."))
 
 
 def _tick(random: Random, faults: list[Fault]) -> float:

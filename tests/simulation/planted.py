@@ -12,23 +12,23 @@ import msgspec
 
 from fanout.clock import Clock
 from fanout.errors import QueueError
-from fanout.queue.dead_letters import DeadLetters
-from fanout.queue.entry import Entry, StoredEntry
+from fanout.queue.dead_letters import DeadLetters, DeathCause, Parked
+from fanout.queue.entry import Entry, StoredEntry, weight_of
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Lease, Leases, LiveWorkers, Renewal
-from fanout.queue.stream import Stream
+from fanout.queue.stream import Settled, Stream
 from fanout.signalr.message import Message
 from fanout.signalr.routes import RouteClass
 from workers.lane import Lane
 from workers.ownership import Ownership
-from workers.partition import OwnedPartition
+from workers.partition import OwnedFlow, OwnedPartition
 from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.sender import OnOutcome, Sender
 from workers.verdicts import Answered, MaybeSent, Outcome
 
 _SETTLE = Stream.settle
-Work = Sequence[tuple[int, str, Sequence[bytes]]]  # partition, token of its lease, ids
+Work = Sequence[tuple[int, str, Sequence[Settled]]]  # partition, token of its lease, entries
 
 
 async def settled_in_the_owners_name(stream: Stream, work: Work) -> list[bool | None]:
@@ -64,25 +64,24 @@ class TwoHeads(Schedule):
 class LaneThatOvertakes(Schedule):
     """Sends what waits behind while its head waits for a retry."""
 
-    def postpone(self, lane: Lane, until: float) -> None:
+    def postpone(self, lane: Lane, until: float, *, backs_off: bool = False) -> None:
         if not lane.dropped and len(lane.waiting) > 1:
-            lane.waiting.rotate(-1)
+            lane.waiting.append(lane.waiting.pop(0))
             lane.begin_next()
-        super().postpone(lane, until)
+        super().postpone(lane, until, backs_off=backs_off)
 
 
 class SkippingReader(Reader):
     """Reads past every fifth entry."""
 
-    async def _take_in(self, owned: OwnedPartition, batch: Sequence[StoredEntry]) -> int:
-        kept = 0
-        for stored in batch:
+    async def _take_in(self, flow: OwnedFlow, entries: Sequence[StoredEntry]) -> bool:
+        for stored in entries:
             self._count = getattr(self, "_count", 0) + 1
-            if self._count % 5:
-                kept += await super()._take_in(owned, [stored])
-            else:
-                owned.cursor = stored.id
-        return kept
+            if not self._count % 5:
+                flow.cursor = stored.id
+            elif not await super()._take_in(flow, [stored]):
+                return False
+        return True
 
 
 class HopefulSender(Sender):
@@ -120,8 +119,10 @@ class EternalLeases(Leases):
     async def acquire(self, partitions: Sequence[int]) -> list[Lease]:
         return [replace(lease, expires=float("inf")) for lease in await super().acquire(partitions)]
 
-    async def renew(self, leases: Sequence[Lease]) -> Mapping[int, Renewal | None]:
-        renewals = await super().renew(leases)
+    async def renew(
+        self, leases: Sequence[Lease], flows: Mapping[int, Sequence[str]] | None = None
+    ) -> Mapping[int, Renewal | None]:
+        renewals = await super().renew(leases, flows)
         return {
             partition: renewal and replace(renewal, lease=replace(renewal.lease, expires=float("inf")))
             for partition, renewal in renewals.items()
@@ -139,11 +140,13 @@ class HurriedOwnership(Ownership):
 class ForgetfulLetters(DeadLetters):
     """Deletes an entry instead of moving it to the dead letters."""
 
-    async def park(self, partition: int, token: str, entry: StoredEntry, verdict: Any) -> None:
-        del verdict
-        await Stream(self._redis, _NO_CLOCK, partitions=1, max_depth=1, dedup_window=1).settle(
-            [(partition, token, [entry.id])]
+    async def park(self, partition: int, token: str, parked: Parked, cause: DeathCause) -> int:
+        del cause
+        entry = Settled(parked.flow, parked.body_ref, weight_of(parked.entry.data), [parked.entry.id])
+        await Stream(self._redis, _NO_CLOCK, partitions=1, max_bytes=1, dedup_window=1).settle(
+            [(partition, token, [entry])]
         )
+        return 0
 
 
 class LonelyLeases(Leases):

@@ -8,10 +8,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from fanout.queue import scripts
+from fanout.queue import scripts, worker_scripts
 from fanout.queue.keys import KEYS
 from fanout.redis.client import Argument, RedisClient
 
+FLOW = "uhub"
 LONG = 600_000  # milliseconds: longer than a test
 _ID = re.compile(rb"(?<!\d)\d{13}-\d+")
 Operation = tuple[Any, ...]
@@ -35,71 +36,103 @@ class Player:
         return self._plain(reply)
 
     async def _append(self, partition: int, room: int, entries: Sequence[tuple[bytes, str, bytes]]) -> Any:
-        names: list[str] = [KEYS.stream(partition)]
-        args: list[Argument] = [room, LONG, 7]
+        names = [KEYS.flows(partition), KEYS.wake(partition), KEYS.size(partition), KEYS.stream(partition, FLOW)]
+        args: list[Argument] = [room, LONG, 7, 1, 1, 0, len(entries)]
         for data, dedup_id, fingerprint in entries:
             args += [data, fingerprint if dedup_id else b""]
             names += [KEYS.seen(partition, "hub", dedup_id, "lane")] if dedup_id else []
         return await self._redis.run(scripts.APPEND, names, args)
 
+    async def _list(self, partition: int, dedup_id: str, targets: int) -> Any:
+        names = [KEYS.flows(partition), KEYS.wake(partition), KEYS.size(partition), KEYS.stream(partition, FLOW)]
+        names += [KEYS.seen(partition, "hub", dedup_id, "list")] if dedup_id else []
+        names.append(KEYS.body(partition, "b"))
+        args: list[Argument] = [10_000, LONG, 7, 1, 1, len(names), targets, b"body", b"=l" if dedup_id else b""]
+        return await self._redis.run(scripts.APPEND, names, [*args, *[b"leg"] * targets])
+
     async def _settle(self, partition: int, token: str, numbers: list[int]) -> Any:
         ids = [self._id(number) for number in numbers]
-        return await self._redis.run(scripts.SETTLE, [KEYS.lease(partition), KEYS.stream(partition)], [token, *ids])
+        names = [KEYS.lease(partition), KEYS.size(partition), KEYS.stream(partition, FLOW), KEYS.body(partition, "b")]
+        return await self._redis.run(scripts.SETTLE, names, [token, 1, 4, 67 * len(ids), len(ids), *ids])
 
     async def _expire(self, partition: int, token: str, number: int, lifetime: int) -> Any:
-        names = [KEYS.lease(partition), KEYS.stream(partition)]
-        return await self._redis.run(scripts.EXPIRE, names, [token, self._id(number), lifetime])
+        names = [KEYS.lease(partition), KEYS.size(partition), KEYS.stream(partition, FLOW)]
+        return await self._redis.run(scripts.EXPIRE, names, [token, self._id(number), lifetime, 67])
 
-    async def _park(self, partition: int, token: str, number: int) -> Any:
-        names = [KEYS.lease(partition), KEYS.stream(partition), KEYS.dead(partition)]
-        return await self._redis.run(scripts.PARK, names, [token, self._id(number), "entry", b"one", "reason", "r"])
+    async def _park(self, partition: int, token: str, number: int, most: int = 100) -> Any:
+        stream = KEYS.stream(partition, FLOW)
+        names = [KEYS.lease(partition), KEYS.size(partition), stream, KEYS.dead(partition), KEYS.dead_size(partition)]
+        fields: list[Argument] = ["entry", b"one", "flow", stream, "reason", "r", "body", KEYS.body(partition, "b")]
+        names.append(KEYS.body(partition, "b"))
+        return await self._redis.run(scripts.PARK, names, [token, self._id(number), 67, most, *fields])
 
     async def _replay(self, partition: int, number: int) -> Any:
-        names = [KEYS.stream(partition), KEYS.dead(partition)]
-        return await self._redis.run(scripts.REPLAY, names, [self._id(number), 7])
+        names = [KEYS.flows(partition), KEYS.wake(partition), KEYS.size(partition), KEYS.dead(partition)]
+        return await self._redis.run(scripts.REPLAY, [*names, KEYS.dead_size(partition)], [self._id(number), 7])
+
+    async def _delete(self, partition: int, number: int) -> Any:
+        names = [KEYS.dead(partition), KEYS.dead_size(partition)]
+        return await self._redis.run(scripts.DELETE, names, [self._id(number)])
+
+    async def _fetch(self, partition: int, numbers: list[int]) -> Any:
+        ids = [self._id(number) for number in numbers]
+        return await self._redis.run(scripts.FETCH, [KEYS.stream(partition, FLOW)], [len(ids), *ids])
+
+    async def _measure(self, partition: int) -> Any:
+        names = [KEYS.flows(partition), KEYS.dead(partition), KEYS.size(partition), KEYS.dead_size(partition)]
+        return await self._redis.run(scripts.MEASURE, names, [])
+
+    async def _prune(self, partition: int, token: str, idle: int) -> Any:
+        names = [KEYS.lease(partition), KEYS.flows(partition), KEYS.size(partition)]
+        return await self._redis.run(scripts.PRUNE, names, [token, idle])
 
     async def _peek(self, partition: int, number: int, most: int, size: int) -> Any:
         return await self._redis.run(scripts.PEEK, [KEYS.dead(partition)], [self._id(number), "+", most, size])
 
     async def _acquire(self, partition: int, worker: str) -> Any:
-        return await self._redis.run(scripts.ACQUIRE, [KEYS.lease(partition), KEYS.fence(partition)], [worker, LONG])
+        return await self._redis.run(
+            worker_scripts.ACQUIRE, [KEYS.lease(partition), KEYS.fence(partition)], [worker, LONG]
+        )
 
     async def _renew(self, partition: int, token: str) -> Any:
-        return await self._redis.run(scripts.RENEW, [KEYS.lease(partition), KEYS.stream(partition)], [token, LONG])
+        return await self._redis.run(
+            worker_scripts.RENEW, [KEYS.lease(partition), KEYS.stream(partition, FLOW)], [token, LONG]
+        )
 
     async def _release(self, partition: int, token: str) -> Any:
-        return await self._redis.run(scripts.RELEASE, [KEYS.lease(partition)], [token])
+        return await self._redis.run(worker_scripts.RELEASE, [KEYS.lease(partition)], [token])
 
     async def _heartbeat(self, worker: str, lifetime: int) -> Any:
-        now, *workers = await self._redis.run(scripts.HEARTBEAT, [KEYS.workers], [worker, lifetime])
+        now, *workers = await self._redis.run(worker_scripts.HEARTBEAT, [KEYS.workers], [worker, lifetime])
         return [len(now), sorted(workers)]  # workers of one millisecond are in the order of their names
 
     async def _exchange_demand(self, worker: str, lifetime: int, demand: int) -> Any:
-        reply = await self._redis.run(scripts.EXCHANGE_DEMAND, ["shares"], [worker, lifetime, demand])
+        reply = await self._redis.run(worker_scripts.EXCHANGE_DEMAND, ["shares"], [worker, lifetime, demand])
         pairs = zip(reply[::2], reply[1::2], strict=True)
         return sorted((name, word.partition(b":")[2], len(word)) for name, word in pairs)  # a hash has no order
 
     async def _join_endpoints(self, *endpoints: str) -> Any:
-        joined, *known = await self._redis.run(scripts.JOIN_ENDPOINTS, [KEYS.endpoints], endpoints)
+        joined, *known = await self._redis.run(worker_scripts.JOIN_ENDPOINTS, [KEYS.endpoints], endpoints)
         return joined, sorted(known)
 
     async def _claim(self, fingerprint: bytes) -> Any:
-        return await self._redis.run(scripts.CLAIM, [KEYS.idempotency(0, "hub", "key")], [fingerprint, LONG])
+        return await self._redis.run(worker_scripts.CLAIM, [KEYS.idempotency(0, "hub", "key")], [fingerprint, LONG])
 
     async def _range(self, partition: int, number: int, count: int) -> Any:
-        key, after = KEYS.stream(partition), self._id(number)
+        key, after = KEYS.stream(partition, FLOW), self._id(number)
         return await self._redis.call(
             ("XRANGE", key, b"(" + after, "+", "COUNT", count), ("XRANGE", key, "-", "+"), ("XRANGE", key, after, after)
         )
 
     async def _read(self, partition: int, number: int, count: int) -> Any:
-        key = KEYS.stream(partition)
+        key = KEYS.stream(partition, FLOW)
         return await self._redis.ask("XREAD", "COUNT", count, "BLOCK", 1, "STREAMS", key, self._id(number))
 
     async def _look(self, partition: int) -> Any:
         letters, *others = await self._redis.call(
             ("XRANGE", KEYS.dead(partition), "-", "+"), ("GET", KEYS.lease(partition)), ("GET", KEYS.fence(partition)),
-            ("XLEN", KEYS.stream(partition)), ("XLEN", KEYS.dead(partition)), ("PING",), ("GET", "thing"),
+            ("XLEN", KEYS.stream(partition, FLOW)), ("XLEN", KEYS.dead(partition)), ("GET", KEYS.size(partition)),
+            ("GET", KEYS.dead_size(partition)), ("HGET", KEYS.body(partition, "b"), "b"), ("PING",), ("GET", "thing"),
             ("EXISTS", KEYS.lease(partition), KEYS.fence(partition)),
         )  # fmt: skip
         return [[fields for _id, fields in letters], *others]

@@ -5,6 +5,7 @@ credential and the client are the real ones, put together by the product's own b
 is simulated too.
 """
 
+from itertools import count
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
@@ -14,6 +15,7 @@ from redis.asyncio.connection import AbstractConnection
 from fanout.http1.pool import Pool
 from fanout.log import Logger
 from fanout.metrics import Metrics
+from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.keys import KEYS
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient, ServerClient
@@ -60,14 +62,14 @@ class ProcessFactory:
         self._network = network
         self._service = service
         self._observer = observer
+        self._origins = count(1)
 
     def worker(self, name: str, clock: SimulatedClock) -> Worker:
         """Build the worker of a process."""
         redis_client = self._redis(clock)
         log = cast("Logger", JournalLog(self._observer, name))
-        resources = Resources(
-            self._settings, clock, _METRICS, redis_client, KEYS, self._stream(redis_client, clock), log
-        )
+        stream, letters = self._stream(redis_client, clock), self._letters(redis_client)
+        resources = Resources(self._settings, clock, _METRICS, redis_client, KEYS, stream, letters, log)
         chance = {
             "socket": SimpleNamespace(gethostname=lambda: name.partition("-")[0]),
             "os": SimpleNamespace(getpid=lambda: 0),
@@ -83,12 +85,17 @@ class ProcessFactory:
         """Build the queue as a producer sees it."""
         return self._stream(self._redis(clock), clock)
 
+    def _letters(self, redis_client: RedisClient) -> DeadLetters:
+        made: type[DeadLetters] = vars(assembly)["DeadLetters"]
+        return made(redis_client, partitions=self._settings.partitions, max_bytes=1 << 20)
+
     def _redis(self, clock: SimulatedClock) -> RedisClient:
         return ServerClient(lambda: cast("AbstractConnection", self._network.connect()), clock)
 
     def _stream(self, redis_client: RedisClient, clock: SimulatedClock) -> Stream:
         settings = self._settings
         return Stream(
-            redis_client, clock, partitions=settings.partitions, max_depth=settings.max_depth,
+            redis_client, clock, partitions=settings.partitions, max_bytes=settings.max_bytes,
+            origin=f"{next(self._origins)}-",
             dedup_window=settings.dedup_window,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from fanout.queue.entry import VERSION, Entry, Submission
+from fanout.queue.entry import Entry, Submission
 from fanout.signalr.message import GroupAction, Item, Message, Scope, Verb
 from tests.simulation.plan import LASTS, Batch, Fault, Plan, busy_times, plan_at_large
 from tests.simulation.service_model import REFUSING_JOINED
@@ -56,7 +56,8 @@ def _quota(plan: Plan, random: Random) -> Plan:
     """A service with a quota, several workers, and a store that does not always answer."""
     quotas = {"send": random.choice((3, 10, 30)), "broadcast": random.choice((2, 5)), "action": random.choice((2, 10))}
     settings = {
-        **plan.settings, "partitions": 3, "concurrency": 4, "read_ahead": 30, "max_depth": 1000, "execute": False,
+        **plan.settings, "partitions": 3, "concurrency": 4, "read_ahead_bytes": 20_000, "max_bytes": 1 << 20,
+        "execute": False,
         "retry_max_attempts": random.choice((200, 2)), "send_rate": random.choice((0.0, 0.0, 5.0, 10.0)),
         "broadcast_rate": random.choice((0.0, 0.0, 2.0, 5.0)),
     }  # fmt: skip
@@ -80,7 +81,7 @@ def _quota(plan: Plan, random: Random) -> Plan:
 def _dead(plan: Plan, random: Random) -> Plan:
     """A service that fails every call for a while, when many destinations wait for it."""
     settings = {
-        **plan.settings, "concurrency": random.choice((2, 4, 8)), "read_ahead": 30, "max_depth": 1000,
+        **plan.settings, "concurrency": random.choice((2, 4, 8)), "read_ahead_bytes": 20_000, "max_bytes": 1 << 20,
         "retry_max_attempts": random.choice((200, 200, 12)), "retry_cap": random.choice((0.3, 0.5)), "send_rate": 0.0,
         "outcome_unknown": random.choice(("retry", "retry", "retry", "dead")),
     }  # fmt: skip
@@ -99,7 +100,7 @@ def _dead(plan: Plan, random: Random) -> Plan:
 def _joined(plan: Plan, random: Random) -> Plan:
     """A service that runs `:execute`, few destinations, and workers that are killed in the middle of a call."""
     settings = {
-        **plan.settings, "execute": True, "max_depth": 1000, "read_ahead": random.choice((10, 30)),
+        **plan.settings, "execute": True, "max_bytes": 1 << 20, "read_ahead_bytes": random.choice((7000, 20_000)),
         "outcome_unknown": random.choice(("retry", "dead")), "send_rate": random.choice((0.0, 0.0, 0.0, 10.0)),
     }  # fmt: skip
     lanes = [("chat", Scope.USER, "ada"), ("chat", Scope.BROADCAST, ""), ("news", Scope.USER, "o'hara")]
@@ -195,7 +196,7 @@ def _submission(
         body = b'{"target":"t","arguments":["%s",1.10]}' % tag.encode()
         wanted: dict[str, Any] = {"at_most_once": once, "collapse": random.choice(("", "", "", "", "", "k", "j"))}
         item = Message(scope, to, body, ttl=ttl, **wanted)
-    return Submission(Entry(VERSION, hub, tag, item), dedup_id=tag, fingerprint=tag.encode().ljust(16, b"."))
+    return Submission(Entry(hub, tag, item), dedup_id=tag, fingerprint=tag.encode().ljust(16, b"."))
 
 
 def _trouble(random: Random, kinds: Sequence[str], count: int) -> tuple[Fault, ...]:

@@ -9,13 +9,15 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
-from fanout.queue import scripts
+from fanout.queue import scripts, worker_scripts
 from fanout.redis.script import Script
 from tests.simulation.store_model import StoreModel, as_bytes, id_of, text_of
 from tests.simulation.store_scripts import OOM, SCRIPT_TWINS
 
 Args = Sequence[bytes]
-NAMES: dict[str, str] = {value.sha: name for name, value in vars(scripts).items() if isinstance(value, Script)}
+NAMES: dict[str, str] = {
+    value.sha: name for name, value in (vars(scripts) | vars(worker_scripts)).items() if isinstance(value, Script)
+}
 _END = (2**63, 2**63)
 
 
@@ -72,11 +74,24 @@ def _exists(store: StoreModel, args: Args) -> Any:
 
 
 def _xadd(store: StoreModel, args: Args) -> Any:
+    if args[1:3] == [b"MAXLEN", b"1"] and args[3] == b"*":
+        if store.full:
+            return redis_errors.OutOfMemoryError(OOM)
+        store.wake(args[0], args[5])
+        return text_of(store.streams[args[0]].last)
     trimmed = args[1] == b"MAXLEN"  # with "~" a stream of a few entries is left as it is
     entry_id, *fields = args[4:] if trimmed else args[1:]
     if entry_id != b"*":
         raise NotImplementedError("XADD with an id of the caller's")
     return redis_errors.OutOfMemoryError(OOM) if store.full else store.add(args[0], fields)
+
+
+def _smembers(store: StoreModel, args: Args) -> Any:
+    return list(store.sorted_set(args[0]))
+
+
+def _hget(store: StoreModel, args: Args) -> Any:
+    return store.hash_of(args[0]).get(args[1])
 
 
 def _xlen(store: StoreModel, args: Args) -> Any:
@@ -108,11 +123,17 @@ def _xrevrange(store: StoreModel, args: Args) -> Any:
 
 
 def read(store: StoreModel, args: Args) -> Any:
-    """XREAD of one stream, without the waiting: None when there is nothing."""
-    options = {args[i].upper(): args[i + 1] for i in range(0, args.index(b"STREAMS"), 2)}
-    key, after = args[-2], id_of(args[-1])
-    rows = [[text_of(i), list(fields)] for i, fields in store.stream(key).entries.items() if i > after]
-    return [[key, rows[: int(options.get(b"COUNT", b"1000"))]]] if rows else None
+    """XREAD without the waiting: None when there is nothing."""
+    start = list(args).index(b"STREAMS")
+    options = {args[i].upper(): args[i + 1] for i in range(0, start, 2)}
+    count = int(options.get(b"COUNT", b"1000"))
+    named = args[start + 1 :]
+    found = []
+    for key, after in zip(named[: len(named) // 2], named[len(named) // 2 :], strict=True):
+        rows = [[text_of(i), list(fields)] for i, fields in store.stream(key).entries.items() if i > id_of(after)]
+        if rows:
+            found.append([key, rows[:count]])
+    return found or None
 
 
 def block_of(args: Args) -> int | None:
@@ -135,6 +156,8 @@ COMMANDS: dict[str, Callable[[StoreModel, Args], Any]] = {
     "DEL": _delete,
     "EXISTS": _exists,
     "XADD": _xadd,
+    "SMEMBERS": _smembers,
+    "HGET": _hget,
     "XLEN": _xlen,
     "XDEL": _xdel,
     "XRANGE": _xrange,

@@ -109,6 +109,18 @@ class StoreModel:
         self.listener.added(key, text_of(entry_id), fields)
         return text_of(entry_id)
 
+    def wake(self, key: bytes, flow: bytes) -> None:
+        """XADD key MAXLEN 1 * f flow."""
+        self.add(key, [b"f", flow])
+        entries = self.streams[key].entries
+        for entry_id in list(entries)[:-1]:
+            del entries[entry_id]
+
+    def forget_stream(self, key: bytes) -> None:
+        """DEL of a stream."""
+        self._note(self.streams, key)
+        self.streams.pop(key, None)
+
     def delete_entry(self, key: bytes, entry_id: Id) -> int:
         """XDEL of one id."""
         if entry_id not in self.stream(key).entries:

@@ -27,7 +27,7 @@ class StoreObserver(Journal):
         if key.endswith(b":dead"):
             self._parked(dict(zip(fields[::2], fields[1::2], strict=True)))
             return
-        if not key.endswith(b":stream"):
+        if b"}:q:" not in key:
             return  # notices between workers
         tag = tag_of(fields)
         self.note("store", "added", key, entry_id, tag)
@@ -44,6 +44,8 @@ class StoreObserver(Journal):
         tracked.lost = tracked.forgotten = False
 
     def deleted(self, key: bytes, entry_id: bytes, fields: Fields, by: str) -> None:
+        if b"}:q:" not in key:
+            return
         tag = tag_of(fields)
         self.note("store", by, key, entry_id, tag)
         self._check_right(key, by)
@@ -101,7 +103,7 @@ class StoreObserver(Journal):
 
     def _check_right(self, key: bytes, by: str) -> None:
         assert self.store is not None
-        holder = self.store.string(key.replace(b":stream", b":lease"))
+        holder = self.store.string(key.partition(b":q:")[0] + b":lease")
         if holder is None or not holder.startswith(self.store.caller.encode() + b":"):
             self.violate(f"{self.store.caller} did {by} on {key!r}, which was held by {holder!r}")
 
@@ -172,7 +174,8 @@ class StoreObserver(Journal):
     def stored(self) -> dict[str, bool]:
         """Return the ids that are in the store now."""
         assert self.store is not None
-        entries = (fields for stream in self.store.streams.values() for fields in stream.entries.values())
+        streams = [stream for key, stream in self.store.streams.items() if b"}:wake" not in key]
+        entries = (fields for stream in streams for fields in stream.entries.values())
         return {tag: True for fields in entries if (tag := tag_of(fields)) is not None}
 
     def _store_time(self) -> float:

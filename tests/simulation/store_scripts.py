@@ -9,42 +9,147 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
-from tests.simulation.store_model import StoreModel, id_of, text_of
+from tests.simulation.store_model import Id, StoreModel, id_of, text_of
 
 Args = Sequence[bytes]
 OOM = "OOM command not allowed when used memory > 'maxmemory'."
 
 
-def _append(store: StoreModel, keys: Args, args: Args) -> Any:
-    room = len(store.stream(keys[0]).entries) < int(args[0])
-    answers: list[Any] = [0]
-    dirty = False  # a script that has written once is not refused for want of memory any more
-    seen = iter(keys[1:])
-    fresh: int | None = int(args[2])
-    for data, fingerprint in zip(args[3::2], args[4::2], strict=True):
-        name = next(seen) if fingerprint else b""
-        known = store.string(name) if fingerprint else None
-        if known is not None:
-            dirty = dirty or known.startswith(fingerprint)
-            answers.append(b"D" + known[len(fingerprint) :] if known.startswith(fingerprint) else b"C")
-        elif not room:
-            answers.append(b"F")
-        elif store.full and not dirty:
-            return redis_errors.OutOfMemoryError(OOM)
+AROUND = 64  # bytes that an entry counts for beside its own
+
+
+class _Append:
+    """One run of APPEND."""
+
+    def __init__(self, store: StoreModel, keys: Args, args: Args) -> None:
+        self.store, self.keys, self.args = store, keys, args
+        self.flows, self.wake, self.size = keys[:3]
+        self.streams = keys[3 : 3 + int(args[3])]
+        self.seen = iter(keys[3 + int(args[3]) :])
+        self.room = int(store.string(self.size) or 0) < int(args[0])
+        self.fresh: dict[bytes, int | None] = dict.fromkeys(self.streams, int(args[2]))
+        self.answers: list[Any] = [0]
+        self.count = self.grown = 0
+        self.dirty = False  # a script that has written once is not refused for want of memory any more
+
+    def run(self) -> Any:
+        at = 4
+        try:
+            while at < len(self.args):
+                at = self._group(at)
+        except redis_errors.OutOfMemoryError as error:
+            return error
+        if self.count:
+            self.answers[0] = _grow(self.store, self.size, self.grown)
+        return self.answers
+
+    def _group(self, at: int) -> int:
+        stream, body, n = self.streams[int(self.args[at]) - 1], int(self.args[at + 1]), int(self.args[at + 2])
+        before, at = self.count, at + 3
+        if body:
+            self._listed(stream, self.keys[body - 1], *self.args[at : at + 2], legs=self.args[at + 2 : at + 2 + n])
+            at += 2 + n
         else:
-            entry_id, fresh = store.add(keys[0], [b"e", data], fresh), None
-            if fingerprint:
-                store.write_string(name, fingerprint + entry_id, int(args[1]))
-            answers.append(entry_id)
-    answers[0] = len(store.stream(keys[0]).entries)
-    return answers
+            for data, guard in zip(self.args[at : at + 2 * n : 2], self.args[at + 1 : at + 2 * n : 2], strict=True):
+                self._single(stream, data, guard)
+            at += 2 * n
+        if self.count > before:
+            _know_flow(self.store, self.flows, self.wake, stream)
+        return at
+
+    def _single(self, stream: bytes, data: bytes, guard: bytes) -> None:
+        answer, name = self._admit(guard)
+        if answer is None:
+            answer = self._add(stream, data)
+            self.count += 1
+            self._remember(name, guard, answer)
+        self.answers.append(answer)
+
+    def _listed(self, stream: bytes, body: bytes, text: bytes, guard: bytes, *, legs: Args) -> None:
+        answer, name = self._admit(guard)
+        if answer is not None:
+            self.answers += [answer] * len(legs)
+            return
+        self.answers += [self._add(stream, leg) for leg in legs]
+        self.count += len(legs)
+        held = self.store.hash_of(body)
+        held[b"n"] = b"%d" % (int(held.get(b"n", b"0")) + len(legs))
+        if int(held[b"n"]) == len(legs):
+            held[b"b"] = text
+            self.grown += len(text)
+        self._remember(name, guard, self.answers[-1])
+
+    def _admit(self, guard: bytes) -> tuple[bytes | None, bytes]:
+        name = next(self.seen) if guard else b""
+        known = self.store.string(name) if guard else None
+        if known is None:
+            if self.room and self.store.full and not self.dirty:
+                raise redis_errors.OutOfMemoryError(OOM)
+            return (None if self.room else b"F"), name
+        if not known.startswith(guard):
+            return b"C", name
+        self.dirty = True
+        return b"D" + known[len(guard) :], name
+
+    def _add(self, stream: bytes, data: bytes) -> bytes:
+        entry_id, self.fresh[stream] = self.store.add(stream, [b"e", data], self.fresh[stream]), None
+        self.grown += len(data) + AROUND
+        self.dirty = True
+        return entry_id
+
+    def _remember(self, name: bytes, guard: bytes, entry_id: bytes) -> None:
+        if guard:
+            self.store.write_string(name, guard + entry_id, int(self.args[1]))
+
+
+def _append(store: StoreModel, keys: Args, args: Args) -> Any:
+    return _Append(store, keys, args).run()
+
+
+def _know_flow(store: StoreModel, flows: bytes, wake: bytes, stream: bytes) -> None:
+    known = store.sorted_set(flows)
+    if stream not in known:
+        known[stream] = 0.0
+        store.wake(wake, stream)
+
+
+def _grow(store: StoreModel, size: bytes, by: int) -> int:
+    grown = int(store.string(size) or 0) + by
+    store.write_string(size, b"%d" % grown)
+    return grown
+
+
+def _release(store: StoreModel, body: bytes, holder: bytes, count: int) -> int:
+    held = store.hash_of(body)
+    left = int(held.get(holder, b"0")) - count
+    if left > 0:
+        held[holder] = b"%d" % left
+        return 0
+    held.pop(holder, None)
+    size = len(held.get(b"b", b""))
+    if len(held) <= 1:
+        held.clear()
+    return size
 
 
 def _settle(store: StoreModel, keys: Args, args: Args) -> Any:
     if store.string(keys[0]) != args[0]:
         store.listener.fenced(keys[1], store.by)
         return -1
-    return sum(store.delete_entry(keys[1], id_of(entry_id)) for entry_id in args[1:])
+    at, total, size = 1, 0, 0
+    while at < len(args):
+        body, taken, n = int(args[at + 1]), int(args[at + 2]), int(args[at + 3])
+        stream = keys[1 + int(args[at])]
+        gone = sum(store.delete_entry(stream, id_of(entry_id)) for entry_id in args[at + 4 : at + 4 + n])
+        if gone:
+            size += taken * gone // n
+            if body:
+                size += _release(store, keys[body - 1], b"n", gone)
+            total += gone
+        at += 4 + n
+    if total:
+        _grow(store, keys[1], -size)
+    return total
 
 
 def _expire(store: StoreModel, keys: Args, args: Args) -> Any:
@@ -52,10 +157,24 @@ def _expire(store: StoreModel, keys: Args, args: Args) -> Any:
         store.listener.fenced(keys[1], store.by)
         return -1
     if store.milliseconds() - id_of(args[1])[0] <= int(args[2]):
-        store.listener.spared(keys[1], args[1])
+        store.listener.spared(keys[2], args[1])
         return 0
-    store.delete_entry(keys[1], id_of(args[1]))
+    if store.delete_entry(keys[2], id_of(args[1])):
+        size = int(args[3]) + (_release(store, keys[3], b"n", 1) if len(keys) > 3 else 0)
+        _grow(store, keys[1], -size)
     return 1
+
+
+def _weight(fields: Sequence[bytes]) -> int:
+    return sum(map(len, fields[1::2]))
+
+
+def _delete_letter(store: StoreModel, letters: bytes, size: bytes, entry_id: Id) -> None:
+    fields = store.stream(letters).entries[entry_id]
+    named = dict(zip(fields[::2], fields[1::2], strict=True))
+    taken = _weight(fields) + (_release(store, named[b"body"], b"d", 1) if b"body" in named else 0)
+    store.delete_entry(letters, entry_id)
+    _grow(store, size, -taken)
 
 
 def _park(store: StoreModel, keys: Args, args: Args) -> Any:
@@ -63,25 +182,91 @@ def _park(store: StoreModel, keys: Args, args: Args) -> Any:
         store.listener.fenced(keys[1], store.by)
         return -1
     entry_id = id_of(args[1])
-    if entry_id not in store.stream(keys[1]).entries:
+    if entry_id not in store.stream(keys[2]).entries:
         return 0
-    store.add(keys[2], list(args[2:]))
-    store.delete_entry(keys[1], entry_id)
-    return 1
+    fields = list(args[4:])
+    store.add(keys[3], fields)
+    store.delete_entry(keys[2], entry_id)
+    freed, size = int(args[2]), _weight(fields)
+    if len(keys) > 5:
+        held = store.hash_of(keys[5])
+        held[b"d"] = b"%d" % (int(held.get(b"d", b"0")) + 1)
+        size += len(held.get(b"b", b"")) if held[b"d"] == b"1" else 0
+        freed += _release(store, keys[5], b"n", 1)
+    _grow(store, keys[1], -freed)
+    _grow(store, keys[4], size)
+    dropped = 0
+    while dropped < 100 and int(store.string(keys[4]) or 0) > int(args[3]) and store.stream(keys[3]).entries:
+        _delete_letter(store, keys[3], keys[4], next(iter(store.stream(keys[3]).entries)))
+        dropped += 1
+    return 1 + dropped
 
 
 def _replay(store: StoreModel, keys: Args, args: Args) -> Any:
-    letter = store.stream(keys[1]).entries.get(id_of(args[0]))
+    letter = store.stream(keys[3]).entries.get(id_of(args[0]))
     if letter is None:
         return None
-    names = letter[::2]
-    if b"entry" not in names:
+    named = dict(zip(letter[::2], letter[1::2], strict=True))
+    if b"entry" not in named or b"flow" not in named:
         return b""
     if store.full:
         return redis_errors.OutOfMemoryError(OOM)
-    entry_id = store.add(keys[0], [b"e", letter[names.index(b"entry") * 2 + 1]], int(args[1]))
-    store.delete_entry(keys[1], id_of(args[0]))
+    entry_id = store.add(named[b"flow"], [b"e", named[b"entry"]], int(args[1]))
+    size = len(named[b"entry"]) + AROUND
+    if b"body" in named:
+        held = store.hash_of(named[b"body"])
+        held[b"n"] = b"%d" % (int(held.get(b"n", b"0")) + 1)
+        size += len(held.get(b"b", b"")) if held[b"n"] == b"1" else 0
+    _delete_letter(store, keys[3], keys[4], id_of(args[0]))
+    _grow(store, keys[2], size)
+    _know_flow(store, keys[0], keys[1], named[b"flow"])
     return entry_id
+
+
+def _delete(store: StoreModel, keys: Args, args: Args) -> Any:
+    chosen = [id_of(entry_id) for entry_id in args if id_of(entry_id) in store.stream(keys[0]).entries]
+    for entry_id in chosen:
+        _delete_letter(store, keys[0], keys[1], entry_id)
+    return len(chosen)
+
+
+def _fetch(store: StoreModel, keys: Args, args: Args) -> Any:
+    answer: list[Any] = []
+    at = 0
+    for stream in keys:
+        n = int(args[at])
+        for entry_id in args[at + 1 : at + 1 + n]:
+            fields = store.stream(stream).entries.get(id_of(entry_id))
+            answer.append(None if fields is None else fields[1])
+        at += 1 + n
+    return answer
+
+
+def _measure(store: StoreModel, keys: Args, _args: Args) -> Any:
+    flows: list[Any] = []
+    streams = list(store.sorted_set(keys[0]))
+    for stream in streams:
+        entries = store.stream(stream).entries
+        flows += [stream, len(entries), next((text_of(entry_id) for entry_id in entries), b"")]
+    count = sum(len(store.stream(stream).entries) for stream in streams)
+    sizes = [int(store.string(key) or 0) for key in keys[2:]]
+    return [count, len(store.stream(keys[1]).entries), *sizes, *flows]
+
+
+def _prune(store: StoreModel, keys: Args, args: Args) -> Any:
+    if store.string(keys[0]) != args[0]:
+        return -1
+    now, pruned = store.milliseconds(), []
+    streams = list(store.sorted_set(keys[1]))
+    for stream in streams:
+        state = store.stream(stream)
+        if not state.entries and now - state.last[0] > int(args[1]):
+            store.forget_stream(stream)
+            del store.sorted_set(keys[1])[stream]
+            pruned.append(stream)
+    if not any(store.stream(stream).entries for stream in streams):
+        store.write_string(keys[2], None)
+    return pruned
 
 
 def _peek(store: StoreModel, keys: Args, args: Args) -> Any:
@@ -110,10 +295,10 @@ def _renew(store: StoreModel, keys: Args, args: Args) -> Any:
     if store.string(keys[0]) != args[0]:
         return None
     store.write_string(keys[0], args[0], int(args[1]))
-    return next((text_of(entry_id) for entry_id in store.stream(keys[1]).entries), b"")
+    return [next((text_of(entry_id) for entry_id in store.stream(key).entries), b"") for key in keys[1:]]
 
 
-def _release(store: StoreModel, keys: Args, args: Args) -> Any:
+def _release_lease(store: StoreModel, keys: Args, args: Args) -> Any:
     if store.string(keys[0]) != args[0]:
         return 0
     store.write_string(keys[0], None)
@@ -166,9 +351,13 @@ SCRIPT_TWINS: dict[str, Callable[[StoreModel, Args, Args], Any]] = {
     "PARK": _park,
     "REPLAY": _replay,
     "PEEK": _peek,
+    "DELETE": _delete,
+    "FETCH": _fetch,
+    "MEASURE": _measure,
+    "PRUNE": _prune,
     "ACQUIRE": _acquire,
     "RENEW": _renew,
-    "RELEASE": _release,
+    "RELEASE": _release_lease,
     "HEARTBEAT": _heartbeat,
     "CLAIM": _claim,
     "EXCHANGE_DEMAND": _exchange_demand,

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from redis.asyncio.connection import AbstractConnection
 
 from fanout.clock import SystemClock
-from fanout.queue import scripts
+from fanout.queue import scripts, worker_scripts
 from fanout.queue.keys import KEYS
 from fanout.redis.client import RedisClient, ServerClient
 from fanout.redis.open import open_redis
 from service.dev.private_redis import private_redis
 from tests.conftest import servers
 from tests.simulation.loop import SimulatedClock, SimulatedLoop
-from tests.simulation.player import LONG, Operation, Player
+from tests.simulation.player import FLOW, LONG, Operation, Player
 from tests.simulation.store_commands import NAMES
 from tests.simulation.store_model import Silence, StoreModel
 from tests.simulation.store_network import StoreNetwork
@@ -76,6 +76,8 @@ def model(play: Play) -> Any:
         loop.close()
 
 
+APPENDED = [KEYS.flows(0), KEYS.wake(0), KEYS.size(0), KEYS.stream(0, FLOW)]
+
 # Operations -------------------------------------------------------------------------------------------------------
 
 PARTITION = st.integers(0, 1)
@@ -86,10 +88,15 @@ ENTRY = st.tuples(
 )
 NUMBER = st.integers(0, 5)  # which of the ids given out so far
 OPERATION = st.one_of(
-    st.tuples(st.just("append"), PARTITION, st.sampled_from([100, 2]), st.lists(ENTRY, min_size=1, max_size=3)),
+    st.tuples(st.just("append"), PARTITION, st.sampled_from([10_000, 100]), st.lists(ENTRY, min_size=1, max_size=3)),
     st.tuples(st.just("settle"), PARTITION, TOKEN, st.lists(NUMBER, min_size=1, max_size=3)),
     st.tuples(st.just("expire"), PARTITION, TOKEN, NUMBER, st.sampled_from([LONG, -LONG])),
-    st.tuples(st.just("park"), PARTITION, TOKEN, NUMBER),
+    st.tuples(st.just("list"), PARTITION, st.sampled_from(["", "l"]), st.integers(1, 3)),
+    st.tuples(st.just("park"), PARTITION, TOKEN, NUMBER, st.sampled_from([10_000, 100])),
+    st.tuples(st.just("delete"), PARTITION, NUMBER),
+    st.tuples(st.just("fetch"), PARTITION, st.lists(NUMBER, min_size=1, max_size=3)),
+    st.tuples(st.just("measure"), PARTITION),
+    st.tuples(st.just("prune"), PARTITION, TOKEN, st.sampled_from([LONG, -LONG])),
     st.tuples(st.just("replay"), PARTITION, NUMBER),
     st.tuples(st.just("peek"), PARTITION, NUMBER, st.integers(1, 3), st.sampled_from([1, 9, 1000])),
     st.tuples(st.just("acquire"), PARTITION, WORKER),
@@ -129,16 +136,19 @@ def test_a_life_of_a_partition_gives_equal_replies(real: Real) -> None:
     """One run in which each script does what it is for; random operations rarely have the right token."""
     entries = [(b"one", "x", b"=f"), (b"two", "", b""), (b"three", "y", b"=g")]
     operations: list[Operation] = [
-        ("acquire", 0, "a"), ("acquire", 0, "b"), ("append", 0, 100, entries), ("append", 0, 100, entries),
-        ("append", 0, 3, [(b"four", "", b"")]), ("append", 0, 100, [(b"one", "x", b"=h")]), ("read", 0, 9, 2),
+        ("acquire", 0, "a"), ("acquire", 0, "b"), ("append", 0, 10_000, entries), ("append", 0, 10_000, entries),
+        ("append", 0, 3, [(b"four", "", b"")]), ("append", 0, 10_000, [(b"one", "x", b"=h")]), ("read", 0, 9, 2),
         ("read", 0, 1, 5), ("range", 0, 0, 2), ("settle", 0, "b:1", [0]), ("settle", 0, "a:1", [0, 0, 9]),
-        ("append", 0, 100, [(b"old", "", b"")]), ("expire", 0, "b:1", 3, -LONG), ("expire", 0, "a:1", 3, LONG),
+        ("append", 0, 10_000, [(b"old", "", b"")]), ("expire", 0, "b:1", 3, -LONG), ("expire", 0, "a:1", 3, LONG),
         ("expire", 0, "a:1", 3, -LONG), ("expire", 0, "a:1", 3, -LONG), ("park", 0, "a:1", 1),
-        ("park", 0, "a:1", 1), ("park", 0, "b:2", 2), ("look", 0), ("renew", 0, "a:1"),
+        ("park", 0, "a:1", 1), ("measure", 0), ("park", 0, "b:2", 2), ("look", 0), ("renew", 0, "a:1"),
         ("renew", 0, "b:1"), ("release", 0, "b:1"), ("release", 0, "a:1"), ("acquire", 0, "b"), ("look", 0),
         ("settle", 0, "b:2", [1, 2, 3]), ("renew", 0, "b:2"), ("look", 0), ("heartbeat", "a", LONG),
         ("heartbeat", "b", 0), ("claim", b"f"), ("claim", b"f"), ("claim", b"g"), ("set", ("NX",)), ("set", ("NX",)),
-        ("look", 0),
+        ("look", 0), ("list", 1, "l", 3), ("list", 1, "l", 3), ("acquire", 1, "a"), ("measure", 1),
+        ("fetch", 1, [0, 2, 9]), ("settle", 1, "a:1", [0]), ("park", 1, "a:1", 1), ("look", 1), ("park", 1, "a:1", 2),
+        ("look", 1), ("replay", 1, 3), ("look", 1), ("delete", 1, 4), ("look", 1), ("prune", 1, "a:1", -LONG),
+        ("prune", 1, "b:1", -LONG), ("measure", 1),
     ]  # fmt: skip
     assert model(playing(operations)) == real.play(playing(operations))
 
@@ -146,10 +156,10 @@ def test_a_life_of_a_partition_gives_equal_replies(real: Real) -> None:
 def test_what_has_a_lifetime_ends_alike(real: Real) -> None:
     async def play(redis_client: RedisClient, sleep: Callable[[float], Awaitable[None]]) -> Any:
         replies = [
-            await redis_client.run(scripts.ACQUIRE, [KEYS.lease(0), KEYS.fence(0)], ["a", 30]),
-            len(await redis_client.run(scripts.HEARTBEAT, [KEYS.workers], ["a", 30])),
-            await redis_client.run(scripts.CLAIM, ["claimed"], [b"f", 30]),
-            len(await redis_client.run(scripts.APPEND, [KEYS.stream(0), "seen"], [9, 30, 7, b"one", b"=f"])),
+            await redis_client.run(worker_scripts.ACQUIRE, [KEYS.lease(0), KEYS.fence(0)], ["a", 30]),
+            len(await redis_client.run(worker_scripts.HEARTBEAT, [KEYS.workers], ["a", 30])),
+            await redis_client.run(worker_scripts.CLAIM, ["claimed"], [b"f", 30]),
+            len(await redis_client.run(scripts.APPEND, [*APPENDED, "seen"], [9, 30, 7, 1, 1, 0, 1, b"one", b"=f"])),
         ]
         await sleep(0.2)
         return [
@@ -157,12 +167,12 @@ def test_what_has_a_lifetime_ends_alike(real: Real) -> None:
             await redis_client.call(
                 ("GET", KEYS.lease(0)), ("EXISTS", KEYS.lease(0), "seen", "claimed"), ("DEL", "seen")
             ),
-            await redis_client.run(scripts.RENEW, [KEYS.lease(0), KEYS.stream(0)], ["a:1", 30]),
-            await redis_client.run(scripts.RELEASE, [KEYS.lease(0)], ["a:1"]),
-            await redis_client.run(scripts.ACQUIRE, [KEYS.lease(0), KEYS.fence(0)], ["b", LONG]),
-            (await redis_client.run(scripts.HEARTBEAT, [KEYS.workers], ["b", 30]))[1:],
-            await redis_client.run(scripts.CLAIM, ["claimed"], [b"g", LONG]),
-            (await redis_client.run(scripts.APPEND, [KEYS.stream(0), "seen"], [9, LONG, 7, b"one", b"=f"]))[0],
+            await redis_client.run(worker_scripts.RENEW, [KEYS.lease(0), KEYS.stream(0, FLOW)], ["a:1", 30]),
+            await redis_client.run(worker_scripts.RELEASE, [KEYS.lease(0)], ["a:1"]),
+            await redis_client.run(worker_scripts.ACQUIRE, [KEYS.lease(0), KEYS.fence(0)], ["b", LONG]),
+            (await redis_client.run(worker_scripts.HEARTBEAT, [KEYS.workers], ["b", 30]))[1:],
+            await redis_client.run(worker_scripts.CLAIM, ["claimed"], [b"g", LONG]),
+            (await redis_client.run(scripts.APPEND, [*APPENDED, "seen"], [999, LONG, 7, 1, 1, 0, 1, b"one", b"=f"]))[0],
         ]
 
     assert model(play) == real.play(play)
@@ -172,11 +182,11 @@ def test_a_read_that_waits_is_served_by_an_append(real: Real) -> None:
     async def play(redis_client: RedisClient, sleep: Callable[[float], Awaitable[None]]) -> Any:
         async def append() -> None:
             await sleep(0.05)
-            await redis_client.run(scripts.APPEND, [KEYS.stream(0)], [9, LONG, 7, b"one", b"", b"two", b""])
+            await redis_client.run(scripts.APPEND, APPENDED, [9, LONG, 7, 1, 1, 0, 2, b"one", b"", b"two", b""])
 
         async with asyncio.TaskGroup() as group:
             group.create_task(append())
-            read = ("XREAD", "COUNT", 9, "BLOCK", 5000, "STREAMS", KEYS.stream(0), "0-0")
+            read = ("XREAD", "COUNT", 9, "BLOCK", 5000, "STREAMS", KEYS.stream(0, FLOW), "0-0")
             reply = await redis_client.ask(*read, time_limit=6)
         return [[fields for _id, fields in rows] for _key, rows in reply]
 
@@ -185,16 +195,17 @@ def test_a_read_that_waits_is_served_by_an_append(real: Real) -> None:
 
 def test_a_read_that_waits_for_nothing_ends(real: Real) -> None:
     async def play(redis_client: RedisClient, _sleep: Callable[[float], Awaitable[None]]) -> Any:
-        return await redis_client.ask("XREAD", "COUNT", 9, "BLOCK", 20, "STREAMS", KEYS.stream(0), "0-0")
+        return await redis_client.ask("XREAD", "COUNT", 9, "BLOCK", 20, "STREAMS", KEYS.stream(0, FLOW), "0-0")
 
     assert model(play) is real.play(play) is None
 
 
 def test_a_full_server_refuses_alike(real: Real) -> None:
     """Past maxmemory nothing is added for callers, and workers can still drain."""
-    before: list[Operation] = [("acquire", 0, "a"), ("append", 0, 100, [(b"one", "x", b"=f"), (b"two", "", b"")])]
+    before: list[Operation] = [("acquire", 0, "a"), ("append", 0, 10_000, [(b"one", "x", b"=f"), (b"two", "", b"")])]
     after: list[Operation] = [
-        ("append", 0, 100, [(b"one", "x", b"=f")]), ("append", 0, 100, [(b"one", "x", b"=f"), (b"three", "", b"")]),
+        ("append", 0, 10_000, [(b"one", "x", b"=f")]),
+        ("append", 0, 10_000, [(b"one", "x", b"=f"), (b"three", "", b"")]),
         ("claim", b"f"), ("set", ()), ("renew", 0, "a:1"), ("heartbeat", "a", LONG), ("park", 0, "a:1", 0), ("look", 0),
         ("settle", 0, "a:1", [1]), ("look", 0), ("release", 0, "a:1"), ("acquire", 0, "b"), ("look", 0),
     ]  # fmt: skip

@@ -94,6 +94,6 @@ class LeaseEnd:
 def tag_of(fields: Fields) -> str | None:
     """Return the id of a stream entry; None when it cannot be read."""
     try:
-        return decode(fields[1]).message_id if fields[0] == b"e" else None
+        return decode(fields[1], "").message_id if fields[0] == b"e" else None
     except UnreadableEntryError:
         return None

@@ -196,7 +196,10 @@ class World:
 
     def _poison(self, number: int) -> None:
         partition = number % self.settings.partitions
-        self.store.add(KEYS.stream(partition).encode(), [b"e", b"\x00broken %d" % number])
+        stream = KEYS.stream(partition, "uchat").encode()
+        self.store.add(stream, [b"e", b"\x00broken %d" % number])
+        self.store.sorted_set(KEYS.flows(partition).encode())[stream] = 0.0
+        self.store.wake(KEYS.wake(partition).encode(), stream)
 
     def _ended(self, running: Running, task: "asyncio.Task[Any]") -> None:
         error = None if task.cancelled() else task.exception()
@@ -214,7 +217,7 @@ class World:
         return {key: token for key, token in live if token is not None}
 
     def _waiting(self) -> int:
-        return sum(len(s.entries) for key, s in self.store.streams.items() if key.endswith(b":stream"))
+        return sum(len(s.entries) for key, s in self.store.streams.items() if b"}:q:" in key)
 
 
 @contextmanager

@@ -96,8 +96,10 @@ class Plant:
 
     async def backlog(self) -> int | None:
         """Count what waits in the streams, None while Redis does not answer."""
-        lengths = await self._asked(*(("XLEN", KEYS.stream(p)) for p in range(_PARTITIONS)))
-        return None if lengths is None else sum(lengths)
+        found = await self._asked(*(("SMEMBERS", KEYS.flows(p)) for p in range(_PARTITIONS)))
+        streams = [stream for some in found or () for stream in some]
+        lengths = await self._asked(*(("XLEN", stream) for stream in streams)) if streams else []
+        return None if found is None or lengths is None else sum(lengths)
 
     async def redis_memory(self) -> int | None:
         """Return the bytes Redis says it uses, None while it does not answer."""

@@ -13,9 +13,9 @@ from fanout.queue.lane_key import lane_of, partition_of
 from fanout.queue.leases import Lease, Leases
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
-from fanout.signalr.message import Message
+from fanout.signalr.message import Message, Scope
 from tests.builders import a_message, an_entry
-from workers.partition import BufferedEntry, OwnedPartition
+from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
 from workers.settler import Settler
 
 PARTITIONS = 2
@@ -51,15 +51,24 @@ def a_partition(partition: int = 0, *, expires: float = float("inf"), token: str
     return OwnedPartition(Lease(partition, token, expires))
 
 
+def a_flow(owned: OwnedPartition | None = None, name: str = "uchat") -> OwnedFlow:
+    """Return a flow of a partition, made when the partition does not have it yet."""
+    partition = owned or a_partition()
+    if name not in partition.flows:
+        partition.flows[name] = OwnedFlow(partition, name)
+    return partition.flows[name]
+
+
 def buffered_in(
-    owned: OwnedPartition, sequence: int, to: str = "alice", *, entry: Entry | None = None
+    owned: OwnedPartition, sequence: int, to: str = "alice", *, entry: Entry | None = None, flow: str = "uchat"
 ) -> BufferedEntry:
-    """Make an entry with the stream id `<sequence>-0` that was stored at second 1000."""
-    return BufferedEntry(owned, f"{sequence}-0".encode(), entry or an_entry(a_message(to, text=str(sequence))), 1000.0)
+    """Make an entry of 1000 bytes with the stream id `<sequence>-0` that was stored at second 1000."""
+    content = entry or an_entry(a_message(to, text=str(sequence)))
+    return BufferedEntry(a_flow(owned, flow), f"{sequence}-0".encode(), content, 1000.0, 400)
 
 
 def a_stream(redis_client: RedisClient, clock: Clock, partitions: int = PARTITIONS) -> Stream:
-    return Stream(redis_client, clock, partitions=partitions, max_depth=100_000, dedup_window=60.0)
+    return Stream(redis_client, clock, partitions=partitions, max_bytes=1 << 30, dedup_window=60.0)
 
 
 def a_settler(redis_client: RedisClient, clock: Clock, metrics: Metrics | None = None) -> Settler:
@@ -75,9 +84,9 @@ async def taken(
     return [OwnedPartition(lease) for lease in leases]
 
 
-def home_of(user: str, partitions: int = PARTITIONS) -> int:
-    """Return the partition of messages to `user` of the hub `chat`."""
-    return partition_of(lane_of("chat", a_message(user)), partitions)
+def home_of(name: str, partitions: int = PARTITIONS, *, scope: Scope = Scope.USER) -> int:
+    """Return the partition in which messages to a user (or a group) of the hub `chat` live."""
+    return partition_of(lane_of("chat", a_message(name, scope=scope)), partitions)
 
 
 def users_in(partition: int, count: int, partitions: int = PARTITIONS) -> list[str]:

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from tests.builders import a_join, a_message, an_entry
-from tests.workers.helpers import a_partition
+from tests.workers.helpers import a_flow
 from workers.coalescer import Bounds, Plan, may_be_expired, plan
 from workers.partition import BufferedEntry
 
-TENURE = a_partition()
+FLOW = a_flow()
 WIDE = Bounds()
 
 
 def buffered(sequence: int, item: Item, *, stored_at: float = 1000.0) -> BufferedEntry:
-    return BufferedEntry(TENURE, f"{sequence}-0".encode(), an_entry(item, message_id=f"m{sequence}"), stored_at)
+    return BufferedEntry(FLOW, f"{sequence}-0".encode(), an_entry(item, message_id=f"m{sequence}"), stored_at, 100)
 
 
 def waiting(*items: Item) -> list[BufferedEntry]:

@@ -20,14 +20,15 @@ from fanout.signalr.message import GroupAction, Message, Scope, Verb
 from fanout.signalr.routes import RouteClass
 from tests.builders import a_join, a_message, an_entry
 from tests.fakes import FakeClock
-from tests.workers.helpers import Lines, a_settler, a_stream, taken, text_of, until
+from tests.queue_layout import USERS, put
+from tests.workers.helpers import Lines, a_flow, a_settler, a_stream, taken, text_of, until
+from workers.bodies import Bodies
 from workers.coalescer import Bounds
 from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
 from workers.gate import Gate, Window
 from workers.pace import Slowdown
 from workers.partition import BufferedEntry, OwnedPartition, StoreClock
-from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.sender import OnOutcome, Sender
 from workers.telemetry import Telemetry
@@ -114,9 +115,9 @@ class Rig:
         endpoint = Endpoint(cast("Client", None), cast("Sender", self.script), self.gate)
         telemetry = Telemetry(metrics, log, self.clock, self.store_clock)
         stream = a_stream(redis_client, self.clock)
-        reader = Reader(stream, self.schedule, self.settler, self.clock, metrics, log, room=100)
+        self.bodies = Bodies(stream, self.clock, room=1_000_000)
         self.dispatcher = Dispatcher(
-            self.schedule, endpoint, self.settler, reader, telemetry, policy, self.clock, lambda: 0.5, self.tell
+            self.schedule, endpoint, self.settler, self.bodies, telemetry, policy, self.clock, lambda: 0.5, self.tell
         )
 
     def tell(self, route_class: RouteClass, slowdown: Slowdown) -> None:
@@ -135,9 +136,9 @@ class Rig:
         """Store an entry that is `age` seconds old by the store's clock, and `seems` so old by ours."""
         [seconds, micros] = await self.redis_client.ask("TIME")
         entry_id = f"{int(seconds) * 1000 + int(micros) // 1000 - int(age * 1000)}-*" if age else "*"
-        entry_id = await self.redis_client.ask("XADD", KEYS.stream(owned.number), entry_id, "e", encode(entry))
+        entry_id = await put(self.redis_client, owned.number, "e", encode(entry), stream_id=entry_id)
         stored_at = self.store_clock.now(self.clock.monotonic()) - (age if seems is None else seems)
-        buffered = BufferedEntry(owned, entry_id, entry, stored_at)
+        buffered = BufferedEntry(a_flow(owned), entry_id, entry, stored_at, 100)
         self.schedule.add(lane, buffered)
         self.dispatcher.wake()
         return buffered
@@ -166,7 +167,7 @@ class Rig:
         return value
 
     async def left(self, partition: int = 0) -> int:
-        return int(await self.redis_client.ask("XLEN", KEYS.stream(partition)))
+        return int(await self.redis_client.ask("XLEN", KEYS.stream(partition, USERS)))
 
 
 async def test_a_delivered_entry_is_settled_counted_and_told(redis_client: RedisClient) -> None:
@@ -177,7 +178,7 @@ async def test_a_delivered_entry_is_settled_counted_and_told(redis_client: Redis
     async with rig.working():
         [line] = await rig.settled(1)
     assert await rig.left() == 0
-    assert (rig.schedule.waiting, owned.known, owned.in_flight) == (0, set(), 0)
+    assert (rig.schedule.waiting, owned.known, owned.in_flight) == (0, 0, 0)
     assert rig.count("fanout_delivered_total", operation="sendToUser") == 1
     assert rig.count("fanout_queue_wait_seconds_sum") == pytest.approx(1.5)
     assert line == {
@@ -518,7 +519,7 @@ async def test_of_what_collapses_only_the_newest_is_sent_and_the_rest_is_settled
     assert rig.script.sent == ["new"]
     assert sorted(str(line["end"]) for line in lines) == ["delivered", "superseded", "superseded"]
     assert rig.count("fanout_superseded_total") == 2
-    assert (await rig.left(), rig.schedule.waiting, owned.known) == (0, 0, set())
+    assert (await rig.left(), rig.schedule.waiting, owned.known) == (0, 0, 0)
 
 
 async def test_an_entry_from_the_stores_future_has_age_zero(redis_client: RedisClient) -> None:

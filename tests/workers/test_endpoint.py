@@ -16,6 +16,7 @@ from service.compose import open_endpoint
 from tests.builders import a_message, a_submission
 from tests.workers.helpers import Lines, a_stream, taken, until, users_in
 from tests.workers.scripted_service import ACCEPTED, Received, ScriptedService, scripted_service
+from workers.bodies import Bodies
 from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
 from workers.partition import StoreClock
@@ -41,10 +42,10 @@ async def delivering(redis_client: RedisClient, endpoint: Endpoint, partition: i
     clock, metrics, log, store_clock = SystemClock(), Metrics(), Lines().log, StoreClock()
     stream, schedule = a_stream(redis_client, clock), Schedule(held_until=endpoint.gate.held_until)
     settler = Settler(stream, DeadLetters(redis_client), clock, metrics)
-    reader = Reader(stream, schedule, settler, clock, metrics, log, room=100)
+    reader, bodies = Reader(stream, schedule, settler, clock, metrics, log), Bodies(stream, clock, room=1_000_000)
     telemetry = Telemetry(metrics, log, clock, store_clock)
     dispatcher = Dispatcher(
-        schedule, endpoint, settler, reader, telemetry, POLICY, clock, lambda: 0.5, lambda _class, _slowdown: None
+        schedule, endpoint, settler, bodies, telemetry, POLICY, clock, lambda: 0.5, lambda _class, _slowdown: None
     )
     [owned] = await taken(redis_client, clock, partition)
     async with asyncio.TaskGroup() as group:

@@ -13,7 +13,8 @@ from fanout.queue.leases import Lease, Leases, LiveWorkers, Renewal
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.fakes import FakeClock
-from tests.workers.helpers import Lines, buffered_in, until
+from tests.queue_layout import USERS, put
+from tests.workers.helpers import Lines, a_flow, buffered_in, until
 from workers.ownership import Ownership
 from workers.partition import OwnedPartition, StoreClock
 from workers.schedule import Schedule
@@ -47,11 +48,13 @@ class Watched(Leases):
         self._check()
         return await super().heartbeat()
 
-    async def renew(self, leases: Sequence[Lease]) -> Mapping[int, Renewal | None]:
+    async def renew(
+        self, leases: Sequence[Lease], flows: Mapping[int, Sequence[str]] | None = None
+    ) -> Mapping[int, Renewal | None]:
         self._check()
         meanwhile, self.before_renewal = self.before_renewal, nothing_happens
         await meanwhile()
-        renewals = await super().renew(leases)
+        renewals = await super().renew(leases, flows)
         late, self.late = self.late, 0.0
         self.fake.jump(late)
         return renewals
@@ -376,11 +379,12 @@ async def test_an_entry_behind_the_cursor_that_nobody_holds_ends_the_partition(r
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        owned.cursor = b"100-0"
-        await redis_client.ask("XADD", KEYS.stream(0), "50-0", "e", "x")
+        flow = a_flow(owned)
+        flow.cursor = b"100-0"
+        await put(redis_client, 0, "e", "x", stream_id="50-0")
         await a.beats(4)
         await until(lambda: owned.ended and a.reading[0] is not owned)
-        assert a.lines.of("reader.rewound") == [{"partition": 0, "oldest": "50-0"}]
+        assert a.lines.of("reader.rewound") == [{"partition": 0, "flow": "uchat", "oldest": "50-0"}]
 
 
 @pytest.mark.parametrize(
@@ -394,10 +398,11 @@ async def test_an_entry_that_is_held_or_still_ahead_is_no_reason_to_go_back(
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        owned.cursor, owned.known = cursor, known
-        await redis_client.ask("XADD", KEYS.stream(0), "50-0", "e", "x")
+        flow = a_flow(owned)
+        flow.cursor, flow.known = cursor, known
+        await put(redis_client, 0, "e", "x", stream_id="50-0")
         await a.beats(5)
-        assert owned.cursor == cursor
+        assert a.reading[0] is owned
 
 
 async def test_an_oldest_entry_that_changes_from_beat_to_beat_is_no_reason_to_go_back(
@@ -407,13 +412,14 @@ async def test_an_oldest_entry_that_changes_from_beat_to_beat_is_no_reason_to_go
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        owned.cursor = b"100-0"
+        flow = a_flow(owned)
+        flow.cursor = b"100-0"
         for number in range(10, 16):
-            await redis_client.ask("XADD", KEYS.stream(0), f"{number}-0", "e", "x")
-            await redis_client.ask("XTRIM", KEYS.stream(0), "MAXLEN", 1)
+            await put(redis_client, 0, "e", "x", stream_id=f"{number}-0")
+            await redis_client.ask("XTRIM", KEYS.stream(0, USERS), "MAXLEN", 1)
             await a.beats()
             await clock.settle()
-        assert owned.cursor == b"100-0"
+        assert a.reading[0] is owned
 
 
 async def test_entries_that_lanes_left_in_the_stream_are_no_reason_to_go_back(redis_client: RedisClient) -> None:
@@ -423,14 +429,14 @@ async def test_entries_that_lanes_left_in_the_stream_are_no_reason_to_go_back(re
         await a.owned(0)
         owned = a.reading[0]
         a.lanes.add("x", buffered_in(owned, 10))
-        a.lanes.add("x", buffered_in(owned, 50))
-        lane = a.lanes.take(0.0)
-        assert lane is not None
-        a.lanes.postpone(lane, 1.0)
-        owned.cursor = b"100-0"
-        await redis_client.ask("XADD", KEYS.stream(0), "50-0", "e", "x")
+        for number in range(11, 80):  # more than one lane holds
+            a.lanes.add("x", buffered_in(owned, number))
+        assert b"79-0" not in a_flow(owned).known
+        flow = a_flow(owned)
+        flow.cursor = b"100-0"
+        await put(redis_client, 0, "e", "x", stream_id="79-0")
         await a.beats(5)
-        assert owned.cursor == b"100-0"
+        assert a.reading[0] is owned
 
 
 async def test_a_store_that_forgot_the_leases_is_reported_with_what_was_not_settled(redis_client: RedisClient) -> None:
@@ -438,7 +444,7 @@ async def test_a_store_that_forgot_the_leases_is_reported_with_what_was_not_sett
     clock = FakeClock()
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
-        a.reading[0].known = {b"1-0", b"2-0"}
+        a_flow(a.reading[0]).known = {b"1-0", b"2-0"}
         await redis_client.ask("FLUSHALL")
         await a.beats(3)
         await until(lambda: bool(a.lines.of("store.forgot")))

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.workers.helpers import a_partition
-from workers.partition import StoreClock, before, order_of
+from tests.workers.helpers import a_flow, a_partition
+from workers.partition import StoreClock
 
 
 def test_a_partition_may_act_as_long_as_its_lease_is_valid_and_it_has_not_ended() -> None:
@@ -54,19 +54,11 @@ def test_everybody_who_waits_for_quiet_is_told() -> None:
 
 def test_a_partition_tells_its_state_to_people() -> None:
     owned = a_partition(3)
-    owned.known.add(b"1-0")
+    a_flow(owned).known.add(b"1-0")
     owned.began_call()
     assert repr(owned) == "<OwnedPartition 3 running: 1 known, 1 in flight>"
     owned.lose()
     assert "ended" in repr(owned)
-
-
-@given(st.integers(1, 2**40), st.integers(0, 2**64 - 1))
-def test_nothing_is_between_an_id_and_the_one_before_it(milliseconds: int, sequence: int) -> None:
-    earlier, later = order_of(before(b"%d-%d" % (milliseconds, sequence))), (milliseconds, sequence)
-    assert earlier < later
-    assert later == ((earlier[0], earlier[1] + 1) if sequence else (earlier[0] + 1, 0))
-    assert earlier[1] < 2**64
 
 
 # The store's clock -------------------------------------------------------------------------------------------------

@@ -10,12 +10,13 @@ from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters, DeathCause
 from fanout.queue.entry import StoredEntry, encode
 from fanout.queue.keys import KEYS
-from fanout.queue.stream import Stream
+from fanout.queue.stream import Settled, Stream
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.builders import an_entry
 from tests.fakes import FakeClock
-from tests.workers.helpers import PARTITIONS, a_partition, taken, until
+from tests.queue_layout import USERS, put
+from tests.workers.helpers import PARTITIONS, a_flow, a_partition, taken, until
 from workers.partition import BufferedEntry, OwnedPartition
 from workers.settler import Settler
 
@@ -26,14 +27,14 @@ class Watched(Stream):
     """A stream that counts settlements, holds them up at a gate, and answers nothing while `silent`."""
 
     def __init__(self, redis_client: RedisClient) -> None:
-        super().__init__(redis_client, SystemClock(), partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
+        super().__init__(redis_client, SystemClock(), partitions=PARTITIONS, max_bytes=1 << 30, dedup_window=60.0)
         self.sizes: list[int] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.silent = False
 
-    async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool | None]:
-        self.sizes.append(sum(len(ids) for _partition, _token, ids in batches))
+    async def settle(self, batches: Sequence[tuple[int, str, Sequence[Settled]]]) -> list[bool | None]:
+        self.sizes.append(sum(len(group.ids) for _partition, _token, groups in batches for group in groups))
         await self.gate.wait()
         if self.silent:
             raise QueueSilentError("the answer never came")
@@ -54,9 +55,9 @@ async def settling(
 async def stored(redis_client: RedisClient, owned: OwnedPartition, count: int) -> list[BufferedEntry]:
     buffered = []
     for _ in range(count):
-        entry_id = await redis_client.ask("XADD", KEYS.stream(owned.number), "*", "e", encode(an_entry()))
-        buffered.append(BufferedEntry(owned, entry_id, an_entry(), 0.0))
-        owned.known.add(entry_id)
+        entry_id = await put(redis_client, owned.number, "e", encode(an_entry()))
+        buffered.append(BufferedEntry(a_flow(owned), entry_id, an_entry(), 0.0, 100))
+        a_flow(owned).known.add(entry_id)
     return buffered
 
 
@@ -68,7 +69,7 @@ async def settled(settler: Settler, *entries: BufferedEntry) -> bool:
 
 
 async def length(redis_client: RedisClient, partition: int) -> int:
-    return int(await redis_client.ask("XLEN", KEYS.stream(partition)))
+    return int(await redis_client.ask("XLEN", KEYS.stream(partition, USERS)))
 
 
 async def test_a_settled_entry_is_gone_and_not_known_any_more(redis_client: RedisClient) -> None:
@@ -79,7 +80,7 @@ async def test_a_settled_entry_is_gone_and_not_known_any_more(redis_client: Redi
         assert await settled(settler, buffered)
         assert repr(settler) == "<Settler 0 waiting>"
     assert await length(redis_client, 0) == 0
-    assert owned.known == set()
+    assert owned.known == 0
     assert metrics.registry.get_sample_value("fanout_settle_seconds_count") == 1
 
 
@@ -165,7 +166,7 @@ async def test_a_dead_entry_moves_to_the_dead_letters_as_it_was(redis_client: Re
     assert await settler.park(buffered, CAUSE)
     [letter] = await DeadLetters(redis_client).oldest(0)
     assert (letter.entry, letter.cause) == (StoredEntry(buffered.id, encode(buffered.entry)), CAUSE)
-    assert (await length(redis_client, 0), owned.known) == (0, set())
+    assert (await length(redis_client, 0), owned.known) == (0, 0)
 
 
 async def test_nothing_is_parked_under_a_lost_lease(redis_client: RedisClient) -> None:
@@ -205,4 +206,4 @@ async def test_a_settlement_for_a_lost_partition_ends_at_once() -> None:
     owned.lose()
     redis_client = open_redis("redis://127.0.0.1:1/0", clock)  # nothing listens there
     async with settling(Watched(redis_client), redis_client, clock, Metrics()) as settler:
-        assert not await settled(settler, BufferedEntry(owned, b"1-0", an_entry(), 0.0))
+        assert not await settled(settler, BufferedEntry(a_flow(owned), b"1-0", an_entry(), 0.0, 100))

@@ -145,15 +145,15 @@ def test_a_401_renews_the_token_once_and_at_once_and_then_backs_off() -> None:
 
 @pytest.mark.parametrize(("status", "failure"), [(503, "unavailable"), (408, "unavailable")])
 def test_retry_after_is_the_least_that_is_waited(status: int, failure: str) -> None:
-    assert judged(Answered(status, retry_after=7.0)) == Again(7.0, failure)
-    assert judged(Answered(status, retry_after=0.01)) == Again(0.1, failure)
+    assert judged(Answered(status, retry_after=7.0)) == Again(7.0, failure, asked=True)
+    assert judged(Answered(status, retry_after=0.01)) == Again(0.1, failure, asked=True)
     assert judged(Answered(status)) == Again(0.1, failure)
 
 
 def test_a_429_waits_for_what_the_service_asks_and_no_longer() -> None:
-    """The pace of its class holds it back already; a backoff on top would starve it."""
-    assert judged(Answered(429, retry_after=7.0), number=9) == Again(7.0, "throttled")
-    assert judged(Answered(429), number=9) == Again(0.0, "throttled")
+    """The pace of its class holds it back already; backing off as well would starve it."""
+    assert judged(Answered(429, retry_after=7.0), number=9) == Again(7.0, "throttled", asked=True)
+    assert judged(Answered(429), number=9) == Again(0.0, "throttled", asked=True)
 
 
 def test_a_call_tried_too_often_is_dead_and_being_throttled_does_not_count() -> None:

@@ -1,7 +1,7 @@
 """One whole worker on a real store and a real HTTP server: how it delivers, and the order in which it ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -9,16 +9,16 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
-from fanout.queue.entry import StoredEntry
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Leases
 from fanout.queue.pace_channel import PaceChannel
-from fanout.queue.stream import Stream
+from fanout.queue.stream import FlowRead, Settled, Stream
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.builders import a_message, a_submission
 from tests.workers.helpers import PARTITIONS, Lines, until, users_in
 from tests.workers.scripted_service import ACCEPTED, Received, ScriptedService, calling, scripted_service
+from workers.bodies import Bodies
 from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
 from workers.gate import Gate, Window
@@ -49,12 +49,12 @@ class Broken(Stream):
 
     where = ""
 
-    async def read(self, partition: int, after: bytes, *, count: int, block: float) -> list[StoredEntry]:
+    async def read(self, partition: int, after: Mapping[str, bytes], *, most: int) -> list[FlowRead]:
         if self.where == "read":
             raise RuntimeError("a mistake in reading")
-        return await super().read(partition, after, count=count, block=block)
+        return await super().read(partition, after, most=most)
 
-    async def settle(self, batches: Sequence[tuple[int, str, Sequence[bytes]]]) -> list[bool | None]:
+    async def settle(self, batches: Sequence[tuple[int, str, Sequence[Settled]]]) -> list[bool | None]:
         if self.where == "settle":
             raise RuntimeError("a mistake in settling")
         return await super().settle(batches)
@@ -99,7 +99,7 @@ async def a_rig(
     concurrency: int = 4,
 ) -> AsyncIterator[Rig]:
     clock, metrics, lines, store_clock = SystemClock(), Metrics(), Lines(), StoreClock()
-    stream = Broken(redis_client, clock, partitions=PARTITIONS, max_depth=1000, dedup_window=60.0)
+    stream = Broken(redis_client, clock, partitions=PARTITIONS, max_bytes=1 << 30, dedup_window=60.0)
     settler = Settler(stream, DeadLetters(redis_client), clock, metrics)
     gate, pace_channel = Gate(Window(concurrency), {}, lambda: 0.5), PaceChannel(redis_client, clock, worker="w")
     lanes = Schedule(held_until=gate.held_until)
@@ -108,8 +108,9 @@ async def a_rig(
     leases = lease(redis_client, clock, worker="w", lifetime=10.0)
     async with calling(end.port) as client:
         endpoint = Endpoint(client, Sender(client, clock, metrics), gate)
-        reader = Reader(stream, lanes, settler, clock, metrics, lines.log, room=100)
-        dispatcher = Dispatcher(lanes, endpoint, settler, reader, telemetry, POLICY, clock, lambda: 0.5, peers.tell)
+        reader = Reader(stream, lanes, settler, clock, metrics, lines.log)
+        bodies = Bodies(stream, clock, room=1_000_000)
+        dispatcher = Dispatcher(lanes, endpoint, settler, bodies, telemetry, POLICY, clock, lambda: 0.5, peers.tell)
         ownership = Ownership(leases, lanes, store_clock, clock, lines.log, partitions=PARTITIONS)
         worker = Worker(ownership, reader, dispatcher, settler, peers, clock, lines.log, grace=grace)
         yield Rig(redis_client, end, worker, stream, lines)

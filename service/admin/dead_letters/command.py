@@ -16,7 +16,8 @@ from fanout.binding.names import check_hub
 from fanout.errors import BadRequestError
 from fanout.metrics import DEAD_REASONS
 from fanout.queue.dead_letters import UNKNOWN, DeadLetter
-from fanout.queue.entry import Entry, UnreadableEntryError, decode
+from fanout.queue.entry import Entry, UnreadableEntryError, decode, with_body
+from fanout.queue.lane_key import hub_of_flow
 from service.admin.dead_letters.reference import Cursor, LetterRef, parse_cursor, parse_ref
 from service.http.json_object import enumerated, object_of
 
@@ -74,9 +75,10 @@ class Command:
 def entry_of(letter: DeadLetter) -> Entry | None:
     """Decode the entry of a letter; None when this version cannot."""
     try:
-        return decode(letter.entry.data)
+        entry = decode(letter.entry.data, hub_of_flow(letter.flow))
     except UnreadableEntryError:
         return None
+    return with_body(entry, letter.body) if letter.body else entry
 
 
 def parse_query(query: QueryParams) -> Command:

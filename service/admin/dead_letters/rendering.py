@@ -14,7 +14,15 @@ import orjson
 
 from fanout.queue.dead_letters import DeadLetter
 from fanout.queue.entry import Entry
-from fanout.signalr.message import CloseConnections, GroupAction, Message, Scope, operation_of, recipient_of
+from fanout.signalr.message import (
+    CloseConnections,
+    GroupAction,
+    Message,
+    Priority,
+    Scope,
+    operation_of,
+    recipient_of,
+)
 from service.admin.dead_letters.command import entry_of
 from service.admin.dead_letters.reference import LetterRef
 
@@ -88,7 +96,11 @@ def _message(message: Message) -> dict[str, Any]:
     item |= {"target": body.target, "arguments": orjson.Fragment(bytes(body.arguments))}
     delivery = "" if message.at_most_once is None else _DELIVERY[message.at_most_once]
     return item | _present(
-        excluded=message.excluded, ttlSeconds=message.ttl, collapseKey=message.collapse, delivery=delivery
+        excluded=message.excluded,
+        ttlSeconds=message.ttl,
+        collapseKey=message.collapse,
+        delivery=delivery,
+        priority="" if message.priority is Priority.NORMAL else message.priority.value,
     )
 
 

@@ -6,36 +6,38 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import LeaseLostError, QueueFullError
-from fanout.queue.dead_letters import DeadLetters, DeathCause, PageLimits
-from fanout.queue.entry import StoredEntry
+from fanout.queue.dead_letters import DeadLetters, DeathCause, PageLimits, Parked
+from fanout.queue.entry import StoredEntry, Submission, decode, weight_of
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Leases
-from fanout.queue.stream import START
+from fanout.queue.stream import START, Settled, Stream
 from fanout.redis.client import RedisClient
+from tests.builders import a_message, an_entry
+from tests.queue_layout import USERS, put
 
 CAUSE = DeathCause(reason="refused", status=400, attempts=1, detail="bad")
 
 
 async def a_stored(redis_client: RedisClient) -> StoredEntry:
-    return StoredEntry(await redis_client.ask("XADD", KEYS.stream(0), "*", "e", b"\x00bytes"), b"\x00bytes")
+    return StoredEntry(await put(redis_client, 0, "e", b"\x00bytes"), b"\x00bytes")
 
 
 async def test_parking_moves_the_entry_with_its_reason(redis_client: RedisClient) -> None:
     entry = await a_stored(redis_client)
     [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
     letters = DeadLetters(redis_client)
-    await letters.park(0, lease.token, entry, CAUSE)
-    await letters.park(0, lease.token, entry, CAUSE)  # a repeat after a lost answer parks nothing twice
+    await letters.park(0, lease.token, Parked(USERS, entry), CAUSE)
+    await letters.park(0, lease.token, Parked(USERS, entry), CAUSE)  # a repeat after a lost answer parks nothing twice
     [letter] = await letters.oldest(0)
     assert (letter.entry, letter.cause) == (entry, CAUSE)
-    assert await redis_client.ask("XLEN", KEYS.stream(0)) == 0
+    assert await redis_client.ask("XLEN", KEYS.stream(0, USERS)) == 0
 
 
 async def test_parking_is_fenced_by_the_lease(redis_client: RedisClient) -> None:
     entry = await a_stored(redis_client)
     with pytest.raises(LeaseLostError):
-        await DeadLetters(redis_client).park(0, "w:1", entry, CAUSE)
-    assert await redis_client.ask("XLEN", KEYS.stream(0)) == 1
+        await DeadLetters(redis_client).park(0, "w:1", Parked(USERS, entry), CAUSE)
+    assert await redis_client.ask("XLEN", KEYS.stream(0, USERS)) == 1
     assert await redis_client.ask("XLEN", KEYS.dead(0)) == 0
 
 
@@ -43,18 +45,19 @@ async def test_parking_works_when_the_store_is_full(redis_client: RedisClient) -
     entry = await a_stored(redis_client)
     [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
     await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", "1")
-    await DeadLetters(redis_client).park(0, lease.token, entry, CAUSE)
+    await DeadLetters(redis_client).park(0, lease.token, Parked(USERS, entry), CAUSE)
     assert await redis_client.ask("XLEN", KEYS.dead(0)) == 1
 
 
 async def a_letter(redis_client: RedisClient, data: bytes = b"\x00bytes", at: str = "*", partition: int = 0) -> bytes:
     """Park an entry and give the letter's id."""
-    fields = ("entry", data, "id", "1-0", "reason", "refused", "status", 400, "attempts", 1, "detail", "bad")
+    flow = KEYS.stream(partition, USERS)
+    fields = ("entry", data, "id", "1-0", "flow", flow, "reason", "refused", "status", 400, "attempts", 1)
     return bytes(await redis_client.ask("XADD", KEYS.dead(partition), at, *fields))
 
 
 async def entries(redis_client: RedisClient, partition: int = 0) -> list[bytes]:
-    return [row[1][1] for row in await redis_client.ask("XRANGE", KEYS.stream(partition), "-", "+")]
+    return [row[1][1] for row in await redis_client.ask("XRANGE", KEYS.stream(partition, USERS), "-", "+")]
 
 
 async def test_a_replay_puts_the_bytes_at_the_end_of_the_stream_and_takes_the_letter_away(
@@ -63,7 +66,7 @@ async def test_a_replay_puts_the_bytes_at_the_end_of_the_stream_and_takes_the_le
     await a_stored(redis_client)
     letter = await a_letter(redis_client, b"\x01again")
     [entry_id] = await DeadLetters(redis_client).replay([(0, letter)])
-    rows = await redis_client.ask("XRANGE", KEYS.stream(0), "-", "+")
+    rows = await redis_client.ask("XRANGE", KEYS.stream(0, USERS), "-", "+")
     assert (rows[-1][0], rows[-1][1]) == (entry_id, [b"e", b"\x01again"])
     assert (len(rows), await redis_client.ask("XLEN", KEYS.dead(0))) == (2, 0)
 
@@ -82,12 +85,12 @@ async def test_replays_keep_their_order_also_within_a_millisecond(redis_client: 
     names = [await a_letter(redis_client, b"%d" % number, f"1000-{number}") for number in range(50)]
     outcomes = await DeadLetters(redis_client).replay([(0, name) for name in names])
     assert await entries(redis_client) == [b"%d" % number for number in range(50)]
-    assert [row[0] for row in await redis_client.ask("XRANGE", KEYS.stream(0), "-", "+")] == outcomes
+    assert [row[0] for row in await redis_client.ask("XRANGE", KEYS.stream(0, USERS), "-", "+")] == outcomes
 
 
 async def test_a_replay_by_a_clock_behind_the_stream_gives_an_id_nobody_had(redis_client: RedisClient) -> None:
     letter = await a_letter(redis_client)
-    await redis_client.ask("XADD", KEYS.stream(0), "99999999999999-5", "e", b"0")
+    await redis_client.ask("XADD", KEYS.stream(0, USERS), "99999999999999-5", "e", b"0")
     [entry_id] = await DeadLetters(redis_client).replay([(0, letter)])
     assert entry_id == b"99999999999999-%d" % (5 + crc32(letter) + 1)
 
@@ -97,7 +100,10 @@ async def test_a_full_store_refuses_a_replay_and_the_letter_stays(redis_client: 
     await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", "1")
     outcomes = await DeadLetters(redis_client).replay([(0, name) for name in names])
     assert [type(outcome) for outcome in outcomes] == [QueueFullError] * 2
-    assert (await redis_client.ask("XLEN", KEYS.stream(0)), await redis_client.ask("XLEN", KEYS.dead(0))) == (0, 2)
+    assert (await redis_client.ask("XLEN", KEYS.stream(0, USERS)), await redis_client.ask("XLEN", KEYS.dead(0))) == (
+        0,
+        2,
+    )
 
 
 async def test_a_full_store_lets_letters_be_seen_and_forgotten(redis_client: RedisClient) -> None:
@@ -112,7 +118,10 @@ async def test_a_full_store_lets_letters_be_seen_and_forgotten(redis_client: Red
 async def test_a_letter_without_an_entry_is_not_sent_and_stays(redis_client: RedisClient) -> None:
     name = await redis_client.ask("XADD", KEYS.dead(0), "*", "reason", "refused", "entry of", "a newer version")
     assert await DeadLetters(redis_client).replay([(0, name)]) == [b""]
-    assert (await redis_client.ask("XLEN", KEYS.stream(0)), await redis_client.ask("XLEN", KEYS.dead(0))) == (0, 1)
+    assert (await redis_client.ask("XLEN", KEYS.stream(0, USERS)), await redis_client.ask("XLEN", KEYS.dead(0))) == (
+        0,
+        1,
+    )
 
 
 async def test_a_scan_pages_through_partitions_at_once(redis_client: RedisClient) -> None:
@@ -166,3 +175,44 @@ async def test_rows_of_other_versions_are_read_as_far_as_they_go(
     assert scanned == oldest == found
     assert (scanned.entry.data, scanned.cause) == letter
     assert nothing is None
+
+
+async def test_the_letters_of_one_list_share_its_body_until_the_last_is_gone(redis_client: RedisClient) -> None:
+    """Nothing of it counts as waiting any more, and a replay takes it along."""
+    stream = Stream(redis_client, SystemClock(), partitions=1, max_bytes=1 << 30, dedup_window=60, origin="t")
+    letters = DeadLetters(redis_client)
+    items = [a_message(f"user{number}", text="x" * 6000) for number in range(3)]
+    await stream.append([Submission(an_entry(item), list_id="0") for item in items])
+    [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
+    [read] = await stream.read(0, {USERS: START}, most=10)
+    body = decode(read.entries[0].data, "chat").body_ref
+    for stored in read.entries:
+        assert await letters.park(0, lease.token, Parked(USERS, stored, body), CAUSE) == 0
+    depth = await stream.depth()
+    assert (depth.size, depth.dead_letters, depth.dead_size > 6000) == (0, 3, True)
+    assert depth.dead_size < 2 * 6000
+    ids = [letter.id for letter in await letters.oldest(0)]
+    [shown] = await letters.find([(0, ids[0])])
+    assert shown is not None
+    assert shown.body == items[0].body
+    [again] = await letters.replay([(0, ids[0])])
+    assert isinstance(again, bytes)
+    assert await letters.delete(0, ids) == 2
+    depth = await stream.depth()
+    assert (depth.size > 6000, depth.dead_size, await stream.body(0, body)) == (True, 0, items[0].body)
+    [read] = await stream.read(0, {USERS: START}, most=10)
+    settled = Settled(USERS, body, weight_of(read.entries[0].data), [again])
+    assert await stream.settle([(0, lease.token, [settled])]) == [True]
+    assert ((await stream.depth()).size, await stream.body(0, body)) == (0, None)
+
+
+async def test_the_oldest_letters_make_room_and_are_counted(redis_client: RedisClient) -> None:
+    letters = DeadLetters(redis_client, partitions=1, max_bytes=1000)
+    [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
+    dropped = 0
+    for _ in range(20):
+        dropped += await letters.park(0, lease.token, Parked(USERS, await a_stored(redis_client)), CAUSE)
+    kept = len(await letters.oldest(0))
+    assert kept + dropped == 20
+    assert 1 <= kept < 20
+    assert int(await redis_client.ask("GET", KEYS.dead_size(0))) <= 1000

@@ -4,10 +4,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from fanout.queue.entry import VERSION, Entry, StoredEntry, UnreadableEntryError, decode, encode
+from fanout.queue.entry import VERSION, Entry, StoredEntry, UnreadableEntryError, apart, decode, encode, with_body
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
-from tests.builders import a_message, an_entry
+from tests.builders import a_join, a_message, an_entry
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 IDS = st.lists(TEXT, max_size=3).map(tuple)
@@ -30,21 +31,21 @@ items: st.SearchStrategy[Item] = st.one_of(
     ),
     st.builds(CloseConnections, scope=st.sampled_from(Scope), to=TEXT, reason=TEXT, excluded=IDS),
 )
-entries = st.builds(Entry, version=st.just(VERSION), hub=TEXT, message_id=TEXT, item=items)
+entries = st.builds(Entry, hub=TEXT, message_id=TEXT, item=items)
 
 
 @given(entries)
 def test_every_entry_comes_back_as_it_was(entry: Entry) -> None:
-    assert decode(encode(entry)) == entry
+    assert decode(encode(entry), entry.hub) == entry
 
 
 @given(st.binary(max_size=300))
 def test_no_bytes_do_anything_but_be_an_entry_or_be_refused(data: bytes) -> None:
     try:
-        entry = decode(data)
+        entry = decode(data, "chat")
     except UnreadableEntryError:
         return
-    assert entry.version == VERSION
+    assert entry.hub == "chat"
 
 
 @given(entries, st.data())
@@ -52,7 +53,7 @@ def test_a_damaged_entry_is_an_entry_or_is_refused(entry: Entry, data: st.DataOb
     damaged = bytearray(encode(entry))
     damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
-        decode(bytes(damaged))
+        decode(bytes(damaged), entry.hub)
     except UnreadableEntryError as error:
         assert str(error)  # noqa: PT017 - most damage is harmless, so no error is expected
 
@@ -65,42 +66,61 @@ def test_a_damaged_entry_is_an_entry_or_is_refused(entry: Entry, data: st.DataOb
         pytest.param(b"\xc1", id="an opcode that is none"),
         pytest.param(encode(an_entry())[:-3], id="cut off"),
         pytest.param(encode(an_entry()) + b"\x00", id="something behind it"),
-        pytest.param(encode(an_entry()).replace(b"chat", b"ch\xff\xfe"), id="no UTF-8"),
+        pytest.param(encode(an_entry()).replace(b"alice", b"al\xff\xfee"), id="no UTF-8"),
         pytest.param(b"\x95" + encode(an_entry())[1:] + b"\x91" * 100_000 + b"\xc0", id="nesting without end"),
-        pytest.param(msgspec.msgpack.encode([1, "chat", "m", ["x", "y"]]), id="an item of no kind"),
-        pytest.param(msgspec.msgpack.encode([1, "chat", "m", ["m", "galaxy", "", b""]]), id="a scope of no kind"),
-        pytest.param(msgspec.msgpack.encode(["1", "chat", "m", None]), id="other types"),
+        pytest.param(msgspec.msgpack.encode([1, 0, "m", ["x", "y"]]), id="an item of no kind"),
+        pytest.param(msgspec.msgpack.encode([1, 0, "m", ["m", "galaxy", "", b""]]), id="a scope of no kind"),
+        pytest.param(msgspec.msgpack.encode(["1", 0, "m", None]), id="other types"),
     ],
 )
 def test_what_is_no_entry_is_refused(data: bytes) -> None:
     with pytest.raises(UnreadableEntryError, match="cannot be decoded"):
-        decode(data)
+        decode(data, "chat")
 
 
 def test_an_entry_of_another_version_is_refused_by_its_number() -> None:
-    newer = msgspec.structs.replace(an_entry(), version=VERSION + 1)
+    fields = msgspec.msgpack.decode(encode(an_entry()))
+    newer = msgspec.msgpack.encode([VERSION + 1, *fields[1:]])
     with pytest.raises(UnreadableEntryError, match=f"of version {VERSION + 1}, this process reads {VERSION}"):
-        decode(encode(newer))
+        decode(newer, "chat")
+
+
+def test_an_entry_with_a_flag_that_has_to_be_understood_is_refused() -> None:
+    fields = msgspec.msgpack.decode(encode(an_entry()))
+    with pytest.raises(UnreadableEntryError):
+        decode(msgspec.msgpack.encode([fields[0], 1, *fields[2:]]), "chat")
 
 
 def test_a_field_added_at_the_end_is_read_past() -> None:
     """A rolling update has two versions of the program on one queue."""
     entry = an_entry(a_message("alice", ttl=5.0))
-    fields = msgspec.msgpack.decode(encode(entry))
+    fields = msgspec.msgpack.decode(encode(replace(entry, body_ref="b1", body_size=7)))
     fields[3].append("new in the item")
     fields.append({"new": ["in", "the", "entry"]})
-    assert decode(msgspec.msgpack.encode(fields)) == entry
+    assert decode(msgspec.msgpack.encode(fields), "chat") == replace(entry, body_ref="b1", body_size=7)
 
 
 def test_a_field_that_was_added_has_its_default_when_it_is_not_there() -> None:
-    short = msgspec.msgpack.encode([VERSION, "chat", "m1", ["m", "user", "alice", b"{}"]])
-    assert decode(short) == Entry(VERSION, "chat", "m1", Message(Scope.USER, "alice", b"{}"))
+    short = msgspec.msgpack.encode([VERSION, 0, "m1", ["m", "user", "alice", b"{}"]])
+    assert decode(short, "chat") == Entry("chat", "m1", Message(Scope.USER, "alice", b"{}"))
 
 
 def test_the_bytes_of_this_version_stay_what_they_are() -> None:
     """What stands in a queue today is read by the process of tomorrow."""
-    stored = b"\x94\x01\xa4chat\xa1m\x96\xa1m\xa4user\xa5alice\xc4\x02{}\x90\xc0"
-    assert decode(stored) == Entry(1, "chat", "m", Message(Scope.USER, "alice", b"{}"))
+    stored = b"\x94\x01\x00\xa1m\x96\xa1m\xa4user\xa5alice\xc4\x02{}\x90\xc0"
+    assert decode(stored, "chat") == Entry("chat", "m", Message(Scope.USER, "alice", b"{}"))
+
+
+def test_a_body_that_stands_beside_the_stream_is_named_and_put_back() -> None:
+    entry = an_entry(a_message("alice", text="long"))
+    assert isinstance(entry.item, Message)
+    stored = apart(entry, "b1")
+    assert isinstance(stored.item, Message)
+    assert (stored.body_ref, stored.body_size, stored.item.body) == ("b1", len(entry.item.body), b"")
+    assert decode(encode(stored), "chat") == stored
+    assert with_body(stored, entry.item.body).item == entry.item
+    join = an_entry(a_join())
+    assert apart(join, "b1") == with_body(join, b"x") == join
 
 
 def test_an_entry_was_stored_when_its_id_says() -> None:

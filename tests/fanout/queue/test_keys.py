@@ -19,7 +19,7 @@ def test_all_keys_of_a_partition_carry_its_number_as_the_hash_tag_and_nothing_a_
     namespace: str, partition: int, hub: str, name: str, lane: str
 ) -> None:
     keys = Keys(check_namespace(namespace))
-    names = [keys.stream(partition), keys.dead(partition), keys.lease(partition), keys.fence(partition)]
+    names = [keys.stream(partition, "uchat"), keys.dead(partition), keys.lease(partition), keys.fence(partition)]
     names += [keys.seen(partition, hub, name, lane), keys.idempotency(partition, hub, name)]
     assert len(set(names)) == len(names)
     for key in names:
@@ -50,6 +50,6 @@ def test_the_parts_of_a_name_do_not_run_into_each_other() -> None:
 
 def test_names_stay_what_they_are() -> None:
     """A key that changes its name forgets what is stored under the old one."""
-    assert KEYS.stream(3) == "fanout:{3}:stream"
+    assert KEYS.stream(3, "uchat") == "fanout:{3}:q:uchat"
     assert KEYS.seen(3, "chat", "m1", "chat\nualice") == "fanout:{3}:seen:1f2c5f5656a0d17e81c5bd7ef3dac74d"
     assert KEYS.idempotency(3, "chat", "k") == "fanout:{3}:key:d1019e7a1145fdcc61a7ea866c48aa16"

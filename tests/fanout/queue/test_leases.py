@@ -6,6 +6,7 @@ from fanout.clock import SystemClock
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Lease, Leases, LiveWorkers, share_of
 from fanout.redis.client import RedisClient
+from tests.queue_layout import USERS, put
 
 
 def leases_of(redis_client: RedisClient, worker: str, lifetime: float = 60.0) -> Leases:
@@ -41,12 +42,12 @@ async def test_renewing_tells_the_lost_ones_and_the_oldest_entry(redis_client: R
     a = leases_of(redis_client, "a")
     kept, lost = sorted(await a.acquire([0, 1]), key=lambda lease: lease.partition)
     await redis_client.ask("DEL", KEYS.lease(1))
-    await redis_client.ask("XADD", KEYS.stream(0), "5-1", "e", "x")
-    renewals = await a.renew([kept, lost])
+    await put(redis_client, 0, "e", "x", stream_id="5-1")
+    renewals = await a.renew([kept, lost], {0: [USERS, "gchat"], 1: [USERS]})
     assert renewals[1] is None
     renewed = renewals[0]
     assert renewed is not None
-    assert renewed.oldest == b"5-1"
+    assert renewed.oldest == {USERS: b"5-1", "gchat": b""}
     assert renewed.lease.expires >= kept.expires
 
 

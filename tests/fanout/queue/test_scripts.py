@@ -5,22 +5,25 @@ from typing import Any
 
 import pytest
 
-from fanout.queue import scripts
+from fanout.queue import scripts, worker_scripts
 from fanout.queue.keys import KEYS
-from fanout.queue.scripts import ACQUIRE, APPEND, CLAIM, HEARTBEAT, PARK, RELEASE, RENEW, SETTLE
+from fanout.queue.scripts import APPEND, PARK, SETTLE
+from fanout.queue.worker_scripts import ACQUIRE, CLAIM, HEARTBEAT, RELEASE, RENEW
 from fanout.redis.client import RedisClient
 from fanout.redis.script import Script
 
-ALL = {name: script for name, script in vars(scripts).items() if isinstance(script, Script)}
-STREAM, DEAD, LEASE, FENCE = KEYS.stream(3), KEYS.dead(3), KEYS.lease(3), KEYS.fence(3)
+ALL = {name: script for name, script in (vars(scripts) | vars(worker_scripts)).items() if isinstance(script, Script)}
+STREAM, DEAD, LEASE, FENCE = KEYS.stream(3, "uchat"), KEYS.dead(3), KEYS.lease(3), KEYS.fence(3)
+FLOWS, WAKE, SIZE, DEAD_SIZE = KEYS.flows(3), KEYS.wake(3), KEYS.size(3), KEYS.dead_size(3)
+EACH = 64  # bytes that an entry counts for beside its own
 
 
 async def append(
-    redis_client: RedisClient, *entries: tuple[bytes, str, bytes], room: int = 100, window: int = 60_000
+    redis_client: RedisClient, *entries: tuple[bytes, str, bytes], room: int = 10_000, window: int = 60_000
 ) -> list[Any]:
     """Append (bytes, name of its dedup key or "", fingerprint)."""
-    names = [STREAM, *(f"fanout:{{3}}:seen:{name}" for _data, name, _print in entries if name)]
-    args: list[Any] = [room, window, 7]
+    names = [FLOWS, WAKE, SIZE, STREAM, *(f"fanout:{{3}}:seen:{name}" for _data, name, _print in entries if name)]
+    args: list[Any] = [room, window, 7, 1, 1, 0, len(entries)]
     for data, name, fingerprint in entries:
         args += [data, fingerprint if name else b""]
     return list(await redis_client.run(APPEND, names, args))
@@ -37,11 +40,11 @@ async def test_every_script_is_taken_by_the_server(redis_client: RedisClient, na
     assert await redis_client.ask("SCRIPT", "LOAD", ALL[name].text) in (ALL[name].sha, ALL[name].sha.encode())
 
 
-async def test_append_tells_the_length_and_what_became_of_each(redis_client: RedisClient) -> None:
+async def test_append_tells_the_bytes_that_wait_and_what_became_of_each(redis_client: RedisClient) -> None:
     first = await append(redis_client, (b"1", "a", b"=x"), (b"2", "", b""))
-    assert first[0] == 2
+    assert first[0] == 2 * EACH + 2
     again = await append(redis_client, (b"1", "a", b"=x"), (b"other", "a", b"=y"), (b"3", "b", b"=z"))
-    assert again[:3] == [3, b"D" + first[1], b"C"]
+    assert again[:3] == [3 * EACH + 3, b"D" + first[1], b"C"]
     rows = await redis_client.ask("XRANGE", STREAM, "-", "+")
     assert [(row[0], row[1]) for row in rows] == [
         (first[1], [b"e", b"1"]),
@@ -50,10 +53,10 @@ async def test_append_tells_the_length_and_what_became_of_each(redis_client: Red
     ]
 
 
-async def test_append_to_a_full_stream_stores_nothing_new(redis_client: RedisClient) -> None:
+async def test_append_to_a_full_queue_stores_nothing_new(redis_client: RedisClient) -> None:
     first = await append(redis_client, (b"1", "a", b"=x"), room=1)
     full = await append(redis_client, (b"1", "a", b"=x"), (b"2", "b", b"=x"), (b"3", "", b""), room=1)
-    assert full == [1, b"D" + first[1], b"F", b"F"]
+    assert full == [0, b"D" + first[1], b"F", b"F"]
     assert await redis_client.ask("EXISTS", "fanout:{3}:seen:b") == 0
 
 
@@ -74,7 +77,7 @@ async def test_a_clock_behind_the_stream_gives_no_id_a_lost_entry_may_have_had(
     redis_client: RedisClient, last: bytes, one: bytes, two: bytes
 ) -> None:
     await redis_client.ask("XADD", STREAM, last, "e", b"0")
-    assert await append(redis_client, (b"1", "", b""), (b"2", "", b"")) == [3, one, two]
+    assert await append(redis_client, (b"1", "", b""), (b"2", "", b"")) == [2 * EACH + 2, one, two]
 
 
 async def test_an_append_the_store_refuses_says_why(redis_client: RedisClient) -> None:
@@ -89,31 +92,45 @@ async def test_a_duplicate_does_not_prolong_the_time_its_id_is_remembered(redis_
     assert 0 < await redis_client.ask("PTTL", "fanout:{3}:seen:a") <= 50_000
 
 
+async def test_append_names_the_flow_and_wakes_once(redis_client: RedisClient) -> None:
+    await append(redis_client, (b"1", "", b""))
+    await append(redis_client, (b"2", "", b""))
+    assert await redis_client.ask("SMEMBERS", FLOWS) == [STREAM.encode()]
+    assert await redis_client.ask("XLEN", WAKE) == 1
+
+
+SETTLED = [LEASE, SIZE, STREAM]
+
+
 async def test_settle_counts_what_it_deleted_and_is_fenced(redis_client: RedisClient) -> None:
     [_, one, two] = await append(redis_client, (b"1", "", b""), (b"2", "", b""))
     await redis_client.ask("SET", LEASE, "w:1")
-    assert await redis_client.run(SETTLE, [LEASE, STREAM], ["w:2", one]) == -1
+    assert await redis_client.run(SETTLE, SETTLED, ["w:2", 1, 0, 65, 1, one]) == -1
     assert await redis_client.ask("XLEN", STREAM) == 2
-    assert await redis_client.run(SETTLE, [LEASE, STREAM], ["w:1", one, two, "9-9"]) == 2
-    assert await redis_client.run(SETTLE, [LEASE, STREAM], ["w:1", one]) == 0
+    assert await redis_client.run(SETTLE, SETTLED, ["w:1", 1, 0, 130, 2, one, two]) == 2
+    assert await redis_client.run(SETTLE, SETTLED, ["w:1", 1, 0, 65, 1, one]) == 0
+    assert int(await redis_client.ask("GET", SIZE)) == 0
 
 
 async def test_settle_without_any_lease_is_fenced(redis_client: RedisClient) -> None:
     [_, one] = await append(redis_client, (b"1", "", b""))
-    assert await redis_client.run(SETTLE, [LEASE, STREAM], ["", one]) == -1
+    assert await redis_client.run(SETTLE, SETTLED, ["", 1, 0, 65, 1, one]) == -1
+
+
+PARKED = [LEASE, SIZE, STREAM, DEAD, DEAD_SIZE]
 
 
 async def test_park_moves_an_entry_once_and_is_fenced(redis_client: RedisClient) -> None:
     [_, one] = await append(redis_client, (b"1", "", b""))
     await redis_client.ask("SET", LEASE, "w:1")
-    names = [LEASE, STREAM, DEAD]
-    assert await redis_client.run(PARK, names, ["w:2", one, "reason", "refused"]) == -1
+    assert await redis_client.run(PARK, PARKED, ["w:2", one, 65, 999, "reason", "refused"]) == -1
     assert (await redis_client.ask("XLEN", STREAM), await redis_client.ask("XLEN", DEAD)) == (1, 0)
-    assert await redis_client.run(PARK, names, ["w:1", one, "reason", "refused"]) == 1
-    assert await redis_client.run(PARK, names, ["w:1", one, "reason", "refused"]) == 0
+    assert await redis_client.run(PARK, PARKED, ["w:1", one, 65, 999, "reason", "refused"]) == 1
+    assert await redis_client.run(PARK, PARKED, ["w:1", one, 65, 999, "reason", "refused"]) == 0
     assert (await redis_client.ask("XLEN", STREAM), await redis_client.ask("XLEN", DEAD)) == (0, 1)
     [row] = await redis_client.ask("XRANGE", DEAD, "-", "+")
     assert row[1] == [b"reason", b"refused"]
+    assert [int(await redis_client.ask("GET", key)) for key in (SIZE, DEAD_SIZE)] == [0, 7]
 
 
 async def test_a_park_the_store_refuses_leaves_the_entry_where_it_was(redis_client: RedisClient) -> None:
@@ -121,7 +138,7 @@ async def test_a_park_the_store_refuses_leaves_the_entry_where_it_was(redis_clie
     await redis_client.ask("SET", LEASE, "w:1")
     await redis_client.ask("SET", DEAD, "no stream")
     with pytest.raises(Exception, match="WRONGTYPE"):
-        await redis_client.run(PARK, [LEASE, STREAM, DEAD], ["w:1", one, "reason", "refused"])
+        await redis_client.run(PARK, PARKED, ["w:1", one, 65, 999, "reason", "refused"])
     assert await redis_client.ask("XLEN", STREAM) == 1
 
 
@@ -135,10 +152,10 @@ async def test_acquire_gives_one_holder_a_token_greater_than_the_last(redis_clie
 
 async def test_renew_prolongs_its_holders_lease_and_tells_the_oldest_entry(redis_client: RedisClient) -> None:
     await redis_client.ask("SET", LEASE, "w:1", "PX", 1000)
-    assert await redis_client.run(RENEW, [LEASE, STREAM], ["w:1", 60_000]) == b""
+    assert await redis_client.run(RENEW, [LEASE, STREAM], ["w:1", 60_000]) == [b""]
     assert await redis_client.ask("PTTL", LEASE) > 1000
     [_, one, _two] = await append(redis_client, (b"1", "", b""), (b"2", "", b""))
-    assert await redis_client.run(RENEW, [LEASE, STREAM], ["w:1", 60_000]) == one
+    assert await redis_client.run(RENEW, [LEASE, STREAM], ["w:1", 60_000]) == [one]
     assert await redis_client.run(RENEW, [LEASE, STREAM], ["v:2", 60_000]) is None
 
 

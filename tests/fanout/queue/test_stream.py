@@ -3,29 +3,40 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from fanout.clock import SystemClock
 from fanout.errors import QueueError, QueueFullError
-from fanout.queue.entry import Admission, decode
+from fanout.queue.entry import Admission, StoredEntry, Submission, decode, weight_of
 from fanout.queue.keys import KEYS
 from fanout.queue.lane_key import lane_of, partition_of
 from fanout.queue.leases import Leases
-from fanout.queue.stream import START, Stream
+from fanout.queue.stream import INLINE, START, Settled, Stream
 from fanout.redis.client import RedisClient
-from fanout.signalr.message import Scope
-from tests.builders import a_join, a_message, a_submission
+from fanout.signalr.message import Priority, Scope
+from tests.builders import a_join, a_message, a_submission, an_entry
+from tests.queue_layout import USERS, put
 from tests.redis_kinds import Store, opened
 
 P = 4
 
 
-def a_stream(redis_client: RedisClient, *, max_depth: int = 1000, dedup_window: float = 60.0) -> Stream:
-    return Stream(redis_client, SystemClock(), partitions=P, max_depth=max_depth, dedup_window=dedup_window)
+def a_stream(redis_client: RedisClient, *, max_bytes: int = 1 << 30, dedup_window: float = 60.0) -> Stream:
+    return Stream(redis_client, SystemClock(), partitions=P, max_bytes=max_bytes, dedup_window=dedup_window, origin="t")
+
+
+async def entries_in(stream: Stream, partition: int, most: int = 100_000) -> list[tuple[str, StoredEntry]]:
+    """Return flow and entry of all that waits in a partition."""
+    flows = await stream.flows(partition)
+    if not flows:
+        return []
+    reads = await stream.read(partition, dict.fromkeys(flows, START), most=most)
+    return [(read.flow, stored) for read in reads for stored in read.entries]
 
 
 async def everything(stream: Stream) -> list[list[bytes]]:
     return [
-        [decode(stored.data).item.body for stored in await stream.read(p, START, count=100_000, block=0.001)]  # type: ignore[union-attr] # messages only
+        [decode(stored.data, "chat").item.body for _flow, stored in await entries_in(stream, p)]  # type: ignore[union-attr] # messages only
         for p in range(P)
     ]
 
@@ -88,9 +99,9 @@ async def test_an_id_is_forgotten_after_the_window(redis_client: RedisClient) ->
 
 
 async def test_a_full_queue_refuses_what_is_new_and_still_knows_duplicates(redis_client: RedisClient) -> None:
-    stream = a_stream(redis_client, max_depth=1)
+    stream = a_stream(redis_client, max_bytes=1)
     await stream.append([a_submission(dedup_id="a")])
-    full = a_stream(redis_client, max_depth=1)
+    full = a_stream(redis_client, max_bytes=1)
     receipts = await full.append([a_submission(dedup_id="a"), a_submission(dedup_id="b")])
     assert [receipt.admission for receipt in receipts] == [Admission.DUPLICATE, Admission.FULL]
     assert sum((await full.depth()).entries) == 1
@@ -111,19 +122,65 @@ async def test_an_idempotency_key_stands_for_one_body(redis_client: RedisClient)
     assert await stream.claim_key("other", "k", b"2" * 16)
 
 
-async def test_a_read_waits_for_an_entry_and_wakes_at_once(redis_client: RedisClient) -> None:
+async def test_a_wait_ends_with_the_first_entry(redis_client: RedisClient) -> None:
     stream = a_stream(redis_client)
     submission = a_submission()
     partition = partition_of(lane_of("chat", submission.entry.item), P)
     async with asyncio.TaskGroup() as group:
-        reading = group.create_task(stream.read(partition, START, count=10, block=10))
+        waiting = group.create_task(stream.wait(partition, START, {USERS: START}, most=10, block=10))
         await asyncio.sleep(0)
         await stream.append([submission])
-    assert [decode(stored.data) for stored in reading.result()] == [submission.entry]
+    _woken, [read] = waiting.result()
+    assert [decode(stored.data, "chat") for stored in read.entries] == [submission.entry]
 
 
-async def test_a_read_of_an_empty_stream_ends_with_nothing(redis_client: RedisClient) -> None:
-    assert await a_stream(redis_client).read(0, START, count=10, block=0.01) == []
+async def test_a_wait_for_nothing_ends_with_nothing(redis_client: RedisClient) -> None:
+    assert await a_stream(redis_client).wait(0, START, {USERS: START}, most=10, block=0.01) == (START, [])
+    assert await a_stream(redis_client).wait(0, START, {}, most=10, block=0.01) == (START, [])
+
+
+async def test_a_new_flow_wakes_a_wait_once(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
+    group_message = a_message("g", scope=Scope.GROUP)
+    partition = partition_of(lane_of("chat", group_message), P)
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(stream.wait(partition, START, {USERS: START}, most=10, block=10))
+        await asyncio.sleep(0)
+        await stream.append([a_submission(group_message)])
+    woken, reads = waiting.result()
+    assert (woken != START, reads) == (True, [])
+    assert await stream.flows(partition) == ["gchat"]
+    await stream.append([a_submission(group_message)])
+    assert await stream.wait(partition, woken, {USERS: START}, most=10, block=0.01) == (woken, [])
+
+
+async def test_a_reader_can_be_woken(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(stream.wait(0, START, {}, most=10, block=10))
+        await asyncio.sleep(0)
+        await stream.wake(0)
+    assert waiting.result()[0] != START
+
+
+async def test_what_waits_is_told_apart_by_hub_kind_and_priority(redis_client: RedisClient) -> None:
+    stream = Stream(redis_client, SystemClock(), partitions=1, max_bytes=1 << 30, dedup_window=60)
+    urgent = replace(a_message("u"), priority=Priority.HIGH)
+    batch = [
+        a_submission(a_message("u")), a_submission(a_message("u"), hub="news"), a_submission(a_join()),
+        a_submission(a_message("", scope=Scope.BROADCAST)), a_submission(urgent),
+        a_submission(replace(a_message("u"), priority=Priority.LOW)),
+        a_submission(replace(a_message("g", scope=Scope.GROUP), priority=Priority.HIGH)),
+    ]  # fmt: skip
+    await stream.append(batch)
+    assert await stream.flows(0) == ["Uchat", "bchat", "gchat", "qchat", "uchat", "unews"]
+    assert [flow for flow, _stored in await entries_in(stream, 0)].count("gchat") == 2  # no message passes the join
+
+
+def test_one_destination_lives_in_one_partition_whatever_the_priority() -> None:
+    lanes = {lane_of("chat", replace(a_message("u"), priority=priority)) for priority in Priority}
+    assert len(lanes) == 3
+    assert len({partition_of(lane, 1024) for lane in lanes}) == 1
 
 
 async def test_settling_deletes_and_is_fenced_by_the_lease(redis_client: RedisClient) -> None:
@@ -131,27 +188,85 @@ async def test_settling_deletes_and_is_fenced_by_the_lease(redis_client: RedisCl
     submission = a_submission()
     partition = partition_of(lane_of("chat", submission.entry.item), P)
     await stream.append([submission])
-    [stored] = await stream.read(partition, START, count=10, block=0.01)
+    [(flow, stored)] = await entries_in(stream, partition)
+    done = [Settled(flow, "", weight_of(stored.data), [stored.id])]
     [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([partition])
-    assert await stream.settle([(partition, "w:0", [stored.id])]) == [False]
+    assert await stream.settle([(partition, "w:0", done)]) == [False]
     assert sum((await stream.depth()).entries) == 1
-    assert await stream.settle([(partition, lease.token, [stored.id])]) == [True]
-    assert await stream.settle([(partition, lease.token, [stored.id])]) == [True]  # repeating is harmless
-    assert sum((await stream.depth()).entries) == 0
+    assert await stream.settle([(partition, lease.token, done)]) == [True]
+    assert await stream.settle([(partition, lease.token, done)]) == [True]  # repeating is harmless
+    depth = await stream.depth()
+    assert (sum(depth.entries), depth.size) == (0, 0)
+
+
+async def test_a_body_for_many_targets_is_stored_once_in_each_partition(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
+    body = "x" * 3000
+    items = [a_message(f"user{number}", text=body) for number in range(400)]
+    receipts = await stream.append([Submission(an_entry(item), "m1", b"f" * 16, "0") for item in items])
+    assert {receipt.admission for receipt in receipts} == {Admission.ACCEPTED}
+    again = await stream.append([Submission(an_entry(item), "m1", b"f" * 16, "0") for item in items])
+    assert {receipt.admission for receipt in again} == {Admission.DUPLICATE}
+    depth = await stream.depth()
+    assert sum(depth.entries) == 400
+    assert P * 3000 < depth.size < P * 3100 + 400 * 150
+    for partition in range(P):
+        rows = await entries_in(stream, partition)
+        entries = [decode(stored.data, "chat") for _flow, stored in rows]
+        [name] = {entry.body_ref for entry in entries}
+        assert await stream.body(partition, name) == items[0].body
+        [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([partition])
+        for part in (rows[:1], rows):  # the first again: it is gone already
+            ids = [stored.id for _flow, stored in part]
+            size = sum(weight_of(stored.data) for _flow, stored in part)
+            assert await stream.settle([(partition, lease.token, [Settled(USERS, name, size, ids)])]) == [True]
+        assert await stream.body(partition, name) is None
+
+
+async def test_a_large_body_stands_beside_the_stream_and_a_small_list_keeps_its_own(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
+    large = [Submission(an_entry(a_message(f"u{n}", text="x" * INLINE))) for n in range(2)]
+    short_list = [Submission(an_entry(a_message(f"u{n}", text="hi")), list_id="1") for n in range(3)]
+    await stream.append([*large, *short_list])
+    rows = [row for partition in range(P) for row in await entries_in(stream, partition)]
+    refs = [decode(stored.data, "chat").body_ref for _flow, stored in rows]
+    assert (len(refs), len({ref for ref in refs if ref}), refs.count("")) == (5, 2, 3)
+
+
+async def test_entries_are_fetched_by_id(redis_client: RedisClient) -> None:
+    ids = [await put(redis_client, 0, "e", b"%d" % number) for number in range(3)]
+    other = await put(redis_client, 0, "e", b"g", flow="gchat")
+    found = await a_stream(redis_client).fetch(0, {USERS: [ids[2], b"1-1", ids[0]], "gchat": [other]})
+    assert [stored and stored.data for stored in found[USERS]] == [b"2", None, b"0"]
+    assert found["gchat"] == [StoredEntry(other, b"g")]
+
+
+async def test_empty_flows_are_pruned_under_the_lease_and_come_back(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
+    [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
+    stored = await put(redis_client, 0, "e", b"1")
+    await put(redis_client, 0, "e", b"1", flow="gchat")
+    await stream.settle([(0, lease.token, [Settled(USERS, "", 65, [stored])])])
+    assert await stream.prune(0, "w:0", -1) is None
+    assert await stream.prune(0, lease.token, 60) == []
+    assert await stream.prune(0, lease.token, -1) == [USERS]
+    assert await stream.flows(0) == ["gchat"]
+    await put(redis_client, 0, "e", b"1")
+    assert await stream.flows(0) == ["gchat", USERS]
 
 
 async def test_depth_counts_and_tells_the_age_of_the_oldest(redis_client: RedisClient) -> None:
     stream = a_stream(redis_client)
     assert (await stream.depth()).oldest_age == 0.0
-    await redis_client.ask("XADD", KEYS.stream(2), "1000-0", "e", "x")
+    await put(redis_client, 2, "e", "x", stream_id="1000-0")
     depth = await stream.depth()
     assert depth.entries == (0, 0, 1, 0)
     assert depth.oldest_age > 1_000_000
 
 
 async def test_a_foreign_entry_reads_as_empty_bytes(redis_client: RedisClient) -> None:
-    await redis_client.ask("XADD", KEYS.stream(0), "*", "other", "x", "more", "y")
-    [stored] = await a_stream(redis_client).read(0, START, count=1, block=0.01)
+    await put(redis_client, 0, "other", "x", "more", "y")
+    [(_flow, stored)] = await entries_in(a_stream(redis_client), 0)
     assert stored.data == b""
 
 
@@ -166,7 +281,7 @@ async def test_flushed_scripts_are_sent_again(redis_client: RedisClient) -> None
 async def test_an_error_reply_for_the_whole_request_is_raised(redis_client: RedisClient) -> None:
     submission = a_submission()
     partition = partition_of(lane_of("chat", submission.entry.item), P)
-    await redis_client.ask("SET", KEYS.stream(partition), "not a stream")
+    await redis_client.ask("SET", KEYS.stream(partition, USERS), "not a stream")
     stream = a_stream(redis_client)
     stream._refreshed = float("inf")
     with pytest.raises(QueueError, match="WRONGTYPE"):
@@ -176,7 +291,7 @@ async def test_an_error_reply_for_the_whole_request_is_raised(redis_client: Redi
 async def test_one_partition_refusing_leaves_the_others_accepted(redis_client: RedisClient) -> None:
     stream = a_stream(redis_client)
     stream._refreshed = float("inf")
-    await redis_client.ask("SET", KEYS.stream(0), "not a stream")
+    await redis_client.ask("SET", KEYS.stream(0, USERS), "not a stream")
     batch = [a_submission(a_message(f"u{i}")) for i in range(40)]
     receipts = await stream.append(batch)
     for submission, receipt in zip(batch, receipts, strict=True):
@@ -195,17 +310,10 @@ async def test_a_store_that_falls_silent_leaves_every_outcome_unknown(store: Sto
         server.ask("PING")
 
 
-async def test_a_scan_goes_on_after_an_id(redis_client: RedisClient) -> None:
-    for i in range(1, 6):
-        await redis_client.ask("XADD", KEYS.stream(0), f"{i}-0", "e", str(i))
-    found = await a_stream(redis_client).scan(0, b"2-0", count=2)
-    assert [(stored.id, stored.data) for stored in found] == [(b"3-0", b"3"), (b"4-0", b"4")]
-
-
 async def test_more_entries_than_one_script_takes_are_settled(redis_client: RedisClient) -> None:
     stream = a_stream(redis_client)
     [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
     ids = [f"{i}-1".encode() for i in range(1, 2502)]
-    await redis_client.call(*(("XADD", KEYS.stream(0), stream_id, "e", "x") for stream_id in ids))
-    assert await stream.settle([(0, lease.token, ids)]) == [True]
-    assert await redis_client.ask("XLEN", KEYS.stream(0)) == 0
+    await redis_client.call(*(("XADD", KEYS.stream(0, USERS), stream_id, "e", "x") for stream_id in ids))
+    assert await stream.settle([(0, lease.token, [Settled(USERS, "", 65 * len(ids), ids)])]) == [True]
+    assert await redis_client.ask("XLEN", KEYS.stream(0, USERS)) == 0

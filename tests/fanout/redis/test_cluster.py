@@ -43,7 +43,7 @@ def nodes(clustered: Store) -> Store:
 
 
 def a_stream(redis_client: RedisClient) -> Stream:
-    return Stream(redis_client, SystemClock(), partitions=P, max_depth=10_000, dedup_window=60.0)
+    return Stream(redis_client, SystemClock(), partitions=P, max_bytes=1 << 30, dedup_window=60.0)
 
 
 def owner_of(store: Store, slot: int) -> RedisProcess:
@@ -109,7 +109,7 @@ async def test_an_append_whose_keys_are_torn_apart_by_a_move_waits_for_its_end(n
         stream = a_stream(redis_client)
         first = await stream.append([a_submission(message, dedup_id="a")])
         partition = int(first[0].entry_id.partition(":")[0])
-        move = Move(nodes, slot_of(KEYS.stream(partition)))
+        move = Move(nodes, slot_of(KEYS.lease(partition)))
         move.begin()
         async with asyncio.TaskGroup() as tasks:
             appending = tasks.create_task(stream.append([a_submission(message, dedup_id="b")]))
@@ -129,7 +129,7 @@ async def test_a_move_that_does_not_end_is_an_error_and_nothing_is_stored(
     async with opened(nodes.url) as redis_client:
         stream = a_stream(redis_client)
         first = await stream.append([a_submission(message)])
-        move = Move(nodes, slot_of(KEYS.stream(int(first[0].entry_id.partition(":")[0]))))
+        move = Move(nodes, slot_of(KEYS.lease(int(first[0].entry_id.partition(":")[0]))))
         move.begin()
         with pytest.raises(QueueError, match="during rehashing"):
             await stream.append([a_submission(message, dedup_id="b")])
@@ -142,7 +142,7 @@ async def test_a_node_that_is_silent_leaves_the_others_their_replies(nodes: Stor
         stream = a_stream(redis_client)
         batch = [a_submission(a_message(f"u{i}")) for i in range(60)]
         await stream.append(batch)
-        victim = owner_of(nodes, slot_of(KEYS.stream(0)))
+        victim = owner_of(nodes, slot_of(KEYS.lease(0)))
         leases = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire(range(P))
         assert len(leases) == P
         victim.freeze()

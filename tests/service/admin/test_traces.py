@@ -45,7 +45,7 @@ def path_of(message_id: str) -> str:
 
 
 async def test_a_message_the_ingress_took_can_be_followed_by_its_id(one_redis: RedisClient) -> None:
-    stream = Stream(one_redis, SystemClock(), partitions=4, max_depth=100, dedup_window=60)
+    stream = Stream(one_redis, SystemClock(), partitions=4, max_bytes=1 << 30, dedup_window=60)
     app, traces = traced(an_app(stream), one_redis)
     async with client_of(app) as client:
         before = app.clock.wall()

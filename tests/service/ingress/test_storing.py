@@ -164,14 +164,15 @@ async def test_a_queue_that_fails_is_503_with_its_own_retry_after(error: QueueEr
 
 async def test_through_a_real_queue_entries_arrive_in_order_and_repeats_do_not(redis_url: str) -> None:
     redis_client = open_redis(redis_url, SystemClock())
-    stream = Stream(redis_client, SystemClock(), partitions=1, max_depth=100, dedup_window=60)
+    stream = Stream(redis_client, SystemClock(), partitions=1, max_bytes=1 << 30, dedup_window=60)
     batch = [ITEM | {"arguments": [n]} for n in range(5)]
     batch.append({"userIds": ["a", "b"], "groupName": "g", "action": "add"})
     async with served(an_app(stream)) as url, httpx.AsyncClient() as client:
         first = await client.post(url + BATCH, json=batch, headers={"Idempotency-Key": "k"})
         again = await client.post(url + BATCH, json=batch, headers={"Idempotency-Key": "k"})
         other = await client.post(url + BATCH, json=batch[:1], headers={"Idempotency-Key": "k"})
-    entries = [decode(stored.data) for stored in await stream.read(0, START, count=100, block=0.1)]
+    flows = await stream.read(0, dict.fromkeys(await stream.flows(0), START), most=100)
+    entries = [decode(stored.data, "chat") for flow in sorted(flows, reverse=True) for stored in flow.entries]
     await redis_client.aclose()
     assert (first.status_code, again.status_code, other.status_code) == (202, 202, 422)
     assert {r["status"] for r in again.json()["results"]} == {"duplicate"}
@@ -182,7 +183,7 @@ async def test_through_a_real_queue_entries_arrive_in_order_and_repeats_do_not(r
 
 async def test_through_a_real_queue_past_its_depth_is_503(redis_url: str) -> None:
     redis_client = open_redis(redis_url, SystemClock())
-    stream = Stream(redis_client, SystemClock(), partitions=1, max_depth=1, dedup_window=60)
+    stream = Stream(redis_client, SystemClock(), partitions=1, max_bytes=1, dedup_window=60)
     async with client_of(an_app(stream)) as client:
         assert (await client.post(BATCH, json=ITEM)).status_code == 202
         answer = await client.post(BATCH, json=ITEM)

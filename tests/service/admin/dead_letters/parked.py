@@ -10,9 +10,10 @@ import httpx
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry, encode
 from fanout.queue.keys import KEYS
-from fanout.queue.lane_key import lane_of, partition_of
+from fanout.queue.lane_key import flow_of, lane_of, partition_of
 from fanout.redis.client import RedisClient
 from tests.builders import a_message, an_entry
+from tests.queue_layout import entries_of
 from tests.service.apps import App, an_app, client_of
 
 PARTITIONS = 4
@@ -34,8 +35,10 @@ async def park(
 
 async def park_entry(redis_client: RedisClient, entry: Entry, at: str = "*", *, reason: str = "refused") -> str:
     """Park any entry in the partition of its lane."""
-    partition = partition_of(lane_of(entry.hub, entry.item), PARTITIONS)
+    lane = lane_of(entry.hub, entry.item)
+    partition = partition_of(lane, PARTITIONS)
     fields: list[str | bytes | int] = ["entry", encode(entry), "id", "1-0", "reason", reason]
+    fields += ["flow", KEYS.stream(partition, flow_of(lane))]
     fields += ["status", 400, "attempts", 1, "detail", "HTTP 400"]
     return await park_row(redis_client, partition, *fields, at=at)
 
@@ -50,7 +53,7 @@ async def queued(redis_client: RedisClient) -> list[bytes]:
     """Return the bytes of the queued entries, by partition and in order."""
     found = []
     for partition in range(PARTITIONS):
-        found += [row[1][1] for row in await redis_client.ask("XRANGE", KEYS.stream(partition), "-", "+")]
+        found += [fields[1] for _flow, _id, fields in await entries_of(redis_client, partition)]
     return found
 
 

@@ -7,6 +7,7 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.errors import QueueError, QueueFullError, QueueSilentError
 from fanout.queue.dead_letters import DeadLetters, LetterKey, Page, PageLimits
+from fanout.queue.keys import KEYS
 from fanout.redis.client import RedisClient
 from service.admin.dead_letters import batches as work
 from service.admin.dead_letters.batches import Action, CommandRunner
@@ -139,7 +140,7 @@ async def test_letters_go_in_the_order_in_which_their_entries_were_accepted(
     """A worker parks those of one lane side by side, so they may lie the other way round; strange ids go first."""
     parked = []
     for accepted in ("1000-7", "1000-10", "999-9", "strange", "1001-0"):
-        fields = ("entry", accepted, "id", accepted, "reason", "refused")
+        fields = ("entry", accepted, "id", accepted, "flow", KEYS.stream(2, "uchat"), "reason", "refused")
         parked.append(await park_row(one_redis, 2, *fields))
     refs = tuple(ref for name in parked if (ref := parse_ref(name)))
     command = Command(Selection(), 1000, Cursor(), refs) if by_ids else ALL

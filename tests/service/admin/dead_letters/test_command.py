@@ -65,7 +65,7 @@ def test_an_empty_body_is_told_what_it_may_say() -> None:
 
 def a_letter(reason: str = "refused", data: bytes | None = None) -> DeadLetter:
     entry = encode(an_entry(hub="chat", message_id="m1")) if data is None else data
-    return DeadLetter(b"1-0", StoredEntry(b"1-0", entry), DeathCause(reason, 400, 1, "bad"))
+    return DeadLetter(b"1-0", StoredEntry(b"1-0", entry), DeathCause(reason, 400, 1, "bad"), "uchat")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from fanout.binding.batch import BatchLimits, ParsedItem, parse_batch
 from fanout.queue.dead_letters import DeadLetter, DeathCause
-from fanout.queue.entry import VERSION, Entry, StoredEntry, encode
+from fanout.queue.entry import Entry, StoredEntry, encode
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb, operation_of
 from service.admin.dead_letters.reference import LetterRef
 from service.admin.dead_letters.rendering import details_of, message_of, summary_of, time_of
@@ -30,14 +30,14 @@ ITEMS: list[Item] = [
 
 
 def a_letter(item: Item) -> DeadLetter:
-    entry = Entry(VERSION, "chat", "m1", item)
+    entry = Entry("chat", "m1", item)
     return DeadLetter(b"1-0", StoredEntry(b"1-0", encode(entry)), DeathCause("refused", 400, 1, "bad"))
 
 
 @pytest.mark.parametrize("item", ITEMS, ids=operation_of)
 def test_a_message_is_shown_as_it_may_be_sent_again(item: Item) -> None:
     """What is shown, read as a batch, is the same item."""
-    message = message_of(Entry(VERSION, "chat", "m1", item))
+    message = message_of(Entry("chat", "m1", item))
     limits = BatchLimits(max_items=1, max_targets=1, max_message=1000, endpoints=())
     batch = parse_batch(orjson.dumps(message), limits)
     [parsed] = batch.results

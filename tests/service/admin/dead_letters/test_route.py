@@ -176,7 +176,7 @@ async def test_a_replay_puts_the_entry_back_as_it_was_and_a_repeat_does_nothing(
     assert first.json() == {"matched": 1, "replayed": 1, "more": False, "next": None, "before": None}
     assert second.json() == {"replayed": 0, "before": None, **NOBODY}
     [entry] = await queued(one_redis)
-    assert decode(entry) == an_entry()
+    assert decode(entry, "chat") == an_entry()
     assert await parked_count(one_redis) == 0
 
 
@@ -420,5 +420,7 @@ async def test_replays_of_one_lane_keep_the_order_in_which_they_were_parked(one_
     async with a_client(one_redis) as client:
         await client.post(REPLAY, json={"ids": names[:20][::-1]})
         await client.post(REPLAY, json={"all": True})
-    assert [decode(data).message_id for data in await queued(one_redis)] == [f"m{number:03}" for number in range(250)]
+    assert [decode(data, "").message_id for data in await queued(one_redis)] == [
+        f"m{number:03}" for number in range(250)
+    ]
     assert await one_redis.ask("XLEN", KEYS.dead(int(names[0].partition(":")[0]))) == 0

@@ -14,6 +14,7 @@ from fanout.signalr.message import Message, Scope
 from service.cli.dead_letters.commands import dead_letters
 from service.cli.main import main
 from tests.builders import a_join, an_entry
+from tests.queue_layout import waiting_in
 from tests.service.admin.dead_letters.parked import PARTITIONS, an_admin_app, park, park_entry, park_row
 from tests.service.apps import KEY, served
 
@@ -167,4 +168,4 @@ async def test_the_program_itself_does_it(one_redis: RedisClient, url: str) -> N
     )  # fmt: skip
     output, _ = await process.communicate()
     assert (process.returncode, json.loads(output)) == (0, {"matched": 1, "replayed": 1})
-    assert sum(await one_redis.call(*(("XLEN", f"fanout:{{{p}}}:stream") for p in range(PARTITIONS)))) == 1
+    assert await waiting_in(one_redis, PARTITIONS) == 1

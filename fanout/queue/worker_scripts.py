@@ -1,0 +1,94 @@
+"""The Lua functions of leases, workers and callers; those that touch entries are in `scripts`.
+
+Rule guarded: the same as there. Each is one atomic step, documented by KEYS, ARGV and what it returns.
+"""
+
+from fanout.redis.script import Script
+
+# KEYS[1] the lease, KEYS[2] the fence. ARGV[1] the worker, ARGV[2] the lifetime in milliseconds.
+# Returns the token of the new lease, or nil when somebody holds it.
+ACQUIRE = Script("""#!lua flags=allow-oom
+if redis.call('EXISTS', KEYS[1]) == 1 then return false end
+local token = ARGV[1] .. ':' .. redis.call('INCR', KEYS[2])
+redis.call('SET', KEYS[1], token, 'PX', ARGV[2])
+return token
+""")
+
+# KEYS[1] the lease, then streams. ARGV[1] the holder's token, ARGV[2] the lifetime in milliseconds.
+# Returns nil when the lease is not the caller's, else for each stream the id of its oldest entry ("" for none).
+RENEW = Script("""#!lua flags=allow-oom
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local answer = {}
+for k = 2, #KEYS do
+  local oldest = redis.call('XRANGE', KEYS[k], '-', '+', 'COUNT', 1)[1]
+  answer[k - 1] = oldest and oldest[1] or ''
+end
+return answer
+""")
+
+# KEYS[1] the lease. ARGV[1] the holder's token. Returns 1 when released, 0 when it was not the caller's any more.
+RELEASE = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+""")
+
+# KEYS[1] the set of workers. ARGV[1] this worker, ARGV[2] the lifetime of its mark in milliseconds (0 takes it away).
+# Returns the store's time in milliseconds, then every live worker.
+HEARTBEAT = Script("""#!lua flags=allow-oom
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if tonumber(ARGV[2]) > 0 then
+  redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+else
+  redis.call('ZREM', KEYS[1], ARGV[1])
+end
+local answer = redis.call('ZRANGE', KEYS[1], 0, -1)
+table.insert(answer, 1, string.format('%.0f', now))
+return answer
+""")
+
+# KEYS[1] what remembers an Idempotency-Key. ARGV[1] the body's fingerprint, ARGV[2] the dedup window in milliseconds.
+# Returns 1 when the key is new or was used with the same body, else 0.
+CLAIM = Script("""
+local known = redis.call('GET', KEYS[1])
+if known and known ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+""")
+
+# KEYS[1] the endpoints that the queue is delivered to. ARGV[1..] the endpoints of this process, each by its identity.
+# Returns 1 and then every known endpoint, those of this process included; or 0 and the known ones, when none of them is
+# one of this process: then nothing is changed.
+JOIN_ENDPOINTS = Script("""#!lua flags=allow-oom
+local known = redis.call('SMEMBERS', KEYS[1])
+local joined = #known == 0
+for _, own in ipairs(ARGV) do
+  joined = joined or redis.call('SISMEMBER', KEYS[1], own) == 1
+end
+if joined then
+  redis.call('SADD', KEYS[1], unpack(ARGV))
+  known = redis.call('SMEMBERS', KEYS[1])
+end
+table.insert(known, 1, joined and 1 or 0)
+return known
+""")
+
+# KEYS[1] the demand of all workers. ARGV[1] this worker, ARGV[2] how long its word counts in milliseconds, ARGV[3] its
+# demand. Returns name, "until:demand", name, ... of every worker whose word still counts.
+EXCHANGE_DEMAND = Script("""#!lua flags=allow-oom
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + ARGV[2]) .. ':' .. ARGV[3])
+local all, answer = redis.call('HGETALL', KEYS[1]), {}
+for i = 1, #all, 2 do
+  if tonumber(string.match(all[i + 1], '^%d+')) < now then
+    redis.call('HDEL', KEYS[1], all[i])
+  else
+    answer[#answer + 1] = all[i]
+    answer[#answer + 1] = all[i + 1]
+  end
+end
+return answer
+""")

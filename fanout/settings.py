@@ -174,7 +174,7 @@ class ListenerSettings(BaseModel):
     )
     max_items: Annotated[int, Unit("items")] = Field(10_000, ge=1, description="Maximum number of items per batch.")
     max_targets: Annotated[int, Unit("entries")] = Field(
-        10_000,
+        100_000,
         ge=1,
         description="Maximum number of queue entries per batch, after each item is expanded to one entry per target.",
     )

@@ -112,5 +112,5 @@ def _close(properties: Properties, limits: BatchLimits) -> ItemContent:
 
 
 def _warnings_of(properties: Properties, destinations: Destinations, *ignored: str) -> tuple[ItemWarning, ...]:
-    warnings = properties.ignored("arguments", "collapseKey", "delivery", *ignored)
+    warnings = properties.ignored("arguments", "collapseKey", "delivery", "priority", *ignored)
     return (*destinations.warnings(properties), *warnings)

@@ -15,7 +15,7 @@ from fanout.binding.names import check_uri
 from fanout.binding.parsed import BatchLimits, ItemContent, ItemWarning
 from fanout.binding.properties import Properties
 from fanout.binding.refusals import refuse
-from fanout.signalr.message import Message, Scope
+from fanout.signalr.message import Message, Priority, Scope
 
 MAX_TTL: Final = 31 * 86_400  # seconds
 MAX_COLLAPSE_KEY: Final = 128
@@ -39,7 +39,8 @@ def read_message(properties: Properties, target: str, limits: BatchLimits) -> It
     ttl = _ttl_of(properties) if "ttlSeconds" in values else None
     key = _collapse_of(properties) if "collapseKey" in values else ""
     at_most_once = _at_most_once_of(properties) if "delivery" in values else None
-    items = tuple([Message(scope, name, body, excluded, ttl, key, at_most_once) for scope, name in named])
+    priority = _priority_of(properties) if "priority" in values else Priority.NORMAL
+    items = tuple([Message(scope, name, body, excluded, ttl, key, at_most_once, priority) for scope, name in named])
     for item in items:
         check_uri(item)
     return ItemContent(items, _warnings_of(properties, destinations))
@@ -92,6 +93,15 @@ def _at_most_once_of(properties: Properties) -> bool | None:
     if at_most_once is None:
         raise refuse("invalidDelivery", "delivery must be atLeastOnce or atMostOnce.", properties.pointer("delivery"))
     return at_most_once
+
+
+def _priority_of(properties: Properties) -> Priority:
+    word = properties.text("priority")
+    try:
+        return Priority.NORMAL if word is None else Priority(word.lower())
+    except ValueError:
+        detail = "priority must be high, normal or low."
+        raise refuse("invalidPriority", detail, properties.pointer("priority")) from None
 
 
 def _warnings_of(properties: Properties, destinations: Destinations) -> tuple[ItemWarning, ...]:

@@ -23,7 +23,7 @@ KNOWN: Final = frozenset(
     {
         "target", "arguments", "action", "connectionId", "userId", "groupName", "endpoints",  # of the binding
         "connectionIds", "userIds", "groupNames", "excluded", "messageId", "ttlSeconds", "reason",  # of this service
-        "collapseKey", "delivery",
+        "collapseKey", "delivery", "priority",
     }
 )  # fmt: skip
 _CANONICAL: Final = {name.lower(): name for name in KNOWN}

@@ -43,6 +43,7 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "invalidTtl": "ttlSeconds is out of range or not a number.",
         "invalidCollapseKey": "A collapseKey is at most 128 characters long.",
         "invalidDelivery": "delivery is atLeastOnce or atMostOnce.",
+        "invalidPriority": "priority is high, normal or low.",
         "invalidMessageId": "A messageId is 1 to 128 printable characters.",
         "invalidEndpoints": "endpoints must be an array of objects, as from the signalREndpoints binding.",
         "noEndpointSelected": "endpoints selects none of the endpoints configured here, so nothing would be sent.",

@@ -57,6 +57,11 @@ ITEM: dict[str, Any] = {
             "type": ["string", "null"],
             "description": "On a message: atLeastOnce or atMostOnce, in any case; what to do when an answer is lost.",
         },
+        "priority": {
+            "type": ["string", "null"],
+            "description": "On a message: high, normal or low, in any case; what waits longer while not all can go. "
+            "Order holds for each destination within a priority; messages to a group keep one order.",
+        },
         "reason": {"type": ["string", "null"], "description": "Told to a client whose connection is closed."},
         "endpoints": {
             "type": ["array", "null"],

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.binding.batch import BatchLimits, ParsedItem, RejectedItem, parse_batch
-from fanout.signalr.message import Item, Message, Scope
+from fanout.signalr.message import Item, Message, Priority, Scope
 
 LIMITS = BatchLimits(max_items=1000, max_targets=1000, max_message=2_000_000)
 B, U, G, C = Scope.BROADCAST, Scope.USER, Scope.GROUP, Scope.CONNECTION
@@ -179,6 +179,9 @@ def test_each_destination_of_a_list_gets_collapse_key_and_delivery() -> None:
         ('"delivery":"exactlyOnce"', "invalidDelivery", "/delivery"),
         ('"delivery":""', "invalidDelivery", "/delivery"),
         ('"delivery":1', "invalidDelivery", "/delivery"),
+        ('"priority":"urgent"', "invalidPriority", "/priority"),
+        ('"priority":""', "invalidPriority", "/priority"),
+        ('"priority":1', "invalidPriority", "/priority"),
         ('"Delivery":{}', "notAString", "/Delivery"),
     ],
 )
@@ -189,3 +192,13 @@ def test_collapse_key_and_delivery_that_cannot_be_read_are_refused(fields: str, 
 def test_the_destinations_of_a_list_share_one_body() -> None:
     items: Any = items_of('{"target":"t","userIds":["a","b"]}')
     assert items[0].body is items[1].body
+
+
+@pytest.mark.parametrize(
+    ("word", "priority"),
+    [('"high"', Priority.HIGH), ('"LOW"', Priority.LOW), ('"normal"', Priority.NORMAL), ("null", Priority.NORMAL)],
+)
+def test_a_message_may_be_urgent_or_have_time(word: str, priority: Priority) -> None:
+    (item,) = items_of(f'{{"userId":"alice","target":"t","priority":{word}}}')
+    assert isinstance(item, Message)
+    assert item.priority is priority

@@ -2,8 +2,8 @@
 
 Ingress and worker run in this process, on a Redis of its own and beside a service that answers 202. After a few
 messages to one user, functions are noted from the moment a POST is written until its message is settled. What happens
-by the clock may fall into that time, so a file counts only if every one of several messages ran through it. docs/
-architecture.md names the same files, and a test compares the two.
+by the clock may fall into that time, so a file counts only if every one of several messages ran through it. A test
+checks that docs/architecture.md names each of them.
 """
 
 import asyncio

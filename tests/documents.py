@@ -153,6 +153,16 @@ def number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and re.fullmatch(r"\d+\.0", str(value)) else value
 
 
+def files_to_read(architecture: str) -> list[str]:
+    """Return the numbered files of docs/architecture.md, those that a newcomer reads, in order."""
+    return re.findall(r"^\d+\. \[([a-z][\w/]*\.py)\]", architecture, re.MULTILINE)
+
+
+def files_not_to_open(architecture: str) -> list[str]:
+    """Return the files that docs/architecture.md names as passed by a message and not needed to follow it."""
+    return re.findall(r"`([a-z][\w/]*\.py)`", architecture.partition("\n## Files that need not be opened\n")[2])
+
+
 DOCUMENTS = ((README, readme), (METRICS, metrics), (VALUES, values), (SCHEMA, schema))
 
 if __name__ == "__main__":

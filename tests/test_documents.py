@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from fanout.environment import variable_of
 from fanout.settings import Settings
 from service.cli.main import main
-from tests.documents import DOCUMENTS, README
+from tests.documents import DOCUMENTS, README, files_not_to_open, files_to_read
 
 
 @pytest.mark.parametrize(("path", "made"), DOCUMENTS, ids=[path.name for path, _ in DOCUMENTS])
@@ -73,3 +73,22 @@ def test_each_command_of_the_readme_and_of_the_manual_exists_with_its_options() 
     for line in lines:
         result = CliRunner().invoke(main, [*shlex.split(line), "--help"])
         assert result.exit_code == 0, f"fanout {line}: {result.output}"
+
+
+def test_the_architecture_page_names_files_that_exist_and_at_most_25_to_read() -> None:
+    page = (README.parent / "docs" / "architecture.md").read_text()
+    to_read, helpers = files_to_read(page), files_not_to_open(page)
+    assert len(helpers) > 10
+    assert 15 < len(to_read) <= 25
+    assert len({*to_read, *helpers}) == len(to_read) + len(helpers), "a file is named twice"
+    numbers = [int(number) for number in re.findall(r"^(\d+)\. \[[a-z]+/", page, re.MULTILINE)]
+    assert numbers == list(range(1, len(to_read) + 1))
+    for path in {*to_read, *helpers, *re.findall(r"\]\(\.\./([^)#]+)", page)}:
+        assert (README.parent / path).is_file(), path
+    assert {path.partition("/")[0] for path in (*to_read, *helpers)} == {"fanout", "workers", "service"}
+
+
+def test_the_architecture_page_links_what_it_names() -> None:
+    page = (README.parent / "docs" / "architecture.md").read_text()
+    for text, target in re.findall(r"\[([^\]]+\.py)\]\(([^)]+)\)", page):
+        assert target == f"../{text}"

@@ -1,7 +1,10 @@
 # One image for every role: `serve --role ingress`, `--role worker`, or `--role all` in one process.
 # The build needs no BuildKit features; it runs as well with `docker build` as with `buildah bud`.
 
-FROM python:3.12-slim-bookworm AS builder
+# By digest, so that a build next year starts from the same files. `make image-test` builds on a stand-in.
+ARG BASE=python:3.12.14-slim-bookworm@sha256:782412e85d0f0984994c290652577d4018aff08145c85b262bb63dc0c7522254
+
+FROM ${BASE} AS builder
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
@@ -24,7 +27,7 @@ COPY emulator ./emulator
 RUN pip --python /opt/fanout/bin/python install --no-deps .
 
 
-FROM python:3.12-slim-bookworm
+FROM ${BASE}
 
 ARG VERSION=0.1.0
 ARG REVISION=unknown
@@ -41,8 +44,11 @@ ENV PATH="/opt/fanout/bin:${PATH}" \
     PYTHONFAULTHANDLER=1 \
     PYTHONUNBUFFERED=1
 
+# Nothing installs packages here either: the base's own pip goes too.
 RUN groupadd --gid 10001 fanout \
-    && useradd --no-log-init --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin fanout
+    && useradd --no-log-init --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin fanout \
+    && rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip /usr/local/lib/python3*/site-packages/pip-* \
+        /usr/local/lib/python3*/ensurepip
 
 COPY --from=builder /opt/fanout /opt/fanout
 
@@ -55,7 +61,7 @@ STOPSIGNAL SIGTERM
 
 # http.client, because urllib would send this through a proxy that the environment names.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=10s --retries=4 \
-    CMD ["python", "-I", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('FANOUT_PORT', '8080')), timeout=4); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
+    CMD ["python", "-I", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('FANOUT_ADMIN_PORT') or os.environ.get('FANOUT_PORT') or 8080), timeout=4); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
 
 ENTRYPOINT ["fanout"]
 CMD ["serve", "--role", "all", "--host", "0.0.0.0"]

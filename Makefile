@@ -11,10 +11,10 @@ LOWEST_TOOLS := pytest pytest-asyncio pytest-timeout pytest-xdist hypothesis tru
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test lint types unit lowest format bench simulate fuzz soak docs requirements clean
+.PHONY: help run quick test lint types unit lowest image-test sbom format bench simulate fuzz soak docs requirements clean
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(VENV)/.run ## start Redis, emulator, ingress, worker and a live page (PORT=8080 EMULATOR_PORT=8888)
 	@exec $(BIN)/fanout dev --port $(PORT) --emulator-port $(EMULATOR_PORT) --die-with-parent
@@ -60,6 +60,12 @@ lowest: $(VENV)/.test ## the tests of single modules with the lowest versions th
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python $(LOWEST_TOOLS)
 	@REDIS_KINDS=valkey .venv-lowest/bin/python -m pytest --quiet -p no:cacheprovider -W ignore::DeprecationWarning \
 	  --numprocesses 2 --dist loadfile -m "not process" tests/fanout tests/workers tests/service tests/emulator $(ARGS)
+
+image-test: $(VENV)/.test ## build the image and run it, as root; needs buildah, podman, runc and mmdebstrap (BASE=an image that is there)
+	@$(BIN)/python -m tests.image $(BASE)
+
+sbom: $(VENV)/.test ## write sbom.json, the parts of the image's environment, as CycloneDX
+	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json
 
 requirements: $(VENV)/.test ## renew the pinned requirements
 	@for set in ":requirements.txt" "--extra dev:requirements-run.txt" "--extra dev --group test:requirements-test.txt" "--extra dev --group test --group bench:requirements-bench.txt"; do \

@@ -281,7 +281,16 @@ class DeliverySettings(BaseModel):
     )
     retry_cap: Duration = Field(30.0, gt=0, description="Maximum of the upper limit of the backoff.")
     retry_max_age: Duration = Field(
-        3600.0, gt=0, description="Age at which a failed entry becomes a dead letter instead of being retried."
+        3600.0,
+        gt=0,
+        description="Age at which a failed entry becomes a dead letter instead of being retried. The last attempt is "
+        "made at this age.",
+    )
+    pause_cap: Duration = Field(
+        300.0,
+        gt=0,
+        description="Longest time that a `Retry-After` of the service is waited for. After it one call is made to find "
+        "out whether the service accepts calls again.",
     )
     retry_max_attempts: Annotated[int, Unit("attempts")] = Field(
         200,

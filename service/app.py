@@ -21,6 +21,7 @@ from fanout import __version__
 from fanout.errors import FanoutError
 from service.admin.dead_letters.documents import DeadLetterCommand
 from service.admin.dead_letters.route import DeadLetterAdmin
+from service.admin.pauses import PauseAdmin, PauseCommand, ResumeCommand
 from service.admin.traces import TraceAdmin
 from service.http.addresses import meant_address
 from service.http.middleware import RequestMiddleware, request_id_of
@@ -45,7 +46,13 @@ from service.openapi.describe import refusal, text
 from service.openapi.document import DESCRIPTION, complete
 
 Role = Literal["all", "ingress", "worker"]
-_REQUESTS = (ProblemDocument, NegotiateRequest, DeadLetterCommand)  # the documents that no answer of a route has
+_REQUESTS = (
+    ProblemDocument,
+    NegotiateRequest,
+    DeadLetterCommand,
+    PauseCommand,
+    ResumeCommand,
+)  # the documents that no answer of a route has
 _BEFORE_HUB, _AFTER_HUB = MESSAGES.split("{hub}")
 _EXPLAIN: dict[str, Any] = {
     "operation_id": "explainProblem",
@@ -102,6 +109,7 @@ def create_app(
     negotiate: Negotiate | None = None,
     traces: TraceAdmin | None = None,
     dead_letters: DeadLetterAdmin | None = None,
+    pauses: PauseAdmin | None = None,
     page: Path | None = None,
 ) -> FastAPI:
     """Make the ASGI application of one process from its routes."""
@@ -124,7 +132,7 @@ def create_app(
     app.include_router(probes.router())
     app.include_router(docs.router(app))
     app.add_api_route("/problems/{code}", _problem, response_model=None, response_class=PlainTextResponse, **_EXPLAIN)
-    for admin in (traces, dead_letters):
+    for admin in (traces, dead_letters, pauses):
         if admin is not None:
             app.include_router(admin.router())
     if negotiate is not None:

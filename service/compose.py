@@ -26,6 +26,7 @@ from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.keys import Keys
 from fanout.queue.leases import Leases
 from fanout.queue.pace_channel import PaceChannel
+from fanout.queue.pauses import Pauses
 from fanout.queue.store import prepare, room_of
 from fanout.queue.stream import Stream
 from fanout.queue.traces import Traces, open_traces
@@ -36,6 +37,7 @@ from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.routes import RouteClass
 from service.admin.dead_letters.route import DeadLetterAdmin
+from service.admin.pauses import PauseAdmin
 from service.admin.traces import TraceAdmin
 from service.app import Role, create_app
 from service.http.auth import Guard
@@ -141,11 +143,12 @@ def build_app(
     service: ConnectionString | None,
     traces: Traces | None,
     dead_letters: DeadLetters | None,
+    pauses: Pauses | None,
     delivery_log: DeliveryLog | None,
     page: Path | None,
 ) -> FastAPI:
     """Give each route what it needs and return the application; a worker has no other routes than the probes."""
-    probes, times = Probes(queue, metrics, readiness, clock), RequestTimes(metrics, clock)
+    probes, times = Probes(queue, metrics, readiness, clock, pauses), RequestTimes(metrics, clock)
     if role == "worker":
         return create_app(probes, refusals, times, page=page)
     guard = Guard(settings)
@@ -158,6 +161,7 @@ def build_app(
         negotiate=Negotiate(settings, guard, metrics, clock, service),
         traces=TraceAdmin(guard, traces),
         dead_letters=DeadLetterAdmin(settings, dead_letters, guard, metrics, clock),
+        pauses=PauseAdmin(settings, pauses, guard, clock),
         page=page,
     )
 
@@ -171,7 +175,7 @@ def open_endpoint(settings: Settings, clock: Clock, metrics: Metrics, service: C
     )
     client = open_client(settings, service, clock, limits, cache_size=settings.token_cache)
     joined = Bounds() if settings.execute and not settings.application else None
-    gate = Gate(Window(settings.concurrency), ceilings_of(settings), random.random)
+    gate = Gate(Window(settings.concurrency), ceilings_of(settings), random.random, pause_cap=settings.pause_cap)
     return Endpoint(client, Sender(client, clock, metrics, joined=joined), gate)
 
 
@@ -189,12 +193,13 @@ def build_worker(resources: Resources, endpoint: Endpoint) -> Worker:
     ownership = Ownership(leases, schedule, store_clock, clock, log, partitions=settings.partitions)
     delivery_log = open_delivery_log("delivery.settled", clock, level=settings.log_level, style=settings.log_format)
     telemetry = Telemetry(metrics, log, clock, store_clock, delivery_log, resources.traces)
-    peers = Peers(PaceChannel(redis_client, clock, keys, worker=name), gate, schedule, clock)
+    channel = PaceChannel(redis_client, clock, keys, worker=name)
+    peers = Peers(channel, Pauses(redis_client, keys), gate, schedule, clock, log)
     dispatcher = Dispatcher(
         schedule, endpoint, settler, bodies, telemetry, policy_of(settings), clock, random.random, peers.tell
     )
     _watch_worker(metrics.gauges, dispatcher, schedule, ownership)
-    _watch_endpoint(metrics.gauges, endpoint)
+    _watch_endpoint(metrics.gauges, endpoint, clock)
     return Worker(ownership, reader, dispatcher, settler, peers, clock, log, grace=settings.shutdown_grace)
 
 
@@ -206,6 +211,7 @@ def policy_of(settings: Settings) -> RetryPolicy:
         max_age=settings.retry_max_age,
         max_attempts=settings.retry_max_attempts,
         retry_unknown=settings.outcome_unknown == "retry",
+        pause_cap=settings.pause_cap,
     )
 
 
@@ -228,7 +234,7 @@ def _watch_worker(gauges: Gauges, dispatcher: Dispatcher, schedule: Schedule, ow
     )
 
 
-def _watch_endpoint(gauges: Gauges, endpoint: Endpoint) -> None:
+def _watch_endpoint(gauges: Gauges, endpoint: Endpoint, clock: Clock) -> None:
     client, gate = endpoint.client, endpoint.gate
     gauges.watch(
         tokens=lambda: client.cache_stats.kept,
@@ -238,9 +244,15 @@ def _watch_endpoint(gauges: Gauges, endpoint: Endpoint) -> None:
         connections_opened=lambda: client.pool.stats.opened,
         connections_reused=lambda: client.pool.stats.reused,
         window=lambda: gate.window.limit,
+        paused_hubs=lambda: gate.paused_hubs,
     )
     gauges.watch(
         rate_limit=lambda: {each.label: gate.paces[each].rate for each in RouteClass},
         rate_share=lambda: {each.label: gate.paces[each].share for each in RouteClass},
         breaker_open=lambda: {each.label: gate.held_back(each) for each in RouteClass},
+        pause_seconds=lambda: _pauses_left(gate, clock.monotonic()),
     )
+
+
+def _pauses_left(gate: Gate, now: float) -> dict[str, float]:
+    return {each.label: gate.pause_ends_at(each, now) - now for each in RouteClass}

@@ -20,6 +20,7 @@ from fanout import __version__
 from fanout.clock import Clock
 from fanout.delivery_log import open_delivery_log
 from fanout.log import Logger
+from fanout.queue.pauses import Pauses
 from fanout.serving import listen, port_of
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
@@ -113,6 +114,7 @@ def _app(
         service=service,
         traces=resources.traces,
         dead_letters=resources.dead_letters,
+        pauses=Pauses(resources.redis_client, resources.keys),
         delivery_log=open_delivery_log("ingress.accepted", clock, level=settings.log_level, style=settings.log_format),
         page=plan.page,
     )

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 
 from fanout.clock import Clock
 from fanout.signalr.routes import RouteClass
@@ -39,9 +40,9 @@ class Dispatcher:
         policy: RetryPolicy,
         clock: Clock,
         random: Callable[[], float],
-        tell: Callable[[RouteClass, Slowdown], None],
+        tell: Callable[[RouteClass, Slowdown, str], None],
     ) -> None:
-        """`random` returns numbers in [0, 1); `tell` hands a slowdown to the other workers."""
+        """`random` returns numbers in [0, 1); `tell` hands a slowdown and its cause to the other workers."""
         self._schedule = schedule
         self._gate = endpoint.gate
         self._sender = endpoint.sender
@@ -93,7 +94,7 @@ class Dispatcher:
         """Return after `wake`, or when a postponed lane is due or a class of calls opens."""
         now = self._clock.monotonic()
         times = (self._schedule.next_due(), *self._openings(now))
-        later = [at for at in times if at is not None and at > now]
+        later = [at for at in times if at is not None and now < at < inf]
         if not later:
             await self._work.wait()
             return

@@ -45,6 +45,7 @@ from workers.verdicts import (
     Gone,
     Outcome,
     RetryPolicy,
+    describe,
     judge,
 )
 
@@ -68,7 +69,7 @@ class Flights:
         policy: RetryPolicy,
         clock: Clock,
         random: Callable[[], float],
-        tell: Callable[[RouteClass, Slowdown], None],
+        tell: Callable[[RouteClass, Slowdown, str], None],
         *,
         fill: Callable[[], None],
         wake: Callable[[], None],
@@ -247,7 +248,7 @@ class Flight:
         )
         if slowdown is not None:
             flights.telemetry.slowed(self._route_class, slowdown)
-            flights.tell(self._route_class, slowdown)
+            flights.tell(self._route_class, slowdown, describe(outcome))
         for route_class, hub in flights.gate.take_recovered():
             flights.schedule.hurry(now, route_class, hub)
             flights.wake()

@@ -4,7 +4,7 @@ Rules guarded: what waits here uses up no attempt. A class or a hub that is held
 was refused and nothing fails, asking costs one comparison.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 from fanout.queue.lane_key import hub_of
@@ -19,7 +19,7 @@ _THROTTLED = 429
 _SERVER_ERROR = 500
 _UNAVAILABLE = 503
 _OVERLOADED = frozenset({_THROTTLED, _UNAVAILABLE})
-_PROBED_FOR = 1.0  # seconds until a lane that waits for the outcome of a probe is looked at again
+_LOOK_AGAIN = 1.0  # seconds until a lane that waits for a probe, or for a pause without an end, is looked at again
 _SHRINK = 0.75
 _ROUND = 0.1  # seconds: the shortest time between two decreases
 _FULL = 0.9  # share of the window in use from which on it counts as full
@@ -59,17 +59,27 @@ class Gate:
     """What holds back the calls of one worker to one service.
 
     `ceilings` are configured rates by class, in calls per second for all workers. `random` returns numbers in [0, 1).
+    `pause_cap` is the longest Retry-After that is obeyed to its end.
     """
 
-    def __init__(self, window: Window, ceilings: dict[RouteClass, float], random: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        window: Window,
+        ceilings: dict[RouteClass, float],
+        random: Callable[[], float],
+        *,
+        pause_cap: float = inf,
+    ) -> None:
         self.window = window
-        self.paces = [Pace(ceilings.get(route_class)) for route_class in RouteClass]
+        self.paces = [Pace(ceilings.get(route_class), cap=pause_cap) for route_class in RouteClass]
         self.breakers = [Breakers(only=route_class is RouteClass.BROADCAST) for route_class in RouteClass]
         self._random = random
         self.holds_back = bool(ceilings)  # whether any class or hub may have to wait now
         self._in_flight = [0 for _ in RouteClass]
         self._has_taken = False  # whether the service has taken any call
         self._recovered: list[tuple[RouteClass, str]] = []
+        self._paused_classes: Mapping[RouteClass, float] = {}
+        self._paused_hubs: Mapping[str, float] = {}
 
     def __repr__(self) -> str:
         return f"<Gate {self.window!r} {self.paces!r} {self.breakers!r}>"
@@ -88,17 +98,39 @@ class Gate:
         return tuple(route_class for route_class in ALL if self.opens_at(route_class, now) <= now)
 
     def opens_at(self, route_class: RouteClass, now: float) -> float:
-        """Return when the pace lets a call of the class go; `now` when it may go at once."""
-        return max(now, self.paces[route_class].opens_at)
+        """Return when a call of the class may go, as far as pace and pauses are concerned; `now` for at once."""
+        return max(now, self.paces[route_class].opens_at, self._paused_classes.get(route_class, now))
+
+    def pause_ends_at(self, route_class: RouteClass, now: float) -> float:
+        """Return when the pause of a class ends, infinity for one without an end; `now` when there is none."""
+        return max(now, self.paces[route_class].paused_until, self._paused_classes.get(route_class, now))
+
+    @property
+    def paused_hubs(self) -> int:
+        """How many hubs are paused."""
+        return len(self._paused_hubs)
+
+    def set_pauses(self, classes: Mapping[RouteClass, float], hubs: Mapping[str, float], now: float) -> None:
+        """Hold back classes of calls, and hubs, until these times; infinity holds back until the next `set_pauses`."""
+        self._paused_classes, self._paused_hubs = classes, hubs
+        self._update(now)
+
+    def resume(self, route_class: RouteClass, now: float) -> None:
+        """End the pause that the service asked for, because an operator lifted it."""
+        self.paces[route_class].resume()
+        self._update(now)
 
     def held_until(self, route_class: RouteClass, hub: str, now: float) -> float | None:
-        """Return until when the breaker of a hub holds back calls of a class; None when they may go."""
+        """Return until when a hub's pause or breaker holds back calls of a class; None when they may go.
+
+        Where the end is not known yet, it is the time to look again.
+        """
         if not self.holds_back:
             return None
-        at = self.breakers[route_class].opens_at(hub, now)
+        at = max(self.breakers[route_class].opens_at(hub, now), self._paused_hubs.get(hub, now))
         if at <= now:
             return None
-        return now + _PROBED_FOR if at == inf else at
+        return now + _LOOK_AGAIN if at == inf else at
 
     def held_back(self, route_class: RouteClass) -> int:
         """Return how many hubs have their calls of this class held back by a breaker."""
@@ -122,6 +154,7 @@ class Gate:
     def abandoned(self, route_class: RouteClass, lane: str) -> None:
         """Count out a call whose outcome will not be known."""
         self._in_flight[route_class] -= 1
+        self.paces[route_class].unanswered()
         self.breakers[route_class].abandoned(hub_of(lane))
 
     def ended(
@@ -138,7 +171,6 @@ class Gate:
             if self.holds_back:
                 self._update(now)
             return None
-        slowdown = None
         if is_failure(outcome):
             self.breakers[route_class].failed(hub_of(lane), now, lane, self._random())
         else:
@@ -147,12 +179,18 @@ class Gate:
             self.window.overloaded(now, took)
         else:
             self.window.succeeded(in_flight)
-        if isinstance(outcome, Answered) and outcome.status == _THROTTLED:
-            slowdown = self.paces[route_class].refused(now, outcome.retry_after, took=took)
-        elif not is_failure(outcome):
-            self.paces[route_class].accepted(now)
+        slowdown = self._slowed(self.paces[route_class], outcome, now, took)
         self._update(now)
         return slowdown
+
+    def _slowed(self, pace: Pace, outcome: Outcome, now: float, took: float) -> Slowdown | None:
+        if isinstance(outcome, Answered) and outcome.status == _THROTTLED:
+            return pace.refused(now, outcome.retry_after, took=took)
+        if is_failure(outcome):
+            pace.unanswered()
+        else:
+            pace.accepted(now)
+        return None
 
     def heard(self, route_class: RouteClass, slowdown: Slowdown, now: float) -> None:
         """Learn that another worker was refused."""
@@ -180,7 +218,8 @@ class Gate:
     def _update(self, now: float) -> None:
         self.holds_back = (
             self.is_limited
-            or any(pace.paused_until > now for pace in self.paces)
+            or any(pace.paused_until > now or pace.is_probing for pace in self.paces)
+            or any(until > now for until in (*self._paused_classes.values(), *self._paused_hubs.values()))
             or any(breakers.open for breakers in self.breakers)
         )
 

@@ -39,6 +39,7 @@ IDLE = 0.001  # the demand of a worker where nothing waits: a share to begin wit
 _SECOND = 1.0  # what services count calls by
 _LONGEST_LOOK = 5.0  # seconds looked back on, where fewer calls than `_SAMPLE` go in one
 _SAMPLE = 10
+_NO_PROBE, _PROBE_DUE, _PROBE_OUT = range(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,18 @@ class Slowdown:
     rate: float
     factor: float
     asked: bool  # the service named the pause itself
+    capped: bool = False  # it named a longer one: after the pause one call at a time finds out whether it is over
 
 
 class Pace:
-    """The pace of one class in one worker. `ceiling` is the configured rate for all workers, None without one."""
+    """The pace of one class in one worker. `ceiling` is the configured rate for all workers, None without one.
 
-    def __init__(self, ceiling: float | None = None) -> None:
+    `cap` is the longest pause that is obeyed to its end. After it, one call at a time is made until one is accepted.
+    """
+
+    def __init__(self, ceiling: float | None = None, *, cap: float = inf) -> None:
+        self._cap = cap
+        self._probe = _NO_PROBE
         self.ceiling = inf if ceiling is None else ceiling
         self.rate = self.ceiling
         self.share = self._next_share = 1.0
@@ -83,10 +90,17 @@ class Pace:
 
     @property
     def opens_at(self) -> float:
-        """When the next call may go: at once, if that is past."""
+        """When the next call may go: at once, if that is past; infinity while a probe is in flight."""
+        if self._probe == _PROBE_OUT:
+            return inf
         if self.rate == inf:
             return self.paused_until
         return max(self.paused_until, self._next_at - _BURST)
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether one call at a time is made, to find out whether a pause is over that was longer than the cap."""
+        return self._probe != _NO_PROBE
 
     @property
     def _next_at(self) -> float:
@@ -100,6 +114,8 @@ class Pace:
     def spend(self, now: float) -> None:
         """Count one call that goes out at `now`."""
         self._spent += 1
+        if self._probe == _PROBE_DUE:
+            self._probe = _PROBE_OUT
         if self.rate == inf:
             return
         self._last_at = max(self._next_at, now - _BURST)
@@ -108,26 +124,39 @@ class Pace:
 
     def accepted(self, now: float) -> None:
         """Count one call the service took."""
+        self._probe = _NO_PROBE
         self._streak = 0
         self._earned += 1
         self._taken.append(now)
         self._trim(now)
+
+    def unanswered(self) -> None:
+        """Count out a call that the service neither took nor refused for its speed; a probe is made again."""
+        if self._probe == _PROBE_OUT:
+            self._probe = _PROBE_DUE
+
+    def resume(self) -> None:
+        """End the pause, because an operator lifted it."""
+        self.paused_until = self._first_at = -inf
+        self._probe = _NO_PROBE
 
     def refused(self, now: float, retry_after: float | None, *, took: float = 0.0) -> Slowdown | None:
         """Slow down after a 429; gives what the others should know, None when they know it already.
 
         `took` is how long the call was under way: one that began before we last slowed down says nothing new.
         """
+        self.unanswered()
         asked, began = retry_after is not None, now - took
         late = now < self.paused_until or began < self._slowed_at
-        pause = self._pause(now, late=late) if retry_after is None else retry_after
+        pause = self._pause(now, late=late) if retry_after is None else min(retry_after, self._cap)
+        capped = retry_after is not None and retry_after > self._cap
         if self._part is not None and began - self._found_at < _EPOCH:
-            return self._add_part(now, pause, asked=asked)
+            return self._add_part(now, pause, asked=asked, capped=capped)
         if late and (not asked or now + pause <= self.paused_until):
             return None
         fresh = self.rate == inf or (not late and now - self._cut_at >= _EPOCH)
         factor, rate = self._cut(now) if fresh else (1.0, self.rate)
-        slowdown = Slowdown(pause=pause, rate=rate, factor=factor, asked=asked)
+        slowdown = Slowdown(pause=pause, rate=rate, factor=factor, asked=asked, capped=capped)
         self._apply(slowdown, now)
         if asked:
             return slowdown
@@ -158,18 +187,20 @@ class Pace:
             self._set_rate(self.rate + slowdown.rate)
         return replace(slowdown, factor=_CUT if now - self._cut_at >= _EPOCH else 1.0)
 
-    def _add_part(self, now: float, pause: float, *, asked: bool) -> Slowdown:
+    def _add_part(self, now: float, pause: float, *, asked: bool, capped: bool) -> Slowdown:
         """Tell what was taken from here, after the first refusal was heard of and not had."""
         self._trim(now)
         told, self._part = self._part or 0, None
         self._set_rate(self.rate + (len(self._taken) - told) * _CUT)
         pause = max(pause, self.paused_until - now)  # what is left of the pause we heard of holds for the others too
-        slowdown = Slowdown(pause=pause, rate=len(self._taken) * _CUT, factor=0.0, asked=asked)
+        slowdown = Slowdown(pause=pause, rate=len(self._taken) * _CUT, factor=0.0, asked=asked, capped=capped)
         self._apply(replace(slowdown, factor=1.0), now)
         return slowdown
 
     def _apply(self, slowdown: Slowdown, now: float) -> None:
         self._slowed_at = now
+        if slowdown.capped:
+            self._probe = _PROBE_DUE
         self.paused_until = max(self.paused_until, now + slowdown.pause)
         if slowdown.factor != 1.0:
             if self.rate == inf:

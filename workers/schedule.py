@@ -183,6 +183,10 @@ class Schedule:
             self._leave(lane, 0)
         self._delayed.put(lane, until)
 
+    def hurry_refused(self, now: float, route_class: RouteClass) -> None:
+        """Make the lanes due at once whose head was refused for its speed: an operator lifted the pause."""
+        self._delayed.hurry_refused(now, route_class)
+
     def next_due(self) -> float | None:
         """Return when the next postponed lane is due; None when none is postponed."""
         return self._delayed.next_at()

@@ -123,6 +123,13 @@ class DelayQueue:
                 self._heap[place] = (now, number, lane)
         heapify(self._heap)
 
+    def hurry_refused(self, now: float, route_class: RouteClass) -> None:
+        """Make those due at `now` whose last call of this class was refused for its speed."""
+        for place, (until, number, lane) in enumerate(self._heap):
+            if until > now and lane.uncounted and lane.route_class is route_class:
+                self._heap[place] = (now, number, lane)
+        heapify(self._heap)
+
     def next_at(self) -> float | None:
         """Return when the next lane is due; None when none waits."""
         while self._heap and self._heap[0][2].dropped:

@@ -11,7 +11,7 @@ Source: docs/sources.md, statuses. Rules guarded:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
@@ -24,6 +24,7 @@ OUTCOME_UNKNOWN = "outcomeUnknown"
 _MAX_DOUBLINGS = 30
 _NOT_FOUND = 404
 _MAX_EXCERPT = 500  # characters of an answer that are worth keeping
+_LONGEST = 1e9  # seconds: a Retry-After may have hundreds of digits
 
 # 404 with one of these in x-ms-error-code is an answer about the world, not a wrong address.
 GONE = frozenset(
@@ -155,13 +156,17 @@ Verdict = Delivered | Gone | Again | Dead
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """The bounds of retrying, durations in seconds. `retry_unknown`: repeat a message whose outcome is unknown."""
+    """The bounds of retrying, durations in seconds.
+
+    `retry_unknown`: repeat a message whose outcome is unknown. `pause_cap`: obey no longer Retry-After.
+    """
 
     base: float
     cap: float
     max_age: float
     max_attempts: int
     retry_unknown: bool
+    pause_cap: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +186,18 @@ class Attempt:
 def judge(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy) -> Verdict:
     """Return what follows from `outcome`."""
     verdict = _ruled(entry, outcome, attempt, policy)
-    if isinstance(verdict, Again) and verdict.failure == THROTTLED:
-        return verdict  # the service sets the pace: nothing becomes too old by waiting for it
-    if isinstance(verdict, Again) and attempt.age + verdict.delay > policy.max_age:
-        status = outcome.status if isinstance(outcome, Answered) else 0
+    if not isinstance(verdict, Again) or verdict.failure == THROTTLED:
+        return verdict  # where the service sets the pace, nothing becomes too old by waiting for it
+    status = outcome.status if isinstance(outcome, Answered) else 0
+    if attempt.age >= policy.max_age:
         reason = "unauthorized" if verdict.failure == "unauthorized" else "tooOld"
         detail = f"not delivered within {policy.max_age:g} s, last: {describe(outcome)}"
         return Dead(reason, verdict.failure, status, detail)
-    if isinstance(verdict, Again) and attempt.number >= policy.max_attempts:
-        status = outcome.status if isinstance(outcome, Answered) else 0
+    if attempt.number >= policy.max_attempts:
         detail = f"not delivered in {attempt.number} attempts, last: {describe(outcome)}"
         return Dead("tooManyAttempts", verdict.failure, status, detail)
-    return verdict
+    last_chance = policy.max_age - attempt.age  # what would come later than that is tried once more at that time
+    return verdict if verdict.delay <= last_chance else replace(verdict, delay=last_chance)
 
 
 def backoff(policy: RetryPolicy, attempt: int, jitter: float) -> float:
@@ -210,7 +215,7 @@ def retry_after(text: str | None, now: float) -> float | None:
         )
     except (ValueError, OverflowError):
         return None
-    return max(0.0, seconds)
+    return min(max(0.0, seconds), _LONGEST)
 
 
 def _ruled(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy) -> Verdict:
@@ -242,9 +247,11 @@ def _answered(entry: Entry, outcome: Answered, attempt: Attempt, policy: RetryPo
         case Ruling.DELIVERED:
             return Delivered()
         case Ruling.RETRY:
-            if rule.failure == THROTTLED:  # its class is held back by the pace; a backoff on top would starve it
-                return Again(outcome.retry_after or 0.0, rule.failure, asked=True)
-            return Again(max(wait, outcome.retry_after or 0.0), rule.failure, asked=bool(outcome.retry_after))
+            asked = min(outcome.retry_after or 0.0, policy.pause_cap)
+            # What is refused for speed is held back by the pace of its class; a backoff on top would starve it.
+            if rule.failure == THROTTLED:
+                return Again(asked, rule.failure, asked=True)
+            return Again(max(wait, asked), rule.failure, asked=asked > 0)
         case _:
             return Dead(rule.reason, rule.failure, outcome.status, describe(outcome))
 
@@ -263,6 +270,7 @@ def describe(outcome: Outcome) -> str:
         return outcome.detail
     code = f" {outcome.error_code}" if outcome.error_code else ""
     request = f" (request {outcome.request_id})" if outcome.request_id else ""
+    after = "" if outcome.retry_after is None else f" (Retry-After: {outcome.retry_after:.9g} s)"
     text = masked(outcome.body.decode("utf-8", "replace"))
     body = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_MAX_EXCERPT]
-    return f"status {outcome.status}{code}{request}{f': {body}' if body else ''}"
+    return f"status {outcome.status}{code}{request}{after}{f': {body}' if body else ''}"

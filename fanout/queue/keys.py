@@ -45,6 +45,11 @@ class Keys:
         """A hash by worker: until when its demand counts, and how many lanes of each class wait."""
         return f"{self.namespace}:demand"
 
+    @property
+    def pauses(self) -> str:
+        """A hash by what is held back: pauses set by hand, and those the service asked for."""
+        return f"{self.namespace}:pauses"
+
     def stream(self, partition: int, flow: str) -> str:
         """Return the key of the stream of one flow's waiting entries, oldest first."""
         return f"{self.namespace}:{{{partition}}}:q:{flow}"

@@ -19,6 +19,7 @@ from fanout.redis.client import Command, RedisClient, reply_or_raise
 _BLOCK = 5.0  # seconds one read waits for a notice
 _RETRY_DELAY = 0.5  # seconds after a failed read
 _MAX_NOTICES = 1000  # kept in the stream, approximately
+_FRESH = 2.0  # seconds
 _MAX_RECENT = 50  # notices a worker that starts looks at
 _DEMAND_INTERVAL = 0.5  # seconds
 _DEMAND_LIFETIME_MS = 3000
@@ -33,6 +34,7 @@ class PaceNotice:
     rate: float
     factor: float
     asked: bool
+    capped: bool = False
 
 
 OnNotice = Callable[[PaceNotice], None]
@@ -45,13 +47,13 @@ class PaceChannel:
         self._redis = redis_client
         self._clock = clock
         self._keys = keys
-        self._worker = worker
+        self.worker = worker
         self._last = b""
         self._outgoing: list[PaceNotice] = []
         self._has_outgoing = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<PaceChannel of {self._worker}, {len(self._outgoing)} to send>"
+        return f"<PaceChannel of {self.worker}, {len(self._outgoing)} to send>"
 
     def publish(self, notice: PaceNotice) -> None:
         """Queue a notice for the other workers; return at once."""
@@ -89,9 +91,9 @@ class PaceChannel:
             text = ",".join(f"{value:g}" for value in demand)
             with suppress(QueueError):  # the last share remains in force
                 rows = await self._redis.run(
-                    EXCHANGE_DEMAND, [self._keys.demand], [self._worker, _DEMAND_LIFETIME_MS, text]
+                    EXCHANGE_DEMAND, [self._keys.demand], [self.worker, _DEMAND_LIFETIME_MS, text]
                 )
-                on_others(_sums(rows, self._worker, len(demand)))
+                on_others(_sums(rows, self.worker, len(demand)))
             await self._clock.sleep(_DEMAND_INTERVAL)
 
     async def _recent(self) -> list[PaceNotice]:
@@ -100,8 +102,10 @@ class PaceChannel:
         )
         now = int(reply_or_raise(time)[0]) + int(reply_or_raise(time)[1]) / 1e6
         self._last = bytes(reply_or_raise(rows)[0][0]) if reply_or_raise(rows) else b"0-0"
-        notices = [_notice(row[1], age=now - int(bytes(row[0]).partition(b"-")[0]) / 1000) for row in reversed(rows)]
-        return [notice for notice in notices if notice.pause > 0]
+        ages = [now - int(bytes(row[0]).partition(b"-")[0]) / 1000 for row in reversed(rows)]
+        notices = [(age, _notice(row[1], age=age)) for age, row in zip(ages, reversed(rows), strict=True)]
+        # Older pauses that the service asked for are in `Pauses`, unless they were lifted.
+        return [notice for age, notice in notices if notice.pause > 0 and not (notice.asked and age > _FRESH)]
 
     async def _next(self) -> list[PaceNotice]:
         command: Command = ("XREAD", "BLOCK", int(_BLOCK * 1000), "STREAMS", self._keys.pace_notices, self._last)
@@ -110,13 +114,13 @@ class PaceChannel:
             return []
         rows = reply[0][1]
         self._last = bytes(rows[-1][0])
-        return [_notice(row[1], age=0.0) for row in rows if _fields(row[1])[b"w"] != self._worker.encode()]
+        return [_notice(row[1], age=0.0) for row in rows if _fields(row[1])[b"w"] != self.worker.encode()]
 
     def _command(self, notice: PaceNotice) -> Command:
         return (
             "XADD", self._keys.pace_notices, "MAXLEN", "~", _MAX_NOTICES, "*",
-            "w", self._worker, "c", notice.route_class, "p", notice.pause,
-            "r", notice.rate, "f", notice.factor, "a", int(notice.asked),
+            "w", self.worker, "c", notice.route_class, "p", notice.pause,
+            "r", notice.rate, "f", notice.factor, "a", int(notice.asked), "x", int(notice.capped),
         )  # fmt: skip
 
 
@@ -132,6 +136,7 @@ def _notice(flat: Sequence[bytes], *, age: float) -> PaceNotice:
         rate=float(fields[b"r"]),
         factor=float(fields[b"f"]),
         asked=fields[b"a"] == b"1",
+        capped=fields[b"x"] == b"1",
     )
 
 

@@ -314,6 +314,23 @@ return {count, redis.call('XLEN', KEYS[2]), tonumber(redis.call('GET', KEYS[3]) 
         tonumber(redis.call('GET', KEYS[4]) or 0), unpack(answer)}
 """)
 
+# KEYS[1] the pauses. ARGV[1] what is held back, ARGV[2] the milliseconds it lasts ("" for no end), ARGV[3] the note to
+# store with it, ARGV[4] "1" to keep a pause of the same target that ends later.
+# Returns when the pause began and when it ends ("" for no end), in unix milliseconds; nothing if the other one is kept.
+PUT_PAUSE = Script("""#!lua flags=allow-oom
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local ends = ''
+if ARGV[2] ~= '' then ends = string.format('%.0f', now + ARGV[2]) end
+if ARGV[4] == '1' then
+  local known = redis.call('HGET', KEYS[1], ARGV[1])
+  if known and tonumber(string.match(known, '^%d+ (%d*) ')) >= tonumber(ends) then return {} end
+end
+local began = string.format('%.0f', now)
+redis.call('HSET', KEYS[1], ARGV[1], began .. ' ' .. ends .. ' ' .. ARGV[3])
+return {began, ends}
+""")
+
 # KEYS[1] the lease, KEYS[2] the set of flows, KEYS[3] the bytes that wait. ARGV[1] the holder's token, ARGV[2] how long
 # in milliseconds a flow must have been idle. Deletes streams that are empty and were so for that long, and sets the
 # bytes that wait to none when no stream holds anything. Returns the streams that were deleted, or -1 when fenced.

@@ -5,6 +5,7 @@ served even when Redis is silent.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from fastapi import APIRouter
@@ -12,8 +13,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from fanout import __version__
 from fanout.clock import Clock
-from fanout.errors import FanoutError
+from fanout.errors import FanoutError, QueueError
 from fanout.metrics import CONTENT_TYPE, Metrics
+from fanout.queue.pauses import Pause, Pauses
 from service.measurements import MeasuredQueue, QueueReadings
 from service.openapi.describe import answer, text
 from service.openapi.model import Document
@@ -96,11 +98,14 @@ class ReadinessReport(Document):
 class Probes:
     """The handlers of /livez, /readyz and /metrics."""
 
-    def __init__(self, queue: Queue, metrics: Metrics, readiness: Readiness, clock: Clock) -> None:
+    def __init__(
+        self, queue: Queue, metrics: Metrics, readiness: Readiness, clock: Clock, pauses: Pauses | None = None
+    ) -> None:
         self._queue = queue
         self._metrics = metrics
         self._readiness = readiness
         self._clock = clock
+        self._pauses = pauses
         readiness.add("queue", queue.ping)
         self._readings = QueueReadings(queue, metrics, clock)
 
@@ -145,11 +150,26 @@ class Probes:
         return ReadinessReport(
             status="notReady" if reasons else "ready",
             reasons=reasons,
-            warnings=self._readiness.warnings,
+            warnings=[*self._readiness.warnings, *await self._pause_warnings()],
             version=__version__,
         )
+
+    async def _pause_warnings(self) -> list[str]:
+        if self._pauses is None:
+            return []
+        try:
+            async with self._clock.timeout(_WITHIN):
+                return [_text_of(pause) for pause in await self._pauses.current()]
+        except (QueueError, TimeoutError):
+            return []  # the reasons say that the queue does not answer
 
     async def metrics(self) -> Response:
         """Return the Prometheus text."""
         await self._readings.refresh()
         return Response(self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _text_of(pause: Pause) -> str:
+    until = "it is resumed" if pause.until is None else datetime.fromtimestamp(pause.until, UTC).isoformat()
+    cause = f": {pause.cause}" if pause.cause else ""
+    return f"delivery is paused ({pause.target}) until {until}, by {pause.by}{cause}"

@@ -18,6 +18,7 @@ from fanout.delivery_log import DeliveryLog
 from fanout.environment import load
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
+from fanout.queue.pauses import Pauses
 from fanout.queue.traces import Traces
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
@@ -51,6 +52,7 @@ class App:
     page: Path | None
     traces: Traces | None = None
     dead_letters: DeadLetters | None = None
+    pauses: Pauses | None = None
     delivery_log: DeliveryLog | None = None
 
     @property
@@ -71,6 +73,7 @@ class App:
             service=self.service,
             traces=self.traces,
             dead_letters=self.dead_letters,
+            pauses=self.pauses,
             delivery_log=self.delivery_log,
             page=self.page,
         )

@@ -68,8 +68,8 @@ def _gate(base: type[Gate], observer: Observer, name: str) -> type[Gate]:
     class Instrumented(base):  # type: ignore[misc, valid-type] # same
         """Reports its breakers, and counts how they and the window change."""
 
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
             observer.gate_made(name, self)
 
         def began(self, route_class: RouteClass, lane: str, now: float) -> None:

@@ -41,7 +41,7 @@ def heard_by_none(pace: Pace, slowdown: Slowdown, now: float) -> None:
 class SilentPeers(Peers):
     """Publishes nothing."""
 
-    def tell(self, route_class: RouteClass, slowdown: Slowdown) -> None:
+    def tell(self, route_class: RouteClass, slowdown: Slowdown, cause: str) -> None:
         pass
 
 
@@ -91,8 +91,8 @@ def opened_for_nothing(state: State, now: float, _jitter: float) -> State:
 class InheritedGate(Gate):
     """Begins with the breakers and paces of another process."""
 
-    def __init__(self, window: Window, ceilings: dict[RouteClass, float], random: Callable[[], float]) -> None:
-        super().__init__(window, ceilings, random)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         loop = asyncio.get_running_loop()
         self.paces, self.breakers = vars(loop).setdefault("inherited", (self.paces, self.breakers))
 

@@ -147,6 +147,16 @@ class Player:
         )
         return [len(back), [row[0] for row in back] == [row[0] for row in reversed(reply)][:3], len(reply)]
 
+    async def _hash(self, command: str, name: str, value: str) -> Any:
+        change = ("HSET", "hash", name, value) if command == "HSET" else ("HDEL", "hash", name)
+        changed, pairs = await self._redis.call(change, ("HGETALL", "hash"))
+        return [changed, sorted(_paired(pairs))]
+
+    async def _put_pause(self, target: str, lasts: str, keep: int) -> Any:
+        reply = await self._redis.run(scripts.PUT_PAUSE, ["pauses"], [target, lasts, b"{}", keep])
+        pairs = await self._redis.ask("HGETALL", "pauses")
+        return [[len(part) for part in reply], sorted((name, len(value)) for name, value in _paired(pairs))]
+
     async def _flush(self) -> Any:
         return await self._redis.call(*(("DEL", KEYS.lease(p), KEYS.fence(p), "thing") for p in range(2)))
 
@@ -163,3 +173,7 @@ class Player:
         if isinstance(reply, bytes):
             return _ID.sub(lambda found: self._number(found[0]), reply)
         return type(reply).__name__ if isinstance(reply, Exception) else reply
+
+
+def _paired(flat: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))

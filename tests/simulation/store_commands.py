@@ -150,6 +150,24 @@ def _ping(_store: StoreModel, _args: Args) -> Any:
     return b"PONG"
 
 
+def _hset(store: StoreModel, args: Args) -> Any:
+    if store.full:
+        return redis_errors.OutOfMemoryError(OOM)
+    values = store.hash_of(args[0])
+    added = sum(name not in values for name in args[1::2])
+    values.update(zip(args[1::2], args[2::2], strict=True))
+    return added
+
+
+def _hdel(store: StoreModel, args: Args) -> Any:
+    values = store.hash_of(args[0])
+    return sum(values.pop(name, None) is not None for name in args[1:])
+
+
+def _hgetall(store: StoreModel, args: Args) -> Any:
+    return [part for pair in store.hashes.get(args[0], {}).items() for part in pair]
+
+
 COMMANDS: dict[str, Callable[[StoreModel, Args], Any]] = {
     "GET": _get,
     "SET": _set,
@@ -163,6 +181,9 @@ COMMANDS: dict[str, Callable[[StoreModel, Args], Any]] = {
     "XRANGE": _xrange,
     "XREVRANGE": _xrevrange,
     "XREAD": read,
+    "HSET": _hset,
+    "HDEL": _hdel,
+    "HGETALL": _hgetall,
     "TIME": _time,
     "PING": _ping,
 }

@@ -327,6 +327,17 @@ def _claim(store: StoreModel, keys: Args, args: Args) -> Any:
     return 1
 
 
+def _put_pause(store: StoreModel, keys: Args, args: Args) -> Any:
+    now = store.milliseconds()
+    pauses = store.hash_of(keys[0])
+    began, ends = b"%d" % now, b"%d" % (now + int(args[1])) if args[1] else b""
+    known = pauses.get(args[0])
+    if args[3] == b"1" and known is not None and int(known.split(b" ")[1]) >= int(ends):
+        return []
+    pauses[args[0]] = b"%b %b %b" % (began, ends, args[2])
+    return [began, ends]
+
+
 def _exchange_demand(store: StoreModel, keys: Args, args: Args) -> Any:
     now = store.milliseconds()
     words = store.hash_of(keys[0])
@@ -361,5 +372,6 @@ SCRIPT_TWINS: dict[str, Callable[[StoreModel, Args, Args], Any]] = {
     "HEARTBEAT": _heartbeat,
     "CLAIM": _claim,
     "EXCHANGE_DEMAND": _exchange_demand,
+    "PUT_PAUSE": _put_pause,
     "JOIN_ENDPOINTS": _join_endpoints,
 }

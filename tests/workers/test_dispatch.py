@@ -108,7 +108,7 @@ class Rig:
         self.settler = a_settler(redis_client, self.clock, self.metrics)
         self.gate = Gate(Window(places), {}, lambda: 0.5)
         self.schedule = Schedule(held_until=self.gate.held_until)
-        self.told: list[tuple[RouteClass, Slowdown]] = []
+        self.told: list[tuple[RouteClass, Slowdown, str]] = []
         self.store_clock = StoreClock()
         self.store_clock.observe(2000.0, self.clock.monotonic(), self.clock.monotonic())
         log, metrics = self.log.log, self.metrics
@@ -120,8 +120,8 @@ class Rig:
             self.schedule, endpoint, self.settler, self.bodies, telemetry, policy, self.clock, lambda: 0.5, self.tell
         )
 
-    def tell(self, route_class: RouteClass, slowdown: Slowdown) -> None:
-        self.told.append((route_class, slowdown))
+    def tell(self, route_class: RouteClass, slowdown: Slowdown, cause: str) -> None:
+        self.told.append((route_class, slowdown, cause))
 
     async def put(
         self, owned: OwnedPartition, *texts: str, to: str = "alice", ttl: float | None = None, age: float = 0.0
@@ -455,7 +455,9 @@ async def test_a_throttled_call_waits_and_is_no_attempt_and_the_others_hear_of_i
         await rig.clock.advance(0.2)
         [line] = await rig.settled(1)
     assert (line["attempts"], rig.script.sent) == (1, ["a", "a"])
-    assert [route_class for route_class, _slowdown in rig.told] == [RouteClass.SEND]
+    assert [(route_class, cause) for route_class, _slowdown, cause in rig.told] == [
+        (RouteClass.SEND, "status 429 (Retry-After: 5 s)")
+    ]
     assert rig.count("fanout_queue_wait_seconds_count") == 1
 
 

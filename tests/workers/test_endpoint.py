@@ -28,7 +28,7 @@ from workers.verdicts import RetryPolicy
 
 POLICY = RetryPolicy(base=0.01, cap=0.1, max_age=60.0, max_attempts=100, retry_unknown=True)
 KEYS = ("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGH", "HGFEDCBAZYXWVUTSRQPONMLKJIHGFEDCBA9876543210")
-THROTTLED = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 600\r\nContent-Length: 0\r\n\r\n"
+THROTTLED = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 200\r\nContent-Length: 0\r\n\r\n"
 
 
 def an_endpoint(end: ScriptedService, key: str, metrics: Metrics) -> Endpoint:
@@ -45,7 +45,7 @@ async def delivering(redis_client: RedisClient, endpoint: Endpoint, partition: i
     reader, bodies = Reader(stream, schedule, settler, clock, metrics, log), Bodies(stream, clock, room=1_000_000)
     telemetry = Telemetry(metrics, log, clock, store_clock)
     dispatcher = Dispatcher(
-        schedule, endpoint, settler, bodies, telemetry, POLICY, clock, lambda: 0.5, lambda _class, _slowdown: None
+        schedule, endpoint, settler, bodies, telemetry, POLICY, clock, lambda: 0.5, lambda *_slowdown: None
     )
     [owned] = await taken(redis_client, clock, partition)
     async with asyncio.TaskGroup() as group:
@@ -76,7 +76,7 @@ async def test_two_endpoints_in_one_process_share_nothing(redis_client: RedisCli
             await stream.append([a_submission(a_message(user)) for user in users_in(1, 5)])
             await until(lambda: len(free.received) == 5)
             now = SystemClock().monotonic()
-            assert one.gate.opens_at(RouteClass.SEND, now) > now + 500
+            assert one.gate.opens_at(RouteClass.SEND, now) > now + 100
             assert other.gate.opens_at(RouteClass.SEND, now) == now
             assert not other.gate.holds_back
     for end, key in ((limited, KEYS[0]), (free, KEYS[1])):

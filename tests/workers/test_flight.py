@@ -73,7 +73,7 @@ class Rig:
         bodies = Bodies(cast("Stream", None), self.clock, room=0)
         self.flights = Flights(
             self.schedule, endpoint, cast("Settler", self.held), bodies, telemetry, POLICY,
-            self.clock, lambda: 0.5, lambda _route_class, _slowdown: self.calls.append("tell"),
+            self.clock, lambda: 0.5, lambda _class, _slowdown, _cause: self.calls.append("tell"),
             fill=lambda: self.calls.append("fill"), wake=lambda: self.calls.append("wake"), fail=self.errors.append,
         )  # fmt: skip
         self.flights.group = group

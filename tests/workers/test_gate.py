@@ -1,5 +1,7 @@
 """Pace, breaker and window together: whether a call may go now."""
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -194,6 +196,66 @@ def test_what_speaks_against_the_far_side_and_what_asks_for_fewer_calls(
 
 def test_the_repr_shows_all_three() -> None:
     assert repr(a_gate(1)).startswith("<Gate <Window 1.0 of 1> [<Pace unlimited")
+
+
+# Pauses -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_pause_of_a_class_holds_it_back_in_every_hub() -> None:
+    gate = a_gate()
+    gate.set_pauses({ACTION: 20.0, SEND: inf}, {}, 10.0)
+    assert gate.open_classes(10.0, 0) == (BROADCAST,)
+    assert [gate.opens_at(each, 10.0) for each in RouteClass] == [10.0, inf, 20.0]
+    assert [gate.pause_ends_at(each, 10.0) for each in RouteClass] == [10.0, inf, 20.0]
+    assert gate.open_classes(20.0, 0) == (BROADCAST, ACTION)
+    gate.set_pauses({}, {}, 21.0)
+    assert gate.open_classes(21.0, 0) is ALL
+    assert not gate.holds_back
+
+
+def test_a_pause_of_a_hub_holds_back_no_other() -> None:
+    gate = a_gate()
+    gate.set_pauses({}, {"chat": 20.0, "news": inf}, 10.0)
+    assert (gate.open_classes(10.0, 0), gate.paused_hubs) == (ALL, 2)
+    assert {gate.held_until(each, "chat", 10.0) for each in RouteClass} == {20.0}
+    assert gate.held_until(SEND, "news", 10.0) == 11.0  # its end is not known: look again
+    assert gate.held_until(SEND, "quiet", 10.0) is None
+    assert gate.held_until(SEND, "chat", 20.0) is None
+
+
+def test_after_the_cap_of_a_pause_one_call_at_a_time_finds_out_whether_it_is_over() -> None:
+    gate = Gate(Window(8), {}, lambda: 0.0, pause_cap=300.0)
+    told = call(gate, Answered(429, retry_after=86_400.0), now=0.0)
+    assert told is not None
+    assert (told.pause, told.asked, told.capped) == (300.0, True, True)
+    assert gate.opens_at(SEND, 299.0) == 300.0
+    gate.began(SEND, "chat\nua", 300.0)
+    assert gate.open_classes(300.1, 1) == (BROADCAST, ACTION)  # the probe is in flight
+    gate.ended(SEND, "chat\nua", NotSent("gone"), now=301.0, took=1.0, in_flight=1)
+    assert SEND in gate.open_classes(310.0, 0)  # it found out nothing: another one
+    call(gate, Answered(429, retry_after=86_000.0), now=310.0)
+    assert gate.opens_at(SEND, 311.0) >= 610.0
+    gate.began(SEND, "chat\nua", 620.0)
+    gate.abandoned(SEND, "chat\nua")
+    call(gate, OK, now=630.0)
+    gate.began(SEND, "chat\nua", 700.0)
+    assert SEND in gate.open_classes(710.0, 1)
+
+
+def test_other_workers_probe_too_after_a_pause_that_was_capped() -> None:
+    gate = Gate(Window(8), {}, lambda: 0.0, pause_cap=300.0)
+    gate.heard(SEND, Slowdown(300.0, 50.0, 0.0, asked=True, capped=True), 0.0)
+    gate.began(SEND, "chat\nua", 301.0)
+    assert SEND not in gate.open_classes(302.0, 1)
+
+
+def test_an_operator_can_end_a_pause_that_the_service_asked_for() -> None:
+    gate = Gate(Window(8), {}, lambda: 0.0, pause_cap=300.0)
+    call(gate, Answered(429, retry_after=86_400.0), now=0.0)
+    gate.resume(SEND, 10.0)
+    assert SEND in gate.open_classes(10.0, 0)
+    gate.began(SEND, "chat\nua", 10.0)
+    assert gate.open_classes(20.0, 1)[1] is SEND
 
 
 # The window ----------------------------------------------------------------------------------------------------------

@@ -9,14 +9,17 @@ from functools import partial
 from fanout.clock import SystemClock
 from fanout.queue.keys import KEYS
 from fanout.queue.pace_channel import PaceChannel
+from fanout.queue.pauses import ALL, Pauses, of_class, of_hub, of_service
 from fanout.redis.client import RedisClient
 from fanout.signalr.routes import RouteClass
 from tests.builders import a_message, an_entry
-from tests.workers.helpers import a_partition, buffered_in, until
+from tests.workers.helpers import Lines, a_partition, buffered_in, until
 from workers.gate import Gate, Window
 from workers.peers import Peers
 from workers.schedule import Schedule
 from workers.verdicts import Answered
+
+BROADCAST, SEND, ACTION = RouteClass
 
 
 class Peer:
@@ -28,7 +31,9 @@ class Peer:
         self.gate = Gate(Window(128), {RouteClass.SEND: 100.0}, lambda: 0.0)
         self.lanes = Schedule()
         self.changes = 0
-        self.peers = Peers(self.pace_channel, self.gate, self.lanes, self.clock)
+        self.lines = Lines()
+        self.pauses = Pauses(redis_client)
+        self.peers = Peers(self.pace_channel, self.pauses, self.gate, self.lanes, self.clock, self.lines.log)
         self._owned = a_partition()
 
     def waits(self, count: int) -> None:
@@ -36,6 +41,9 @@ class Peer:
         for number in range(count):
             buffered = buffered_in(self._owned, number + 1, entry=an_entry(a_message(f"u{number}")))
             self.lanes.add(f"u{number}", buffered)
+
+    def _now(self) -> float:
+        return self.clock.monotonic()
 
     def _on_change(self) -> None:
         self.changes += 1
@@ -45,7 +53,7 @@ class Peer:
         """Publish and receive while the block runs."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in self.peers.tasks(self._on_change)]
-            await until(lambda: bool(self.pace_channel._last))
+            await until(lambda: bool(self.pace_channel._last) and BROADCAST in self.gate.open_classes(self._now(), 0))
             try:
                 yield
             finally:
@@ -60,7 +68,7 @@ def refuse(peer: Peer, retry_after: float | None) -> None:
     answer = Answered(429, "", retry_after)
     slowdown = peer.gate.ended(RouteClass.SEND, "lane", answer, now=now, took=0.0, in_flight=1)
     assert slowdown is not None
-    peer.peers.tell(RouteClass.SEND, slowdown)
+    peer.peers.tell(RouteClass.SEND, slowdown, "status 429")
 
 
 async def test_a_retry_after_seen_by_one_worker_pauses_all_within_a_tenth_of_a_second(
@@ -115,3 +123,70 @@ async def test_who_starts_while_a_pause_runs_keeps_to_it(redis_client: RedisClie
                 await asyncio.sleep(0.01)
     async with late.at_work():
         await until(lambda: late.gate.opens_at(RouteClass.SEND, time.monotonic()) > time.monotonic() + 50)
+
+
+# Pauses -----------------------------------------------------------------------------------------------------------
+
+
+def open_classes(peer: Peer) -> tuple[RouteClass, ...]:
+    return peer.gate.open_classes(peer.clock.monotonic(), 0)
+
+
+async def test_before_the_pauses_are_known_no_call_is_made(redis_client: RedisClient) -> None:
+    peer = Peer(redis_client, "one")
+    tasks = peer.peers.tasks(lambda: None)
+    assert open_classes(peer) == ()
+    for task in tasks:
+        task.close()
+
+
+async def test_a_pause_that_is_set_by_hand_holds_until_it_is_lifted(redis_client: RedisClient) -> None:
+    peer = Peer(redis_client, "one")
+    async with peer.at_work():
+        await peer.pauses.put(of_class(SEND), seconds=None, by="operator", cause="maintenance")
+        await until(lambda: open_classes(peer) == (BROADCAST, ACTION))
+        await peer.pauses.lift([of_class(SEND)])
+        await until(lambda: open_classes(peer) == (BROADCAST, SEND, ACTION))
+    [paused] = peer.lines.of("delivery.paused")
+    assert paused == {"target": "class:send", "seconds": None, "cause": "maintenance", "by": "operator"}
+    assert peer.lines.of("delivery.resumed") == [{"target": "class:send", "lifted": True}]
+
+
+async def test_a_pause_of_a_hub_holds_back_that_hub_alone_and_ends_by_itself(redis_client: RedisClient) -> None:
+    peer = Peer(redis_client, "one")
+    async with peer.at_work():
+        await peer.pauses.put(of_hub("Chat"), seconds=1.0, by="operator", cause="")
+        await until(lambda: peer.gate.paused_hubs == 1)
+        assert open_classes(peer) == (BROADCAST, SEND, ACTION)
+        now = peer.clock.monotonic()
+        assert all(peer.gate.held_until(each, "chat", now) for each in RouteClass)
+        assert peer.gate.held_until(SEND, "news", now) is None
+        await until(lambda: peer.gate.held_until(SEND, "chat", peer.clock.monotonic()) is None)
+        await until(lambda: peer.gate.paused_hubs == 0)
+
+
+async def test_a_pause_that_the_service_asked_for_can_be_seen_and_lifted(redis_client: RedisClient) -> None:
+    one, other = Peer(redis_client, "one"), Peer(redis_client, "other")
+    async with one.at_work(), other.at_work():
+        refuse(one, 60.0)
+        await until(lambda: SEND not in open_classes(one) and SEND not in open_classes(other))
+        async with asyncio.timeout(5):
+            while not (running := await one.pauses.current()):  # noqa: ASYNC110 - the store notifies nobody
+                await asyncio.sleep(0.01)
+        [(pause, left)] = running.items()
+        assert (pause.target, pause.by, pause.cause) == ("service:send", "one", "status 429")
+        assert 55 < left <= 60
+        await until(lambda: of_service(SEND) in one.peers._known and of_service(SEND) in other.peers._known)
+        assert await one.pauses.lift([ALL]) == 1
+        await until(lambda: SEND in open_classes(one) and SEND in open_classes(other))
+
+
+async def test_a_worker_that_starts_after_a_pause_was_lifted_does_not_obey_it(redis_client: RedisClient) -> None:
+    one, late = Peer(redis_client, "one"), Peer(redis_client, "late")
+    async with one.at_work():
+        refuse(one, 60.0)
+        await until(lambda: of_service(SEND) in one.peers._known)
+        await one.pauses.lift([of_service(SEND)])
+    await asyncio.sleep(2.1)  # the notice of the pause is old
+    async with late.at_work():
+        assert SEND in open_classes(late)

@@ -739,6 +739,18 @@ def test_a_lane_whose_hub_is_held_back_is_put_back_until_it_may_be_called() -> N
     assert list(queue.due(5.0)) == [dead]
 
 
+def test_lanes_that_were_refused_for_speed_can_be_made_due_at_once() -> None:
+    queue, (throttled, failed) = DelayQueue(), (a_lane("hub\nu1"), a_lane("hub\nu2"))
+    throttled.uncounted = True
+    queue.put(failed, 5.0)
+    queue.put(throttled, 300.0)
+    queue.hurry_refused(1.0, RouteClass.ACTION)
+    assert list(queue.due(1.0)) == []
+    queue.hurry_refused(1.0, RouteClass.SEND)
+    assert list(queue.due(1.0)) == [throttled]
+    assert queue.next_at() == 5.0
+
+
 def test_a_lane_that_was_dropped_meanwhile_never_comes() -> None:
     queue, gone = DelayQueue(), a_lane()
     queue.put(gone, 1.0)

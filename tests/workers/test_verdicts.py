@@ -1,7 +1,9 @@
 """What follows from an outcome: delivered, again after a while, or dead."""
 
+from dataclasses import replace
 from email.utils import formatdate
 from itertools import product
+from math import inf
 
 import msgspec
 import pytest
@@ -134,7 +136,7 @@ def test_a_known_code_on_another_status_means_nothing() -> None:
 def test_a_refusal_that_will_not_change_is_dead_at_once(status: int, reason: str, failure: str) -> None:
     for entry in (MESSAGE, ACTION):
         assert judged(Answered(status, retry_after=1.0), entry=entry) == Dead(
-            reason, failure, status, f"status {status}"
+            reason, failure, status, f"status {status} (Retry-After: 1 s)"
         )
 
 
@@ -203,14 +205,30 @@ def test_what_was_not_sent_is_repeated_whatever_the_setting() -> None:
     assert judged(NotSent("refused"), policy=AT_MOST_ONCE) == Again(0.1, "notSent")
 
 
-def test_an_entry_that_would_be_repeated_past_its_age_is_dead() -> None:
-    assert judged(NotSent("no route"), age=3599.89) == Again(0.1, "notSent")
-    assert judged(NotSent("no route"), age=3599.91) == Dead(
+def test_an_entry_that_would_be_repeated_past_its_age_is_tried_once_more_at_that_age() -> None:
+    assert judged(NotSent("no route"), age=3599.5) == Again(0.1, "notSent")
+    assert judged(NotSent("no route"), age=3599.9375) == Again(0.0625, "notSent")
+    assert judged(Answered(503, retry_after=7200.0), age=3500.0) == Again(100.0, "unavailable", asked=True)
+    assert judged(Answered(401), age=3599.9375, renewed=True) == Again(0.0625, "unauthorized")
+
+
+def test_an_entry_that_failed_at_its_age_is_dead_and_says_what_happened() -> None:
+    assert judged(NotSent("no route"), age=3600.0) == Dead(
         "tooOld", "notSent", 0, "not delivered within 3600 s, last: no route"
     )
-    assert judged(Answered(503, retry_after=10.0), age=3595.0) == Dead(
-        "tooOld", "unavailable", 503, "not delivered within 3600 s, last: status 503"
+    assert judged(Answered(503, retry_after=7200.0), age=3600.5) == Dead(
+        "tooOld", "unavailable", 503, "not delivered within 3600 s, last: status 503 (Retry-After: 7200 s)"
     )
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("asked", [301.0, 86_400.0, retry_after("9" * 400, WEDNESDAY)])
+def test_a_retry_after_is_waited_for_no_longer_than_the_cap(status: int, asked: float) -> None:
+    verdict = judged(Answered(status, retry_after=asked))
+    assert isinstance(verdict, Again)
+    assert verdict.delay == 300.0
+    policy = replace(POLICY, pause_cap=2.0)
+    assert judged(Answered(status, retry_after=asked), policy=policy) == Again(2.0, verdict.failure, asked=True)
 
 
 def test_an_entry_that_only_ever_met_401_says_so_when_it_is_dead() -> None:
@@ -245,12 +263,14 @@ def test_every_verdict_is_bounded_and_carries_labels_that_exist(
     asked = (outcome.retry_after or 0.0) if isinstance(outcome, Answered) else 0.0
     match verdict:
         case Again(delay, failure, renew):
-            assert 0 <= delay <= max(policy.cap, asked)
-            assert failure == "throttled" or attempt.age + delay <= policy.max_age  # the service sets the pace
+            assert 0 <= delay <= max(policy.cap, min(asked, policy.pause_cap))
+            late = attempt.age + delay > policy.max_age + 1e-6
+            assert failure == "throttled" or not late  # the service sets the pace
             assert failure in FAILURES
             assert not (renew and attempt.renewed)
             if failure in {"throttled", "unavailable"}:
-                assert delay >= asked
+                last_chance = inf if failure == "throttled" else policy.max_age - attempt.age
+                assert delay >= min(asked, policy.pause_cap, last_chance)
         case Dead(reason, failure, status, _):
             assert reason in DEAD_REASONS
             assert failure in FAILURES

@@ -12,6 +12,7 @@ from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Leases
 from fanout.queue.pace_channel import PaceChannel
+from fanout.queue.pauses import Pauses
 from fanout.queue.stream import FlowRead, Settled, Stream
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
@@ -104,7 +105,7 @@ async def a_rig(
     gate, pace_channel = Gate(Window(concurrency), {}, lambda: 0.5), PaceChannel(redis_client, clock, worker="w")
     lanes = Schedule(held_until=gate.held_until)
     telemetry = Telemetry(metrics, lines.log, clock, store_clock)
-    peers = Peers(pace_channel, gate, lanes, clock)
+    peers = Peers(pace_channel, Pauses(redis_client), gate, lanes, clock, lines.log)
     leases = lease(redis_client, clock, worker="w", lifetime=10.0)
     async with calling(end.port) as client:
         endpoint = Endpoint(client, Sender(client, clock, metrics), gate)

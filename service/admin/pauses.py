@@ -1,0 +1,225 @@
+"""The routes of pauses: `GET /v1/admin/pauses`, `POST /v1/admin/pauses/set` and `POST /v1/admin/pauses/lift`.
+
+Rules guarded: only callers with the admin right are answered. Nothing is paused or resumed by accident: a command names
+a hub, a class of calls or `all`. Answers describe one moment, so they must not be cached.
+"""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fanout.binding.names import check_hub
+from fanout.clock import Clock
+from fanout.errors import BadRequestError
+from fanout.log import get_logger
+from fanout.queue.pauses import ALL, Pause, Pauses, of_class, of_hub, of_service
+from fanout.settings import Settings
+from fanout.signalr.routes import RouteClass
+from service.http.auth import Guard, Right
+from service.http.body import check_media_type, read_body
+from service.http.json_object import enumerated, object_of
+from service.http.middleware import request_id_of
+from service.openapi.describe import CALLERS, HUB_PATTERN, REQUEST_ID, answer, body, busy, refusal
+from service.openapi.model import Absent, Count, Document
+
+PAUSES = "/v1/admin/pauses"
+SET, LIFT = f"{PAUSES}/set", f"{PAUSES}/lift"
+_NO_STORE = {"Cache-Control": "no-store"}
+_MAX_BODY = 16 * 1024
+_MAX_SECONDS = 30 * 86_400.0
+_MAX_REASON = 200
+_CLASSES = tuple(each.label for each in RouteClass)
+_EXPECTED = 'one of {"hub":...}, {"class":...} and {"all":true}'
+_TARGETS = ("hub", "class", "all")
+
+
+class PauseDocument(Document):
+    """One pause of delivery."""
+
+    target: str = Field(
+        description="`all`; `hub:NAME`; `class:CLASS`, set by hand; or `service:CLASS`, asked for by the service."
+    )
+    since: float = Field(description="Unix time in seconds.")
+    until: float | None = Field(description="Unix time in seconds; null for a pause that lasts until it is lifted.")
+    by: str = Field(description="Who set it: the address of an operator, or the worker that the service asked.")
+    cause: str = Field(description="The reason given, or what the service answered.")
+
+
+class PauseList(Document):
+    """The pauses of delivery that are in force, those set first first."""
+
+    items: list[PauseDocument]
+
+
+class _Target(Document):
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    hub: Annotated[str, Field(pattern=HUB_PATTERN)] | Absent = None
+    route_class: Literal["broadcast", "send", "action"] | Absent = Field(
+        None, alias="class", description="Sends are messages to users, groups and connections."
+    )
+    all: bool | Absent = Field(None, description="Everything. Not together with a hub or a class.")
+
+
+class PauseCommand(_Target):
+    """What to pause, and for how long. Messages are still accepted; they wait in the queue."""
+
+    seconds: Annotated[float, Field(gt=0, le=_MAX_SECONDS)] | Absent = Field(
+        None, description="Without it the pause lasts until it is lifted."
+    )
+    reason: Annotated[str, Field(max_length=_MAX_REASON)] | Absent = None
+
+
+class ResumeCommand(_Target):
+    """What to resume. A class is resumed whether it was paused by hand or because the service asked for it."""
+
+
+class Resumed(Document):
+    """What was resumed."""
+
+    lifted: Count = Field(description="How many pauses were lifted.")
+
+
+_SHOWN: dict[str, Any] = {
+    "target": "service:send",
+    "since": 1800000000.25,
+    "until": 1800000300.25,
+    "by": "worker-0-7-5f3a1c",
+    "cause": "status 429 (Retry-After: 86400 s)",
+}
+_REFUSALS = {
+    401: refusal("The caller did not authenticate."),
+    403: refusal("The caller lacks the admin right."),
+    500: refusal("An unexpected error."),
+    503: busy("The queue does not answer."),
+}
+_BAD = {400: refusal("The body names nothing that can be paused."), 408: refusal("The body came too slowly.")}
+_BAD |= {413: refusal("The body is too large."), 415: refusal("The body is not JSON.")}
+
+
+def _described(operation: str, summary: str, answers: dict[int, Any], **extra: Any) -> dict[str, Any]:
+    return {
+        "operation_id": operation,
+        "summary": summary,
+        "responses": answers | _REFUSALS,
+        "openapi_extra": {"security": CALLERS, "parameters": [REQUEST_ID], **extra},
+    }
+
+
+class PauseAdmin:
+    """The handlers of the routes; `pauses` is None where they are not served."""
+
+    def __init__(self, settings: Settings, pauses: Pauses | None, guard: Guard, clock: Clock) -> None:
+        self._settings = settings
+        self._pauses = pauses
+        self._guard = guard
+        self._clock = clock
+        self._log = get_logger()
+
+    def router(self) -> APIRouter:
+        """Return the routes with their descriptions."""
+        router = APIRouter(tags=["admin"], default_response_class=Response)
+        answers: dict[int, Any] = {200: answer(PauseList, "Those in force.", {"items": [_SHOWN]})}
+        described = _described("listPauses", "List the pauses of delivery", answers)
+        router.add_api_route(PAUSES, self.list, response_model=None, **described)
+        answers = {200: answer(PauseDocument, "The pause that is in force now.", _SHOWN), **_BAD}
+        example = {"hub": "chat", "seconds": 600, "reason": "the clients are updated"}
+        described = _described(
+            "setPause", "Pause delivery to a hub, of a class of calls, or all of it", answers,
+            requestBody=body(PauseCommand, example),
+        )  # fmt: skip
+        router.add_api_route(SET, self.set, methods=["POST"], response_model=None, **described)
+        answers = {200: answer(Resumed, "Done.", {"lifted": 1}), **_BAD}
+        described = _described(
+            "liftPause", "Resume delivery", answers, requestBody=body(ResumeCommand, {"class": "send"})
+        )
+        router.add_api_route(LIFT, self.lift, methods=["POST"], response_model=None, **described)
+        return router
+
+    async def list(self, request: Request) -> Response:
+        """Return the pauses in force."""
+        pauses = self._authorized(request)
+        return _answer(PauseList.model_construct(items=[_document(pause) for pause in await pauses.current()]))
+
+    async def set(self, request: Request) -> Response:
+        """Pause a hub, a class or everything."""
+        pauses = self._authorized(request)
+        command = object_of(await self._body(request), (*_TARGETS, "seconds", "reason"), _EXPECTED)
+        [target, *_asked] = _targets_of(command)
+        seconds, reason = _seconds_of(command), _reason_of(command)
+        by = f"operator at {request.client.host}" if request.client else "operator"
+        pause = await pauses.put(target, seconds=seconds, by=by, cause=reason)
+        self._log.warning("pauses.set", request_id=request_id_of(request.scope), target=target, seconds=seconds)
+        return _answer(_document(pause))
+
+    async def lift(self, request: Request) -> Response:
+        """Resume a hub, a class or everything."""
+        pauses = self._authorized(request)
+        targets = _targets_of(object_of(await self._body(request), _TARGETS, _EXPECTED))
+        lifted = await pauses.lift(targets)
+        self._log.warning("pauses.lifted", request_id=request_id_of(request.scope), target=targets[0], lifted=lifted)
+        return _answer(Resumed.model_construct(lifted=lifted))
+
+    async def _body(self, request: Request) -> bytes:
+        content = await read_body(request, _MAX_BODY, clock=self._clock, within=self._settings.body_timeout)
+        if content.strip():
+            check_media_type(request.headers)
+        return content
+
+    def _authorized(self, request: Request) -> Pauses:
+        peer = request.client.host if request.client else None
+        self._guard.caller_of(request.headers, peer).require(Right.ADMIN)
+        if self._pauses is None:
+            raise HTTPException(404)
+        return self._pauses
+
+
+def _targets_of(command: dict[str, object]) -> list[str]:
+    """Return what a command names; for a class also what the service asked for."""
+    named = [name for name in _TARGETS if name in command]
+    if len(named) != 1:
+        raise BadRequestError(f"The body must be {_EXPECTED}.")
+    match named[0], command[named[0]]:
+        case "hub", str(name):
+            return [of_hub(check_hub(name))]
+        case "class", str(name) if name in _CLASSES:
+            route_class = RouteClass[name.upper()]
+            return [of_class(route_class), of_service(route_class)]
+        case "all", True:
+            return [ALL]
+        case "class", _:
+            raise BadRequestError(f"A class is one of {enumerated(_CLASSES)}.", pointer="/class")
+        case name, _:
+            raise BadRequestError(f"{name} must be {'true' if name == 'all' else 'text'}.", pointer=f"/{name}")
+
+
+def _seconds_of(command: dict[str, object]) -> float | None:
+    match command.get("seconds"):
+        case None:
+            return None
+        case bool():
+            pass
+        case (int() | float()) as seconds if 0 < seconds <= _MAX_SECONDS:
+            return float(seconds)
+    raise BadRequestError(f"seconds must be a number above 0, at most {_MAX_SECONDS:.0f}.", pointer="/seconds")
+
+
+def _reason_of(command: dict[str, object]) -> str:
+    match command.get("reason", ""):
+        case str(reason) if len(reason) <= _MAX_REASON:
+            return reason
+    raise BadRequestError(f"reason must be text of at most {_MAX_REASON} characters.", pointer="/reason")
+
+
+def _document(pause: Pause) -> PauseDocument:
+    return PauseDocument.model_construct(
+        target=pause.target, since=pause.since, until=pause.until, by=pause.by, cause=pause.cause
+    )
+
+
+def _answer(document: Document) -> Response:
+    return Response(document.to_json(), 200, _NO_STORE, "application/json")

@@ -1,0 +1,142 @@
+"""`fanout pause`, `fanout resume` and `fanout pauses`: hold delivery back, let it go on, and see what is held back.
+
+Rule guarded: nothing is paused or resumed by accident: one of --hub, --class and --all has to be given.
+"""
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from fanout.signalr.routes import RouteClass
+from fanout.units import parse_duration
+from service.cli.api import Api, RefusedError, api_key, url_option
+from service.cli.render import cell, plain, table
+from service.cli.running import or_exit
+
+F = TypeVar("F", bound=Callable[..., Any])
+_TIMEOUT = 10.0
+_PATH = "/v1/admin/pauses"
+
+
+def _target_options(command: F) -> F:
+    options = (
+        click.option("--hub", help="This hub."),
+        click.option(
+            "--class", "route_class", type=click.Choice([each.label for each in RouteClass]),
+            help="Calls of this class in every hub; sends are messages to users, groups and connections.",
+        ),
+        click.option("--all", "everything", is_flag=True, help="Everything."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@url_option("admin_url", "url")
+@_target_options
+@click.option("--for", "duration", metavar="DURATION", help="For so long: 600, 90s, 10m. Without it until `resume`.")
+@click.option("--reason", default="", help="Why, for those who see it.")
+def pause(url: str, *, duration: str | None, reason: str, **target: Any) -> None:
+    """Hold back the delivery to a hub, of a class of calls, or all of it.
+
+    Messages are still accepted; they wait in the queue, in order. All workers obey within a second. Calls in flight end
+    as they will. The API key is read from FANOUT_API_KEY.
+    """
+    command = _target_of(**target) | ({"reason": reason} if reason else {})
+    if duration is not None:
+        command["seconds"] = _seconds(duration)
+
+    def work() -> int:
+        [item] = [_called(Api(url, api_key()), "POST", f"{_PATH}/set", {"target"}, command)]
+        click.echo("\n".join(_lines([item])))
+        return 0
+
+    sys.exit(or_exit(lambda: _or_refused(work)))
+
+
+@click.command()
+@url_option("admin_url", "url")
+@_target_options
+def resume(url: str, **target: Any) -> None:
+    """Let delivery go on that was paused, by hand or because the service asked for it.
+
+    Exit code 0: a pause was lifted; 1: there was none. The API key is read from FANOUT_API_KEY.
+    """
+    command = _target_of(**target)
+
+    def work() -> int:
+        lifted = _called(Api(url, api_key()), "POST", f"{_PATH}/lift", {"lifted"}, command)["lifted"]
+        click.echo(f"{lifted} pause{'' if lifted == 1 else 's'} lifted.")
+        return 0 if lifted else 1
+
+    sys.exit(or_exit(lambda: _or_refused(work)))
+
+
+@click.command()
+@url_option("admin_url", "url")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer unchanged.")
+def pauses(url: str, *, as_json: bool) -> None:
+    """List what is paused, since when, until when, by whom and why.
+
+    The API key is read from FANOUT_API_KEY.
+    """
+
+    def work() -> int:
+        document = _called(Api(url, api_key()), "GET", _PATH, {"items"})
+        if as_json:
+            click.echo(msgspec.json.encode(document).decode())
+        else:
+            click.echo("\n".join(_lines(document["items"])) if document["items"] else "Nothing is paused.")
+        return 0
+
+    sys.exit(or_exit(lambda: _or_refused(work)))
+
+
+def _target_of(*, hub: str | None, route_class: str | None, everything: bool) -> dict[str, Any]:
+    given = {"hub": hub, "class": route_class, "all": everything or None}
+    target = {name: value for name, value in given.items() if value is not None}
+    if len(target) != 1:
+        raise click.UsageError("Give one of --hub, --class and --all.")
+    return target
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--for") from None
+    return float(str(seconds))
+
+
+def _called(api: Api, method: str, path: str, members: set[str], command: dict[str, Any] | None = None) -> Any:
+    content = {} if command is None else {"json": command}
+    response = api.checked(api.call(method, path, timeout=_TIMEOUT, **content), members=members)
+    return msgspec.json.decode(response.content)
+
+
+def _or_refused(work: Callable[[], int]) -> int:
+    try:
+        return work()
+    except RefusedError as error:
+        click.echo(f"fanout: {plain(error)}", err=True)
+        return 1
+
+
+def _lines(items: list[dict[str, Any]]) -> list[str]:
+    heading = ["TARGET", "SINCE (UTC)", "UNTIL (UTC)", "BY", "CAUSE"]
+    rows = [
+        [cell(item["target"]), _time(item["since"]), _time(item["until"]), cell(item["by"]), plain(item["cause"])]
+        for item in items
+    ]
+    return table([heading, *rows])
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "resumed"
+    return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")

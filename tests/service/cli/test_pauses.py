@@ -1,0 +1,70 @@
+"""`fanout pause`, `fanout resume` and `fanout pauses`, against a real ingress."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fanout.clock import SystemClock
+from fanout.queue.pauses import Pauses
+from fanout.redis.open import open_redis
+from service.cli.main import main
+from tests.service.apps import KEY, an_app, served
+
+
+@pytest.fixture
+async def url(redis_url: str) -> AsyncIterator[str]:
+    """A real ingress that asks for a key."""
+    redis_client = open_redis(redis_url, SystemClock())
+    async with served(replace(an_app(api_key=KEY), pauses=Pauses(redis_client))) as url:
+        yield url
+    await redis_client.aclose()
+
+
+async def fanout(url: str, *arguments: str, key: str = KEY) -> Result:
+    command = [*arguments, "--url", url]
+    return await asyncio.to_thread(CliRunner().invoke, main, command, env={"FANOUT_API_KEY": key})
+
+
+async def test_a_hub_is_paused_listed_and_resumed(url: str) -> None:
+    paused = await fanout(url, "pause", "--hub", "chat", "--for", "10m", "--reason", "an update")
+    assert paused.exit_code == 0, paused.output
+    listed = await fanout(url, "pauses")
+    assert listed.output == paused.output
+    heading, line = listed.output.splitlines()
+    assert heading.split() == ["TARGET", "SINCE", "(UTC)", "UNTIL", "(UTC)", "BY", "CAUSE"]
+    assert line.startswith("hub:chat")
+    assert line.endswith("an update")
+    resumed = await fanout(url, "resume", "--hub", "chat")
+    assert (resumed.exit_code, resumed.output) == (0, "1 pause lifted.\n")
+    assert (await fanout(url, "pauses")).output == "Nothing is paused.\n"
+    assert (await fanout(url, "resume", "--all")).exit_code == 1
+
+
+async def test_a_class_and_everything_can_be_paused_without_an_end(url: str) -> None:
+    await fanout(url, "pause", "--class", "broadcast")
+    await fanout(url, "pause", "--all")
+    items = json.loads((await fanout(url, "pauses", "--json")).output)["items"]
+    assert [(item["target"], item["until"]) for item in items] == [("class:broadcast", None), ("all", None)]
+    assert "resumed" in (await fanout(url, "pauses")).output
+
+
+@pytest.mark.parametrize(
+    "arguments", [("pause",), ("resume",), ("pause", "--hub", "chat", "--all"), ("pause", "--all", "--for", "soon")]
+)
+async def test_what_to_pause_has_to_be_clear(url: str, arguments: tuple[str, ...]) -> None:
+    answer = await fanout(url, *arguments)
+    assert answer.exit_code == 2
+    assert (await fanout(url, "pauses")).output == "Nothing is paused.\n"
+
+
+async def test_the_words_of_the_ingress_are_printed_when_it_refuses(url: str) -> None:
+    answer = await fanout(url, "pause", "--hub", "no hub")
+    assert answer.exit_code == 1
+    assert "hub" in answer.output
+    refused = await fanout(url, "pauses", key="wrong")
+    assert refused.exit_code == 1
+    assert "FANOUT_API_KEY" in refused.output

@@ -59,11 +59,12 @@ class Product:
         await until(enough, within=within, what=f"{count} items arrive")
 
     def calls(self) -> list[Call]:
-        """Return every call that arrived."""
+        """Return every call that arrived, but for the questions whether the service is there, asked at start."""
         journal = self._service.emulator.journal
         return [
             Call(e.sequence, e.monotonic, e.answered, e.method, f"{e.path}?{e.query}", e.body, e.status, e.delivered)
             for e in journal._entries
+            if e.method != "HEAD"
         ]
 
     def examine(self, items: Sequence[Item]) -> Findings:

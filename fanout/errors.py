@@ -112,6 +112,14 @@ class QueueFullError(QueueError):
     label = "queueFull"
 
 
+class OverloadedError(FanoutError):
+    """There is no memory for the request now. The caller may repeat it after `retry_after` seconds."""
+
+    status = 503
+    label = "overloaded"
+    retry_after = 1.0
+
+
 class LeaseLostError(FanoutError):
     """The lease of a partition is no longer ours: its holder must not write any more."""
 

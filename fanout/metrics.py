@@ -61,6 +61,7 @@ REFUSALS = (
     "unsupportedMediaType",
     "idempotencyConflict",
     "messageIdConflict",
+    "overloaded",
     "queueFull",
     "queueUnavailable",
     "queueSilent",
@@ -96,6 +97,18 @@ GAUGES = (
     ),
     Definition(
         QUEUE, "gauge", "fanout_dead_letters", "Dead letters kept. It falls when an operator replays or deletes some."
+    ),
+    Definition(
+        INGRESS,
+        "gauge",
+        "fanout_body_bytes",
+        "Bytes of request bodies being handled, and what their items and lists of targets add.",
+    ),
+    Definition(
+        INGRESS,
+        "gauge",
+        "fanout_body_bytes_limit",
+        "Most of these bytes at the same time; past it requests are answered 503. It follows from the memory limit.",
     ),
     Definition(
         WORKER, "gauge", "fanout_leases", "Partitions this worker owns. The sum over all workers is FANOUT_PARTITIONS."
@@ -229,7 +242,9 @@ class Metrics:
             "fanout_item_warnings", "Items queued with a warning, by its code.", "warning", tuple(WARNING_CODES)
         )
         self.rejected = new.counter("fanout_rejected", "Items refused: not valid, or with an id that conflicts.")
-        self.backpressure = new.counter("fanout_backpressure", "Requests answered 503: queue full or unavailable.")
+        self.backpressure = new.counter(
+            "fanout_backpressure", "Requests answered 503: queue full or unavailable, or no memory for them."
+        )
         self.refused = new.counters(
             "fanout_refused_requests",
             "Requests and connections refused, by the code of the problem.",

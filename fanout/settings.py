@@ -172,17 +172,24 @@ class ListenerSettings(BaseModel):
         description="How long an ingress still serves after SIGTERM while /readyz fails and answers close their "
         "connections, so that load balancers and callers can turn to another one before it stops.",
     )
+    max_bodies: Size = Field(
+        0,
+        ge=0,
+        description="Maximum total size of the request bodies that an ingress handles at the same time, and of what "
+        "their items and lists of targets add. Past it requests are answered 503 before their body is read. 0: as the "
+        "memory limit of the process allows.",
+    )
+    memory_limit: Size = Field(
+        0,
+        ge=0,
+        description="Memory this process may use, from which bounds in bytes are derived. 0: the limit of its cgroup "
+        "(that of its container), or else the memory of the machine.",
+    )
     max_items: Annotated[int, Unit("items")] = Field(10_000, ge=1, description="Maximum number of items per batch.")
     max_targets: Annotated[int, Unit("entries")] = Field(
         100_000,
         ge=1,
         description="Maximum number of queue entries per batch, after each item is expanded to one entry per target.",
-    )
-    max_expanded: Size = Field(
-        64 * _MIB,
-        ge=1024,
-        description="Maximum total size of the message bodies of one batch, after each item is expanded to one entry "
-        "per target.",
     )
     max_message: Size = Field(
         1_000_000,

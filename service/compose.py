@@ -21,6 +21,7 @@ from fanout.counters import Gauges
 from fanout.delivery_log import DeliveryLog, open_delivery_log
 from fanout.http1.exchange import Limits
 from fanout.log import Logger, get_logger
+from fanout.memory import ByteBudget, body_budget, memory_limit
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.keys import Keys
@@ -152,15 +153,19 @@ def build_app(
     if role == "worker":
         return create_app(probes, refusals, times, page=page)
     guard = Guard(settings)
-    intake = Intake(queue, metrics, clock, max_expanded=settings.max_expanded, traces=traces, delivery_log=delivery_log)
+    budget = ByteBudget(
+        settings.max_bodies or body_budget(settings.memory_limit or memory_limit(), with_worker=role == "all")
+    )
+    metrics.gauges.watch(body_bytes=lambda: budget.held, body_bytes_limit=lambda: budget.limit)
+    intake = Intake(queue, metrics, clock, traces=traces, delivery_log=delivery_log)
     return create_app(
         probes,
         refusals,
         times,
-        ingress=Ingress(settings, intake, guard, metrics, clock, limits_of(settings, service)),
-        negotiate=Negotiate(settings, guard, metrics, clock, service),
+        ingress=Ingress(settings, intake, guard, metrics, clock, limits_of(settings, service), budget),
+        negotiate=Negotiate(settings, guard, metrics, clock, service, budget),
         traces=TraceAdmin(guard, traces),
-        dead_letters=DeadLetterAdmin(settings, dead_letters, guard, metrics, clock),
+        dead_letters=DeadLetterAdmin(settings, dead_letters, guard, metrics, clock, budget),
         pauses=PauseAdmin(settings, pauses, guard, clock),
         page=page,
     )

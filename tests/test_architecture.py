@@ -49,6 +49,11 @@ PURE = (
     "fanout.signalr.routes",
     "fanout.binding.names",
     "fanout.binding.batch",
+    "fanout.binding.json_text",
+    "fanout.binding.suggestions",
+    "service.ingress.outcome",
+    "service.ingress.answer",
+    "service.http.addresses",
     "fanout.http1.exchange",
     "fanout.http1.proxy",
     "fanout.http1.request",
@@ -65,7 +70,7 @@ PURE = (
     "fanout.loopback",
 )
 # What can be called without HTTP, so that another source than the HTTP route can use it.
-HTTP_FREE = ("service.ingress.intake", "fanout.binding.batch")
+HTTP_FREE = ("service.ingress.intake", "service.ingress.outcome", "fanout.binding.batch")
 IMPURE = {"asyncio", "redis", "httpx", "time", "random", "os", "socket", "uvicorn"}
 MOST_LINES = 400
 

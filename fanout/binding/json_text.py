@@ -67,8 +67,10 @@ def tokens_of(text: bytes) -> bytes:
     while start <= len(text):
         end = text.find(b'"', start + _WINDOW) if len(text) > start + _WINDOW else -1
         parts = text[start : len(text) if end < 0 else end].split(b'"')
-        between = slice(0 if outside else 1, None, 2)
-        parts[between] = [part.translate(None, _WHITE_SPACE) for part in parts[between]]
+        for position in range(0 if outside else 1, len(parts), 2):
+            part = parts[position]
+            if len(part) > 1 or part.isspace():  # most are one colon or comma
+                parts[position] = part.translate(None, _WHITE_SPACE)
         pieces.append(b'"'.join(parts))
         if end < 0:
             break

@@ -44,14 +44,25 @@ class Sent(Protocol):
         """Where its body comes from."""
 
 
+def announced_size(headers: Mapping[str, str], limit: int) -> int:
+    """Return how many bytes a body may have: what its Content-Length says, or `limit` where it says nothing.
+
+    Raises BodyTooLargeError when it is more than `limit`.
+    """
+    announced = headers.get("content-length", "")
+    if not (announced.isascii() and announced.isdigit()):
+        return 0 if "transfer-encoding" not in headers and not announced else limit
+    if int(announced) > limit:
+        raise _too_large(limit)
+    return int(announced)
+
+
 async def read_body(request: Sent, limit: int, *, clock: Clock | None = None, within: float | None = None) -> bytes:
     """Read a body of at most `limit` bytes that comes `within` seconds by `clock`; without a clock it has all time.
 
     Raises BodyTooLargeError past the limit, SlowBodyError past the time, ClientDisconnect when the client went away.
     """
-    announced = request.headers.get("content-length", "")
-    if announced.isascii() and announced.isdigit() and int(announced) > limit:
-        raise _too_large(limit)
+    announced_size(request.headers, limit)
     if clock is None:
         return await _read(request.receive, limit)
     try:

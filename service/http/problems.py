@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fanout.binding.refusals import ITEM_CODES
-from fanout.errors import BadRequestError, FanoutError, QueueError, SlowBodyError, UnauthorizedError
+from fanout.errors import BadRequestError, FanoutError, OverloadedError, QueueError, SlowBodyError, UnauthorizedError
 from service.openapi.model import Absent, Count, Document
 
 MEDIA_TYPE = "application/problem+json"
@@ -93,6 +93,12 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         "A messageId was used with another content",
         "`results` tells what became of each item; give the rejected ones new ids.",
     ),
+    "overloaded": ProblemType(
+        503,
+        "Too many bytes are being handled",
+        "Repeat after Retry-After; nothing was queued. Smaller batches find room sooner. The operator can raise the "
+        "memory limit of the process, or FANOUT_MAX_BODIES.",
+    ),
     "queueFull": ProblemType(
         503, "The queue is full", "Repeat after Retry-After with the same ids: what was stored answers `duplicate`."
     ),
@@ -165,7 +171,7 @@ def problem_of(error: FanoutError) -> Problem:
     members: dict[str, Any] = {}
     if isinstance(error, BadRequestError):
         members["errors"] = [{"pointer": error.pointer, "code": code, "detail": str(error)}]
-    elif isinstance(error, QueueError):
+    elif isinstance(error, QueueError | OverloadedError):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     elif isinstance(error, SlowBodyError):
         headers["Connection"] = "close"  # the rest of the body is not waited for

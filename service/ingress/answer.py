@@ -14,7 +14,7 @@ import msgspec
 
 from fanout.binding.batch import RejectedItem
 from service.http.problems import Problem
-from service.ingress.intake import CONFLICTS, FAILURES, BatchOptions, ItemOutcome, Outcome, Refused, Stored
+from service.ingress.outcome import CONFLICTS, FAILURES, BatchOptions, ItemOutcome, Outcome, Refused, Stored
 
 RETRY_AFTER = "1"
 _PREFIX = b"\0"  # stands for the prefix of the ids in a prepared answer; no JSON has this byte

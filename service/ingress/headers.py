@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from starlette.datastructures import Headers
 
 from fanout.errors import BadRequestError
-from service.ingress.intake import BatchOptions, Handling
+from service.ingress.outcome import BatchOptions, Handling
 
 _HANDLINGS: Mapping[str, Handling] = {"strict": "strict", "lenient": "lenient"}
 _KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)

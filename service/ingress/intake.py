@@ -1,146 +1,50 @@
-"""Stores a batch and says what became of each item: `intake(hub, batch, options)`.
+"""Stores a batch and returns what became of each item: `intake(hub, batch, options)`.
 
 Every source of batches goes through here. It knows no HTTP: the HTTP route is one caller of it, and `answer` is where
-outcomes become responses. What is decided is decided in the pure functions below; `Intake` only acts.
+outcomes become responses. What is decided about a batch is decided in `outcome`.
 
-Rules guarded: nothing is queued of a batch that is refused. Unless lenient handling is asked for, one item that cannot
-be read refuses the batch. An item counts as accepted only when it is stored. What is found out only while storing (an
-id that was used with another content, a full partition) cannot be undone, and is said item by item.
+Rule guarded: a large batch is stored part by part, so that it takes a bounded amount of memory, and nothing of it
+overtakes what could not be stored.
 """
 
-import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
-import msgspec
-
-from fanout.binding.batch import Batch, ParsedItem, RejectedItem
+from fanout.binding.batch import Batch, ParsedItem
 from fanout.clock import Clock
 from fanout.delivery_log import DeliveryLog
-from fanout.errors import BodyTooLargeError, IdempotencyConflictError
+from fanout.errors import IdempotencyConflictError, QueueError, QueueSilentError
 from fanout.log import get_logger, masked
+from fanout.memory import Holding
 from fanout.metrics import Metrics
-from fanout.queue.entry import Admission, Entry, Receipt, Submission
+from fanout.queue.entry import Admission, Receipt, Submission
 from fanout.queue.traces import TraceEvent, Traces
-from fanout.signalr.message import GroupAction, Item, Message, operation_of, recipient_of
-
-Status = Literal["accepted", "duplicate", "rejected", "failed"]
-Handling = Literal["", "strict", "lenient"]
+from fanout.signalr.message import Message, operation_of, recipient_of
+from service.ingress.outcome import (
+    DETAILS,
+    BatchOptions,
+    Mixed,
+    Outcome,
+    Refused,
+    Stored,
+    outcome_of,
+    rejected_of,
+    stored_ids,
+    submissions_of,
+)
 
 _ACCEPTED = Admission.ACCEPTED
 _STORED = (Admission.ACCEPTED, Admission.DUPLICATE)
+_FAILED = (Admission.FULL, Admission.UNKNOWN)
+_NOT_STORED, _UNKNOWN = Receipt(Admission.FULL), Receipt(Admission.UNKNOWN)
+_PART = 4 * 1024 * 1024  # bytes of messages that are stored in one step
+_COPIES = 16  # partitions that a list touches, as many as there are by default
+_ENTRY = 384  # bytes of the budget for each entry; its objects take a few times as many
 _LOGGED_IDS = 20
 # Every kind of secret that `masked` knows has one of these. Masking every id would cost as much as storing it.
 _MAY_BE_SECRET = re.compile(r"[=:\s]|eyJ")
-# What the receipts of one item amount to: the first row that occurs among its destinations decides. The second value
-# says whether the entry has an id, so that it is stored in the primary. With UNKNOWN that means that too few replicas
-# acknowledged it in time. None stands for both.
-_VERDICTS: tuple[tuple[tuple[Admission, bool | None], Status, str], ...] = (
-    ((Admission.UNKNOWN, False), "failed", "queueSilent"),
-    ((Admission.FULL, None), "failed", "queueFull"),
-    ((Admission.UNKNOWN, True), "failed", "notConfirmed"),
-    ((Admission.CONFLICT, None), "rejected", "messageIdConflict"),
-    ((Admission.ACCEPTED, None), "accepted", ""),
-    ((Admission.DUPLICATE, None), "duplicate", ""),
-)
-FAILURES: tuple[str, ...] = tuple(code for _, status, code in _VERDICTS if status == "failed")  # the gravest first
-CONFLICTS = ("messageIdConflict", "idempotencyConflict")
-_DETAILS: Mapping[str, str] = {
-    "queueSilent": "The queue did not answer; the item may or may not be stored.",
-    "queueFull": "The queue is full; the item is not stored, or not for all of its targets.",
-    "notConfirmed": "The item is stored, but too few replicas acknowledged it in time to promise that it survives the "
-    "loss of the primary. A repeat with the same messageId stores nothing twice.",
-    "messageIdConflict": "This messageId was used before with another content for the same destination.",
-    "idempotencyConflict": "This Idempotency-Key was used before with another body.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
-    """How a batch is to be taken.
-
-    `request_id` names the request in logs, and starts the ids of its messages where there is no idempotency `key`.
-    `fingerprint` stands for the whole batch and tells two batches under one key apart. `handling` concerns a batch with
-    faults. By default an invalid item refuses it, and a doubtful one gets a warning. "lenient" queues the valid items
-    beside invalid ones. "strict" refuses doubtful ones too. `replace_surrogates` takes items with half of a surrogate
-    pair. The last two are done while parsing. Ids and keys of different values of `caller` have nothing to do with each
-    other.
-    """
-
-    request_id: str
-    handling: Handling = ""
-    key: str | None = None
-    fingerprint: bytes = b""
-    replace_surrogates: bool = False
-    caller: str = ""
-
-    @property
-    def lenient(self) -> bool:
-        """Whether valid items are queued beside invalid ones."""
-        return self.handling == "lenient"
-
-    def id_prefix(self, hub: str) -> str:
-        """Return what the ids made for the messages of a batch start with.
-
-        With a key it is made of the key: a repeat is another request, yet has to name the messages as they were stored.
-        """
-        if self.key is None:
-            return self.request_id
-        return hashlib.blake2b(f"{hub}\n{self.caller}\n{self.key}".encode(), digest_size=8).hexdigest()
-
-
-class ItemOutcome(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
-    """What became of one item.
-
-    `code` and `detail` say why an item was rejected or failed. `pointer` is the place in the sender's document of what
-    was rejected while reading. `targets` and `target_counts` are set where an item has several destinations.
-    """
-
-    index: int
-    status: Status
-    message_id: str = ""
-    code: str = ""
-    detail: str = ""
-    pointer: str | None = None
-    targets: int = 0
-    target_counts: dict[str, int] | None = None
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Nothing of the batch is queued, because of these of its `count` items."""
-
-    rejected: Sequence[RejectedItem]
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """Every item is stored now, for one destination, without a warning: the outcome of nearly every batch.
-
-    `id_prefix` is set where every id is made here, as `<prefix>.<index>`; it is "" where senders chose some.
-    """
-
-    message_ids: Sequence[str]
-    id_prefix: str
-
-
-@dataclass(frozen=True, slots=True)
-class Mixed:
-    """The items have different outcomes, or more is to be said than that they are stored."""
-
-    items: tuple[ItemOutcome, ...]
-
-    def counts(self) -> Counter[str]:
-        """Return how many items have each status."""
-        return Counter(item.status for item in self.items)
-
-
-Outcome = Refused | Stored | Mixed
 
 
 class Queue(Protocol):
@@ -162,36 +66,37 @@ class Intake:
         metrics: Metrics,
         clock: Clock,
         *,
-        max_expanded: int,
         traces: Traces | None = None,
         delivery_log: DeliveryLog | None = None,
     ) -> None:
         self._queue = queue
         self._metrics = metrics
         self._clock = clock
-        self._max_expanded = max_expanded
         self._traces = traces
         self._delivery_log = delivery_log
         self._log = get_logger()
 
-    async def __call__(self, hub: str, batch: Batch, options: BatchOptions) -> Outcome:
+    async def __call__(self, hub: str, batch: Batch, options: BatchOptions, holding: Holding | None = None) -> Outcome:
         """Store what is valid of a batch and return what became of its items. `hub` is in lower case.
 
+        `holding` is what the caller holds of the memory budget for the batch. It grows by what the entries take.
         Raises a FanoutError when nothing of the batch is stored for a reason that concerns all of it:
-        BodyTooLargeError, IdempotencyConflictError or QueueError.
+        OverloadedError, IdempotencyConflictError or QueueError.
         """
         rejected = rejected_of(batch, options)
         if rejected:
             self._metrics.rejected.inc(len(rejected))
             return Refused(rejected, len(batch.results))
         submissions = submissions_of(batch, hub, options)
-        if len(submissions) > len(batch.results):
-            _check_expanded(submissions, self._max_expanded)
+        if holding is not None:
+            copies = _copies_of(batch) if len(submissions) > len(batch.results) else 0
+            holding.resize(holding.size + _ENTRY * len(submissions) + copies)
         key = None if options.key is None else f"{options.caller}\n{options.key}"
         if key is not None and not await self._queue.claim_key(hub, key, options.fingerprint):
-            raise IdempotencyConflictError(_DETAILS["idempotencyConflict"])
+            raise IdempotencyConflictError(DETAILS["idempotencyConflict"])
         asked_at = self._clock.wall()  # a worker may be done with an entry before its receipt is here
-        receipts = await self._append(submissions) if submissions else []
+        is_small = holding is not None and holding.size <= _PART
+        receipts = await self._append(submissions, is_small=is_small) if submissions else []
         outcome = outcome_of(batch, submissions, receipts, options.id_prefix(hub))
         self._count(submissions, receipts, outcome)
         self._count_warnings(batch)
@@ -199,11 +104,29 @@ class Intake:
         self._log_stored(outcome, hub, options.request_id)
         return outcome
 
-    async def _append(self, submissions: Sequence[Submission]) -> list[Receipt]:
+    async def _append(self, submissions: Sequence[Submission], *, is_small: bool) -> list[Receipt]:
         started = self._clock.monotonic()
-        receipts = await self._queue.append(submissions)
+        receipts = await (self._queue.append(submissions) if is_small else self._append_parts(submissions))
         self._metrics.append_seconds.observe(self._clock.monotonic() - started)
         return receipts
+
+    async def _append_parts(self, submissions: Sequence[Submission]) -> list[Receipt]:
+        """Store a large batch part by part, because storing takes a multiple of its bytes.
+
+        After the first entry that is not stored nothing more is tried: what comes later would stand before it when the
+        request is repeated.
+        """
+        receipts: list[Receipt] = []
+        for part in _parts_of(submissions):
+            try:
+                receipts += await self._queue.append(part)
+            except QueueError as error:
+                if not receipts:
+                    raise
+                receipts += [_UNKNOWN if isinstance(error, QueueSilentError) else _NOT_STORED] * len(part)
+            if any(receipt.admission in _FAILED for receipt in receipts[-len(part) :]):
+                break
+        return receipts + [_NOT_STORED] * (len(submissions) - len(receipts))
 
     def _count(self, submissions: Sequence[Submission], receipts: Sequence[Receipt], outcome: Stored | Mixed) -> None:
         pairs = zip(submissions, receipts, strict=True)
@@ -252,109 +175,6 @@ class Intake:
             log.write(fields, stands_for)
 
 
-def rejected_of(batch: Batch, options: BatchOptions) -> list[RejectedItem]:
-    """Return the items for whose sake nothing of the batch is queued, [] when something is to be."""
-    if batch.is_plain:
-        return []
-    rejected = [result for result in batch.results if isinstance(result, RejectedItem)]
-    return [] if options.lenient and len(rejected) < len(batch.results) else rejected
-
-
-def submissions_of(batch: Batch, hub: str, options: BatchOptions) -> list[Submission]:
-    """Return the entries of a batch in order."""
-    prefix = options.id_prefix(hub)
-    submissions: list[Submission] = []
-    for parsed in batch.results:
-        if type(parsed) is not ParsedItem:
-            continue
-        message_id = parsed.message_id or f"{prefix}.{parsed.index}"
-        dedup_id, fingerprint = _dedup_id(parsed, options), parsed.fingerprint or options.fingerprint
-        list_id = str(parsed.index) if len(parsed.calls) > 1 else ""
-        for item in parsed.calls:
-            own_id = None if dedup_id is None else dedup_id + _member_of(item)
-            submissions.append(Submission(Entry(hub, message_id, item), own_id, fingerprint, list_id))
-    return submissions
-
-
-def outcome_of(
-    batch: Batch, submissions: Sequence[Submission], receipts: Sequence[Receipt], prefix: str
-) -> Stored | Mixed:
-    """Decide what became of the items once the receipts are in: one for each submission, in order."""
-    if batch.is_plain and _all_accepted(receipts):
-        return Stored(
-            [submission.entry.message_id for submission in submissions], "" if _has_own_ids(batch) else prefix
-        )
-    items: list[ItemOutcome] = []
-    taken = 0
-    for result in batch.results:
-        if isinstance(result, RejectedItem):
-            items.append(ItemOutcome(result.index, "rejected", "", result.code, result.detail, result.pointer))
-            continue
-        end = taken + len(result.calls)
-        items.append(_item_outcome(result, receipts[taken:end], prefix))
-        taken = end
-    return Mixed(tuple(items))
-
-
-def stored_ids(outcome: Stored | Mixed) -> Sequence[str]:
-    """Return the ids of the items that are stored or may be."""
-    if isinstance(outcome, Stored):
-        return outcome.message_ids
-    return [item.message_id for item in outcome.items if item.status != "rejected"]
-
-
-def _all_accepted(receipts: Sequence[Receipt]) -> bool:
-    for receipt in receipts:  # noqa: SIM110 - three times as fast as a generator in all()
-        if receipt.admission is not _ACCEPTED:
-            return False
-    return True
-
-
-def _has_own_ids(batch: Batch) -> bool:
-    for result in batch.results:  # noqa: SIM110 - as above
-        if type(result) is ParsedItem and result.message_id is not None:
-            return True
-    return False
-
-
-def _item_outcome(parsed: ParsedItem, receipts: Sequence[Receipt], prefix: str) -> ItemOutcome:
-    message_id = parsed.message_id or f"{prefix}.{parsed.index}"
-    if len(receipts) == 1 and receipts[0].admission is _ACCEPTED:  # the common case; the rest costs more
-        return ItemOutcome(parsed.index, "accepted", message_id, warnings=_details(parsed))
-    found = {(receipt.admission, place) for receipt in receipts for place in (None, bool(receipt.entry_id))}
-    status, code = next((status, code) for key, status, code in _VERDICTS if key in found)
-    if code == "messageIdConflict" and parsed.message_id is None:
-        code = "idempotencyConflict"
-    several = len(receipts) > 1
-    return ItemOutcome(
-        parsed.index,
-        status,
-        message_id,
-        code,
-        _DETAILS[code] if code else "",
-        targets=len(receipts) if several else 0,
-        target_counts=dict(Counter(receipt.admission.value for receipt in receipts)) if several else None,
-        warnings=_details(parsed),
-    )
-
-
-def _details(parsed: ParsedItem) -> tuple[str, ...]:
-    return tuple([warning.detail for warning in parsed.warnings]) if parsed.warnings else ()
-
-
-def _dedup_id(parsed: ParsedItem, options: BatchOptions) -> str | None:
-    # Ids of different callers, and of the two kinds, never meet. None of the parts can hold a line feed.
-    if parsed.message_id is not None:
-        return f"{options.caller}\nmessageId\n{parsed.message_id}"
-    return None if options.key is None else f"{options.caller}\nkey\n{options.key}\n{parsed.index}"
-
-
-def _member_of(item: Item) -> str:
-    # The queue tells ids apart within a lane, and all members of a group share its lane. Without the member's name an
-    # item that adds two users would be its own duplicate.
-    return f"\n{item.member_scope}\n{item.member}" if isinstance(item, GroupAction) else ""
-
-
 def _accepted_event(submission: Submission, receipt: Receipt, at: float) -> TraceEvent:
     detail: dict[str, str | int] = {"admission": receipt.admission.value, "hub": submission.entry.hub}
     detail["operation"] = operation_of(submission.entry.item)
@@ -364,10 +184,22 @@ def _accepted_event(submission: Submission, receipt: Receipt, at: float) -> Trac
     return TraceEvent(at, "accepted", detail)
 
 
-def _check_expanded(submissions: Sequence[Submission], limit: int) -> None:
-    size = sum(len(s.entry.item.body) for s in submissions if isinstance(s.entry.item, Message))
-    if size > limit:
-        raise BodyTooLargeError(
-            f"With its lists of targets expanded the batch would take {size} bytes of the queue. The limit is {limit}. "
-            "Send fewer targets at a time."
-        )
+def _copies_of(batch: Batch) -> int:
+    # The body of a list goes to each partition that it touches.
+    lists = [result.calls for result in batch.results if isinstance(result, ParsedItem) and len(result.calls) > 1]
+    return sum(len(calls[0].body) * min(_COPIES, len(calls)) for calls in lists if isinstance(calls[0], Message))
+
+
+def _parts_of(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
+    # A list is never cut: its targets share a body and a record of deduplication.
+    start, total, list_id = 0, 0, ""
+    for position, submission in enumerate(submissions):
+        if submission.list_id and submission.list_id == list_id:
+            continue
+        item, list_id = submission.entry.item, submission.list_id
+        size = len(item.body) if type(item) is Message else 0
+        if total + size > _PART and position > start:
+            yield submissions[start:position]
+            start, total = position, 0
+        total += size
+    yield submissions[start:]

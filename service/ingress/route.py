@@ -19,30 +19,34 @@ from fanout.binding.refusals import WARNING_CODES
 from fanout.clock import Clock
 from fanout.counters import Counter
 from fanout.errors import FanoutError
+from fanout.memory import ByteBudget, Holding
 from fanout.metrics import Metrics
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.http.auth import Guard, Right
-from service.http.body import check_media_type, read_body
+from service.http.body import announced_size, check_media_type, read_body
 from service.http.problems import Problem, problem_of, response_of
 from service.http.request import JsonAnswer, RequestScope
 from service.ingress.answer import Accepted, answer_of
 from service.ingress.headers import options_of
-from service.ingress.intake import BatchOptions, Intake
+from service.ingress.intake import Intake
+from service.ingress.outcome import BatchOptions, Outcome
 
 
 class Ingress:
     """The route as an ASGI application; it holds nothing of any request."""
 
     def __init__(
-        self, settings: Settings, intake: Intake, guard: Guard, metrics: Metrics, clock: Clock, limits: BatchLimits
-    ) -> None:
+        self, settings: Settings, intake: Intake, guard: Guard, metrics: Metrics, clock: Clock, limits: BatchLimits,
+        budget: ByteBudget,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._intake = intake
         self._guard = guard
         self._metrics = metrics
         self._clock = clock
         self._limits = limits
+        self._budget = budget
         self._refused = ("emptyAddress",) if settings.empty_address == "refuse" else ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,13 +73,19 @@ class Ingress:
         hub = check_hub(request.path_param("hub"))
         check_media_type(headers)
         options = _options_of(request, caller.name)
+        with self._budget.hold(announced_size(headers, settings.max_body)) as holding:
+            return answer_of(await self._store(request, hub, options, holding), options)
+
+    async def _store(self, request: RequestScope, hub: str, options: BatchOptions, holding: Holding) -> Outcome:
+        settings = self._settings
         body = await read_body(request, settings.max_body, clock=self._clock, within=settings.body_timeout)
+        holding.resize(len(body))
         refused = WARNING_CODES if options.handling == "strict" else self._refused
         batch = parse_batch(body, self._limits, refused=refused, replace_surrogates=options.replace_surrogates)
         if options.key is not None:
             options = replace(options, fingerprint=batch_fingerprint(body))
-        outcome = await self._intake(hub, batch, options)
-        return answer_of(outcome, options)
+        del body  # the batch has copied what it needs of it
+        return await self._intake(hub, batch, options, holding)
 
 
 def _options_of(request: RequestScope, caller: str) -> BatchOptions:

@@ -12,12 +12,13 @@ from fanout.binding.names import check_hub
 from fanout.clock import Clock
 from fanout.environment import CONNECTION_STRING
 from fanout.errors import ConfigurationError, FanoutError, UnauthorizedError
+from fanout.memory import ByteBudget
 from fanout.metrics import Metrics
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import client_token, client_url
 from service.http.auth import Guard, Right
-from service.http.body import check_media_type, read_body
+from service.http.body import announced_size, check_media_type, read_body
 from service.http.cors import cors_headers, preflight_headers
 from service.http.middleware import request_id_of
 from service.http.problems import problem_of, response_of
@@ -32,13 +33,15 @@ class Negotiate:
     """The route's handlers; `service` is None without a connection string."""
 
     def __init__(
-        self, settings: Settings, guard: Guard, metrics: Metrics, clock: Clock, service: ConnectionString | None
-    ) -> None:
+        self, settings: Settings, guard: Guard, metrics: Metrics, clock: Clock, service: ConnectionString | None,
+        budget: ByteBudget,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._guard = guard
         self._metrics = metrics
         self._clock = clock
         self._service = service
+        self._budget = budget
 
     def router(self) -> APIRouter:
         """Return the route with its description, and the preflight of browsers."""
@@ -89,7 +92,8 @@ class Negotiate:
         caller = self._guard.caller_of(request.headers, peer)
         if Right.NEGOTIATE in caller.rights:
             within = self._settings.body_timeout
-            body = await read_body(request, _MAX_BODY, clock=self._clock, within=within)
+            with self._budget.hold(announced_size(request.headers, _MAX_BODY)):
+                body = await read_body(request, _MAX_BODY, clock=self._clock, within=within)
             if body.strip():  # some clients name a type of the body they do not send
                 check_media_type(request.headers)
             return wanted_by_caller(body, request.query_params)

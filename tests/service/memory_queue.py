@@ -21,10 +21,12 @@ class MemoryQueue:
         self.silent = False
         self.waiting = (0,) * 4
         self.asked_depth = 0
+        self.appends = 0
         self._seen: dict[tuple[str, str], bytes] = {}
         self._keys: dict[tuple[str, str], bytes] = {}
 
     async def append(self, submissions: Sequence[Submission]) -> list[Receipt]:
+        self.appends += 1
         await self._answer()
         return [Receipt(self._admit(place, submission)) for place, submission in enumerate(submissions)]
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from fanout.clock import Clock
 from fanout.errors import BadRequestError
 from fanout.log import get_logger
+from fanout.memory import ByteBudget
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.settings import Settings
@@ -33,7 +34,7 @@ from service.admin.dead_letters.reference import parse_ref
 from service.admin.dead_letters.rendering import details_of, summary_of, time_of
 from service.admin.dead_letters.scan import FilteredScan, Scan
 from service.http.auth import Guard, Right
-from service.http.body import check_media_type, read_body
+from service.http.body import announced_size, check_media_type, read_body
 from service.http.middleware import request_id_of
 from service.http.problems import Problem, response_of
 
@@ -46,13 +47,15 @@ class DeadLetterAdmin:
     """The handlers of the routes; `letters` is None where dead letters are not served."""
 
     def __init__(
-        self, settings: Settings, letters: DeadLetters | None, guard: Guard, metrics: Metrics, clock: Clock
-    ) -> None:
+        self, settings: Settings, letters: DeadLetters | None, guard: Guard, metrics: Metrics, clock: Clock,
+        budget: ByteBudget,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._letters = letters
         self._guard = guard
         self._metrics = metrics
         self._clock = clock
+        self._budget = budget
         self._log = get_logger()
 
     def router(self) -> APIRouter:
@@ -104,7 +107,8 @@ class DeadLetterAdmin:
     async def _act(self, request: Request, action: Action) -> Response:
         letters = self._authorized(request)
         clock, settings = self._clock, self._settings
-        body = await read_body(request, _MAX_BODY, clock=clock, within=settings.body_timeout)
+        with self._budget.hold(announced_size(request.headers, _MAX_BODY)):
+            body = await read_body(request, _MAX_BODY, clock=clock, within=settings.body_timeout)
         if body.strip():  # an empty body is refused for being empty, whatever its media type
             check_media_type(request.headers)
         command = parse_command(body)

@@ -5,7 +5,7 @@ from starlette.datastructures import Headers
 
 from fanout.errors import BadRequestError
 from service.ingress.headers import options_of
-from service.ingress.intake import BatchOptions
+from service.ingress.outcome import BatchOptions
 
 
 def options(*raw: tuple[str, str]) -> BatchOptions:

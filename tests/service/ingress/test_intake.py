@@ -1,5 +1,6 @@
 """Batches are stored and judged item by item, by any caller: nothing here is HTTP."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
@@ -7,13 +8,20 @@ import pytest
 
 from fanout.binding.batch import Batch, BatchLimits, parse_batch
 from fanout.clock import SystemClock
-from fanout.errors import BodyTooLargeError, IdempotencyConflictError, QueueError
+from fanout.errors import (
+    IdempotencyConflictError,
+    OverloadedError,
+    QueueError,
+    QueueFullError,
+    QueueSilentError,
+)
+from fanout.memory import ByteBudget
 from fanout.metrics import Metrics
-from fanout.queue.entry import Admission, Receipt
-from fanout.signalr.message import GroupAction
-from service.ingress.intake import (
+from fanout.queue.entry import Admission, Receipt, Submission
+from fanout.signalr.message import GroupAction, Message
+from service.ingress.intake import Intake
+from service.ingress.outcome import (
     BatchOptions,
-    Intake,
     ItemOutcome,
     Mixed,
     Refused,
@@ -39,8 +47,8 @@ TWO_TARGETS = batch_of(b'{"target":"t","userIds":["a","b"],"messageId":"m"}')
 MIXED = batch_of(b'[{"target":"t","userId":"a"},{},{"target":"t","userIds":["a","b"]}]')
 
 
-def an_intake(queue: MemoryQueue, metrics: Metrics | None = None, *, max_expanded: int = 1000) -> Intake:
-    return Intake(queue, metrics or Metrics(), SystemClock(), max_expanded=max_expanded)
+def an_intake(queue: MemoryQueue, metrics: Metrics | None = None) -> Intake:
+    return Intake(queue, metrics or Metrics(), SystemClock())
 
 
 # The seam: intake(hub, batch, options) --------------------------------------------------------------------------------
@@ -84,13 +92,6 @@ async def test_a_key_with_another_batch_is_an_error_and_stores_nothing() -> None
     with pytest.raises(IdempotencyConflictError):
         await intake("chat", TWO_TARGETS, replace(KEYED, fingerprint=b"other"))
     assert len(queue.stored) == 2
-
-
-async def test_a_list_that_expands_past_the_limit_is_an_error_and_stores_nothing() -> None:
-    queue = MemoryQueue()
-    with pytest.raises(BodyTooLargeError):
-        await an_intake(queue, max_expanded=50)("chat", TWO_TARGETS, STRICT)
-    assert queue.stored == []
 
 
 async def test_a_queue_that_is_away_is_an_error_of_the_whole() -> None:
@@ -220,3 +221,96 @@ def test_stored_ids_are_those_of_items_that_are_stored_or_may_be() -> None:
     batch = batch_of(b'[{"target":"t"},{},{"target":"t","messageId":"m"}]')
     outcome = outcome_of(batch, [], [Receipt(A), Receipt(U)], "o")
     assert stored_ids(outcome) == ["o.0", "m"]
+
+
+# A large batch --------------------------------------------------------------------------------------------------------
+
+
+class CountedQueue(MemoryQueue):
+    """Remembers how much came in each step; `errors` says which step fails, and how."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[int] = []
+        self.lists: list[set[str]] = []
+        self.errors: dict[int, QueueError] = {}
+        self.unstored: dict[int, Admission] = {}
+
+    async def append(self, submissions: Sequence[Submission]) -> list[Receipt]:
+        self.steps.append(sum(len(s.entry.item.body) for s in submissions if isinstance(s.entry.item, Message)))
+        self.lists.append({s.list_id for s in submissions})
+        step = len(self.steps) - 1
+        if step in self.errors:
+            raise self.errors[step]
+        self.outcomes = {len(submissions) - 1: self.unstored[step]} if step in self.unstored else {}
+        return await super().append(submissions)
+
+
+MIB = 1024 * 1024
+LARGE = parse_batch(
+    b"[" + b",".join([b'{"target":"t","arguments":["%b",%d]}' % (b"x" * 500_000, n) for n in range(30)]) + b"]",
+    BatchLimits(max_items=100, max_targets=100, max_message=MIB),
+)
+
+
+async def test_a_large_batch_is_stored_in_parts_and_in_order() -> None:
+    queue = CountedQueue()
+    outcome = await an_intake(queue)("chat", LARGE, STRICT)
+    assert isinstance(outcome, Mixed)
+    assert [item.status for item in outcome.items] == ["accepted"] * 30
+    assert len(queue.steps) > 2
+    assert max(queue.steps) <= 4 * MIB
+    assert [s.entry.message_id for s in queue.stored] == [f"o.{n}" for n in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(QueueFullError("full"), "queueFull"), (QueueSilentError("silent"), "queueSilent")]
+)
+async def test_where_a_part_fails_nothing_behind_it_is_tried(error: QueueError, code: str) -> None:
+    queue = CountedQueue()
+    queue.errors[1] = error
+    outcome = await an_intake(queue)("chat", LARGE, STRICT)
+    assert isinstance(outcome, Mixed)
+    stored = len(queue.stored)
+    assert len(queue.steps) == 2
+    assert [item.status for item in outcome.items] == ["accepted"] * stored + ["failed"] * (30 - stored)
+    assert outcome.items[stored].code == code
+    assert outcome.items[-1].code == "queueFull", "what was not tried is certainly not stored"
+
+
+async def test_after_an_entry_that_is_not_stored_no_part_overtakes_it() -> None:
+    queue = CountedQueue()
+    queue.unstored[0] = Admission.FULL
+    outcome = await an_intake(queue)("chat", LARGE, STRICT)
+    assert len(queue.steps) == 1
+    assert isinstance(outcome, Mixed)
+    assert outcome.counts()["failed"] == 30 - len(queue.stored)
+
+
+async def test_a_first_part_that_fails_is_an_error_of_the_whole() -> None:
+    queue = CountedQueue()
+    queue.errors[0] = QueueError("gone")
+    with pytest.raises(QueueError):
+        await an_intake(queue)("chat", LARGE, STRICT)
+
+
+async def test_a_list_is_never_cut() -> None:
+    queue = CountedQueue()
+    item = b'{"target":"t","userIds":[%b],"arguments":["%b"]}' % (
+        b",".join([b'"u%d"' % n for n in range(20)]),
+        b"x" * MIB,
+    )
+    limits = BatchLimits(max_items=100, max_targets=1000, max_message=2 * MIB)
+    await an_intake(queue)("chat", parse_batch(b"[" + b",".join([item] * 9) + b"]", limits), STRICT)
+    assert [len(step) for step in queue.lists] == [3, 3, 3]
+
+
+async def test_what_entries_and_lists_add_is_held_while_they_are_stored() -> None:
+    queue = MemoryQueue()
+    budget = ByteBudget(100 * MIB)
+    with budget.hold(1000) as holding:
+        await an_intake(queue)("chat", TWO_TARGETS, STRICT, holding)
+        assert holding.size == 1000 + 2 * 384 + 2 * len(b'{"target":"t","arguments":[]}')
+        with budget.hold(100 * MIB - holding.size), pytest.raises(OverloadedError):
+            await an_intake(queue)("chat", TWO_TARGETS, STRICT, holding)
+    assert len(queue.stored) == 2

@@ -1,6 +1,8 @@
 """`POST /v1/hubs/{hub}/messages`: what is taken, what is refused, and what is told of each."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -9,6 +11,7 @@ from fanout.queue.entry import Admission
 from fanout.signalr.message import Message, Scope
 from tests.service.apps import BATCH, ITEM, KEY, SERVICE, an_app, client_of, metric
 from tests.service.memory_queue import MemoryQueue
+from tests.workers.helpers import until
 
 BAD = {"userId": "alice"}
 LENIENT = {"Prefer": "handling=lenient"}
@@ -232,3 +235,54 @@ async def test_half_of_a_surrogate_pair_refuses_one_item_or_is_replaced_where_as
     assert (replaced.status_code, replaced.headers["Preference-Applied"]) == (202, "surrogates=replace")
     assert "U+FFFD" in replaced.json()["results"][0]["warnings"][0]
     assert len(queue.stored) == 5
+
+
+# Bytes in flight ------------------------------------------------------------------------------------------------------
+
+
+async def test_past_the_bound_of_bodies_in_flight_a_request_is_503_before_its_body_is_read() -> None:
+    queue = MemoryQueue()
+    queue.silent = True
+    app = an_app(queue, max_bodies=1000, max_body=10_000)
+    small, large = json.dumps(ITEM), json.dumps(ITEM | {"arguments": ["x" * 900]})
+    read = 0
+
+    async def body_of_unknown_length() -> AsyncIterator[bytes]:
+        nonlocal read
+        read += 1
+        yield small.encode()
+
+    async with client_of(app) as client, asyncio.TaskGroup() as group:
+        first = group.create_task(client.post(BATCH, content=large))
+        await until(lambda: metric(app, "fanout_body_bytes") > 900)
+        refused = await client.post(BATCH, content=large)
+        unknown = await client.post(BATCH, content=body_of_unknown_length())
+        queue.silent = False
+        first.cancel()
+    for answer in (refused, unknown):
+        assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "overloaded", "1")
+    assert read == 0
+    assert queue.stored == []
+    assert metric(app, "fanout_body_bytes") == 0
+    assert metric(app, "fanout_body_bytes_limit") == 1000
+    assert metric(app, "fanout_backpressure_total") == 2
+    assert metric(app, "fanout_refused_requests_total", code="overloaded") == 2
+
+
+async def test_a_body_of_unknown_length_gives_back_what_it_did_not_need() -> None:
+    queue = MemoryQueue()
+    app = an_app(queue, max_bodies=12_000, max_body=10_000)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield json.dumps(ITEM).encode()
+
+    queue.silent = True
+    async with client_of(app) as client, asyncio.TaskGroup() as group:
+        tasks = []
+        for count in range(1, 6):
+            tasks.append(group.create_task(client.post(BATCH, content=body())))
+            await until(lambda count=count: queue.appends == count)  # type: ignore[misc]
+        held = metric(app, "fanout_body_bytes")
+        for task in tasks:
+            task.cancel()
+    assert 5 * 50 < held < 5 * 600

@@ -1,0 +1,118 @@
+"""How much memory a process may use, and the bounds in bytes that follow from it.
+
+Rule guarded: an operator sets one number, the memory limit of the container, and the process stays within it whatever
+is sent. The limit is looked for where the kernel keeps it (cgroup v2, then v1, then the size of the machine). What is
+held at the same time is counted in a `ByteBudget`, which refuses what would not fit instead of having the process
+killed.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Self
+
+from fanout.errors import OverloadedError
+
+_MIB: Final = 1024 * 1024
+_UNLIMITED: Final = 1 << 60  # bytes; cgroup v1 writes a number above it for "no limit"
+_IDLE: Final = 96 * _MIB  # what a process takes before the first request
+_IDLE_WITH_WORKER: Final = 128 * _MIB
+# A byte of a body takes up to six while it is handled, as measured: the body, the bodies of its messages, the entries
+# made of them, and the command to Redis, which is copied while it is written.
+_BYTES_PER_BODY_BYTE: Final = 6
+_LEAST: Final = 1 * _MIB
+_MOST: Final = 1024 * _MIB
+
+
+def body_budget(limit: int, *, with_worker: bool) -> int:
+    """Return how many bytes of request bodies an ingress may handle at the same time under a memory limit.
+
+    `with_worker`: the same process also delivers, and takes half of what is left.
+    """
+    left = (limit - _IDLE_WITH_WORKER) // 2 if with_worker else limit - _IDLE
+    return max(_LEAST, min(_MOST, left // _BYTES_PER_BODY_BYTE))
+
+
+def memory_limit(root: Path = Path("/")) -> int:
+    """Return the memory in bytes that this process may use: the least limit of its cgroups, or what the machine has.
+
+    `root` is where proc and sys are mounted.
+    """
+    limits = [*_cgroup_limits(root), _machine(root)]
+    return min((limit for limit in limits if 0 < limit < _UNLIMITED), default=_UNLIMITED)
+
+
+def _cgroup_limits(root: Path) -> Iterator[int]:
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controllers == "":
+            yield from _up(root / "sys/fs/cgroup", path, "memory.max")
+        elif "memory" in controllers.split(","):
+            yield from _up(root / "sys/fs/cgroup/memory", path, "memory.limit_in_bytes")
+
+
+def _up(mount: Path, path: str, name: str) -> Iterator[int]:
+    # The group of the process and each above it has a limit. Inside a container only the mount itself may be visible.
+    group = Path(path.strip("/"))
+    for part in (group, *group.parents):
+        text = _text(mount / part / name).strip()
+        if text.isdigit():
+            yield int(text)
+
+
+def _machine(root: Path) -> int:
+    for line in _text(root / "proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+class ByteBudget:
+    """Bytes that may be held at the same time. One holder alone may take more: else it could never be served."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+
+    def __repr__(self) -> str:
+        return f"<ByteBudget {self.held} of {self.limit}>"
+
+    def hold(self, size: int) -> "Holding":
+        """Hold `size` bytes for as long as the `with` block of the result lasts, or raise OverloadedError."""
+        holding = Holding(self)
+        holding.resize(size)
+        return holding
+
+
+class Holding:
+    """What one holder holds of a budget."""
+
+    __slots__ = ("_budget", "size")
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self._budget = budget
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.resize(0)
+
+    def resize(self, size: int) -> None:
+        """Hold `size` bytes from now on. Raise OverloadedError when that is more than before and does not fit."""
+        budget = self._budget
+        others = budget.held - self.size
+        if size > self.size and others and others + size > budget.limit:
+            raise OverloadedError(
+                f"Requests of {others} bytes are being handled, and this one takes {size} of the {budget.limit} there "
+                "are for all. Repeat it after Retry-After, or send smaller batches."
+            )
+        budget.held = others + size
+        self.size = size

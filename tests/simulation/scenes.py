@@ -141,8 +141,8 @@ def _late(plan: Plan, random: Random) -> Plan:
 def _fence(plan: Plan, random: Random) -> Plan:
     """A store that loses leases which their holders still rely on, and other workers that take the partitions."""
     settings = {
-        **plan.settings, "partitions": random.choice((2, 3)), "concurrency": 4, "read_ahead": 30, "max_depth": 1000,
-        "lease_seconds": 3.0, "send_rate": 0.0, "broadcast_rate": 0.0,
+        **plan.settings, "partitions": random.choice((2, 3)), "concurrency": 4, "read_ahead_bytes": 20_000,
+        "max_bytes": 1 << 20, "lease_seconds": 3.0, "send_rate": 0.0, "broadcast_rate": 0.0,
     }  # fmt: skip
     load = Load(3, random.randint(8, 12), 5, random.choice((1.5, 3.0)))
     producers = _producers(random, load, _crowd(random))

@@ -57,7 +57,6 @@ PURE = (
     "fanout.http1.exchange",
     "fanout.http1.proxy",
     "fanout.http1.request",
-    "fanout.http1.head",
     "fanout.http1.chunks",
     "fanout.http1.answer",
     "fanout.redis.address",

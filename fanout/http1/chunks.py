@@ -9,7 +9,7 @@ from typing import Final
 
 from httptools import HttpParserError, HttpResponseParser
 
-from fanout.http1.head import FramingError
+from fanout.http1.exchange import FramingError
 
 _ANY_CHUNKED_HEAD: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -85,6 +85,10 @@ class ExchangeTimeoutError(BrokenExchangeError):
     """The exchange took longer than `Limits.request_timeout`; the connection was closed."""
 
 
+class FramingError(ValueError):
+    """The framing of an answer is refused. The text is the reason, without any value the server chose."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The bounds of one pool. Times are seconds, sizes are bytes.

@@ -3,7 +3,7 @@
 import pytest
 
 from fanout.http1.chunks import ChunkedBody
-from fanout.http1.head import FramingError
+from fanout.http1.exchange import FramingError
 
 
 def fed(*pieces: bytes, max_size: int = 100) -> tuple[ChunkedBody, list[bool]]:

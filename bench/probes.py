@@ -9,6 +9,8 @@ from bench.stacks import BATCH, Sample, Shape
 OURS = Shape("ours")
 NAIVE = Shape("naive", naive=True)
 WITH_AIOHTTP = Shape("ours-aiohttp", sender="aiohttp")
+FRONT = Shape("ours-front", front="plain")
+FRONT_TLS = Shape("ours-tls", front="tls")
 DOOR = Shape("door", has_worker=False)
 SENDERS = "bench.references.senders"
 
@@ -16,6 +18,16 @@ SENDERS = "bench.references.senders"
 async def service(bench: Bench) -> Sample:
     """Ours, whole: batches of 100 in, calls out, steady flow with the queue never empty."""
     return await (await bench.stack(OURS)).flow(bench.scale.count(20_000))
+
+
+async def service_front(bench: Bench) -> Sample:
+    """Ours, whole, with nginx in front of the sink."""
+    return await (await bench.stack(FRONT)).flow(bench.scale.count(20_000))
+
+
+async def service_tls(bench: Bench) -> Sample:
+    """Ours, whole, with nginx in front of the sink and TLS between worker and nginx."""
+    return await (await bench.stack(FRONT_TLS)).flow(bench.scale.count(20_000))
 
 
 async def naive_service(bench: Bench) -> Sample:

@@ -21,11 +21,16 @@ _PORT_WITHIN = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """One far side on loopback. `kind` says what it is, for the report."""
+    """One far side on loopback. `kind` says what it is, for the report.
+
+    `endpoint` is where services reach it, "" for directly; `authority` is the file of the CA to trust there.
+    """
 
     child: Child
     port: int
     kind: str
+    endpoint: str = ""
+    authority: str = ""
 
     @classmethod
     async def start(cls, rig: Rig) -> Self:
@@ -45,7 +50,8 @@ class Sink:
 
     def connection_string(self) -> str:
         """Name it as a SignalR service."""
-        return f"Endpoint=http://127.0.0.1:{self.port};AccessKey={'k' * 44};Version=1.0;"
+        endpoint = self.endpoint or f"http://127.0.0.1:{self.port}"
+        return f"Endpoint={endpoint};AccessKey={'k' * 44};Version=1.0;"
 
     async def answered(self) -> int:
         """How many requests it has answered so far."""

@@ -8,8 +8,10 @@ did not arrive fails the run.
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
+from bench.front import Front
 from bench.load import post_all
 from bench.messages import PATH, USERS, batches
 from bench.rig import BenchError, Child, Redis, Rig, answering, free_port
@@ -34,6 +36,7 @@ class Shape:
     redis: tuple[str, ...] = ()
     environ: tuple[tuple[str, str], ...] = ()
     has_worker: bool = True
+    front: Literal["", "plain", "tls"] = ""  # with nginx between worker and sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Stack:
     async def start(cls, rig: Rig, shape: Shape, server: str | None = None) -> "Stack":
         """Start one, with this Redis binary, and warm it up."""
         sink, redis, port = await Sink.start(rig), await rig.redis(*shape.redis, binary=server), free_port()
+        if shape.front:
+            sink = await _fronted(rig, sink, tls=shape.front == "tls")
         start = _start_naive if shape.naive else _start_ours
         ingress, worker = await start(rig, shape, sink, redis, port)
         stack = cls(shape, sink, redis, ingress, worker, port)
@@ -146,7 +151,16 @@ def _served(module: str, role: str, port: int) -> tuple[str, ...]:
 
 def _environ(shape: Shape, sink: Sink, redis: Redis) -> dict[str, str]:
     fixed = {"AzureSignalRConnectionString": sink.connection_string(), "FANOUT_REDIS_URL": redis.url}
+    if sink.authority:
+        fixed["FANOUT_SERVICE_CA"] = sink.authority
     return fixed | dict(shape.environ)
+
+
+async def _fronted(rig: Rig, sink: Sink, *, tls: bool) -> Sink:
+    front = await Front.start(rig, sink.port)
+    if not tls:
+        return replace(sink, endpoint=f"http://127.0.0.1:{front.sink_plain}")
+    return replace(sink, endpoint=f"https://127.0.0.1:{front.sink_tls}", authority=str(front.authority))
 
 
 async def _start_naive(rig: Rig, shape: Shape, sink: Sink, redis: Redis, port: int) -> tuple[Child, Child | None]:

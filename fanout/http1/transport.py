@@ -150,7 +150,7 @@ class TlsTransport(Transport):
         """Begin to read, with what came together with the end of the handshake."""
         super().start(receiver)
         if self._incoming.pending:
-            self._decrypt()
+            self._receive(b"")
 
     def write(self, data: bytes) -> None:
         try:
@@ -163,15 +163,12 @@ class TlsTransport(Transport):
         self._send(self._outgoing.read())
 
     def _receive(self, data: bytes) -> None:
-        self._incoming.write(data)
-        self._decrypt()
-
-    def _decrypt(self) -> None:
         """Hand on in one piece all that can be decrypted, and then the end if it came with it."""
+        self._incoming.write(data)
         data, error = b"", None
         try:
-            data = piece = self._tls.read(_RECORD_SIZE)
-            while piece and (self._incoming.pending or self._tls.pending()):
+            data = piece = self._tls.read(_RECORD_SIZE)  # the whole of one record
+            while piece and self._incoming.pending:
                 piece = self._tls.read(_RECORD_SIZE)
                 data += piece
         except ssl.SSLWantReadError:
@@ -180,7 +177,7 @@ class TlsTransport(Transport):
             error = broken
         if self._outgoing.pending:  # the answer to a key update
             self._send(self._outgoing.read())
-        has_ended = error is not None or piece == b""  # nothing is what the close_notify of the peer reads as
+        has_ended = error is not None or piece == b""  # the close_notify of the peer reads as nothing
         if has_ended:
             self._stop_reading()
         if data:

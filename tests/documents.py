@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from fanout.counters import Definition
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 METRICS = ROOT / "docs" / "metrics.md"
 VALUES = ROOT / "helm" / "values.yaml"
+KNOWN = ROOT / "helm" / "templates" / "_known.tpl"
 SCHEMA = ROOT / "helm" / "values.schema.json"
 SHORT_LABEL = 10  # values that are listed in the table itself
 PROXIES = ("https_proxy", "http_proxy", "no_proxy")
@@ -163,7 +165,21 @@ def files_not_to_open(architecture: str) -> list[str]:
     return re.findall(r"`([a-z][\w/]*\.py)`", architecture.partition("\n## Files that need not be opened\n")[2])
 
 
-DOCUMENTS = ((README, readme), (METRICS, metrics), (VALUES, values), (SCHEMA, schema))
+def known_settings(text: str) -> str:
+    """Return the chart's list of all variables that a process knows."""
+    names = [variable_of(name) for name in Settings.model_fields if variable_of(name).startswith("FANOUT_")]
+    secrets = [f"{variable_of(name)}_FILE" for name, field in Settings.model_fields.items() if _is_secret(field)]
+    before, rest = text.split('{{- define "signalr-fanout.knownSettings" -}}\n', 1)
+    after = rest.split("{{- end -}}", 1)[1]
+    listed = textwrap.fill(" ".join(sorted(names + secrets)), 116)
+    return before + '{{- define "signalr-fanout.knownSettings" -}}\n' + listed + "\n{{- end -}}" + after
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return field.annotation is SecretStr
+
+
+DOCUMENTS = ((README, readme), (METRICS, metrics), (VALUES, values), (SCHEMA, schema), (KNOWN, known_settings))
 
 if __name__ == "__main__":
     for path, made in DOCUMENTS:

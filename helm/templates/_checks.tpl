@@ -4,7 +4,7 @@ lists every broken one. No message repeats a credential.
 */}}
 {{- define "signalr-fanout.checks" -}}
 {{- $problems := list -}}
-{{- range list "credentialProblems" "roleProblems" "objectProblems" -}}
+{{- range list "credentialProblems" "roleProblems" "hardeningProblems" "objectProblems" -}}
 {{- $found := include (printf "signalr-fanout.%s" .) $ | trim -}}
 {{- if $found -}}
 {{- $problems = append $problems $found -}}
@@ -56,10 +56,71 @@ lists every broken one. No message repeats a credential.
 {{- include "signalr-fanout.autoscalingProblems" (dict "role" $role "values" $values) }}
 {{- include "signalr-fanout.environmentProblems" (dict "role" $role "values" $values) }}
 {{- include "signalr-fanout.labelProblems" (dict "where" (printf "%s.podLabels" $role) "labels" $values.podLabels) }}
+{{- if eq (include "signalr-fanout.allowsNoDisruption" $values) "true" }}
+- {{ $role }}.podDisruptionBudget lets no pod go: a node could not be drained. Set maxUnavailable to 1 or more, or minAvailable below the number of pods.
+{{- end }}
+{{- with $values.strategy.rollingUpdate }}
+{{- if and (has (toString .maxSurge) (list "0" "0%")) (has (toString .maxUnavailable) (list "0" "0%")) (ne $values.strategy.type "Recreate") }}
+- {{ $role }}.strategy.rollingUpdate: maxSurge and maxUnavailable are both 0, so no rollout could begin.
+{{- end }}
+{{- end }}
 {{- if and (not (kindIs "invalid" $values.podDisruptionBudget.minAvailable)) (not (kindIs "invalid" $values.podDisruptionBudget.maxUnavailable)) }}
 - {{ $role }}.podDisruptionBudget: give minAvailable or maxUnavailable, not both.
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* "true" when a disruption budget lets no pod go. Takes the values of a role. */}}
+{{- define "signalr-fanout.allowsNoDisruption" -}}
+{{- with .podDisruptionBudget -}}
+{{- if .enabled -}}
+{{- $pods := $.autoscaling.enabled | ternary $.autoscaling.minReplicas $.replicaCount | int -}}
+{{- if has (toString .maxUnavailable) (list "0" "0%") -}}true
+{{- else if eq (toString .minAvailable) "100%" -}}true
+{{- else if and (gt $pods 1) (not (kindIs "invalid" .minAvailable)) (not (kindIs "string" .minAvailable)) -}}
+{{- if ge (.minAvailable | int) $pods -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A partition has one owner, so a worker beyond their number has nothing to do. */}}
+{{- define "signalr-fanout.partitions" -}}
+{{- .Values.config.partitions | default 16 | int -}}
+{{- end -}}
+
+{{- define "signalr-fanout.workerProblems" -}}
+{{- $partitions := include "signalr-fanout.partitions" . | int -}}
+{{- with .Values.worker }}
+{{- if .enabled }}
+{{- if gt (.replicaCount | int) $partitions }}
+- worker.replicaCount is {{ .replicaCount | int }}, but the queue has {{ $partitions }} partitions (config.partitions): {{ sub (.replicaCount | int) $partitions }} workers would have nothing to do.
+{{- end }}
+{{- if and .autoscaling.enabled (gt (.autoscaling.maxReplicas | int) $partitions) }}
+- worker.autoscaling.maxReplicas is {{ .autoscaling.maxReplicas | int }}, but the queue has {{ $partitions }} partitions (config.partitions), one for each worker at most.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* What would take back the hardening of the pods, which the image does not need. */}}
+{{- define "signalr-fanout.hardeningProblems" -}}
+{{- with .Values.securityContext }}
+{{- if .privileged }}
+- securityContext.privileged: true gives a pod the node; the process needs nothing of it.
+{{- end }}
+{{- if .allowPrivilegeEscalation }}
+- securityContext.allowPrivilegeEscalation: true is not needed; the process starts no other.
+{{- end }}
+{{- with .capabilities }}
+{{- if .add }}
+- securityContext.capabilities.add: the process needs no capability (it listens on containerPort, which is above 1023).
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and (kindIs "bool" .Values.podSecurityContext.runAsNonRoot) (not .Values.podSecurityContext.runAsNonRoot) }}
+- podSecurityContext.runAsNonRoot: false is not needed; the image runs as user 10001.
 {{- end }}
 {{- end -}}
 
@@ -92,6 +153,10 @@ lists every broken one. No message repeats a credential.
 - {{ $.role }}.extraEnv: {{ .name }} is set by listenAddress and containerPort.
 {{- else if eq $name "FANOUT_SHUTDOWN_GRACE" }}
 - {{ $.role }}.extraEnv: {{ .name }} belongs in config.shutdownGrace, from which the termination grace period follows.
+{{- else if and (hasPrefix "FANOUT_" $name) (ne .name $name) }}
+- {{ $.role }}.extraEnv: {{ .name }} is written {{ $name }}.
+{{- else if and (hasPrefix "FANOUT_" $name) (not (has $name (include "signalr-fanout.knownSettings" $ | replace "\n" " " | splitList " "))) }}
+- {{ $.role }}.extraEnv: {{ .name }} is no setting, and a process that finds it refuses to start. The README lists all of them.
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -105,7 +170,26 @@ lists every broken one. No message repeats a credential.
 {{- end }}
 {{- end -}}
 
+{{/* The port in the URL of Redis; empty where the chart does not see one. */}}
+{{- define "signalr-fanout.redisPort" -}}
+{{- with .Values.credentials.redisUrl -}}
+{{- if and .value (not .existingSecret) -}}
+{{- regexFind "^(rediss?)://[^/?]*" .value | regexFind ":[0-9]+$" | trimPrefix ":" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "signalr-fanout.objectProblems" -}}
+{{- include "signalr-fanout.workerProblems" . }}
+{{- if .Values.networkPolicy.enabled }}
+{{- $port := include "signalr-fanout.redisPort" . }}
+{{- if and $port .Values.networkPolicy.redis.port (ne $port (toString (.Values.networkPolicy.redis.port | int))) }}
+- networkPolicy.redis.port is {{ .Values.networkPolicy.redis.port | int }}, but credentials.redisUrl.value names port {{ $port }}: the pods could not reach Redis.
+{{- end }}
+{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.networkPolicy.scrapers) }}
+- networkPolicy.scrapers is empty, so metrics.serviceMonitor.enabled would find no worker it may scrape. Name the pods of Prometheus there.
+{{- end }}
+{{- end }}
 {{- include "signalr-fanout.labelProblems" (dict "where" "commonLabels" "labels" .Values.commonLabels) }}
 {{- range $kind := list "ingress" "httpRoute" }}
 {{- if (index $.Values.expose $kind).enabled }}

@@ -32,9 +32,8 @@ spec:
       labels:
         {{- include "signalr-fanout.podLabels" . | nindent 8 }}
       annotations:
-        # A changed setting or credential changes these sums, and so rolls the pods.
-        checksum/config: {{ include "signalr-fanout.configData" $root | sha256sum }}
-        checksum/credentials: {{ include "signalr-fanout.secretData" $root | sha256sum }}
+        # A changed credential changes this sum, and so rolls the pods. Settings do it by the name of their ConfigMap.
+        checksum/credentials: {{ include "signalr-fanout.credentialSum" $root | quote }}
         {{- with $role.podAnnotations }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -133,7 +132,7 @@ env:
   {{- end }}
 envFrom:
   - configMapRef:
-      name: {{ include "signalr-fanout.fullname" $root }}-config
+      name: {{ include "signalr-fanout.configName" $root }}
   {{- with $role.extraEnvFrom }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

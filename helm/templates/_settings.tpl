@@ -27,6 +27,29 @@ FANOUT_{{ $key | snakecase | upper }}: {{ include "signalr-fanout.settingText" $
 {{- end }}
 {{- end -}}
 
+{{/*
+The name of the ConfigMap, by its content: pods of the old and the new version, which may know different settings, each
+find their own while a rollout is under way.
+*/}}
+{{- define "signalr-fanout.configName" -}}
+{{- printf "%s-config-%s" (include "signalr-fanout.fullname" .) (include "signalr-fanout.configData" . | sha256sum | trunc 8) -}}
+{{- end -}}
+
+{{/*
+A sum of the credentials that changes when one of them does. derivePassword is slow on purpose (scrypt), because the sum
+can be read by those who may read pods, and a credential must not be guessed from it. It is computed once for all pods.
+*/}}
+{{- define "signalr-fanout.credentialSum" -}}
+{{- if not (hasKey .Values "credentialSum") -}}
+{{- $sum := "" -}}
+{{- with include "signalr-fanout.secretData" . | trim -}}
+{{- $sum = derivePassword 1 "maximum" . $.Release.Name $.Release.Namespace | sha256sum | trunc 16 -}}
+{{- end -}}
+{{- $_ := set .Values "credentialSum" $sum -}}
+{{- end -}}
+{{- .Values.credentialSum -}}
+{{- end -}}
+
 {{/* The data of the Secret: the credentials that were given as values. */}}
 {{- define "signalr-fanout.secretData" -}}
 {{- range $name, $credential := .Values.credentials }}

@@ -56,6 +56,12 @@ class Release:
         assert len(found) == 1, f"{len(found)} objects of kind {kind} end with {suffix!r}"
         return found[0]
 
+    def settings(self) -> dict[str, str]:
+        """Return the data of the ConfigMap with the settings of the process."""
+        (found,) = (thing for thing in self.of_kind("ConfigMap") if "-config-" in thing["metadata"]["name"])
+        data: dict[str, str] = found["data"]
+        return data
+
     def pod(self, role: str) -> Object:
         """Return the pod template of a role: its metadata and spec."""
         template: Object = self.one("Deployment", f"-{role}")["spec"]["template"]

@@ -62,6 +62,8 @@ def test_long_release_names_still_make_valid_names() -> None:
     """Every name is a DNS label of at most 63 characters, for the longest release name Helm allows."""
     release = render(example("full"), name="r" * 53)
     for thing in release.objects:
+        if thing["kind"] == "ConfigMap":  # a DNS subdomain, which may be longer
+            continue
         assert len(thing["metadata"]["name"]) <= 63, thing["metadata"]["name"]
 
 

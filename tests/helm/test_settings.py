@@ -5,6 +5,7 @@ bounds; and a credential is never outside a Secret.
 """
 
 import base64
+import hashlib
 import json
 import re
 import shlex
@@ -17,11 +18,12 @@ from pydantic import SecretStr
 from fanout.environment import load, variable_of
 from fanout.metrics import Metrics
 from fanout.settings import ClientSettings, Settings
+from tests.documents import PROXIES
 from tests.helm.release import CHART, ROLES, Object, Release, chart, example, install, render
 
 CREDENTIALS = {"connection_string": "connectionString", "redis_url": "redisUrl", "api_key": "apiKey"}
-# Set by listenAddress and containerPort, or settings of the command line.
-ELSEWHERE = {"host", "port", *ClientSettings.model_fields}
+# Set by listenAddress and containerPort or as extraEnv, or settings of the command line.
+ELSEWHERE = {"host", "port", *PROXIES, *ClientSettings.model_fields}
 FIELDS = sorted(set(Settings.model_fields) - set(CREDENTIALS) - ELSEWHERE)
 BOUNDS = ("type", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "items")
 
@@ -47,7 +49,7 @@ def offered() -> dict[str, Object]:
 def environment(release: Release, role: str) -> dict[str, str]:
     """Put the environment of a pod together as the kubelet does, from the Secrets and ConfigMaps of the release."""
     secrets = {thing["metadata"]["name"]: thing["data"] for thing in release.of_kind("Secret")}
-    found: dict[str, str] = dict(release.one("ConfigMap", "-config")["data"])
+    found: dict[str, str] = dict(release.settings())
     for variable in release.container(role)["env"]:
         source = variable["valueFrom"]["secretKeyRef"]
         found[variable["name"]] = base64.b64decode(secrets[source["name"]][source["key"]]).decode()
@@ -56,7 +58,7 @@ def environment(release: Release, role: str) -> dict[str, str]:
 
 def test_every_secret_of_the_process_is_a_credential_of_the_chart() -> None:
     secret = {name for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
-    assert secret == set(CREDENTIALS)
+    assert secret - set(PROXIES) == set(CREDENTIALS)
     assert set(example("minimal")["credentials"]) == set(CREDENTIALS.values())
 
 
@@ -103,14 +105,14 @@ def test_a_setting_reaches_the_process(field: str) -> None:
     """The process reads back what the user wrote in values, through ConfigMap and environment."""
     value = _another(field)
     release = install({"config": {camel(field): value}})
-    assert list(release.one("ConfigMap", "-config")["data"]) == [variable_of(field)]
+    assert list(release.settings()) == [variable_of(field)]
     settings = load(environment(release, "ingress"))
     assert plain(getattr(settings, field)) == value
 
 
 def test_large_numbers_are_written_in_full() -> None:
     """Helm hands numbers to templates as floats; 1e+06 is no whole number for the process."""
-    data = install({"config": {"maxBytes": 12_345_678, "retryBase": 0.001}}).one("ConfigMap", "-config")["data"]
+    data = install({"config": {"maxBytes": 12_345_678, "retryBase": 0.001}}).settings()
     assert data == {"FANOUT_MAX_BYTES": "12345678", "FANOUT_RETRY_BASE": "0.001"}
 
 
@@ -163,25 +165,44 @@ def test_credentials_kept_elsewhere_are_only_pointed_at() -> None:
 def test_an_ingress_without_a_key_is_said_to_be_open() -> None:
     release = install({"credentials": {"apiKey": {"value": ""}}, "config": {"allowAnonymous": True}})
     assert "FANOUT_API_KEY" not in environment(release, "ingress")
-    assert release.one("ConfigMap", "-config")["data"] == {"FANOUT_ALLOW_ANONYMOUS": "true"}
+    assert release.settings() == {"FANOUT_ALLOW_ANONYMOUS": "true"}
     assert "WARNING" in release.notes
 
 
 # Rolling -----------------------------------------------------------------------------------------------------------
 
 
-def _sums(release: Release, role: str) -> dict[str, str]:
-    annotations: dict[str, str] = release.pod(role)["metadata"]["annotations"]
-    return {name: text for name, text in annotations.items() if name.startswith("checksum/")}
-
-
 @pytest.mark.parametrize("role", ROLES)
 def test_a_change_of_settings_or_credentials_rolls_the_pods(role: str) -> None:
-    before = _sums(install(), role)
-    setting = _sums(install({"config": {"logLevel": "debug"}}), role)
-    credential = _sums(install({"credentials": {"redisUrl": {"value": "redis://other.example"}}}), role)
-    assert [name for name in before if setting[name] != before[name]] == ["checksum/config"]
-    assert [name for name in before if credential[name] != before[name]] == ["checksum/credentials"]
+    before = install().pod(role)
+    setting = install({"config": {"logLevel": "debug"}}).pod(role)
+    credential = install({"credentials": {"redisUrl": {"value": "redis://other.example"}}}).pod(role)
+    assert before["metadata"] == setting["metadata"]
+    assert before["spec"] != setting["spec"]
+    assert before["spec"] == credential["spec"]
+    assert before["metadata"]["annotations"] != credential["metadata"]["annotations"]
+
+
+def test_pods_of_two_versions_each_find_their_own_settings_while_a_rollout_is_under_way() -> None:
+    """The ConfigMap is named by its content, never changed, and not deleted with the version that made it."""
+    old, new = (install({"config": {"logLevel": level}}).one("ConfigMap") for level in ("debug", "warning"))
+    assert old["metadata"]["name"] != new["metadata"]["name"]
+    assert new["immutable"] is True
+    assert new["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+def test_the_sum_of_the_credentials_is_of_a_slow_derivation() -> None:
+    """A plain hash of a short key could be tried offline, a billion times a second."""
+    annotations = install().pod("ingress")["metadata"]["annotations"]
+    sums = {hashlib.sha256(text.encode()).hexdigest() for text in _secret_texts(install())}
+    assert len(annotations["checksum/credentials"]) == 16
+    assert not any(each.startswith(annotations["checksum/credentials"]) for each in sums)
+
+
+def _secret_texts(release: Release) -> list[str]:
+    data = release.one("Secret")["data"]
+    values = [base64.b64decode(text).decode() for text in data.values()]
+    return [*values, yaml.safe_dump(data), json.dumps(data), "".join(values)]
 
 
 @pytest.mark.parametrize("role", ROLES)

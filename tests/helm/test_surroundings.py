@@ -51,7 +51,6 @@ def test_a_disruption_budget_only_where_a_second_pod_runs(role: str, values: Obj
     ("values", "wanted"),
     [
         ({}, {"maxUnavailable": 1}),
-        ({"maxUnavailable": 0}, {"maxUnavailable": 0}),
         ({"maxUnavailable": "25%"}, {"maxUnavailable": "25%"}),
         ({"minAvailable": 1}, {"minAvailable": 1}),
     ],
@@ -59,6 +58,21 @@ def test_a_disruption_budget_only_where_a_second_pod_runs(role: str, values: Obj
 def test_a_disruption_budget_says_one_thing(values: Object, wanted: Object) -> None:
     spec = install({"worker": {"podDisruptionBudget": values}}).one("PodDisruptionBudget", "-worker")["spec"]
     assert {key: spec[key] for key in spec if key != "selector"} == wanted
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("rediss://user:p%40@redis.example:6380/0", 6380),
+        ("redis://redis.example/0", 6379),
+        ("redis://a.example:7000,b.example:7001/?cluster=true", 7001),
+    ],
+)
+def test_the_way_to_redis_is_the_port_of_its_url(url: str, port: int) -> None:
+    release = install({"networkPolicy": {"enabled": True}, "credentials": {"redisUrl": {"value": url}}})
+    for policy in release.of_kind("NetworkPolicy"):
+        ports = [rule["ports"][0]["port"] for rule in policy["spec"]["egress"]]
+        assert ports == [53, port, 443]
 
 
 def test_rollouts_never_take_a_pod_before_its_successor_is_ready() -> None:

@@ -212,7 +212,7 @@ class Pool:
             self._idle.append(connection)
 
     def _pass_on(self, connection: Connection | None) -> None:
-        """Give the permit to the first waiter, with `connection` or without. Without a waiter both are free."""
+        """Hand the permit to the first waiter, with `connection` or without. Without a waiter both are free."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():

@@ -1,6 +1,6 @@
 """A connected socket that the event loop watches, plain or with TLS. The bytes it brings go to a receiver.
 
-Rules guarded: the loop's own TLS transport costs three times the rest of a request, so sockets are read and written
+Rules guarded: the loop's own TLS transport costs twice the rest of a request, so sockets are read and written
 directly, plain ones too: there is one path. Whatever goes wrong is reported once, from the loop and never from within a
 write. Closing is always an abort: the end of each answer is known from its framing, so a TLS close_notify would tell
 the server nothing, and waiting for its reply is a place to hang.
@@ -63,7 +63,7 @@ class Transport:
         return self.is_open and not self.has_ended
 
     def abort(self) -> None:
-        """Close at once. What is unsent or unread is dropped, and the receiver hears nothing more."""
+        """Close at once. What is unsent or unread is dropped, and nothing more is reported."""
         if not self.is_open:
             return
         self.is_open = False

@@ -32,7 +32,7 @@ _WITH_BODY = HeaderLines(_AGENT + b"Content-Type: application/json; charset=utf-
 
 @dataclass(frozen=True, slots=True)
 class ServiceAddress:
-    """How calls are addressed: `prefix` stands before each path on the wire, `audience` before each path in a token."""
+    """How calls are addressed: `prefix` precedes each path in a request, `audience` each path in a token."""
 
     prefix: str
     audience: str

@@ -58,7 +58,7 @@ async def worker_for(stack: Stack, endpoint: str, **settings: object) -> AsyncIt
 
 
 async def traced(stack: Stack, message_id: str) -> set[object]:
-    """Give the causes of failed attempts in the trace of a message, once its end is there."""
+    """Return the causes of failed attempts in the trace of a message, once it has its end."""
     traces = Traces(stack.redis_client, SystemClock(), KEYS, keep=60, max_per_second=100)
     found: list[TraceEvent] = []
 
@@ -71,7 +71,7 @@ async def traced(stack: Stack, message_id: str) -> set[object]:
 
 
 async def cause(stack: Stack, hub: str, endpoint: str, **settings: object) -> str:
-    """Have a message die for want of a way to `endpoint`; gives the cause, after it was found in all three places."""
+    """Send a message that cannot reach `endpoint`, and return the cause; it has to be the same in all three places."""
     async with worker_for(stack, endpoint, **settings) as worker:
         await stack.post(hub, batches([message(hub, 0, "users", "alice")], 1)[0])
         await stack.drained(within=10)

@@ -15,7 +15,7 @@ from fanout.http1.request import HeaderLines, Request, RequestHead
 
 
 class PoolOf(Protocol):
-    """What the fixture `pool_of` gives."""
+    """The fixture `pool_of`: makes pools that are closed at the end of the test."""
 
     def __call__(self, origin: Origin, limits: Limits = ..., tls: ssl.SSLContext | None = ...) -> Pool: ...
 

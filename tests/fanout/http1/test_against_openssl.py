@@ -32,7 +32,7 @@ class OpenSsl:
         assert self.process.stdout is not None
         await asyncio.wait_for(self.process.stdout.readuntil(text), 10)
 
-    def give(self, line: bytes) -> None:
+    def send_line(self, line: bytes) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(line)
 
@@ -40,7 +40,7 @@ class OpenSsl:
         """Send a request that only the right keys can read, and answer it."""
         sending = asyncio.ensure_future(self.pool.send(a_request(b"body %d\n" % number)))
         await self.shows(b"body %d\n" % number)
-        self.give(OK)
+        self.send_line(OK)
         assert (await asyncio.wait_for(sending, 10)).body == b"ok"
 
 
@@ -73,7 +73,7 @@ async def test_new_keys_in_a_connection_are_followed(pool_of: PoolOf, tmp_path: 
     async with openssl(pool_of, tmp_path, "-tls1_3") as server:
         await server.exchange(1)
         for number in (2, 3):
-            server.give(command)
+            server.send_line(command)
             await asyncio.sleep(0.05)  # a command has to come to the server as a read of its own
             await server.exchange(number)
         assert server.pool.stats.opened == 1
@@ -83,9 +83,9 @@ async def test_new_keys_within_a_large_request_are_followed(pool_of: PoolOf, tmp
     async with openssl(pool_of, tmp_path, "-tls1_3") as server:
         sending = asyncio.ensure_future(server.pool.send(a_request(b"x" * 3_000_000 + b"end of it\n")))
         await server.shows(b"POST ")
-        server.give(b"K\n")
+        server.send_line(b"K\n")
         await server.shows(b"end of it\n")
-        server.give(OK)
+        server.send_line(OK)
         assert (await asyncio.wait_for(sending, 10)).body == b"ok"
         await server.exchange(2)
         assert server.pool.stats.opened == 1
@@ -96,7 +96,7 @@ async def test_a_renegotiation_is_refused_and_ends_in_an_error_of_ours(pool_of: 
         await server.exchange(1)
         sending = asyncio.ensure_future(server.pool.send(a_request(b"body 2\n")))
         await server.shows(b"body 2\n")
-        server.give(b"r\n")
+        server.send_line(b"r\n")
         with pytest.raises(BrokenExchangeError):
             await asyncio.wait_for(sending, 10)
         await server.exchange(3)

@@ -1,4 +1,4 @@
-"""The reader gives the same answer however the bytes were cut, and never more than it may hold."""
+"""The reader returns the same answer however the bytes were cut, and keeps no more than its limits."""
 
 import tracemalloc
 from itertools import pairwise

@@ -121,7 +121,7 @@ def certified(authority: trustme.CA, name: str) -> ssl.SSLContext:
 async def test_https_goes_through_a_tunnel_and_is_checked_end_to_end(
     authority: trustme.CA, trust: ssl.SSLContext
 ) -> None:
-    """The proxy resolves the name: here nobody could."""
+    """The proxy resolves the name, which exists nowhere else."""
     async with (
         served(echo, tls=certified(authority, "service.invalid")) as server,
         connect_proxy({"service.invalid": server.origin.port}, user="user:p@ss") as proxy,

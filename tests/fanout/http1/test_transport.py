@@ -19,7 +19,7 @@ MEGABYTES = os.urandom(3_000_000)
 
 
 @dataclass
-class Heard:
+class Recorder:
     """What a transport reported. `silent` is what it said of itself at each piece."""
 
     transport: Transport
@@ -48,11 +48,11 @@ class Peer:
         self.socket = own
 
     def sealed(self, data: bytes) -> bytes:
-        """Return `data` as it goes over the wire."""
+        """Return `data` as it is sent."""
         return data
 
     def opened(self, data: bytes) -> bytes:
-        """Return the plain text of what came over the wire."""
+        """Return the plain text of what was received."""
         return data
 
     def send(self, data: bytes) -> None:
@@ -103,19 +103,19 @@ class TlsPeer(Peer):
 class Pair:
     """A transport and its peer."""
 
-    heard: Heard
+    recorder: Recorder
     peer: Peer
 
     @property
     def transport(self) -> Transport:
-        return self.heard.transport
+        return self.recorder.transport
 
 
 def plain_pair() -> Pair:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
-    return Pair(Heard(Transport(ours)), Peer(theirs))
+    return Pair(Recorder(Transport(ours)), Peer(theirs))
 
 
 def tls_pair(version: ssl.TLSVersion) -> Pair:
@@ -141,7 +141,7 @@ def tls_pair(version: ssl.TLSVersion) -> Pair:
         _step(one)
     assert one.version() == {"TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}[version.name]
     return Pair(
-        Heard(TlsTransport(ours, one, to_client, from_client)), TlsPeer(theirs, other, (to_server, from_server))
+        Recorder(TlsTransport(ours, one, to_client, from_client)), TlsPeer(theirs, other, (to_server, from_server))
     )
 
 
@@ -153,7 +153,7 @@ def _step(side: ssl.SSLObject) -> None:
 @pytest.fixture(params=["plain", "TLSv1_2", "TLSv1_3"])
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
     pair = plain_pair() if request.param == "plain" else tls_pair(ssl.TLSVersion[request.param])
-    pair.transport.start(pair.heard)
+    pair.transport.start(pair.recorder)
     yield pair
     pair.transport.abort()
     pair.peer.socket.close()
@@ -162,7 +162,7 @@ async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
 @pytest.fixture
 async def tls() -> AsyncIterator[Pair]:
     pair = tls_pair(ssl.TLSVersion.TLSv1_3)
-    pair.transport.start(pair.heard)
+    pair.transport.start(pair.recorder)
     yield pair
     pair.transport.abort()
     pair.peer.socket.close()
@@ -178,8 +178,8 @@ async def test_bytes_go_both_ways(pair: Pair) -> None:
     pair.transport.write(b"question")
     assert await pair.peer.read(8) == b"question"
     pair.peer.send(pair.peer.sealed(b"answer"))
-    await pair.heard.until(size=6)
-    assert (b"".join(pair.heard.pieces), pair.heard.ends) == (b"answer", [])
+    await pair.recorder.until(size=6)
+    assert (b"".join(pair.recorder.pieces), pair.recorder.ends) == (b"answer", [])
     assert pair.transport.is_silent()
 
 
@@ -189,16 +189,16 @@ async def test_a_record_that_comes_in_two_cuts_is_read_whole(tls: Pair) -> None:
         first, second = list(cuts(sealed))[count % 4]
         tls.peer.send(first)
         await asyncio.sleep(0.005)
-        assert len(tls.heard.pieces) == count - 1
+        assert len(tls.recorder.pieces) == count - 1
         tls.peer.send(second)
-        await tls.heard.until(size=6 * count)
-    assert tls.heard.pieces == [b"answer"] * 6
+        await tls.recorder.until(size=6 * count)
+    assert tls.recorder.pieces == [b"answer"] * 6
 
 
 async def test_records_that_come_together_are_one_piece(tls: Pair) -> None:
     tls.peer.send(b"".join(tls.peer.sealed(b"%d" % number) for number in range(10)))
-    await tls.heard.until(size=10)
-    assert tls.heard.pieces == [b"0123456789"]
+    await tls.recorder.until(size=10)
+    assert tls.recorder.pieces == [b"0123456789"]
 
 
 async def test_megabytes_arrive_as_they_were_sent(pair: Pair) -> None:
@@ -207,8 +207,8 @@ async def test_megabytes_arrive_as_they_were_sent(pair: Pair) -> None:
             data = pair.peer.sealed(MEGABYTES[start : start + 100_000])
             await asyncio.get_running_loop().sock_sendall(pair.peer.socket, data)
 
-    await asyncio.gather(answer(), pair.heard.until(size=len(MEGABYTES)))
-    assert b"".join(pair.heard.pieces) == MEGABYTES
+    await asyncio.gather(answer(), pair.recorder.until(size=len(MEGABYTES)))
+    assert b"".join(pair.recorder.pieces) == MEGABYTES
 
 
 async def test_what_the_socket_does_not_take_is_sent_as_it_takes_more(pair: Pair) -> None:
@@ -230,7 +230,7 @@ async def test_a_second_write_waits_behind_the_first(pair: Pair) -> None:
 async def test_reading_goes_on_while_a_write_waits(pair: Pair) -> None:
     pair.transport.write(MEGABYTES)
     pair.peer.send(pair.peer.sealed(b"too large"))
-    await pair.heard.until(size=9)
+    await pair.recorder.until(size=9)
     assert pair.transport.has_unsent
 
 
@@ -238,39 +238,39 @@ async def test_an_end_that_comes_with_an_answer_is_known_when_the_answer_is_repo
     """So that the next request is not written to a connection that has ended."""
     assert isinstance(tls.peer, TlsPeer)
     tls.peer.send(tls.peer.sealed(b"answer") + tls.peer.close_notify())
-    await tls.heard.until(ends=1)
-    assert (tls.heard.pieces, tls.heard.silent, tls.heard.ends) == ([b"answer"], [False], [None])
+    await tls.recorder.until(ends=1)
+    assert (tls.recorder.pieces, tls.recorder.silent, tls.recorder.ends) == ([b"answer"], [False], [None])
 
 
 async def test_an_orderly_end_has_no_reason(pair: Pair) -> None:
     if isinstance(pair.peer, TlsPeer):
         pair.peer.send(pair.peer.close_notify())
     pair.peer.socket.close()
-    await pair.heard.until(ends=1)
-    assert pair.heard.ends == [None]
+    await pair.recorder.until(ends=1)
+    assert pair.recorder.ends == [None]
     assert not pair.transport.is_silent()
 
 
 async def test_an_end_of_the_stream_without_an_end_of_tls_is_not_orderly(tls: Pair) -> None:
     tls.peer.send(tls.peer.sealed(b"cut o"))
     tls.peer.socket.close()
-    await tls.heard.until(ends=1)
-    assert tls.heard.ends == ["the stream ended without the end of TLS"]
+    await tls.recorder.until(ends=1)
+    assert tls.recorder.ends == ["the stream ended without the end of TLS"]
 
 
 async def test_a_record_that_was_tampered_with_ends_the_connection(tls: Pair) -> None:
     sealed = bytearray(tls.peer.sealed(b"answer"))
     sealed[-1] ^= 1
     tls.peer.send(bytes(sealed))
-    await tls.heard.until(ends=1)
-    assert tls.heard.pieces == []
-    assert tls.heard.ends == ["TLS failed (decryption failed or bad record mac)"]
+    await tls.recorder.until(ends=1)
+    assert tls.recorder.pieces == []
+    assert tls.recorder.ends == ["TLS failed (decryption failed or bad record mac)"]
 
 
 async def test_text_where_tls_was_ends_the_connection(tls: Pair) -> None:
     tls.peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-    await tls.heard.until(ends=1)
-    assert tls.heard.pieces == []
+    await tls.recorder.until(ends=1)
+    assert tls.recorder.pieces == []
 
 
 async def test_session_tickets_are_no_stray_bytes(tls: Pair) -> None:
@@ -280,15 +280,15 @@ async def test_session_tickets_are_no_stray_bytes(tls: Pair) -> None:
     tls.peer.send(tickets)
     assert tls.transport.is_silent()  # the loop has not looked at the socket yet
     await asyncio.sleep(0.005)
-    assert (tls.heard.pieces, tls.transport.is_silent()) == ([], True)
+    assert (tls.recorder.pieces, tls.transport.is_silent()) == ([], True)
 
 
 async def test_data_that_came_with_the_handshake_is_reported_at_the_start() -> None:
     pair = tls_pair(ssl.TLSVersion.TLSv1_3)
     assert isinstance(pair.transport, TlsTransport)
     pair.transport._incoming.write(pair.peer.sealed(b"stray"))
-    pair.transport.start(pair.heard)
-    assert pair.heard.pieces == [b"stray"]
+    pair.transport.start(pair.recorder)
+    assert pair.recorder.pieces == [b"stray"]
     pair.transport.abort()
     pair.peer.socket.close()
 
@@ -296,24 +296,24 @@ async def test_data_that_came_with_the_handshake_is_reported_at_the_start() -> N
 async def test_stray_bytes_in_the_kernel_are_seen_when_asked(pair: Pair) -> None:
     pair.peer.send(pair.peer.sealed(b"stray"))
     pair.transport.is_silent()
-    assert pair.heard.pieces == [b"stray"]
+    assert pair.recorder.pieces == [b"stray"]
 
 
 async def test_a_write_to_a_connection_that_is_gone_is_reported_once_and_not_from_within(pair: Pair) -> None:
     pair.peer.socket.close()
     pair.transport.write(MEGABYTES)
-    assert pair.heard.ends == []
-    await pair.heard.until(ends=1)
+    assert pair.recorder.ends == []
+    await pair.recorder.until(ends=1)
     await asyncio.sleep(0.005)
-    assert len(pair.heard.ends) == 1
+    assert len(pair.recorder.ends) == 1
 
 
 async def test_a_write_that_fails_later_is_reported_once(pair: Pair) -> None:
     pair.transport.write(MEGABYTES)
     pair.peer.socket.close()
-    await pair.heard.until(ends=1)
+    await pair.recorder.until(ends=1)
     await asyncio.sleep(0.005)
-    assert len(pair.heard.ends) == 1
+    assert len(pair.recorder.ends) == 1
 
 
 async def test_nothing_is_reported_after_an_abort(pair: Pair) -> None:
@@ -322,6 +322,6 @@ async def test_nothing_is_reported_after_an_abort(pair: Pair) -> None:
     pair.transport.abort()
     pair.transport.abort()
     await asyncio.sleep(0.005)
-    assert (pair.heard.pieces, pair.heard.ends) == ([], [])
+    assert (pair.recorder.pieces, pair.recorder.ends) == ([], [])
     assert (pair.transport.is_open, pair.transport.is_silent(), pair.transport.has_unsent) == (False, False, False)
     assert await asyncio.wait_for(pair.peer.read(2 * len(MEGABYTES)), 5) != MEGABYTES  # its end has come

@@ -110,7 +110,7 @@ async def test_a_token_is_replaced_before_it_expires() -> None:
 
 
 class SlowCredential:
-    """Gives one token for all audiences, and has to wait for it: what an identity token is."""
+    """Has to wait for each token, as a credential with identity tokens does."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

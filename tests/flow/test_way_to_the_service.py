@@ -106,6 +106,9 @@ async def test_delivery_goes_through_a_proxy_to_a_service_with_an_authority_of_i
         await stack.drained()
         requests = [request for visit in service.visits for request in visit.requests if b"/users/" in request]
         assert len([request for request in requests if request.startswith(b"POST ")]) == 20
+        # What a process asks at its start goes the same way.
+        assert any(b"/api/health" in request for visit in service.visits for request in visit.requests)
+        assert b"service.access_granted" in worker.log.read_bytes()
         assert set(proxy.asked) == {"CONNECT abc.service.invalid:443"}
         assert b"service.proxy" in worker.log.read_bytes()
         log = worker.log.read_bytes()

@@ -45,7 +45,7 @@ class Visit:
     async def read(self) -> bytes:
         """Read one request with its body; raises IncompleteReadError when the client left."""
         head = await self.reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
         request = head + await self.reader.readexactly(length)
         self.requests.append(request)
         return request

@@ -166,7 +166,7 @@ def build_app(
         negotiate=Negotiate(settings, guard, metrics, clock, service, budget),
         traces=TraceAdmin(guard, traces),
         dead_letters=DeadLetterAdmin(settings, dead_letters, guard, metrics, clock, budget),
-        pauses=PauseAdmin(settings, pauses, guard, clock),
+        pauses=PauseAdmin(settings, pauses, guard, clock, budget),
         page=page,
     )
 

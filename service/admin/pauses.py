@@ -16,11 +16,12 @@ from fanout.binding.names import check_hub
 from fanout.clock import Clock
 from fanout.errors import BadRequestError
 from fanout.log import get_logger
+from fanout.memory import ByteBudget
 from fanout.queue.pauses import ALL, Pause, Pauses, of_class, of_hub, of_service
 from fanout.settings import Settings
 from fanout.signalr.routes import RouteClass
 from service.http.auth import Guard, Right
-from service.http.body import check_media_type, read_body
+from service.http.body import announced_size, check_media_type, read_body
 from service.http.json_object import enumerated, object_of
 from service.http.middleware import request_id_of
 from service.openapi.describe import CALLERS, HUB_PATTERN, REQUEST_ID, answer, body, busy, refusal
@@ -113,11 +114,14 @@ def _described(operation: str, summary: str, answers: dict[int, Any], **extra: A
 class PauseAdmin:
     """The handlers of the routes; `pauses` is None where they are not served."""
 
-    def __init__(self, settings: Settings, pauses: Pauses | None, guard: Guard, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, pauses: Pauses | None, guard: Guard, clock: Clock, budget: ByteBudget
+    ) -> None:
         self._settings = settings
         self._pauses = pauses
         self._guard = guard
         self._clock = clock
+        self._budget = budget
         self._log = get_logger()
 
     def router(self) -> APIRouter:
@@ -165,7 +169,8 @@ class PauseAdmin:
         return _answer(Resumed.model_construct(lifted=lifted))
 
     async def _body(self, request: Request) -> bytes:
-        content = await read_body(request, _MAX_BODY, clock=self._clock, within=self._settings.body_timeout)
+        with self._budget.hold(announced_size(request.headers, _MAX_BODY)):
+            content = await read_body(request, _MAX_BODY, clock=self._clock, within=self._settings.body_timeout)
         if content.strip():
             check_media_type(request.headers)
         return content

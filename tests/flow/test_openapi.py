@@ -69,7 +69,9 @@ async def test_every_kind_of_item_becomes_a_call_the_api_describes(stack: Stack,
         assert call.status in operation.success or (call.status == 404 and "/connections/" in call.target), call
     assert {operation_of(call.method, call.target.partition("?")[0]) for call in calls} == {*OPERATIONS}
     metrics = await worker.metrics()
-    assert [kind for kind in KINDS if not metrics[f'fanout_delivered_total{{operation="{kind}"}}']] == []
+    ended = {k: sum(metrics[f'fanout_{end}_total{{operation="{k}"}}'] for end in ("delivered", "gone")) for k in KINDS}
+    assert [kind for kind, count in ended.items() if not count] == []
+    assert metrics['fanout_gone_total{operation="addConnection"}'], "the join of a connection that is gone"
     assert await stack.dead_letters() == []
 
 

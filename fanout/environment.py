@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from fanout.errors import ConfigurationError
 from fanout.settings import Settings
+from fanout.settings_rules import trim_key
 from fanout.units import DURATION, SIZE, Unit, format_duration, format_size
 
 PREFIX = "FANOUT_"
@@ -59,7 +60,13 @@ def load_some(names: Collection[str], environ: Mapping[str, str] | None = None, 
         findings += [_finding(detail) for detail in error.errors(include_url=False)]
     if findings:
         raise ConfigurationError(*findings)
-    return settings
+    return settings.corrected(_corrections(values))
+
+
+def _corrections(values: Mapping[str, Any]) -> list[str]:
+    if trim_key(values.get("api_key", "")) == values.get("api_key", ""):
+        return []
+    return [f"{variable_of('api_key')} has white space or quotes around it, which are not taken for a part of the key."]
 
 
 def variable_of(field: str) -> str:

@@ -68,10 +68,14 @@ class UnsupportedMediaTypeError(FanoutError):
 
 
 class UnauthorizedError(FanoutError):
-    """The caller did not authenticate."""
+    """The caller did not authenticate; `label` may say more precisely why."""
 
     status = 401
     label = "unauthorized"
+
+    def __init__(self, detail: str, *, label: str = "unauthorized") -> None:
+        super().__init__(detail)
+        self.label = label
 
 
 class ForbiddenError(FanoutError):
@@ -79,6 +83,13 @@ class ForbiddenError(FanoutError):
 
     status = 403
     label = "forbidden"
+
+
+class NotConfiguredError(FanoutError):
+    """A setting that the request needs is missing; the text says which one."""
+
+    status = 503
+    label = "notConfigured"
 
 
 class IdempotencyConflictError(FanoutError):

@@ -5,15 +5,17 @@ Rules guarded: a setting is a decision that cannot be made for the operator; wha
 `fanout.environment` reads the values; README, chart and `fanout config` repeat the descriptions.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 
 from fanout.binding.names import check_application
-from fanout.errors import BadRequestError
 from fanout.queue.keys import DEFAULT_NAMESPACE, check_namespace
+from fanout.settings_http import ListenerSettings, NegotiateSettings
+from fanout.settings_rules import check_name
 from fanout.signalr.routes import API_VERSION, ApiVersion
-from fanout.units import Duration, Size, Unit
+from fanout.units import Duration, Unit
 
 _MIB = 1024 * 1024
 
@@ -58,10 +60,7 @@ class ServiceSettings(BaseModel):
     @field_validator("application")
     @classmethod
     def _application_is_valid(cls, name: str) -> str:
-        try:
-            return check_application(name) if name else name
-        except BadRequestError as error:
-            raise ValueError(str(error)) from None
+        return check_name(check_application, name) if name else name
 
 
 class QueueSettings(BaseModel):
@@ -127,102 +126,6 @@ class QueueSettings(BaseModel):
     @classmethod
     def _namespace_is_valid(cls, text: str) -> str:
         return check_namespace(text)
-
-
-class ListenerSettings(BaseModel):
-    """Listening, callers and the size of requests."""
-
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8080, ge=0, le=65535, description="Port to listen on. 0 chooses a free port.")
-    api_key: SecretStr = Field(
-        SecretStr(""),
-        description="Key that callers send as `Authorization: Bearer <key>` or `X-API-Key: <key>`.",
-    )
-    allow_anonymous: bool = Field(
-        default=False,
-        description="Without an API key, serve callers from anywhere instead of this machine only. Use it only behind "
-        "a gateway that authenticates.",
-    )
-    max_body: Size = Field(16 * _MIB, ge=1024, description="Maximum size of a request body.")
-    body_timeout: Duration = Field(
-        30.0,
-        gt=0,
-        le=3600,
-        description="How long a client may take to send the head of a request, and then its body, before the request "
-        "is refused with 408.",
-    )
-    max_connections: Annotated[int, Unit("connections")] = Field(
-        768,
-        ge=8,
-        le=100_000,
-        description="Maximum number of client connections served at once. Further connections wait until one ends; "
-        "probes are answered all the same.",
-    )
-    keep_alive: Duration = Field(
-        75.0,
-        gt=0,
-        le=7200,
-        description="How long a connection without a request is kept open. Set it above the idle timeout of the "
-        "gateway in front (often 60s, 120s or 10m), or a request may meet a connection that is being closed.",
-    )
-    lame_duck: Duration = Field(
-        5.0,
-        ge=0,
-        le=600,
-        description="How long an ingress still serves after SIGTERM while /readyz fails and answers close their "
-        "connections, so that load balancers and callers can turn to another one before it stops.",
-    )
-    max_bodies: Size = Field(
-        0,
-        ge=0,
-        description="Maximum total size of the request bodies that an ingress handles at the same time, and of what "
-        "their items and lists of targets add. Past it requests are answered 503 before their body is read. 0: as the "
-        "memory limit of the process allows.",
-    )
-    memory_limit: Size = Field(
-        0,
-        ge=0,
-        description="Memory this process may use, from which bounds in bytes are derived. 0: the limit of its cgroup "
-        "(that of its container), or else the memory of the machine.",
-    )
-    max_items: Annotated[int, Unit("items")] = Field(10_000, ge=1, description="Maximum number of items per batch.")
-    max_targets: Annotated[int, Unit("entries")] = Field(
-        100_000,
-        ge=1,
-        description="Maximum number of queue entries per batch, after each item is expanded to one entry per target.",
-    )
-    max_message: Size = Field(
-        1_000_000,
-        ge=1024,
-        description="Maximum size of the REST body of one message. The service refuses more than 1 MB.",
-    )
-    empty_address: Literal["broadcast", "refuse"] = Field(
-        "broadcast",
-        description="What becomes of a message whose destination is an empty string or null. `broadcast` sends it to "
-        "everybody, as the output binding of Azure Functions does, and warns in the answer; `refuse` rejects it.",
-    )
-
-
-class NegotiateSettings(BaseModel):
-    """Negotiate: access tokens for clients."""
-
-    negotiate_user: tuple[Literal["principal-id", "principal-name", "query"], ...] = Field(
-        (),
-        description="Where the user id of a caller without an API key comes from. A comma-separated list, the first "
-        "match is used: `principal-id` and `principal-name` (the `x-ms-client-principal-*` headers; only behind a "
-        "gateway that sets them and removes them from requests), `query` (`?userId=`; any caller may claim any id).",
-    )
-    negotiate_anonymous: bool = Field(
-        default=False, description="Issue tokens to clients without a user id instead of refusing them with 401."
-    )
-    negotiate_lifetime: Duration = Field(
-        3600.0, ge=60, le=86_400, description="How long the access token of a client is valid."
-    )
-    cors_origins: tuple[str, ...] = Field(
-        (),
-        description="Origins from which browsers may negotiate, as an exact, comma-separated list: "
-        "`https://app.example.com`. Wildcards are not supported.",
-    )
 
 
 class DeliverySettings(BaseModel):
@@ -379,6 +282,18 @@ class Settings(
     """The configuration of one process. Durations are in seconds, sizes in bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    _corrections: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def corrections(self) -> tuple[str, ...]:
+        """What was written differently than meant and has been corrected, one sentence each, for the log."""
+        return self._corrections
+
+    def corrected(self, sentences: Iterable[str]) -> "Settings":
+        """Return these settings with a note of what was corrected."""
+        self._corrections = tuple(sentences)
+        return self
 
 
 # What an operator decides first; everything else has a default that fits most installations.

@@ -1,15 +1,16 @@
-"""Puts the front door together: which routes there are for which role, and what surrounds them all.
+"""The ASGI application of one listener: its routes, and what surrounds them all.
 
-Rules guarded: a worker answers probes and metrics and nothing else; routes that everybody may name a hub in come last,
-so that no hub can hide one of ours; every refusal, the router's own included, is a problem document (RFC 9457).
+Rules guarded: every refusal, the router's own included, is a problem document (RFC 9457). Which listener has which
+routes is decided in `compose`; the route with a hub at the start of its path comes last there, so that no hub can hide
+another route.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
@@ -20,13 +21,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fanout import __version__
 from fanout.errors import FanoutError
 from service.admin.dead_letters.documents import DeadLetterCommand
-from service.admin.dead_letters.route import DeadLetterAdmin
-from service.admin.pauses import PauseAdmin, PauseCommand, ResumeCommand
-from service.admin.traces import TraceAdmin
+from service.admin.pauses import PauseCommand, ResumeCommand
 from service.http.addresses import meant_address
 from service.http.middleware import RequestMiddleware, request_id_of
-from service.http.probes import Probes
 from service.http.problems import (
+    PREFIX,
     Problem,
     ProblemDocument,
     explanation_of,
@@ -38,8 +37,6 @@ from service.http.refusals import Refusals
 from service.http.timing import RequestTimes
 from service.ingress.route import Ingress
 from service.negotiate.documents import NegotiateRequest
-from service.negotiate.route import Negotiate
-from service.openapi import docs
 from service.openapi.batch import MESSAGES
 from service.openapi.describe import path as path_parameter
 from service.openapi.describe import refusal, text
@@ -72,15 +69,21 @@ class Application(FastAPI):
     """
 
     messages: ASGIApp | None = None
+    prefix = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Give a batch to its route, and everything else to the router; HEAD is routed as GET."""
-        messages = self.messages
-        if messages is not None and scope["type"] == "http" and (hub := _hub_of(scope)):
-            scope["path_params"] = {"hub": hub}
-            await messages(scope, receive, send)
+        """Give a batch to its route, and everything else to the router; remove the prefix; route HEAD as GET."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
             return
-        if scope["type"] == "http" and scope["method"] == "HEAD":
+        if self.prefix and scope["path"].startswith(f"{self.prefix}/"):
+            scope["path"] = scope["path"][len(self.prefix) :]
+            scope[PREFIX] = self.prefix
+        if self.messages is not None and (hub := _hub_of(scope)):
+            scope["path_params"] = {"hub": hub}
+            await self.messages(scope, receive, send)
+            return
+        if scope["method"] == "HEAD":
             scope["method"] = "GET"  # the server leaves the body out
         await super().__call__(scope, receive, send)
 
@@ -101,42 +104,34 @@ def _hub_of(scope: Scope) -> str:
 
 
 def create_app(
-    probes: Probes,
     refusals: Refusals,
     times: RequestTimes,
+    routers: Sequence[APIRouter],
     *,
     ingress: Ingress | None = None,
-    negotiate: Negotiate | None = None,
-    traces: TraceAdmin | None = None,
-    dead_letters: DeadLetterAdmin | None = None,
-    pauses: PauseAdmin | None = None,
     page: Path | None = None,
+    prefix: str = "",
 ) -> FastAPI:
-    """Make the ASGI application of one process from its routes."""
+    """Make the application of one listener from its routers, in this order, and the batch route where it has one."""
     app = Application(
         title="signalr-fanout",
         version=__version__,
         description=DESCRIPTION,
-        openapi_tags=[
-            {"name": name} for name in ("messages", "clients", "admin", "operation")
-        ],  # as the page shows them
+        openapi_tags=[{"name": name} for name in ("messages", "clients", "admin", "operation")],  # in this order
         openapi_url=None,  # the document and its page have routes of their own
         redirect_slashes=False,
+        servers=[{"url": prefix}] if prefix else None,
     )
+    app.prefix = prefix
     app.add_middleware(RequestMiddleware, refusals=refusals, times=times)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(FanoutError, _on_fanout)
     if ingress is not None:
         app.router.routes.append(Route(MESSAGES, ingress, methods=["POST"]))
         app.messages = RequestMiddleware(ingress, refusals, times)
-    app.include_router(probes.router())
-    app.include_router(docs.router(app))
     app.add_api_route("/problems/{code}", _problem, response_model=None, response_class=PlainTextResponse, **_EXPLAIN)
-    for admin in (traces, dead_letters, pauses):
-        if admin is not None:
-            app.include_router(admin.router())
-    if negotiate is not None:
-        app.include_router(negotiate.router())
+    for router in routers:
+        app.include_router(router)
     if page is not None:
         _mount_page(app, page)
     return app

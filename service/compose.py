@@ -9,16 +9,19 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from fanout.clock import Clock
 from fanout.counters import Gauges
 from fanout.delivery_log import DeliveryLog, open_delivery_log
+from fanout.environment import CONNECTION_STRING
+from fanout.errors import NotConfiguredError
 from fanout.http1.exchange import Limits
 from fanout.log import Logger, get_logger
 from fanout.memory import ByteBudget, body_budget, memory_limit
@@ -42,12 +45,14 @@ from service.admin.pauses import PauseAdmin
 from service.admin.traces import TraceAdmin
 from service.app import Role, create_app
 from service.http.auth import Guard
+from service.http.hubs import Hubs
 from service.http.probes import Probes, Readiness
 from service.http.refusals import Refusals
 from service.http.timing import RequestTimes
 from service.ingress.intake import Intake
 from service.ingress.route import Ingress, limits_of
 from service.negotiate.route import Negotiate
+from service.openapi import docs
 from service.outgoing import open_client
 from service.startup import Queue
 from workers.bodies import Bodies
@@ -132,7 +137,14 @@ async def prepare_store(resources: Resources, service: ConnectionString | None =
     resources.dead_letters.limit(room.dead)
 
 
-def build_app(
+class Applications(NamedTuple):
+    """What one process serves: on its port, and on the port for administration where that is another one."""
+
+    main: FastAPI
+    admin: FastAPI | None = None
+
+
+def build_apps(
     settings: Settings,
     role: Role,
     queue: Queue,
@@ -147,28 +159,48 @@ def build_app(
     pauses: Pauses | None,
     delivery_log: DeliveryLog | None,
     page: Path | None,
-) -> FastAPI:
-    """Give each route what it needs and return the application; a worker has no other routes than the probes."""
+) -> Applications:
+    """Give each route what it needs, and each listener its routes."""
     probes, times = Probes(queue, metrics, readiness, clock, pauses), RequestTimes(metrics, clock)
-    if role == "worker":
-        return create_app(probes, refusals, times, page=page)
-    guard = Guard(settings)
+    guard, hubs = Guard(settings), Hubs(settings)
+    if role == "worker":  # it has no callers, so its port is for administration
+        return Applications(_documented(create_app(refusals, times, [probes.router(), probes.metrics_router()])))
+    if service is None:
+        readiness.add("service", _no_service)
     budget = ByteBudget(
         settings.max_bodies or body_budget(settings.memory_limit or memory_limit(), with_worker=role == "all")
     )
     metrics.gauges.watch(body_bytes=lambda: budget.held, body_bytes_limit=lambda: budget.limit)
     intake = Intake(queue, metrics, clock, traces=traces, delivery_log=delivery_log)
-    return create_app(
-        probes,
-        refusals,
-        times,
-        ingress=Ingress(settings, intake, guard, metrics, clock, limits_of(settings, service), budget),
-        negotiate=Negotiate(settings, guard, metrics, clock, service, budget),
-        traces=TraceAdmin(guard, traces),
-        dead_letters=DeadLetterAdmin(settings, dead_letters, guard, metrics, clock, budget),
-        pauses=PauseAdmin(settings, pauses, guard, clock, budget),
-        page=page,
+    ingress = Ingress(settings, hubs, intake, guard, metrics, clock, limits_of(settings, service), budget)
+    negotiate = Negotiate(settings, hubs, guard, metrics, clock, service, budget).router()
+    admin = [
+        TraceAdmin(guard, traces).router(),
+        DeadLetterAdmin(settings, dead_letters, guard, metrics, clock, budget).router(),
+        PauseAdmin(settings, pauses, guard, clock, budget).router(),
+    ]
+    prefix = settings.path_prefix
+    if not settings.admin_port:
+        guarded = [Depends(guard.admit_admin)]
+        routers = [probes.router(), probes.metrics_router(guarded), *admin, negotiate]
+        app = create_app(refusals, times, routers, ingress=ingress, page=page, prefix=prefix)
+        return Applications(_documented(app, guarded))
+    routers = [probes.router(), probes.metrics_router(), *admin]
+    everything = create_app(refusals, times, [*routers, negotiate], ingress=ingress)  # described, and not served
+    return Applications(
+        create_app(refusals, times, [probes.router(), negotiate], ingress=ingress, page=page, prefix=prefix),
+        _documented(create_app(refusals, times, routers), described=everything),
     )
+
+
+def _documented(app: FastAPI, guarded: Sequence[Any] = (), described: FastAPI | None = None) -> FastAPI:
+    # Adds /docs and the OpenAPI document: the application's own, or that of another one.
+    app.include_router(docs.router((described or app).openapi, guarded))
+    return app
+
+
+async def _no_service() -> None:
+    raise NotConfiguredError(f"{CONNECTION_STRING} is not set, so clients cannot negotiate.")
 
 
 def open_endpoint(settings: Settings, clock: Clock, metrics: Metrics, service: ConnectionString) -> Endpoint:

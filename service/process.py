@@ -9,23 +9,23 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
-
 from fanout import __version__
 from fanout.clock import Clock
 from fanout.delivery_log import open_delivery_log
+from fanout.environment import variable_of
 from fanout.log import Logger
 from fanout.queue.pauses import Pauses
 from fanout.serving import listen, port_of
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.app import Role
-from service.compose import Resources, build_app, build_worker, open_endpoint, open_resources, prepare_store
+from service.compose import Resources, build_apps, build_worker, open_endpoint, open_resources, prepare_store
 from service.doctor.probe import probe
 from service.http.connection import Timeouts
 from service.http.probes import PROBE_PATHS, Readiness
@@ -53,32 +53,40 @@ class Plan:
 
 async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
     """Run one process until `stopping` is set; an error in any of its tasks ends it and is raised."""
-    service = check_settings(plan.settings, plan.role)
-    listener = listen(plan.settings.host, plan.settings.port, option="--port")
-    try:
-        async with open_resources(plan.settings, clock) as resources:
-            readiness, queue, listening = Readiness(), CheckedQueue(resources.stream), asyncio.Event()
-            refusals = Refusals(resources.metrics, clock)
-            app = _app(plan, resources, queue, readiness, refusals, service)
-            server = _server(app, listener, resources, refusals)
-
-            async def start() -> None:
-                await listening.wait()
-                await open_queue(queue, lambda: prepare_store(resources, service), clock, resources.log)
+    settings = plan.settings
+    service = check_settings(settings, plan.role)
+    with _listening(plan) as listeners:
+        async with open_resources(settings, clock) as resources:
+            for correction in settings.corrections:
+                resources.log.warning("settings.corrected", correction=correction)
+            readiness, queue = Readiness(), CheckedQueue(resources.stream)
+            servers = _servers(plan, resources, queue, readiness, service, listeners)
 
             async with asyncio.TaskGroup() as group:
-                serving = group.create_task(server.serve(listening.set))
-                watching = group.create_task(_watch(resources, readiness, service))
-                measuring = group.create_task(measure_loop_lag(resources.metrics.loop_lag_seconds, clock))
-                if await _finishes(start(), before=stopping):
-                    _announce(plan, listener, resources.log)
-                    retiring = group.create_task(_retire(stopping, server, readiness, clock, plan.lame_duck))
+                tasks = [group.create_task(server.serve()) for server in servers]
+                tasks.append(group.create_task(_watch(resources, readiness, service)))
+                tasks.append(group.create_task(measure_loop_lag(resources.metrics.loop_lag_seconds, clock)))
+                await asyncio.sleep(0)  # the servers listen before Redis is asked
+                starting = open_queue(queue, lambda: prepare_store(resources, service), clock, resources.log)
+                if await _finishes(starting, before=stopping):
+                    _announce(plan, listeners, resources.log)
+                    retiring = group.create_task(_retire(stopping, servers, readiness, clock, plan.lame_duck))
                     await _work_until(retiring, plan, resources, service)
                 readiness.draining = True
-                for task in (watching, measuring, serving):
+                for task in tasks:
                     task.cancel()
-    finally:
-        listener.close()
+
+
+@contextmanager
+def _listening(plan: Plan) -> Iterator[list[socket.socket]]:
+    # The sockets: of the port, and of the port for administration where an ingress has one.
+    settings = plan.settings
+    only_admin = plan.role == "worker" and bool(settings.admin_port)
+    ports = [(settings.admin_port if only_admin else settings.port, "--port")]
+    if settings.admin_port and not only_admin:
+        ports.append((settings.admin_port, variable_of("admin_port")))
+    with ExitStack() as stack:
+        yield [stack.enter_context(closing(listen(settings.host, port, option=option))) for port, option in ports]
 
 
 def stop_on_signals(stopping: asyncio.Event) -> None:
@@ -94,20 +102,21 @@ def stop_on_signals(stopping: asyncio.Event) -> None:
         loop.add_signal_handler(number, on_signal, number)
 
 
-def _app(
+def _servers(
     plan: Plan,
     resources: Resources,
     queue: Queue,
     readiness: Readiness,
-    refusals: Refusals,
     service: ConnectionString | None,
-) -> FastAPI:
-    settings, clock = resources.settings, resources.clock
-    return build_app(
+    listeners: Sequence[socket.socket],
+) -> list[Server]:
+    settings, clock, metrics = resources.settings, resources.clock, resources.metrics
+    refusals = Refusals(metrics, clock)
+    apps = build_apps(
         settings,
         plan.role,
         queue,
-        resources.metrics,
+        metrics,
         clock,
         readiness,
         refusals,
@@ -118,6 +127,18 @@ def _app(
         delivery_log=open_delivery_log("ingress.accepted", clock, level=settings.log_level, style=settings.log_format),
         page=plan.page,
     )
+    timeouts = Timeouts(head=settings.body_timeout, idle=settings.keep_alive, unread=settings.body_timeout)
+    limits = ServerLimits(settings.max_connections, timeouts, probes=PROBE_PATHS)
+    served = [app for app in apps if app is not None]
+    servers = [
+        Server(app, listener, limits, clock, refusals.note_connection)
+        for app, listener in zip(served, listeners, strict=True)
+    ]
+    metrics.gauges.watch(
+        http_connections=lambda: sum(server.connections for server in servers),
+        http_connections_waiting=lambda: sum(server.waiting for server in servers),
+    )
+    return servers
 
 
 async def _finishes(work: Coroutine[Any, Any, None], *, before: asyncio.Event) -> bool:
@@ -140,14 +161,16 @@ async def _watch(resources: Resources, readiness: Readiness, service: Connection
 
 
 async def _retire(
-    stopping: asyncio.Event, server: Server, readiness: Readiness, clock: Clock, lame_duck: float
+    stopping: asyncio.Event, servers: Sequence[Server], readiness: Readiness, clock: Clock, lame_duck: float
 ) -> None:
     # Waits until the process is to end, and serves on until callers have turned to another one.
     await stopping.wait()
     readiness.draining = True
-    server.retire()
+    for server in servers:
+        server.retire()
     await clock.sleep(lame_duck)
-    server.close_idle()
+    for server in servers:
+        server.close_idle()
 
 
 async def _work_until(
@@ -168,17 +191,8 @@ async def _work_until(
         await endpoint.aclose()
 
 
-def _announce(plan: Plan, listener: socket.socket, log: Logger) -> None:
-    log.info("service.ready", role=plan.role, host=plan.settings.host, port=port_of(listener), version=__version__)
-    plan.ready(port_of(listener))
-
-
-def _server(app: FastAPI, listener: socket.socket, resources: Resources, refusals: Refusals) -> Server:
-    settings = resources.settings
-    timeouts = Timeouts(head=settings.body_timeout, idle=settings.keep_alive, unread=settings.body_timeout)
-    limits = ServerLimits(settings.max_connections, timeouts, probes=PROBE_PATHS)
-    server = Server(app, listener, limits, resources.clock, refusals.note_connection)
-    resources.metrics.gauges.watch(
-        http_connections=lambda: server.connections, http_connections_waiting=lambda: server.waiting
-    )
-    return server
+def _announce(plan: Plan, listeners: Sequence[socket.socket], log: Logger) -> None:
+    ports = [port_of(listener) for listener in listeners]
+    admin = {"admin_port": ports[1]} if len(ports) > 1 else {}
+    log.info("service.ready", role=plan.role, host=plan.settings.host, port=ports[0], version=__version__, **admin)
+    plan.ready(ports[0])

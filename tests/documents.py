@@ -29,9 +29,19 @@ KNOWN = ROOT / "helm" / "templates" / "_known.tpl"
 SCHEMA = ROOT / "helm" / "values.schema.json"
 SHORT_LABEL = 10  # values that are listed in the table itself
 PROXIES = ("https_proxy", "http_proxy", "no_proxy")
-# In the chart these are credentials, set by listenAddress and containerPort or as extraEnv, or settings of the command
-# line.
-NOT_IN_CHART = {"connection_string", "redis_url", "api_key", "host", "port", *PROXIES, *ClientSettings.model_fields}
+# In the chart these are credentials, set by listenAddress, containerPort and adminPort, given as extraEnv, or settings
+# of the command line.
+NOT_IN_CHART = {
+    "connection_string",
+    "redis_url",
+    "api_key",
+    "auth",
+    "host",
+    "port",
+    "admin_port",
+    *PROXIES,
+    *ClientSettings.model_fields,
+}
 
 
 def settings_table() -> str:

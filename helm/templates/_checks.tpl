@@ -37,8 +37,11 @@ lists every broken one. No message repeats a credential.
 - credentials.redisUrl.value is no URL: it starts with redis://, rediss:// or unix://.
 {{- end }}
 {{- end }}
-{{- if and .Values.ingress.enabled (not .Values.config.allowAnonymous) (not (include "signalr-fanout.hasCredential" (dict "root" . "credential" "apiKey"))) }}
-- credentials.apiKey is required for the ingress, as value or as the name of an existingSecret; or say config.allowAnonymous: true when a gateway in front of it keeps strangers out.
+{{- if eq (.Values.containerPort | int) (.Values.adminPort | int) }}
+- containerPort and adminPort are both {{ .Values.adminPort | int }}: give each its own.
+{{- end }}
+{{- if and .Values.ingress.enabled (not (include "signalr-fanout.hasCredential" (dict "root" . "credential" "apiKey"))) }}
+- credentials.apiKey is required for the ingress, as value or as the name of an existingSecret.
 {{- end }}
 {{- end -}}
 
@@ -149,8 +152,10 @@ lists every broken one. No message repeats a credential.
 {{- $name := upper .name }}
 {{- if has $name (list "AZURESIGNALRCONNECTIONSTRING" "FANOUT_REDIS_URL" "FANOUT_API_KEY") }}
 - {{ $.role }}.extraEnv: {{ .name }} is a credential and belongs in credentials, which keeps it in a Secret.
-{{- else if has $name (list "FANOUT_HOST" "FANOUT_PORT") }}
-- {{ $.role }}.extraEnv: {{ .name }} is set by listenAddress and containerPort.
+{{- else if has $name (list "FANOUT_HOST" "FANOUT_PORT" "FANOUT_ADMIN_PORT") }}
+- {{ $.role }}.extraEnv: {{ .name }} is set by listenAddress, containerPort and adminPort.
+{{- else if eq $name "FANOUT_AUTH" }}
+- {{ $.role }}.extraEnv: FANOUT_AUTH=none serves the loopback interface only; callers of a cluster need credentials.apiKey.
 {{- else if eq $name "FANOUT_SHUTDOWN_GRACE" }}
 - {{ $.role }}.extraEnv: {{ .name }} belongs in config.shutdownGrace, from which the termination grace period follows.
 {{- else if and (hasPrefix "FANOUT_" $name) (ne .name $name) }}

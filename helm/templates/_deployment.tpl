@@ -127,6 +127,8 @@ env:
   {{- if and (eq .role "ingress") (include "signalr-fanout.hasCredential" (dict "root" $root "credential" "apiKey")) }}
   {{- include "signalr-fanout.secretVariable" (dict "root" $root "variable" "FANOUT_API_KEY" "credential" "apiKey") | nindent 2 }}
   {{- end }}
+  - name: FANOUT_ADMIN_PORT
+    value: {{ $root.Values.adminPort | quote }}
   {{- with $role.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -137,8 +139,13 @@ envFrom:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 ports:
+  {{- if eq .role "ingress" }}
   - name: http
     containerPort: {{ $root.Values.containerPort }}
+    protocol: TCP
+  {{- end }}
+  - name: admin
+    containerPort: {{ $root.Values.adminPort }}
     protocol: TCP
 {{- if $role.preStopSleepSeconds }}
 lifecycle:
@@ -173,6 +180,6 @@ volumeMounts:
 {{- define "signalr-fanout.probe" -}}
 httpGet:
   path: {{ .path }}
-  port: http
+  port: admin
 {{ toYaml .timing }}
 {{- end -}}

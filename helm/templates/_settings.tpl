@@ -85,7 +85,9 @@ can be read by those who may read pods, and a credential must not be guessed fro
 {{/* The shortest termination grace period that lets a pod of the role drain. Takes a dict of root and role. */}}
 {{- define "signalr-fanout.neededGrace" -}}
 {{- $role := index .root.Values .role -}}
-{{- add (include "signalr-fanout.shutdownGrace" .root | int) ($role.preStopSleepSeconds | int) ($role.terminationMarginSeconds | int) -}}
+{{- $serving := 0 -}}
+{{- if eq .role "ingress" }}{{- $serving = add 5 (ceil (default 5 .root.Values.config.lameDuck) | int) -}}{{- end -}}
+{{- add (max (include "signalr-fanout.shutdownGrace" .root | int) $serving) ($role.preStopSleepSeconds | int) ($role.terminationMarginSeconds | int) -}}
 {{- end -}}
 
 {{- define "signalr-fanout.grace" -}}

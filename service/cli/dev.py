@@ -48,6 +48,7 @@ def _settings(port: int) -> Settings:
         "log_level": "warning",
         "trace_keep": 3600.0,
         "lame_duck": 0.0,
+        **({} if "api_key" in chosen else {"auth": "none"}),
     }
     conveniences = {name: value for name, value in defaults.items() if name not in chosen}
     return load_some(names, **conveniences, host="127.0.0.1", port=port)

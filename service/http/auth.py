@@ -1,21 +1,30 @@
 """Who is calling, and what that caller may do.
 
-Rules guarded: keys are compared as digests in constant time; without a key only this machine is served, and never on
-behalf of a proxy or of a foreign web page in a local browser (a page can POST text/plain to localhost without asking,
-and can rebind its own host name to 127.0.0.1); an open address is refused at start unless the settings say so in words.
-A `Caller` carries rights, so that another proof of identity is one more way to make a `Caller` and nothing else.
+Rules guarded: keys are compared as digests, in constant time. Without a key nobody is served, unless the settings say
+`none`: then requests of this machine are, addressed to a loopback name, not for a web page of another origin, and
+without any sign of a proxy. A loopback peer alone proves nothing: it may be a proxy, or a browser in which a page has
+rebound its own name to 127.0.0.1. A `Caller` carries rights, so another proof of identity is another way to make one.
 """
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
 
 from fanout.environment import variable_of
 from fanout.errors import ConfigurationError, ForbiddenError, UnauthorizedError
-from fanout.loopback import is_local_request, is_loopback
 from fanout.settings import Settings
+
+_MAX_HOST = 300  # characters of a Host header; a name has at most 253
+_PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "x-envoy-external-address", "x-arr-log-id"})
+_PROXY_HEADER_START = "x-forwarded-"
+_MAKE_A_KEY = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
 
 class Right(StrEnum):
@@ -28,81 +37,144 @@ class Right(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One who calls; `name` is for logs and says how it was recognised.
+    """Who calls; `name` is for logs and says how the caller was recognised.
 
-    `advice` is "" for the known; it tells a stranger how to become known.
+    `refusal` is "" for known callers, otherwise what to do to become known; `code` is then the code of the refusal.
+    `is_client` says whether a client may be negotiated for that the settings find a user for.
     """
 
     name: str
     rights: frozenset[Right] = frozenset()
-    advice: str = ""
+    refusal: str = ""
+    code: str = "unauthorized"
+    is_client: bool = False
 
     def require(self, right: Right) -> None:
-        """Return when the caller has `right`; raise UnauthorizedError for strangers, ForbiddenError for others."""
+        """Return when the caller has `right`; UnauthorizedError for unknown callers, ForbiddenError for others."""
         if right in self.rights:
             return
-        if self.advice:
-            raise UnauthorizedError(self.advice)
+        if self.refusal:
+            raise UnauthorizedError(self.refusal, label=self.code)
         raise ForbiddenError(f"The caller has no right to {right.value}.")
 
 
+_SEND_THE_KEY = "Send the API key as Authorization: Bearer <key>, or as X-API-Key."
 KEY_HOLDER = Caller("api-key", frozenset(Right))
-# Sends, but names no users: in a browser it could be anybody, so negotiate asks `negotiate_user` about it.
-LOCAL = Caller("local", frozenset({Right.SEND, Right.ADMIN}))
-ANYBODY = Caller("anybody", frozenset({Right.SEND}))
-STRANGER = Caller("stranger", advice="Send the API key as Authorization: Bearer <key>, or as X-API-Key.")
-OUTSIDER = Caller(
-    "outsider",
-    advice=f"{variable_of('api_key')} is not set, so only this machine is served: directly, under a loopback name, and "
-    "not for a web page of another origin.",
+LOCAL = Caller("local", frozenset(Right))  # whoever can use this machine could as well read the key from it
+KEYLESS = Caller("keyless", refusal=f"No API key was sent. {_SEND_THE_KEY}", is_client=True)
+WRONG_TOKEN = Caller(
+    "wrong-token",
+    refusal=f"The bearer token is not the API key of this service. {_SEND_THE_KEY}",
+    code="wrongKey",
+    is_client=True,  # it may be the application's own token, which a gateway in front has judged
+)
+LOCAL_PAGE = Caller(
+    "local-page",
+    refusal="A page of another origin may only negotiate, and only for the users that the settings find.",
+    is_client=True,
+)
+FOREIGN = Caller(
+    "foreign",
+    refusal=f"{variable_of('auth')} is none, so only this machine is served: directly, under a loopback name, and not "
+    "for a web page of another origin.",
 )
 
 
 class Guard:
-    """Recognises callers. Holds the digest of the API key, never the key."""
+    """Recognises callers. It holds the digest of the API key, never the key."""
 
     def __init__(self, settings: Settings) -> None:
         key = settings.api_key.get_secret_value()
         self._digest = _digest(key.encode()) if key else None
-        self._open = settings.allow_anonymous
-        self._origins = frozenset(settings.cors_origins)
+        self._local = settings.auth == "none"
 
     def __repr__(self) -> str:
-        return f"<Guard {'with a key' if self._digest else 'without a key'}>"
+        return f"<Guard {'with a key' if self._digest else 'for this machine' if self._local else 'closed'}>"
 
-    def caller_of(self, headers: Mapping[str, str], peer: str | None) -> Caller:
+    def caller_of(self, headers: Mapping[str, str], peer: str | None, origins: Collection[str] = ()) -> Caller:
         """Recognise a caller; `peer` is the address at the other end of the socket, None for a Unix socket.
 
-        A wrong X-API-Key is refused at once. A bearer token that is not the key makes a stranger: on negotiate it may
-        be the application's own token, which a gateway in front has judged.
+        A wrong X-API-Key is refused at once. `origins` are those whose pages may negotiate, where that is asked for.
         """
         if self._digest is not None:
-            return self._keyed(headers, self._digest)
-        if self._open:
-            return ANYBODY
-        return LOCAL if is_local_request(headers, peer, self._origins) else OUTSIDER
+            return _keyed(headers, self._digest)
+        if not (self._local and _is_local(headers, peer)):
+            return FOREIGN
+        if _is_same_origin(headers):
+            return LOCAL
+        return LOCAL_PAGE if headers.get("origin") in origins else FOREIGN
 
-    def _keyed(self, headers: Mapping[str, str], digest: bytes) -> Caller:
-        presented = headers.get("x-api-key")
-        if presented is not None:
-            if hmac.compare_digest(_digest(_sent(presented)), digest):
-                return KEY_HOLDER
-            raise UnauthorizedError("The X-API-Key is not known.")
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(_digest(_sent(token.strip())), digest):
-            return KEY_HOLDER
-        return STRANGER
+    async def admit_admin(self, request: Request) -> None:
+        """Return when the caller may administer; for routes that take it as a dependency."""
+        peer = request.client.host if request.client else None
+        self.caller_of(request.headers, peer).require(Right.ADMIN)
 
 
 def check_exposure(settings: Settings, host: str) -> None:
-    """Raise ConfigurationError when listening on `host` would serve strangers and nobody said so."""
-    if is_loopback(host) or settings.api_key.get_secret_value() or settings.allow_anonymous:
-        return
-    raise ConfigurationError(
-        f"Listening on {host or 'all addresses'} without an API key would serve anybody who can reach it. "
-        f"Set {variable_of('api_key')}, listen on 127.0.0.1, or, behind a gateway that authenticates, "
-        f"set {variable_of('allow_anonymous')}=true."
-    )
+    """Raise ConfigurationError when nobody could be recognised, or strangers would be served."""
+    key, local, auth = bool(settings.api_key.get_secret_value()), settings.auth == "none", variable_of("auth")
+    if key and local:
+        raise ConfigurationError(f"{variable_of('api_key')} and {auth}=none are both set: remove one of them.")
+    if not key and not local:
+        raise ConfigurationError(
+            f"No caller could be recognised: set {variable_of('api_key')} to a long random text, for example of "
+            f"{_MAKE_A_KEY}. To try the service on this machine alone, use `fanout dev` or set {auth}=none."
+        )
+    if local and not is_loopback(host):
+        raise ConfigurationError(
+            f"{auth}=none serves this machine alone, so it cannot listen on {host or 'all addresses'}: listen on "
+            f"127.0.0.1, or remove {auth} and set {variable_of('api_key')}."
+        )
+
+
+@lru_cache(maxsize=1024)
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address can only mean this machine; names are not looked up."""
+    name = host.strip("[]").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback  # a socket for both families shows 127.0.0.1 as ::ffff:127.0.0.1
+
+
+def _keyed(headers: Mapping[str, str], digest: bytes) -> Caller:
+    presented = headers.get("x-api-key")
+    if presented is not None:
+        if hmac.compare_digest(_digest(_sent(presented)), digest):
+            return KEY_HOLDER
+        raise UnauthorizedError("The X-API-Key is not the API key of this service.", label="wrongKey")
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if not token.strip() or scheme.lower() != "bearer":
+        return KEYLESS
+    return KEY_HOLDER if hmac.compare_digest(_digest(_sent(token.strip())), digest) else WRONG_TOKEN
+
+
+def _is_local(headers: Mapping[str, str], peer: str | None) -> bool:
+    if peer is None or not is_loopback(peer):
+        return False
+    if any(name in _PROXY_HEADERS or name.startswith(_PROXY_HEADER_START) for name in headers):
+        return False
+    host = headers.get("host", "")
+    return len(host) <= _MAX_HOST and is_loopback(_hostname(f"//{host}"))
+
+
+def _is_same_origin(headers: Mapping[str, str]) -> bool:
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return False
+    origin = headers.get("origin")
+    return origin is None or origin.lower() == f"http://{headers.get('host', '').lower()}"
+
+
+@lru_cache(maxsize=256)
+def _hostname(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _sent(header: str) -> bytes:

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fanout.log import get_logger
-from service.http.problems import Problem, refusal_in, response_of, unexpected
+from service.http.problems import refusal_in, response_of, unexpected
 from service.http.refusals import Refusals
 from service.http.timing import RequestTimes
 
@@ -28,6 +28,7 @@ SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
 )
+_UNAUTHORIZED: Final = 401
 _VALID_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}", re.ASCII)
 
 
@@ -57,6 +58,7 @@ class RequestMiddleware:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                await self._before_answer(message["status"], scope)
                 message["headers"] = completed(message["headers"], request_id)
                 self._times.answered(scope, message["status"], began)
             await send(message)
@@ -70,19 +72,29 @@ class RequestMiddleware:
                 raise  # half an answer is out: only closing the connection tells the client
             get_logger().exception("request.failed", request_id=request_id, method=scope["method"], path=scope["path"])
             await response_of(unexpected(), request_id)(scope, receive, send_with_id)
-        problem = refusal_in(scope)
-        if problem is not None:
-            self._note(problem, scope)
+        self._note(scope)
 
-    def _note(self, problem: Problem, scope: Scope) -> None:
-        client: tuple[str, int] | None = scope.get("client")
+    async def _before_answer(self, status: int, scope: Scope) -> None:
+        problem = refusal_in(scope) if status == _UNAUTHORIZED else None
+        if problem is not None:
+            await self._refusals.slow_down(problem, _peer_of(scope))
+
+    def _note(self, scope: Scope) -> None:
+        problem = refusal_in(scope)
+        if problem is None:
+            return
         self._refusals.note(
             problem,
             request_id=request_id_of(scope),
-            peer=client[0] if client else "",
+            peer=_peer_of(scope),
             method=scope["method"],
             path=scope["path"],
         )
+
+
+def _peer_of(scope: Scope) -> str:
+    client: tuple[str, int] | None = scope.get("client")
+    return client[0] if client else ""
 
 
 def completed(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:

@@ -4,9 +4,9 @@ Rules guarded: liveness never looks at Redis (a restart heals no Redis); readine
 served even when Redis is silent.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -17,7 +17,7 @@ from fanout.errors import FanoutError, QueueError
 from fanout.metrics import CONTENT_TYPE, Metrics
 from fanout.queue.pauses import Pause, Pauses
 from service.measurements import MeasuredQueue, QueueReadings
-from service.openapi.describe import answer, text
+from service.openapi.describe import ADMIN_REFUSALS, CALLERS, answer, text
 from service.openapi.model import Document
 
 PROBE_PATHS = ("/livez", "/readyz")
@@ -129,13 +129,19 @@ class Probes:
             response_description="Ready.",
             responses={503: answer(ReadinessReport, "Not ready; every reason is listed.")},
         )
+        return router
+
+    def metrics_router(self, dependencies: Sequence[Any] = ()) -> APIRouter:
+        """Return the route of the metrics; `dependencies` decide who may read them."""
+        router = APIRouter(tags=["operation"], dependencies=list(dependencies))
         router.add_api_route(
             "/metrics",
             self.metrics,
             operation_id="metrics",
             summary="Return the metrics in the Prometheus text format",
             response_class=PlainTextResponse,
-            responses={200: text("The metrics.")},
+            responses={200: text("The metrics."), **ADMIN_REFUSALS},
+            openapi_extra={"security": CALLERS},
         )
         return router
 

@@ -21,6 +21,7 @@ from service.openapi.model import Absent, Count, Document
 
 MEDIA_TYPE = "application/problem+json"
 CHALLENGE = 'Bearer realm="signalr-fanout"'
+PREFIX = "fanout.prefix"  # in the scope of a request: the path prefix that was removed from its address
 _IN_SCOPE = "fanout.problem"
 _RESULTS = Annotated[list[Any], WithJsonSchema({"type": "array", "items": {"$ref": "#/components/schemas/Result"}})]
 
@@ -42,10 +43,12 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         "Correct the items in `errors` and send the batch again; nothing of it was queued. "
         "`Prefer: handling=lenient` queues the valid ones.",
     ),
+    "unknownHub": ProblemType(400, "There is no such hub", "Use one of the hubs that `detail` names."),
     "invalidIdempotencyKey": ProblemType(
         400, "The Idempotency-Key cannot be used", "Send one key of 1 to 255 printable ASCII characters."
     ),
     "unauthorized": ProblemType(401, "The caller is not known", "Send Authorization: Bearer <API key>, or X-API-Key."),
+    "wrongKey": ProblemType(401, "The key is not the API key of this service", "Send the key that the service has."),
     "forbidden": ProblemType(403, "The caller may not do this", "Use a key that has the right."),
     "notFound": ProblemType(404, "There is nothing at this address", "/openapi.json lists what there is."),
     "traceOff": ProblemType(
@@ -119,6 +122,9 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         "Repeat after Retry-After with the same ids: what was stored answers `duplicate` once it is confirmed. Without "
         "an Idempotency-Key or messageIds do not repeat: the items are stored and will be delivered, unless the primary"
         " is lost first.",
+    ),
+    "notConfigured": ProblemType(
+        503, "A setting that this needs is missing", "The operator has to set what `detail` names."
     ),
     "configuration": ProblemType(500, "The service is not set up for this", "Its operator has to change a setting."),
     "internal": ProblemType(
@@ -216,8 +222,11 @@ class ProblemResponse(Response):
         self._problem = problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send it; behind a prefix, the address of its explanation has the prefix too."""
         scope[_IN_SCOPE] = self._problem
+        if prefix := scope.get(PREFIX):
+            self.body = bytes(self.body).replace(b'"/problems/', b'"%b/problems/' % prefix.encode(), 1)
+            self.headers["content-length"] = str(len(self.body))
         await super().__call__(scope, receive, send)
 
 

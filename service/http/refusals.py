@@ -2,9 +2,11 @@
 
 Rules guarded: every refused request counts under its code, whoever refused it. The log has one line per refusal as long
 as there are few; of many it has some, and each says how many it left out before it. A line names peer, method and path,
-never a header, a query or a body.
+never a header, a query or a body. A peer that tries many wrong keys waits longer for each answer; the right key never
+waits.
 """
 
+from collections import OrderedDict
 from typing import Final
 
 from fanout.clock import Clock
@@ -13,6 +15,12 @@ from fanout.metrics import Metrics
 from service.http.problems import Problem
 
 ANSWER_UNREAD: Final = "answerUnread"  # a connection was closed because the client did not read its answer
+WRONG_KEY: Final = "wrongKey"
+_FREE_ATTEMPTS: Final = 10  # wrong keys of one peer in a minute that are answered at once
+_ATTEMPTS_PERIOD: Final = 60.0
+_DELAY_STEP, _MAX_DELAY = 0.1, 2.0  # seconds that each further attempt adds, and at most
+_MAX_SLOWED: Final = 32  # answers that may wait; more would take the places of other callers
+_MAX_PEERS: Final = 1024
 _LINES: Final = 10  # of one code
 _PERIOD: Final = 10.0  # seconds
 _MAX_PATH: Final = 200
@@ -27,6 +35,8 @@ class Refusals:
         self._clock = clock
         self._log = get_logger()
         self._samples: dict[str, _Sample] = {}
+        self._attempts = _Attempts()
+        self._slowed = 0  # answers that wait now
 
     def note(self, problem: Problem, *, request_id: str, peer: str, method: str, path: str) -> None:
         """Count a refused request, and log it unless its code was logged often enough lately."""
@@ -45,6 +55,18 @@ class Refusals:
         """Count what was refused before it was a request."""
         self._count(code, warning=False, peer=peer)
 
+    async def slow_down(self, problem: Problem, peer: str) -> None:
+        """Wait before a wrong key is answered, when its sender has tried many; a few at a time wait, others do not."""
+        if problem.code != WRONG_KEY:
+            return
+        seconds = self._attempts.note(peer, self._clock.monotonic())
+        if seconds and self._slowed < _MAX_SLOWED:
+            self._slowed += 1
+            try:
+                await self._clock.sleep(seconds)
+            finally:
+                self._slowed -= 1
+
     def _count(self, code: str, *, warning: bool, **fields: object) -> None:
         self._counters.get(code, self._counters["internal"]).inc()
         sample = self._samples.setdefault(code, _Sample())
@@ -54,6 +76,23 @@ class Refusals:
         if left_out:
             fields["left_out"] = left_out
         (self._log.warning if warning else self._log.info)("request.refused", code=code, **fields)
+
+
+class _Attempts:
+    """Counts wrong keys by peer, for the peers that tried last."""
+
+    def __init__(self) -> None:
+        self._by_peer: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def note(self, peer: str, now: float) -> float:
+        """Count one more and return how many seconds its answer waits."""
+        began, count = self._by_peer.pop(peer, (now, 0))
+        if now - began >= _ATTEMPTS_PERIOD:
+            began, count = now, 0
+        self._by_peer[peer] = began, count + 1
+        if len(self._by_peer) > _MAX_PEERS:
+            self._by_peer.popitem(last=False)
+        return min(_MAX_DELAY, max(0, count + 1 - _FREE_ATTEMPTS) * _DELAY_STEP)
 
 
 class _Sample:

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fanout.binding.batch import BatchLimits, batch_fingerprint, parse_batch
-from fanout.binding.names import check_hub
 from fanout.binding.refusals import WARNING_CODES
 from fanout.clock import Clock
 from fanout.counters import Counter
@@ -25,6 +24,7 @@ from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.http.auth import Guard, Right
 from service.http.body import announced_size, check_media_type, read_body
+from service.http.hubs import Hubs
 from service.http.problems import Problem, problem_of, response_of
 from service.http.request import JsonAnswer, RequestScope
 from service.ingress.answer import Accepted, answer_of
@@ -37,10 +37,18 @@ class Ingress:
     """The route as an ASGI application; it holds nothing of any request."""
 
     def __init__(
-        self, settings: Settings, intake: Intake, guard: Guard, metrics: Metrics, clock: Clock, limits: BatchLimits,
+        self,
+        settings: Settings,
+        hubs: Hubs,
+        intake: Intake,
+        guard: Guard,
+        metrics: Metrics,
+        clock: Clock,
+        limits: BatchLimits,
         budget: ByteBudget,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._settings = settings
+        self._hubs = hubs
         self._intake = intake
         self._guard = guard
         self._metrics = metrics
@@ -70,7 +78,7 @@ class Ingress:
         headers, settings = request.headers, self._settings
         caller = self._guard.caller_of(headers, request.peer)
         caller.require(Right.SEND)
-        hub = check_hub(request.path_param("hub"))
+        hub = self._hubs.check(request.path_param("hub"))
         check_media_type(headers)
         options = _options_of(request, caller.name)
         with self._budget.hold(announced_size(headers, settings.max_body)) as holding:

@@ -36,11 +36,12 @@ DESCRIPTION: dict[str, Any] = {
     "responses": {
         200: answer(NegotiateResponse, "Where to connect, and with what."),
         400: refusal("The hub, the query or the body is not valid."),
-        401: refusal("No user was found, and clients without a user are not served."),
+        401: refusal("No user was found and clients without one are not served, or the body names one without a key."),
         408: refusal("The body did not arrive within FANOUT_BODY_TIMEOUT."),
         413: refusal("The body is too large, or the token would be longer than the 4,096 characters of the service."),
         415: refusal("The body is not JSON in UTF-8, or is compressed."),
-        500: refusal("No service is configured, or an unexpected error."),
+        500: refusal("An unexpected error."),
+        503: refusal("The connection string of the service is not set (notConfigured)."),
     },
     "openapi_extra": {
         "security": [{}, {"bearer": []}, {"apiKey": []}],

@@ -1,42 +1,55 @@
 """Sends clients to the service: `POST /{hub}/negotiate` answers `{url, accessToken}`.
 
-Source: contract 3.4. Rules guarded: an answer is for one client and is stored nowhere (no-store); refusals carry the
-CORS headers too, or a browser could not tell its page why.
+Rules guarded: who may have a token for whom is decided by the caller's rights, and for clients by the settings. What
+is asked for and will not be used is refused, never ignored. Refusals carry the CORS headers too, or a page could not
+learn why. Source: docs/sources.md, client-tokens.
 """
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fanout.binding.names import check_hub
 from fanout.clock import Clock
 from fanout.environment import CONNECTION_STRING
-from fanout.errors import ConfigurationError, FanoutError, UnauthorizedError
+from fanout.errors import FanoutError, NotConfiguredError, UnauthorizedError
 from fanout.memory import ByteBudget
 from fanout.metrics import Metrics
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import client_token, client_url
-from service.http.auth import Guard, Right
+from service.http.auth import Caller, Guard, Right
 from service.http.body import announced_size, check_media_type, read_body
 from service.http.cors import cors_headers, preflight_headers
+from service.http.hubs import Hubs
 from service.http.middleware import request_id_of
 from service.http.problems import problem_of, response_of
 from service.ingress.route import counted
 from service.negotiate.documents import DESCRIPTION, NEGOTIATE, NegotiateResponse
-from service.negotiate.identity import Wanted, wanted_by_caller, wanted_by_stranger
+from service.negotiate.identity import ClientIdentity, identity_from_caller, identity_from_settings, names_somebody
 
-_MAX_BODY = 64 * 1024  # the token these claims go into ends at 4 K
+_MAX_BODY = 64 * 1024  # the token that the claims go into has at most 4 KB
+_DEFAULT = "/negotiate"
+_NOT_USED = (
+    "userId and claims in the body are taken from callers with the right to negotiate only, and would be ignored. Send "
+    "the API key, or no body."
+)
 
 
 class Negotiate:
-    """The route's handlers; `service` is None without a connection string."""
+    """The handlers of the route; `service` is None without a connection string."""
 
     def __init__(
-        self, settings: Settings, guard: Guard, metrics: Metrics, clock: Clock, service: ConnectionString | None,
+        self,
+        settings: Settings,
+        hubs: Hubs,
+        guard: Guard,
+        metrics: Metrics,
+        clock: Clock,
+        service: ConnectionString | None,
         budget: ByteBudget,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._settings = settings
+        self._hubs = hubs
         self._guard = guard
         self._metrics = metrics
         self._clock = clock
@@ -44,23 +57,27 @@ class Negotiate:
         self._budget = budget
 
     def router(self) -> APIRouter:
-        """Return the route with its description, and the preflight of browsers."""
+        """Return the route with its description, the same for the default hub, and the preflight of browsers."""
         router = APIRouter()
         router.add_api_route(
             NEGOTIATE, self.answer, methods=["POST"], response_model=None, response_class=Response, **DESCRIPTION
         )
-        router.add_api_route(NEGOTIATE, self.preflight, methods=["OPTIONS"], include_in_schema=False)
+        router.add_api_route(_DEFAULT, self.answer, methods=["POST"], response_model=None, include_in_schema=False)
+        for path in (NEGOTIATE, _DEFAULT):
+            router.add_api_route(path, self.preflight, methods=["OPTIONS"], include_in_schema=False)
         return router
 
     async def answer(self, request: Request) -> Response:
-        """Handle one negotiation."""
-        return await counted(self._metrics.negotiated, self._answer(request))
+        """Answer one negotiation."""
+        return await counted(self._metrics.negotiated, self._respond(request))
 
     async def preflight(self, request: Request) -> Response:
-        """Answer a browser that asks for leave first."""
-        return Response(status_code=204, headers=preflight_headers(request.headers, self._settings.cors_origins))
+        """Answer a browser that asks whether its page may negotiate."""
+        settings = self._settings
+        headers = preflight_headers(request.headers, settings.cors_origins, settings.cors_headers)
+        return Response(status_code=204, headers=headers)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _respond(self, request: Request) -> Response:
         try:
             content = await self._negotiate(request)
         except FanoutError as error:
@@ -68,44 +85,50 @@ class Negotiate:
         else:
             response = Response(content, media_type="application/json")
         response.headers.update(cors_headers(request.headers, self._settings.cors_origins))
-        response.headers["Cache-Control"] = "no-store"
         return response
 
     async def _negotiate(self, request: Request) -> bytes:
-        hub = check_hub(request.path_params["hub"])
+        peer = request.client.host if request.client else None
+        caller = self._guard.caller_of(request.headers, peer, self._settings.cors_origins)
+        if not caller.is_client:
+            caller.require(Right.NEGOTIATE)
+        hub = self._hubs.negotiated(request.path_params.get("hub", ""))
         service = self._signing_service()
-        wanted = await self._wanted(request)
+        identity = await self._identity(request, caller)
         settings = self._settings
         effective = f"{settings.application.lower()}_{hub}" if settings.application else hub
         token = client_token(
             service,
             effective,
-            user_id=wanted.user_id,
-            claims=wanted.claims,
+            user_id=identity.user_id,
+            claims=identity.claims,
             now=self._clock.wall(),
             lifetime=settings.negotiate_lifetime,
         )
         return NegotiateResponse(url=client_url(service, effective), access_token=token).to_json()
 
-    async def _wanted(self, request: Request) -> Wanted:
-        peer = request.client.host if request.client else None
-        caller = self._guard.caller_of(request.headers, peer)
+    async def _identity(self, request: Request, caller: Caller) -> ClientIdentity:
+        with self._budget.hold(announced_size(request.headers, _MAX_BODY)):
+            body = await read_body(request, _MAX_BODY, clock=self._clock, within=self._settings.body_timeout)
+        found = identity_from_settings(self._settings, request.headers, request.query_params)
         if Right.NEGOTIATE in caller.rights:
-            within = self._settings.body_timeout
-            with self._budget.hold(announced_size(request.headers, _MAX_BODY)):
-                body = await read_body(request, _MAX_BODY, clock=self._clock, within=within)
-            if body.strip():  # some clients name a type of the body they do not send
+            if body.strip():  # some clients name a media type although they send no body
                 check_media_type(request.headers)
-            return wanted_by_caller(body, request.query_params)
-        wanted = wanted_by_stranger(self._settings, request.headers, request.query_params)
-        if wanted is None:
-            raise UnauthorizedError("No user is named where the settings look for one, and no API key was sent.")
-        return wanted
+            named = identity_from_caller(body, request.query_params)
+            return found if found is not None and named == ClientIdentity() else named
+        if names_somebody(body):
+            raise UnauthorizedError(_NOT_USED, label=caller.code)
+        if found is None:
+            raise UnauthorizedError(
+                f"The settings find no user in this request, and clients without one are not served. {caller.refusal}",
+                label=caller.code,
+            )
+        return found
 
     def _signing_service(self) -> ConnectionString:
         service = self._service
         if service is None:
-            raise ConfigurationError(f"No service to send clients to: {CONNECTION_STRING} is not set.")
+            raise NotConfiguredError(f"There is no service to send clients to: {CONNECTION_STRING} is not set.")
         if not service.access_key:
-            raise ConfigurationError(f"{CONNECTION_STRING} has no AccessKey, which client tokens are signed with.")
+            raise NotConfiguredError(f"{CONNECTION_STRING} has no AccessKey, with which tokens of clients are signed.")
         return service

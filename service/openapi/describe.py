@@ -75,3 +75,7 @@ REQUEST_ID = header(
 )
 # A key is optional in the description, because `fanout dev` and FANOUT_AUTH=none serve this machine without one.
 CALLERS: list[Any] = [{"bearer": []}, {"apiKey": []}, {}]
+ADMIN_REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: refusal("The caller did not authenticate."),
+    403: refusal("The caller lacks the admin right."),
+}

@@ -5,12 +5,13 @@ security policy lets it load and ask nothing but this origin, and no other page 
 so that the page also works behind a path prefix.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 _PACKAGE = "fastapi_swagger"  # only its files are used: Swagger UI as published
@@ -48,15 +49,15 @@ _CACHED = {"Cache-Control": "max-age=3600"}
 Endpoint = Callable[[], Awaitable[Response]]
 
 
-def router(app: FastAPI) -> APIRouter:
-    """Return the routes of the page, of its files, and of the document of `app`."""
-    routes = APIRouter(include_in_schema=False)
+def router(document: Callable[[], dict[str, Any]], dependencies: Sequence[Any] = ()) -> APIRouter:
+    """Return the routes of the page, of its files, and of the document; `dependencies` decide who may read them."""
+    routes = APIRouter(include_in_schema=False, dependencies=list(dependencies))
     endpoints: dict[str, Endpoint] = {"": _page, "/start.js": _start}
     folder = _folder()
     endpoints |= {f"/{name}": partial(_asset, folder / name) for name in _ASSETS}
     for path, endpoint in endpoints.items():
         routes.add_api_route(f"/docs{path}", endpoint, response_model=None)
-    routes.add_api_route("/openapi.json", partial(_document, app), response_model=None)
+    routes.add_api_route("/openapi.json", partial(_document, document), response_model=None)
     return routes
 
 
@@ -79,5 +80,5 @@ async def _asset(path: Path) -> Response:
     return FileResponse(path, headers=_CACHED)
 
 
-async def _document(app: FastAPI) -> Response:
-    return JSONResponse(app.openapi())
+async def _document(document: Callable[[], dict[str, Any]]) -> Response:
+    return JSONResponse(document())

@@ -82,7 +82,15 @@ def test_an_unknown_name_refuses_to_start_and_says_what_was_meant(variable: str,
         ("FANOUT_PORT", "65536"),
         ("FANOUT_PORT", ""),
         ("FANOUT_PARTITIONS", "0"),
-        ("FANOUT_ALLOW_ANONYMOUS", "perhaps"),
+        ("FANOUT_AUTH", "perhaps"),
+        ("FANOUT_EXECUTE", "perhaps"),
+        ("FANOUT_API_KEY", "fifteen-letters"),
+        ("FANOUT_CORS_ORIGINS", "*"),
+        ("FANOUT_CORS_ORIGINS", "https://a.example,null"),
+        ("FANOUT_CORS_HEADERS", "x-a,x b"),
+        ("FANOUT_PATH_PREFIX", "signalr"),
+        ("FANOUT_HUBS", "chat,1st"),
+        ("FANOUT_DEFAULT_HUB", "1st"),
         ("FANOUT_AUDIENCE", "client"),
         ("FANOUT_LOG_LEVEL", "loud"),
         ("FANOUT_LEASE_SECONDS", "0"),
@@ -171,13 +179,13 @@ def test_a_wrong_secret_is_not_shown() -> None:
 def test_types_are_read_from_text() -> None:
     settings = load(
         {
-            "FANOUT_ALLOW_ANONYMOUS": "true",
+            "FANOUT_EXECUTE": "true",
             "FANOUT_LEASE_SECONDS": "2.5",
             "FANOUT_NEGOTIATE_USER": " principal-id, query ,",
             "FANOUT_CORS_ORIGINS": "https://a.example,https://b.example",
         }
     )
-    assert settings.allow_anonymous is True
+    assert settings.execute is True
     assert settings.lease_seconds == 2.5
     assert settings.negotiate_user == ("principal-id", "query")
     assert settings.cors_origins == ("https://a.example", "https://b.example")
@@ -223,3 +231,13 @@ def test_the_password_of_a_proxy_is_a_secret() -> None:
 def test_an_identity_based_connection_is_refused_instead_of_ignored() -> None:
     with pytest.raises(ConfigurationError, match="__serviceUri asks for a connection with Microsoft Entra"):
         load({"AzureSignalRConnectionString__serviceUri": "https://abc.service.signalr.net"})
+
+
+@pytest.mark.parametrize("text", [" the-key-of-the-tests\n", '"the-key-of-the-tests"', "' the-key-of-the-tests '"])
+def test_a_key_is_trimmed_and_that_is_said_without_the_key(text: str) -> None:
+    settings = load({"FANOUT_API_KEY": text})
+    assert settings.api_key.get_secret_value() == "the-key-of-the-tests"
+    [sentence] = settings.corrections
+    assert sentence.startswith("FANOUT_API_KEY has white space or quotes around it")
+    assert "the-key" not in sentence
+    assert load({"FANOUT_API_KEY": "the-key-of-the-tests"}).corrections == ()

@@ -37,6 +37,7 @@ _SETTINGS = {
     "FANOUT_RETRY_BASE": "0.05",
     "FANOUT_RETRY_CAP": "0.5",
     "FANOUT_LOG_LEVEL": "warning",
+    "FANOUT_AUTH": "none",
     "FANOUT_LAME_DUCK": "0",  # no load balancer has to notice
 }
 

@@ -28,9 +28,13 @@ def test_another_port_reaches_process_container_and_services() -> None:
     for role in ROLES:
         container = release.container(role)
         assert container["args"][3:] == ["--host", "::", "--port", "9000"]
-        assert container["ports"] == [{"name": "http", "containerPort": 9000, "protocol": "TCP"}]
-    for service in release.of_kind("Service"):
-        assert service["spec"]["ports"][0]["targetPort"] == "http"
+        callers = [{"name": "http", "containerPort": 9000, "protocol": "TCP"}] if role == "ingress" else []
+        assert container["ports"] == [*callers, {"name": "admin", "containerPort": 9090, "protocol": "TCP"}]
+    targets = {
+        service["metadata"]["name"]: service["spec"]["ports"][0]["targetPort"] for service in release.of_kind("Service")
+    }
+    assert sorted(targets.values()) == ["admin", "http"]
+    assert targets[release.one("Service", "-metrics")["metadata"]["name"]] == "admin"
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -38,9 +42,9 @@ def test_probes_ask_the_right_question_of_each_role(role: str) -> None:
     container = install().container(role)
     asked = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
     assert asked == {
-        "startup": {"path": "/livez", "port": "http"},
-        "liveness": {"path": "/livez", "port": "http"},
-        "readiness": {"path": "/readyz", "port": "http"},
+        "startup": {"path": "/livez", "port": "admin"},
+        "liveness": {"path": "/livez", "port": "admin"},
+        "readiness": {"path": "/readyz", "port": "admin"},
     }
 
 

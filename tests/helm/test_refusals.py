@@ -76,9 +76,11 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
         ({"credentials": {"connectionString": {"value": ""}}}, "credentials.connectionString is required"),
         ({"credentials": {"redisUrl": {"value": ""}}}, "credentials.redisUrl is required"),
         ({"credentials": {"apiKey": {"value": ""}}}, "credentials.apiKey is required for the ingress"),
+        ({"containerPort": 9090}, "containerPort and adminPort are both 9090"),
+        ({"ingress": {"extraEnv": [{"name": "FANOUT_AUTH", "value": "none"}]}}, "credentials.apiKey"),
         (
-            {"credentials": {"apiKey": {"value": ""}}, "config": {"allowAnonymous": False}},
-            "config.allowAnonymous: true",
+            {"ingress": {"terminationGracePeriodSeconds": 60}, "config": {"lameDuck": 50}},
+            "at least 70 is needed",
         ),
         ({"credentials": {"apiKey": {"existingSecret": "x"}}}, "credentials.apiKey: give value or existingSecret"),
         ({"credentials": {"connectionString": {"value": KEY}}}, "credentials.connectionString.value is no connection"),
@@ -109,7 +111,10 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
         ({"worker": {"extraEnv": [{"name": "FANOUT_API_KEY", "value": KEY}]}}, "belongs in credentials"),
         ({"worker": {"extraEnv": [{"name": "fanout_redis_url", "value": KEY}]}}, "belongs in credentials"),
         ({"worker": {"extraEnv": [{"name": "AzureSignalRConnectionString", "value": KEY}]}}, "belongs in credentials"),
-        ({"worker": {"extraEnv": [{"name": "FANOUT_PORT", "value": "1"}]}}, "set by listenAddress and containerPort"),
+        (
+            {"worker": {"extraEnv": [{"name": "FANOUT_PORT", "value": "1"}]}},
+            "set by listenAddress, containerPort and adminPort",
+        ),
         (
             {"worker": {"extraEnv": [{"name": "FANOUT_SHUTDOWN_GRACE", "value": "1"}]}},
             "belongs in config.shutdownGrace",

@@ -22,8 +22,8 @@ from tests.documents import PROXIES
 from tests.helm.release import CHART, ROLES, Object, Release, chart, example, install, render
 
 CREDENTIALS = {"connection_string": "connectionString", "redis_url": "redisUrl", "api_key": "apiKey"}
-# Set by listenAddress and containerPort or as extraEnv, or settings of the command line.
-ELSEWHERE = {"host", "port", *PROXIES, *ClientSettings.model_fields}
+# Set by listenAddress, containerPort and adminPort or as extraEnv, or settings of the command line.
+ELSEWHERE = {"auth", "host", "port", "admin_port", *PROXIES, *ClientSettings.model_fields}
 FIELDS = sorted(set(Settings.model_fields) - set(CREDENTIALS) - ELSEWHERE)
 BOUNDS = ("type", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "items")
 
@@ -51,6 +51,9 @@ def environment(release: Release, role: str) -> dict[str, str]:
     secrets = {thing["metadata"]["name"]: thing["data"] for thing in release.of_kind("Secret")}
     found: dict[str, str] = dict(release.settings())
     for variable in release.container(role)["env"]:
+        if "value" in variable:
+            found[variable["name"]] = variable["value"]
+            continue
         source = variable["valueFrom"]["secretKeyRef"]
         found[variable["name"]] = base64.b64decode(secrets[source["name"]][source["key"]]).decode()
     return found
@@ -84,8 +87,13 @@ def test_values_show_every_setting_with_its_default() -> None:
     assert shown == defaults
 
 
+_VALUES: dict[str, Any] = {"path_prefix": "/news", "cors_headers": ["x-a", "x-b"], "hubs": ["chat", "news"]}
+
+
 def _another(field: str) -> Any:
     """Choose a legal value of a field that is not its default."""
+    if field in _VALUES:
+        return _VALUES[field]
     schema = offered()[camel(field)]
     default = schema["default"]
     choices: dict[str, Any] = {
@@ -153,7 +161,9 @@ def test_credentials_kept_elsewhere_are_only_pointed_at() -> None:
     release = render(example("existing-secrets"))
     assert release.of_kind("Secret") == []
     sources = {
-        variable["name"]: variable["valueFrom"]["secretKeyRef"] for variable in release.container("ingress")["env"]
+        variable["name"]: variable["valueFrom"]["secretKeyRef"]
+        for variable in release.container("ingress")["env"]
+        if "valueFrom" in variable
     }
     assert sources == {
         "AzureSignalRConnectionString": {"name": "signalr", "key": "primary"},
@@ -162,11 +172,10 @@ def test_credentials_kept_elsewhere_are_only_pointed_at() -> None:
     }
 
 
-def test_an_ingress_without_a_key_is_said_to_be_open() -> None:
-    release = install({"credentials": {"apiKey": {"value": ""}}, "config": {"allowAnonymous": True}})
-    assert "FANOUT_API_KEY" not in environment(release, "ingress")
-    assert release.settings() == {"FANOUT_ALLOW_ANONYMOUS": "true"}
-    assert "WARNING" in release.notes
+def test_callers_of_the_ingress_reach_no_metrics_and_no_administration() -> None:
+    release = install()
+    for role in ROLES:
+        assert environment(release, role)["FANOUT_ADMIN_PORT"] == "9090"
 
 
 # Rolling -----------------------------------------------------------------------------------------------------------

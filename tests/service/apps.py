@@ -23,7 +23,7 @@ from fanout.queue.traces import Traces
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.app import Role
-from service.compose import build_app
+from service.compose import Applications, build_apps
 from service.http.connection import Timeouts
 from service.http.probes import PROBE_PATHS, Readiness
 from service.http.refusals import Refusals
@@ -61,8 +61,12 @@ class App:
         return Refusals(self.metrics, self.clock)
 
     def build(self) -> FastAPI:
-        """Build the application as a process does."""
-        return build_app(
+        """Build the application of the one port, or of the port of callers."""
+        return self.build_all().main
+
+    def build_all(self) -> Applications:
+        """Build the applications as a process does."""
+        return build_apps(
             self.settings,
             self.role,
             self.queue,
@@ -89,8 +93,9 @@ def an_app(
     **settings: Any,
 ) -> App:
     """Choose the parts of an application; keyword arguments it does not know are settings."""
+    local = {} if "api_key" in settings else {"auth": "none"}
     return App(
-        settings=load({}, **settings),
+        settings=load({}, **{**local, **settings}),
         role=role,
         queue=queue or MemoryQueue(),
         metrics=Metrics(),

@@ -14,6 +14,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH"
 _QUICK = {"FANOUT_LAME_DUCK": "0"}  # a test says when it wants more
+_KEYLESS = {"FANOUT_AUTH": "none"}
 _KEPT = ("PATH", "HOME", "LANG", "VIRTUAL_ENV")
 
 
@@ -72,11 +73,13 @@ async def program(directory: Path, *arguments: str, code: str = "", **environ: s
     """Run `fanout` with these arguments in an environment that holds nothing else; `code` runs before it."""
     directory.mkdir(exist_ok=True)  # noqa: ASYNC240 - nothing else runs yet
     start = ["-m", "service.cli"] if not code else ["-c", f"{code}\nfrom service.cli.main import main\nmain()"]
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ} | _QUICK
+    if "FANOUT_API_KEY" not in environ:
+        kept |= _KEYLESS
     with (directory / "out").open("wb") as out, (directory / "err").open("wb") as err:
         process = await asyncio.create_subprocess_exec(
             sys.executable, *start, *arguments,
-            cwd=ROOT, env=kept | _QUICK | environ, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=err,
+            cwd=ROOT, env=kept | environ, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=err,
         )  # fmt: skip
     try:
         yield Program(process, directory)

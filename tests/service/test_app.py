@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+import httpx
 import pytest
+from fastapi import FastAPI
 
 from service.app import Role
 from tests.service.apps import BATCH, ITEM, KEY, an_app, client_of
@@ -88,3 +90,73 @@ async def test_an_unexpected_error_is_a_500_without_internals_and_logged_with_it
     logged = "".join(capsys.readouterr())
     assert logged.count("request.failed") == 1
     assert "req-7" in logged
+
+
+PRIVATE = ("/metrics", "/docs", "/docs/swagger-ui.css", "/openapi.json", "/v1/admin/messages/m/trace")
+
+
+@pytest.mark.parametrize("path", PRIVATE)
+async def test_on_the_one_port_metrics_docs_and_admin_ask_for_the_key_and_probes_do_not(path: str) -> None:
+    async with client_of(an_app(api_key=KEY), peer="192.0.2.7") as client:
+        refused = await client.get(path)
+        wrong = await client.get(path, headers={"X-API-Key": "another-key-of-some-length"})
+        admitted = await client.get(path, headers={"X-API-Key": KEY})
+        probes = [await client.get(probe) for probe in ("/livez", "/readyz", "/problems/internal")]
+    assert [(each.status_code, each.json()["code"]) for each in (refused, wrong)] == [
+        (401, "unauthorized"),
+        (401, "wrongKey"),
+    ]
+    assert admitted.status_code != 401
+    assert [probe.status_code for probe in probes] == [200] * 3
+
+
+async def test_with_a_port_for_administration_the_other_has_none_of_it() -> None:
+    app = an_app(api_key=KEY, admin_port=9999)
+    main, admin = app.build_all()
+    assert admin is not None
+    async with asking(main) as callers, asking(admin) as operators:
+        main_statuses = {path: (await callers.get(path)).status_code for path in (*PRIVATE, "/livez", "/readyz")}
+        admin_statuses = {path: (await operators.get(path)).status_code for path in (*PRIVATE, "/livez", "/readyz")}
+        sent = await operators.post(BATCH, json=ITEM, headers={"X-API-Key": KEY})
+        described = (await operators.get("/openapi.json")).json()["paths"]
+    assert main_statuses == {**dict.fromkeys(PRIVATE, 404), "/livez": 200, "/readyz": 200}
+    expected = {**dict.fromkeys(PRIVATE, 200), "/livez": 200, "/readyz": 200, "/v1/admin/messages/m/trace": 401}
+    assert admin_statuses == expected
+    assert sent.status_code == 404
+    assert {"/v1/hubs/{hub}/messages", "/{hub}/negotiate", "/metrics", "/v1/admin/dead-letters"} <= described.keys()
+
+
+async def test_the_port_of_a_worker_asks_for_no_key() -> None:
+    async with client_of(an_app(role="worker", api_key=KEY), peer="192.0.2.7") as client:
+        assert [(await client.get(path)).status_code for path in ("/metrics", "/docs", "/livez")] == [200] * 3
+
+
+async def test_addresses_under_the_prefix_are_those_without_it() -> None:
+    async with client_of(an_app(path_prefix="/signalr/")) as client:
+        sent = [await client.post(f"{prefix}{BATCH}", json=ITEM) for prefix in ("", "/signalr")]
+        negotiated = await client.post("/signalr/chat/negotiate")
+        probe = await client.get("/signalr/livez")
+        problem = await client.get("/signalr/none")
+        explained = await client.get(problem.json()["type"])
+        other = await client.get("/signalrx/livez")
+        document = (await client.get("/signalr/openapi.json")).json()
+    assert [answer.status_code for answer in (*sent, negotiated, probe)] == [202, 202, 200, 200]
+    assert problem.json()["type"] == "/signalr/problems/notFound"
+    assert explained.status_code == 200
+    assert other.status_code == 404
+    assert document["servers"] == [{"url": "/signalr"}]
+
+
+async def test_an_ingress_without_a_connection_string_is_not_ready_and_says_why() -> None:
+    async with client_of(an_app(service=None)) as client:
+        answer = await client.get("/readyz")
+        sent = await client.post(BATCH, json=ITEM)
+    assert answer.status_code == 503
+    assert "AzureSignalRConnectionString is not set" in answer.json()["reasons"][0]
+    assert sent.status_code == 202
+
+
+def asking(app: FastAPI) -> httpx.AsyncClient:
+    """A client of an application, from another machine."""
+    transport = httpx.ASGITransport(app=app, client=("192.0.2.7", 50_000))
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")

@@ -142,8 +142,7 @@ async def test_a_store_that_is_down_loses_traces_and_nothing_else(tmp_path: Path
         ({}, "127.0.0.1", {"X-Forwarded-For": "192.0.2.7"}, 401),
         ({}, "127.0.0.1", {"Origin": "https://evil.example.com"}, 401),
         ({}, "192.0.2.7", {}, 401),
-        ({"allow_anonymous": True}, "192.0.2.7", {}, 403),
-        ({"allow_anonymous": True}, "127.0.0.1", {}, 403),
+        ({"auth": "key"}, "127.0.0.1", {}, 401),
     ],
 )
 async def test_only_key_holders_and_this_machine_look_into_the_queue(

@@ -80,7 +80,7 @@ def test_config_lists_every_setting_with_its_value_and_meaning() -> None:
     assert "FANOUT_PORT=1234  (set)\n" in result.output
     assert "FANOUT_CORS_ORIGINS=https://a.example,https://b.example  (set)\n" in result.output
     assert "FANOUT_PARTITIONS=16\n" in result.output
-    assert "FANOUT_ALLOW_ANONYMOUS=false\n" in result.output
+    assert "FANOUT_AUTH=key\n" in result.output
     assert "FANOUT_API_KEY=\n" in result.output
 
 

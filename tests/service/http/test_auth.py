@@ -1,5 +1,7 @@
 """Who is recognised, as what, and what each may do."""
 
+from typing import Any
+
 import pytest
 from starlette.datastructures import Headers
 
@@ -7,11 +9,12 @@ from fanout.environment import load
 from fanout.errors import ConfigurationError, ForbiddenError, UnauthorizedError
 from fanout.loopback import is_loopback
 from service.http.auth import (
-    ANYBODY,
+    FOREIGN,
     KEY_HOLDER,
+    KEYLESS,
     LOCAL,
-    OUTSIDER,
-    STRANGER,
+    LOCAL_PAGE,
+    WRONG_TOKEN,
     Caller,
     Guard,
     Right,
@@ -48,84 +51,92 @@ async def test_with_a_key_set_only_its_holders_send(headers: dict[str, str], sta
 
 
 async def test_a_key_beyond_ascii_is_compared_byte_for_byte() -> None:
-    guard = Guard(load({}, api_key="schl\u00fcssel"))
-    sent = Headers(raw=[(b"x-api-key", "schl\u00fcssel".encode())])
+    guard = Guard(load({}, api_key="schl\u00fcssel-der-tests"))
+    sent = Headers(raw=[(b"x-api-key", "schl\u00fcssel-der-tests".encode())])
     assert guard.caller_of(sent, None) is KEY_HOLDER
 
 
+def local(**settings: Any) -> Guard:
+    return Guard(load({}, auth="none", **settings))
+
+
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"])
-def test_without_a_key_this_machine_is_served(peer: str) -> None:
-    assert Guard(load({})).caller_of(Headers(HERE), peer) is LOCAL
+def test_without_a_key_this_machine_is_served_where_the_settings_say_so(peer: str) -> None:
+    assert local().caller_of(Headers(HERE), peer) is LOCAL
+    assert Guard(load({})).caller_of(Headers(HERE), peer) is FOREIGN
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.7", "2001:db8::1", "testclient", None])
 def test_without_a_key_nobody_else_is_served(peer: str | None) -> None:
-    assert Guard(load({})).caller_of(Headers(HERE), peer) is OUTSIDER
+    assert local().caller_of(Headers(HERE), peer) is FOREIGN
 
 
-PROXY_HEADERS = ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Via"]
-
-
-@pytest.mark.parametrize("name", PROXY_HEADERS)
-def test_a_local_proxy_does_not_make_its_callers_local(name: str) -> None:
-    assert Guard(load({})).caller_of(Headers({**HERE, name: "127.0.0.1"}), "127.0.0.1") is OUTSIDER
+@pytest.mark.parametrize(
+    "name",
+    ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Anything", "Forwarded", "Via", "X-Real-IP", "X-Client-IP"],
+)
+def test_any_sign_of_a_proxy_makes_a_caller_foreign(name: str) -> None:
+    assert local().caller_of(Headers({**HERE, name: "127.0.0.1"}), "127.0.0.1") is FOREIGN
 
 
 @pytest.mark.parametrize(
     ("host", "origin", "caller"),
     [
         ("localhost:8080", "http://localhost:8080", LOCAL),
+        ("LOCALHOST:8080", "http://localhost:8080", LOCAL),
         ("[::1]:8080", None, LOCAL),
-        ("localhost:8080", "https://app.example.com", LOCAL),  # listed in the settings
-        ("localhost:8080", "https://evil.example.com", OUTSIDER),
-        ("localhost:8080", "http://localhost:9999", OUTSIDER),
-        ("localhost:8080", "null", OUTSIDER),
-        ("evil.example.com", None, OUTSIDER),  # a name rebound to 127.0.0.1
-        ("evil.example.com", "http://evil.example.com", OUTSIDER),
-        ("[::1", None, OUTSIDER),
-        ("", None, OUTSIDER),
+        ("localhost:8080", "https://app.example.com", FOREIGN),  # listed, but that counts for negotiate alone
+        ("localhost:8080", "https://evil.example.com", FOREIGN),
+        ("localhost:8080", "http://localhost:9999", FOREIGN),
+        ("localhost:8080", "https://localhost:8080", FOREIGN),
+        ("localhost:8080", "null", FOREIGN),
+        ("localhost:8080", "http://[", FOREIGN),
+        ("evil.example.com", None, FOREIGN),  # a name rebound to 127.0.0.1
+        ("evil.example.com", "http://evil.example.com", FOREIGN),
+        ("[::1", None, FOREIGN),
+        ("", None, FOREIGN),
     ],
 )
-def test_a_foreign_page_in_a_local_browser_is_an_outsider(host: str, origin: str | None, caller: Caller) -> None:
-    guard = Guard(load({}, cors_origins=("https://app.example.com",)))
+def test_a_page_of_another_origin_in_a_local_browser_is_foreign(host: str, origin: str | None, caller: Caller) -> None:
+    guard = local(cors_origins=("https://app.example.com",))
     headers = Headers({"host": host} | ({"origin": origin} if origin else {}))
     assert guard.caller_of(headers, "127.0.0.1") is caller
 
 
-@pytest.mark.parametrize(
-    ("site", "mode", "caller"),
-    [
-        ("none", "navigate", LOCAL),
-        ("same-origin", "cors", LOCAL),
-        ("cross-site", "no-cors", OUTSIDER),  # an image or a script of a foreign page: it has no Origin
-        ("same-site", "no-cors", OUTSIDER),
-        ("cross-site", "navigate", LOCAL),  # somebody followed a link
-    ],
-)
-def test_what_a_foreign_page_loads_is_an_outsiders(site: str, mode: str, caller: Caller) -> None:
-    headers = Headers({**HERE, "sec-fetch-site": site, "sec-fetch-mode": mode})
-    assert Guard(load({})).caller_of(headers, "127.0.0.1") is caller
+@pytest.mark.parametrize(("site", "caller"), [("none", LOCAL), ("same-origin", LOCAL), ("cross-site", FOREIGN)])
+def test_a_request_that_a_page_of_another_site_makes_without_an_origin_is_foreign(site: str, caller: Caller) -> None:
+    assert local().caller_of(Headers({**HERE, "sec-fetch-site": site}), "127.0.0.1") is caller
 
 
-def test_open_to_anybody_only_when_the_settings_say_so() -> None:
-    guard = Guard(load({}, allow_anonymous=True))
-    assert guard.caller_of(Headers({"x-forwarded-for": "192.0.2.7"}), "192.0.2.7") is ANYBODY
+def test_a_listed_page_is_recognised_where_it_may_negotiate_and_nowhere_else() -> None:
+    origin = "https://app.example.com"
+    headers = Headers({**HERE, "origin": origin, "sec-fetch-site": "cross-site"})
+    assert local().caller_of(headers, "127.0.0.1", (origin,)) is LOCAL_PAGE
+    assert local().caller_of(headers, "192.0.2.7", (origin,)) is FOREIGN
+    assert local().caller_of(Headers({**headers, "host": "evil.example"}), "127.0.0.1", (origin,)) is FOREIGN
 
 
-def test_a_key_is_asked_for_even_where_anonymous_callers_are_allowed() -> None:
-    guard = Guard(load({}, allow_anonymous=True, api_key=KEY))
-    assert guard.caller_of(Headers(HERE), "127.0.0.1") is STRANGER
+def test_a_wrong_key_and_no_key_are_told_apart() -> None:
+    guard = Guard(load({}, api_key=KEY))
+    assert guard.caller_of(Headers(HERE), "127.0.0.1") is KEYLESS
+    assert guard.caller_of(Headers({"authorization": "Bearer "}), None) is KEYLESS
+    assert guard.caller_of(Headers({"authorization": "Basic eDp5"}), None) is KEYLESS
+    assert guard.caller_of(Headers({"authorization": "Bearer another"}), None) is WRONG_TOKEN
+    with pytest.raises(UnauthorizedError) as wrong:
+        guard.caller_of(Headers({"x-api-key": "another"}), None)
+    assert wrong.value.label == "wrongKey"
 
 
-def test_rights_are_refused_differently_to_strangers_and_to_the_known() -> None:
-    KEY_HOLDER.require(Right.NEGOTIATE)
-    LOCAL.require(Right.SEND)
-    with pytest.raises(UnauthorizedError, match="FANOUT_API_KEY is not set"):
-        OUTSIDER.require(Right.SEND)
-    with pytest.raises(UnauthorizedError, match="Send the API key"):
-        STRANGER.require(Right.SEND)
+def test_rights_are_refused_differently_to_unknown_and_to_known_callers() -> None:
+    for known in (KEY_HOLDER, LOCAL):
+        for right in Right:
+            known.require(right)
+    for unknown, code in ((FOREIGN, "unauthorized"), (KEYLESS, "unauthorized"), (WRONG_TOKEN, "wrongKey")):
+        with pytest.raises(UnauthorizedError) as refusal:
+            unknown.require(Right.SEND)
+        assert refusal.value.label == code
     with pytest.raises(ForbiddenError):
-        LOCAL.require(Right.NEGOTIATE)
+        Caller("sender", frozenset({Right.SEND})).require(Right.ADMIN)
 
 
 def test_the_guard_shows_no_key() -> None:
@@ -135,12 +146,22 @@ def test_the_guard_shows_no_key() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "::1", "[::1]", "dev.localhost"])
 def test_loopback_may_be_listened_on_without_a_key(host: str) -> None:
     assert is_loopback(host)
-    check_exposure(load({}), host)
+    check_exposure(load({}, auth="none"), host)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.7", "example.com", "localhost.example.com"])
-def test_any_other_address_needs_a_key_or_words(host: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"FANOUT_API_KEY.*FANOUT_ALLOW_ANONYMOUS=true"):
-        check_exposure(load({}), host)
+def test_any_other_address_needs_a_key(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"FANOUT_AUTH=none serves this machine alone.*FANOUT_API_KEY"):
+        check_exposure(load({}, auth="none"), host)
     check_exposure(load({}, api_key=KEY), host)
-    check_exposure(load({}, allow_anonymous=True), host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_without_any_source_of_callers_it_does_not_start_and_says_how_to_make_a_key(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"set FANOUT_API_KEY .*token_urlsafe.*fanout dev.*FANOUT_AUTH=none"):
+        check_exposure(load({}), host)
+
+
+def test_a_key_and_none_contradict_each_other() -> None:
+    with pytest.raises(ConfigurationError, match="both set"):
+        check_exposure(load({}, auth="none", api_key=KEY), "127.0.0.1")

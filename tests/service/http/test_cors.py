@@ -1,11 +1,18 @@
 """Browsers of listed origins may negotiate, all others may not."""
 
+from collections.abc import Collection
+
 import pytest
 from starlette.datastructures import Headers
 
-from service.http.cors import cors_headers, preflight_headers
+from service.http.cors import cors_headers
+from service.http.cors import preflight_headers as preflight
 
 APP = "https://app.example.com"
+
+
+def preflight_headers(headers: Headers, origins: Collection[str]) -> dict[str, str]:
+    return preflight(headers, origins, ("content-type", "x-signalr-user-agent"))
 
 
 @pytest.mark.parametrize("give", [cors_headers, preflight_headers])

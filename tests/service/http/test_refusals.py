@@ -1,5 +1,7 @@
 """What is refused is counted each time and logged a few times."""
 
+import asyncio
+
 from structlog.testing import capture_logs
 
 from fanout.metrics import REFUSALS, Metrics
@@ -46,7 +48,7 @@ async def test_each_way_to_be_refused_leaves_a_line_without_secrets_and_a_count(
             await client.get(f"/nothing?key={KEY}")
     refused = [line for line in lines if line["event"] == "request.refused"]
     assert [(line["status"], line["code"]) for line in refused] == [
-        (401, "unauthorized"),
+        (401, "wrongKey"),
         (400, "invalidJson"),
         (415, "unsupportedMediaType"),
         (400, "invalidItems"),
@@ -57,5 +59,33 @@ async def test_each_way_to_be_refused_leaves_a_line_without_secrets_and_a_count(
     assert [line["path"] for line in refused[:2]] == [BATCH, BATCH]
     assert KEY not in str(lines)
     assert "wrong-key" not in str(lines)
-    assert metric(app, "fanout_refused_requests_total", code="unauthorized") == 2
+    assert metric(app, "fanout_refused_requests_total", code="unauthorized") == 1
     assert metric(app, "fanout_refused_requests_total", code="invalidJson") == 1
+
+
+async def test_many_wrong_keys_of_one_peer_are_answered_more_slowly_and_nobody_else_waits() -> None:
+    clock, wrong = FakeClock(), {"X-API-Key": "a-wrong-key-of-some-length"}
+    app = an_app(api_key=KEY, clock=clock)
+    async with client_of(app, peer="192.0.2.7") as client, asyncio.TaskGroup() as group:
+        for _ in range(10):
+            assert (await client.post(BATCH, json=ITEM, headers=wrong)).status_code == 401
+        eleventh = group.create_task(client.post(BATCH, json=ITEM, headers=wrong))
+        await clock.settle()
+        assert not eleventh.done()
+        assert (await client.post(BATCH, json=ITEM, headers={"X-API-Key": KEY})).status_code == 202
+        assert (await client.post(BATCH, json=ITEM)).status_code == 401
+        await clock.advance(0.11)
+        assert (await eleventh).json()["code"] == "wrongKey"
+        clock.jump(61)
+        assert (await client.post(BATCH, json=ITEM, headers=wrong)).status_code == 401
+
+
+async def test_only_some_answers_wait_at_a_time() -> None:
+    clock, metrics = FakeClock(), Metrics()
+    refusals = Refusals(metrics, clock)
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(refusals.slow_down(Problem("wrongKey", 401, ""), "p")) for _ in range(100)]
+        await clock.settle()
+        assert sum(not task.done() for task in waiting) == 32
+        await clock.advance(2)
+    assert all(task.done() for task in waiting)

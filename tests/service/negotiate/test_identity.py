@@ -6,7 +6,7 @@ from starlette.datastructures import Headers, QueryParams
 from fanout.environment import load
 from fanout.errors import BadRequestError, FanoutError
 from fanout.settings import Settings
-from service.negotiate.identity import Wanted, wanted_by_caller, wanted_by_stranger
+from service.negotiate.identity import ClientIdentity, identity_from_caller, identity_from_settings
 
 ID, NAME = "x-ms-client-principal-id", "x-ms-client-principal-name"
 
@@ -26,53 +26,55 @@ NO_HEADERS, NO_QUERY = headers(), QueryParams()
 
 
 def test_a_stranger_gets_nothing_where_no_place_to_look_is_named() -> None:
-    assert wanted_by_stranger(settings(), headers((ID, "alice")), QueryParams("userId=alice")) is None
+    assert identity_from_settings(settings(), headers((ID, "alice")), QueryParams("userId=alice")) is None
 
 
 def test_a_stranger_without_a_user_gets_a_token_where_that_is_allowed() -> None:
-    assert wanted_by_stranger(settings("query", anonymous=True), NO_HEADERS, NO_QUERY) == Wanted()
+    assert identity_from_settings(settings("query", anonymous=True), NO_HEADERS, NO_QUERY) == ClientIdentity()
 
 
 def test_the_places_are_looked_at_in_order() -> None:
-    found = wanted_by_stranger(settings("principal-name", "query"), headers((ID, "id")), QueryParams("userId=q"))
-    assert found == Wanted("q")
+    found = identity_from_settings(settings("principal-name", "query"), headers((ID, "id")), QueryParams("userId=q"))
+    assert found == ClientIdentity("q")
     named = headers((ID, "id"), (NAME, "name"))
-    assert wanted_by_stranger(settings("principal-name", "principal-id"), named, NO_QUERY) == Wanted("name")
+    assert identity_from_settings(settings("principal-name", "principal-id"), named, NO_QUERY) == ClientIdentity("name")
 
 
 def test_a_stranger_never_has_claims() -> None:
-    found = wanted_by_stranger(settings("query"), NO_HEADERS, QueryParams("userId=q&claims=admin"))
+    found = identity_from_settings(settings("query"), NO_HEADERS, QueryParams("userId=q&claims=admin"))
     assert found is not None
     assert found.claims == {}
 
 
 def test_an_identity_header_that_stands_twice_is_refused() -> None:
     with pytest.raises(BadRequestError, match="more than once"):
-        wanted_by_stranger(settings("principal-id"), headers((ID, "alice"), (ID, "mallory")), NO_QUERY)
+        identity_from_settings(settings("principal-id"), headers((ID, "alice"), (ID, "mallory")), NO_QUERY)
 
 
 def test_a_header_that_is_not_looked_at_may_stand_twice() -> None:
     twice = headers((NAME, "a"), (NAME, "b"), (ID, "alice"))
-    assert wanted_by_stranger(settings("principal-id"), twice, NO_QUERY) == Wanted("alice")
+    assert identity_from_settings(settings("principal-id"), twice, NO_QUERY) == ClientIdentity("alice")
 
 
 def test_a_name_in_utf_8_is_read_as_the_gateway_wrote_it() -> None:
-    assert wanted_by_stranger(settings("principal-name"), headers((NAME, "Zoë 北")), NO_QUERY) == Wanted("Zoë 北")
+    assert identity_from_settings(settings("principal-name"), headers((NAME, "Zoë 北")), NO_QUERY) == ClientIdentity(
+        "Zoë 北"
+    )
 
 
 def test_a_name_in_latin_1_is_read_as_such() -> None:
     raw = Headers(raw=[(NAME.encode(), "Zoë".encode("latin-1"))])
-    assert wanted_by_stranger(settings("principal-name"), raw, NO_QUERY) == Wanted("Zoë")
+    assert identity_from_settings(settings("principal-name"), raw, NO_QUERY) == ClientIdentity("Zoë")
 
 
 def test_two_user_ids_in_the_query_are_refused() -> None:
     with pytest.raises(BadRequestError, match="one userId"):
-        wanted_by_stranger(settings("query"), NO_HEADERS, QueryParams("userId=a&userId=b"))
+        identity_from_settings(settings("query"), NO_HEADERS, QueryParams("userId=a&userId=b"))
 
 
 def test_a_user_id_the_service_would_not_take_is_refused() -> None:
     with pytest.raises(FanoutError):
-        wanted_by_stranger(settings("query"), NO_HEADERS, QueryParams({"userId": "u" * 5000}))
+        identity_from_settings(settings("query"), NO_HEADERS, QueryParams({"userId": "u" * 5000}))
 
 
 # Callers that proved themselves
@@ -80,17 +82,17 @@ def test_a_user_id_the_service_would_not_take_is_refused() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"  \n", b"{}", b'{"userId":null,"claims":null}', b'{"userId":""}'])
 def test_a_caller_that_names_nobody_gets_a_token_for_nobody(body: bytes) -> None:
-    assert wanted_by_caller(body, NO_QUERY) == Wanted()
+    assert identity_from_caller(body, NO_QUERY) == ClientIdentity()
 
 
 def test_a_caller_names_user_and_claims() -> None:
     body = b'{"userId":"alice","claims":{"role":["a","b"]}}'
-    assert wanted_by_caller(body, NO_QUERY) == Wanted("alice", {"role": ["a", "b"]})
+    assert identity_from_caller(body, NO_QUERY) == ClientIdentity("alice", {"role": ["a", "b"]})
 
 
 def test_query_and_body_may_name_the_same_user_or_one_of_them_a_user() -> None:
-    assert wanted_by_caller(b'{"userId":"alice"}', QueryParams("userId=alice")) == Wanted("alice")
-    assert wanted_by_caller(b"{}", QueryParams("userId=alice")) == Wanted("alice")
+    assert identity_from_caller(b'{"userId":"alice"}', QueryParams("userId=alice")) == ClientIdentity("alice")
+    assert identity_from_caller(b"{}", QueryParams("userId=alice")) == ClientIdentity("alice")
 
 
 @pytest.mark.parametrize(
@@ -110,5 +112,5 @@ def test_query_and_body_may_name_the_same_user_or_one_of_them_a_user() -> None:
 )
 def test_what_cannot_be_meant_is_refused_and_the_place_is_named(body: bytes, query: str, pointer: str | None) -> None:
     with pytest.raises(BadRequestError) as refusal:
-        wanted_by_caller(body, QueryParams(query))
+        identity_from_caller(body, QueryParams(query))
     assert (refusal.value.pointer or None) == pointer

@@ -100,7 +100,7 @@ async def test_others_get_the_user_that_the_settings_find_first(
     sources: tuple[str, ...], headers: dict[str, str], query: str, user: str | None, peer: str
 ) -> None:
     for anonymous in (False, True):
-        app = an_app(negotiate_user=sources, negotiate_anonymous=anonymous)
+        app = an_app(api_key=KEY, negotiate_user=sources, negotiate_anonymous=anonymous)
         async with client_of(app, peer=peer) as client:
             answer = await client.post(URL + query, headers=headers)
         if user is None and not anonymous:
@@ -110,13 +110,104 @@ async def test_others_get_the_user_that_the_settings_find_first(
             assert claims_of(answer.json()).get(USER_ID_CLAIM) == user
 
 
-async def test_a_body_of_somebody_without_the_key_is_not_believed() -> None:
+@pytest.mark.parametrize("wanted", [{"userId": "root"}, {"claims": {"role": "admin"}}, {"userId": "alice"}])
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer app-token"}])
+async def test_what_a_body_asks_for_is_refused_where_it_would_not_be_used(
+    wanted: dict[str, Any], headers: dict[str, str]
+) -> None:
     async with client_of(an_app(api_key=KEY, negotiate_user=("query",))) as client:
-        wanted = {"userId": "root", "claims": {"role": "admin"}}
-        answer = await client.post(f"{URL}?userId=alice", json=wanted)
-    claims = claims_of(answer.json())
-    assert claims[USER_ID_CLAIM] == "alice"
-    assert "role" not in claims
+        answer = await client.post(f"{URL}?userId=alice", json=wanted, headers=headers)
+        nothing = [
+            await client.post(f"{URL}?userId=alice", content=body)
+            for body in (b"", b"{}", b'{"userId":null}', b"[]", b"text")
+        ]
+    assert answer.status_code == 401
+    assert "would be ignored" in answer.json()["detail"]
+    assert [each.status_code for each in nothing] == [200] * 5
+
+
+async def test_this_machine_may_name_anybody_where_no_key_is_asked_for() -> None:
+    wanted = {"userId": "alice", "claims": {"role": "admin"}}
+    async with client_of(an_app()) as client:
+        by_body = claims_of((await client.post(URL, json=wanted)).json())
+        by_query = claims_of((await client.post(f"{URL}?userId=bob")).json())
+        nobody = await client.post(URL)
+    assert (by_body[USER_ID_CLAIM], by_body["role"]) == ("alice", "admin")
+    assert by_query[USER_ID_CLAIM] == "bob"
+    assert nobody.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers"),
+    [
+        ("192.0.2.7", {}),
+        ("127.0.0.1", {"Host": "rebound.example.com"}),
+        ("127.0.0.1", {"Origin": "https://evil.example.com"}),
+        ("127.0.0.1", {"Origin": "http://["}),
+        ("127.0.0.1", {"X-Forwarded-For": "192.0.2.7"}),
+        ("127.0.0.1", {"Sec-Fetch-Site": "cross-site"}),
+    ],
+)
+async def test_without_a_key_nobody_else_gets_a_token(peer: str, headers: dict[str, str]) -> None:
+    app = an_app(negotiate_user=("query",), negotiate_anonymous=True, cors_origins=(ORIGIN,))
+    async with client_of(app, peer=peer) as client:
+        answer = await client.post(f"{URL}?userId=alice", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+
+
+async def test_a_listed_page_negotiates_for_the_users_that_the_settings_find_and_does_nothing_else() -> None:
+    app = an_app(negotiate_user=("query",), cors_origins=(ORIGIN,))
+    async with client_of(app, Origin=ORIGIN) as client:
+        token = await client.post(f"{URL}?userId=alice")
+        named = await client.post(f"{URL}?userId=alice", json={"userId": "alice"})
+        sent = await client.post("/v1/hubs/chat/messages", json={"target": "t"})
+        purged = await client.post("/v1/admin/dead-letters/purge", json={"all": True})
+    assert claims_of(token.json())[USER_ID_CLAIM] == "alice"
+    assert [each.status_code for each in (named, sent, purged)] == [401, 401, 401]
+
+
+@pytest.mark.parametrize("depth", [17, 1000, 100_000])
+async def test_claims_that_are_nested_too_deep_are_refused(depth: int) -> None:
+    body = b'{"userId":"a","claims":{"c":' + b"[" * depth + b"]" * depth + b"}}"
+    async with client_of(an_app(api_key=KEY)) as client:
+        answer = await client.post(URL, content=body, headers=BEARER)
+    assert answer.status_code == (413 if depth == 100_000 else 400)
+
+
+# Hubs -----------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_url_of_a_functions_client_means_the_default_hub() -> None:
+    async with client_of(an_app(default_hub="Chat")) as client:
+        answers = [await client.post(path) for path in ("/api/negotiate", "/negotiate", "/API/negotiate")]
+    assert [answer.json()["url"].rpartition("=")[2] for answer in answers] == ["chat"] * 3
+
+
+@pytest.mark.parametrize("path", ["/api/negotiate", "/negotiate"])
+async def test_without_a_default_hub_it_is_refused_with_what_to_set(path: str) -> None:
+    async with client_of(an_app()) as client:
+        answer = await client.post(path)
+    assert (answer.status_code, answer.json()["code"]) == (400, "unknownHub")
+    assert "FANOUT_DEFAULT_HUB" in answer.json()["detail"]
+
+
+async def test_a_hub_called_api_is_one_when_it_is_listed() -> None:
+    async with client_of(an_app(hubs=("api", "chat"), default_hub="chat")) as client:
+        answer = await client.post("/api/negotiate")
+    assert answer.json()["url"].endswith("hub=api")
+
+
+async def test_where_the_hubs_are_listed_others_are_refused_with_the_list() -> None:
+    async with client_of(an_app(hubs=("Chat", "news"))) as client:
+        known = await client.post("/CHAT/negotiate"), await client.post("/v1/hubs/news/messages", json={"target": "t"})
+        unknown = await client.post("/chta/negotiate"), await client.post("/v1/hubs/new/messages", json={"target": "t"})
+    assert [answer.status_code for answer in known] == [200, 202]
+    for answer in unknown:
+        assert (answer.status_code, answer.json()["code"]) == (400, "unknownHub")
+        assert "chat, news" in answer.json()["detail"]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 async def test_an_applications_own_bearer_token_does_not_stand_in_the_way() -> None:
@@ -125,7 +216,7 @@ async def test_an_applications_own_bearer_token_does_not_stand_in_the_way() -> N
         own = await client.post(URL, headers={"Authorization": "Bearer app-token", PRINCIPAL_ID: "alice"})
         wrong = await client.post(URL, headers={"X-API-Key": "wrong", PRINCIPAL_ID: "alice"})
     assert claims_of(own.json())[USER_ID_CLAIM] == "alice"
-    assert wrong.status_code == 401
+    assert (wrong.status_code, wrong.json()["code"]) == (401, "wrongKey")
 
 
 async def test_an_identity_header_that_stands_twice_is_refused() -> None:
@@ -179,7 +270,7 @@ async def test_without_a_key_to_sign_with_the_operator_is_named_as_the_one_to_ac
 ) -> None:
     async with client_of(an_app(api_key=KEY, service=service)) as client:
         answer = await client.post(URL, headers=BEARER)
-    assert (answer.status_code, answer.json()["code"]) == (500, "configuration")
+    assert (answer.status_code, answer.json()["code"]) == (503, "notConfigured")
     assert "AzureSignalRConnectionString" in answer.json()["detail"]
 
 

@@ -343,7 +343,7 @@ async def test_a_store_that_is_away_is_a_503(tmp_path: Path) -> None:
         ({"api_key": KEY}, "127.0.0.1", {}, 401),
         ({}, "127.0.0.1", {}, 200),
         ({}, "127.0.0.1", {"Origin": "https://evil.example.com"}, 401),
-        ({"allow_anonymous": True}, "127.0.0.1", {}, 403),
+        ({"auth": "key"}, "127.0.0.1", {}, 401),
     ],
 )
 async def test_only_who_may_administer_gets_in(

@@ -1,0 +1,80 @@
+"""What the values of some settings may be. Pure.
+
+Rule guarded: a value that can never match anything is refused at start, with the value that was probably meant; what is
+only written differently is normalised. Each function raises ValueError, whose text follows the name of the setting.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+from fanout.errors import BadRequestError
+
+MIN_KEY: Final = 16  # characters of an API key
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+_PATH: Final = re.compile(r"(/[A-Za-z0-9._~\-]+)+", re.ASCII)
+_HOST: Final = re.compile(r"[a-z0-9.\-]+|[0-9a-f:.]+", re.ASCII)
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_QUOTES: Final = ("'", '"')
+
+
+def trim_key(text: str) -> str:
+    """Return an API key without the white space and the pair of quotes around it."""
+    key = text.strip()
+    if len(key) > 1 and key[0] == key[-1] and key[0] in _QUOTES:
+        key = key[1:-1].strip()
+    return key
+
+
+def check_key(text: str) -> str:
+    """Return the trimmed key, "" for none."""
+    key = trim_key(text)
+    if key and len(key) < MIN_KEY:
+        raise ValueError(f"must have at least {MIN_KEY} characters")
+    if not key.isprintable():
+        raise ValueError("must not contain control characters")
+    return key
+
+
+def normalize_origin(text: str) -> str:
+    """Return an origin as browsers send it: lower case, without a default port and without a slash at the end."""
+    origin = text.strip().lower()
+    if origin == "*":
+        raise ValueError("* is not supported, because clients send credentials: list each origin")
+    if origin == "null":
+        raise ValueError("null is the origin of many pages that have nothing in common, and cannot be listed")
+    try:
+        parts = urlsplit(origin)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError(f"{text!r} is not an origin") from None
+    if parts.scheme not in _DEFAULT_PORTS or "@" in parts.netloc or not _HOST.fullmatch(host):
+        raise ValueError(f"{text!r} is not an origin like https://app.example.com")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(f"{text!r} has a path; the origin is {parts.scheme}://{parts.netloc}")
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}" + ("" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{port}")
+
+
+def check_header_name(name: str) -> str:
+    """Return the name of a header in lower case."""
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of a header")
+    return name.lower()
+
+
+def check_prefix(text: str) -> str:
+    """Return a path without a slash at the end, "" for none."""
+    path = text.rstrip("/")
+    if path and not _PATH.fullmatch(path):
+        raise ValueError("must be a path like /signalr")
+    return path
+
+
+def check_name(check: Callable[[str], str], name: str) -> str:
+    """Return what a check of the binding returns; its refusal becomes that of the setting."""
+    try:
+        return check(name)
+    except BadRequestError as error:
+        raise ValueError(str(error)) from None

@@ -86,6 +86,8 @@ async def far_side(rig: Rig, *, workers: int, **settings: str) -> AsyncIterator[
         "AzureSignalRConnectionString": connection_string(port),
         "FANOUT_REDIS_URL": redis.url,
         "FANOUT_LOG_LEVEL": "warning",
+        "FANOUT_AUTH": "none",
+        "FANOUT_LAME_DUCK": "0",
     } | settings
     ingress = await rig.python("ingress", "service.cli", "serve", "--role", "ingress", "--port", str(front), **environ)
     await answering(emulator, port, "/api/health")

@@ -153,7 +153,7 @@ def _environ(shape: Shape, sink: Sink, redis: Redis) -> dict[str, str]:
     fixed = {"AzureSignalRConnectionString": sink.connection_string(), "FANOUT_REDIS_URL": redis.url}
     if sink.authority:
         fixed["FANOUT_SERVICE_CA"] = sink.authority
-    return fixed | dict(shape.environ)
+    return fixed | {"FANOUT_AUTH": "none", "FANOUT_LAME_DUCK": "0"} | dict(shape.environ)
 
 
 async def _fronted(rig: Rig, sink: Sink, *, tls: bool) -> Sink:

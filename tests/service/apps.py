@@ -93,7 +93,7 @@ def an_app(
     **settings: Any,
 ) -> App:
     """Choose the parts of an application; keyword arguments it does not know are settings."""
-    local = {} if "api_key" in settings else {"auth": "none"}
+    local = {} if settings.get("api_key") else {"auth": "none"}
     return App(
         settings=load({}, **{**local, **settings}),
         role=role,

@@ -65,6 +65,8 @@ class Plant:
         child = Child(name, free_port(), log, self.http)
         settings = {
             **_SETTINGS,
+            "FANOUT_AUTH": "none",
+            "FANOUT_LAME_DUCK": "0",
             "AzureSignalRConnectionString": connection_string(self.emulator.port),
             "FANOUT_REDIS_URL": f"redis://127.0.0.1:{self.proxy.port}/0",
         }

@@ -85,7 +85,13 @@ def test_config_lists_every_setting_with_its_value_and_meaning() -> None:
 
 
 async def checked(*options: str, **environ: str) -> Result:
-    return await asyncio.to_thread(fanout, "config", "--check", *options, **environ)
+    return await asyncio.to_thread(fanout, "config", "--check", *options, **{"FANOUT_AUTH": "none"} | environ)
+
+
+async def test_an_ingress_without_any_source_of_callers_is_a_finding() -> None:
+    result = await checked("--role", "ingress", FANOUT_AUTH="key")
+    assert result.exit_code == 2
+    assert "set FANOUT_API_KEY to a long random text" in result.stderr
 
 
 async def test_a_check_of_good_settings_is_0_and_one_line() -> None:

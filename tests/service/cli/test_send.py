@@ -103,7 +103,7 @@ async def test_the_api_key_is_sent_and_not_printed() -> None:
     ("key", "advice"),
     [
         ("", "fanout: The key is read from FANOUT_API_KEY, which is not set.\n"),
-        ("wrong", "fanout: The ingress does not accept the key in FANOUT_API_KEY.\n"),
+        ("wrong-key-of-sixteen", "fanout: The ingress does not accept the key in FANOUT_API_KEY.\n"),
     ],
 )
 async def test_without_the_right_key_the_variable_is_named(key: str, advice: str) -> None:

@@ -84,7 +84,7 @@ async def test_without_the_key_the_refusal_is_told_and_a_wrong_key_is_not(
 ) -> None:
     assert await tell(url, key="") == 1
     assert "The key is read from FANOUT_API_KEY, which is not set." in capsys.readouterr().err
-    assert await tell(url, key="wrong") == 1
+    assert await tell(url, key="wrong-key-of-sixteen") == 1
     refusal = "".join(capsys.readouterr())
     assert "The ingress does not accept the key in FANOUT_API_KEY." in refusal
     assert "wrong" not in refusal

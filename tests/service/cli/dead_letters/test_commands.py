@@ -128,7 +128,7 @@ async def test_without_the_key_the_refusal_is_told(url: str, command: list[str])
     result = await fanout(url, *command, key="")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "The key is read from FANOUT_API_KEY, which is not set." in result.stderr
-    wrong = await fanout(url, *command, key="open-sesame")
+    wrong = await fanout(url, *command, key="open-sesame-open-sesame")
     assert wrong.exit_code == 1
     assert "The ingress does not accept the key in FANOUT_API_KEY." in wrong.stderr
     assert "sesame" not in wrong.output

@@ -78,7 +78,12 @@ async def running_product(store: Store, **settings: object) -> AsyncIterator[Pro
     clock, stopping = SystemClock(), asyncio.Event()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with running_emulator() as service, asyncio.TaskGroup() as tasks:
-        usual = {"connection_string": connection_string(service.port), "lease_seconds": 3.0, "partitions": 8}
+        usual = {
+            "connection_string": connection_string(service.port),
+            "auth": "none",
+            "lease_seconds": 3.0,
+            "partitions": 8,
+        }
         loaded = load({}, **{"redis_url": store.url, "port": 0, **usual, **settings})
         tasks.create_task(run(Plan(loaded, "all", ready=port.set_result), clock, stopping))
         try:

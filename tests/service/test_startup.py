@@ -34,7 +34,7 @@ GOOD = "Endpoint=https://a.example;AccessKey=key;Version=1.0;"
 
 
 def test_settings_that_can_work_name_the_service() -> None:
-    service = check_settings(load({}, connection_string=GOOD), "all")
+    service = check_settings(load({}, auth="none", connection_string=GOOD), "all")
     assert service is not None
     assert service.endpoint == "https://a.example"
 
@@ -42,7 +42,7 @@ def test_settings_that_can_work_name_the_service() -> None:
 @pytest.mark.parametrize(("role", "needed"), [("all", True), ("worker", True), ("ingress", False)])
 def test_who_delivers_needs_a_service(role: Role, *, needed: bool) -> None:
     if not needed:
-        assert check_settings(load({}), role) is None
+        assert check_settings(load({}, auth="none"), role) is None
         return
     with pytest.raises(ConfigurationError, match="AzureSignalRConnectionString is not set"):
         check_settings(load({}), role)

@@ -15,18 +15,21 @@ from fanout.redis.script import Script
 # How an entry gets its id, wherever one is added: add(stream, data). `number` is below 2^32 and one that other requests
 # will hardly have. The second half of an id starts at it, or is that much greater than the last one, instead of
 # counting from 0: a server that took over without the last writes, its clock behind, would give out their ids again,
-# and a worker that still holds one of those entries would delete another one with its id. Past 2^52 Lua could not count
-# it any more.
+# and a worker that still holds one of those entries would delete another one with its id. The next ones of the request
+# count on in the millisecond of the first, because a Redis before 7.2 does not stop its clock while a script runs and
+# would begin a new millisecond at 0. Past 2^52 Lua could not count it any more.
 _ADD = """
 local function adder(number)
-  local fresh = {}
+  local first = {}
   return function(stream, data)
-    if fresh[stream] then return redis.call('XADD', stream, '*', 'e', data) end
-    fresh[stream] = true
+    if first[stream] then return redis.call('XADD', stream, first[stream] .. '-*', 'e', data) end
     local time = redis.call('TIME')
     local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
     local id = redis.pcall('XADD', stream, now .. '-' .. number, 'e', data)
-    if type(id) ~= 'table' then return id end
+    if type(id) ~= 'table' then
+      first[stream] = now
+      return id
+    end
     if not string.find(id.err, 'smaller', 1, true) then error(id) end
     local info, last = redis.call('XINFO', 'STREAM', stream), nil
     for k = 1, #info, 2 do
@@ -34,8 +37,8 @@ local function adder(number)
     end
     local head, count = string.match(last, '^(%d+)-(%d+)$')
     if tonumber(count) > 4503599627370496 then head, count = head + 1, 0 end
-    id = string.format('%.0f-%.0f', head, count + number + 1)
-    return redis.call('XADD', stream, id, 'e', data)
+    first[stream] = string.format('%.0f', head)
+    return redis.call('XADD', stream, string.format('%s-%.0f', first[stream], count + number + 1), 'e', data)
   end
 end
 """

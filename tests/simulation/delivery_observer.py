@@ -92,8 +92,8 @@ class DeliveryObserver(StoreObserver):
 
     def learned_of_pause(self, host: str, kind: str, pause: float, *, asked: bool) -> None:
         """Note that a worker learned of a pause from another one."""
-        self.count("pauses learned_of_pause of")
-        self._rest(host, kind, pause if asked else pause - _LEAD, "learned_of_pause of")
+        self.count("pauses heard of")
+        self._rest(host, kind, pause if asked else pause - _LEAD, "heard of")
 
     def killed(self, host: Host) -> None:
         super().killed(host)

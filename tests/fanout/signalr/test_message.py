@@ -37,7 +37,7 @@ def test_a_stored_item_is_read_back_equal(item: Item, operation: str) -> None:
 
 
 def test_fields_a_newer_process_added_at_the_end_are_skipped() -> None:
-    stored = msgspec.msgpack.encode(["m", "user", "u", b"{}", [], None, "", None, "from the future"])
+    stored = msgspec.msgpack.encode(["m", "user", "u", b"{}", [], None, "", None, "normal", "from the future"])
     assert msgspec.msgpack.decode(stored, type=Item) == Message(Scope.USER, "u", b"{}")
 
 

@@ -65,6 +65,6 @@ async def test_the_words_of_the_ingress_are_printed_when_it_refuses(url: str) ->
     answer = await fanout(url, "pause", "--hub", "no hub")
     assert answer.exit_code == 1
     assert "hub" in answer.output
-    refused = await fanout(url, "pauses", key="wrong")
+    refused = await fanout(url, "pauses", key="the-key-of-somebody-else")
     assert refused.exit_code == 1
     assert "FANOUT_API_KEY" in refused.output

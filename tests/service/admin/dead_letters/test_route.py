@@ -14,11 +14,12 @@ from fanout.clock import SystemClock
 from fanout.log import configure
 from fanout.queue.entry import decode
 from fanout.queue.keys import KEYS
+from fanout.queue.lane_key import flow_of, lane_of
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from fanout.signalr.message import Message, Scope
 from service.app import Role
-from tests.builders import a_join, an_entry
+from tests.builders import a_join, a_message, an_entry
 from tests.service.admin.dead_letters.parked import (
     ADDRESS,
     a_client,
@@ -405,7 +406,8 @@ async def test_a_replayed_letter_counts_as_accepted_anew(one_redis: RedisClient)
     for number in range(3):
         await park(one_redis, to=str(number))
     await park_entry(one_redis, an_entry(a_join()))
-    await park_row(one_redis, 0, "entry", "unreadable", "id", "1-0", "reason", "unreadable")
+    flow = KEYS.stream(0, flow_of(lane_of("chat", a_message())))
+    await park_row(one_redis, 0, "entry", "unreadable", "id", "1-0", "flow", flow, "reason", "unreadable")
     app = an_admin_app(one_redis)
     async with client_of(app) as client:
         assert (await client.post(REPLAY, json={"all": True})).json()["replayed"] == 5

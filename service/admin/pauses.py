@@ -176,8 +176,7 @@ class PauseAdmin:
         return content
 
     def _authorized(self, request: Request) -> Pauses:
-        peer = request.client.host if request.client else None
-        self._guard.caller_of(request.headers, peer).require(Right.ADMIN)
+        self._guard.admit(request, Right.ADMIN)
         if self._pauses is None:
             raise HTTPException(404)
         return self._pauses

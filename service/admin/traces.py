@@ -96,8 +96,7 @@ class TraceAdmin:
         return Response(trace.to_json(), 200, _NO_STORE, "application/json")
 
     def _authorize(self, request: Request) -> None:
-        peer = request.client.host if request.client else None
-        self._guard.caller_of(request.headers, peer).require(Right.ADMIN)
+        self._guard.admit(request, Right.ADMIN)
 
 
 def _refuse(request: Request, problem: Problem) -> Response:

@@ -16,6 +16,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from fanout.environment import variable_of
 from fanout.errors import ConfigurationError, ForbiddenError, UnauthorizedError
@@ -91,23 +92,28 @@ class Guard:
     def __repr__(self) -> str:
         return f"<Guard {'with a key' if self._digest else 'for this machine' if self._local else 'closed'}>"
 
-    def caller_of(self, headers: Mapping[str, str], peer: str | None, origins: Collection[str] = ()) -> Caller:
-        """Recognise a caller; `peer` is the address at the other end of the socket, None for a Unix socket.
+    def caller_of(self, scope: Scope, headers: Mapping[str, str], origins: Collection[str] = ()) -> Caller:
+        """Recognise the caller of a request; a wrong X-API-Key is refused at once.
 
-        A wrong X-API-Key is refused at once. `origins` are those whose pages may negotiate, where that is asked for.
+        `origins` are those whose pages may negotiate, where that is asked for.
         """
         if self._digest is not None:
             return _keyed(headers, self._digest)
-        if not (self._local and _is_local(headers, peer)):
+        if not (self._local and _is_local(scope, headers)):
             return FOREIGN
         if _is_same_origin(headers):
             return LOCAL
         return LOCAL_PAGE if headers.get("origin") in origins else FOREIGN
 
+    def admit(self, request: Request, right: Right) -> Caller:
+        """Return the caller of a request when it has `right`, otherwise raise as `Caller.require`."""
+        caller = self.caller_of(request.scope, request.headers)
+        caller.require(right)
+        return caller
+
     async def admit_admin(self, request: Request) -> None:
         """Return when the caller may administer; for routes that take it as a dependency."""
-        peer = request.client.host if request.client else None
-        self.caller_of(request.headers, peer).require(Right.ADMIN)
+        self.admit(request, Right.ADMIN)
 
 
 def check_exposure(settings: Settings, host: str) -> None:
@@ -153,8 +159,12 @@ def _keyed(headers: Mapping[str, str], digest: bytes) -> Caller:
     return KEY_HOLDER if hmac.compare_digest(_digest(_sent(token.strip())), digest) else WRONG_TOKEN
 
 
-def _is_local(headers: Mapping[str, str], peer: str | None) -> bool:
-    if peer is None or not is_loopback(peer):
+def _is_local(scope: Scope, headers: Mapping[str, str]) -> bool:
+    client: tuple[str, int] | None = scope.get("client")  # None on a Unix socket
+    if client is None or not is_loopback(client[0]):
+        return False
+    # What nginx forwards without being told more has no header that names it, but is HTTP/1.0.
+    if scope.get("http_version") == "1.0":
         return False
     if any(name in _PROXY_HEADERS or name.startswith(_PROXY_HEADER_START) for name in headers):
         return False

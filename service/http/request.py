@@ -1,7 +1,6 @@
-"""One request as the server hands it over, for routes where the framework's request costs more than their work.
+"""A request and an answer for the batch route, where those of the framework would cost more than its work.
 
-Rule guarded: a header that is sent twice counts with its first value, as it does on every other route; no more than the
-limit of a body is ever held, and nobody holds a place here by sending it slowly.
+Rule guarded: a header that is sent twice counts with its first value, as it does on every other route.
 """
 
 from collections.abc import Mapping
@@ -14,9 +13,9 @@ from service.http.middleware import request_id_of
 
 
 class RequestScope:
-    """A request that passed the envelope; `headers` are by lower-case name, `peer` is None on a Unix socket."""
+    """A request that passed the middleware; `headers` are by lower-case name."""
 
-    __slots__ = ("headers", "peer", "receive", "request_id", "scope")
+    __slots__ = ("headers", "receive", "request_id", "scope")
 
     headers: Mapping[str, str]
     receive: Receive
@@ -26,8 +25,6 @@ class RequestScope:
         self.receive = receive
         self.request_id = request_id_of(scope)
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
-        client: tuple[str, int] | None = scope.get("client")
-        self.peer = client[0] if client else None
 
     @property
     def all_headers(self) -> Headers:
@@ -35,13 +32,13 @@ class RequestScope:
         return Headers(scope=self.scope)
 
     def path_param(self, name: str) -> str:
-        """Give a part of the path, as the route names it."""
+        """Return a part of the path, as the route names it."""
         params: Mapping[str, Any] = self.scope["path_params"]
         return str(params[name])
 
 
 class JsonAnswer:
-    """A JSON answer of one piece, without what a response of the framework costs."""
+    """A JSON answer in one piece."""
 
     __slots__ = ("_content", "_headers", "status_code")
 

@@ -76,7 +76,7 @@ class Ingress:
 
     async def _take(self, request: RequestScope) -> Accepted | Problem:
         headers, settings = request.headers, self._settings
-        caller = self._guard.caller_of(headers, request.peer)
+        caller = self._guard.caller_of(request.scope, headers)
         caller.require(Right.SEND)
         hub = self._hubs.check(request.path_param("hub"))
         check_media_type(headers)

@@ -88,8 +88,7 @@ class Negotiate:
         return response
 
     async def _negotiate(self, request: Request) -> bytes:
-        peer = request.client.host if request.client else None
-        caller = self._guard.caller_of(request.headers, peer, self._settings.cors_origins)
+        caller = self._guard.caller_of(request.scope, request.headers, self._settings.cors_origins)
         if not caller.is_client:
             caller.require(Right.NEGOTIATE)
         hub = self._hubs.negotiated(request.path_params.get("hub", ""))

@@ -124,8 +124,7 @@ class DeadLetterAdmin:
         self._log.info(f"dead_letters.{action}", request_id=request_id_of(request.scope), **fields)
 
     def _authorized(self, request: Request) -> DeadLetters:
-        peer = request.client.host if request.client else None
-        self._guard.caller_of(request.headers, peer).require(Right.ADMIN)
+        self._guard.admit(request, Right.ADMIN)
         if self._letters is None:
             raise HTTPException(404)
         return self._letters

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from fanout.environment import load
 from fanout.errors import ConfigurationError, ForbiddenError, UnauthorizedError
@@ -23,6 +24,10 @@ from service.http.auth import (
 from tests.service.apps import BATCH, ITEM, KEY, an_app, client_of
 
 HERE = {"host": "localhost:8080"}
+
+
+def from_peer(peer: str | None, version: str = "1.1") -> Scope:
+    return {"client": None if peer is None else (peer, 50_000), "http_version": version}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +58,7 @@ async def test_with_a_key_set_only_its_holders_send(headers: dict[str, str], sta
 async def test_a_key_beyond_ascii_is_compared_byte_for_byte() -> None:
     guard = Guard(load({}, api_key="schl\u00fcssel-der-tests"))
     sent = Headers(raw=[(b"x-api-key", "schl\u00fcssel-der-tests".encode())])
-    assert guard.caller_of(sent, None) is KEY_HOLDER
+    assert guard.caller_of(from_peer(None), sent) is KEY_HOLDER
 
 
 def local(**settings: Any) -> Guard:
@@ -62,13 +67,13 @@ def local(**settings: Any) -> Guard:
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"])
 def test_without_a_key_this_machine_is_served_where_the_settings_say_so(peer: str) -> None:
-    assert local().caller_of(Headers(HERE), peer) is LOCAL
-    assert Guard(load({})).caller_of(Headers(HERE), peer) is FOREIGN
+    assert local().caller_of(from_peer(peer), Headers(HERE)) is LOCAL
+    assert Guard(load({})).caller_of(from_peer(peer), Headers(HERE)) is FOREIGN
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.7", "2001:db8::1", "testclient", None])
 def test_without_a_key_nobody_else_is_served(peer: str | None) -> None:
-    assert local().caller_of(Headers(HERE), peer) is FOREIGN
+    assert local().caller_of(from_peer(peer), Headers(HERE)) is FOREIGN
 
 
 @pytest.mark.parametrize(
@@ -76,7 +81,11 @@ def test_without_a_key_nobody_else_is_served(peer: str | None) -> None:
     ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Anything", "Forwarded", "Via", "X-Real-IP", "X-Client-IP"],
 )
 def test_any_sign_of_a_proxy_makes_a_caller_foreign(name: str) -> None:
-    assert local().caller_of(Headers({**HERE, name: "127.0.0.1"}), "127.0.0.1") is FOREIGN
+    assert local().caller_of(from_peer("127.0.0.1"), Headers({**HERE, name: "127.0.0.1"})) is FOREIGN
+
+
+def test_what_nginx_forwards_without_being_told_more_is_foreign() -> None:
+    assert local().caller_of(from_peer("127.0.0.1", "1.0"), Headers({"host": "127.0.0.1:8080"})) is FOREIGN
 
 
 @pytest.mark.parametrize(
@@ -100,30 +109,30 @@ def test_any_sign_of_a_proxy_makes_a_caller_foreign(name: str) -> None:
 def test_a_page_of_another_origin_in_a_local_browser_is_foreign(host: str, origin: str | None, caller: Caller) -> None:
     guard = local(cors_origins=("https://app.example.com",))
     headers = Headers({"host": host} | ({"origin": origin} if origin else {}))
-    assert guard.caller_of(headers, "127.0.0.1") is caller
+    assert guard.caller_of(from_peer("127.0.0.1"), headers) is caller
 
 
 @pytest.mark.parametrize(("site", "caller"), [("none", LOCAL), ("same-origin", LOCAL), ("cross-site", FOREIGN)])
 def test_a_request_that_a_page_of_another_site_makes_without_an_origin_is_foreign(site: str, caller: Caller) -> None:
-    assert local().caller_of(Headers({**HERE, "sec-fetch-site": site}), "127.0.0.1") is caller
+    assert local().caller_of(from_peer("127.0.0.1"), Headers({**HERE, "sec-fetch-site": site})) is caller
 
 
 def test_a_listed_page_is_recognised_where_it_may_negotiate_and_nowhere_else() -> None:
     origin = "https://app.example.com"
     headers = Headers({**HERE, "origin": origin, "sec-fetch-site": "cross-site"})
-    assert local().caller_of(headers, "127.0.0.1", (origin,)) is LOCAL_PAGE
-    assert local().caller_of(headers, "192.0.2.7", (origin,)) is FOREIGN
-    assert local().caller_of(Headers({**headers, "host": "evil.example"}), "127.0.0.1", (origin,)) is FOREIGN
+    assert local().caller_of(from_peer("127.0.0.1"), headers, (origin,)) is LOCAL_PAGE
+    assert local().caller_of(from_peer("192.0.2.7"), headers, (origin,)) is FOREIGN
+    assert local().caller_of(from_peer("127.0.0.1"), Headers({**headers, "host": "evil.example"}), (origin,)) is FOREIGN
 
 
 def test_a_wrong_key_and_no_key_are_told_apart() -> None:
     guard = Guard(load({}, api_key=KEY))
-    assert guard.caller_of(Headers(HERE), "127.0.0.1") is KEYLESS
-    assert guard.caller_of(Headers({"authorization": "Bearer "}), None) is KEYLESS
-    assert guard.caller_of(Headers({"authorization": "Basic eDp5"}), None) is KEYLESS
-    assert guard.caller_of(Headers({"authorization": "Bearer another"}), None) is WRONG_TOKEN
+    assert guard.caller_of(from_peer("127.0.0.1"), Headers(HERE)) is KEYLESS
+    assert guard.caller_of(from_peer(None), Headers({"authorization": "Bearer "})) is KEYLESS
+    assert guard.caller_of(from_peer(None), Headers({"authorization": "Basic eDp5"})) is KEYLESS
+    assert guard.caller_of(from_peer(None), Headers({"authorization": "Bearer another"})) is WRONG_TOKEN
     with pytest.raises(UnauthorizedError) as wrong:
-        guard.caller_of(Headers({"x-api-key": "another"}), None)
+        guard.caller_of(from_peer(None), Headers({"x-api-key": "another"}))
     assert wrong.value.label == "wrongKey"
 
 

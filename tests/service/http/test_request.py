@@ -14,7 +14,7 @@ from service.http.timing import RequestTimes
 from tests.service.apps import BATCH, ITEM, an_app, client_of
 
 
-async def received(*headers: tuple[bytes, bytes], client: tuple[str, int] | None = ("192.0.2.7", 5)) -> RequestScope:
+async def received(*headers: tuple[bytes, bytes]) -> RequestScope:
     """Send a request through the envelope and give what a route sees of it."""
     seen: list[RequestScope] = []
 
@@ -23,7 +23,7 @@ async def received(*headers: tuple[bytes, bytes], client: tuple[str, int] | None
 
     async def nothing(*_: Any) -> Any: ...
 
-    scope = {"type": "http", "headers": list(headers), "client": client, "path_params": {"hub": "chat"}}
+    scope = {"type": "http", "headers": list(headers), "client": ("192.0.2.7", 5), "path_params": {"hub": "chat"}}
     await RequestMiddleware(route, an_app().refusals, RequestTimes(Metrics(), SystemClock()))(scope, nothing, nothing)
     return seen[0]
 
@@ -34,11 +34,6 @@ async def test_a_header_that_is_sent_twice_counts_with_its_first_value() -> None
     assert request.headers["x-api-key"] == Headers(raw=sent)["x-api-key"] == "one"
     assert request.headers["host"] == "h\xe9"
     assert request.all_headers.getlist("x-api-key") == ["one", "two"]
-
-
-async def test_the_peer_of_a_unix_socket_is_nobody() -> None:
-    assert (await received()).peer == "192.0.2.7"
-    assert (await received(client=None)).peer is None
 
 
 async def test_the_callers_request_id_is_taken_and_the_hub_comes_from_the_path() -> None:

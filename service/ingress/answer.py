@@ -5,7 +5,6 @@ item what became of it as soon as one of them may be stored (RFC 9457 with `resu
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -26,8 +25,7 @@ _REPEAT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """A 202: the JSON of its body, and the headers that go with it."""
 
     content: bytes

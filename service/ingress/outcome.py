@@ -8,7 +8,6 @@ id that was used with another content, a full partition) cannot be undone, and i
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -44,8 +43,7 @@ DETAILS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
+class BatchOptions(msgspec.Struct, frozen=True, gc=False):
     """How a batch is to be taken.
 
     `request_id` names the request in logs, and starts the ids of its messages where there is no idempotency `key`.
@@ -96,16 +94,14 @@ class ItemOutcome(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_de
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """Nothing of the batch is queued, because of these of its `count` items."""
 
     rejected: Sequence[RejectedItem]
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """Every item is stored now, for one destination, without a warning: the outcome of nearly every batch.
 
     `id_prefix` is set where every id is made here, as `<prefix>.<index>`; it is "" where senders chose some.
@@ -115,8 +111,7 @@ class Stored:
     id_prefix: str
 
 
-@dataclass(frozen=True, slots=True)
-class Mixed:
+class Mixed(msgspec.Struct, frozen=True, gc=False):
     """The items have different outcomes, or more is to be said than that they are stored."""
 
     items: tuple[ItemOutcome, ...]

@@ -6,9 +6,9 @@ would each cost more than all the rest.
 """
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import replace
 from typing import TypeVar
 
+from msgspec import structs
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -91,7 +91,7 @@ class Ingress:
         refused = WARNING_CODES if options.handling == "strict" else self._refused
         batch = parse_batch(body, self._limits, refused=refused, replace_surrogates=options.replace_surrogates)
         if options.key is not None:
-            options = replace(options, fingerprint=batch_fingerprint(body))
+            options = structs.replace(options, fingerprint=batch_fingerprint(body))
         del body  # the batch has copied what it needs of it
         return await self._intake(hub, batch, options, holding)
 

@@ -1,10 +1,10 @@
 """Batches are stored and judged item by item, by any caller: nothing here is HTTP."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from fanout.binding.batch import Batch, BatchLimits, parse_batch
 from fanout.clock import SystemClock

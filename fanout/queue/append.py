@@ -43,6 +43,10 @@ class PartitionAppend:
             self.groups.append((flow, group))
         return group
 
+    def all_positions(self) -> list[int]:
+        """Return the positions of all its submissions."""
+        return [position for _flow, group in self.groups for position in group.positions]
+
     def call(self, keys: Keys, most_bytes: int, window_ms: int) -> Call:
         """Return the script call that stores it."""
         number = self.partition

@@ -33,7 +33,7 @@ from fanout.queue.lane_key import flow_of, lane_of, partition_of
 from fanout.queue.scripts import EXPIRE, FETCH, MEASURE, PRUNE, SETTLE
 from fanout.queue.store import info_of
 from fanout.queue.worker_scripts import CLAIM
-from fanout.redis.client import Argument, Call, RedisClient, reply_or_raise
+from fanout.redis.client import Argument, Call, RedisClient, is_out_of_memory, reply_or_raise
 from fanout.redis.durability import Durability, Unconfirmed
 from fanout.signalr.message import Message
 
@@ -310,6 +310,9 @@ class Stream:
 
     def _note(self, share: PartitionAppend, reply: Any, receipts: list[Receipt]) -> None:
         if isinstance(reply, Exception):
+            if is_out_of_memory(reply):  # the server did not begin the script
+                for position in share.all_positions():
+                    receipts[position] = Receipt(Admission.FULL)
             return
         sure = not isinstance(reply, Unconfirmed)
         answers = iter(reply if sure else reply.reply)

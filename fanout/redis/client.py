@@ -190,9 +190,16 @@ def reply_or_raise(reply: Any) -> Any:
         return reply
     if isinstance(reply, QueueError):
         raise reply
-    if isinstance(reply, redis_errors.OutOfMemoryError) or "OOM" in str(reply):
+    if is_out_of_memory(reply):
         raise QueueFullError("Redis is out of memory (maxmemory); give it more, or let the workers drain the queue.")
     raise QueueError(f"Redis refused: {reply}")
+
+
+def is_out_of_memory(reply: Any) -> bool:
+    """Tell whether a reply is the refusal of a server at its maxmemory, which did nothing of the command."""
+    return isinstance(reply, redis_errors.OutOfMemoryError) or (
+        isinstance(reply, redis_errors.RedisError) and "OOM" in str(reply)
+    )
 
 
 async def abort(connection: AbstractConnection) -> None:

@@ -158,6 +158,19 @@ async def test_a_node_that_is_silent_leaves_the_others_their_replies(nodes: Stor
     assert prolonged
 
 
+async def test_what_one_full_node_refuses_is_full_and_not_unknown(nodes: Store) -> None:
+    async with opened(nodes.url) as redis_client:
+        stream = a_stream(redis_client)
+        full = owner_of(nodes, slot_of(KEYS.lease(0)))
+        full.ask("CONFIG", "SET", "maxmemory", 1)
+        receipts = await stream.append([a_submission(a_message(f"u{i}")) for i in range(60)])
+        full.ask("CONFIG", "SET", "maxmemory", 0)
+        stored = sum((await stream.depth()).entries)
+    admissions = [receipt.admission for receipt in receipts]
+    assert set(admissions) == {Admission.ACCEPTED, Admission.FULL}
+    assert admissions.count(Admission.ACCEPTED) == stored
+
+
 async def test_a_replica_that_took_over_is_found(nodes: Store) -> None:
     async with opened(nodes.url, time_limit=2.0) as redis_client:
         await redis_client.ask("SET", "{a}", "1")

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fanout.errors import ConfigurationError, QueueError
+from fanout.errors import ConfigurationError
 from fanout.queue.keys import KEYS, Keys
+from fanout.queue.permissions import missing_commands
 from fanout.queue.worker_scripts import JOIN_ENDPOINTS
 from fanout.redis.client import RedisClient
 from fanout.redis.durability import Durability
@@ -59,10 +60,20 @@ async def inspect(
     if infos[0].get("cluster_enabled") == "1" and not redis_client.is_cluster:
         return [Finding("FANOUT_REDIS_URL names a node of a Redis Cluster: add ?cluster=true to it.", fatal=True)]
     findings: list[Finding] = []
-    for info, policy in zip(infos, await _policies(redis_client, len(infos)), strict=True):
-        findings += judge(info, policy)
+    for info in infos:
+        findings += judge(info)
         if durability is not None:
             findings += judge_durability(info, durability, waitaof=await _knows(redis_client, "WAITAOF"))
+    if missing := await missing_commands(redis_client, keys, durability):
+        allow = " ".join(f"+{name.lower()}" for name in missing)
+        findings.append(
+            Finding(
+                f"The account in Redis may not use {', '.join(missing)} on keys that begin with {keys.namespace}: it "
+                f"needs {allow} ~{keys.namespace}:* (docs/operating.md has the whole list).",
+                fatal=True,
+            )
+        )
+        return list(dict.fromkeys(findings))
     stored = await redis_client.ask("GET", keys.partitions)
     if stored is not None and int(stored) != partitions:
         findings.append(Finding(_other_partitions(int(stored), partitions, keys), fatal=True))
@@ -86,9 +97,10 @@ async def room_of(redis_client: RedisClient, waiting: int, dead: int) -> Room:
     return Room(waiting or memory * 6 // 10, dead or memory * 2 // 10)
 
 
-def judge(info: dict[str, str], policy: str) -> list[Finding]:
-    """Return the findings about a server with this INFO and this maxmemory-policy."""
+def judge(info: dict[str, str]) -> list[Finding]:
+    """Return the findings about a server with this INFO, which managed services answer where they hide CONFIG."""
     findings = []
+    policy = info.get("maxmemory_policy", "")
     version = info.get("valkey_version") or info.get("redis_version", "0")
     if tuple(int(part) for part in version.split(".")[:2]) < _MINIMUM:
         findings.append(Finding(f"Redis {version} is too old: 7.0 or newer is needed.", fatal=True))
@@ -156,14 +168,6 @@ async def _join_endpoints(redis_client: RedisClient, keys: Keys, endpoints: Sequ
             f"not configured for. If that has ended, remove it from the key {keys.endpoints} (SREM)."
         )
     ]
-
-
-async def _policies(redis_client: RedisClient, count: int) -> list[str]:
-    try:
-        replies: Sequence[Sequence[bytes]] = await redis_client.ask_primaries("CONFIG", "GET", "maxmemory-policy")
-    except QueueError:
-        return [""] * count  # managed services forbid CONFIG
-    return [reply[1].decode() if len(reply) > 1 else "" for reply in replies]
 
 
 async def _knows(redis_client: RedisClient, command: str) -> bool:

@@ -70,19 +70,34 @@ async def test_a_worker_can_start_while_the_store_is_full(redis_client: RedisCli
         await redis_client.ask("CONFIG", "SET", "maxmemory", "0")
 
 
+async def test_eviction_is_told_by_a_server_that_hides_its_configuration(redis_client: RedisClient) -> None:
+    user = await redis_client.ask("ACL", "WHOAMI")
+    await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", 1 << 30)
+    await redis_client.ask_primaries("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    await redis_client.ask_primaries("ACL", "SETUSER", user, "-config")
+    try:
+        [finding] = await inspect(redis_client, 16)
+    finally:
+        await redis_client.ask_primaries("ACL", "SETUSER", user, "+config")
+        await redis_client.ask_primaries("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", "0")
+    assert "allkeys-lru" in finding.text
+
+
 async def test_a_private_server_has_nothing_to_complain_about(redis_client: RedisClient) -> None:
     assert await prepare(redis_client, 16) == []
 
 
 def test_a_server_that_may_forget_or_evict_is_told() -> None:
-    texts = [f.text for f in judge({"redis_version": "7.2.4", "aof_enabled": "0", "maxmemory": "9"}, "allkeys-lru")]
+    info = {"redis_version": "7.2.4", "aof_enabled": "0", "maxmemory": "9", "maxmemory_policy": "allkeys-lru"}
+    texts = [f.text for f in judge(info)]
     assert len(texts) == 2
     assert "allkeys-lru" in texts[0]
     assert "appendonly" in texts[1]
 
 
 def test_an_old_server_stops_the_start() -> None:
-    [finding] = judge({"redis_version": "6.2.14", "aof_enabled": "1"}, "noeviction")
+    [finding] = judge({"redis_version": "6.2.14", "aof_enabled": "1"})
     assert finding.fatal
 
 

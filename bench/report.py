@@ -9,6 +9,7 @@ from bench.demand import Demand, Samples
 
 _WORSE_BY = 0.25
 _SINK_IS_BUSY = 0.9
+_WHOLE_FROM = 1000  # from here on all digits before the point are wanted
 _COLUMNS = ("", "demand", "ours", "reference", "measured", "spread", "asked", "")
 
 
@@ -127,7 +128,7 @@ def sink_line(rounds: Sequence[Samples]) -> str:
 
 def number(value: float) -> str:
     """Write a number with three digits that mean something."""
-    if abs(value) >= 1000:  # noqa: PLR2004 - from here on all digits before the point are wanted
+    if abs(value) >= _WHOLE_FROM:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 

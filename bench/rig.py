@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 
@@ -191,7 +192,7 @@ async def answering(child: Child, port: int, path: str = "/readyz") -> None:
     deadline = time.monotonic() + _START_WITHIN
     while time.monotonic() < deadline:
         child.check()
-        if await _status(port, path) == 200:  # noqa: PLR2004 - the status is the fact
+        if await _status(port, path) == HTTPStatus.OK:
             return
         await asyncio.sleep(0.05)
     raise BenchError(f"{child.name} does not answer on {path}:\n{child.tail()}")

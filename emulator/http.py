@@ -8,6 +8,7 @@ Source: docs/sources.md, answers.
 
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
@@ -117,7 +118,7 @@ def not_found(error_code: str) -> Response:
 
 def error_response(error: HttpError, version: str) -> Response:
     """Return the response for `error`: plain text under v1, an ErrorDetail object otherwise."""
-    if error.status_code == 401:  # noqa: PLR2004 - the service explains a 401 in its WWW-Authenticate header alone
+    if error.status_code == HTTPStatus.UNAUTHORIZED:  # the service explains it in its WWW-Authenticate header alone
         return Response(401, headers=error.headers)
     if version == V1:
         response = text_response(str(error), error.status_code)
@@ -175,7 +176,7 @@ async def respond(send: Send, response: Response) -> None:
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
     if response.content_type:
         headers.append((b"content-type", response.content_type.encode("latin-1")))
-    if response.status != 204:  # noqa: PLR2004 - No Content
+    if response.status != HTTPStatus.NO_CONTENT:
         headers.append((b"content-length", str(len(response.body)).encode()))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})

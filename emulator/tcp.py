@@ -51,13 +51,13 @@ class HttpProtocol(HttpToolsProtocol):
         self.access_log = False
         self._connection: TcpConnection | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # the server wires a stream's transport alone, and so does the base class
         super().connection_made(transport)
         self._connection = TcpConnection(transport, next(_numbers))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {_EXTENSION: self._connection}  # type: ignore[dict-item]  # the base knows fewer
+        self.scope["extensions"] = {_EXTENSION: self._connection}  # type: ignore[dict-item]  # ASGI lets servers add extensions; the base names its own
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):

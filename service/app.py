@@ -7,6 +7,7 @@ another route.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
 
@@ -160,7 +161,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     problem = problem_of_status(error.status_code, error.headers)
-    if error.status_code == 404:  # noqa: PLR2004 - the status is the fact
+    if error.status_code == HTTPStatus.NOT_FOUND:
         templates = [route.path for route in request.app.routes if isinstance(route, Route)]
         meant = meant_address(request.scope["path"], templates)
         if meant:

@@ -81,7 +81,7 @@ async def test_each_message_of_the_readme_is_taken_and_its_answer_is_as_describe
 async def test_what_the_readme_sends_reaches_the_service(running: Running) -> None:
     await running.shell(block("What you can send"))
     async with asyncio.timeout(30):
-        while not any("users/alice/groups/red" in call for call in await running.calls()):  # noqa: ASYNC110
+        while not any("users/alice/groups/red" in call for call in await running.calls()):  # noqa: ASYNC110 - the emulator tells nobody
             await asyncio.sleep(0.05)
 
 

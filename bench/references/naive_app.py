@@ -21,7 +21,7 @@ class Message(BaseModel):
     target: str
     arguments: list[Any]
     userId: str | None = None  # noqa: N815 - the callers' spelling
-    groupName: str | None = None  # noqa: N815 - the same
+    groupName: str | None = None  # noqa: N815 - the callers' spelling
 
 
 def create_app(redis_url: str) -> FastAPI:

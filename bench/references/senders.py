@@ -18,6 +18,10 @@ from pathlib import Path
 import uvloop
 
 from bench.messages import TOKEN, USERS, rest_body, rest_path
+from fanout.clock import SystemClock
+from fanout.http1.exchange import Limits, Origin
+from fanout.http1.pool import Pool
+from fanout.http1.request import HeaderLines, Request, RequestHead
 
 Post = Callable[[str, bytes], Awaitable[int]]
 _QUERY = "?api-version=2022-06-01"
@@ -37,8 +41,8 @@ def _tls(authority: str) -> ssl.SSLContext | None:
 @asynccontextmanager
 async def aiohttp_loop(origin: str, concurrency: int, authority: str) -> AsyncIterator[Post]:
     """Use aiohttp, tuned."""
-    import aiohttp  # noqa: PLC0415 - each floor loads its own client alone
-    from yarl import URL  # noqa: PLC0415 - the same
+    import aiohttp  # noqa: PLC0415 - a floor's process loads no other client
+    from yarl import URL  # noqa: PLC0415 - comes with aiohttp
 
     tls = _tls(authority)
     connector = aiohttp.TCPConnector(limit=concurrency, ssl=tls or True)
@@ -60,11 +64,6 @@ async def aiohttp_loop(origin: str, concurrency: int, authority: str) -> AsyncIt
 @asynccontextmanager
 async def pool_loop(origin: str, concurrency: int, authority: str) -> AsyncIterator[Post]:
     """Use our own sender."""
-    from fanout.clock import SystemClock  # noqa: PLC0415 - the same
-    from fanout.http1.exchange import Limits, Origin  # noqa: PLC0415 - the same
-    from fanout.http1.pool import Pool  # noqa: PLC0415 - the same
-    from fanout.http1.request import HeaderLines, Request, RequestHead  # noqa: PLC0415 - the same
-
     pool = Pool(Origin.parse(origin), Limits(connections=concurrency), SystemClock(), _tls(authority))
     headers = HeaderLines("".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items()).encode())
     heads: dict[str, RequestHead] = {}  # one for each destination, as the product keeps them
@@ -84,7 +83,7 @@ async def pool_loop(origin: str, concurrency: int, authority: str) -> AsyncItera
 @asynccontextmanager
 async def pyreqwest_loop(origin: str, concurrency: int, authority: str) -> AsyncIterator[Post]:
     """Use pyreqwest (tokio behind Python), HTTP/1.1 only."""
-    from pyreqwest.client import ClientBuilder  # noqa: PLC0415 - the same
+    from pyreqwest.client import ClientBuilder  # noqa: PLC0415 - a floor's process loads no other client
 
     builder = ClientBuilder().http1_only().max_connections(concurrency)
     if authority:
@@ -105,7 +104,7 @@ async def pyreqwest_loop(origin: str, concurrency: int, authority: str) -> Async
 @asynccontextmanager
 async def httpx_loop(origin: str, concurrency: int, authority: str) -> AsyncIterator[Post]:
     """Use httpx with its default limits: raising them makes it slower."""
-    import httpx  # noqa: PLC0415 - the same
+    import httpx  # noqa: PLC0415 - a floor's process loads no other client
 
     del concurrency
     async with httpx.AsyncClient(verify=_tls(authority) or True, timeout=60) as client:

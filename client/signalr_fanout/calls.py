@@ -108,8 +108,8 @@ class Attempts:
     def _wait(self, retry_after: float | None, now: float, error: FanoutError) -> float:
         self._count += 1
         ceiling = min(_MAX_WAIT, _FIRST_WAIT * 2 ** (self._count - 1))
-        # S311: jitter needs no secret randomness.
-        wait = random.uniform(0, ceiling) if retry_after is None else retry_after + random.uniform(0, _SPREAD)  # noqa: S311
+        earliest, spread = (0.0, ceiling) if retry_after is None else (retry_after, _SPREAD)
+        wait = earliest + random.uniform(0, spread)  # noqa: S311 - jitter has to differ, not to be secret
         if now + wait >= self._ends:
             tries = f"{self._count} {'attempt' if self._count == 1 else 'attempts'}"
             error.args = (f"Given up after {tries}, the deadline is {self._deadline:g} s. {error}",)

@@ -146,8 +146,7 @@ class Faults:
     def set(self, rules: Iterable[FaultRule | dict[str, Any]]) -> None:
         """Replace all rules and their counts. Dictionaries have the shape of the JSON."""
         given = [rule if isinstance(rule, FaultRule) else parse_rules(msgspec.json.encode([rule]))[0] for rule in rules]
-        # S311: the sequence must be repeatable, not unpredictable.
-        self._active = [_ActiveRule(rule, random.Random(rule.seed)) for rule in given]  # noqa: S311
+        self._active = [_ActiveRule(rule, _draws_of(rule)) for rule in given]
 
     def clear(self) -> None:
         """Remove all rules."""
@@ -170,3 +169,7 @@ class Faults:
         return [
             {**msgspec.to_builtins(active.rule), "seen": active.seen, "hits": active.hits} for active in self._active
         ]
+
+
+def _draws_of(rule: FaultRule) -> random.Random:
+    return random.Random(rule.seed)  # noqa: S311 - a run has to be repeatable, not unpredictable

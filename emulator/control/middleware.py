@@ -5,6 +5,8 @@ delivery, status after delivery. Rule guarded: the journal has a call's status b
 that has its response finds a complete entry.
 """
 
+from http import HTTPStatus
+
 from emulator.config import EmulatorConfig
 from emulator.control.faults import FaultDecision, FaultRule, Faults
 from emulator.control.journal import Journal, JournalEntry
@@ -101,7 +103,7 @@ class ControlMiddleware:
 
 def _fault_response(rule: FaultRule) -> Response:
     response = _refusal(rule.status, rule.retry_after)
-    if rule.status == 401:  # noqa: PLR2004 - the service answers 401 with a challenge
+    if rule.status == HTTPStatus.UNAUTHORIZED:  # the service sends a challenge with it
         challenge = 'Bearer error="invalid_token", error_description="The signature key was not found"'
         return Response(401, headers=(*response.headers, ("WWW-Authenticate", challenge)))
     return response

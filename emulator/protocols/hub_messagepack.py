@@ -25,6 +25,7 @@ from emulator.protocols.hub import (
 )
 
 _MAX_LENGTH_BYTES = 5
+_SEVEN_BITS = 0x7F  # of a length in each byte
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _ERROR, _VALUE = 1, 3
 _ID_AT, _KIND_AT, _VALUE_AT = 2, 3, 4
@@ -76,8 +77,8 @@ def framed(message: list[Any]) -> bytes:
         raise UnencodableError(_TOO_DEEP) from None
     size = len(payload)
     prefix = bytearray()
-    while size > 0x7F:  # noqa: PLR2004 - seven bits of length per byte
-        prefix.append(size & 0x7F | 0x80)
+    while size > _SEVEN_BITS:
+        prefix.append(size & _SEVEN_BITS | 0x80)
         size >>= 7
     prefix.append(size)
     return bytes(prefix) + payload

@@ -5,6 +5,8 @@ Nothing here knows of faults or of the journal; the control middleware surrounds
 operations, limits and rest-tokens.
 """
 
+from http import HTTPStatus
+
 from emulator.config import EmulatorConfig
 from emulator.credentials import Credentials
 from emulator.http import V1, HttpError, Request, Response, bad_request, error_response, json_response
@@ -67,7 +69,8 @@ class RestApi:
         response = await route.operation(
             RestRequest(request, match.names, self._hubs[name], version, body, self._config)
         )
-        is_answer = response.status == 404  # noqa: PLR2004 - an operation's own 404 says that something does not exist
+        # An operation's own 404 says that something does not exist.
+        is_answer = response.status == HTTPStatus.NOT_FOUND
         return Response(404) if is_answer and not self._config.error_codes else response
 
     async def _generate_token(self, request: RestRequest) -> Response:

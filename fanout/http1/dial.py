@@ -135,7 +135,8 @@ def _status_of(answer: bytes) -> int:
 async def _addresses_of(host: str, port: int) -> Sequence[_Address]:
     """Look the name up in a thread of the loop; an address needs no look-up."""
     with contextlib.suppress(ValueError):
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET  # noqa: PLR2004 - IPv6
+        is_new = isinstance(ipaddress.ip_address(host), ipaddress.IPv6Address)
+        family = socket.AF_INET6 if is_new else socket.AF_INET
         return [(family, (host, port))]
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys((entry[0], entry[4]) for entry in found))[:_MAX_ADDRESSES]

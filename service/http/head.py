@@ -7,6 +7,7 @@ ignored, as RFC 9110 allows, and the body is read as usual.
 """
 
 import re
+import string
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
@@ -23,6 +24,7 @@ _FIELD: Final = re.compile(rb"([^:\r\n]++):[\t ]*+([^\r]*+)\r\n")
 _ABSOLUTE: Final = re.compile(rb"https?://[^/?#]*+", re.IGNORECASE)
 # The fields that decide where a message ends, whether another may follow, and that must not be there twice.
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection", b"expect", b"host"})
+_LETTERS: Final = frozenset(string.ascii_letters.encode())
 _MAX_DIGITS: Final = 18  # fits a signed 64-bit number
 
 Fields = list[tuple[bytes, bytes]]
@@ -76,8 +78,7 @@ def cannot_become_head(text: bytes | bytearray) -> bool:
     """Return whether bytes without an empty line belong to another protocol, or have a line that ends without CR."""
     if not text or text == b"\r":
         return False
-    first = text[0]
-    if not (65 <= first <= 90 or 97 <= first <= 122):  # noqa: PLR2004 - the letters of ASCII
+    if text[0] not in _LETTERS:
         return True
     end = text.find(b"\n")
     return end >= 0 and text[end - 1 : end] != b"\r"

@@ -183,7 +183,7 @@ def _all_accepted(receipts: Sequence[Receipt]) -> bool:
 
 
 def _has_own_ids(batch: Batch) -> bool:
-    for result in batch.results:  # noqa: SIM110 - as above
+    for result in batch.results:  # noqa: SIM110 - three times as fast as a generator in all()
         if type(result) is ParsedItem and result.message_id is not None:
             return True
     return False

@@ -6,6 +6,7 @@ would each cost more than all the rest.
 """
 
 from collections.abc import Awaitable, Mapping
+from http import HTTPStatus
 from typing import TypeVar
 
 from msgspec import structs
@@ -70,7 +71,7 @@ class Ingress:
             answer = problem_of(error)
         if isinstance(answer, Accepted):
             return JsonAnswer(202, answer.content, answer.headers)
-        if answer.status == 503:  # noqa: PLR2004 - the status is the fact
+        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
             self._metrics.backpressure.inc()
         return response_of(answer, request.request_id)
 

@@ -66,9 +66,9 @@ def main() -> int:
     for name in options.names or PROPERTIES:
         run = fuzz(name, options.seconds, seed=options.seed, artifacts=options.artifacts)
         failed += run.code != 0
-        print(f"{name}: {run.runs} inputs, {'held' if run.code == 0 else 'BROKEN'}", flush=True)  # noqa: T201 - same
+        print(f"{name}: {run.runs} inputs, {'held' if run.code == 0 else 'BROKEN'}", flush=True)  # noqa: T201 - a command's answer
         if run.code:
-            print(run.out[-6000:])  # noqa: T201 - same
+            print(run.out[-6000:])  # noqa: T201 - a command's answer
     return 1 if failed else 0
 
 
@@ -76,8 +76,8 @@ def _child(options: argparse.Namespace) -> None:
     import atheris  # noqa: PLC0415 - only here, and not everywhere
 
     with atheris.instrument_imports(include=["fanout.signalr", "emulator", "tests.fuzz"]):
-        from tests.fuzz.planted import PLANTED  # noqa: PLC0415 - see above
-        from tests.fuzz.seeds import FOUND, PROPERTIES, SEEDS, WORDS  # noqa: PLC0415 - see above
+        from tests.fuzz.planted import PLANTED  # noqa: PLC0415 - a child must instrument it before it is imported
+        from tests.fuzz.seeds import FOUND, PROPERTIES, SEEDS, WORDS  # noqa: PLC0415 - a child must instrument it before it is imported
     name = options.child
     known = [*SEEDS.get(name, ()), *(data for of, data in FOUND.values() if of == name and len(data) <= _MOST_BYTES)]
     properties: dict[str, Callable[[bytes], None]] = {**PROPERTIES, **PLANTED}

@@ -51,7 +51,7 @@ def _leases(base: type[Leases], observer: Observer, clock: SimulatedClock) -> ty
 
 
 def _pace_channel(base: type[PaceChannel], observer: Observer, name: str) -> type[PaceChannel]:
-    class Instrumented(base):  # type: ignore[misc, valid-type] # same
+    class Instrumented(base):  # type: ignore[misc, valid-type] # which class it is is known at run time
         """Reports the pauses a worker learns of from others."""
 
         async def run_receiving(self, on_notice: OnNotice) -> None:
@@ -65,7 +65,7 @@ def _pace_channel(base: type[PaceChannel], observer: Observer, name: str) -> typ
 
 
 def _gate(base: type[Gate], observer: Observer, name: str) -> type[Gate]:
-    class Instrumented(base):  # type: ignore[misc, valid-type] # same
+    class Instrumented(base):  # type: ignore[misc, valid-type] # which class it is is known at run time
         """Reports its breakers, and counts how they and the window change."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -133,7 +133,7 @@ async def test_shares_are_of_what_the_others_want_by_class(redis_client: RedisCl
             group.create_task(
                 PaceChannel(redis_client, SystemClock(), worker=name).run_exchanging_demand(
                     lambda name=name: demands[name],  # type: ignore[misc]  # mypy infers no lambda with a default
-                    lambda others, name=name: heard.__setitem__(name, list(others)),  # type: ignore[misc]  # same
+                    lambda others, name=name: heard.__setitem__(name, list(others)),  # type: ignore[misc]  # mypy infers no lambda with a default
                 )
             )
             for name in demands

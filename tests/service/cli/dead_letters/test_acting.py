@@ -112,7 +112,7 @@ async def test_what_is_parked_after_the_count_is_left_alone(one_redis: RedisClie
         counted = 0
 
         async def scan(self, *args: object) -> object:  # type: ignore[override] # it only passes on
-            pages = await super().scan(*args)  # type: ignore[arg-type]
+            pages = await super().scan(*args)  # type: ignore[arg-type] # it only passes on
             if not self.counted:
                 await park(one_redis, to="late", message_id="late")
             self.counted += 1

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Union
+from typing import Any, Generic, Literal, TypeVar, Union
 
 import httpx
 
@@ -24,44 +24,13 @@ Handling = Literal["", "strict", "lenient"]
 Items = Union[Item, Sequence[Item]]
 _USER_AGENT = f"signalr-fanout-client/{__version__}"
 _NOTHING = SendResult(0, 0, 0, ())
+_Client = TypeVar("_Client", bound="_Base[Any]")
+_Http = TypeVar("_Http", httpx.Client, httpx.AsyncClient)
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=60.0)
 
 
-class _Settings:
-    """What both clients are made with."""
-
-    def __init__(self, url: str, api_key: str, deadline: float, timeout: float, json_default: JsonDefault) -> None:
-        parsed = httpx.URL(url)
-        if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise ValueError(f"The URL of signalr-fanout must begin with http:// or https://, not {url!r}.")
-        self.base_url = str(parsed).rstrip("/") + "/"
-        self.has_key = bool(api_key)
-        self.headers = {"User-Agent": _USER_AGENT, **({"X-API-Key": api_key} if api_key else {})}
-        self.deadline = deadline
-        self.timeout = timeout
-        self.json_default = json_default
-
-    def batch(self, hub: str, items: Items, idempotency_key: str, handling: Handling) -> Call | None:
-        """Return the call for a batch, None when there is nothing to send."""
-        several = [items] if isinstance(items, (Message, GroupAction, CloseConnections)) else list(items)
-        if not several:
-            return None
-        return batch_call(
-            hub, several, idempotency_key=idempotency_key, handling=handling, json_default=self.json_default
-        )
-
-    def attempts(self, call: Call, deadline: float | None) -> Attempts:
-        """Return the attempts of a call that begins now."""
-        chosen = self.deadline if deadline is None else deadline
-        return Attempts(call, deadline=chosen, timeout=self.timeout, now=time.monotonic())
-
-
-class Client:
-    """A client for threads.
-
-    `url` is the address of the ingress. `deadline` is the time in seconds that a call may take with all its attempts,
-    `timeout` that of one attempt. `json_default` is called for arguments that `json` cannot write, as in `json.dumps`.
-    """
+class _Base(Generic[_Http]):
+    """What both clients have in common: how they are made, and which calls they send."""
 
     def __init__(
         self,
@@ -72,16 +41,50 @@ class Client:
         timeout: float = 10.0,
         json_default: JsonDefault = None,
     ) -> None:
-        self._settings = _Settings(url, api_key, deadline, timeout, json_default)
-        self._http = httpx.Client(base_url=self._settings.base_url, headers=self._settings.headers, limits=_LIMITS)
+        parsed = httpx.URL(url)
+        if parsed.scheme not in {"http", "https"} or not parsed.host:
+            raise ValueError(f"The URL of signalr-fanout must begin with http:// or https://, not {url!r}.")
+        self._url = str(parsed).rstrip("/") + "/"
+        self._has_key = bool(api_key)
+        self._deadline = deadline
+        self._timeout = timeout
+        self._json_default = json_default
+        self._http: _Http = self._open({"User-Agent": _USER_AGENT, **({"X-API-Key": api_key} if api_key else {})})
 
     @classmethod
-    def from_environment(cls, **options: Any) -> Client:
+    def from_environment(cls: type[_Client], **options: Any) -> _Client:  # noqa: PYI019 - Python 3.9 has no Self
         """Return a client for FANOUT_URL and FANOUT_API_KEY; `options` are those of the constructor."""
         return cls(os.environ["FANOUT_URL"], api_key=os.environ.get("FANOUT_API_KEY", ""), **options)
 
     def __repr__(self) -> str:
-        return f"<Client {self._settings.base_url}>"
+        return f"<{type(self).__name__} {self._url}>"
+
+    def _open(self, headers: dict[str, str]) -> _Http:
+        raise NotImplementedError
+
+    def _batch(self, hub: str, items: Items, idempotency_key: str, handling: Handling) -> Call | None:
+        # The call for a batch, None when there is nothing to send.
+        several = [items] if isinstance(items, (Message, GroupAction, CloseConnections)) else list(items)
+        if not several:
+            return None
+        return batch_call(
+            hub, several, idempotency_key=idempotency_key, handling=handling, json_default=self._json_default
+        )
+
+    def _attempts(self, call: Call, deadline: float | None) -> Attempts:
+        chosen = self._deadline if deadline is None else deadline
+        return Attempts(call, deadline=chosen, timeout=self._timeout, now=time.monotonic())
+
+
+class Client(_Base[httpx.Client]):
+    """A client for threads.
+
+    `url` is the address of the ingress. `deadline` is the time in seconds that a call may take with all its attempts,
+    `timeout` that of one attempt. `json_default` is called for arguments that `json` cannot write, as in `json.dumps`.
+    """
+
+    def _open(self, headers: dict[str, str]) -> httpx.Client:
+        return httpx.Client(base_url=self._url, headers=headers, limits=_LIMITS)
 
     def send(
         self,
@@ -98,7 +101,7 @@ class Client:
         names the rejected ones. "strict" refuses items that are only doubtful, too. `idempotency_key` makes this call
         a repeat of an earlier one with the same items.
         """
-        call = self._settings.batch(hub, items, idempotency_key, handling)
+        call = self._batch(hub, items, idempotency_key, handling)
         return _NOTHING if call is None else SendResult.of(self._run(call, deadline))
 
     def negotiate(
@@ -110,7 +113,7 @@ class Client:
         deadline: float | None = None,
     ) -> Negotiation:
         """Return the URL and the token with which a SignalR client connects as `user_id`, or raise a FanoutError."""
-        call = negotiate_call(hub, user_id, claims, has_key=self._settings.has_key)
+        call = negotiate_call(hub, user_id, claims, has_key=self._has_key)
         document = self._run(call, deadline)
         return Negotiation(document["url"], document["accessToken"])
 
@@ -127,7 +130,7 @@ class Client:
         self.close()
 
     def _run(self, call: Call, deadline: float | None) -> dict[str, Any]:
-        attempts = self._settings.attempts(call, deadline)
+        attempts = self._attempts(call, deadline)
         while True:
             try:
                 response = self._http.post(
@@ -147,28 +150,11 @@ class Client:
             time.sleep(wait)
 
 
-class AsyncClient:
+class AsyncClient(_Base[httpx.AsyncClient]):
     """A client for asyncio. Its methods and options are those of `Client`, awaited."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        api_key: str = "",
-        deadline: float = 30.0,
-        timeout: float = 10.0,
-        json_default: JsonDefault = None,
-    ) -> None:
-        self._settings = _Settings(url, api_key, deadline, timeout, json_default)
-        self._http = httpx.AsyncClient(base_url=self._settings.base_url, headers=self._settings.headers, limits=_LIMITS)
-
-    @classmethod
-    def from_environment(cls, **options: Any) -> AsyncClient:
-        """Return a client for FANOUT_URL and FANOUT_API_KEY; `options` are those of the constructor."""
-        return cls(os.environ["FANOUT_URL"], api_key=os.environ.get("FANOUT_API_KEY", ""), **options)
-
-    def __repr__(self) -> str:
-        return f"<AsyncClient {self._settings.base_url}>"
+    def _open(self, headers: dict[str, str]) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self._url, headers=headers, limits=_LIMITS)
 
     async def send(
         self,
@@ -180,7 +166,7 @@ class AsyncClient:
         deadline: float | None = None,
     ) -> SendResult:
         """Send items in order and return what became of them, as `Client.send` does."""
-        call = self._settings.batch(hub, items, idempotency_key, handling)
+        call = self._batch(hub, items, idempotency_key, handling)
         return _NOTHING if call is None else SendResult.of(await self._run(call, deadline))
 
     async def negotiate(
@@ -192,7 +178,7 @@ class AsyncClient:
         deadline: float | None = None,
     ) -> Negotiation:
         """Return the URL and the token with which a SignalR client connects, as `Client.negotiate` does."""
-        call = negotiate_call(hub, user_id, claims, has_key=self._settings.has_key)
+        call = negotiate_call(hub, user_id, claims, has_key=self._has_key)
         document = await self._run(call, deadline)
         return Negotiation(document["url"], document["accessToken"])
 
@@ -209,7 +195,7 @@ class AsyncClient:
         await self.close()
 
     async def _run(self, call: Call, deadline: float | None) -> dict[str, Any]:
-        attempts = self._settings.attempts(call, deadline)
+        attempts = self._attempts(call, deadline)
         while True:
             try:
                 response = await self._http.post(

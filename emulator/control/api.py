@@ -25,7 +25,7 @@ from emulator.http import (
     text_response,
 )
 from emulator.hubs import Hubs
-from fanout.loopback import is_local_request
+from fanout.loopback import is_from_this_machine, is_of_no_other_origin
 
 _LOCAL_ONLY = (
     "The control API serves this machine only. Call it directly, at localhost or 127.0.0.1, and not from a page of "
@@ -150,9 +150,8 @@ class ControlApi:
 
 
 def _is_local(request: Request, scope: Scope) -> bool:
-    client = scope.get("client")
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()}
-    return is_local_request(headers, client[0] if client else None)
+    return is_from_this_machine(scope, headers) and is_of_no_other_origin(headers)
 
 
 def _no_such_operation() -> Response:

@@ -8,23 +8,18 @@ rebound its own name to 127.0.0.1. A `Caller` carries rights, so another proof o
 
 import hashlib
 import hmac
-import ipaddress
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.types import Scope
 
 from fanout.environment import variable_of
 from fanout.errors import ConfigurationError, ForbiddenError, UnauthorizedError
+from fanout.loopback import is_from_this_machine, is_loopback, is_of_no_other_origin
 from fanout.settings import Settings
 
-_MAX_HOST = 300  # characters of a Host header; a name has at most 253
-_PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "x-envoy-external-address", "x-arr-log-id"})
-_PROXY_HEADER_START = "x-forwarded-"
 _MAKE_A_KEY = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
 
@@ -99,9 +94,9 @@ class Guard:
         """
         if self._digest is not None:
             return _keyed(headers, self._digest)
-        if not (self._local and _is_local(scope, headers)):
+        if not (self._local and is_from_this_machine(scope, headers)):
             return FOREIGN
-        if _is_same_origin(headers):
+        if is_of_no_other_origin(headers):
             return LOCAL
         return LOCAL_PAGE if headers.get("origin") in origins else FOREIGN
 
@@ -133,20 +128,6 @@ def check_exposure(settings: Settings, host: str) -> None:
         )
 
 
-@lru_cache(maxsize=1024)
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address can only mean this machine; names are not looked up."""
-    name = host.strip("[]").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback  # a socket for both families shows 127.0.0.1 as ::ffff:127.0.0.1
-
-
 def _keyed(headers: Mapping[str, str], digest: bytes) -> Caller:
     presented = headers.get("x-api-key")
     if presented is not None:
@@ -157,34 +138,6 @@ def _keyed(headers: Mapping[str, str], digest: bytes) -> Caller:
     if not token.strip() or scheme.lower() != "bearer":
         return KEYLESS
     return KEY_HOLDER if hmac.compare_digest(_digest(_sent(token.strip())), digest) else WRONG_TOKEN
-
-
-def _is_local(scope: Scope, headers: Mapping[str, str]) -> bool:
-    client: tuple[str, int] | None = scope.get("client")  # None on a Unix socket
-    if client is None or not is_loopback(client[0]):
-        return False
-    # What nginx forwards without being told more has no header that names it, but is HTTP/1.0.
-    if scope.get("http_version") == "1.0":
-        return False
-    if any(name in _PROXY_HEADERS or name.startswith(_PROXY_HEADER_START) for name in headers):
-        return False
-    host = headers.get("host", "")
-    return len(host) <= _MAX_HOST and is_loopback(_hostname(f"//{host}"))
-
-
-def _is_same_origin(headers: Mapping[str, str]) -> bool:
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        return False
-    origin = headers.get("origin")
-    return origin is None or origin.lower() == f"http://{headers.get('host', '').lower()}"
-
-
-@lru_cache(maxsize=256)
-def _hostname(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 def _sent(header: str) -> bytes:

@@ -112,6 +112,7 @@ async def test_control_calls_are_not_in_the_journal(service: Service) -> None:
         {"origin": "http://localhost:1"},
         {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},
         {"x-forwarded-for": "127.0.0.1"},
+        {"x-client-ip": "127.0.0.1"},
     ],
 )
 @pytest.mark.parametrize(("method", "topic"), [("GET", "journal"), ("DELETE", "journal"), ("PUT", "faults")])

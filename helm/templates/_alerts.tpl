@@ -12,7 +12,7 @@ The labels namespace and service are put on every sample by the Prometheus Opera
   annotations:
     summary: A pod does not answer the scrape.
     description: {{ `"{{ $labels.pod }} has not answered for five minutes."` }}
-{{- if .root.Values.worker.enabled }}
+{{- if or .root.Values.worker.enabled (eq .root.Values.mode "all") }}
 - alert: FanoutNoWorker
   expr: (sum(fanout_leases{ {{- $pods -}} }) or vector(0)) == 0
   for: 2m

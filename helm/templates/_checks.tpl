@@ -21,16 +21,24 @@ lists every broken one. No message repeats a credential.
 - credentials.{{ $name }}: give value or existingSecret, not both.
 {{- end }}
 {{- end }}
-{{- if not (include "signalr-fanout.hasCredential" (dict "root" . "credential" "connectionString")) }}
-- credentials.connectionString is required: the Azure SignalR Service to deliver to, as value or as the name of an existingSecret.
+{{- if .Values.demo }}
+{{- if include "signalr-fanout.hasCredential" (dict "root" . "credential" "connectionString") }}
+- demo: true delivers to the emulator, and credentials.connectionString names a service: choose one.
+{{- end }}
+{{- else if not (include "signalr-fanout.hasCredential" (dict "root" . "credential" "connectionString")) }}
+- credentials.connectionString is required: the Azure SignalR Service to deliver to, as value or as the name of an existingSecret; or demo: true to try it with an emulator.
 {{- end }}
 {{- with .Values.credentials.connectionString.value }}
 {{- if not (regexMatch "(?i)(^|;)\\s*endpoint\\s*=" .) }}
 - credentials.connectionString.value is no connection string: it has no Endpoint=.
 {{- end }}
 {{- end }}
-{{- if not (include "signalr-fanout.hasCredential" (dict "root" . "credential" "redisUrl")) }}
-- credentials.redisUrl is required: the Redis 7.0+ or Valkey that keeps the queue, as value or as the name of an existingSecret.
+{{- $hasRedis := include "signalr-fanout.hasCredential" (dict "root" . "credential" "redisUrl") }}
+{{- if and (eq (toString .Values.valkey.enabled) "false") (not $hasRedis) }}
+- credentials.redisUrl is required with valkey.enabled: false: the Redis 7.0+ or Valkey that keeps the queue, as value or as the name of an existingSecret.
+{{- end }}
+{{- if and (eq (toString .Values.valkey.enabled) "true") $hasRedis }}
+- valkey.enabled: true installs a Valkey, and credentials.redisUrl names another Redis: choose one.
 {{- end }}
 {{- with .Values.credentials.redisUrl.value }}
 {{- if not (contains "://" .) }}
@@ -40,18 +48,19 @@ lists every broken one. No message repeats a credential.
 {{- if eq (.Values.containerPort | int) (.Values.adminPort | int) }}
 - containerPort and adminPort are both {{ .Values.adminPort | int }}: give each its own.
 {{- end }}
-{{- if and .Values.ingress.enabled (not (include "signalr-fanout.hasCredential" (dict "root" . "credential" "apiKey"))) }}
-- credentials.apiKey is required for the ingress, as value or as the name of an existingSecret.
-{{- end }}
 {{- end -}}
 
 {{- define "signalr-fanout.roleProblems" -}}
 {{- if not (or .Values.ingress.enabled .Values.worker.enabled) }}
 - ingress.enabled and worker.enabled are both false: nothing would run.
 {{- end }}
+{{- if and (eq .Values.mode "all") (not .Values.ingress.enabled) }}
+- mode: all puts both roles into the pods of the ingress, so ingress.enabled has to be true.
+{{- end }}
 {{- range $role := list "ingress" "worker" }}
 {{- $values := index $.Values $role }}
-{{- if $values.enabled }}
+{{- if include "signalr-fanout.runs" (dict "root" $ "role" $role) }}
+{{- include "signalr-fanout.memoryProblems" (dict "root" $ "role" $role) }}
 {{- $needed := include "signalr-fanout.neededGrace" (dict "root" $ "role" $role) | int }}
 {{- if lt (include "signalr-fanout.grace" (dict "root" $ "role" $role) | int) $needed }}
 - {{ $role }}.terminationGracePeriodSeconds is {{ $values.terminationGracePeriodSeconds | int }}, too short to drain: at least {{ $needed }} is needed (preStopSleepSeconds {{ $values.preStopSleepSeconds | int }} + config.shutdownGrace {{ include "signalr-fanout.shutdownGrace" $ }} + terminationMarginSeconds {{ $values.terminationMarginSeconds | int }}).
@@ -95,16 +104,51 @@ lists every broken one. No message repeats a credential.
 
 {{- define "signalr-fanout.workerProblems" -}}
 {{- $partitions := include "signalr-fanout.partitions" . | int -}}
-{{- with .Values.worker }}
-{{- if .enabled }}
-{{- if gt (.replicaCount | int) $partitions }}
-- worker.replicaCount is {{ .replicaCount | int }}, but the queue has {{ $partitions }} partitions (config.partitions): {{ sub (.replicaCount | int) $partitions }} workers would have nothing to do.
+{{- $role := eq .Values.mode "all" | ternary "ingress" "worker" -}}
+{{- if include "signalr-fanout.runs" (dict "root" . "role" $role) }}
+{{- with index .Values $role }}
+{{- if and (not .autoscaling.enabled) (gt (.replicaCount | int) $partitions) }}
+- {{ $role }}.replicaCount is {{ .replicaCount | int }}, but the queue has {{ $partitions }} partitions (config.partitions): {{ sub (.replicaCount | int) $partitions }} workers would have nothing to do.
 {{- end }}
 {{- if and .autoscaling.enabled (gt (.autoscaling.maxReplicas | int) $partitions) }}
-- worker.autoscaling.maxReplicas is {{ .autoscaling.maxReplicas | int }}, but the queue has {{ $partitions }} partitions (config.partitions), one for each worker at most.
+- {{ $role }}.autoscaling.maxReplicas is {{ .autoscaling.maxReplicas | int }}, but the queue has {{ $partitions }} partitions (config.partitions), one for each worker at most.
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* A quantity of memory in bytes, such as 512Mi. */}}
+{{- define "signalr-fanout.bytes" -}}
+{{- $units := dict "" 1 "k" 1000 "K" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $text := toString . -}}
+{{- mulf (regexFind "^[0-9.]+" $text | float64) (dig (regexFind "[A-Za-z]*$" $text) 1 $units) | floor | int64 -}}
+{{- end -}}
+
+{{/*
+The least memory limit of a role. A process takes about 96 MiB before the first request, 128 MiB with a worker in it. An
+ingress needs six times the largest body, and in mode "all" may use only half of what is left; a worker needs each of its
+calls in flight to have a message of the largest size.
+*/}}
+{{- define "signalr-fanout.neededMemory" -}}
+{{- $config := .root.Values.config -}}
+{{- $body := mul 6 ($config.maxBody | default 16777216 | int64) -}}
+{{- if eq .role "worker" -}}
+{{- add 134217728 (mul ($config.concurrency | default 128 | int64) ($config.maxMessage | default 1000000 | int64)) -}}
+{{- else if eq .root.Values.mode "all" -}}
+{{- add 134217728 (mul 2 $body) -}}
+{{- else -}}
+{{- add 100663296 $body -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "signalr-fanout.memoryProblems" -}}
+{{- with dig "limits" "memory" "" ((index .root.Values .role).resources | default dict) -}}
+{{- $given := include "signalr-fanout.bytes" . | int64 -}}
+{{- $needed := include "signalr-fanout.neededMemory" $ | int64 -}}
+{{- if lt $given $needed }}
+- {{ $.role }}.resources.limits.memory is {{ . }}, too little for {{ eq $.role "worker" | ternary "config.concurrency messages of config.maxMessage" "a body of config.maxBody" }}: at least {{ divf $needed 1048576 | ceil | int }}Mi is needed.
+{{- end }}
+{{- end -}}
 {{- end -}}
 
 {{/* What would take back the hardening of the pods, which the image does not need. */}}

@@ -116,17 +116,13 @@ imagePullPolicy: {{ $root.Values.image.pullPolicy }}
 args:
   - serve
   - --role
-  - {{ .role }}
+  - {{ and (eq $root.Values.mode "all") (eq .role "ingress") | ternary "all" .role }}
   - --host
   - {{ $root.Values.listenAddress | quote }}
   - --port
   - {{ $root.Values.containerPort | quote }}
 env:
-  {{- include "signalr-fanout.secretVariable" (dict "root" $root "variable" "AzureSignalRConnectionString" "credential" "connectionString") | nindent 2 }}
-  {{- include "signalr-fanout.secretVariable" (dict "root" $root "variable" "FANOUT_REDIS_URL" "credential" "redisUrl") | nindent 2 }}
-  {{- if and (eq .role "ingress") (include "signalr-fanout.hasCredential" (dict "root" $root "credential" "apiKey")) }}
-  {{- include "signalr-fanout.secretVariable" (dict "root" $root "variable" "FANOUT_API_KEY" "credential" "apiKey") | nindent 2 }}
-  {{- end }}
+  {{- include "signalr-fanout.credentialVariables" (dict "root" $root "callers" (eq .role "ingress")) | trim | nindent 2 }}
   - name: FANOUT_ADMIN_PORT
     value: {{ $root.Values.adminPort | quote }}
   {{- with $role.extraEnv }}

@@ -1,3 +1,10 @@
+{{/* "true" when a role has pods of its own: in mode "all" the pods of the ingress are workers too. Takes root and role. */}}
+{{- define "signalr-fanout.runs" -}}
+{{- if eq .role "ingress" -}}
+{{- if .root.Values.ingress.enabled -}}true{{- end -}}
+{{- else if and .root.Values.worker.enabled (ne .root.Values.mode "all") -}}true{{- end -}}
+{{- end -}}
+
 {{/*
 How many pods of a role there are, and how many may go at once. Both take a dict of root and role.
 */}}

@@ -75,7 +75,7 @@ class Release:
     def pod_specs(self) -> Iterator[Object]:
         """Return every pod spec of the release, the test's included."""
         for thing in self.objects:
-            if thing["kind"] == "Deployment":
+            if thing["kind"] in {"Deployment", "StatefulSet"}:
                 yield thing["spec"]["template"]["spec"]
             elif thing["kind"] == "Pod":
                 yield thing["spec"]

@@ -50,12 +50,14 @@ def environment(release: Release, role: str) -> dict[str, str]:
     """Put the environment of a pod together as the kubelet does, from the Secrets and ConfigMaps of the release."""
     secrets = {thing["metadata"]["name"]: thing["data"] for thing in release.of_kind("Secret")}
     found: dict[str, str] = dict(release.settings())
+    others: dict[str, str] = {}  # names the process does not know, which others refer to
     for variable in release.container(role)["env"]:
         if "value" in variable:
-            found[variable["name"]] = variable["value"]
-            continue
-        source = variable["valueFrom"]["secretKeyRef"]
-        found[variable["name"]] = base64.b64decode(secrets[source["name"]][source["key"]]).decode()
+            text = re.sub(r"\$\((\w+)\)", lambda match: others[match[1]], variable["value"])
+        else:
+            source = variable["valueFrom"]["secretKeyRef"]
+            text = base64.b64decode(secrets[source["name"]][source["key"]]).decode()
+        (others if variable["name"].startswith("VALKEY_") else found)[variable["name"]] = text
     return found
 
 

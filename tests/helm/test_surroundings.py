@@ -113,14 +113,6 @@ def test_an_ingress_host_without_a_name_stands_for_every_host() -> None:
     assert "host" not in release.one("Ingress")["spec"]["rules"][0]
 
 
-def test_the_test_pod_asks_the_service_whether_it_is_ready() -> None:
-    release = install({"service": {"port": 8443}})
-    pod = release.one("Pod")
-    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
-    assert pod["spec"]["containers"][0]["args"][-1] == "http://demo-signalr-fanout.prod:8443/readyz"
-    compile(pod["spec"]["containers"][0]["args"][0], "readyz", "exec")
-
-
 # Network policies ----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,82 @@
+{{/*
+What the chart brings along for trying it: a Valkey without a replica, the emulator in place of Azure SignalR Service, and
+credentials that nobody gave. None of it is for production, and the notes say so.
+*/}}
+
+{{/* "true" where the bundled Valkey keeps the queue: when it is asked for, or no Redis is given. */}}
+{{- define "signalr-fanout.usesValkey" -}}
+{{- if eq (toString .Values.valkey.enabled) "true" -}}true
+{{- else if and (kindIs "invalid" .Values.valkey.enabled) (not (include "signalr-fanout.hasCredential" (dict "root" . "credential" "redisUrl"))) -}}true
+{{- end -}}
+{{- end -}}
+
+{{/* Labels of their own: no selector of the roles and of the metrics may take these pods. Takes root and part. */}}
+{{- define "signalr-fanout.trialLabels" -}}
+app.kubernetes.io/name: {{ include "signalr-fanout.name" .root }}-{{ .part }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end -}}
+
+{{- define "signalr-fanout.valkeyName" -}}
+{{- printf "%s-valkey" (include "signalr-fanout.fullname" .) -}}
+{{- end -}}
+
+{{- define "signalr-fanout.emulatorName" -}}
+{{- printf "%s-emulator" (include "signalr-fanout.fullname" .) -}}
+{{- end -}}
+
+{{/* "true" where the chart makes the key of callers itself. */}}
+{{- define "signalr-fanout.makesApiKey" -}}
+{{- if and .Values.ingress.enabled (not (include "signalr-fanout.hasCredential" (dict "root" . "credential" "apiKey"))) -}}true{{- end -}}
+{{- end -}}
+
+{{- define "signalr-fanout.generatedName" -}}
+{{- printf "%s-generated" (include "signalr-fanout.fullname" .) -}}
+{{- end -}}
+
+{{/* The Secret and the key inside it that hold the key of callers, as one line each; empty where there is none. */}}
+{{- define "signalr-fanout.apiKeySource" -}}
+{{- if include "signalr-fanout.makesApiKey" . -}}
+name: {{ include "signalr-fanout.generatedName" . }}
+key: api-key
+{{- else if include "signalr-fanout.hasCredential" (dict "root" . "credential" "apiKey") -}}
+name: {{ default (include "signalr-fanout.secretName" .) .Values.credentials.apiKey.existingSecret }}
+key: {{ .Values.credentials.apiKey.key }}
+{{- end -}}
+{{- end -}}
+
+{{/* The credentials as environment variables. Takes a dict of root and whether callers are served. */}}
+{{- define "signalr-fanout.credentialVariables" -}}
+{{- $root := .root -}}
+{{- if $root.Values.demo }}
+- name: AzureSignalRConnectionString
+  # The emulator's own key, which every emulator of this kind has.
+  value: Endpoint=http://{{ include "signalr-fanout.emulatorName" $root }}.{{ $root.Release.Namespace }};Port=8888;AccessKey=ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH;Version=1.0;
+{{- else }}
+{{- include "signalr-fanout.secretVariable" (dict "root" $root "variable" "AzureSignalRConnectionString" "credential" "connectionString") | nindent 0 }}
+{{- end }}
+{{- if include "signalr-fanout.usesValkey" $root }}
+- name: VALKEY_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "signalr-fanout.generatedName" $root }}
+      key: valkey-password
+- name: FANOUT_REDIS_URL
+  value: redis://:$(VALKEY_PASSWORD)@{{ include "signalr-fanout.valkeyName" $root }}.{{ $root.Release.Namespace }}:6379/0
+{{- else }}
+{{- include "signalr-fanout.secretVariable" (dict "root" $root "variable" "FANOUT_REDIS_URL" "credential" "redisUrl") | nindent 0 }}
+{{- end }}
+{{- if .callers }}
+{{- with include "signalr-fanout.apiKeySource" $root }}
+- name: FANOUT_API_KEY
+  valueFrom:
+    secretKeyRef:
+      {{- . | nindent 6 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A generated text that stays as it is once a cluster has it. Takes a dict of root and key. */}}
+{{- define "signalr-fanout.kept" -}}
+{{- $old := lookup "v1" "Secret" .root.Release.Namespace (include "signalr-fanout.generatedName" .root) -}}
+{{- dig "data" .key (randAlphaNum 40 | b64enc) (default (dict) $old) -}}
+{{- end -}}

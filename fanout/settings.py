@@ -70,7 +70,11 @@ class QueueSettings(BaseModel):
         SecretStr("redis://localhost:6379/0"),
         description="Redis 7.0 or newer, or Valkey: `redis://`, `rediss://` (TLS), `unix://`, a Cluster with "
         "`?cluster=true`, or Sentinel with `redis+sentinel://host:port,host:port/service`. Credentials go in front of "
-        "the host, as `user:password@`.",
+        "the host, as `user:password@`, percent-encoded.",
+    )
+    redis_password: SecretStr = Field(
+        SecretStr(""),
+        description="Password of Redis, as it is and not percent-encoded, where FANOUT_REDIS_URL has none.",
     )
     redis_ca: str = Field(
         "",

@@ -36,7 +36,6 @@ from fanout.queue.stream import Stream
 from fanout.queue.traces import Traces, open_traces
 from fanout.redis.client import RedisClient
 from fanout.redis.durability import Durability, durability_of
-from fanout.redis.open import open_redis
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.routes import RouteClass
@@ -53,7 +52,7 @@ from service.ingress.intake import Intake
 from service.ingress.route import Ingress, limits_of
 from service.negotiate.route import Negotiate
 from service.openapi import docs
-from service.outgoing import open_client
+from service.outgoing import open_client, open_configured_redis
 from service.startup import Queue
 from workers.bodies import Bodies
 from workers.coalescer import Bounds
@@ -95,7 +94,7 @@ class Resources:
 async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Resources]:
     """Open them for the duration of the block; nothing is connected yet."""
     keys = Keys(settings.namespace)
-    redis_client = open_redis(settings.redis_url.get_secret_value(), clock, ca=settings.redis_ca)
+    redis_client = open_configured_redis(settings, clock)
     durability = durability_of(settings.durability, settings.durability_replicas, settings.durability_timeout)
     try:
         stream = Stream(

@@ -1,6 +1,7 @@
-"""How a process reaches the SignalR service: through which proxy, and trusting which certificate authorities.
+"""How a process reaches the SignalR service and Redis: through which proxy, trusting which certificate authorities.
 
-Rules guarded: delivery and `fanout doctor` go the same way, so what the doctor proves holds for delivery. What cannot
+Rules guarded: delivery and `fanout doctor` go the same way, so what the doctor proves holds for delivery; what checks
+the settings of Redis opens it as what uses it. What cannot
 work is reported at start, and no error and no log shows the credentials of a proxy.
 """
 
@@ -14,6 +15,9 @@ from fanout.http1.dial import default_tls
 from fanout.http1.exchange import Limits, Origin
 from fanout.http1.pool import Pool
 from fanout.http1.proxy import Proxy, proxy_for
+from fanout.redis.address import parse
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from fanout.settings import Settings
 from fanout.signalr.client import Client, service_address
 from fanout.signalr.connection_string import ConnectionString
@@ -32,6 +36,18 @@ def open_client(
     pool = Pool(origin, limits, clock, tls, proxy_to(settings, origin))
     credential = AccessKeyCredential(service.access_key, clock, lifetime=settings.token_lifetime)
     return Client(pool, credential, address, clock, cache_size=cache_size)
+
+
+def open_configured_redis(settings: Settings, clock: Clock) -> RedisClient:
+    """Return the client of the configured Redis, not yet connected; ConfigurationError when it cannot be used."""
+    url, password = _redis_of(settings)
+    return open_redis(url, clock, ca=settings.redis_ca, password=password)
+
+
+def check_redis_url(settings: Settings) -> None:
+    """Raise ConfigurationError when the address of Redis cannot be used."""
+    url, password = _redis_of(settings)
+    parse(url, ca=settings.redis_ca, password=password)
 
 
 def origin_of(service: ConnectionString) -> Origin:
@@ -68,3 +84,7 @@ def check_way(settings: Settings, service: ConnectionString) -> None:
     """Raise ConfigurationError when the settings name no usable way to the service."""
     trusted(settings)
     proxy_to(settings, origin_of(service))
+
+
+def _redis_of(settings: Settings) -> tuple[str, str]:
+    return settings.redis_url.get_secret_value(), settings.redis_password.get_secret_value()

@@ -17,9 +17,7 @@ from fanout.metrics import Metrics
 from fanout.queue.entry import Depth, Receipt, Submission
 from fanout.queue.keys import Keys
 from fanout.queue.store import Finding, inspect
-from fanout.redis.address import parse
 from fanout.redis.durability import durability_of
-from fanout.redis.open import open_redis
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, require_access_key
 from service.app import Role
@@ -28,7 +26,7 @@ from service.http.auth import check_exposure
 from service.http.probes import Queue as ProbedQueue
 from service.http.probes import Readiness
 from service.ingress.intake import Queue as IntakeQueue
-from service.outgoing import check_way
+from service.outgoing import check_redis_url, check_way, open_configured_redis
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _LOG_INTERVAL = 10.0
@@ -52,7 +50,7 @@ def examine_settings(settings: Settings, role: Role) -> tuple[ConnectionString |
     checks: Sequence[Callable[[], object]] = (
         lambda: service.append(_service(settings, needed=role != "ingress")),
         lambda: check_way(settings, service[0]) if service and service[0] else None,
-        lambda: parse(settings.redis_url.get_secret_value(), ca=settings.redis_ca),
+        lambda: check_redis_url(settings),
         lambda: None if role == "worker" else check_exposure(settings, settings.host),
     )
     for check in checks:
@@ -87,7 +85,7 @@ async def check_connections(settings: Settings, service: ConnectionString | None
 
 async def _redis_findings(settings: Settings, clock: Clock) -> list[Finding]:
     try:
-        redis_client = open_redis(settings.redis_url.get_secret_value(), clock, ca=settings.redis_ca)
+        redis_client = open_configured_redis(settings, clock)
     except ConfigurationError:
         return []  # a finding about the settings
     durability = durability_of(settings.durability, settings.durability_replicas, settings.durability_timeout)

@@ -34,6 +34,7 @@ PROXIES = ("https_proxy", "http_proxy", "no_proxy")
 NOT_IN_CHART = {
     "connection_string",
     "redis_url",
+    "redis_password",
     "api_key",
     "auth",
     "host",

@@ -5,8 +5,9 @@ may be a password. TLS verifies the certificate and the name of the server unles
 unknown option is refused, because a misspelt one would silently mean a default.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -20,6 +21,11 @@ _OPTIONS = frozenset({"cluster", "db", "sentinel_username", "sentinel_password"}
 _TLS_OPTIONS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"})
 _YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 _MAX_PORT = 65_535
+_STRAY_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
+_ENCODE = (
+    "has a special character that is not percent-encoded in its user name or password: write # as %23, % as %25, "
+    "/ as %2F, ? as %3F and @ as %40, or put the password as it is into FANOUT_REDIS_PASSWORD"
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -74,8 +80,12 @@ class RedisAddress:
         return f"{scheme}://{','.join(map(str, self.nodes))}{service}/{self.db}{query}"
 
 
-def parse(url: str, *, ca: str = "") -> RedisAddress:
-    """Read a URL. `ca` is a file of certificate authorities for URLs that name none. Raise ConfigurationError."""
+def parse(url: str, *, ca: str = "", password: str = "") -> RedisAddress:
+    """Read a URL. Raise ConfigurationError.
+
+    `ca` is a file of certificate authorities for URLs that name none, `password` that of the servers where the URL has
+    none: taken as it is, not percent-encoded.
+    """
     scheme = url.partition("://")[0]
     if f"{scheme}://" not in _SCHEMES:
         shown = scheme if scheme != url and scheme.replace("+", "").isalnum() else "what it starts with"
@@ -85,11 +95,13 @@ def parse(url: str, *, ca: str = "") -> RedisAddress:
         query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
     except ValueError:
         raise _refused("cannot be read: percent-encode special characters in the user name and password") from None
+    if parts.fragment or (scheme != "unix" and "@" in parts.path) or _STRAY_PERCENT.search(url):
+        raise _refused(_ENCODE)
     unknown = sorted(query.keys() - _OPTIONS - _TLS_OPTIONS)
     if unknown:
         known = ", ".join(sorted(_OPTIONS | _TLS_OPTIONS))
         raise _refused(f"has {len(unknown)} unknown options; the known ones are {known}")
-    return _address(scheme, parts, query, ca)
+    return _with_password(_address(scheme, parts, query, ca), password)
 
 
 def _address(scheme: str, parts: SplitResult, query: Mapping[str, str], ca: str) -> RedisAddress:
@@ -119,6 +131,14 @@ def _address(scheme: str, parts: SplitResult, query: Mapping[str, str], ca: str)
         sentinel_login=Login(query.get("sentinel_username", ""), query.get("sentinel_password", "")),
         tls=_tls(query, ca, secured=scheme.startswith("rediss")),
     )  # fmt: skip
+
+
+def _with_password(address: RedisAddress, password: str) -> RedisAddress:
+    if not password:
+        return address
+    if address.login.password:
+        raise _refused("has a password, and FANOUT_REDIS_PASSWORD is set too: remove one of the two")
+    return replace(address, login=replace(address.login, password=password))
 
 
 def _login(userinfo: str) -> Login:

@@ -40,6 +40,9 @@ lists every broken one. No message repeats a credential.
 {{- if and (eq (toString .Values.valkey.enabled) "true") $hasRedis }}
 - valkey.enabled: true installs a Valkey, and credentials.redisUrl names another Redis: choose one.
 {{- end }}
+{{- if and (include "signalr-fanout.usesValkey" .) (include "signalr-fanout.hasCredential" (dict "root" . "credential" "redisPassword")) }}
+- credentials.redisPassword is that of the Redis in credentials.redisUrl, which is not given: the bundled Valkey makes its own.
+{{- end }}
 {{- with .Values.credentials.redisUrl.value }}
 {{- if not (contains "://" .) }}
 - credentials.redisUrl.value is no URL: it starts with redis://, rediss:// or unix://.
@@ -194,7 +197,7 @@ calls in flight to have a message of the largest size.
 {{- define "signalr-fanout.environmentProblems" -}}
 {{- range .values.extraEnv }}
 {{- $name := upper .name }}
-{{- if has $name (list "AZURESIGNALRCONNECTIONSTRING" "FANOUT_REDIS_URL" "FANOUT_API_KEY") }}
+{{- if has $name (list "AZURESIGNALRCONNECTIONSTRING" "FANOUT_REDIS_URL" "FANOUT_REDIS_PASSWORD" "FANOUT_API_KEY") }}
 - {{ $.role }}.extraEnv: {{ .name }} is a credential and belongs in credentials, which keeps it in a Secret.
 {{- else if has $name (list "FANOUT_HOST" "FANOUT_PORT" "FANOUT_ADMIN_PORT") }}
 - {{ $.role }}.extraEnv: {{ .name }} is set by listenAddress, containerPort and adminPort.

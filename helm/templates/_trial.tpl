@@ -64,6 +64,9 @@ key: {{ .Values.credentials.apiKey.key }}
   value: redis://:$(VALKEY_PASSWORD)@{{ include "signalr-fanout.valkeyName" $root }}.{{ $root.Release.Namespace }}:6379/0
 {{- else }}
 {{- include "signalr-fanout.secretVariable" (dict "root" $root "variable" "FANOUT_REDIS_URL" "credential" "redisUrl") | nindent 0 }}
+{{- if include "signalr-fanout.hasCredential" (dict "root" $root "credential" "redisPassword") }}
+{{- include "signalr-fanout.secretVariable" (dict "root" $root "variable" "FANOUT_REDIS_PASSWORD" "credential" "redisPassword") | nindent 0 }}
+{{- end }}
 {{- end }}
 {{- if .callers }}
 {{- with include "signalr-fanout.apiKeySource" $root }}

@@ -54,7 +54,11 @@ async def run_dev(plan: DevPlan, clock: Clock, stopping: asyncio.Event) -> None:
             )
             service = connection_string(await listening)
         settings = plan.settings.model_copy(
-            update={"redis_url": SecretStr(redis_url), "connection_string": SecretStr(service)}
+            update={
+                "redis_url": SecretStr(redis_url),
+                "redis_password": SecretStr(""),
+                "connection_string": SecretStr(service),
+            }
         )
         await run(Plan(settings, "all", PAGE, ready=lambda port: _announce(plan, settings, port)), clock, stopping)
         if emulating is not None:

@@ -98,6 +98,7 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
         ({"credentials": {"apiKey": {"existingSecret": "x"}}}, "credentials.apiKey: give value or existingSecret"),
         ({"credentials": {"connectionString": {"value": KEY}}}, "credentials.connectionString.value is no connection"),
         ({"credentials": {"redisUrl": {"value": KEY}}}, "credentials.redisUrl.value is no URL"),
+        ({"credentials": {"redisUrl": {"value": ""}, "redisPassword": {"value": KEY}}}, "credentials.redisPassword is"),
         ({"ingress": {"enabled": False}, "worker": {"enabled": False}}, "nothing would run"),
         ({"ingress": {"terminationGracePeriodSeconds": 39}}, "ingress.terminationGracePeriodSeconds is 39"),
         ({"worker": {"terminationGracePeriodSeconds": 34}}, "at least 35 is needed"),

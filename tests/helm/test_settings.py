@@ -21,7 +21,12 @@ from fanout.settings import ClientSettings, Settings
 from tests.documents import PROXIES
 from tests.helm.release import CHART, ROLES, Object, Release, chart, example, install, render
 
-CREDENTIALS = {"connection_string": "connectionString", "redis_url": "redisUrl", "api_key": "apiKey"}
+CREDENTIALS = {
+    "connection_string": "connectionString",
+    "redis_url": "redisUrl",
+    "redis_password": "redisPassword",
+    "api_key": "apiKey",
+}
 # Set by listenAddress, containerPort and adminPort or as extraEnv, or settings of the command line.
 ELSEWHERE = {"auth", "host", "port", "admin_port", *PROXIES, *ClientSettings.model_fields}
 FIELDS = sorted(set(Settings.model_fields) - set(CREDENTIALS) - ELSEWHERE)
@@ -64,7 +69,7 @@ def environment(release: Release, role: str) -> dict[str, str]:
 def test_every_secret_of_the_process_is_a_credential_of_the_chart() -> None:
     secret = {name for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
     assert secret - set(PROXIES) == set(CREDENTIALS)
-    assert set(example("minimal")["credentials"]) == set(CREDENTIALS.values())
+    assert set(chart().values["credentials"]) == set(CREDENTIALS.values())
 
 
 def test_every_setting_is_offered_and_no_other() -> None:
@@ -135,13 +140,13 @@ def test_the_drain_of_the_chart_starts_from_the_default_of_the_process() -> None
 
 
 def test_credentials_reach_the_process_that_needs_them() -> None:
-    given = example("minimal")["credentials"]
-    release = install()
+    given = {**example("minimal")["credentials"], "redisPassword": {"value": "p%#/@"}}
+    release = install({"credentials": {"redisPassword": given["redisPassword"]}})
     ingress, worker = (load(environment(release, role)) for role in ROLES)
     for field, name in CREDENTIALS.items():
         assert getattr(ingress, field).get_secret_value() == given[name]["value"]
     assert worker.connection_string == ingress.connection_string
-    assert worker.redis_url == ingress.redis_url
+    assert (worker.redis_url, worker.redis_password) == (ingress.redis_url, ingress.redis_password)
     # A worker serves no callers.
     assert worker.api_key.get_secret_value() == ""
 

@@ -59,6 +59,10 @@ def test_a_url_is_read(url: str, address: RedisAddress) -> None:
         ("redis://u:hunter2@a,b", "cluster=true"),
         ("redis://u:hunter2@a/1?cluster=true", "only 0"),
         ("redis://u:hunter2@a?cluster=maybe", "true or false"),
+        ("redis://:57#Whunter2@h", "# as %23"),
+        ("redis://:57/hunter2@h", "/ as %2F"),
+        ("redis://:57%hunter2@h", "% as %25"),
+        ("redis://:hunter2%2@h", "% as %25"),
         ("redis://h?pasword=hunter2", "unknown options"),
         ("redis://h?hunter2", "cannot be read"),
         ("redis://u:hunter2@h?ssl_ca_certs=/ca", "rediss://"),
@@ -96,3 +100,14 @@ def test_a_ca_of_the_settings_is_used_where_the_url_names_none() -> None:
     assert parse("rediss://h", ca="/mine").tls == Tls(ca="/mine")
     assert parse("rediss://h?ssl_ca_certs=/its", ca="/mine").tls == Tls(ca="/its")
     assert parse("redis://h", ca="/mine").tls is None
+
+
+def test_a_password_beside_the_url_is_taken_as_it_is() -> None:
+    assert parse("redis://me@h", password="p%#/@").login == Login("me", "p%#/@")
+    assert parse("redis+sentinel://h/m", password="p").sentinel_login == Login()
+
+
+def test_two_passwords_are_refused_without_showing_either() -> None:
+    with pytest.raises(ConfigurationError, match="FANOUT_REDIS_PASSWORD") as caught:
+        parse("redis://:hunter2@h", password="hunter3")
+    assert "hunter" not in str(caught.value)

@@ -80,6 +80,13 @@ class QueueSettings(BaseModel):
         "",
         description="File with certificate authorities to trust for `rediss://`, in addition to those of the system.",
     )
+    redis_timeout: Duration = Field(
+        2.0,
+        ge=0.1,
+        le=60,
+        description="How long a request to Redis may make no progress before Redis counts as silent. A large one on a "
+        "slow link makes progress.",
+    )
     namespace: str = Field(
         DEFAULT_NAMESPACE,
         description="Prefix of every key in Redis. Services that share a Redis need a namespace each.",

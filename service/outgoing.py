@@ -41,7 +41,7 @@ def open_client(
 def open_configured_redis(settings: Settings, clock: Clock) -> RedisClient:
     """Return the client of the configured Redis, not yet connected; ConfigurationError when it cannot be used."""
     url, password = _redis_of(settings)
-    return open_redis(url, clock, ca=settings.redis_ca, password=password)
+    return open_redis(url, clock, ca=settings.redis_ca, password=password, time_limit=settings.redis_timeout)
 
 
 def check_redis_url(settings: Settings) -> None:

@@ -65,6 +65,7 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(server.serve()) for server in servers]
                 tasks.append(group.create_task(_watch(resources, readiness, service)))
+                tasks.append(group.create_task(resources.stream.run()))
                 tasks.append(group.create_task(measure_loop_lag(resources.metrics.loop_lag_seconds, clock)))
                 await asyncio.sleep(0)  # the servers listen before Redis is asked
                 starting = open_queue(queue, lambda: prepare_store(resources, service), clock, resources.log)

@@ -62,7 +62,6 @@ PURE = (
     "fanout.redis.address",
     "fanout.redis.durability",
     "fanout.redis.slots",
-    "fanout.redis.script",
     "fanout.queue.lane_key",
     "fanout.queue.entry",
     "fanout.queue.keys",

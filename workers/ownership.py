@@ -63,7 +63,7 @@ class Ownership:
             except QueueError as error:
                 self._log.warning("leases.unreachable", error=str(error), held=len(self))
                 self._end_expired()
-                self._doubt_broken()
+                self._doubt_outdated()
             await self._clock.sleep(min(_LONGEST_BEAT, self._leases.lifetime / _BEATS_PER_LEASE))
 
     async def leave(self) -> None:
@@ -92,7 +92,7 @@ class Ownership:
             await self._renew()
             return
         self._end_expired()
-        self._doubt_broken()
+        self._doubt_outdated()
         restarting = await self._renew()  # first: the list of workers may live in a part of the store that is away
         asked = self._clock.monotonic()
         live_workers = await self._leases.heartbeat()
@@ -162,7 +162,9 @@ class Ownership:
 
     def _begin(self, lease: Lease, start_reading: StartReading) -> None:
         self._check_fence(lease.partition, lease.token)
-        owned = self._owned[lease.partition] = OwnedPartition(lease, breaks=self._leases.breaks)
+        owned = self._owned[lease.partition] = OwnedPartition(
+            lease, generation=self._leases.generation(lease.partition)
+        )
         if self._closed:  # while it was being taken; `release_all` gives it back
             owned.ended = True
             return
@@ -178,10 +180,10 @@ class Ownership:
         self._latest[number] = token
         self._unsettled.pop(number, None)
 
-    def _doubt_broken(self) -> None:
-        # A broken connection is the sign of a failover, and another server may give out smaller ids than were read.
+    def _doubt_outdated(self) -> None:
+        # Another server, or one that was restarted, may have lost what was read and give out smaller ids than that.
         for owned in self._owned.values():
-            if owned.breaks != self._leases.breaks:
+            if owned.generation != self._leases.generation(owned.number):
                 owned.doubt()
 
     def _end_expired(self) -> None:

@@ -6,7 +6,7 @@ clock, the store's, which also wrote the entry's id, so that no worker's clock c
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -92,10 +92,10 @@ class OwnedPartition:
     `chunk` is how many bytes a read asks for; it adapts to the link. Its reader sets `on_wake`.
     """
 
-    def __init__(self, lease: Lease, *, breaks: int = 0) -> None:
-        """Store the lease, and how many connections to the store had broken when it was taken."""
+    def __init__(self, lease: Lease, *, generation: Hashable = None) -> None:
+        """Store the lease, and the generation of the data in the store when it was taken."""
         self.lease = lease
-        self.breaks = breaks
+        self.generation = generation
         self.flows: dict[str, OwnedFlow] = {}
         self.hungry: deque[Any] = deque()
         self.on_wake: Callable[[], None] = _nothing

@@ -10,7 +10,8 @@ waits in the store.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 from fanout.clock import Clock
 from fanout.errors import QueueError
@@ -33,6 +34,8 @@ _SMALLEST_CHUNK = 8 * 1024
 _SLOW = 0.5  # seconds: after a read that took longer, the next one asks for half as much
 _BLOCK = 5.0  # seconds a read waits in the store; it is cancelled when the partition is given back
 _PAUSE = 0.2  # seconds between tries while the store does not answer
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class Reader:
@@ -62,32 +65,44 @@ class Reader:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._listen(owned, on_read))
                 group.create_task(self._catch_up(owned, woken, on_read))
-        except* QueueError as errors:
-            # A broken connection may mean another server with other ids. What was read is read again by the next
-            # owner of the partition, which begins at the start of the streams.
-            self._log.warning("reader.failed", partition=owned.number, error=str(errors.exceptions[0]))
-            owned.doubt()
         finally:
             self._reading -= 1
 
     async def _find_flows(self, owned: OwnedPartition) -> None:
-        for name in await self._stream.flows(owned.number):
+        for name in await self._ask(owned, self._stream.flows, owned.number):
             if name not in owned.flows:
                 owned.flows[name] = OwnedFlow(owned, name)
                 owned.wake()
 
     def _is_doubtful(self, owned: OwnedPartition) -> bool:
-        if owned.breaks == self._stream.breaks:
+        if owned.generation == self._stream.generation(owned.number):
             return False
-        owned.doubt()  # a connection broke meanwhile, so that another server may have answered
+        # Another server answered, or one that was restarted. It may have lost what was read, and give out smaller ids
+        # than the last one. The next owner of the partition begins at the start of the streams.
+        owned.doubt()
         return True
+
+    async def _ask(
+        self, owned: OwnedPartition, ask: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Ask the store as often as it takes: a lost connection alone is no reason to begin anew."""
+        failures = 0
+        while True:
+            try:
+                return await ask(*args, **kwargs)
+            except QueueError as error:
+                if failures:
+                    await self._clock.sleep(_PAUSE)
+                else:  # a connection that was cut is replaced without a pause
+                    self._log.warning("reader.failed", partition=owned.number, error=str(error))
+                failures += 1
 
     async def _listen(self, owned: OwnedPartition, on_read: Callable[[], None]) -> None:
         woken = START
         while not owned.doubted:
             after = {flow.name: flow.cursor for flow in owned.flows.values() if not flow.behind}
             most = max(_OF_EACH, _AT_ONCE // max(1, len(after)))
-            last, reads = await self._stream.wait(owned.number, woken, after, most=most, block=_BLOCK)
+            last, reads = await self._ask(owned, self._stream.wait, owned.number, woken, after, most=most, block=_BLOCK)
             if self._is_doubtful(owned):
                 return
             if last != woken:
@@ -124,7 +139,8 @@ class Reader:
         sizes = (min(chunk, self._schedule.room_of(flow)) / flow.average for flow in flows)
         most = max(1, min(_MOST, int(min(sizes))))
         started = self._clock.monotonic()
-        reads = await self._stream.read(owned.number, {flow.name: flow.cursor for flow in flows}, most=most)
+        after = {flow.name: flow.cursor for flow in flows}
+        reads = await self._ask(owned, self._stream.read, owned.number, after, most=most)
         self._adapt(owned, self._clock.monotonic() - started)
         entries = dict(reads)
         for flow in flows:
@@ -132,7 +148,7 @@ class Reader:
             if await self._take_in(flow, found) and len(found) < most:
                 flow.behind = False
         if not all(flow.behind for flow in flows):
-            await self._stream.wake(owned.number)
+            await self._ask(owned, self._stream.wake, owned.number)
 
     async def _fetch(self, owned: OwnedPartition) -> bool:
         """Fetch for lanes of the partition that have room; return whether there was anything to fetch."""
@@ -144,7 +160,7 @@ class Reader:
         for lane, ids in chosen:
             wanted.setdefault(lane.flow.name, []).extend(ids)
         started = self._clock.monotonic()
-        found = await self._stream.fetch(owned.number, wanted)
+        found = await self._ask(owned, self._stream.fetch, owned.number, wanted)
         self._adapt(owned, self._clock.monotonic() - started)
         by_flow = {name: {entry.id: entry for entry in entries if entry is not None} for name, entries in found.items()}
         for lane, ids in chosen:

@@ -6,7 +6,7 @@ is lost. From then on nothing is sent or settled under that lease.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from fanout.clock import Clock
@@ -71,6 +71,7 @@ class Settler:
         self._clock = clock
         self._metrics = metrics
         self._open: dict[OwnedPartition, Settlement] = {}
+        self._flushing: set[Hashable] = set()  # nodes to which a settlement is on its way
         self._wake = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -134,12 +135,35 @@ class Settler:
         return False
 
     async def run(self) -> None:
-        """Settle until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            batches, self._open = self._open, {}
-            await self._flush(batches)
+        """Settle until cancelled. Partitions of a node that does not answer hold up no others."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                for node, batches in self._take_open().items():
+                    if node is None:  # one server has all partitions
+                        await self._flush(batches)
+                    else:
+                        self._flushing.add(node)
+                        group.create_task(self._flush_node(node, batches))
+
+    def _take_open(self) -> dict[Hashable, dict[OwnedPartition, Settlement]]:
+        """Remove and return what may be settled now: one settlement at a time is on its way to each node."""
+        by_node: dict[Hashable, dict[OwnedPartition, Settlement]] = {}
+        for owned, batch in self._open.items():
+            node = self._stream.node_of(owned.number)
+            if node not in self._flushing:
+                by_node.setdefault(node, {})[owned] = batch
+        for batches in by_node.values():
+            for owned in batches:
+                del self._open[owned]
+        return by_node
+
+    async def _flush_node(self, node: Hashable, batches: dict[OwnedPartition, Settlement]) -> None:
+        await self._flush(batches)
+        self._flushing.discard(node)
+        if self._open:
+            self._wake.set()
 
     async def _flush(self, batches: dict[OwnedPartition, Settlement]) -> None:
         while batches:

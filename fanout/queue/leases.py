@@ -5,7 +5,7 @@ nothing, because every script that writes compares the token. The share of each 
 live ones, so workers agree without exchanging messages.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from fanout.queue.keys import KEYS, Keys
 from fanout.queue.worker_scripts import ACQUIRE, HEARTBEAT, RELEASE, RENEW
 from fanout.redis.client import Call, RedisClient, reply_or_raise
 
+_TIME_LIMIT = 1.0  # seconds without progress: a node that is silent must not hold up the leases on the others
 _NO_REPLY: Any = object()  # stands for a reply that did not arrive
 
 
@@ -75,22 +76,22 @@ class Leases:
     def __repr__(self) -> str:
         return f"<Leases of {self.worker}, {self.lifetime} s>"
 
-    @property
-    def breaks(self) -> int:
-        """How often a connection to Redis was lost."""
-        return self._redis.breaks
+    def generation(self, partition: int) -> Hashable:
+        """Return a value that changes when what was read of a partition may no longer exist (a failover, a restart)."""
+        return self._redis.generation(self._keys.lease(partition))
 
     async def heartbeat(self) -> LiveWorkers:
         """Mark this worker as live for one lifetime and return all live workers."""
-        return _live_workers(await self._redis.run(HEARTBEAT, [self._keys.workers], [self.worker, self._lifetime_ms]))
+        return _live_workers(await self._heartbeat(self._lifetime_ms))
 
     async def deregister(self) -> None:
         """Remove this worker from the live ones, so that the others share its partitions."""
-        await self._redis.run(HEARTBEAT, [self._keys.workers], [self.worker, 0])
+        await self._heartbeat(0)
 
     async def owners(self, partitions: int) -> dict[int, str]:
         """Return the token of the lease of each partition that has an owner."""
-        replies = await self._redis.call(*(("GET", self._keys.lease(partition)) for partition in range(partitions)))
+        commands = [("GET", self._keys.lease(partition)) for partition in range(partitions)]
+        replies = await self._redis.call(*commands, time_limit=_TIME_LIMIT)
         tokens = _answered(replies)
         return {partition: token.decode() for partition, token in enumerate(tokens) if token not in (None, _NO_REPLY)}
 
@@ -104,7 +105,7 @@ class Leases:
             (ACQUIRE, [self._keys.lease(partition), self._keys.fence(partition)], [self.worker, self._lifetime_ms])
             for partition in partitions
         ]
-        tokens = _answered(await self._redis.run_all(calls)) if calls else []
+        tokens = _answered(await self._redis.run_all(calls, time_limit=_TIME_LIMIT)) if calls else []
         return [
             Lease(partition, token.decode(), now + self.lifetime)
             for partition, token in zip(partitions, tokens, strict=True)
@@ -125,7 +126,7 @@ class Leases:
         for lease in leases:
             streams = (self._keys.stream(lease.partition, flow) for flow in named.get(lease.partition, ()))
             calls.append((RENEW, [self._keys.lease(lease.partition), *streams], [lease.token, self._lifetime_ms]))
-        replies = _answered(await self._redis.run_all(calls)) if calls else []
+        replies = _answered(await self._redis.run_all(calls, time_limit=_TIME_LIMIT)) if calls else []
         end = now + self.lifetime
         return {
             lease.partition: _renewal(lease, reply, end, named.get(lease.partition, ()))
@@ -134,7 +135,13 @@ class Leases:
 
     async def release(self, lease: Lease) -> None:
         """Release one partition. Does no harm when the lease was lost already."""
-        await self._redis.run(RELEASE, [self._keys.lease(lease.partition)], [lease.token])
+        await self._redis.run(RELEASE, [self._keys.lease(lease.partition)], [lease.token], time_limit=_TIME_LIMIT)
+
+    async def _heartbeat(self, lifetime_ms: int) -> Sequence[bytes]:
+        reply: Sequence[bytes] = await self._redis.run(
+            HEARTBEAT, [self._keys.workers], [self.worker, lifetime_ms], time_limit=_TIME_LIMIT
+        )
+        return reply
 
 
 def _live_workers(reply: Sequence[bytes]) -> LiveWorkers:

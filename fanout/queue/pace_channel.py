@@ -109,7 +109,7 @@ class PaceChannel:
 
     async def _next(self) -> list[PaceNotice]:
         command: Command = ("XREAD", "BLOCK", int(_BLOCK * 1000), "STREAMS", self._keys.pace_notices, self._last)
-        reply = await self._redis.ask(*command, time_limit=_BLOCK + 2)
+        reply = await self._redis.ask(*command, time_limit=_BLOCK + 2, blocking=True)
         if not reply:
             return []
         rows = reply[0][1]

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from fanout.errors import QueueError
 from fanout.queue import scripts, worker_scripts
 from fanout.queue.keys import Keys
-from fanout.redis.client import Argument, RedisClient
+from fanout.redis.client import Argument, RedisClient, Script
 from fanout.redis.durability import Durability
-from fanout.redis.script import Script
 
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, '(STREAM)')?")
 _DIRECT = frozenset(

@@ -10,7 +10,7 @@ entries that need them, and the number of bytes that wait, each entry with 64 mo
 (`entry.weight_of`).
 """
 
-from fanout.redis.script import Script
+from fanout.redis.client import Script
 
 # How an entry gets its id, wherever one is added: add(stream, data). `number` is below 2^32 and one that other requests
 # will hardly have. The second half of an id starts at it, or is that much greater than the last one, instead of

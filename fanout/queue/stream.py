@@ -19,13 +19,13 @@ Rules guarded: nothing unread is ever trimmed. An append is one round trip, and 
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 from zlib import crc32
 
 from fanout.clock import Clock
-from fanout.errors import LeaseLostError, QueueSilentError
+from fanout.errors import LeaseLostError, QueueError, QueueSilentError
 from fanout.queue.append import PartitionAppend
 from fanout.queue.entry import Admission, Depth, FlowDepth, Receipt, StoredEntry, Submission, apart, encode
 from fanout.queue.keys import FIELD, KEYS, Keys, flow_of_stream
@@ -41,7 +41,7 @@ START = b"0-0"
 INLINE = 4096  # bytes of a body up to which it stands in its entry
 _LONG = 2  # targets in each partition, on average, from which the targets of one item share its body
 _UNLIMITED = 1 << 62
-_REFRESH = 1.0  # seconds after which an append asks again how many bytes wait
+_REFRESH_INTERVAL = 1.0  # seconds between two looks at how many bytes wait
 _TIME_LIMIT = 2.0
 _SETTLE_AT_ONCE = 1000  # Lua's unpack has a limit
 _UNSURE = Admission.UNKNOWN
@@ -87,7 +87,6 @@ class Stream:
         self._origin = origin
         self._numbers = count(1)
         self._sizes = [0] * partitions
-        self._refreshed = float("-inf")
 
     def __repr__(self) -> str:
         return f"<Stream {self._partitions} partitions, about {sum(self._sizes)} bytes>"
@@ -96,10 +95,30 @@ class Stream:
         """Bound what waits in all partitions together."""
         self._max_bytes = max_bytes
 
-    @property
-    def breaks(self) -> int:
-        """How often a connection to the store broke: what was read before the last time may not be there any more."""
-        return self._redis.breaks
+    def generation(self, partition: int) -> Hashable:
+        """Return a value that changes when what was read of a partition may no longer exist (a failover, a restart)."""
+        return self._redis.generation(self._keys.lease(partition))
+
+    def node_of(self, partition: int) -> Hashable:
+        """Return a value that is equal for partitions that are served by one server."""
+        return self._redis.node_of(self._keys.lease(partition))
+
+    async def run(self) -> None:
+        """Keep what is known of the bytes that wait up to date until cancelled; no request waits for it."""
+        while True:
+            await self.refresh()
+            await self._clock.sleep(_REFRESH_INTERVAL)
+
+    async def refresh(self) -> None:
+        """Ask how many bytes wait. A partition whose server does not answer keeps the number it had."""
+        commands = [("GET", self._keys.size(partition)) for partition in range(self._partitions)]
+        try:
+            replies = await self._redis.call(*commands, time_limit=_TIME_LIMIT)
+        except QueueError:
+            return
+        for partition, reply in enumerate(replies):
+            if not isinstance(reply, Exception):
+                self._sizes[partition] = int(reply or 0)
 
     async def append(self, submissions: Sequence[Submission]) -> list[Receipt]:
         """Store submissions, those of one lane in their order, in one round trip; one receipt each.
@@ -108,7 +127,6 @@ class Stream:
         fewer replicas than configured acknowledged it in time. Raise QueueError when nothing was stored.
         """
         shares = self._place(submissions)
-        await self._refresh_sizes()
         most = self._max_bytes if sum(self._sizes) < self._max_bytes else 0
         calls = [share.call(self._keys, most, self._window_ms) for share in shares]
         try:
@@ -151,7 +169,7 @@ class Stream:
             self._keys.wake(partition),
         ]
         command += [*(self._keys.stream(partition, flow) for flow in after), woken, *after.values()]
-        reply = await self._redis.ask(*command, time_limit=block + _TIME_LIMIT)
+        reply = await self._redis.ask(*command, time_limit=block + _TIME_LIMIT, blocking=True)
         wake = self._keys.wake(partition).encode()
         read: list[FlowRead] = []
         for name, rows in reply or ():
@@ -325,18 +343,6 @@ class Stream:
                     receipts[position] = Receipt(_ACCEPTED if sure else _UNSURE, partition, answer)
                 else:
                     receipts[position] = _unusual_receipt(partition, answer, sure=sure)
-
-    async def _refresh_sizes(self) -> None:
-        now = self._clock.monotonic()
-        if now - self._refreshed < _REFRESH:
-            return
-        self._refreshed = now
-        replies = await self._redis.call(
-            *(("GET", self._keys.size(partition)) for partition in range(self._partitions))
-        )
-        _raise_if_all_failed(replies)
-        known = zip(replies, self._sizes, strict=True)  # a node that is down must not stop what goes to the others
-        self._sizes = [before if isinstance(reply, Exception) else int(reply or 0) for reply, before in known]
 
 
 def _parts(groups: Sequence[Settled]) -> list[list[Settled]]:

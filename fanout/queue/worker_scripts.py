@@ -3,7 +3,7 @@
 Rule guarded: the same as there. Each is one atomic step, documented by KEYS, ARGV and what it returns.
 """
 
-from fanout.redis.script import Script
+from fanout.redis.client import Script
 
 # KEYS[1] the lease, KEYS[2] the fence. ARGV[1] the worker, ARGV[2] the lifetime in milliseconds.
 # Returns the token of the new lease, or nil when somebody holds it.

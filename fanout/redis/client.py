@@ -1,14 +1,15 @@
-"""Commands out, replies in: the one place that talks to Redis.
+"""Commands out, replies in: what the queue uses of Redis, be it one server or many.
 
 Rule guarded: nothing that was written is repeated silently. redis-py's pool and client retry on their own, which would
-append a batch twice; so this file keeps its own short list of idle connections, without retries, and says
-which of two things happened: nothing was done (QueueError), or it was written and no reply came (QueueSilentError).
-A script unknown to the server was not run, so that one case is sent again, as text. A server that fell silent, or says
-that it is no primary any more, loses all its connections: the next call asks anew where the primary is.
+append a batch twice. So a failed call says which of two things happened: nothing was done (QueueError), or it was
+written and no reply came (QueueSilentError). A script that the server does not know was not run, so this one case is
+sent again, as text. A server that makes no progress for `time_limit` seconds counts as silent. A large request on a
+slow link makes progress, because its bytes move.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from hashlib import sha1
 from typing import Any, ClassVar
 
 from redis import exceptions as redis_errors
@@ -16,176 +17,191 @@ from redis.asyncio.connection import AbstractConnection
 
 from fanout.clock import Clock
 from fanout.errors import QueueError, QueueFullError, QueueSilentError
-from fanout.redis.connection import ServerConnection
+from fanout.redis.connection import Pending, Request, ServerConnection
 from fanout.redis.durability import Durability, confirmed
-from fanout.redis.script import Script
+from fanout.redis.pool import CONNECTION_ERRORS, MAX_CONNECTIONS, ConnectionPool, reason_of
 
 Argument = str | bytes | int | float
 Command = Sequence[Argument]
-Call = tuple[Script, Sequence[str], Sequence[Argument]]  # script, keys, arguments
 
-BROKEN = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError, TimeoutError)
-_DEMOTED = (redis_errors.ReadOnlyError, redis_errors.MasterDownError)
+_LOOKS = 4  # times within the time limit that a call looks for progress
+
+
+class Script:
+    """Lua text and its SHA1. Two versions of a script have two names, so neither process runs the other's text."""
+
+    __slots__ = ("sha", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"<Script {self.sha[:8]}>"
+
+
+Call = tuple[Script, Sequence[str], Sequence[Argument]]  # script, keys, arguments
 
 
 class RedisClient(ABC):
-    """The store, be it one server or many."""
+    """A client of one server or of a Cluster. `time_limit` of a call is seconds without progress."""
 
     is_cluster: ClassVar[bool] = False
 
-    @property
     @abstractmethod
-    def breaks(self) -> int:
-        """How many connections broke so far; each may be the sign of a failover."""
+    def generation(self, key: str) -> Hashable:
+        """Return a value that changes when data read by this key may be gone: another server, or another history."""
+
+    @abstractmethod
+    def node_of(self, key: str) -> Hashable:
+        """Return a value that is equal for keys whose commands succeed and fail together."""
 
     @abstractmethod
     async def call(
-        self, *commands: Command, time_limit: float | None = None, confirm: Durability | None = None
+        self,
+        *commands: Command,
+        time_limit: float | None = None,
+        confirm: Durability | None = None,
+        blocking: bool = False,
     ) -> list[Any]:
-        """Send all commands in one write to each server concerned and give their replies in order.
+        """Send all commands in one write to each server concerned and return their replies in order.
 
-        An error reply stands as its exception. With `confirm`, what is done and not acknowledged stands as Unconfirmed.
-        Raises QueueError when nothing was done and QueueSilentError when no outcome is known; where there are several
-        servers, these stand in the place of the replies of the server they concern. `within` is seconds a round trip.
+        An error reply is returned as its exception. With `confirm`, the reply to what was done and not acknowledged is
+        returned as Unconfirmed. `blocking`: the commands wait in Redis. Raise QueueError when nothing was done and
+        QueueSilentError when no outcome is known. With several servers these are returned in the place of the replies
+        of the server that they concern.
         """
 
     @abstractmethod
     async def ask_primaries(self, *command: Argument, time_limit: float | None = None) -> list[Any]:
-        """Ask every primary the same and give their replies; an error reply is raised as QueueError."""
+        """Send one command to every primary and return the replies; raise an error reply as QueueError."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Close what is idle; connections in use close when they come back."""
+        """Close idle connections. Those in use are closed when they become free."""
 
-    async def ask(self, *command: Argument, time_limit: float | None = None) -> Any:
-        """Send one command and give its reply; an error reply is raised as QueueError."""
-        return reply_or_raise((await self.call(command, time_limit=time_limit))[0])
+    async def ask(self, *command: Argument, time_limit: float | None = None, blocking: bool = False) -> Any:
+        """Send one command and return its reply; raise an error reply as QueueError."""
+        return reply_or_raise((await self.call(command, time_limit=time_limit, blocking=blocking))[0])
 
-    async def run_all(self, calls: Sequence[Call], *, confirm: Durability | None = None) -> list[Any]:
-        """Run scripts, each (script, keys, arguments), in one round trip; replies are those of `call`."""
+    async def run_all(
+        self, calls: Sequence[Call], *, time_limit: float | None = None, confirm: Durability | None = None
+    ) -> list[Any]:
+        """Run scripts in one round trip; the replies are those of `call`."""
         commands = (("EVALSHA", s.sha, len(keys), *keys, *args) for s, keys, args in calls)
-        replies = await self.call(*commands, confirm=confirm)
+        replies = await self.call(*commands, time_limit=time_limit, confirm=confirm)
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, redis_errors.NoScriptError)]
         if unknown:
-            again = [calls[i] for i in unknown]
+            texts = (("EVAL", s.text, len(keys), *keys, *args) for s, keys, args in (calls[i] for i in unknown))
             try:
-                texts = await self.call(
-                    *(("EVAL", s.text, len(keys), *keys, *args) for s, keys, args in again), confirm=confirm
-                )
+                again = await self.call(*texts, time_limit=time_limit, confirm=confirm)
             except QueueError as error:  # the outcomes of the others are known and must not be lost with it
-                texts = [error] * len(unknown)
-            for i, reply in zip(unknown, texts, strict=True):
+                again = [error] * len(unknown)
+            for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
         return replies
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
-        """Run one script; an error reply is raised as QueueError."""
-        return reply_or_raise((await self.run_all([(script, keys, args)]))[0])
+    async def run(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, time_limit: float | None = None
+    ) -> Any:
+        """Run one script and return its reply; raise an error reply as QueueError."""
+        return reply_or_raise((await self.run_all([(script, keys, args)], time_limit=time_limit))[0])
 
 
 class ServerClient(RedisClient):
-    """Connections to one server; `make` builds an unconnected one, `within` bounds a round trip in seconds."""
+    """A client of one server. `make` builds an unconnected connection."""
 
-    def __init__(self, make: Callable[[], AbstractConnection], clock: Clock, *, time_limit: float = 5.0) -> None:
-        self._make = make
+    def __init__(
+        self,
+        make: Callable[[], AbstractConnection],
+        clock: Clock,
+        *,
+        time_limit: float = 2.0,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        self._pool = ConnectionPool(make, clock, max_connections=max_connections)
         self._clock = clock
         self._time_limit = time_limit
-        self._idle: list[ServerConnection] = []
-        self._gathering: ServerConnection | None = None  # what scripts of this turn of the loop leave with
-        self._epoch = 0  # connections of an earlier one are not used again
-        self._closed = False
-        self._breaks = 0
 
     def __repr__(self) -> str:
-        return f"<ServerClient {len(self._idle)} idle>"
+        return f"<ServerClient {self._pool!r}>"
 
-    @property
-    def breaks(self) -> int:
-        return self._breaks
+    def generation(self, key: str = "") -> Hashable:
+        del key  # one server has all of them
+        return self._pool.generation
+
+    def node_of(self, key: str) -> Hashable:
+        del key
+        return None
 
     async def call(
-        self, *commands: Command, time_limit: float | None = None, confirm: Durability | None = None
+        self,
+        *commands: Command,
+        time_limit: float | None = None,
+        confirm: Durability | None = None,
+        blocking: bool = False,
     ) -> list[Any]:
-        bound = self._time_limit if time_limit is None else time_limit
         if not commands:
             return []
-        if confirm is None:
-            return await self._exchange(commands, bound, gather=commands[0][0] == "EVALSHA")
-        return confirmed(await self._exchange((*commands, confirm.command), bound + confirm.timeout), confirm)
+        request = Request(commands, confirm=confirm, blocking=blocking)
+        limit = self._time_limit if time_limit is None else time_limit
+        pending = self._pool.submit_now(request) or await self._submit(request, limit)
+        replies = await self._replies(pending, limit + (confirm.timeout if confirm else 0.0))
+        if confirm is not None and len(replies) > request.count:
+            replies = confirmed(replies, confirm)
+        for position, reply in enumerate(replies):
+            if isinstance(reply, redis_errors.ConnectionError):
+                raise self._refusal(pending.connection, reply, position)
+        return replies
 
     async def ask_primaries(self, *command: Argument, time_limit: float | None = None) -> list[Any]:
         return [await self.ask(*command, time_limit=time_limit)]
 
     async def aclose(self) -> None:
-        self._closed = True
-        while self._idle:
-            self._idle.pop().abort()
+        self._pool.close()
 
-    async def _exchange(self, commands: Sequence[Command], time_limit: float, *, gather: bool = False) -> list[Any]:
-        connection = self._gathering
-        if not gather or connection is None or not connection.is_gathering:
-            connection = await self._connected()
-            if gather:
-                self._gathering = connection
-        asked = connection.send(commands, gather=gather)
+    async def _submit(self, request: Request, limit: float) -> Pending:
         try:
-            async with self._clock.timeout(time_limit):
-                replies = await asked
-        except BROKEN as error:
-            self._give_up(connection, error)
+            async with self._clock.timeout(limit):
+                return await self._pool.submit(request)
+        except TimeoutError:
+            raise QueueError(f"Redis cannot be reached or is too slow: no connection within {limit:g} s.") from None
+
+    async def _replies(self, pending: Pending, limit: float) -> list[Any]:
+        try:
+            return await self._wait_while_progressing(pending, limit)
+        except CONNECTION_ERRORS as error:
+            if isinstance(error, TimeoutError):
+                self._pool.expire()  # a machine that is gone closes nothing: the idle ones would time out one by one
+            self._pool.discard(pending.connection)
             raise QueueSilentError(f"Redis did not answer: {reason_of(error)}.") from None
         except BaseException:
-            if not connection.is_shared_with_others(asked):
-                connection.abort()
+            self._pool.abandon(pending)
             raise
-        for place, reply in enumerate(replies):
-            if isinstance(reply, redis_errors.RedisError):
-                self._heed(connection, reply, place)
-        return replies
 
-    def _heed(self, connection: ServerConnection, reply: redis_errors.RedisError, place: int) -> None:
-        # What an error reply says about the server, beside what it says about its command.
-        if isinstance(reply, redis_errors.ConnectionError):
-            self._give_up(connection, reply)
-            if isinstance(reply, redis_errors.BusyLoadingError) and place == 0:
-                raise QueueError(f"Redis is starting: {reply}.")  # it does nothing for anybody yet
-            raise QueueSilentError(f"Redis did not answer: {reason_of(reply)}.")
-        if isinstance(reply, _DEMOTED) or str(reply).startswith("UNBLOCKED"):
-            self._epoch += 1
+    async def _wait_while_progressing(self, pending: Pending, limit: float) -> list[Any]:
+        progress: tuple[int, int] | None = None
+        without = 0  # looks in a row that saw none
+        while True:
+            try:
+                async with self._clock.timeout(limit / _LOOKS):
+                    return await pending.future
+            except TimeoutError:
+                last, progress = progress, pending.connection.progress()
+                without = without + 1 if last in (None, progress) else 0
+                if without == _LOOKS:
+                    raise TimeoutError(f"no progress within {limit:g} s") from None
+            pending.renew()
 
-    def _give_up(self, connection: ServerConnection, error: BaseException) -> None:
-        self._breaks += 1
-        if isinstance(error, TimeoutError):
-            self._epoch += 1  # a machine that is gone hangs up on nobody: the idle ones would time out one by one
-        connection.abort()
-
-    async def _connected(self) -> ServerConnection:
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_lost and connection.epoch == self._epoch:
-                return connection
-            self._breaks += 1
-            connection.abort()
-        inner = self._make()
-        connection = ServerConnection(inner, self._epoch, self._put_back)
-        try:
-            async with self._clock.timeout(self._time_limit):
-                await connection.open()
-        except (*BROKEN, redis_errors.RedisError, RuntimeError) as error:  # RuntimeError: uvloop, of a reset just now
-            self._breaks += 1
-            await abort(inner)
-            raise QueueError(f"Redis cannot be reached: {reason_of(error)}.") from None
-        return connection
-
-    def _put_back(self, connection: ServerConnection) -> None:
-        if self._closed or connection.epoch != self._epoch:
-            connection.abort()
-        else:
-            self._idle.append(connection)
+    def _refusal(self, connection: ServerConnection, reply: redis_errors.ConnectionError, position: int) -> QueueError:
+        self._pool.discard(connection)
+        if isinstance(reply, redis_errors.BusyLoadingError) and position == 0:
+            return QueueError(f"Redis is starting: {reply}.")  # it runs no command yet
+        return QueueSilentError(f"Redis did not answer: {reason_of(reply)}.")
 
 
 def reply_or_raise(reply: Any) -> Any:
-    """Give a reply back, or raise what an error reply means to a caller."""
+    """Return a reply, or raise what an error reply means to a caller."""
     if not isinstance(reply, Exception):
         return reply
     if isinstance(reply, QueueError):
@@ -200,16 +216,3 @@ def is_out_of_memory(reply: Any) -> bool:
     return isinstance(reply, redis_errors.OutOfMemoryError) or (
         isinstance(reply, redis_errors.RedisError) and "OOM" in str(reply)
     )
-
-
-async def abort(connection: AbstractConnection) -> None:
-    """Close at once: a TLS good-bye would wait half a minute for a peer that is gone; nothing is left to be said."""
-    writer = getattr(connection, "_writer", None)  # redis-py itself can only close politely
-    if writer is not None:
-        writer.transport.abort()
-    await connection.disconnect(nowait=True)
-
-
-def reason_of(error: BaseException) -> str:
-    """Give what an error says, or what it is when it says nothing; without a full stop."""
-    return str(error).removesuffix(".") or type(error).__name__

@@ -1,12 +1,13 @@
-"""The store as a Redis Cluster: each command goes to the node that serves its key, those of one node in one write.
+"""A client of a Redis Cluster: each command goes to the node that serves its key, those of one node in one write.
 
-Source: the Redis Cluster specification. Rule guarded: sent again is only what a node said it did not do (MOVED, ASK,
-TRYAGAIN, CLUSTERDOWN, READONLY, LOADING) or what was never written; where a node fell silent, its commands say so and
+Source: the Redis Cluster specification. Rules guarded: sent again is only what a node said it did not do (MOVED, ASK,
+TRYAGAIN, CLUSTERDOWN, READONLY, LOADING) or what was never written. Where a node fell silent, its commands say so and
 those of the other nodes keep their replies. redis-py's own cluster client repeats after time-outs, so it is not used.
+A node that does not answer delays only commands of its own keys: only they wait for a new map of the slots.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -20,17 +21,18 @@ from fanout.redis.client import Argument, Command, RedisClient, ServerClient
 from fanout.redis.durability import Durability
 from fanout.redis.slots import SlotMap, key_of, read_slots, slot_of
 
-_MOST_HOPS = 8
-_PAUSE = 0.02  # seconds before the second try where a node asks for patience; doubles with each further one
-_SLOTS_TIMEOUT = 2.0
+_MAX_HOPS = 8
+_PAUSE = 0.02  # seconds before the second try where a node asks to try again later; doubles with each further one
+_SLOTS_TIMEOUT = 1.0  # seconds for each node that is asked who serves what
+_MAP_LIFETIME = 0.5  # seconds for which a map that was just read is not asked for again
 _LATER = (redis_errors.TryAgainError, redis_errors.ClusterDownError, redis_errors.ReadOnlyError)
 
 
 @dataclass(frozen=True, slots=True)
-class _Errand:
-    """One command, the place of its reply, and where it goes; `node` None: wherever its slot is served.
+class _Routed:
+    """One command, the position of its reply, and its node; None: the one that serves its slot.
 
-    `tried` is a node that could not be reached: there is no point in going there again.
+    `tried` is a node that could not be reached: it is not tried again for this command.
     """
 
     position: int
@@ -41,13 +43,23 @@ class _Errand:
 
 
 @dataclass(frozen=True, slots=True)
-class _Terms:
+class _CallOptions:
     time_limit: float | None
     confirm: Durability | None
+    blocking: bool
+
+
+@dataclass(slots=True)
+class _NodeClient:
+    """The client of one node. `serial` tells it from an earlier client of the same node."""
+
+    client: ServerClient
+    serial: int
+    is_suspect: bool = False  # its last call failed: the map may be outdated
 
 
 class ClusterClient(RedisClient):
-    """A client of every primary of a cluster. `open_node` builds that of one node, `seeds` are asked for the others."""
+    """A client of every primary of a Cluster. `open_node` builds that of one node, `seeds` are asked for the others."""
 
     is_cluster: ClassVar[bool] = True
 
@@ -55,168 +67,201 @@ class ClusterClient(RedisClient):
         self._open_node = open_node
         self._seeds = tuple(seeds)
         self._clock = clock
-        self._nodes: dict[Node, ServerClient] = {}
-        self._gone = 0  # breaks of nodes that are no part of it any more, and their going
+        self._nodes: dict[Node, _NodeClient] = {}
+        self._serial = 0
         self._slots = SlotMap([], ())
-        self._informant = self._seeds[0]
-        self._stale = True
-        self._surveys = 0
-        self._surveying = asyncio.Lock()
+        self._source = self._seeds[0]  # the node that the map is from
+        self._is_outdated = False
+        self._refreshed = float("-inf")
+        self._refreshing = asyncio.Lock()
         self._turn = 0
 
     def __repr__(self) -> str:
         return f"<ClusterClient {self._slots!r}>"
 
-    @property
-    def breaks(self) -> int:
-        return self._gone + sum(redis_client.breaks for redis_client in self._nodes.values())
+    def generation(self, key: str) -> Hashable:
+        node = self.node_of(key)
+        if not isinstance(node, Node):
+            return None
+        known = self._known(node)
+        return known.serial, known.client.generation()
+
+    def node_of(self, key: str) -> Hashable:
+        return self._slots.owner(slot_of(key)) if self._slots else None
 
     async def call(
-        self, *commands: Command, time_limit: float | None = None, confirm: Durability | None = None
+        self,
+        *commands: Command,
+        time_limit: float | None = None,
+        confirm: Durability | None = None,
+        blocking: bool = False,
     ) -> list[Any]:
-        await self._know()
+        if not self._slots:
+            await self._refresh()
         replies: list[Any] = [None] * len(commands)
-        errands = [self._placed(_Errand(position, command)) for position, command in enumerate(commands)]
-        for hop in range(_MOST_HOPS):
-            await self._run(errands, replies, _Terms(time_limit, confirm))
-            left = [again for errand in errands if (again := self._again(errand, replies[errand.position], hop))]
-            if not left:
-                break
-            errands = await self._later(left, replies, hop)
+        options = _CallOptions(time_limit, confirm, blocking)
+        by_node: dict[Node | None, list[_Routed]] = {}
+        for position, command in enumerate(commands):
+            routed = self._route(_Routed(position, command))
+            by_node.setdefault(routed.node, []).append(routed)
+        groups = list(by_node.values())
+        if len(groups) == 1:
+            await self._run(groups[0], replies, options)
+        else:
+            async with asyncio.TaskGroup() as tasks:
+                for group in groups:
+                    tasks.create_task(self._run(group, replies, options))
         return replies
 
     async def ask_primaries(self, *command: Argument, time_limit: float | None = None) -> list[Any]:
-        await self._know()
-        try:
-            return [await self._client_of(node).ask(*command, time_limit=time_limit) for node in self._slots.primaries]
-        except QueueError:
-            self._stale = True
-            raise
+        await self._refresh()
+        return [await self._client_of(node).ask(*command, time_limit=time_limit) for node in self._slots.primaries]
 
     async def aclose(self) -> None:
-        for redis_client in list(self._nodes.values()):
-            await redis_client.aclose()
+        for known in list(self._nodes.values()):
+            await known.client.aclose()
 
-    async def _run(self, errands: Sequence[_Errand], replies: list[Any], terms: _Terms) -> None:
-        groups: dict[Node, list[_Errand]] = {}
-        for errand in errands:
-            if errand.node is None:
-                replies[errand.position] = QueueError("No node of the Redis Cluster serves the slot of this partition.")
-                self._stale = True
+    async def _run(self, group: list[_Routed], replies: list[Any], options: _CallOptions) -> None:
+        """Run commands that are routed to one node, and follow each until its reply is final."""
+        for hop in range(_MAX_HOPS):
+            node = group[0].node
+            if hop == 0 and (node is None or self._known(node).is_suspect):
+                with suppress(QueueError):  # else the old map has to do
+                    await self._refresh()
+                group = [self._route(replace(routed, node=None)) for routed in group]
+            await self._run_at_nodes(group, replies, options)
+            again = [retry for routed in group if (retry := self._retry_of(routed, replies[routed.position], hop))]
+            if not again:
+                return
+            group = await self._route_again(again, replies, hop)
+            if not group:
+                return
+
+    async def _run_at_nodes(self, group: Sequence[_Routed], replies: list[Any], options: _CallOptions) -> None:
+        by_node: dict[Node, list[_Routed]] = {}
+        for routed in group:
+            if routed.node is None:
+                replies[routed.position] = QueueError("No node of the Redis Cluster serves the slot of this partition.")
+                self._is_outdated = True
             else:
-                groups.setdefault(errand.node, []).append(errand)
-        if len(groups) == 1:
-            [(node, group)] = groups.items()
-            await self._run_at(node, group, replies, terms)
+                by_node.setdefault(routed.node, []).append(routed)
+        if len(by_node) == 1:
+            [(node, only)] = by_node.items()
+            await self._run_at(node, only, replies, options)
             return
         async with asyncio.TaskGroup() as tasks:
-            for node, group in groups.items():
-                tasks.create_task(self._run_at(node, group, replies, terms))
+            for node, some in by_node.items():
+                tasks.create_task(self._run_at(node, some, replies, options))
 
-    async def _run_at(self, node: Node, group: Sequence[_Errand], replies: list[Any], terms: _Terms) -> None:
+    async def _run_at(self, node: Node, group: Sequence[_Routed], replies: list[Any], options: _CallOptions) -> None:
         commands: list[Command] = []
-        places: list[int | None] = []
-        for errand in group:
-            if errand.asking:
+        positions: list[int | None] = []
+        for routed in group:
+            if routed.asking:
                 commands.append(("ASKING",))
-                places.append(None)
-            commands.append(errand.command)
-            places.append(errand.position)
+                positions.append(None)
+            commands.append(routed.command)
+            positions.append(routed.position)
+        known = self._known(node)
         try:
-            answers = await self._client_of(node).call(*commands, time_limit=terms.time_limit, confirm=terms.confirm)
+            answers = await known.client.call(
+                *commands, time_limit=options.time_limit, confirm=options.confirm, blocking=options.blocking
+            )
+            known.is_suspect = False
         except QueueError as error:
-            self._stale = True
+            known.is_suspect = True
             answers = [error] * len(commands)
-        for place, answer in zip(places, answers, strict=True):
-            if place is not None:
-                replies[place] = answer
+        for position, answer in zip(positions, answers, strict=True):
+            if position is not None:
+                replies[position] = answer
 
-    def _again(self, errand: _Errand, reply: Any, hop: int) -> _Errand | None:
-        # What is to be sent again and where, None when the reply stands.
+    def _retry_of(self, routed: _Routed, reply: Any, hop: int) -> _Routed | None:
+        # What is to be sent again and where, None when the reply is final.
         if not isinstance(reply, Exception):
             return None
-        anew = replace(errand, node=None, asking=False)
+        anew = replace(routed, node=None, asking=False)
         match reply:
             case redis_errors.MovedError():
-                self._slots.correct(slot_of(key_of(errand.command) or b""), _target(reply, errand))
-                anew = replace(anew, node=_target(reply, errand))
+                target = _target(reply, routed)
+                self._slots.correct(slot_of(key_of(routed.command) or b""), target)
+                anew = replace(anew, node=target)
             case redis_errors.AskError():
-                return replace(anew, node=_target(reply, errand), asking=True)
+                return replace(anew, node=_target(reply, routed), asking=True)
             case redis_errors.TryAgainError():
                 return anew
             case QueueSilentError():
                 return None  # it may have been done
             case QueueError() | redis_errors.ClusterDownError() | redis_errors.ReadOnlyError() if hop == 0:
-                anew = replace(anew, tried=errand.node if isinstance(reply, QueueError) else None)
+                anew = replace(anew, tried=routed.node if isinstance(reply, QueueError) else None)
             case _:
                 return None
-        self._stale = True
+        self._is_outdated = True
         return anew
 
-    async def _later(self, errands: Sequence[_Errand], replies: Sequence[Any], hop: int) -> list[_Errand]:
-        if any(isinstance(replies[errand.position], _LATER) for errand in errands):
+    async def _route_again(self, group: Sequence[_Routed], replies: Sequence[Any], hop: int) -> list[_Routed]:
+        if any(isinstance(replies[routed.position], _LATER) for routed in group):
             await self._clock.sleep(_PAUSE * 2**hop)
-        if self._stale:
-            with suppress(QueueError):  # else the old map has to do; what cannot be reached says so in its place
-                await self._survey()
-        placed = [self._placed(errand) for errand in errands]
-        return [errand for errand in placed if errand.tried is None or errand.node != errand.tried]
+        if self._is_outdated:
+            with suppress(QueueError):  # else the old map has to do
+                await self._refresh()
+        again = [self._route(routed) for routed in group]
+        return [routed for routed in again if routed.tried is None or routed.node != routed.tried]
 
-    def _placed(self, errand: _Errand) -> _Errand:
-        if errand.node is not None:
-            return errand
-        key = key_of(errand.command)
+    def _route(self, routed: _Routed) -> _Routed:
+        if routed.node is not None:
+            return routed
+        key = key_of(routed.command)
         if key is not None:
-            return replace(errand, node=self._slots.owner(slot_of(key)))
+            return replace(routed, node=self._slots.owner(slot_of(key)))
+        trusted = [node for node in self._slots.primaries if not self._is_suspect(node)] or self._slots.primaries
         self._turn += 1
-        return replace(errand, node=self._slots.primaries[self._turn % len(self._slots.primaries)])
+        return replace(routed, node=trusted[self._turn % len(trusted)])
+
+    def _known(self, node: Node) -> _NodeClient:
+        known = self._nodes.get(node)
+        if known is None:
+            self._serial += 1
+            known = self._nodes[node] = _NodeClient(self._open_node(node), self._serial)
+        return known
 
     def _client_of(self, node: Node) -> ServerClient:
-        redis_client = self._nodes.get(node)
-        if redis_client is None:
-            redis_client = self._nodes[node] = self._open_node(node)
-        return redis_client
+        return self._known(node).client
 
-    async def _know(self) -> None:
-        if self._stale:
-            try:
-                await self._survey()
-            except QueueError:
-                if not self._slots:
-                    raise
+    def _is_suspect(self, node: Node) -> bool:
+        known = self._nodes.get(node)
+        return known is not None and known.is_suspect
 
-    async def _survey(self) -> None:
-        surveys = self._surveys
-        async with self._surveying:
-            if self._surveys != surveys:
-                return  # somebody else asked while we waited for our turn
-            slots = await self._ask_around()
-            self._surveys += 1
-            self._stale = False
-            self._slots = slots
-            for node in self._nodes.keys() - set(slots.nodes):
-                redis_client = self._nodes.pop(node)
-                self._gone += redis_client.breaks + 1
-                await redis_client.aclose()
+    async def _refresh(self) -> None:
+        """Read the map of the slots anew, unless another caller has just done so."""
+        async with self._refreshing:
+            if self._slots and self._clock.monotonic() - self._refreshed < _MAP_LIFETIME and not self._is_outdated:
+                return
+            self._is_outdated = False
+            self._slots = await self._read_slots()
+            self._refreshed = self._clock.monotonic()
+            for node in self._nodes.keys() - set(self._slots.nodes):
+                await self._nodes.pop(node).client.aclose()
 
-    async def _ask_around(self) -> SlotMap:
+    async def _read_slots(self) -> SlotMap:
         reason = "no slots are served"
-        for node in dict.fromkeys((self._informant, *self._slots.nodes, *self._seeds)):
+        nodes = dict.fromkeys((self._source, *self._slots.nodes, *self._seeds))
+        for node in sorted(nodes, key=self._is_suspect):  # those that answered last time first
             try:
-                slots = read_slots(await self._client_of(node).ask("CLUSTER", "SLOTS", time_limit=_SLOTS_TIMEOUT), node)
+                reply = await self._client_of(node).ask("CLUSTER", "SLOTS", time_limit=_SLOTS_TIMEOUT)
             except QueueError as error:
+                self._known(node).is_suspect = True
                 reason = str(error)
                 if "cluster support disabled" in reason:
                     raise ConfigurationError(
                         "FANOUT_REDIS_URL says cluster=true, and the server it names is not a Redis Cluster."
                     ) from None
                 continue
-            if slots:
-                self._informant = node
+            if slots := read_slots(reply, node):
+                self._source = node
                 return slots
         raise QueueError(f"No node of the Redis Cluster can say who serves what: {reason}")
 
 
-def _target(error: redis_errors.AskError, errand: _Errand) -> Node:
-    here = errand.node.host if errand.node else ""
+def _target(error: redis_errors.AskError, routed: _Routed) -> Node:
+    here = routed.node.host if routed.node else ""
     return Node(error.host or here, error.port)

@@ -1,56 +1,141 @@
-"""One connection to Redis after redis-py has opened it: commands out, replies in, several callers at once.
+"""One connection to Redis after redis-py has opened it: requests out, replies in, several callers at once.
 
-Rules guarded: replies come in the order of the commands, so each caller gets those of its own, whoever else uses the
-connection; what nobody asked for ends the connection, because no reply behind it could be trusted. redis-py connects
-and logs in; packing and reading with hiredis alone cost a tenth of what its streams do, for a reply in many pieces.
+Rules guarded: replies arrive in the order of the commands, so each caller receives those of its own, whoever else uses
+the connection. A reply that nobody asked for ends the connection, because no reply after it could be trusted. redis-py
+connects and logs in. Packing and reading with hiredis alone cost a tenth of what its streams do for a reply in many
+pieces.
 """
 
 import asyncio
+import fcntl
+import re
+import struct
+import termios
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import hiredis
 from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 
-_MORE: Final = object()  # hiredis has no whole reply yet
-_GATHERED: Final = 64 * 1024  # bytes of one turn of the loop past which nobody else joins
+from fanout.redis.durability import Durability
+
+MAX_SHARED = 64 * 1024  # bytes of one turn of the event loop beyond which no further caller joins
+_DEMOTED = (redis_errors.ReadOnlyError, redis_errors.MasterDownError)
+_MORE: Final = object()  # hiredis has no complete reply yet
+_IDENTITY = re.compile(rb"^(?:run_id|master_replid):(\w+)", re.MULTILINE)
 
 
-class _Asked:
-    """Replies one caller waits for."""
+class Request:
+    """The commands that one caller sends together, packed.
 
-    __slots__ = ("count", "future", "replies")
+    `blocking`: they may wait in Redis. `confirm`: the acknowledgements to wait for after them; its reply comes last.
+    """
 
-    def __init__(self, count: int, future: "asyncio.Future[list[Any]]") -> None:
-        self.count = count
-        self.future = future
+    __slots__ = ("blocking", "confirm", "count", "is_shareable", "payload")
+
+    def __init__(
+        self, commands: Sequence[Sequence[Any]], *, confirm: Durability | None = None, blocking: bool = False
+    ) -> None:
+        packed = [hiredis.pack_command(tuple(command)) for command in commands]
+        self.payload = packed[0] if len(packed) == 1 else b"".join(packed)
+        self.count = len(packed)
+        self.confirm = confirm
+        self.blocking = blocking
+        self.is_shareable = commands[0][0] == "EVALSHA"  # scripts never block and have small replies
+
+
+class Pending:
+    """The replies that one caller waits for."""
+
+    __slots__ = ("connection", "future", "replies", "request")
+
+    def __init__(self, connection: "ServerConnection", request: Request, future: "asyncio.Future[list[Any]]") -> None:
+        self.connection = connection
+        self.request = request
         self.replies: list[Any] = []
+        self.future = future
+
+    def renew(self) -> None:
+        """Wait again with a new future, after the wait for the old one was given up."""
+        self.future = asyncio.get_running_loop().create_future()
+        if len(self.replies) == self.request.count + (self.request.confirm is not None):
+            self.future.set_result(self.replies)
+        elif self.connection.is_lost:
+            self.fail("The connection was lost.")
+
+    def complete(self) -> None:
+        """All replies are in: deliver them, unless a confirmation has to follow."""
+        if self.request.confirm is None and not self.future.done():
+            self.future.set_result(self.replies)
+
+    def end(self) -> None:
+        """Deliver the replies that are in: no further one will come."""
+        if not self.future.done():
+            self.future.set_result(self.replies)
+
+    def fail(self, reason: str) -> None:
+        """Report that no reply will come."""
+        if not self.future.done():
+            self.future.set_exception(redis_errors.ConnectionError(reason))
+
+
+class _Confirmation(Pending):
+    """The reply that all requests of one turn wait for."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self, connection: "ServerConnection", confirm: Durability, waiting: Sequence[Pending]) -> None:
+        super().__init__(connection, Request([confirm.command]), asyncio.get_running_loop().create_future())
+        self.waiting = waiting
+
+    def complete(self) -> None:
+        for pending in self.waiting:
+            pending.replies += self.replies
+            pending.end()
+
+    end = complete
+
+    def fail(self, reason: str) -> None:
+        for pending in self.waiting:
+            pending.fail(reason)
 
 
 class ServerConnection(asyncio.Protocol):
-    """One connection. `rested` is called whenever all replies are in; `epoch` is its owner's mark."""
+    """One connection. `on_free` is called when all replies are in and when the connection is lost.
+
+    `identity` names the server process and its history of data, None where it does not say. `is_demoted`: a reply said
+    that the server is no primary any more. `epoch`, `is_counted` and `idle_since` belong to the pool.
+    """
 
     def __init__(
-        self, connection: AbstractConnection, epoch: int, rested: "Callable[[ServerConnection], None]"
+        self, connection: AbstractConnection, epoch: int, on_free: "Callable[[ServerConnection], None]"
     ) -> None:
         self.epoch = epoch
+        self.is_counted = False
+        self.idle_since = 0.0
         self.is_lost = False
+        self.is_demoted = False
+        self.identity: tuple[bytes, ...] | None = None
         self._connection = connection
-        self._rested = rested
-        self._asked: deque[_Asked] = deque()
-        self._gathered = _GATHERED  # until somebody who shares begins
+        self._on_free = on_free
+        self._is_open = False
+        self._pending: deque[Pending] = deque()
+        self._received = 0
+        self._shared = MAX_SHARED  # bytes written in this turn by callers that share; at the maximum nobody may join
+        self._confirm: Durability | None = None  # what the requests of this turn wait for
+        self._unconfirmed: list[Pending] = []
 
     def __repr__(self) -> str:
-        return f"<ServerConnection {'lost' if self.is_lost else 'up'}, {len(self._asked)} waiting>"
+        return f"<ServerConnection {'lost' if self.is_lost else 'up'}, {len(self._pending)} pending>"
 
     async def open(self) -> None:
-        """Connect and log in; raises what redis-py raises."""
+        """Connect, log in and ask for the identity; raise what redis-py raises."""
         await self._connection.connect()  # type: ignore[no-untyped-call] # redis-py does not annotate it
         writer: Any = self._connection._writer  # noqa: SLF001 - the only way to its socket
-        reader: Any = self._connection._reader  # noqa: SLF001 - knows whether the server hung up meanwhile
-        parser: Any = self._connection._parser  # noqa: SLF001 - it knows which exception stands for which error
+        reader: Any = self._connection._reader  # noqa: SLF001 - knows whether the server closed it meanwhile
+        parser: Any = self._connection._parser  # noqa: SLF001 - knows which exception stands for which error
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = writer.transport
         self._streams: Any = self._transport.get_protocol()
@@ -59,98 +144,144 @@ class ServerConnection(asyncio.Protocol):
         )
         self._transport.set_protocol(self)
         self.is_lost = self._transport.is_closing() or reader.at_eof()
+        [info] = await self.send(Request([("INFO", "server", "replication")])).future
+        self.identity = tuple(_IDENTITY.findall(info)) or None if isinstance(info, bytes) else None
+        self._is_open = True
 
-    @property
-    def is_gathering(self) -> bool:
-        """Whether what is sent now leaves together with what other callers sent in this turn of the loop."""
-        return self._gathered < _GATHERED and not self.is_lost
+    def can_share(self, request: Request) -> bool:
+        """Return whether a request may leave together with what was sent in this turn of the event loop."""
+        return self._shared < MAX_SHARED and not self.is_lost and request.confirm is self._confirm
 
-    def send(self, commands: Sequence[Sequence[Any]], *, gather: bool = False) -> "asyncio.Future[list[Any]]":
-        """Write commands and give the future of their replies; error replies stand as their exceptions.
+    def send(self, request: Request) -> Pending:
+        """Write a request and return its pending replies, with error replies as exceptions.
 
-        With `gather` others may add theirs until the turn ends. The future fails with redis-py's ConnectionError.
+        Others may add to it until the turn ends. The future fails with redis-py's ConnectionError.
         """
-        future: asyncio.Future[list[Any]] = self._loop.create_future()
-        if self.is_lost or self._transport.is_closing():  # a reset closes it a turn before anybody is told
-            future.set_exception(redis_errors.ConnectionError("Connection closed by server."))
-            return future
-        packed = [hiredis.pack_command(tuple(command)) for command in commands]
-        self._asked.append(_Asked(len(packed), future))
-        whole = packed[0] if len(packed) == 1 else b"".join(packed)
-        self._transport.write(whole)
-        if gather:
-            if self._gathered >= _GATHERED:
-                self._gathered = 0
-                self._loop.call_soon(self._end_turn)
-            self._gathered += len(whole)
-        return future
+        pending = self._expect(request)
+        if not self.is_lost:
+            self._transport.write(request.payload)
+        return pending
 
-    def is_shared_with_others(self, future: "asyncio.Future[list[Any]]") -> bool:
-        """Tell whether somebody else than the owner of `future` still waits for replies."""
-        return any(asked.future is not future and not asked.future.done() for asked in self._asked)
+    def send_together(self, requests: Sequence[Request]) -> list[Pending]:
+        """Write requests of several callers at once, as `send` does for one."""
+        all_pending = [self._expect(request) for request in requests]
+        if not self.is_lost:
+            self._transport.write(b"".join([request.payload for request in requests]))
+        return all_pending
+
+    def _expect(self, request: Request) -> Pending:
+        pending = Pending(self, request, self._loop.create_future())
+        if self.is_lost or self._transport.is_closing():  # a reset closes it a turn before `connection_lost`
+            self.is_lost = True
+            pending.fail("Connection closed by server.")
+            return pending
+        self._pending.append(pending)
+        if request.is_shareable or request.confirm is not None:
+            if self._shared >= MAX_SHARED:
+                self._shared, self._confirm = 0, request.confirm
+                self._loop.call_soon(self._end_turn)
+            self._shared += len(request.payload)
+            if request.confirm is not None:
+                self._unconfirmed.append(pending)
+        return pending
+
+    def has_other_callers(self, own: Pending) -> bool:
+        """Return whether a caller other than that of `own` still waits for replies."""
+        return any(pending is not own and not pending.future.done() for pending in self._all_pending())
+
+    def progress(self) -> tuple[int, int]:
+        """Return what changes while bytes move: those received, and those the other side has not acknowledged."""
+        return self._received, self._transport.get_write_buffer_size() + _unacknowledged(self._transport)
 
     def abort(self) -> None:
-        """Close at once; whoever waits is told."""
+        """Close at once; every caller's future fails."""
         self.is_lost = True
         self._transport.abort()
         self._fail("The connection was given up.")
-        self._forget()
+        self._close_inner()
 
     def data_received(self, data: bytes) -> None:
-        """Hand replies out."""
+        """Deliver replies."""
+        self._received += len(data)
         try:
             self._reader.feed(data)
-            while self._asked and self._take():
+            while self._pending and self._read_replies():
                 pass
-        except redis_errors.RedisError:  # hiredis lost its place
+        except redis_errors.RedisError:  # the bytes are not replies
             self.abort()
+        if self._pending or self._unconfirmed or not self._is_open:
             return
-        if not self._asked and not self.is_lost:
-            if self._reader.has_data():
-                self.abort()
-            else:
-                self._end_turn()  # who comes now finds it among the idle
-                self._rested(self)
+        if not self.is_lost and self._reader.has_data():
+            self.abort()
+        self._shared = MAX_SHARED
+        self._on_free(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell everybody that nothing more comes."""
+        """Fail every caller's future."""
         self.is_lost = True
         self._fail(f"Connection closed by server: {exc}." if exc else "Connection closed by server.")
         self._streams.connection_lost(exc)
-        self._forget()
+        self._close_inner()
+        if self._is_open:
+            self._on_free(self)
 
-    def _take(self) -> bool:
-        asked = self._asked[0]
-        replies, count = asked.replies, asked.count
+    def _read_replies(self) -> bool:
+        pending = self._pending[0]
+        replies, count = pending.replies, pending.request.count
         while len(replies) < count:
             reply = self._reader.gets()
             if reply is _MORE:
                 return False
             replies.append(reply)
+            if not isinstance(reply, redis_errors.RedisError):
+                continue
             if isinstance(reply, redis_errors.ConnectionError):
-                self._last(asked)
+                self._end_with(pending)
                 return False
-        self._asked.popleft()
-        if not asked.future.done():
-            asked.future.set_result(replies)
+            if isinstance(reply, _DEMOTED) or str(reply).startswith("UNBLOCKED"):
+                self.is_demoted = True
+        self._pending.popleft()
+        pending.complete()
         return True
 
-    def _last(self, asked: _Asked) -> None:
-        # The server serves nobody here (LOADING, too many clients): its word is all there will be.
-        self._asked.popleft()
-        if not asked.future.done():
-            asked.future.set_result(asked.replies)
+    def _end_with(self, pending: Pending) -> None:
+        # The server serves nobody on this connection (LOADING, too many clients): no further reply will come.
+        self._pending.popleft()
+        pending.end()
         self.abort()
 
-    def _forget(self) -> None:
-        connection: Any = self._connection
-        connection._close()  # noqa: SLF001 - what is public waits, and this is called where nobody can
-
     def _end_turn(self) -> None:
-        self._gathered = _GATHERED
+        self._shared = MAX_SHARED
+        waiting, confirm = self._unconfirmed, self._confirm
+        self._unconfirmed, self._confirm = [], None
+        if waiting and confirm is not None and not self.is_lost:
+            confirmation = _Confirmation(self, confirm, waiting)
+            self._pending.append(confirmation)
+            self._transport.write(confirmation.request.payload)
+
+    def _all_pending(self) -> Iterator[Pending]:
+        for pending in self._pending:
+            if isinstance(pending, _Confirmation):
+                yield from pending.waiting
+            else:
+                yield pending
+        yield from self._unconfirmed
 
     def _fail(self, reason: str) -> None:
-        while self._asked:
-            future = self._asked.popleft().future
-            if not future.done():
-                future.set_exception(redis_errors.ConnectionError(reason))
+        for pending in list(self._all_pending()):
+            pending.fail(reason)
+        self._pending.clear()
+        self._unconfirmed.clear()
+
+    def _close_inner(self) -> None:
+        connection: Any = self._connection
+        connection._close()  # noqa: SLF001 - the public method waits, and this is called where nothing can
+
+
+def _unacknowledged(transport: asyncio.Transport) -> int:
+    # What the kernel holds of a large request may take longer to cross a slow link than a caller waits for a reply.
+    connected = transport.get_extra_info("socket")
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0])
+    except (AttributeError, OSError):
+        return 0  # not a socket, or a system that does not say

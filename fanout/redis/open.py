@@ -29,11 +29,11 @@ from fanout.redis.sentinel import Sentinels
 Find = Callable[[], Awaitable[Node]]
 
 
-def open_redis(url: str, clock: Clock, *, ca: str = "", password: str = "", time_limit: float = 5.0) -> RedisClient:
+def open_redis(url: str, clock: Clock, *, ca: str = "", password: str = "", time_limit: float = 2.0) -> RedisClient:
     """Return the client of `url`, not yet connected. Raise ConfigurationError when the URL cannot be used.
 
     `ca` is a file of certificate authorities to trust besides those of the machine, and `password` that of the
-    servers, where the URL names none. `time_limit` bounds connecting and each round trip, in seconds.
+    servers, where the URL names none. `time_limit` is for how many seconds connecting or a call may make no progress.
     """
     address = parse(url, ca=ca, password=password)
     factory = ConnectionFactory(address)

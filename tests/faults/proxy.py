@@ -184,10 +184,16 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def proxy(target: Target) -> AsyncIterator[Proxy]:
-    """Run a proxy for the time of the block; afterwards no connection and no task of it is left."""
+async def proxy(target: Target, *, receive_buffer: int = 0) -> AsyncIterator[Proxy]:
+    """Run a proxy for the time of the block; afterwards no connection and no task of it is left.
+
+    A small `receive_buffer` (bytes) keeps it from acknowledging much that it has not carried yet.
+    """
     made = Proxy(target)
-    server = await asyncio.start_server(made.carry, "127.0.0.1", 0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    if receive_buffer:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    server = await asyncio.start_server(made.carry, sock=listener)
     made.port = server.sockets[0].getsockname()[1]
     try:
         yield made

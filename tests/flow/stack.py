@@ -148,10 +148,14 @@ class Stack:
         letters = DeadLetters(self._redis)
         return [letter for partition in range(PARTITIONS) for letter in await letters.oldest(partition)]
 
+    async def tokens(self) -> dict[int, str]:
+        """Return the token of each partition that has an owner."""
+        tokens = await self._redis.call(*(("GET", KEYS.lease(p)) for p in range(PARTITIONS)))
+        return {p: token.decode() for p, token in enumerate(tokens) if token is not None}
+
     async def leases(self) -> dict[int, str]:
         """Return the holder of each partition that has one, by its token without the fence's number."""
-        tokens = await self._redis.call(*(("GET", KEYS.lease(p)) for p in range(PARTITIONS)))
-        return {p: token.decode().rpartition(":")[0] for p, token in enumerate(tokens) if token is not None}
+        return {partition: token.rpartition(":")[0] for partition, token in (await self.tokens()).items()}
 
     async def owner_of(self, partition: int) -> Child:
         """Return the worker that holds a partition; its process id is part of the lease's token."""

@@ -10,7 +10,7 @@ import pytest
 
 from tests.flow.child import Child
 from tests.flow.oracle import examine
-from tests.flow.stack import Stack
+from tests.flow.stack import PARTITIONS, Stack
 from tests.flow.traffic import batches, mixed, sent_of
 from tests.flow.waiting import until
 
@@ -56,15 +56,21 @@ async def test_a_redis_that_forgets_its_scripts_is_told_them_again(stack: Stack,
 
 
 async def test_a_redis_that_cuts_all_connections_is_connected_to_again(stack: Stack, hub: str) -> None:
-    """A connection that dies with a settlement on it costs no duplicate: the settlement is repeated."""
+    """A connection that dies with a settlement on it costs no duplicate: the settlement is repeated.
+
+    No partition begins anew: the server is the same, so what was read is still there.
+    """
     await stack.add_worker(concurrency=CONCURRENCY)
     await stack.faults({"kind": "latency", "seconds": 0.005})
+    await stack.shared_as(PARTITIONS)
+    owners = await stack.tokens()
     items = mixed(hub, 400, seed=43)
     for number, body in enumerate(batches(items, 40)):
         await _post_until_taken(stack, hub, body, f"{hub}-{number}")
         await stack.redis_client.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     await stack.drained()
     examine(sent_of(items), await stack.journal(hub)).check()
+    assert await stack.tokens() == owners
 
 
 async def _post_until_taken(stack: Stack, hub: str, body: bytes, key: str) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from fanout.queue.keys import KEYS
 from fanout.redis.slots import slot_of
-from tests.flow.traffic import mixed
-from tests.redis.product import HUB, running_product
+from tests.flow.traffic import batches, message, mixed, partition_of_user
+from tests.redis.product import HUB, PARTITIONS, running_product
 from tests.redis_kinds import KINDS, PASSWORD, Store, name_of, node_id, ready_to_fail_over
 from tests.redis_servers import RedisProcess, eventually
 
@@ -73,6 +73,33 @@ async def test_slots_that_move_between_nodes_are_followed(clustered: Store) -> N
         await sending
         await product.delivered(len(items))
     product.examine(items).check()
+
+
+async def test_a_node_that_does_not_answer_delays_only_its_own_partitions(clustered: Store) -> None:
+    """It is not replaced: its cluster still waits for it. What concerns the other nodes goes on meanwhile."""
+    for server in clustered.servers:
+        server.ask("CONFIG", "SET", "cluster-node-timeout", 60_000)
+    victim, _heir = _owner_and_heir(clustered, 0)
+    own = {p for p in range(PARTITIONS) if _owner_and_heir(clustered, p)[0] is victim}
+    users = [f"user {number}" for number in range(400)]
+    healthy = [user for user in users if partition_of_user(HUB, user, PARTITIONS) not in own][:60]
+    first, rest = [message(HUB, 0, "users", users[0])], [message(HUB, n, "users", u) for n, u in enumerate(healthy, 1)]
+    try:
+        async with running_product(clustered) as product:
+            await product.send(first)
+            await product.delivered(1)
+            victim.freeze()
+            try:
+                for item in rest:  # one by one: each second of delay for each of them would be a minute
+                    [body] = batches([item], 1)
+                    assert (await product.post(body)).status_code == 202
+                await product.delivered(1 + len(rest), within=15.0)
+            finally:
+                victim.thaw()
+        product.examine(first + rest).check()
+    finally:
+        for server in clustered.servers:
+            server.ask("CONFIG", "SET", "cluster-node-timeout", 1000)
 
 
 async def test_a_killed_node_of_a_cluster_is_replaced_and_nothing_accepted_is_lost(clustered: Store) -> None:

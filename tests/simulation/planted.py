@@ -167,6 +167,7 @@ class Planted:
 
 
 _SETTLED = "fanout.queue.stream.Stream.settle"
+_SERVED_BY = "fanout.redis.client.ServerClient.generation"
 _NO_CLOCK: Clock = Any  # type: ignore[assignment] # settling reads no clock
 PLANTED: Mapping[str, Planted] = {
     "a settler that ignores the fence": Planted({_SETTLED: settled_in_the_owners_name}, ("did SETTLE on",), "fence"),
@@ -179,5 +180,8 @@ PLANTED: Mapping[str, Planted] = {
     "a zombie that goes on": Planted({"Leases": EternalLeases}, ("while partition",)),
     "a lease released over calls in flight": Planted({"Ownership": HurriedOwnership}, ("calls in flight",)),
     "dead letters that are dropped": Planted({"DeadLetters": ForgetfulLetters}, ("settled",)),
+    "a failover taken for a cut connection": Planted(
+        {_SERVED_BY: lambda *_: 0}, ("not done", "was delivered before"), "failover"
+    ),
     "ages by a wrong clock": Planted({"Leases": LonelyLeases}, ("its ttl is",)),
 }

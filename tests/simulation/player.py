@@ -23,6 +23,7 @@ class Player:
 
     def __init__(self, redis_client: RedisClient) -> None:
         self._redis = redis_client
+        self._pauses = 0
         self._ids: dict[tuple[int, bytes], bytes] = {}
         self._partition = 0
 
@@ -153,7 +154,9 @@ class Player:
         return [changed, sorted(_paired(pairs))]
 
     async def _put_pause(self, target: str, lasts: str, keep: int) -> Any:
-        reply = await self._redis.run(scripts.PUT_PAUSE, ["pauses"], [target, lasts, b"{}", keep])
+        self._pauses += 1  # the end of each pause is another second, so that their order is certain
+        arguments: list[Argument] = [target, int(lasts) + 1000 * self._pauses, b"{}", keep]
+        reply = await self._redis.run(scripts.PUT_PAUSE, ["pauses"], arguments)
         pairs = await self._redis.ask("HGETALL", "pauses")
         return [[len(part) for part in reply], sorted((name, len(value)) for name, value in _paired(pairs))]
 

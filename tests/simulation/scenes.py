@@ -1,10 +1,10 @@
-"""Worlds made for one part of the promise each: limits, a dead service, joined calls, late messages, lost leases.
+"""Worlds made for one part of the promise each: limits, a dead service, joined calls, late messages, lost leases, ...
 
 Rule guarded: in a plan drawn at large a breaker opens once in hundreds of worlds, and a kill hits a joined call once in
 thousands. Seeds that never meet what they are about prove nothing. `make simulate` prints what was met.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -14,7 +14,7 @@ from fanout.signalr.message import GroupAction, Item, Message, Scope, Verb
 from tests.simulation.plan import LASTS, Batch, Fault, Plan, busy_times, plan_at_large
 from tests.simulation.service_model import REFUSING_JOINED
 
-SCENES = ("any", "any", "any", "quota", "dead", "joined", "late", "fence")
+SCENES = ("any", "any", "any", "quota", "dead", "joined", "late", "fence", "failover")
 _FAILING = ("500", "503", "503 wait", "not sent", "lost before", "500 after", "lost after")
 _LOSSES = ("jump", "jump", "jump", "failover", "flush")  # the store's clock jumps past the end of every lease
 _OFTEN = ("kill", "kill", "freeze", "stop", "start", "pause", "pause", "down", "cut", "noise", "slow", "failover")
@@ -37,19 +37,8 @@ class Load:
 def plan_of(seed: int, scene: str | None = None) -> Plan:
     """Draw the plan of a seed; `scene` takes the place of the scene that the seed draws."""
     plan, random = plan_at_large(seed), Random(f"scene {seed}")
-    match scene or Random(f"which {seed}").choice(SCENES):
-        case "quota":
-            return _quota(plan, random)
-        case "dead":
-            return _dead(plan, random)
-        case "joined":
-            return _joined(plan, random)
-        case "late":
-            return _late(plan, random)
-        case "fence":
-            return _fence(plan, random)
-        case _:
-            return plan
+    make = _SCENES.get(scene or Random(f"which {seed}").choice(SCENES))
+    return plan if make is None else make(plan, random)
 
 
 def _quota(plan: Plan, random: Random) -> Plan:
@@ -157,6 +146,24 @@ def _fence(plan: Plan, random: Random) -> Plan:
     )  # fmt: skip
 
 
+def _failover(plan: Plan, random: Random) -> Plan:
+    """Servers that take over with their clocks behind, while few destinations get many messages."""
+    settings = {
+        **plan.settings, "partitions": random.choice((1, 2)), "concurrency": 4, "read_ahead_bytes": 20_000,
+        "max_bytes": 1 << 20, "lease_seconds": 10.0, "send_rate": 0.0, "broadcast_rate": 0.0,
+    }  # fmt: skip
+    load = Load(3, random.randint(10, 14), 3, 3.0, (None,))
+    producers = _producers(random, load, _crowd(random)[:3])
+    losses = [
+        Fault(0.3 + random.random() * 2, "failover", random.randint(1, 3), random.random(), 0.1 + random.random() * 0.8)
+        for _ in range(random.choice((1, 2)))
+    ]
+    return replace(
+        plan, scene="failover", settings=settings, workers=random.choice((1, 2)), producers=producers, doomed={},
+        faults=tuple(sorted(losses, key=_time_of)), service_latency=0.01, store_latency=0.0005, service_noise=0.0,
+    )  # fmt: skip
+
+
 def _latency(random: Random) -> float:
     return random.choice((0.0005, 0.001, 0.005, 0.03))
 
@@ -211,3 +218,13 @@ def _trouble(random: Random, kinds: Sequence[str], count: int) -> tuple[Fault, .
 
 def _time_of(fault: Fault) -> float:
     return fault.at
+
+
+_SCENES: Mapping[str, Callable[[Plan, Random], Plan]] = {
+    "quota": _quota,
+    "dead": _dead,
+    "joined": _joined,
+    "late": _late,
+    "fence": _fence,
+    "failover": _failover,
+}

@@ -10,7 +10,7 @@ from typing import Any
 from redis import exceptions as redis_errors
 
 from fanout.queue import scripts, worker_scripts
-from fanout.redis.script import Script
+from fanout.redis.client import Script
 from tests.simulation.store_model import StoreModel, as_bytes, id_of, text_of
 from tests.simulation.store_scripts import OOM, SCRIPT_TWINS
 
@@ -168,6 +168,10 @@ def _hgetall(store: StoreModel, args: Args) -> Any:
     return [part for pair in store.hashes.get(args[0], {}).items() for part in pair]
 
 
+def _info(store: StoreModel, _args: Args) -> Any:
+    return b"# Server\r\nrun_id:%d\r\n# Replication\r\nmaster_replid:%d\r\n" % (store.history, store.history)
+
+
 COMMANDS: dict[str, Callable[[StoreModel, Args], Any]] = {
     "GET": _get,
     "SET": _set,
@@ -186,4 +190,5 @@ COMMANDS: dict[str, Callable[[StoreModel, Args], Any]] = {
     "HGETALL": _hgetall,
     "TIME": _time,
     "PING": _ping,
+    "INFO": _info,
 }

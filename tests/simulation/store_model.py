@@ -61,6 +61,7 @@ class StoreModel:
         self.strings: dict[bytes, tuple[bytes, int | None]] = {}
         self.sets: dict[bytes, dict[bytes, float]] = {}
         self.hashes: dict[bytes, dict[bytes, bytes]] = {}
+        self.history = 0  # which server this is, and which history of its data
         self._ticks = ticks
         self._undo: list[tuple[float, dict[bytes, Any], bytes, Any]] = []
 
@@ -79,7 +80,8 @@ class StoreModel:
                 del table[key]
 
     def lose_tail(self, seconds: float) -> None:
-        """Take back all writes of the last `seconds`."""
+        """Take back all writes of the last `seconds`, as a failover to another server does."""
+        self.history += 1
         horizon = self._ticks() - seconds
         while self._undo and self._undo[-1][0] > horizon:
             _when, table, key, old = self._undo.pop()

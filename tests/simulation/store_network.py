@@ -196,6 +196,12 @@ class ModelConnection:
     def abort(self) -> None:
         self._close()
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def get_extra_info(self, name: str) -> None:
+        """It has no socket."""
+
     async def disconnect(self, *, nowait: bool = False) -> None:
         self._close()
 

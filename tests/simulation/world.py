@@ -174,10 +174,13 @@ class World:
     async def _produce(self, batches: tuple[Batch, ...]) -> None:
         clock = SimulatedClock(self.loop)
         stream = self.factory.stream(clock)
-        for batch in batches:
-            await clock.sleep(batch.gap)
-            while not await self._append(stream, batch):
-                await clock.sleep(0.05 + self._random.random() * 0.3)
+        async with asyncio.TaskGroup() as group:
+            refreshing = group.create_task(stream.run())
+            for batch in batches:
+                await clock.sleep(batch.gap)
+                while not await self._append(stream, batch):
+                    await clock.sleep(0.05 + self._random.random() * 0.3)
+            refreshing.cancel()
         self._producing -= 1
 
     async def _append(self, stream: Stream, batch: Batch) -> bool:

@@ -79,9 +79,10 @@ async def taken(
     redis_client: RedisClient, clock: Clock, *partitions: int, worker: str = "w", lifetime: float = 600.0
 ) -> list[OwnedPartition]:
     """Take real leases and return their partitions."""
-    leases = await Leases(redis_client, clock, worker=worker, lifetime=lifetime).acquire(partitions)
-    assert len(leases) == len(partitions)
-    return [OwnedPartition(lease) for lease in leases]
+    leases = Leases(redis_client, clock, worker=worker, lifetime=lifetime)
+    acquired = await leases.acquire(partitions)
+    assert len(acquired) == len(partitions)
+    return [OwnedPartition(lease, generation=leases.generation(lease.partition)) for lease in acquired]
 
 
 def home_of(name: str, partitions: int = PARTITIONS, *, scope: Scope = Scope.USER) -> int:

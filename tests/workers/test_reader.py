@@ -232,18 +232,50 @@ async def test_under_a_lost_lease_an_unreadable_entry_stays_where_it_is(redis_cl
     assert bench.metrics.registry.get_sample_value("fanout_dead_total", {"reason": "unreadable"}) == 0
 
 
-async def test_when_the_store_breaks_off_the_partition_is_in_doubt_and_its_reading_ends(
-    redis_client: RedisClient,
-) -> None:
-    """It may be another server that answers next, with other ids."""
+async def test_a_read_that_fails_is_repeated_at_once_and_nothing_begins_anew(redis_client: RedisClient) -> None:
+    """A connection that was cut says nothing of the data; only the second failure in a row is followed by a pause."""
     bench = Bench(redis_client)
-    bench.stream.failures = 1
     await bench.put("1")
     [owned] = await taken(redis_client, bench.clock, 0)
-    await asyncio.wait_for(bench.reader.run(owned, bench._on_read), 5)
-    assert owned.doubted
+    async with bench.reading(owned):
+        await until(lambda: bench.lanes.waiting == 1)
+        await redis_client.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await bench.put("2")
+        await until(lambda: bench.lanes.waiting == 2)
+    assert not owned.doubted
     assert len(bench.lines.of("reader.failed")) == 1
-    assert bench.lanes.waiting == 0
+    assert await bench.delivered(2) == ["1", "2"]
+
+
+async def test_while_the_store_is_away_it_is_asked_again_after_a_pause(redis_client: RedisClient) -> None:
+    bench = Bench(redis_client)
+    bench.stream.failures = 3
+    await bench.put("1")
+    [owned] = await taken(redis_client, bench.clock, 0)
+    async with bench.reading(owned):
+        for _ in range(2):
+            await until(lambda: bench.clock.sleeping > 0)
+            assert bench.lanes.waiting == 0
+            await bench.clock.advance(0.2)
+        await until(lambda: bench.lanes.waiting == 1)
+    assert not owned.doubted
+    assert len(bench.lines.of("reader.failed")) == 1
+
+
+async def test_when_another_server_answers_the_partition_is_in_doubt_and_its_reading_ends(
+    redis_client: RedisClient,
+) -> None:
+    """What was a replica meanwhile may have lost what was read, and may give out smaller ids."""
+    bench = Bench(redis_client)
+    await bench.put("1")
+    [owned] = await taken(redis_client, bench.clock, 0)
+    async with bench.reading(owned):
+        await until(lambda: bench.lanes.waiting == 1)
+        await redis_client.ask("REPLICAOF", "127.0.0.1", "1")
+        await redis_client.ask("REPLICAOF", "NO", "ONE")
+        await bench.put("2")
+        await until(lambda: owned.doubted)
+        assert bench.lanes.waiting == 1
 
 
 async def test_readers_of_several_partitions_share_the_room(redis_client: RedisClient) -> None:

@@ -9,8 +9,7 @@ from fanout.queue import scripts, worker_scripts
 from fanout.queue.keys import KEYS
 from fanout.queue.scripts import APPEND, PARK, SETTLE
 from fanout.queue.worker_scripts import ACQUIRE, CLAIM, HEARTBEAT, RELEASE, RENEW
-from fanout.redis.client import RedisClient
-from fanout.redis.script import Script
+from fanout.redis.client import RedisClient, Script
 
 ALL = {name: script for name, script in (vars(scripts) | vars(worker_scripts)).items() if isinstance(script, Script)}
 STREAM, DEAD, LEASE, FENCE = KEYS.stream(3, "uchat"), KEYS.dead(3), KEYS.lease(3), KEYS.fence(3)

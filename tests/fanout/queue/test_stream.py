@@ -283,14 +283,12 @@ async def test_an_error_reply_for_the_whole_request_is_raised(redis_client: Redi
     partition = partition_of(lane_of("chat", submission.entry.item), P)
     await redis_client.ask("SET", KEYS.stream(partition, USERS), "not a stream")
     stream = a_stream(redis_client)
-    stream._refreshed = float("inf")
     with pytest.raises(QueueError, match="WRONGTYPE"):
         await stream.append([submission])
 
 
 async def test_one_partition_refusing_leaves_the_others_accepted(redis_client: RedisClient) -> None:
     stream = a_stream(redis_client)
-    stream._refreshed = float("inf")
     await redis_client.ask("SET", KEYS.stream(0, USERS), "not a stream")
     batch = [a_submission(a_message(f"u{i}")) for i in range(40)]
     receipts = await stream.append(batch)

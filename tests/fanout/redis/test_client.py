@@ -101,7 +101,7 @@ async def test_a_server_that_is_no_primary_any_more_loses_all_its_connections(re
         assert isinstance(first[0], Exception)
         assert isinstance(second[0], Exception)
         assert await redis_client.ask("PING") == b"OK"
-        assert repr(redis_client) == "<ServerClient 1 idle>"  # the new one
+        assert "1 idle, 0 busy" in repr(redis_client)  # the new one
 
 
 async def test_a_server_that_does_not_answer_in_time_loses_the_idle_connections_too(store: Store) -> None:
@@ -111,7 +111,7 @@ async def test_a_server_that_does_not_answer_in_time_loses_the_idle_connections_
             reply_or_raise((await redis_client.call(("BLPOP", "a", 2)))[0])
         one_server = isinstance(redis_client, ServerClient)
         assert not one_server or await redis_client.ask("GET", "a") is None
-        assert not one_server or repr(redis_client) == "<ServerClient 1 idle>"
+        assert not one_server or "1 idle, 0 busy" in repr(redis_client)
 
 
 async def test_a_cancelled_call_gives_its_connection_up(redis_client: RedisClient) -> None:
@@ -131,13 +131,13 @@ def test_a_connection_that_was_reset_is_not_used_again(loop: Callable[[], asynci
             redis_client = open_redis(f"redis://127.0.0.1:{way.port}/0", SystemClock())
             await redis_client.ask("PING")
             assert isinstance(redis_client, ServerClient)
-            [idle] = redis_client._idle
+            [idle] = redis_client._pool._idle
             way.cut_all()
             async with asyncio.timeout(5):
                 while not idle.is_lost:  # noqa: ASYNC110 - a connection tells its owner only what its owner asks
                     await asyncio.sleep(0)
             assert await redis_client.ask("PING") == b"PONG"
-            assert redis_client.breaks == 1
+            assert redis_client.generation() == 0  # the server is the same
             await redis_client.aclose()
 
     with asyncio.Runner(loop_factory=loop) as runner:

@@ -10,6 +10,7 @@ from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError, QueueError, QueueSilentError
 from fanout.queue.entry import Admission
 from fanout.queue.keys import KEYS
+from fanout.queue.lane_key import lane_of, partition_of
 from fanout.queue.leases import Leases
 from fanout.queue.store import prepare
 from fanout.queue.stream import Stream
@@ -169,6 +170,72 @@ async def test_what_one_full_node_refuses_is_full_and_not_unknown(nodes: Store) 
     admissions = [receipt.admission for receipt in receipts]
     assert set(admissions) == {Admission.ACCEPTED, Admission.FULL}
     assert admissions.count(Admission.ACCEPTED) == stored
+
+
+async def test_a_node_that_does_not_answer_delays_only_commands_of_its_own_keys(nodes: Store) -> None:
+    """What concerns the others is done while the first command of the silent node still waits, and after it failed."""
+    async with opened(nodes.url, time_limit=3.0) as redis_client, asyncio.TaskGroup() as tasks:
+        names = [f"key {i}" for i in range(60)]
+        await redis_client.call(*(("SET", name, 1) for name in names))
+        victim = owner_of(nodes, slot_of(names[0]))
+        healthy = [name for name in names if owner_of(nodes, slot_of(name)) is not victim]
+        victim.freeze()
+        try:
+            for attempt in range(3):
+                waiting = tasks.create_task(redis_client.call(("GET", names[0])))
+                mixed = tasks.create_task(redis_client.call(*(("GET", name) for name in names)))
+                for name in healthy:
+                    assert await redis_client.ask("GET", name) == b"1"
+                assert not attempt or await redis_client.ask("PING") == b"PONG"  # any node but the one that failed
+                assert not waiting.done()
+                [reply] = await waiting
+                assert isinstance(reply, QueueError)
+                replies = dict(zip(names, await mixed, strict=True))
+                assert [replies[name] for name in healthy] == [b"1"] * len(healthy)
+        finally:
+            victim.thaw()
+    async with opened(nodes.url) as redis_client:
+        assert await redis_client.ask("GET", names[0]) == b"1"
+
+
+async def test_an_append_waits_for_no_node_but_its_own(nodes: Store) -> None:
+    """The lengths of all partitions are read beside it, one of them from a node that does not answer."""
+    async with opened(nodes.url, time_limit=3.0) as redis_client, asyncio.TaskGroup() as tasks:
+        stream = a_stream(redis_client)
+        batch = [a_submission(a_message(f"u{i}")) for i in range(60)]
+        partitions = [partition_of(lane_of("chat", submission.entry.item), P) for submission in batch]
+        await stream.append(batch)
+        victim = owner_of(nodes, slot_of(KEYS.size(0)))
+        theirs = {p for p in range(P) if owner_of(nodes, slot_of(KEYS.size(p))) is victim}
+        victim.freeze()
+        try:
+            refreshing = tasks.create_task(stream.run())
+            waiting = tasks.create_task(stream.append([batch[partitions.index(0)]]))
+            for submission, partition in zip(batch, partitions, strict=True):
+                if partition not in theirs:
+                    [receipt] = await stream.append([submission])
+                    assert receipt.admission is Admission.ACCEPTED
+            assert not waiting.done()
+            assert [receipt.admission for receipt in await waiting] == [Admission.UNKNOWN]
+        finally:
+            victim.thaw()
+        refreshing.cancel()
+
+
+async def test_only_keys_of_a_node_that_was_restarted_may_have_lost_something(nodes: Store) -> None:
+    async with opened(nodes.url) as redis_client:
+        names = [f"key {i}" for i in range(60)]
+        await redis_client.call(*(("SET", name, 1) for name in names))
+        victim = owner_of(nodes, slot_of(names[0]))
+        theirs = {name for name in names if owner_of(nodes, slot_of(name)) is victim}
+        before = {name: redis_client.generation(name) for name in names}
+        assert len({redis_client.node_of(name) for name in names}) == 3
+        victim.kill()
+        victim.start()  # in this thread: a server ends with the thread that started it
+        await asyncio.to_thread(eventually, lambda: victim.ask("GET", names[0]) == b"1", what="it serves its slots")
+        await asyncio.sleep(0.05)  # its old connections are seen to be closed
+        await redis_client.call(*(("GET", name) for name in names))
+        assert {name for name in names if redis_client.generation(name) != before[name]} == theirs
 
 
 async def test_a_replica_that_took_over_is_found(nodes: Store) -> None:

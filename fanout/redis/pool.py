@@ -1,0 +1,239 @@
+"""The connections to one server: a bounded number, shared, and closed when they are idle.
+
+Rules guarded: requests that may wait in Redis use connections of their own; all others share at most
+`max_connections`. A request that finds all of them busy waits for its turn, in order, and what waits is sent together.
+When a server falls silent or is no primary any more, none of its old connections is used again. A connection that
+meets another server process or another history of its data than the one before says so: `generation` grows.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from redis import exceptions as redis_errors
+from redis.asyncio.connection import AbstractConnection
+
+from fanout.clock import Clock
+from fanout.errors import QueueError
+from fanout.redis.connection import MAX_SHARED, Pending, Request, ServerConnection
+
+MAX_CONNECTIONS = 8  # few are enough, because requests of one turn of the event loop share one
+IDLE_SECONDS = 60.0
+CONNECTION_ERRORS = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError, TimeoutError)
+
+
+class _Waiter:
+    """A request that waits for a connection. Its future gets its pending replies, or None: it may open a connection."""
+
+    __slots__ = ("future", "request")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.future: asyncio.Future[Pending | None] = asyncio.get_running_loop().create_future()
+
+
+class ConnectionPool:
+    """Connections to one server. `make` builds an unconnected one."""
+
+    def __init__(
+        self, make: Callable[[], AbstractConnection], clock: Clock, *, max_connections: int = MAX_CONNECTIONS
+    ) -> None:
+        self._make = make
+        self._clock = clock
+        self._max = max_connections
+        self._idle: list[ServerConnection] = []  # the one used last is used first
+        self._busy = 0  # connections that are counted: in use by requests that do not block, or being opened for one
+        self._waiters: deque[_Waiter] = deque()
+        self._shared: ServerConnection | None = None  # what requests of this turn of the event loop leave on
+        self._epoch = 0  # connections of an earlier one are not used again
+        self._identity: tuple[bytes, ...] | None = None
+        self._is_known = False
+        self._closed = False
+        self.generation = 0
+
+    def __repr__(self) -> str:
+        return f"<ConnectionPool {len(self._idle)} idle, {self._busy} busy, {len(self._waiters)} requests waiting>"
+
+    def submit_now(self, request: Request) -> Pending | None:
+        """Write a request if a connection is free for it now; return None if not."""
+        if self._waiters and not request.blocking:
+            return None
+        shared = self._shared
+        if request.is_shareable and shared is not None and shared.can_share(request):
+            return shared.send(request)
+        if self._may_use_another(request) and (connection := self._pop_idle()) is not None:
+            return self._use(connection, request)
+        return None
+
+    async def submit(self, request: Request) -> Pending:
+        """Write a request as soon as a connection may be used for it. Raise QueueError when none can be opened."""
+        if not self._may_use_another(request):
+            pending = await self._turn(request)
+            if pending is not None:
+                return pending
+        elif not request.blocking:
+            self._busy += 1
+        try:
+            connection = self._pop_idle() or await self._open()
+        except BaseException:
+            if not request.blocking:
+                self._pass_on()
+            raise
+        if not request.blocking:
+            self._busy -= 1  # `_use` counts it
+        return self._use(connection, request)
+
+    def discard(self, connection: ServerConnection) -> None:
+        """Close a connection, whatever it is used for."""
+        connection.abort()
+        self._drop(connection)
+
+    def abandon(self, pending: Pending) -> None:
+        """Stop waiting for replies. Their connection is closed unless others wait for theirs."""
+        pending.future.cancel()
+        if not pending.connection.has_other_callers(pending):
+            self.discard(pending.connection)
+
+    def expire(self) -> None:
+        """Use none of the present connections for a further request."""
+        self._epoch += 1
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.abort()
+
+    def close(self) -> None:
+        """Close idle connections now and those in use when they become free."""
+        self._closed = True
+        self.expire()
+
+    def _may_use_another(self, request: Request) -> bool:
+        return request.blocking or (self._busy < self._max and not self._waiters)
+
+    def _use(self, connection: ServerConnection, request: Request) -> Pending:
+        if not request.blocking:
+            connection.is_counted = True
+            self._busy += 1
+        if request.is_shareable:
+            self._shared = connection
+        return connection.send(request)
+
+    def _pop_idle(self) -> ServerConnection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_lost:
+                return connection
+        return None
+
+    async def _turn(self, request: Request) -> Pending | None:
+        waiter = _Waiter(request)
+        self._waiters.append(waiter)
+        try:
+            return await waiter.future
+        except BaseException:
+            if waiter.future.cancelled():
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+            elif (pending := waiter.future.result()) is not None:
+                self.abandon(pending)
+            else:
+                self._pass_on()
+            raise
+
+    async def _open(self) -> ServerConnection:
+        inner = self._make()
+        connection = ServerConnection(inner, self._epoch, self._free)
+        try:
+            await connection.open()
+        except (*CONNECTION_ERRORS, redis_errors.RedisError, RuntimeError) as error:  # RuntimeError: uvloop, of a reset
+            await abort(inner)
+            if isinstance(error, redis_errors.BusyLoadingError):
+                raise QueueError(f"Redis is starting: {error}.") from None
+            raise QueueError(f"Redis cannot be reached: {reason_of(error)}.") from None
+        except BaseException:
+            await abort(inner)
+            raise
+        if self._is_known and (connection.identity is None or connection.identity != self._identity):
+            self.generation += 1
+        self._identity, self._is_known = connection.identity, True
+        return connection
+
+    def _free(self, connection: ServerConnection) -> None:
+        if connection.is_demoted:
+            self.expire()
+        if connection.is_lost or self._closed or connection.epoch != self._epoch:
+            if not connection.is_lost:
+                connection.abort()
+            self._drop(connection)
+        elif connection.is_counted and (first := self._next_waiter()) is not None:
+            self._send_waiting(connection, first)
+        else:
+            if connection.is_counted:
+                connection.is_counted = False
+                self._busy -= 1
+            connection.idle_since = self._clock.monotonic()
+            self._idle.append(connection)
+            self._close_idle(connection.idle_since - IDLE_SECONDS)
+
+    def _send_waiting(self, connection: ServerConnection, first: _Waiter) -> None:
+        together = [first]
+        if first.request.is_shareable:
+            self._shared = connection
+            together += self._take_sharing(first.request)
+        for waiter, pending in zip(
+            together, connection.send_together([waiter.request for waiter in together]), strict=True
+        ):
+            waiter.future.set_result(pending)
+
+    def _take_sharing(self, leading: Request) -> list[_Waiter]:
+        # Those that may leave with this request, in order, up to a size.
+        taken: list[_Waiter] = []
+        left: deque[_Waiter] = deque()
+        size = len(leading.payload)
+        for waiter in self._waiters:
+            request = waiter.request
+            if waiter.future.done():
+                continue
+            if size < MAX_SHARED and request.is_shareable and request.confirm is leading.confirm:
+                size += len(request.payload)
+                taken.append(waiter)
+            else:
+                left.append(waiter)
+        self._waiters = left
+        return taken
+
+    def _drop(self, connection: ServerConnection) -> None:
+        if connection.is_counted:
+            connection.is_counted = False
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        # One connection less is in use: the next in line may open one.
+        waiter = self._next_waiter()
+        if waiter is None:
+            self._busy -= 1
+        else:
+            waiter.future.set_result(None)
+
+    def _next_waiter(self) -> _Waiter | None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.future.done():
+                return waiter
+        return None
+
+    def _close_idle(self, before: float) -> None:
+        while self._idle and self._idle[0].idle_since < before:
+            self._idle.pop(0).abort()
+
+
+async def abort(connection: AbstractConnection) -> None:
+    """Close at once: closing TLS politely would wait half a minute for a peer that is gone."""
+    writer = getattr(connection, "_writer", None)  # redis-py itself can only close politely
+    if writer is not None:
+        writer.transport.abort()
+    await connection.disconnect(nowait=True)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the text of an error, or its type when it has none, without a full stop."""
+    return str(error).removesuffix(".") or type(error).__name__

@@ -19,7 +19,7 @@ from fanout.clock import SystemClock
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from service.dev.private_redis import find_server
-from tests.redis_servers import USUAL, RedisProcess, eventually, free_port, started
+from tests.redis_servers import BUS_PORT, PORT, USUAL, RedisProcess, eventually, started
 
 PASSWORD = "p@ss:w/rd%"  # one that has to be percent-encoded
 ENCODED = "p%40ss%3Aw%2Frd%25"
@@ -58,35 +58,33 @@ class Store:
 
 def single(binary: str) -> Store:
     """One server on a unix socket, as `make run` starts it."""
-    server = RedisProcess(binary, "--port", "0", "--unixsocket", "redis.sock", *USUAL, port=0).start()
+    server = RedisProcess(binary, "--port", "0", "--unixsocket", "redis.sock", *USUAL).start()
     return Store(f"unix://{server.socket}?db=0", [server])
 
 
 def tls(binary: str) -> Store:
     """One server with TLS only, with a private CA, a named user and a database that is not 0."""
-    authority, port = trustme.CA(), free_port()
+    authority = trustme.CA()
     login = {"username": "fanout", "password": PASSWORD, "ssl": True}
     user = ("--user", "default", "off", "--user", "fanout", "on", f">{PASSWORD}", "~*", "&*", "+@all")
     files = ("--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "ca.pem")
-    options = ("--port", "0", "--tls-port", str(port), *files, "--tls-auth-clients", "no", *user, *USUAL)
-    server = RedisProcess(binary, *options, port=port, login=login)
+    options = ("--port", "0", "--tls-port", PORT, *files, "--tls-auth-clients", "no", *user, *USUAL)
+    server = RedisProcess(binary, *options, login=login)
     server._login["ssl_ca_certs"] = str(server.directory / "ca.pem")
     certificate = authority.issue_cert("127.0.0.1", "localhost")
     authority.cert_pem.write_to_path(str(server.directory / "ca.pem"))
     certificate.cert_chain_pems[0].write_to_path(str(server.directory / "cert.pem"))
     certificate.private_key_pem.write_to_path(str(server.directory / "key.pem"))
     ca = server.directory / "ca.pem"
-    return Store(f"rediss://fanout:{ENCODED}@127.0.0.1:{port}/3?ssl_ca_certs={ca}", [server.start()])
+    server.start()
+    return Store(f"rediss://fanout:{ENCODED}@127.0.0.1:{server.port}/3?ssl_ca_certs={ca}", [server])
 
 
 def replicated(binary: str, *, replicas: int = 1, options: Sequence[str] = ()) -> Store:
     """A primary with replicas that are in step, all behind a password, without failover."""
     login = {"password": PASSWORD}
     secret = ("--requirepass", PASSWORD, "--masterauth", PASSWORD, *options)
-    servers = []
-    for _ in range(1 + replicas):
-        port = free_port()
-        servers.append(RedisProcess(binary, "--port", str(port), *USUAL, *secret, port=port, login=login))
+    servers = [RedisProcess(binary, "--port", PORT, *USUAL, *secret, login=login) for _ in range(1 + replicas)]
     started(servers)
     for replica in servers[1:]:  # a replica that is configured at its start takes a second longer
         replica.ask("REPLICAOF", "127.0.0.1", servers[0].port)
@@ -99,10 +97,9 @@ def sentinel(binary: str) -> Store:
     data = replicated(binary, replicas=2)
     watchers = []
     for _ in range(3):
-        port = free_port()
-        watcher = RedisProcess(binary, "sentinel.conf", "--sentinel", port=port, login={"password": "watch"})
+        watcher = RedisProcess(binary, "sentinel.conf", "--sentinel", "--port", PORT, login={"password": "watch"})
         watcher.directory.joinpath("sentinel.conf").write_text(
-            f"port {port}\nrequirepass watch\nsentinel sentinel-pass watch\n"
+            f"requirepass watch\nsentinel sentinel-pass watch\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {data.servers[0].port} 2\n"
             f'sentinel auth-pass {SERVICE} "{PASSWORD}"\n'
             f"sentinel down-after-milliseconds {SERVICE} 700\nsentinel failover-timeout {SERVICE} 3000\n"
@@ -130,11 +127,8 @@ def cluster(binary: str) -> Store:
     """Three primaries and a replica of each, made over the wire: no redis-cli needed."""
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0")
     secret = ("--requirepass", PASSWORD, "--masterauth", PASSWORD)
-    nodes = []
-    for _ in range(6):
-        port = free_port()
-        bus = ("--port", str(port), "--cluster-port", str(free_port()))
-        nodes.append(RedisProcess(binary, *bus, *options, *USUAL, *secret, port=port, login={"password": PASSWORD}))
+    ports, login = ("--port", PORT, "--cluster-port", BUS_PORT), {"password": PASSWORD}
+    nodes = [RedisProcess(binary, *ports, *options, *USUAL, *secret, login=login) for _ in range(6)]
     started(nodes)
     primaries, replicas = nodes[:3], nodes[3:]
     for place, node in enumerate(nodes):
@@ -142,8 +136,7 @@ def cluster(binary: str) -> Store:
     for place, node in enumerate(primaries):
         node.ask("CLUSTER", "ADDSLOTSRANGE", place * _SLOTS // 3, (place + 1) * _SLOTS // 3 - 1)
     for node in nodes[1:]:
-        bus_port = node._command[node._command.index("--cluster-port") + 1]
-        nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", node.port, bus_port)
+        nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", node.port, node.bus_port)
     for node in nodes:
         eventually(partial(_knows_all, node), what="the nodes know each other")
     for primary, replica in zip(primaries, replicas, strict=True):

@@ -1,12 +1,12 @@
 """Real Redis processes and what tests do to them: started on free ports, killed, frozen, started again on their files.
 
-Rule guarded: nothing outlives the test run (the kernel ends them with it), and every wait has a deadline with words.
+Rules guarded: nothing outlives the test run (the kernel ends them with it), and every wait has a deadline with words. A
+server that finds its port taken when it is started for the first time takes another one.
 """
 
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,20 +20,17 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from service.dev.parent import dying_with
+from tests.free_ports import free_port
 
+PORT, BUS_PORT = "{port}", "{bus port}"  # stand for the ports among the options of a RedisProcess
 _STARTS_WITHIN = 10.0
+_MAX_STARTS = 5
+_TAKEN = "Address already in use"
 # Replicas load what they are sent as it comes: that makes their first synchronisation a tenth of a second, not one.
 USUAL = (
     "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction",
     "--repl-diskless-sync-delay", "0", "--repl-diskless-load", "on-empty-db",
 )  # fmt: skip
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def eventually(condition: Callable[[], object], *, what: str, within: float = 20.0) -> None:
@@ -52,17 +49,19 @@ def eventually(condition: Callable[[], object], *, what: str, within: float = 20
 class RedisProcess:
     """One server process in a directory of its own; `login` are redis-py's arguments to talk to it.
 
-    `port` None takes a free one, 0 says that it listens on the unix socket instead.
+    PORT and BUS_PORT among the options are replaced by free ports. They are certain once the server answered. A server
+    without PORT listens on the unix socket.
     """
 
-    def __init__(
-        self, binary: str, *options: str, port: int | None = None, login: Mapping[str, Any] | None = None
-    ) -> None:
-        self.port = free_port() if port is None else port
+    def __init__(self, binary: str, *options: str, login: Mapping[str, Any] | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="fanout-kind-"))
-        self._command = [binary, *options]
+        self.port = self.bus_port = 0
+        self._binary = binary
+        self._options = options
         self._login = dict(login or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_answered = False
+        self._choose_ports()
 
     def __repr__(self) -> str:
         return f"<RedisProcess {self.port}>"
@@ -77,21 +76,33 @@ class RedisProcess:
 
     def begin(self) -> None:
         """Start the process without waiting for it."""
+        ports = {PORT: str(self.port), BUS_PORT: str(self.bus_port)}
+        command = [self._binary, *(ports.get(option, option) for option in self._options)]
         with (self.directory / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=self.directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                command, cwd=self.directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 preexec_fn=dying_with(os.getpid()),  # noqa: PLW1509 - no threads here
             )  # fmt: skip
 
     def answers(self) -> None:
-        """Wait until it answers."""
+        """Wait until it answers. Begin again with other ports when it ended because one of its own was taken."""
+        starts = 1
 
         def asked() -> bool:
+            nonlocal starts
             assert self._process is not None
-            assert self._process.poll() is None, self.log
-            return bool(self.ask("PING"))
+            if self._process.poll() is None:
+                return bool(self.ask("PING"))
+            assert _TAKEN in self.log, self.log
+            assert not self._has_answered, self.log
+            assert starts < _MAX_STARTS, self.log
+            starts += 1
+            self._choose_ports()
+            self.begin()
+            return False
 
-        eventually(asked, within=_STARTS_WITHIN, what=f"{self._command[0]} answers")
+        eventually(asked, within=_STARTS_WITHIN, what=f"{self._binary} answers")
+        self._has_answered = True
 
     def start(self) -> "RedisProcess":
         """Start on the files that are there and wait until it answers."""
@@ -135,6 +146,12 @@ class RedisProcess:
     def thaw(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    def _choose_ports(self) -> None:
+        if PORT in self._options:
+            self.port = free_port()
+        if BUS_PORT in self._options:
+            self.bus_port = free_port()
 
     def stop(self) -> None:
         """End it for good and remove its files."""

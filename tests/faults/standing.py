@@ -24,11 +24,12 @@ from fanout.queue.lane_key import hub_of_flow
 from tests.faults.driver import Flow, Producer, flowing, traffic_of
 from tests.faults.proxy import Proxy, proxy
 from tests.faults.verdict import Exits, Verdict, judge
-from tests.flow.child import Child, free_port
+from tests.flow.child import Child
 from tests.flow.oracle import Call, mark_in
 from tests.flow.redis_server import RedisServer
 from tests.flow.stack import PARTITIONS, Stack
 from tests.flow.waiting import until
+from tests.free_ports import free_port
 from tests.queue_layout import flows_of
 
 CONCURRENCY = 16  # calls in flight of one worker, and what its end may repeat

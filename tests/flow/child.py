@@ -7,7 +7,6 @@ end (SIGTERM) has to leave with 0, and none outlives the test run.
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -119,12 +118,6 @@ class Child:
         assert answer.status_code == 200
         lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def _is_setting(name: str) -> bool:

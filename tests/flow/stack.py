@@ -20,10 +20,11 @@ from fanout.queue.dead_letters import DeadLetter, DeadLetters
 from fanout.queue.keys import KEYS
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
-from tests.flow.child import Child, free_port
+from tests.flow.child import Child
 from tests.flow.oracle import Call
 from tests.flow.redis_server import RedisServer
 from tests.flow.waiting import until
+from tests.free_ports import free_port
 from tests.queue_layout import waiting_in
 
 PARTITIONS = 16

@@ -138,7 +138,7 @@ async def a_fleet(url: str, far: FarSide) -> AsyncIterator[Fleet]:
 @pytest.fixture
 def redis() -> Iterator[RedisProcess]:
     """A server that can be frozen and killed."""
-    server = RedisProcess(MAKES["valkey"], "--port", "0", "--unixsocket", "redis.sock", *USUAL, port=0).start()
+    server = RedisProcess(MAKES["valkey"], "--port", "0", "--unixsocket", "redis.sock", *USUAL).start()
     yield server
     server.stop()
 

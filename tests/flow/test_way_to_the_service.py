@@ -18,11 +18,12 @@ from fanout.queue.entry import decode
 from fanout.queue.keys import KEYS
 from fanout.queue.traces import TraceEvent, Traces
 from tests.fanout.http1.connect_proxy import connect_proxy
-from tests.fanout.http1.scripted import ACCEPTED, Script, Visit, free_port, served
+from tests.fanout.http1.scripted import ACCEPTED, Script, Visit, served
 from tests.flow.child import Child
 from tests.flow.stack import Stack
 from tests.flow.traffic import batches, message
 from tests.flow.waiting import until
+from tests.free_ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH"

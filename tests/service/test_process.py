@@ -17,6 +17,7 @@ from fanout.queue.leases import Leases
 from fanout.redis.open import open_redis
 from tests.documents import METRICS
 from tests.emulator.running import running
+from tests.free_ports import free_port
 from tests.service.programs import KEY, program, service_at
 from tests.workers.helpers import until
 from tests.workers.scripted_service import ACCEPTED, Received, scripted_service
@@ -228,12 +229,6 @@ async def test_another_number_of_partitions_than_the_store_has_is_one_clear_line
     await redis_client.aclose()
     line = await refused(tmp_path, "serve", **environ(redis_url, service_at(1)))
     assert "first used with 8 partitions and FANOUT_PARTITIONS says 16" in line
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_while_redis_is_away_the_process_lives_is_not_ready_and_says_why(tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ from fanout.queue.dead_letters import DeadLetter, DeadLetters
 from fanout.queue.keys import KEYS
 from fanout.redis.open import open_redis
 from tests.faults.proxy import Proxy, proxy
-from tests.flow.child import Child, free_port
+from tests.flow.child import Child
 from tests.flow.oracle import Call
 from tests.flow.redis_server import RedisServer
+from tests.free_ports import free_port
 
 CONCURRENCY = 32  # of each worker
 LASTING, MORTAL = "b", "a"

@@ -126,14 +126,6 @@ async def _turns() -> None:
     await asyncio.sleep(0.01)
 
 
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
 async def visited(server: Server, count: int) -> None:
     """Wait until `count` connections were accepted; a test's own time limit bounds it."""
     while len(server.visits) < count:  # noqa: ASYNC110 - the server offers no event to wait for

@@ -13,7 +13,8 @@ import trustme
 from fanout.errors import NotSentError
 from fanout.http1.dial import default_tls
 from fanout.http1.exchange import Limits, Origin
-from tests.fanout.http1.scripted import PoolOf, a_request, free_port
+from tests.fanout.http1.scripted import PoolOf, a_request
+from tests.free_ports import free_port
 
 pytestmark = pytest.mark.process
 

@@ -17,7 +17,8 @@ import trustme
 from fanout.http1.dial import default_tls
 from fanout.http1.exchange import BrokenExchangeError, Limits, Origin
 from fanout.http1.pool import Pool
-from tests.fanout.http1.scripted import OK, PoolOf, a_request, free_port
+from tests.fanout.http1.scripted import OK, PoolOf, a_request
+from tests.free_ports import free_port
 
 
 @dataclass

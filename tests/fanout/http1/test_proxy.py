@@ -15,7 +15,8 @@ from fanout.http1.pool import Pool
 from fanout.http1.proxy import Proxy, is_exempt, proxy_for
 from fanout.http1.request import HeaderLines
 from tests.fanout.http1.connect_proxy import ConnectProxy, connect_proxy
-from tests.fanout.http1.scripted import Script, Visit, a_request, echo, free_port, served
+from tests.fanout.http1.scripted import Script, Visit, a_request, echo, served
+from tests.free_ports import free_port
 
 
 @pytest.mark.parametrize(

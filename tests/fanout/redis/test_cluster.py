@@ -20,7 +20,7 @@ from fanout.redis.open import open_redis
 from fanout.redis.slots import slot_of
 from tests.builders import a_message, a_submission
 from tests.redis_kinds import KINDS, MAKES, PASSWORD, Store, name_of, node_id, opened
-from tests.redis_servers import RedisProcess, eventually, free_port
+from tests.redis_servers import PORT, RedisProcess, eventually
 
 P = 12  # enough to have some on each node
 
@@ -258,10 +258,9 @@ async def test_a_cluster_and_a_url_that_do_not_agree_are_told(nodes: Store, redi
 
 
 async def test_a_url_that_says_cluster_of_a_server_that_is_none_is_told() -> None:
-    port = free_port()
-    server = RedisProcess(MAKES["valkey"], "--port", str(port), port=port).start()
+    server = RedisProcess(MAKES["valkey"], "--port", PORT).start()
     try:
-        async with opened(f"redis://127.0.0.1:{port}?cluster=true") as redis_client:
+        async with opened(f"redis://127.0.0.1:{server.port}?cluster=true") as redis_client:
             with pytest.raises(ConfigurationError, match="not a Redis Cluster"):
                 await prepare(redis_client, P)
     finally:

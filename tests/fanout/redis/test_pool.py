@@ -17,7 +17,7 @@ from fanout.redis.open import open_redis
 from fanout.redis.pool import IDLE_SECONDS, MAX_CONNECTIONS
 from tests.faults.proxy import Proxy, proxy
 from tests.redis_kinds import KINDS, MAKES, Store, borrowed, name_of, opened, ready_to_fail_over, replicated, single
-from tests.redis_servers import USUAL, RedisProcess, eventually, free_port
+from tests.redis_servers import PORT, USUAL, RedisProcess, eventually
 
 ECHO = Script("return ARGV[1]")
 SLOW = Script("local n = 0; for i = 1, ARGV[1] do n = n + i end; return ARGV[1]")
@@ -230,13 +230,11 @@ async def test_a_server_that_was_a_replica_meanwhile_is_another_one(server: Stor
 
 
 async def test_a_server_that_does_not_say_who_it_is_may_be_another_one_each_time() -> None:
-    port = free_port()
     user = ("--user", "default", "off", "--user", "u", "on", ">p", "~*", "&*", "+@all", "-info")
-    server = RedisProcess(
-        MAKES["valkey"], "--port", str(port), *USUAL, *user, port=port, login={"username": "u", "password": "p"}
-    ).start()
+    login = {"username": "u", "password": "p"}
+    server = RedisProcess(MAKES["valkey"], "--port", PORT, *USUAL, *user, login=login).start()
     try:
-        async with server_client(f"redis://u:p@127.0.0.1:{port}/0") as redis_client:
+        async with server_client(f"redis://u:p@127.0.0.1:{server.port}/0") as redis_client:
             await redis_client.ask("PING")
             before = redis_client.generation()
             server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")

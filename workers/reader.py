@@ -34,6 +34,7 @@ _SMALLEST_CHUNK = 8 * 1024
 _SLOW = 0.5  # seconds: after a read that took longer, the next one asks for half as much
 _BLOCK = 5.0  # seconds a read waits in the store; it is cancelled when the partition is given back
 _PAUSE = 0.2  # seconds between tries while the store does not answer
+_LOGGED_EVERY = 50  # failures in a row: the first of them is logged, and one of so many others
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -91,10 +92,10 @@ class Reader:
             try:
                 return await ask(*args, **kwargs)
             except QueueError as error:
-                if failures:
-                    await self._clock.sleep(_PAUSE)
-                else:  # a connection that was cut is replaced without a pause
+                if failures % _LOGGED_EVERY == 0:
                     self._log.warning("reader.failed", partition=owned.number, error=str(error))
+                if failures:  # a connection that was cut is replaced without a pause
+                    await self._clock.sleep(_PAUSE)
                 failures += 1
 
     async def _listen(self, owned: OwnedPartition, on_read: Callable[[], None]) -> None:
@@ -141,6 +142,8 @@ class Reader:
         started = self._clock.monotonic()
         after = {flow.name: flow.cursor for flow in flows}
         reads = await self._ask(owned, self._stream.read, owned.number, after, most=most)
+        if self._is_doubtful(owned):
+            return
         self._adapt(owned, self._clock.monotonic() - started)
         entries = dict(reads)
         for flow in flows:

@@ -6,7 +6,7 @@ those stored beside it refuses to start. A primary that may evict or lose what w
 needs from Redis is checked by capability, not by product name, before the first request is accepted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,3 +180,9 @@ def info_of(text: Any) -> dict[str, str]:
     lines = bytes(text).decode().splitlines()
     pairs = (line.partition(":") for line in lines if ":" in line and not line.startswith("#"))
     return {name: value for name, _colon, value in pairs}
+
+
+def memory_ratio(info: Mapping[str, str]) -> float | None:
+    """Return the share of its memory limit that a server with this INFO uses, None where it has none."""
+    limit = int(info.get("maxmemory", "0")) or int(info.get("total_system_memory", "0"))
+    return int(info.get("used_memory", "0")) / limit if limit else None

@@ -31,7 +31,7 @@ from fanout.queue.entry import Admission, Depth, FlowDepth, Receipt, StoredEntry
 from fanout.queue.keys import FIELD, KEYS, Keys, flow_of_stream
 from fanout.queue.lane_key import flow_of, lane_of, partition_of
 from fanout.queue.scripts import EXPIRE, FETCH, MEASURE, PRUNE, SETTLE
-from fanout.queue.store import info_of
+from fanout.queue.store import info_of, memory_ratio
 from fanout.queue.worker_scripts import CLAIM
 from fanout.redis.client import Argument, Call, RedisClient, is_out_of_memory, reply_or_raise
 from fanout.redis.durability import Durability, Unconfirmed
@@ -274,7 +274,7 @@ class Stream:
     async def memory_ratio(self) -> float | None:
         """Return the memory in use as a share of maxmemory, or else of the machine's; that of the fullest primary."""
         infos = [info_of(text) for text in await self._redis.ask_primaries("INFO", "memory")]
-        ratios = [ratio for info in infos if (ratio := _memory_ratio(info)) is not None]
+        ratios = [ratio for info in infos if (ratio := memory_ratio(info)) is not None]
         return max(ratios, default=None)
 
     async def ping(self) -> None:
@@ -390,11 +390,6 @@ def _unusual_receipt(partition: int, answer: bytes, *, sure: bool) -> Receipt:
     if first == _DUPLICATE:
         return Receipt(Admission.DUPLICATE if sure else _UNSURE, partition, answer[1:])
     return Receipt(Admission.CONFLICT if first == _CONFLICT else Admission.FULL)
-
-
-def _memory_ratio(info: Mapping[str, str]) -> float | None:
-    limit = int(info.get("maxmemory", "0")) or int(info.get("total_system_memory", "0"))
-    return int(info.get("used_memory", "0")) / limit if limit else None
 
 
 def _data_of(fields: Sequence[bytes]) -> bytes:

@@ -24,7 +24,7 @@ from fanout.redis.pool import CONNECTION_ERRORS, MAX_CONNECTIONS, ConnectionPool
 Argument = str | bytes | int | float
 Command = Sequence[Argument]
 
-_LOOKS = 4  # times within the time limit that a call looks for progress
+_PROGRESS_CHECKS = 4  # how often within the time limit a call checks for progress
 
 
 class Script:
@@ -145,7 +145,7 @@ class ServerClient(RedisClient):
             return []
         request = Request(commands, confirm=confirm, blocking=blocking)
         limit = self._time_limit if time_limit is None else time_limit
-        pending = self._pool.submit_now(request) or await self._submit(request, limit)
+        pending = self._pool.try_submit(request) or await self._submit(request, limit)
         replies = await self._replies(pending, limit + (confirm.timeout if confirm else 0.0))
         if confirm is not None and len(replies) > request.count:
             replies = confirmed(replies, confirm)
@@ -181,15 +181,15 @@ class ServerClient(RedisClient):
 
     async def _wait_while_progressing(self, pending: Pending, limit: float) -> list[Any]:
         progress: tuple[int, int] | None = None
-        without = 0  # looks in a row that saw none
+        idle_checks = 0  # in a row that saw no progress
         while True:
             try:
-                async with self._clock.timeout(limit / _LOOKS):
+                async with self._clock.timeout(limit / _PROGRESS_CHECKS):
                     return await pending.future
             except TimeoutError:
                 last, progress = progress, pending.connection.progress()
-                without = without + 1 if last in (None, progress) else 0
-                if without == _LOOKS:
+                idle_checks = idle_checks + 1 if last in (None, progress) else 0
+                if idle_checks == _PROGRESS_CHECKS:
                     raise TimeoutError(f"no progress within {limit:g} s") from None
             pending.renew()
 

@@ -25,7 +25,7 @@ _MAX_HOPS = 8
 _PAUSE = 0.02  # seconds before the second try where a node asks to try again later; doubles with each further one
 _SLOTS_TIMEOUT = 1.0  # seconds for each node that is asked who serves what
 _MAP_LIFETIME = 0.5  # seconds for which a map that was just read is not asked for again
-_LATER = (redis_errors.TryAgainError, redis_errors.ClusterDownError, redis_errors.ReadOnlyError)
+_TRY_LATER_ERRORS = (redis_errors.TryAgainError, redis_errors.ClusterDownError, redis_errors.ReadOnlyError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ class ClusterClient(RedisClient):
         node = self.node_of(key)
         if not isinstance(node, Node):
             return None
-        known = self._known(node)
-        return known.serial, known.client.generation()
+        node_client = self._node_client(node)
+        return node_client.serial, node_client.client.generation()
 
     def node_of(self, key: str) -> Hashable:
         return self._slots.owner(slot_of(key)) if self._slots else None
@@ -118,14 +118,14 @@ class ClusterClient(RedisClient):
         return [await self._client_of(node).ask(*command, time_limit=time_limit) for node in self._slots.primaries]
 
     async def aclose(self) -> None:
-        for known in list(self._nodes.values()):
-            await known.client.aclose()
+        for node_client in list(self._nodes.values()):
+            await node_client.client.aclose()
 
     async def _run(self, group: list[_Routed], replies: list[Any], options: _CallOptions) -> None:
         """Run commands that are routed to one node, and follow each until its reply is final."""
         for hop in range(_MAX_HOPS):
             node = group[0].node
-            if hop == 0 and (node is None or self._known(node).is_suspect):
+            if hop == 0 and (node is None or self._node_client(node).is_suspect):
                 with suppress(QueueError):  # else the old map has to do
                     await self._refresh()
                 group = [self._route(replace(routed, node=None)) for routed in group]
@@ -162,14 +162,14 @@ class ClusterClient(RedisClient):
                 positions.append(None)
             commands.append(routed.command)
             positions.append(routed.position)
-        known = self._known(node)
+        node_client = self._node_client(node)
         try:
-            answers = await known.client.call(
+            answers = await node_client.client.call(
                 *commands, time_limit=options.time_limit, confirm=options.confirm, blocking=options.blocking
             )
-            known.is_suspect = False
+            node_client.is_suspect = False
         except QueueError as error:
-            known.is_suspect = True
+            node_client.is_suspect = True
             answers = [error] * len(commands)
         for position, answer in zip(positions, answers, strict=True):
             if position is not None:
@@ -179,27 +179,27 @@ class ClusterClient(RedisClient):
         # What is to be sent again and where, None when the reply is final.
         if not isinstance(reply, Exception):
             return None
-        anew = replace(routed, node=None, asking=False)
+        retry = replace(routed, node=None, asking=False)
         match reply:
             case redis_errors.MovedError():
                 target = _target(reply, routed)
                 self._slots.correct(slot_of(key_of(routed.command) or b""), target)
-                anew = replace(anew, node=target)
+                retry = replace(retry, node=target)
             case redis_errors.AskError():
-                return replace(anew, node=_target(reply, routed), asking=True)
+                return replace(retry, node=_target(reply, routed), asking=True)
             case redis_errors.TryAgainError():
-                return anew
+                return retry
             case QueueSilentError():
                 return None  # it may have been done
             case QueueError() | redis_errors.ClusterDownError() | redis_errors.ReadOnlyError() if hop == 0:
-                anew = replace(anew, tried=routed.node if isinstance(reply, QueueError) else None)
+                retry = replace(retry, tried=routed.node if isinstance(reply, QueueError) else None)
             case _:
                 return None
         self._is_outdated = True
-        return anew
+        return retry
 
     async def _route_again(self, group: Sequence[_Routed], replies: Sequence[Any], hop: int) -> list[_Routed]:
-        if any(isinstance(replies[routed.position], _LATER) for routed in group):
+        if any(isinstance(replies[routed.position], _TRY_LATER_ERRORS) for routed in group):
             await self._clock.sleep(_PAUSE * 2**hop)
         if self._is_outdated:
             with suppress(QueueError):  # else the old map has to do
@@ -217,19 +217,19 @@ class ClusterClient(RedisClient):
         self._turn += 1
         return replace(routed, node=trusted[self._turn % len(trusted)])
 
-    def _known(self, node: Node) -> _NodeClient:
-        known = self._nodes.get(node)
-        if known is None:
+    def _node_client(self, node: Node) -> _NodeClient:
+        node_client = self._nodes.get(node)
+        if node_client is None:
             self._serial += 1
-            known = self._nodes[node] = _NodeClient(self._open_node(node), self._serial)
-        return known
+            node_client = self._nodes[node] = _NodeClient(self._open_node(node), self._serial)
+        return node_client
 
     def _client_of(self, node: Node) -> ServerClient:
-        return self._known(node).client
+        return self._node_client(node).client
 
     def _is_suspect(self, node: Node) -> bool:
-        known = self._nodes.get(node)
-        return known is not None and known.is_suspect
+        node_client = self._nodes.get(node)
+        return node_client is not None and node_client.is_suspect
 
     async def _refresh(self) -> None:
         """Read the map of the slots anew, unless another caller has just done so."""
@@ -249,7 +249,7 @@ class ClusterClient(RedisClient):
             try:
                 reply = await self._client_of(node).ask("CLUSTER", "SLOTS", time_limit=_SLOTS_TIMEOUT)
             except QueueError as error:
-                self._known(node).is_suspect = True
+                self._node_client(node).is_suspect = True
                 reason = str(error)
                 if "cluster support disabled" in reason:
                     raise ConfigurationError(

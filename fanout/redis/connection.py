@@ -23,7 +23,7 @@ from fanout.redis.durability import Durability
 
 MAX_SHARED = 64 * 1024  # bytes of one turn of the event loop beyond which no further caller joins
 _DEMOTED = (redis_errors.ReadOnlyError, redis_errors.MasterDownError)
-_MORE: Final = object()  # hiredis has no complete reply yet
+_INCOMPLETE: Final = object()  # hiredis has no complete reply yet
 _IDENTITY = re.compile(rb"^(?:run_id|master_replid):(\w+)", re.MULTILINE)
 
 
@@ -140,7 +140,7 @@ class ServerConnection(asyncio.Protocol):
         self._transport: asyncio.Transport = writer.transport
         self._streams: Any = self._transport.get_protocol()
         self._reader = hiredis.Reader(
-            protocolError=redis_errors.InvalidResponse, replyError=parser.parse_error, notEnoughData=_MORE
+            protocolError=redis_errors.InvalidResponse, replyError=parser.parse_error, notEnoughData=_INCOMPLETE
         )
         self._transport.set_protocol(self)
         self.is_lost = self._transport.is_closing() or reader.at_eof()
@@ -230,13 +230,13 @@ class ServerConnection(asyncio.Protocol):
         replies, count = pending.replies, pending.request.count
         while len(replies) < count:
             reply = self._reader.gets()
-            if reply is _MORE:
+            if reply is _INCOMPLETE:
                 return False
             replies.append(reply)
             if not isinstance(reply, redis_errors.RedisError):
                 continue
             if isinstance(reply, redis_errors.ConnectionError):
-                self._end_with(pending)
+                self._end_unserved(pending)
                 return False
             if isinstance(reply, _DEMOTED) or str(reply).startswith("UNBLOCKED"):
                 self.is_demoted = True
@@ -244,7 +244,7 @@ class ServerConnection(asyncio.Protocol):
         pending.complete()
         return True
 
-    def _end_with(self, pending: Pending) -> None:
+    def _end_unserved(self, pending: Pending) -> None:
         # The server serves nobody on this connection (LOADING, too many clients): no further reply will come.
         self._pending.popleft()
         pending.end()

@@ -54,21 +54,21 @@ class ConnectionPool:
     def __repr__(self) -> str:
         return f"<ConnectionPool {len(self._idle)} idle, {self._busy} busy, {len(self._waiters)} requests waiting>"
 
-    def submit_now(self, request: Request) -> Pending | None:
+    def try_submit(self, request: Request) -> Pending | None:
         """Write a request if a connection is free for it now; return None if not."""
         if self._waiters and not request.blocking:
             return None
         shared = self._shared
         if request.is_shareable and shared is not None and shared.can_share(request):
             return shared.send(request)
-        if self._may_use_another(request) and (connection := self._pop_idle()) is not None:
+        if self._may_use_connection(request) and (connection := self._pop_idle()) is not None:
             return self._use(connection, request)
         return None
 
     async def submit(self, request: Request) -> Pending:
         """Write a request as soon as a connection may be used for it. Raise QueueError when none can be opened."""
-        if not self._may_use_another(request):
-            pending = await self._turn(request)
+        if not self._may_use_connection(request):
+            pending = await self._wait_for_connection(request)
             if pending is not None:
                 return pending
         elif not request.blocking:
@@ -77,7 +77,7 @@ class ConnectionPool:
             connection = self._pop_idle() or await self._open()
         except BaseException:
             if not request.blocking:
-                self._pass_on()
+                self._release_slot()
             raise
         if not request.blocking:
             self._busy -= 1  # `_use` counts it
@@ -86,7 +86,7 @@ class ConnectionPool:
     def discard(self, connection: ServerConnection) -> None:
         """Close a connection, whatever it is used for."""
         connection.abort()
-        self._drop(connection)
+        self._forget(connection)
 
     def abandon(self, pending: Pending) -> None:
         """Stop waiting for replies. Their connection is closed unless others wait for theirs."""
@@ -106,7 +106,7 @@ class ConnectionPool:
         self._closed = True
         self.expire()
 
-    def _may_use_another(self, request: Request) -> bool:
+    def _may_use_connection(self, request: Request) -> bool:
         return request.blocking or (self._busy < self._max and not self._waiters)
 
     def _use(self, connection: ServerConnection, request: Request) -> Pending:
@@ -124,7 +124,7 @@ class ConnectionPool:
                 return connection
         return None
 
-    async def _turn(self, request: Request) -> Pending | None:
+    async def _wait_for_connection(self, request: Request) -> Pending | None:
         waiter = _Waiter(request)
         self._waiters.append(waiter)
         try:
@@ -136,12 +136,12 @@ class ConnectionPool:
             elif (pending := waiter.future.result()) is not None:
                 self.abandon(pending)
             else:
-                self._pass_on()
+                self._release_slot()
             raise
 
     async def _open(self) -> ServerConnection:
         inner = self._make()
-        connection = ServerConnection(inner, self._epoch, self._free)
+        connection = ServerConnection(inner, self._epoch, self._on_free)
         try:
             await connection.open()
         except (*CONNECTION_ERRORS, redis_errors.RedisError, RuntimeError) as error:  # RuntimeError: uvloop, of a reset
@@ -157,13 +157,13 @@ class ConnectionPool:
         self._identity, self._is_known = connection.identity, True
         return connection
 
-    def _free(self, connection: ServerConnection) -> None:
+    def _on_free(self, connection: ServerConnection) -> None:
         if connection.is_demoted:
             self.expire()
         if connection.is_lost or self._closed or connection.epoch != self._epoch:
             if not connection.is_lost:
                 connection.abort()
-            self._drop(connection)
+            self._forget(connection)
         elif connection.is_counted and (first := self._next_waiter()) is not None:
             self._send_waiting(connection, first)
         else:
@@ -201,12 +201,12 @@ class ConnectionPool:
         self._waiters = left
         return taken
 
-    def _drop(self, connection: ServerConnection) -> None:
+    def _forget(self, connection: ServerConnection) -> None:
         if connection.is_counted:
             connection.is_counted = False
-            self._pass_on()
+            self._release_slot()
 
-    def _pass_on(self) -> None:
+    def _release_slot(self) -> None:
         # One connection less is in use: the next in line may open one.
         waiter = self._next_waiter()
         if waiter is None:

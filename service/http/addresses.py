@@ -15,6 +15,7 @@ _SLIP = 1.0  # cost of a segment that is written otherwise
 _MISSING = 2.0  # of one that is missing or superfluous
 _OTHER = 3.0  # of another one
 _MOST = 3.0
+_MOST_NAMED = 4.0  # where the last segment is that of an address: `/v1/hubs/chat/negotiate`
 _LONGEST = 64  # characters of a segment; a longer one is no slip
 _DEEPEST = 16  # segments; deeper than any address of ours with a slip
 
@@ -33,7 +34,9 @@ _NONE = _Reading(math.inf, 0, "")
 def meant_address(path: str, templates: Iterable[str]) -> str:
     """Return the address nearest to `path` among those of `templates` (`/v1/hubs/{hub}/messages`), "" for none."""
     sent = [segment for segment in path.split("/") if segment][:_DEEPEST]
-    readings = (_read(sent, template.strip("/").split("/"), _MOST) for template in templates)
+    known = [template.strip("/").split("/") for template in templates]
+    named = [template for template in known if sent and template[-1] == sent[-1].lower()]
+    readings = (_read(sent, template, _MOST_NAMED if named else _MOST) for template in named or known)
     best = min((reading for reading in readings if reading.unfit < 0), default=_NONE)
     return best.address if best.address != path else ""
 

@@ -34,6 +34,8 @@ CHAT = "/v1/hubs/chat/messages"
         ("/chat/negotiate/", "/chat/negotiate"),
         ("/chat/Negotiate", "/chat/negotiate"),
         ("/chat/negociate", "/chat/negotiate"),
+        ("/v1/hubs/chat/negotiate", "/chat/negotiate"),
+        ("/v1/chat/negotiate", "/chat/negotiate"),
         ("/metric", "/metrics"),
         ("/livez/", "/livez"),
         ("/v1/admin/deadletters", "/v1/admin/dead-letters"),

@@ -39,7 +39,7 @@ def facts(arguments: Sequence[str], redis: str, sink: str) -> dict[str, Any]:
 
 
 def sentence(found: Mapping[str, Any]) -> str:
-    """Say the same in two lines."""
+    """Return the same in two lines."""
     hardware, versions = found["hardware"], found["versions"]
     commit = f"{found['commit'][:12]}{' with changes' if found['dirty'] else ''}"
     return (

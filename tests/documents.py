@@ -145,7 +145,7 @@ def property_of(name: str, described: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_unit(field: FieldInfo) -> str:
-    """Say in which unit a number of the chart is; there durations and sizes are plain numbers."""
+    """Return in which unit a number of the chart is; there durations and sizes are plain numbers."""
     return {DURATION: " In seconds.", SIZE: " In bytes."}.get(unit_of(field) or Unit(""), "")
 
 

@@ -46,7 +46,7 @@ class State:
 
 
 def opened(state: State, now: float, jitter: float) -> State:
-    """Give the state after opening at `now`; `jitter` in [0, 1) shortens the wait by up to a quarter."""
+    """Return the state after opening at `now`; `jitter` in [0, 1) shortens the wait by up to a quarter."""
     wait = _FIRST_WAIT if state.phase is Phase.CLOSED else min(_LONGEST_WAIT, state.wait * 2)
     return State(Phase.OPEN, now + wait * (1.0 - 0.25 * jitter), wait)
 
@@ -66,11 +66,11 @@ class Breaker:
         return f"<Breaker {self.state.phase.value}>"
 
     def is_forgotten(self, now: float) -> bool:
-        """Say whether it stands as a new one would: closed, and no failure in its window."""
+        """Return whether it stands as a new one would: closed, and no failure in its window."""
         return self.state.phase is Phase.CLOSED and now - self._failed_at > _WINDOW
 
     def opens_at(self, now: float) -> float:
-        """Give when a call may go: not after `now` means at once, infinity while a probe is out."""
+        """Return when a call may go: not after `now` means at once, infinity while a probe is out."""
         match self.state.phase:
             case Phase.CLOSED:
                 return now
@@ -152,7 +152,7 @@ class Breakers:
         return sum(breaker.state.phase is not Phase.CLOSED for breaker in self._by_hub.values())
 
     def opens_at(self, hub: str, now: float) -> float:
-        """Give when a call may go to the hub: not after `now` means at once, infinity while a probe is out."""
+        """Return when a call may go to the hub: not after `now` means at once, infinity while a probe is out."""
         breaker = self._by_hub.get(hub)
         return now if breaker is None else breaker.opens_at(now)
 

@@ -21,7 +21,7 @@ _LARGEST_STEP = 0.36  # beyond it the calls refused at the end of a step count f
 _FROM_NOTHING = 1.0  # the step where no rate is known to be taken
 _USED = 0.7  # share of its rate a worker must have used for the rate to grow
 _EARNED = 100  # calls accepted, by all workers, since the last cut, before the rate grows
-_LEAST_LISTED = 1.9  # the service lists no limit below 2 calls a second (contract 4.3)
+_LEAST_LISTED = 1.9  # the service lists no limit below 2 calls a second (docs/sources.md, limits)
 _LOWEST = 0.5  # calls per second: a refusal never stops a class altogether
 _HOLD = 20.0  # after a Retry-After of d seconds nothing grows for this many times d
 _LONGEST_HOLD = 60.0
@@ -276,6 +276,6 @@ class Pace:
 
 
 def share_of(demand: float, others: float) -> float:
-    """Give a worker's share of the rate: its demand (lanes ready) against that of the other live workers."""
+    """Return a worker's share of the rate: its demand (lanes ready) against that of the other live workers."""
     mine = max(IDLE, demand)
     return mine / (mine + max(0.0, others))

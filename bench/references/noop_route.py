@@ -18,7 +18,7 @@ async def messages(hub: str, request: Request) -> Response:
 
 @app.get("/readyz")
 async def readyz() -> Response:
-    """Say that the server is up."""
+    """Answer 200, because the server is up."""
     return Response()
 
 

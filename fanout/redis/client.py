@@ -212,7 +212,7 @@ def reply_or_raise(reply: Any) -> Any:
 
 
 def is_out_of_memory(reply: Any) -> bool:
-    """Tell whether a reply is the refusal of a server at its maxmemory, which did nothing of the command."""
+    """Return whether a reply is the refusal of a server at its maxmemory, which did nothing of the command."""
     return isinstance(reply, redis_errors.OutOfMemoryError) or (
         isinstance(reply, redis_errors.RedisError) and "OOM" in str(reply)
     )

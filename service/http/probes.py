@@ -64,7 +64,7 @@ class Readiness:
         self._warnings.pop(name, None)
 
     async def reasons(self, clock: Clock, within: float) -> list[str]:
-        """Say why there should be no traffic, an empty list when nothing speaks against it.
+        """Return why there should be no traffic, an empty list when nothing speaks against it.
 
         Each check may take `within` seconds.
         """

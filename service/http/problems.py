@@ -187,13 +187,13 @@ def problem_of(error: FanoutError) -> Problem:
 
 
 def problem_of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:
-    """Give the problem of a refusal that the router made."""
+    """Return the problem of a refusal that the router made."""
     code = {404: "notFound", 405: "methodNotAllowed"}.get(status, "invalidRequest")
     return Problem(code, status, PROBLEM_TYPES[code].advice, dict(headers or {}))
 
 
 def unexpected() -> Problem:
-    """Give the problem of an error that is not of our family."""
+    """Return the problem of an error that is not of our family."""
     return Problem("internal", 500, "An unexpected error happened; it was logged under this requestId.")
 
 

@@ -69,7 +69,7 @@ def names_in(template: str, path: str) -> dict[str, str] | None:
 
 
 def problems_of(method: str, target: str, body: bytes) -> list[str]:
-    """Say everything about a call that the API's description does not allow."""
+    """Return everything about a call that the API's description does not allow."""
     path, _, query = target.partition("?")
     operation = operation_of(method, path)
     if operation is None:

@@ -90,7 +90,7 @@ def sent_of(items: Sequence[Item]) -> list[Sent]:
 
 
 def partition_of_user(hub: str, user: str, partitions: int) -> int:
-    """Say in which partition a user's messages wait, for tests that aim at one; this is the product's own knowledge."""
+    """Return the partition of a user's messages, for tests that aim at one; only the product knows it."""
     return partition_of(lane_of(hub.lower(), Message(Scope.USER, user, b"")), partitions)
 
 

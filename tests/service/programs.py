@@ -34,7 +34,7 @@ class Program:
         return (self._directory / "err").read_text()
 
     def lines_of(self, event: str) -> list[dict[str, Any]]:
-        """Give the log lines of one event."""
+        """Return the log lines of one event."""
         texts = self.err.splitlines()
         lines = [json.loads(text) for text in texts if text.startswith("{") and text.endswith("}")]
         return [line for line in lines if line["event"] == event]
@@ -90,5 +90,5 @@ async def program(directory: Path, *arguments: str, code: str = "", **environ: s
 
 
 def service_at(port: int, more: str = "") -> str:
-    """Give the connection string of a service on a loopback port."""
+    """Return the connection string of a service on a loopback port."""
     return f"Endpoint=http://127.0.0.1;Port={port};AccessKey={KEY};Version=1.0;{more}"

@@ -63,12 +63,12 @@ class World:
             happen(now)
 
     def seen(self, phase: Phase) -> tuple[float, float]:
-        """Give the goodput as a part of the quota, and the part of all calls that was refused."""
+        """Return the goodput as a part of the quota, and the part of all calls that was refused."""
         ends = [taken for now, _worker, taken in self._log if phase.start <= now < phase.end]
         return sum(ends) / (phase.end - phase.start) / phase.quota, 1 - sum(ends) / len(ends)
 
     def seen_by(self, worker: int, phase: Phase) -> float:
-        """Give one worker's part of what was taken."""
+        """Return one worker's part of what was taken."""
         taken = [number for now, number, taken in self._log if taken and phase.start <= now < phase.end]
         return taken.count(worker) / len(taken)
 

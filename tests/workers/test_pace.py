@@ -14,7 +14,7 @@ SEEDS = (1, 3, 8)
 
 
 def limited(rate: float = 100.0, *, at: float = 0.0) -> Pace:
-    """Give a pace that was told a rate a while before `at`, and may go on."""
+    """Return a pace that was told a rate a while before `at`, and may go on."""
     pace = Pace()
     pace.heard(Slowdown(pause=0.0, rate=rate, factor=0.97, asked=False), at - 1.0)
     pace.accepted(at - 0.5)

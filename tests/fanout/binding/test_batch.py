@@ -23,7 +23,7 @@ def message(scope: Scope, to: str, arguments: bytes = b"[]", target: str = "t", 
 
 
 def verdicts(body: bytes | str, limits: BatchLimits = LIMITS) -> list[tuple[Item, ...] | tuple[str, str]]:
-    """Give the items of what is accepted, and code and pointer of what is refused."""
+    """Return the items of what is accepted, and code and pointer of what is refused."""
     batch = parse_batch(body.encode() if isinstance(body, str) else body, limits)
     assert [result.index for result in batch.results] == list(range(len(batch.results)))
     return [r.calls if isinstance(r, ParsedItem) else (r.code, r.pointer) for r in batch.results]

@@ -31,7 +31,7 @@ _items = st.builds(
 
 
 def verdict(body: bytes) -> Any:
-    """Give what a batch comes to, the way it was read aside."""
+    """Return what a batch comes to, the way it was read aside."""
     try:
         return parse_batch(body, LIMITS).results
     except BadRequestError as error:

@@ -9,7 +9,7 @@ from service.http.chunks import ChunkDecoder, ChunkError
 
 
 def decoded(*pieces: bytes) -> tuple[bytes, bytes]:
-    """Give body and rest; the last piece completes the body."""
+    """Return body and rest; the last piece completes the body."""
     decoder = ChunkDecoder()
     body = b""
     for place, piece in enumerate(pieces):

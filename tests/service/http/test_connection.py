@@ -56,7 +56,7 @@ async def dialled_to(asgi: Any, **limits: Any) -> AsyncIterator[Streams]:
 
 
 async def one_answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bytes]:
-    """Give status, head in lower case and body of one answer with a length."""
+    """Return status, head in lower case and body of one answer with a length."""
     async with asyncio.timeout(5):
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = re.search(rb"content-length: (\d+)", head)
@@ -65,7 +65,7 @@ async def one_answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bytes]:
 
 
 async def refused(reader: asyncio.StreamReader) -> tuple[int, str]:
-    """Give status and code of a refusal, after which the server hangs up."""
+    """Return status and code of a refusal, after which the server hangs up."""
     status, head, body = await one_answer(reader)
     async with asyncio.timeout(10):
         with suppress(ConnectionError):  # what else was sent is not read any more

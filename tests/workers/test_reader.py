@@ -271,6 +271,9 @@ async def test_when_another_server_answers_the_partition_is_in_doubt_and_its_rea
     [owned] = await taken(redis_client, bench.clock, 0)
     async with bench.reading(owned):
         await until(lambda: bench.lanes.waiting == 1)
+        async with asyncio.timeout(10):
+            while b"flags=b" not in await redis_client.ask("CLIENT", "LIST"):  # noqa: ASYNC110 - the store tells nobody
+                await asyncio.sleep(0.01)
         await redis_client.ask("REPLICAOF", "127.0.0.1", "1")
         await redis_client.ask("REPLICAOF", "NO", "ONE")
         await bench.put("2")

@@ -334,6 +334,11 @@ redis.call('HSET', KEYS[1], ARGV[1], began .. ' ' .. ends .. ' ' .. ARGV[3])
 return {began, ends}
 """)
 
+# KEYS[1] what wakes the reader. A script, because a worker has to read on in a Redis that is out of memory.
+WAKE = Script("""#!lua flags=allow-oom
+return redis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', 'f', '')
+""")
+
 # KEYS[1] the lease, KEYS[2] the set of flows, KEYS[3] the bytes that wait. ARGV[1] the holder's token, ARGV[2] how long
 # in milliseconds a flow must have been idle. Deletes streams that are empty and were so for that long, and sets the
 # bytes that wait to none when no stream holds anything. Returns the streams that were deleted, or -1 when fenced.

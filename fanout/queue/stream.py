@@ -30,7 +30,7 @@ from fanout.queue.append import PartitionAppend
 from fanout.queue.entry import Admission, Depth, FlowDepth, Receipt, StoredEntry, Submission, apart, encode
 from fanout.queue.keys import FIELD, KEYS, Keys, flow_of_stream
 from fanout.queue.lane_key import flow_of, lane_of, partition_of
-from fanout.queue.scripts import EXPIRE, FETCH, MEASURE, PRUNE, SETTLE
+from fanout.queue.scripts import EXPIRE, FETCH, MEASURE, PRUNE, SETTLE, WAKE
 from fanout.queue.store import info_of, memory_ratio
 from fanout.queue.worker_scripts import CLAIM
 from fanout.redis.client import Argument, Call, RedisClient, is_out_of_memory, reply_or_raise
@@ -204,7 +204,7 @@ class Stream:
 
     async def wake(self, partition: int) -> None:
         """Wake the reader of a partition, so that it looks again for what it waits for."""
-        await self._redis.ask("XADD", self._keys.wake(partition), "MAXLEN", 1, "*", "f", "")
+        await self._redis.run(WAKE, [self._keys.wake(partition)], [])
 
     async def settle(self, batches: Sequence[tuple[int, str, Sequence[Settled]]]) -> list[bool | None]:
         """Delete entries that are done with, each batch (partition, lease token, entries), in one round trip.

@@ -83,6 +83,10 @@ class Player:
         names = [KEYS.flows(partition), KEYS.dead(partition), KEYS.size(partition), KEYS.dead_size(partition)]
         return await self._redis.run(scripts.MEASURE, names, [])
 
+    async def _wake(self, partition: int) -> Any:
+        await self._redis.run(scripts.WAKE, [KEYS.wake(partition)], [])
+        return len(await self._redis.ask("XRANGE", KEYS.wake(partition), "-", "+"))
+
     async def _prune(self, partition: int, token: str, idle: int) -> Any:
         names = [KEYS.lease(partition), KEYS.flows(partition), KEYS.size(partition)]
         return await self._redis.run(scripts.PRUNE, names, [token, idle])

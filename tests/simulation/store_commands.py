@@ -74,11 +74,6 @@ def _exists(store: StoreModel, args: Args) -> Any:
 
 
 def _xadd(store: StoreModel, args: Args) -> Any:
-    if args[1:3] == [b"MAXLEN", b"1"] and args[3] == b"*":
-        if store.full:
-            return redis_errors.OutOfMemoryError(OOM)
-        store.wake(args[0], args[5])
-        return text_of(store.streams[args[0]].last)
     trimmed = args[1] == b"MAXLEN"  # with "~" a stream of a few entries is left as it is
     entry_id, *fields = args[4:] if trimmed else args[1:]
     if entry_id != b"*":

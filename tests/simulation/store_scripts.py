@@ -106,6 +106,11 @@ def _append(store: StoreModel, keys: Args, args: Args) -> Any:
     return _Append(store, keys, args).run()
 
 
+def _wake(store: StoreModel, keys: Args, _args: Args) -> Any:
+    store.wake(keys[0], b"")
+    return text_of(store.streams[keys[0]].last)
+
+
 def _know_flow(store: StoreModel, flows: bytes, wake: bytes, stream: bytes) -> None:
     known = store.sorted_set(flows)
     if stream not in known:
@@ -366,6 +371,7 @@ SCRIPT_TWINS: dict[str, Callable[[StoreModel, Args, Args], Any]] = {
     "FETCH": _fetch,
     "MEASURE": _measure,
     "PRUNE": _prune,
+    "WAKE": _wake,
     "ACQUIRE": _acquire,
     "RENEW": _renew,
     "RELEASE": _release_lease,

@@ -96,6 +96,7 @@ OPERATION = st.one_of(
     st.tuples(st.just("delete"), PARTITION, NUMBER),
     st.tuples(st.just("fetch"), PARTITION, st.lists(NUMBER, min_size=1, max_size=3)),
     st.tuples(st.just("measure"), PARTITION),
+    st.tuples(st.just("wake"), PARTITION),
     st.tuples(st.just("prune"), PARTITION, TOKEN, st.sampled_from([LONG, -LONG])),
     st.tuples(st.just("replay"), PARTITION, NUMBER),
     st.tuples(st.just("peek"), PARTITION, NUMBER, st.integers(1, 3), st.sampled_from([1, 9, 1000])),

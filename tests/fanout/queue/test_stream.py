@@ -163,6 +163,18 @@ async def test_a_reader_can_be_woken(redis_client: RedisClient) -> None:
     assert waiting.result()[0] != START
 
 
+async def test_a_reader_can_be_woken_while_the_store_is_out_of_memory(redis_client: RedisClient) -> None:
+    """What waits has to be read, or the store would stay full."""
+    stream = a_stream(redis_client)
+    await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", "1")
+    try:
+        await stream.wake(0)
+        woken, _reads = await stream.wait(0, START, {}, most=10, block=10)
+    finally:
+        await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", "0")
+    assert woken != START
+
+
 async def test_what_waits_is_told_apart_by_hub_kind_and_priority(redis_client: RedisClient) -> None:
     stream = Stream(redis_client, SystemClock(), partitions=1, max_bytes=1 << 30, dedup_window=60)
     urgent = replace(a_message("u"), priority=Priority.HIGH)

@@ -87,6 +87,8 @@ def test_what_is_accepted_another_reader_reads_alike(parts: list[bytes]) -> None
         body = decoder.feed(text)
     except ChunkError:
         return
+    if b" ;" in text:  # RFC 9112 has a recipient skip white space before an extension; the other reader refuses it
+        return
     if not decoder.complete:  # the other reader may see sooner that it never will be
         return
     connection = h11.Connection(h11.SERVER)

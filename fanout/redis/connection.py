@@ -283,5 +283,5 @@ def _unacknowledged(transport: asyncio.Transport) -> int:
     connected = transport.get_extra_info("socket")
     try:
         return int(struct.unpack("i", fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0])
-    except (AttributeError, OSError):
-        return 0  # not a socket, or a system that does not say
+    except (AttributeError, OSError, ValueError):
+        return 0  # not a socket, one that another caller has closed, or a system that does not say

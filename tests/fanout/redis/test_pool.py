@@ -82,6 +82,19 @@ async def test_who_waits_for_a_connection_longer_than_the_limit_has_written_noth
         assert "0 busy, 0 requests waiting" in repr(redis_client)
 
 
+async def test_callers_that_share_a_silent_connection_are_all_told_so(server: Store) -> None:
+    """The first of them closes the connection at the moment at which the others look whether it makes progress."""
+    async with server_client(server.url, time_limit=0.4) as redis_client:
+        await redis_client.run(ECHO, ["a"], [0])
+        server.servers[0].freeze()
+        try:
+            calls = [redis_client.run(ECHO, ["a"], [number]) for number in range(400)]
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        finally:
+            server.servers[0].thaw()
+        assert {type(outcome) for outcome in outcomes} == {QueueSilentError}
+
+
 async def test_what_waits_for_a_connection_is_sent_in_order_and_together(server: Store) -> None:
     async with server_client(server.url) as redis_client, asyncio.TaskGroup() as group:
         await redis_client.run(ECHO, ["a"], [0])

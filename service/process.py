@@ -169,6 +169,8 @@ async def _retire(
     readiness.draining = True
     for server in servers:
         server.retire()
+    if not lame_duck:  # a prober may use its connection until the drain is over
+        return
     await clock.sleep(lame_duck)
     for server in servers:
         server.close_idle()

@@ -1,6 +1,7 @@
 """Reading a partition into the lanes, on every kind of server."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -98,6 +99,16 @@ class Bench:
                 buffered.flow.known.discard(buffered.id)
                 self.lanes.advance(lane)
         return texts
+
+
+async def blocked_client(redis_client: RedisClient) -> str:
+    """Return the id of the connection whose request waits in the store, once there is one."""
+    async with asyncio.timeout(10):
+        while True:
+            listed = (await redis_client.ask("CLIENT", "LIST")).decode()
+            if found := re.search(r"^id=(\d+) .* flags=b", listed, re.MULTILINE):
+                return found[1]
+            await asyncio.sleep(0.01)
 
 
 async def test_what_a_predecessor_left_comes_first_and_then_what_is_new(redis_client: RedisClient) -> None:
@@ -239,7 +250,7 @@ async def test_a_read_that_fails_is_repeated_at_once_and_nothing_begins_anew(red
     [owned] = await taken(redis_client, bench.clock, 0)
     async with bench.reading(owned):
         await until(lambda: bench.lanes.waiting == 1)
-        await redis_client.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await redis_client.ask("CLIENT", "KILL", "ID", await blocked_client(redis_client))
         await bench.put("2")
         await until(lambda: bench.lanes.waiting == 2)
     assert not owned.doubted
@@ -271,9 +282,7 @@ async def test_when_another_server_answers_the_partition_is_in_doubt_and_its_rea
     [owned] = await taken(redis_client, bench.clock, 0)
     async with bench.reading(owned):
         await until(lambda: bench.lanes.waiting == 1)
-        async with asyncio.timeout(10):
-            while b"flags=b" not in await redis_client.ask("CLIENT", "LIST"):  # noqa: ASYNC110 - the store tells nobody
-                await asyncio.sleep(0.01)
+        await blocked_client(redis_client)
         await redis_client.ask("REPLICAOF", "127.0.0.1", "1")
         await redis_client.ask("REPLICAOF", "NO", "ONE")
         await bench.put("2")

@@ -25,6 +25,8 @@ FAILURES = (
     "unauthorized",
     "forbidden",
     "notFound",
+    "redirected",
+    "foreign",
     "refused",
 )
 # Why an entry lies in the dead letters.

@@ -45,8 +45,10 @@ from workers.verdicts import (
     Gone,
     Outcome,
     RetryPolicy,
+    Sign,
     describe,
     judge,
+    sign_of,
 )
 
 _STOOD_STILL = 0.01  # seconds between two steps past which the process may have been stopped meanwhile
@@ -101,7 +103,7 @@ class Flights:
             lane.partition.doubt()  # what is dropped here has to come again before anything behind it goes
             self.schedule.drop(lane.partition)
             return False
-        until = self.gate.held_until(lane.route_class, lane.hub, now)
+        until = self.gate.held_until(lane, now)
         if until is None:
             return True
         self.postpone(lane, until)
@@ -216,7 +218,7 @@ class Flight:
         flights, lane = self._flights, self._lane
         lane.count_attempt()
         flights.telemetry.began(self._call, lane.attempts, uncounted=lane.uncounted)
-        flights.gate.began(self._route_class, lane.key, self._began_at)
+        flights.gate.began(self._route_class, lane, self._began_at)
         if flights.gate.holds_back:
             flights.wake()
 
@@ -229,7 +231,7 @@ class Flight:
                 self.land()
                 return
             proven = outcome is not TAKEN and self._is_proven()  # before the outcome itself changes the answer
-            self._learn(outcome)
+            self._learn(outcome, proven=proven)
             self._follow(outcome, proven=proven)
             flights.fill()
         except BaseException as error:  # noqa: BLE001 - a transport would only log it
@@ -237,14 +239,15 @@ class Flight:
 
     def _is_proven(self) -> bool:
         flights = self._flights
-        return flights.gate.is_proven(self._route_class, self._lane.hub, flights.clock.monotonic())
+        return flights.gate.is_proven(self._route_class, self._lane.hub)
 
-    def _learn(self, outcome: Outcome) -> None:
+    def _learn(self, outcome: Outcome, *, proven: bool) -> None:
         flights = self._flights
         now = flights.clock.monotonic()
         self._took = now - self._began_at
+        sign = Sign.SERVED if outcome is TAKEN else sign_of(self._call[0].entry, outcome, proven=proven)
         slowdown = flights.gate.ended(
-            self._route_class, self._lane.key, outcome, now=now, took=self._took, in_flight=flights.count
+            self._route_class, self._lane.key, outcome, sign, now=now, took=self._took, in_flight=flights.count
         )
         if slowdown is not None:
             flights.telemetry.slowed(self._route_class, slowdown)
@@ -265,7 +268,14 @@ class Flight:
         if len(call) > 1 and flights.sender.refused_joining(outcome):
             self._split()
             return
-        attempt = Attempt(lane.attempts, telemetry.age(call[0]), flights.random(), renewed=lane.renewed, proven=proven)
+        attempt = Attempt(
+            lane.attempts,
+            telemetry.age(call[0]),
+            flights.random(),
+            renewed=lane.renewed,
+            proven=proven,
+            alone=flights.gate.is_alone(lane.key),
+        )
         verdict = judge(call[0].entry, outcome, attempt, flights.policy)
         telemetry.judged(call, attempt, outcome, verdict)
         match verdict:

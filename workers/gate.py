@@ -6,12 +6,13 @@ was refused and nothing fails, asking costs one comparison.
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
+from typing import Protocol
 
 from fanout.queue.lane_key import hub_of
 from fanout.signalr.routes import RouteClass
-from workers.breaker import Breakers
+from workers.breaker import Breakers, Candidate, Refusals
 from workers.pace import Pace, Slowdown, share_of
-from workers.verdicts import Answered, MaybeSent, NotSent, Outcome
+from workers.verdicts import Answered, MaybeSent, NotSent, Outcome, Sign
 
 _REDIRECTED = 300
 _REFUSED = 400
@@ -24,6 +25,13 @@ _SHRINK = 0.75
 _ROUND = 0.1  # seconds: the shortest time between two decreases
 _FULL = 0.9  # share of the window in use from which on it counts as full
 ALL = tuple(RouteClass)
+
+
+class Waiting(Candidate, Protocol):
+    """A lane as the gate sees it."""
+
+    @property
+    def route_class(self) -> RouteClass: ...
 
 
 class Window:
@@ -78,6 +86,7 @@ class Gate:
         self._in_flight = [0 for _ in RouteClass]
         self._has_taken = False  # whether the service has taken any call
         self._recovered: list[tuple[RouteClass, str]] = []
+        self._refusals = Refusals()
         self._paused_classes: Mapping[RouteClass, float] = {}
         self._paused_hubs: Mapping[str, float] = {}
 
@@ -120,14 +129,14 @@ class Gate:
         self.paces[route_class].resume()
         self._update(now)
 
-    def held_until(self, route_class: RouteClass, hub: str, now: float) -> float | None:
-        """Return until when a hub's pause or breaker holds back calls of a class; None when they may go.
+    def held_until(self, lane: Waiting, now: float) -> float | None:
+        """Return until when a hub's pause or breaker holds back the head of a lane; None when it may go.
 
         Where the end is not known yet, it is the time to look again.
         """
         if not self.holds_back:
             return None
-        at = max(self.breakers[route_class].opens_at(hub, now), self._paused_hubs.get(hub, now))
+        at = max(self.breakers[lane.route_class].opens_at(lane, now), self._paused_hubs.get(lane.hub, now))
         if at <= now:
             return None
         return now + _LOOK_AGAIN if at == inf else at
@@ -136,60 +145,78 @@ class Gate:
         """Return how many hubs have their calls of this class held back by a breaker."""
         return self.breakers[route_class].open
 
-    def is_proven(self, route_class: RouteClass, hub: str, now: float) -> bool:
+    def is_alone(self, lane: str) -> bool:
+        """Return whether a destination is refused although others of its hub are served."""
+        return self._refusals.is_alone(lane)
+
+    def is_proven(self, route_class: RouteClass, hub: str) -> bool:
         """Return whether the service has taken calls before, and the breaker of the hub and class is closed."""
-        return self._has_taken and self.breakers[route_class].opens_at(hub, now) <= now
+        return self._has_taken and self.breakers[route_class].is_closed(hub)
 
     def in_flight(self, route_class: RouteClass) -> int:
         """Return how many calls of the class are in flight."""
         return self._in_flight[route_class]
 
-    def began(self, route_class: RouteClass, lane: str, now: float) -> None:
-        """Count a call that is being sent for a lane, named by its key."""
+    def began(self, route_class: RouteClass, lane: Candidate, now: float) -> None:
+        """Count a call that is being sent for the head of a lane."""
         self._in_flight[route_class] += 1
         if self.holds_back:
             self.paces[route_class].spend(now)
-            self.breakers[route_class].began(hub_of(lane), now)
+            self.breakers[route_class].began(lane, now)
 
     def abandoned(self, route_class: RouteClass, lane: str) -> None:
-        """Count out a call whose outcome will not be known."""
+        """Count out a call whose outcome will not be known; a lane is named by its key."""
         self._in_flight[route_class] -= 1
         self.paces[route_class].unanswered()
-        self.breakers[route_class].abandoned(hub_of(lane))
+        self.breakers[route_class].abandoned(hub_of(lane), lane)
 
     def ended(
-        self, route_class: RouteClass, lane: str, outcome: Outcome, *, now: float, took: float, in_flight: int
+        self,
+        route_class: RouteClass,
+        lane: str,
+        outcome: Outcome,
+        sign: Sign,
+        *,
+        now: float,
+        took: float,
+        in_flight: int,
     ) -> Slowdown | None:
         """Learn from the outcome of a call; return what the other workers should know."""
         self._in_flight[route_class] -= 1
-        if isinstance(outcome, Answered) and outcome.status < _REFUSED:  # nearly every call: nothing else is asked
-            self._has_taken = self._has_taken or outcome.status < _REDIRECTED
-            self._succeeded(route_class, lane, now)
+        if sign is Sign.SERVED:  # nearly every call: nothing else is asked
+            self._has_taken = True
+            self._served(route_class, lane, now)
             self.paces[route_class].accepted(now)
             if self.window.limit < self.window.largest:
                 self.window.succeeded(in_flight)
             if self.holds_back:
                 self._update(now)
             return None
-        if is_failure(outcome):
-            self.breakers[route_class].failed(hub_of(lane), now, lane, self._random())
+        hub = hub_of(lane)
+        self._watch_window(
+            outcome, now, took, in_flight, repeated=self.breakers[route_class].failures_of(hub, lane) > 0
+        )
+        if sign is Sign.REFUSED:
+            self._refusals.refused(hub, lane, now)
+        if sign is Sign.THROTTLED:
+            self._served(route_class, lane, now)
         else:
-            self._succeeded(route_class, lane, now)
-        if is_overload(outcome):
-            self.window.overloaded(now, took)
-        else:
-            self.window.succeeded(in_flight)
+            self.breakers[route_class].failed(hub, now, lane, self._random())
         slowdown = self._slowed(self.paces[route_class], outcome, now, took)
         self._update(now)
         return slowdown
 
+    def _watch_window(self, outcome: Outcome, now: float, took: float, in_flight: int, *, repeated: bool) -> None:
+        # A destination that fails again and again by itself is no sign that the service has too much to do.
+        if is_throttled(outcome) or (is_overload(outcome) and not repeated):
+            self.window.overloaded(now, took)
+        elif not is_overload(outcome):
+            self.window.succeeded(in_flight)
+
     def _slowed(self, pace: Pace, outcome: Outcome, now: float, took: float) -> Slowdown | None:
         if isinstance(outcome, Answered) and outcome.status == _THROTTLED:
             return pace.refused(now, outcome.retry_after, took=took)
-        if is_failure(outcome):
-            pace.unanswered()
-        else:
-            pace.accepted(now)
+        pace.unanswered()
         return None
 
     def heard(self, route_class: RouteClass, slowdown: Slowdown, now: float) -> None:
@@ -210,7 +237,9 @@ class Gate:
         recovered, self._recovered = self._recovered, []
         return recovered
 
-    def _succeeded(self, route_class: RouteClass, lane: str, now: float) -> None:
+    def _served(self, route_class: RouteClass, lane: str, now: float) -> None:
+        if self._refusals:
+            self._refusals.served(hub_of(lane), lane, now)
         breakers = self.breakers[route_class]
         if breakers and breakers.succeeded(hub := hub_of(lane), now, lane):
             self._recovered.append((route_class, hub))
@@ -224,9 +253,9 @@ class Gate:
         )
 
 
-def is_failure(outcome: Outcome) -> bool:
-    """Return whether an outcome is a sign that the service is not well: no answer, or a 5xx."""
-    return not isinstance(outcome, Answered) or outcome.status >= _SERVER_ERROR
+def is_throttled(outcome: Outcome) -> bool:
+    """Return whether a call was refused for its speed."""
+    return isinstance(outcome, Answered) and outcome.status == _THROTTLED
 
 
 def is_overload(outcome: Outcome) -> bool:

@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Sequence
 
 from fanout.queue.lane_key import hub_of
+from fanout.signalr.message import Message, Priority, operation_of
 from fanout.signalr.routes import RouteClass, class_of
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
 
@@ -73,7 +74,7 @@ class Lane:
 
     __slots__ = (
         "alone", "asked", "attempts", "backs_off", "delayed", "dropped", "fetching", "flow", "hub", "index", "key",
-        "left", "left_class", "plain", "postponed", "renewed", "uncounted", "waiting",
+        "left", "left_class", "left_kind", "plain", "postponed", "renewed", "uncounted", "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, flow: OwnedFlow) -> None:
@@ -90,6 +91,7 @@ class Lane:
         self.delayed = False
         self.left: bytes | None = None
         self.left_class = RouteClass.SEND
+        self.left_kind = ""
         self.plain = True
         self.dropped = False
         self.asked = False
@@ -117,6 +119,22 @@ class Lane:
     def route_class(self) -> RouteClass:
         """The class of the head's call, in memory or left in the stream."""
         return class_of(self.waiting[0].entry.item) if self.waiting else self.left_class
+
+    @property
+    def kind(self) -> str:
+        """The operation of the head's call, in memory or left in the stream."""
+        return operation_of(self.waiting[0].entry.item) if self.waiting else self.left_kind
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the head has the highest priority."""
+        item = self.waiting[0].entry.item if self.waiting else None
+        return (item.priority if isinstance(item, Message) else self.flow.priority) is Priority.HIGH
+
+    def note_left(self, first: BufferedEntry, *, is_head: bool) -> None:
+        """Remember what the first entry is like that is left in the stream."""
+        self.left = first.id if is_head else None
+        self.left_class, self.left_kind = class_of(first.entry.item), operation_of(first.entry.item)
 
     def leave(self, stream_id: bytes) -> None:
         """Leave an entry that was read in the stream, behind all others."""

@@ -258,7 +258,7 @@ class Schedule:
         # To fetch a head that may not go would be for nothing.
         if lane.waiting or lane.left is None:
             return False
-        until = self._held_until(lane.route_class, lane.hub, now)
+        until = self._held_until(lane, now)
         if until is None:
             return False
         if not lane.delayed:  # a lane that is in the queue twice would be ready twice
@@ -314,7 +314,7 @@ class Schedule:
         self._forget(lane, gone)
         ids = [buffered.id for buffered in gone]
         count = len(ids) + len(lane.fetching or ())
-        lane.left, lane.left_class = (None if keep else gone[0].id), class_of(gone[0].entry.item)
+        lane.note_left(gone[0], is_head=not keep)
         lane.put_back(ids)
         self._left += count
         lane.flow.left += count

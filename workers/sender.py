@@ -22,6 +22,7 @@ from workers.verdicts import TAKEN, Answered, MaybeSent, NotSent, Outcome, retry
 _REFUSALS = frozenset({400, 404, 413, 415, 501})
 _REMEMBERED = 600.0
 _FIRST_NOT_TAKEN = 300
+_WEB_PAGE = "text/html"
 # No name is documented for the id of a request; these are what Azure services and gateways use.
 _REQUEST_IDS = ("x-ms-request-id", "x-ms-client-request-id", "x-request-id", "x-azure-ref")
 _MAX_REQUEST_ID = 100
@@ -92,10 +93,12 @@ class Sender:
     def _outcome(self, end: Response | NotSentError | MaybeSentError) -> Outcome:
         if not isinstance(end, Response):
             return _unanswered(end)
-        if end.status < _FIRST_NOT_TAKEN:
+        foreign = end.status < _FIRST_NOT_TAKEN and _is_foreign(end)
+        if end.status < _FIRST_NOT_TAKEN and not foreign:
             return TAKEN
         return Answered(
             status=end.status,
+            foreign=foreign,
             error_code=end.headers.get("x-ms-error-code") or "",
             retry_after=retry_after(end.headers.get("retry-after"), self._clock.wall()),
             request_id=next((text for name in _REQUEST_IDS if (text := end.headers.get(name))), "")[:_MAX_REQUEST_ID],
@@ -109,6 +112,11 @@ class Sender:
             raise TypeError("only messages share a call")
         self._metrics.joined.inc(len(entries))
         return self._client.execute(entries[0].hub, first.scope, first.to, bodies)
+
+
+def _is_foreign(response: Response) -> bool:
+    # A login page or the page of a gateway. The service answers a success with no body, or with JSON.
+    return bool(response.body) and (response.headers.get("content-type") or "").lower().startswith(_WEB_PAGE)
 
 
 def _unanswered(error: NotSentError | MaybeSentError) -> Outcome:

@@ -18,11 +18,11 @@ _LEVELS = (0, 1, 2)
 _LEVELS_REVERSED = (2, 1, 0)
 _OTHERS_TURN = 8  # every so many turns begin with the least urgent, so that nothing waits without end
 
-# Returns until when calls of a class to a hub are held back, None when they may go.
-HeldUntil = Callable[[RouteClass, str, float], float | None]
+# Returns until when the head of a lane is held back, None when it may go.
+HeldUntil = Callable[[Lane, float], float | None]
 
 
-def never_held(_route_class: RouteClass, _hub: str, _now: float) -> float | None:
+def never_held(_lane: Lane, _now: float) -> float | None:
     """Hold back nothing."""
     return None
 
@@ -109,7 +109,7 @@ class DelayQueue:
             lane = heappop(self._heap)[2]
             if lane.dropped:
                 continue
-            until = self._held_until(lane.route_class, lane.hub, now)
+            until = self._held_until(lane, now)
             if until is not None and until > now:
                 self.put(lane, until)
                 continue

@@ -5,6 +5,8 @@ Source: docs/sources.md, statuses. Rules guarded:
 - Retries are bounded by age and, far above what an outage needs, by count. A call refused for speed is no attempt.
 - Backoff is exponential with full jitter and never shorter than the service's own Retry-After.
 - A token is renewed once for each entry.
+- What is refused by something before the service, or for a reason that concerns everybody (401, 403, 404 without a
+  known code, a redirect, a web page), waits until others are served while it is refused. It does not die of an outage.
 - Gone is an outcome of its own: what the call names does not exist any more. There is nothing to repeat, and nobody was
   reached. The service says so by a code. Leaving a group and closing may also be answered 404 without one, as by the
   vendor's local emulator. That counts where the endpoint is known to work.
@@ -13,7 +15,7 @@ Source: docs/sources.md, statuses. Rules guarded:
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 
 from fanout.log import masked
 from fanout.queue.entry import Entry
@@ -23,6 +25,7 @@ THROTTLED = "throttled"
 OUTCOME_UNKNOWN = "outcomeUnknown"
 _MAX_DOUBLINGS = 30
 _NOT_FOUND = 404
+_SERVER_ERROR = 500
 _MAX_EXCERPT = 500  # characters of an answer that are worth keeping
 _LONGEST = 1e9  # seconds: a Retry-After may have hundreds of digits
 
@@ -45,6 +48,7 @@ class Ruling(StrEnum):
     RETRY = "retry"
     RENEW_TOKEN = "renewToken"  # noqa: S105 - the name of a ruling
     UNKNOWN = "unknown"  # it may have been delivered: retry or park, by setting
+    WAIT = "wait"  # as long as others are refused too: something stands between us and the service
     DEAD = "dead"
 
 
@@ -61,12 +65,13 @@ class Rule:
     why: str
 
 
-_D, _R, _T, _X = Ruling.DELIVERED, Ruling.RETRY, Ruling.RENEW_TOKEN, Ruling.DEAD
+_D, _R, _T, _X, _W = Ruling.DELIVERED, Ruling.RETRY, Ruling.RENEW_TOKEN, Ruling.DEAD, Ruling.WAIT
 TABLE: Sequence[Rule] = (
     Rule(200, 299, _D, _D, "", "", "Accepted. The number differs between api-versions."),
+    Rule(300, 399, _W, _W, "redirected", "wrongEndpoint", "Something else answers at this address."),
     Rule(401, 401, _T, _T, "unauthorized", "unauthorized", "A new token once, then backoff."),
-    Rule(403, 403, _X, _X, "forbidden", "unauthorized", "A role or network rule is missing."),
-    Rule(404, 404, _X, _X, "notFound", "wrongEndpoint", "Wrong address, unless x-ms-error-code is a known one."),
+    Rule(403, 403, _W, _W, "forbidden", "unauthorized", "A role or network rule is missing."),
+    Rule(404, 404, _W, _W, "notFound", "wrongEndpoint", "Wrong address, unless x-ms-error-code is a known one."),
     Rule(408, 408, _R, _R, "unavailable", "refused", "The service did not get the request in time."),
     Rule(413, 414, _X, _X, "refused", "tooLarge", "Body over 1 MB or address too long."),
     Rule(429, 429, _R, _R, "throttled", "refused", "Too fast: wait for Retry-After and for the pace."),
@@ -74,7 +79,12 @@ TABLE: Sequence[Rule] = (
     Rule(500, 500, Ruling.UNKNOWN, _R, "serverError", "outcomeUnknown", "Also a time-out inside the service."),
     Rule(501, 599, _R, _R, "unavailable", "refused", "Not processed: Retry-After, else backoff."),
 )
+_FOREIGN = Rule(200, 299, _W, _W, "foreign", "wrongEndpoint", "A page of something that is not the service.")
 _REST = Rule(0, 999, Ruling.DEAD, Ruling.DEAD, "refused", "refused", "Any other answer is a final refusal.")
+
+
+# The reason of an entry that was refused until it was too old, by failure: the cause lies outside the entry.
+_OUTSIDE = {rule.failure: rule.reason for rule in (*TABLE, _FOREIGN) if rule.message in {_W, _T}}
 
 
 def rule_of(status: int) -> Rule:
@@ -89,7 +99,8 @@ def rule_of(status: int) -> Rule:
 class Answered:
     """The service answered: its status, x-ms-error-code ("" without) and the seconds that Retry-After asks for.
 
-    `request_id` and the beginning of the `body` are for people who have to find out why.
+    `foreign`: a success that the service would not answer so. `request_id` and the beginning of the `body` are for
+    people who have to find out why.
     """
 
     status: int
@@ -97,6 +108,7 @@ class Answered:
     retry_after: float | None = None
     request_id: str = ""
     body: bytes = b""
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +186,7 @@ class Attempt:
     """One call: its number (1 is the first), the entry's age, a jitter in [0, 1), whether its token was renewed.
 
     `proven`: the endpoint has taken calls before and its breaker is closed, so that a 404 is not due to its address.
+    `alone`: the destination is refused although others of its hub are served.
     """
 
     number: int
@@ -181,6 +194,7 @@ class Attempt:
     jitter: float
     renewed: bool = False
     proven: bool = False
+    alone: bool = False
 
 
 def judge(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy) -> Verdict:
@@ -189,11 +203,12 @@ def judge(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy)
     if not isinstance(verdict, Again) or verdict.failure == THROTTLED:
         return verdict  # where the service sets the pace, nothing becomes too old by waiting for it
     status = outcome.status if isinstance(outcome, Answered) else 0
+    outside = _OUTSIDE.get(verdict.failure)
     if attempt.age >= policy.max_age:
-        reason = "unauthorized" if verdict.failure == "unauthorized" else "tooOld"
+        reason = outside or "tooOld"
         detail = f"not delivered within {policy.max_age:g} s, last: {describe(outcome)}"
         return Dead(reason, verdict.failure, status, detail)
-    if attempt.number >= policy.max_attempts:
+    if attempt.number >= policy.max_attempts and outside is None:
         detail = f"not delivered in {attempt.number} attempts, last: {describe(outcome)}"
         return Dead("tooManyAttempts", verdict.failure, status, detail)
     last_chance = policy.max_age - attempt.age  # what would come later than that is tried once more at that time
@@ -218,13 +233,42 @@ def retry_after(text: str | None, now: float) -> float | None:
     return min(max(0.0, seconds), _LONGEST)
 
 
+class Sign(Enum):
+    """What an outcome says about the health of the service."""
+
+    SERVED = auto()  # it has dealt with the call, if only to refuse it
+    THROTTLED = auto()
+    REFUSED = auto()  # it, or something before it, refuses for a reason that lies outside the call
+    FAILED = auto()
+
+
+def sign_of(entry: Entry, outcome: Outcome, *, proven: bool) -> Sign:
+    """Return what an outcome says about the health of the service; `proven` as in `Attempt`."""
+    if not isinstance(outcome, Answered) or outcome.status >= _SERVER_ERROR:
+        return Sign.FAILED
+    rule = _rule_for(outcome)
+    if rule.failure == THROTTLED:
+        return Sign.THROTTLED
+    outside = rule.message in {Ruling.WAIT, Ruling.RENEW_TOKEN}
+    return Sign.REFUSED if outside and not _is_gone(entry.item, outcome, proven=proven) else Sign.SERVED
+
+
+def _rule_for(outcome: Answered) -> Rule:
+    return _FOREIGN if outcome.foreign else rule_of(outcome.status)
+
+
+def _is_gone(item: Item, outcome: Answered, *, proven: bool) -> bool:
+    # A 404 with a known code, or one without to leaving or closing where the endpoint is known to work.
+    if outcome.status != _NOT_FOUND:
+        return False
+    return outcome.error_code in GONE or (proven and not outcome.error_code and _takes_away(item))
+
+
 def _ruled(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy) -> Verdict:
     wait = backoff(policy, attempt.number, attempt.jitter)
     match outcome:
-        case Answered(status, error_code) if status == _NOT_FOUND and error_code in GONE:
+        case Answered() if _is_gone(entry.item, outcome, proven=attempt.proven):
             return Gone()
-        case Answered(status, "") if status == _NOT_FOUND and _takes_away(entry.item):
-            return Gone() if attempt.proven else Again(wait, "notFound")
         case Answered():
             return _answered(entry, outcome, attempt, policy, wait)
         case NotSent():
@@ -236,7 +280,7 @@ def _ruled(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy
 
 
 def _answered(entry: Entry, outcome: Answered, attempt: Attempt, policy: RetryPolicy, wait: float) -> Verdict:
-    rule = rule_of(outcome.status)
+    rule = _rule_for(outcome)
     ruling = rule.message if isinstance(entry.item, Message) else rule.action
     if ruling is Ruling.RENEW_TOKEN:
         return Again(wait, rule.failure) if attempt.renewed else Again(0.0, rule.failure, renew=True)
@@ -246,6 +290,8 @@ def _answered(entry: Entry, outcome: Answered, attempt: Attempt, policy: RetryPo
     match ruling:
         case Ruling.DELIVERED:
             return Delivered()
+        case Ruling.WAIT if not attempt.alone:
+            return Again(wait, rule.failure)
         case Ruling.RETRY:
             asked = min(outcome.retry_after or 0.0, policy.pause_cap)
             # What is refused for speed is held back by the pace of its class; a backoff on top would starve it.

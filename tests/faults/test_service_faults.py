@@ -121,14 +121,14 @@ async def test_the_service_does_the_work_and_resets_the_connection(stack: Standi
 
 
 async def test_refusals_for_good(stack: Standing, hub: str) -> None:
-    """One in twenty is refused with 403: it lies in the dead letters, and what stood behind it goes on."""
-    await stack.faults({"kind": "status", "status": 403, "probability": 0.05, "seed": 8})
+    """One in twenty is refused with 400: it lies in the dead letters, and what stood behind it goes on."""
+    await stack.faults({"kind": "status", "status": 400, "probability": 0.05, "seed": 8})
     async with stack.flow(hub) as flow:
         await flow.goes_on(200)
     verdict = await stack.verdict(flow)
     verdict.check()
     calls = [call for own in (await stack.calls()).values() for call in own]
-    assert verdict.count(verdict.exits.dead) == sum(call.status == 403 for call in calls) > 0
+    assert verdict.count(verdict.exits.dead) == sum(call.status == 400 for call in calls) > 0
 
 
 async def test_half_the_destinations_dead(stack: Standing, hub: str) -> None:

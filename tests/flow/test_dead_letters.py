@@ -18,7 +18,7 @@ from tests.flow.traffic import batches, message
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 ROOT = Path(__file__).parents[2]
-REASONS = {400: "refused", 403: "unauthorized", 404: "wrongEndpoint"}
+REASONS = {400: "refused", 413: "tooLarge", 431: "tooLarge"}
 
 
 async def fanout(stack: Stack, *arguments: str) -> tuple[int | None, Any]:

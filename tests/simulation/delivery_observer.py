@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 REFUSED_JOINING = frozenset({"400", "404", "413", "415", "501"})
 FAILED = frozenset({"500", "500 after", "503", "503 wait", "NotSentError", "StaleConnectionError"})
-FAILED |= {"ExchangeTimeoutError"}
+FAILED |= {"ExchangeTimeoutError", "401", "403", "302", "html"}
 _EXACT = 1e-6
 _ROUNDED = 0.002  # a worker that starts later computes with whole milliseconds of the store
 _LEAD = 0.05  # seconds by which the worker that met a limit may try before the others
 _WITHIN = 0.1  # seconds until every worker knows of a pause
 _REST = 0.5  # seconds between two probes, at least
+_HARDLY = 3  # failures in a row, from which on a destination waits for a probe
 _HOPELESS = (14, 2.0, 3)  # failures in a row, the seconds they span, the lanes they come from
 
 
@@ -69,6 +70,7 @@ class DeliveryObserver(StoreObserver):
         self._asked: list[Asked] = []
         self._gates: dict[str, Gate] = {}
         self._failures: dict[tuple[str, str, str], list[tuple[float, str]]] = {}
+        self._in_a_row: dict[tuple[tuple[str, str, str], str], int] = {}  # failures of one destination
         self._failed_probe: dict[tuple[str, str, str], float] = {}
         self._probing: set[tuple[str, str, str]] = set()
         self._refused_joining: dict[str, float] = {}
@@ -121,11 +123,17 @@ class DeliveryObserver(StoreObserver):
         self._check_joined(call)
         self._check_hopeless(call)
 
-    def passed(self, road: tuple[str, str, str], phase: Phase) -> None:
-        """Note that a worker's gate let a call go, by host, class and hub."""
-        if phase is Phase.OPEN:
+    def passed(self, road: tuple[str, str, str], lane: str, before: Phase, after: Phase) -> None:
+        """Check a call that a worker's gate let go, by host, class and hub, and the phases of its breaker."""
+        if before is Phase.CLOSED:
+            return
+        if self._hardly_failed(road, lane):
+            self.count("first calls through an open breaker")
+        elif before is Phase.HALF_OPEN:
+            self.violate(f"{road} went while another probe was out")
+        elif after is Phase.OPEN:
             self.violate(f"{road} went through an open breaker")
-        if phase is Phase.HALF_OPEN:
+        else:
             self.count("probes")
             if road in self._probing:
                 self.violate(f"{road} went while another probe was out")
@@ -153,8 +161,10 @@ class DeliveryObserver(StoreObserver):
             self._failed_probe[road] = self.loop.time()
         if call.seen in FAILED:
             self._failures.setdefault(road, []).append((self.loop.time(), call.lane))
+            self._in_a_row[road, call.lane] = self._in_a_row.get((road, call.lane), 0) + 1
         elif call.seen not in ("", "CancelledError"):
             self._failures.pop(road, None)
+            self._in_a_row.pop((road, call.lane), None)
 
     def _rest(self, host: str, kind: str, pause: float, how: str) -> None:
         now = self.loop.time()
@@ -193,7 +203,7 @@ class DeliveryObserver(StoreObserver):
 
     def _check_hopeless(self, call: Call) -> None:
         road = host, kind, hub = call.host.name, call.kind, self.hubs[call.lane]
-        call.is_hopeless = self._is_hopeless(road)
+        call.is_hopeless = self._is_hopeless(road) and not self._hardly_failed(road, call.lane)
         if not call.is_hopeless:
             return
         self.count("calls after nothing but failures")
@@ -202,6 +212,9 @@ class DeliveryObserver(StoreObserver):
             self.violate(f"{host} sent {call.tags} beside another, after nothing but failures")
         if self.loop.time() < self._failed_probe.get(road, -inf) + _REST:
             self.violate(f"{host} sent {call.tags} with no rest after the failure before it")
+
+    def _hardly_failed(self, road: tuple[str, str, str], lane: str) -> bool:
+        return self._in_a_row.get((road, lane), 0) < _HARDLY
 
     def _is_hopeless(self, road: tuple[str, str, str]) -> bool:
         failures = self._failures.get(road, [])

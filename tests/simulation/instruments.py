@@ -15,7 +15,7 @@ from service import compose as assembly
 from tests.simulation.delivery_observer import phase_of
 from tests.simulation.loop import SimulatedClock
 from tests.simulation.observer import Observer
-from workers.breaker import Phase
+from workers.breaker import Candidate, Phase
 from workers.gate import Gate
 
 
@@ -72,10 +72,11 @@ def _gate(base: type[Gate], observer: Observer, name: str) -> type[Gate]:
             super().__init__(*args, **kwargs)
             observer.gate_made(name, self)
 
-        def began(self, route_class: RouteClass, lane: str, now: float) -> None:
+        def began(self, route_class: RouteClass, lane: Candidate, now: float) -> None:
+            before = phase_of(self, route_class, lane.hub)
             super().began(route_class, lane, now)
-            hub = observer.hubs[lane]
-            observer.passed((name, CLASSES[route_class], hub), phase_of(self, route_class, hub))
+            after = phase_of(self, route_class, lane.hub)
+            observer.passed((name, CLASSES[route_class], lane.hub), lane.key, before, after)
 
         def ended(self, route_class: RouteClass, lane: str, *args: Any, **kwargs: Any) -> Any:
             hub = observer.hubs[lane]

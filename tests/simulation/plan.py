@@ -76,7 +76,7 @@ def plan_at_large(seed: int) -> Plan:
         settings=_settings(random),
         workers=random.choice((1, 2, 2, 2, 3)),
         producers=producers,
-        doomed={tag: random.choice(("400", "403", "404", "413")) for tag in tags if random.random() < 0.03},
+        doomed={tag: random.choice(("400", "413", "400", "413")) for tag in tags if random.random() < 0.03},
         poison=tuple(random.random() * LASTS for _ in range(random.choice((0, 0, 0, 1, 2)))),
         executes=random.random() < 0.7,
         tick=_tick(random, faults),

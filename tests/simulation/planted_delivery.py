@@ -10,7 +10,7 @@ from fanout.errors import QueueError
 from fanout.queue.entry import Entry
 from fanout.signalr.routes import RouteClass
 from tests.simulation.planted import Planted
-from workers.breaker import Breaker, Phase, State
+from workers.breaker import Breaker, Candidate, Phase, State
 from workers.coalescer import Bounds, Plan, plan
 from workers.flight import Flight
 from workers.gate import Gate, Window
@@ -68,14 +68,14 @@ class HopefulPeers(Peers):
             await self._clock.sleep(0.02)
 
 
-def opens_for_all(breaker: Breaker, now: float) -> float:
+def opens_for_all(breaker: Breaker, lane: Candidate, now: float) -> float:
     """Let other calls go while a probe is out."""
-    return now if breaker.state.phase is Phase.HALF_OPEN else _OPENS_AT(breaker, now)
+    return now if breaker.state.phase is Phase.HALF_OPEN else _OPENS_AT(breaker, lane, now)
 
 
-def opens_at_once(breaker: Breaker, now: float) -> float:
+def opens_at_once(breaker: Breaker, lane: Candidate, now: float) -> float:
     """Let calls go while it is open."""
-    return min(now, _OPENS_AT(breaker, now))
+    return min(now, _OPENS_AT(breaker, lane, now))
 
 
 def never(_breaker: Breaker, _now: float, _lane: str, _jitter: float) -> bool:

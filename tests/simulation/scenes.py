@@ -15,7 +15,7 @@ from tests.simulation.plan import LASTS, Batch, Fault, Plan, busy_times, plan_at
 from tests.simulation.service_model import REFUSING_JOINED
 
 SCENES = ("any", "any", "any", "quota", "dead", "joined", "late", "fence", "failover")
-_FAILING = ("500", "503", "503 wait", "not sent", "lost before", "500 after", "lost after")
+_FAILING = ("500", "503", "503 wait", "not sent", "lost before", "500 after", "lost after", "403", "302", "html")
 _LOSSES = ("jump", "jump", "jump", "failover", "flush")  # the store's clock jumps past the end of every lease
 _OFTEN = ("kill", "kill", "freeze", "stop", "start", "pause", "pause", "down", "cut", "noise", "slow", "failover")
 
@@ -106,7 +106,7 @@ def _joined(plan: Plan, random: Random) -> Plan:
     refusals = (refusal,) if random.random() < 0.3 else ()
     return replace(
         plan, scene="joined", settings=settings, workers=random.choice((1, 2, 2)), producers=producers,
-        doomed={tag: random.choice(("400", "403", "413")) for tag in tags if random.random() < 0.005},
+        doomed={tag: random.choice(("400", "413", "400")) for tag in tags if random.random() < 0.005},
         executes=random.random() < 0.95, service_latency=service_latency,
         faults=tuple(sorted((*refusals, *kills, *faults), key=_time_of)),
     )  # fmt: skip

@@ -22,7 +22,7 @@ from tests.simulation.loop import HOST, Host, SimulatedLoop
 DELIVERING = frozenset({"ok", "500 after", "lost after", "hang"})
 REFUSING_JOINED = ("400", "404", "415", "501", "413", "403")  # what a service that runs no `:execute` may answer
 TROUBLE: tuple[str, ...] = ("429", "429 wait", "429 date", "500", "500 after", "503", "503 wait", "408", "401", "gone")
-TROUBLE += ("not sent", "lost before", "lost after", "hang")
+TROUBLE += ("not sent", "lost before", "lost after", "hang", "403", "302", "html")
 _SHIFT = 0.37  # where in its second the service is when a run begins
 
 
@@ -147,6 +147,8 @@ class ServiceModel:
         match fate.split():
             case ["ok"]:
                 status = 202
+            case ["html"]:
+                return Response(200, Headers(b"Content-Type: text/html\r\n"), b"<html>", reused=False)
             case ["gone"]:
                 status, headers = 404, b"x-ms-error-code: Warning.Group.NotExisted\r\n"
             case [code, "wait"]:

@@ -5,6 +5,8 @@ a newer one, or goes to the dead letters for a true reason. Only the holder of i
 the store itself lost (the last writes before a failover, FLUSHALL) excuses those ids alone.
 """
 
+from itertools import pairwise
+
 from fanout.signalr.message import GroupAction, Message
 from tests.simulation.coverage import FENCE
 from tests.simulation.journal import Journal
@@ -12,6 +14,8 @@ from tests.simulation.loop import SimulatedLoop
 from tests.simulation.store_model import Fields, id_of
 from tests.simulation.tracked import ANSWERED, UNKNOWN, LeaseEnd, TrackedEntry, tag_of
 
+_REFUSED = frozenset({"401", "403", "302", "html"})
+_ALONE_FOR = 2.9  # seconds
 _LONGEST_WAIT = 2.5  # seconds: the longest wait between two attempts that a plan's settings and its service allow
 
 
@@ -135,10 +139,12 @@ class StoreObserver(Journal):
         seen = {call.seen for call in tracked.calls}
         alone = {call.seen for call in tracked.calls if len(call.tags) == 1}
         match reason:
-            case "refused" | "tooLarge" | "wrongEndpoint":
-                fair = bool(alone & {"400", "413", "404", "403"})  # no entry dies of the refusal of a joined call
+            case "refused" | "tooLarge":
+                fair = bool(alone & {"400", "413"})  # no entry dies of the refusal of a joined call
+            case "wrongEndpoint":
+                fair = bool(alone & {"302", "html"}) and self._may_die_of_refusals(tracked)
             case "unauthorized":
-                fair = bool(seen & {"401", "403"})
+                fair = bool(seen & {"401", "403"}) and self._may_die_of_refusals(tracked)
             case "outcomeUnknown":
                 fair = bool(seen & UNKNOWN) and self.is_once_at_most(tracked)
             case "tooManyAttempts":
@@ -151,6 +157,17 @@ class StoreObserver(Journal):
                 fair = False
         if not fair:
             self.violate(f"{tracked.tag} was parked as {reason}, its calls ended {sorted(seen)}")
+
+    def _may_die_of_refusals(self, tracked: TrackedEntry) -> bool:
+        """Return whether others of the hub were served between refusals of its lane, for seconds, or it is too old."""
+        if self._store_time() - tracked.stored_at >= self.settings.retry_max_age - _LONGEST_WAIT or self.clock_changed:
+            return True
+        hub = self.hubs[tracked.lane]
+        ended = [call for other in self.all_tracked.values() for call in other.calls if self.hubs[call.lane] == hub]
+        served = [call.ended or 0.0 for call in ended if call.seen in ANSWERED and call.lane != tracked.lane]
+        refused = sorted(call.ended or 0.0 for call in ended if call.seen in _REFUSED and call.lane == tracked.lane)
+        alone = [after for before, after in pairwise(refused) if any(before < at <= after for at in served)]
+        return len(alone) > 1 and alone[-1] - alone[0] >= _ALONE_FOR
 
     def is_once_at_most(self, tracked: TrackedEntry) -> bool:
         item = tracked.submission.entry.item

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 from fanout.clock import Clock
@@ -9,11 +10,12 @@ from fanout.log import Logger
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry
-from fanout.queue.lane_key import lane_of, partition_of
+from fanout.queue.lane_key import hub_of, lane_of, partition_of
 from fanout.queue.leases import Lease, Leases
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import Message, Scope
+from fanout.signalr.routes import RouteClass
 from tests.builders import a_message, an_entry
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
 from workers.settler import Settler
@@ -108,3 +110,17 @@ async def until(true: Callable[[], bool], *, within: float = 5.0) -> None:
     async with asyncio.timeout(within):
         while not true():  # noqa: ASYNC110 - what is waited for happens in code that tells nobody
             await asyncio.sleep(0.002)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a lane as breaker and gate see it."""
+
+    key: str = "chat\nua"
+    kind: str = "sendToUser"
+    is_urgent: bool = False
+    route_class: RouteClass = RouteClass.SEND
+
+    @property
+    def hub(self) -> str:
+        return hub_of(self.key)

@@ -1,14 +1,18 @@
 """The transition table of the breaker, row by row."""
 
+from collections.abc import Iterable
 from math import inf
+from operator import itemgetter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.workers.helpers import Head
 from workers.breaker import Breaker, Breakers, Phase, State, opened
 
 LANES = ("a", "b", "c")
+WORN = Head("a")  # it failed often
 
 
 def fail(breaker: Breaker, count: int, *, now: float = 0.0, lanes: tuple[str, ...] = LANES) -> int:
@@ -25,7 +29,7 @@ def an_open_one(*, now: float = 0.0) -> Breaker:
 
 def a_half_open_one(*, now: float = 1.0) -> Breaker:
     breaker = an_open_one(now=now - 1.0)
-    breaker.began(now)
+    breaker.began(WORN, now)
     assert breaker.state.phase is Phase.HALF_OPEN
     return breaker
 
@@ -34,7 +38,7 @@ def a_half_open_one(*, now: float = 1.0) -> Breaker:
 
 
 def test_closed_lets_everything_go() -> None:
-    assert Breaker().opens_at(7.0) == 7.0
+    assert Breaker().opens_at(WORN, 7.0) == 7.0
 
 
 def test_closed_opens_at_the_tenth_failure_in_a_row_and_says_so_once() -> None:
@@ -67,7 +71,7 @@ def test_closed_forgets_the_streak_at_a_success() -> None:
 def test_one_dead_destination_or_two_cannot_open_it(lanes: tuple[str, ...]) -> None:
     breaker = Breaker()
     assert sum(fail(breaker, 50, now=float(second), lanes=lanes) for second in range(30)) == 0
-    assert breaker.opens_at(30.0) == 30.0
+    assert breaker.opens_at(WORN, 30.0) == 30.0
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0.0, 2.0)), max_size=200))
@@ -114,14 +118,14 @@ def test_what_is_older_than_the_window_does_not_count() -> None:
 
 def test_open_lets_nothing_go_until_its_time_is_over() -> None:
     breaker = an_open_one(now=5.0)
-    assert breaker.opens_at(5.0) == 6.0
-    breaker.began(5.9)
+    assert 6.0 < breaker.opens_at(WORN, 5.0) <= 6.25
+    breaker.began(WORN, 5.9)
     assert breaker.state.phase is Phase.OPEN
 
 
 def test_open_lets_a_probe_go_when_its_time_is_over() -> None:
     breaker = an_open_one(now=5.0)
-    breaker.began(6.0)
+    breaker.began(WORN, 6.0)
     assert breaker.state.phase is Phase.HALF_OPEN
 
 
@@ -142,7 +146,7 @@ def test_a_call_that_was_under_way_when_it_opened_and_succeeds_closes_it() -> No
 
 
 def test_half_open_lets_one_probe_go_and_no_other_call() -> None:
-    assert a_half_open_one().opens_at(1.0) == inf
+    assert a_half_open_one().opens_at(WORN, 1.0) == inf
 
 
 def test_a_probe_that_succeeds_closes_it_and_nothing_of_before_counts() -> None:
@@ -163,7 +167,7 @@ def test_waits_double_up_to_half_a_minute() -> None:
     for _ in range(8):
         waits.append(breaker.state.until - now)
         now = breaker.state.until
-        breaker.began(now)
+        breaker.began(WORN, now)
         breaker.failed(now, "a", 0.0)
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
 
@@ -171,7 +175,7 @@ def test_waits_double_up_to_half_a_minute() -> None:
 def test_after_it_closed_the_first_wait_is_short_again() -> None:
     breaker = a_half_open_one()
     breaker.failed(1.0, "a", 0.0)
-    breaker.began(3.0)
+    breaker.began(WORN, 3.0)
     breaker.succeeded(3.1, "a")
     fail(breaker, 9, now=4.0)
     fail(breaker, 1, now=5.0)
@@ -180,15 +184,15 @@ def test_after_it_closed_the_first_wait_is_short_again() -> None:
 
 def test_a_probe_without_an_end_leaves_the_door_ajar_for_the_next() -> None:
     breaker = a_half_open_one()
-    breaker.abandoned()
-    assert breaker.opens_at(1.0) <= 1.0
-    breaker.began(1.0)
+    breaker.abandoned("a")
+    assert breaker.opens_at(WORN, 1.0) <= 1.0
+    breaker.began(WORN, 1.0)
     assert breaker.state.phase is Phase.HALF_OPEN
 
 
 def test_an_abandoned_call_of_a_closed_one_changes_nothing() -> None:
     breaker = Breaker()
-    breaker.abandoned()
+    breaker.abandoned("a")
     assert breaker.state == State()
 
 
@@ -211,9 +215,9 @@ def test_one_probe_at_a_time_whatever_happens(events: list[tuple[str, float]]) -
     for number, (name, wait) in enumerate(events):
         now += wait
         before = breaker.state.phase
-        if name == "call" and breaker.opens_at(now) <= now:
+        if name == "call" and breaker.opens_at(WORN, now) <= now:
             assert before is not Phase.HALF_OPEN
-            breaker.began(now)
+            breaker.began(WORN, now)
             assert breaker.state.phase is (Phase.CLOSED if before is Phase.CLOSED else Phase.HALF_OPEN)
         elif name == "ok":
             breaker.succeeded(now, LANES[number % 3])
@@ -222,7 +226,7 @@ def test_one_probe_at_a_time_whatever_happens(events: list[tuple[str, float]]) -
             said = breaker.failed(now, LANES[number % 3], 0.5)
             assert said == (before is not Phase.OPEN and breaker.state.phase is Phase.OPEN)
         elif name == "lost":
-            breaker.abandoned()
+            breaker.abandoned("a")
             assert breaker.state.phase is not Phase.HALF_OPEN
         if breaker.state.phase is Phase.OPEN:
             assert breaker.state.until <= now + 30.0
@@ -232,22 +236,146 @@ def test_the_repr_names_the_phase() -> None:
     assert repr(a_half_open_one()) == "<Breaker halfOpen>"
 
 
+# Whose call goes while it is open
+
+
+def first(number: int, *, kind: str = "sendToUser", urgent: bool = False) -> Head:
+    return Head(f"first {number}", kind, urgent)
+
+
+def start(breaker: Breaker, heads: Iterable[Head], now: float = 0.5) -> list[Head]:
+    """Start the calls that may go at once, and return them."""
+    gone = []
+    for head in heads:
+        if breaker.opens_at(head, now) <= now:
+            breaker.began(head, now)
+            gone.append(head)
+    return gone
+
+
+def use_up_firsts(breaker: Breaker, now: float = 0.5, *, since: int = 0) -> int:
+    """Fail with destinations that were not tried until no more of them may go at once; gives how many could."""
+    number = since
+    while start(breaker, [head := first(number)], now):
+        breaker.failed(now, head.key, 0.0)
+        number += 1
+    return number - since
+
+
+def test_a_destination_that_was_not_tried_yet_goes_at_once_and_is_no_probe() -> None:
+    breaker = an_open_one()
+    assert start(breaker, [first(0)]) == [first(0)]
+    assert breaker.state.phase is Phase.OPEN
+    assert not breaker.failed(0.6, "first 0", 0.0)
+    assert breaker.state == State(Phase.OPEN, 1.0, 1.0)
+
+
+def test_such_a_destination_is_tried_three_times_and_then_waits_for_a_probe() -> None:
+    breaker = an_open_one()
+    for _ in range(3):
+        assert start(breaker, [first(0)]) == [first(0)]
+        breaker.failed(0.5, "first 0", 0.0)
+    assert breaker.opens_at(first(0), 0.5) > 0.5
+
+
+def test_the_first_call_that_succeeds_closes_it() -> None:
+    breaker = an_open_one()
+    start(breaker, [first(0)])
+    breaker.succeeded(0.6, "first 0")
+    assert breaker.state == State()
+
+
+def test_a_hundred_destinations_are_tried_in_one_opening_and_the_next_opening_has_as_many() -> None:
+    breaker = an_open_one()
+    assert use_up_firsts(breaker) == 100
+    breaker.succeeded(5.0, "a")
+    fail(breaker, 9, now=60.0)
+    fail(breaker, 1, now=61.0)
+    assert use_up_firsts(breaker, now=61.0, since=100) == 100
+
+
+def test_urgent_calls_have_a_hundred_of_their_own() -> None:
+    breaker = an_open_one()
+    use_up_firsts(breaker)
+    gone = 0
+    while start(breaker, [head := Head(f"urgent {gone}", is_urgent=True)]):
+        breaker.failed(0.5, head.key, 0.0)
+        gone += 1
+    assert gone == 100
+
+
+def test_not_all_of_them_are_in_flight_at_once() -> None:
+    breaker = an_open_one()
+    gone = start(breaker, map(first, range(60)))
+    assert len(gone) == 32
+    assert breaker.opens_at(first(50), 0.5) == 0.6
+    breaker.failed(0.55, gone[0].key, 0.0)
+    breaker.abandoned(gone[1].key)
+    assert len(start(breaker, map(first, range(40, 60)), 0.55)) == 2
+
+
+def test_the_probe_goes_to_a_destination_that_was_not_tried_before_one_that_was() -> None:
+    breaker = an_open_one()
+    use_up_firsts(breaker)
+    assert breaker.opens_at(first(1000), 0.5) < breaker.opens_at(WORN, 0.5)
+
+
+def test_probes_go_to_the_kinds_of_calls_in_turn() -> None:
+    breaker, now, kinds = an_open_one(), 0.0, []
+    use_up_firsts(breaker)
+    worn = [Head(f"first {number}", kind) for number, kind in enumerate(("add", "add", "add", "removeAll"))]
+    for head in worn:
+        for _ in range(3):
+            breaker.failed(0.5, head.key, 0.0)
+        breaker.opens_at(head, 0.5)
+    for _ in range(6):
+        head, now = min(((head, breaker.opens_at(head, now)) for head in worn), key=itemgetter(1))
+        breaker.began(head, now)
+        kinds.append(head.kind)
+        breaker.failed(now, head.key, 0.0)
+    assert sorted(kinds) == ["add"] * 3 + ["removeAll"] * 3
+    assert kinds[0] != kinds[1]
+
+
+def test_a_hundred_destinations_that_fail_by_themselves_keep_nobody_waiting_for_five_seconds() -> None:
+    """They fail after a second each, all have been waiting for long, and then another one comes."""
+    breaker = Breaker()
+    bad = [Head(f"bad {number}", "removeAll") for number in range(100)]
+    ends: list[tuple[float, str]] = []
+    now = 0.0
+    while now < 20.0:
+        resting = [head for head in bad if head.key not in {key for _, key in ends}]
+        ends += [(now + 1.0, head.key) for head in start(breaker, resting, now)]
+        for end, key in [end for end in ends if end[0] <= now]:
+            breaker.failed(now, key, 0.0)
+            ends.remove((end, key))
+        now += 0.05
+    assert breaker.state.phase is not Phase.CLOSED
+    came = now
+    while not start(breaker, [Head("good", "add")], now):
+        for end, key in [end for end in ends if end[0] <= now]:
+            breaker.failed(now, key, 0.0)
+            ends.remove((end, key))
+        now += 0.05
+    assert now - came < 5.0
+
+
 # One for each hub
 
 
 def test_each_hub_has_its_own() -> None:
     breakers = Breakers()
     for number in range(10):
-        breakers.failed("dead", number / 9, LANES[number % 3], 0.0)
-    assert breakers.opens_at("dead", 1.0) == 2.0
-    assert breakers.opens_at("quiet", 1.0) == 1.0
+        breakers.failed("dead", number / 9, f"dead\n{LANES[number % 3]}", 0.0)
+    assert breakers.opens_at(Head("dead\na"), 1.0) == 2.25
+    assert breakers.opens_at(Head("quiet\na"), 1.0) == 1.0
     assert (breakers.open, len(breakers)) == (1, 1)
     breakers.succeeded("quiet", 1.5, "a")
     assert breakers.open == 1
-    breakers.began("dead", 2.0)
-    assert breakers.opens_at("dead", 2.0) == inf
-    breakers.abandoned("dead")
-    assert breakers.opens_at("dead", 2.0) <= 2.0
+    breakers.began(Head("dead\na"), 2.0)
+    assert breakers.opens_at(Head("dead\na"), 2.0) == inf
+    breakers.abandoned("dead", "dead\na")
+    assert breakers.opens_at(Head("dead\na"), 2.0) <= 2.0
     assert repr(breakers) == "<Breakers 1 of 1 open>"
 
 

@@ -7,11 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout.signalr.routes import RouteClass
-from workers.gate import ALL, Gate, Window, is_failure, is_overload
+from tests.builders import an_entry
+from tests.workers.helpers import Head
+from workers.breaker import Refusals
+from workers.gate import ALL, Gate, Window, is_overload
 from workers.pace import Pace, Slowdown
-from workers.verdicts import Answered, MaybeSent, NotSent, Outcome
+from workers.verdicts import Answered, MaybeSent, NotSent, Outcome, Sign, sign_of
 
 OK = Answered(202)
+ALICE, BOB = "chat\nualice", "chat\nubob"
 SEND, BROADCAST, ACTION = RouteClass.SEND, RouteClass.BROADCAST, RouteClass.ACTION
 
 
@@ -20,17 +24,23 @@ def a_gate(most: int = 8, **ceilings: float) -> Gate:
 
 
 def call(
-    gate: Gate, outcome: Outcome, *, route_class: RouteClass = SEND, lane: str = "chat\nua", now: float = 0.0
+    gate: Gate, outcome: Outcome, *, route_class: RouteClass = SEND, lane: str = ALICE, now: float = 0.0
 ) -> Slowdown | None:
     """Make one call that ends at once."""
-    gate.began(route_class, lane, now)
-    return gate.ended(route_class, lane, outcome, now=now, took=0.0, in_flight=1)
+    gate.began(route_class, Head(lane, route_class=route_class), now)
+    sign = sign_of(an_entry(), outcome, proven=False)
+    return gate.ended(route_class, lane, outcome, sign, now=now, took=0.0, in_flight=1)
+
+
+def worn(route_class: RouteClass, hub: str = "chat") -> Head:
+    """One of the destinations that fail in `break_down`."""
+    return Head(f"{hub}\nu0", route_class=route_class)
 
 
 def break_down(gate: Gate, route_class: RouteClass = SEND, hub: str = "chat") -> None:
     """Fail for a second, until now is 0."""
     for number in range(10):
-        call(gate, NotSent("gone"), route_class=route_class, lane=f"{hub}\nu{number}", now=number / 9 - 1.0)
+        call(gate, NotSent("gone"), route_class=route_class, lane=f"{hub}\nu{number % 3}", now=number / 9 - 1.0)
 
 
 def test_while_nothing_was_refused_or_failing_all_classes_are_open() -> None:
@@ -62,7 +72,7 @@ def test_a_configured_rate_holds_its_class_back_and_no_other() -> None:
     gate = a_gate(broadcast=2.0)
     assert gate.holds_back
     assert gate.is_limited
-    gate.began(BROADCAST, "chat", 0.0)
+    gate.began(BROADCAST, worn(BROADCAST), 0.0)
     assert gate.open_classes(0.1, 1) == (SEND, ACTION)
     assert gate.open_classes(0.6, 1) == ALL
 
@@ -89,8 +99,8 @@ def test_an_open_breaker_holds_back_its_class_of_its_hub_and_no_other() -> None:
     break_down(gate)
     assert gate.holds_back
     assert gate.open_classes(0.5, 0) == ALL
-    assert [gate.held_until(each, "chat", 0.5) for each in RouteClass] == [None, 1.0, None]
-    assert all(gate.held_until(each, "quiet", 0.5) is None for each in RouteClass)
+    assert [gate.held_until(worn(each, "chat"), 0.5) for each in RouteClass] == [None, 1.25, None]
+    assert all(gate.held_until(worn(each, "quiet"), 0.5) is None for each in RouteClass)
     assert [gate.held_back(each) for each in RouteClass] == [0, 1, 0]
 
 
@@ -98,7 +108,7 @@ def test_a_dead_hub_is_not_healed_by_another_that_lives() -> None:
     gate = a_gate()
     break_down(gate)
     call(gate, OK, lane="quiet\nua", now=0.5)
-    assert gate.held_until(SEND, "chat", 0.5) == 1.0
+    assert gate.held_until(worn(SEND, "chat"), 0.5) == 1.25
 
 
 def test_a_hub_that_failed_and_heals_is_forgotten() -> None:
@@ -112,8 +122,8 @@ def test_a_hub_that_failed_and_heals_is_forgotten() -> None:
 def test_while_a_probe_is_out_its_hub_is_asked_for_again_after_a_while() -> None:
     gate = a_gate()
     break_down(gate)
-    gate.began(SEND, "chat", 1.0)
-    assert gate.held_until(SEND, "chat", 1.0) == 2.0
+    gate.began(SEND, worn(SEND), 1.0)
+    assert gate.held_until(worn(SEND, "chat"), 1.0) == 2.0
 
 
 def test_a_probe_that_succeeds_ends_the_holding_back() -> None:
@@ -127,10 +137,10 @@ def test_a_probe_that_succeeds_ends_the_holding_back() -> None:
 def test_a_probe_that_is_abandoned_lets_the_next_go() -> None:
     gate = a_gate()
     break_down(gate)
-    gate.began(SEND, "chat", 1.0)
-    gate.abandoned(SEND, "chat")
+    gate.began(SEND, worn(SEND), 1.0)
+    gate.abandoned(SEND, worn(SEND).key)
     assert gate.in_flight(SEND) == 0
-    assert gate.held_until(SEND, "chat", 1.0) is None
+    assert gate.held_until(worn(SEND, "chat"), 1.0) is None
 
 
 def test_a_refusal_says_nothing_against_the_health_of_the_far_side() -> None:
@@ -138,7 +148,7 @@ def test_a_refusal_says_nothing_against_the_health_of_the_far_side() -> None:
     for number in range(50):
         call(gate, Answered(429), lane=f"chat\nu{number}")
         call(gate, Answered(400), lane=f"chat\nu{number}")
-    assert gate.held_until(SEND, "chat", 0.0) is None
+    assert gate.held_until(worn(SEND, "chat"), 0.0) is None
     assert gate.held_back(SEND) == 0
 
 
@@ -159,11 +169,11 @@ def test_a_pause_that_was_heard_and_is_over_leaves_the_rate_behind() -> None:
 
 def test_calls_under_way_are_counted_by_class() -> None:
     gate = a_gate()
-    gate.began(SEND, "chat", 0.0)
-    gate.began(SEND, "chat", 0.0)
-    gate.began(ACTION, "chat", 0.0)
+    gate.began(SEND, worn(SEND), 0.0)
+    gate.began(SEND, worn(SEND), 0.0)
+    gate.began(ACTION, worn(ACTION), 0.0)
     assert [gate.in_flight(route_class) for route_class in RouteClass] == [0, 2, 1]
-    gate.ended(SEND, "a", OK, now=0.0, took=0.0, in_flight=3)
+    gate.ended(SEND, "a", OK, Sign.SERVED, now=0.0, took=0.0, in_flight=3)
     assert gate.in_flight(SEND) == 1
 
 
@@ -171,6 +181,77 @@ def test_each_class_has_its_own_share_by_what_waits_here_and_elsewhere() -> None
     gate = a_gate(send=100.0)
     gate.share({SEND: 3.0, BROADCAST: 1.0}, {SEND: 1.0})
     assert [pace.share for pace in gate.paces] == [1.0, 0.75, 1.0]
+
+
+def test_a_destination_that_fails_again_and_again_narrows_the_window_once() -> None:
+    gate = a_gate(8)
+    for second in range(20):
+        call(gate, Answered(503), now=float(second))
+        call(gate, OK, lane=BOB, now=second + 0.5)
+    assert gate.window.limit >= 6.0
+
+
+# Refused alone -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", [Answered(403), Answered(404), Answered(302), Answered(200, foreign=True)])
+def test_a_destination_is_alone_that_is_refused_for_seconds_while_another_is_served(outcome: Answered) -> None:
+    gate = a_gate()
+    for second in range(5):
+        assert not gate.is_alone(ALICE)
+        call(gate, OK, lane=BOB, now=second - 0.5)
+        call(gate, outcome, now=float(second))
+    assert gate.is_alone(ALICE)
+    assert not gate.is_alone(BOB)
+
+
+def test_a_destination_is_not_alone_where_others_were_served_before_it_was_refused_and_not_since() -> None:
+    gate = a_gate()
+    call(gate, OK, lane=BOB, now=-0.1)
+    for second in range(100):
+        call(gate, Answered(403), now=float(second))
+        call(gate, Answered(403), lane=BOB, now=float(second))
+    assert not gate.is_alone(ALICE)
+
+
+def test_a_destination_is_not_alone_because_another_hub_is_served() -> None:
+    gate = a_gate()
+    for second in range(100):
+        call(gate, OK, lane="news\nubob", now=second - 0.5)
+        call(gate, Answered(403), now=float(second))
+    assert not gate.is_alone(ALICE)
+
+
+def test_a_destination_that_was_refused_alone_and_is_served_again_begins_anew() -> None:
+    gate = a_gate()
+    for second in range(5):
+        call(gate, OK, lane=BOB, now=second - 0.5)
+        call(gate, Answered(403), now=float(second))
+    call(gate, OK, now=4.0)
+    assert not gate.is_alone(ALICE)
+    call(gate, OK, lane=BOB, now=4.5)
+    call(gate, Answered(403), now=5.0)
+    assert not gate.is_alone(ALICE)
+
+
+def test_an_outage_that_ends_bit_by_bit_gives_everybody_some_seconds_more() -> None:
+    gate = a_gate()
+    for second in range(100):
+        call(gate, Answered(403), now=float(second))
+    for tenth in range(30):
+        call(gate, OK, lane=BOB, now=100.0 + tenth / 10)
+        call(gate, Answered(403), now=100.05 + tenth / 10)
+        assert not gate.is_alone(ALICE)
+    call(gate, OK, lane=BOB, now=103.1)
+    call(gate, Answered(403), now=103.2)
+    assert gate.is_alone(ALICE)
+
+
+def test_of_many_that_are_refused_the_latest_are_remembered() -> None:
+    refusals = Refusals()
+    for number in range(10_001):
+        refusals.refused("chat", f"chat\nu{number}", 0.0)
+    assert repr(refusals) == "<Refusals of 10000 destinations, 0 alone>"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +271,7 @@ def test_each_class_has_its_own_share_by_what_waits_here_and_elsewhere() -> None
 def test_what_speaks_against_the_far_side_and_what_asks_for_fewer_calls(
     outcome: Outcome, failure: bool, overload: bool
 ) -> None:
-    assert is_failure(outcome) == failure
+    assert (sign_of(an_entry(), outcome, proven=False) is Sign.FAILED) == failure
     assert is_overload(outcome) == overload
 
 
@@ -217,10 +298,10 @@ def test_a_pause_of_a_hub_holds_back_no_other() -> None:
     gate = a_gate()
     gate.set_pauses({}, {"chat": 20.0, "news": inf}, 10.0)
     assert (gate.open_classes(10.0, 0), gate.paused_hubs) == (ALL, 2)
-    assert {gate.held_until(each, "chat", 10.0) for each in RouteClass} == {20.0}
-    assert gate.held_until(SEND, "news", 10.0) == 11.0  # its end is not known: look again
-    assert gate.held_until(SEND, "quiet", 10.0) is None
-    assert gate.held_until(SEND, "chat", 20.0) is None
+    assert {gate.held_until(worn(each, "chat"), 10.0) for each in RouteClass} == {20.0}
+    assert gate.held_until(worn(SEND, "news"), 10.0) == 11.0  # its end is not known: look again
+    assert gate.held_until(worn(SEND, "quiet"), 10.0) is None
+    assert gate.held_until(worn(SEND, "chat"), 20.0) is None
 
 
 def test_after_the_cap_of_a_pause_one_call_at_a_time_finds_out_whether_it_is_over() -> None:
@@ -229,23 +310,23 @@ def test_after_the_cap_of_a_pause_one_call_at_a_time_finds_out_whether_it_is_ove
     assert told is not None
     assert (told.pause, told.asked, told.capped) == (300.0, True, True)
     assert gate.opens_at(SEND, 299.0) == 300.0
-    gate.began(SEND, "chat\nua", 300.0)
+    gate.began(SEND, worn(SEND), 300.0)
     assert gate.open_classes(300.1, 1) == (BROADCAST, ACTION)  # the probe is in flight
-    gate.ended(SEND, "chat\nua", NotSent("gone"), now=301.0, took=1.0, in_flight=1)
+    gate.ended(SEND, worn(SEND).key, NotSent("gone"), Sign.FAILED, now=301.0, took=1.0, in_flight=1)
     assert SEND in gate.open_classes(310.0, 0)  # it found out nothing: another one
     call(gate, Answered(429, retry_after=86_000.0), now=310.0)
     assert gate.opens_at(SEND, 311.0) >= 610.0
-    gate.began(SEND, "chat\nua", 620.0)
-    gate.abandoned(SEND, "chat\nua")
+    gate.began(SEND, worn(SEND), 620.0)
+    gate.abandoned(SEND, worn(SEND).key)
     call(gate, OK, now=630.0)
-    gate.began(SEND, "chat\nua", 700.0)
+    gate.began(SEND, worn(SEND), 700.0)
     assert SEND in gate.open_classes(710.0, 1)
 
 
 def test_other_workers_probe_too_after_a_pause_that_was_capped() -> None:
     gate = Gate(Window(8), {}, lambda: 0.0, pause_cap=300.0)
     gate.heard(SEND, Slowdown(300.0, 50.0, 0.0, asked=True, capped=True), 0.0)
-    gate.began(SEND, "chat\nua", 301.0)
+    gate.began(SEND, worn(SEND), 301.0)
     assert SEND not in gate.open_classes(302.0, 1)
 
 
@@ -254,7 +335,7 @@ def test_an_operator_can_end_a_pause_that_the_service_asked_for() -> None:
     call(gate, Answered(429, retry_after=86_400.0), now=0.0)
     gate.resume(SEND, 10.0)
     assert SEND in gate.open_classes(10.0, 0)
-    gate.began(SEND, "chat\nua", 10.0)
+    gate.began(SEND, worn(SEND), 10.0)
     assert gate.open_classes(20.0, 1)[1] is SEND
 
 

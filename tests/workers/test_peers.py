@@ -13,11 +13,11 @@ from fanout.queue.pauses import ALL, Pauses, of_class, of_hub, of_service
 from fanout.redis.client import RedisClient
 from fanout.signalr.routes import RouteClass
 from tests.builders import a_message, an_entry
-from tests.workers.helpers import Lines, a_partition, buffered_in, until
+from tests.workers.helpers import Head, Lines, a_partition, buffered_in, until
 from workers.gate import Gate, Window
 from workers.peers import Peers
 from workers.schedule import Schedule
-from workers.verdicts import Answered
+from workers.verdicts import Answered, Sign
 
 BROADCAST, SEND, ACTION = RouteClass
 
@@ -64,9 +64,9 @@ class Peer:
 def refuse(peer: Peer, retry_after: float | None) -> None:
     """Have one call of a peer refused."""
     now = peer.clock.monotonic()
-    peer.gate.began(RouteClass.SEND, "lane", now)
+    peer.gate.began(RouteClass.SEND, Head(), now)
     answer = Answered(429, "", retry_after)
-    slowdown = peer.gate.ended(RouteClass.SEND, "lane", answer, now=now, took=0.0, in_flight=1)
+    slowdown = peer.gate.ended(RouteClass.SEND, Head().key, answer, Sign.THROTTLED, now=now, took=0.0, in_flight=1)
     assert slowdown is not None
     peer.peers.tell(RouteClass.SEND, slowdown, "status 429")
 
@@ -109,7 +109,7 @@ async def test_calls_under_way_are_demand_too(redis_client: RedisClient) -> None
     one.waits(1)
     other.waits(1)
     for _ in range(2):
-        one.gate.began(RouteClass.SEND, "lane", 0.0)
+        one.gate.began(RouteClass.SEND, Head(), 0.0)
     async with one.at_work(), other.at_work():
         await until(lambda: one.gate.paces[RouteClass.SEND].share == 0.75)
 
@@ -159,9 +159,9 @@ async def test_a_pause_of_a_hub_holds_back_that_hub_alone_and_ends_by_itself(red
         await until(lambda: peer.gate.paused_hubs == 1)
         assert open_classes(peer) == (BROADCAST, SEND, ACTION)
         now = peer.clock.monotonic()
-        assert all(peer.gate.held_until(each, "chat", now) for each in RouteClass)
-        assert peer.gate.held_until(SEND, "news", now) is None
-        await until(lambda: peer.gate.held_until(SEND, "chat", peer.clock.monotonic()) is None)
+        assert all(peer.gate.held_until(Head(route_class=each), now) for each in RouteClass)
+        assert peer.gate.held_until(Head("news\nua"), now) is None
+        await until(lambda: peer.gate.held_until(Head(), peer.clock.monotonic()) is None)
         await until(lambda: peer.gate.paused_hubs == 0)
 
 

@@ -236,7 +236,7 @@ def test_where_heads_alone_are_too_many_they_wait_for_their_time_in_the_stream()
 def test_a_lane_that_is_put_off_while_it_is_to_be_fetched_for_waits_once() -> None:
     """It would be ready twice otherwise, and have two calls in flight."""
     probing = [False]
-    lanes = Schedule(room=1500, held_until=lambda _class, _hub, now: now + 1.0 if probing[0] else None)
+    lanes = Schedule(room=1500, held_until=lambda _lane, now: now + 1.0 if probing[0] else None)
     owned = a_partition()
     for number in (1, 2):
         lanes.add("a", buffered_in(owned, number))
@@ -422,7 +422,7 @@ class World(RuleBasedStateMachine):
         self.everything: dict[tuple[int, str], list[bytes]] = {}
         self.held = -1.0
 
-    def held_until(self, _route_class: RouteClass, _hub: str, now: float) -> float | None:
+    def held_until(self, _lane: Lane, now: float) -> float | None:
         return self.held if self.held > now else None
 
     @initialize(
@@ -729,7 +729,7 @@ def test_those_of_one_moment_come_in_the_order_they_were_put_in() -> None:
 
 def test_a_lane_whose_hub_is_held_back_is_put_back_until_it_may_be_called() -> None:
     held = {"dead": 5.0}
-    queue = DelayQueue(lambda _route_class, hub, _now: held.get(hub))
+    queue = DelayQueue(lambda lane, _now: held.get(lane.hub))
     dead, quiet = a_lane("dead\nu1"), a_lane("quiet\nu1")
     queue.put(dead, 1.0)
     queue.put(quiet, 1.0)

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 
+import pytest
+
 from fanout.clock import SystemClock
 from fanout.metrics import Metrics
 from fanout.signalr.client import CacheStats
@@ -36,6 +38,26 @@ async def test_an_answer_without_these_fields_has_none() -> None:
     async with scripted_service() as end, calling(end.port) as client:
         outcome = await Sender(client, SystemClock(), Metrics()).send([an_entry()])
     assert outcome == Answered(202, "", None)
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "foreign"),
+    [
+        (b"Content-Type: text/html; charset=utf-8", b"<html>", True),
+        (b"content-type: Text/HTML", b"<html>", True),
+        (b"Content-Type: text/html", b"", False),
+        (b"Content-Type: application/json", b"{}", False),
+        (b"X: y", b"ok", False),
+    ],
+)
+async def test_a_web_page_is_no_success_of_the_service(head: bytes, body: bytes, foreign: bool) -> None:
+    async def answer(_request: Received) -> bytes:
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n\r\n%s" % (len(body), head, body)
+
+    async with scripted_service(answer) as end, calling(end.port) as client:
+        outcome = await Sender(client, SystemClock(), Metrics()).send([an_entry()])
+    assert (outcome is not TAKEN) is foreign
+    assert outcome == (Answered(200, body=body, foreign=True) if foreign else TAKEN)
 
 
 async def test_nobody_there_is_not_sent() -> None:

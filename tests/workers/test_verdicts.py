@@ -59,6 +59,7 @@ attempts = st.builds(
     jitter=st.floats(0, 1, exclude_max=True),
     renewed=st.booleans(),
     proven=st.booleans(),
+    alone=st.booleans(),
 )
 policies = st.builds(
     RetryPolicy,
@@ -72,9 +73,9 @@ policies = st.builds(
 
 def judged(
     outcome: Outcome, *, entry: Entry = MESSAGE, number: int = 1, age: float = 0.0, renewed: bool = False,
-    proven: bool = False, policy: RetryPolicy = POLICY,
+    proven: bool = False, alone: bool = False, policy: RetryPolicy = POLICY,
 ) -> Verdict:  # fmt: skip
-    return judge(entry, outcome, Attempt(number, age, 0.5, renewed=renewed, proven=proven), policy)
+    return judge(entry, outcome, Attempt(number, age, 0.5, renewed=renewed, proven=proven, alone=alone), policy)
 
 
 @pytest.mark.parametrize("entry", [MESSAGE, ACTION, CLOSE])
@@ -98,19 +99,20 @@ def test_a_404_without_a_code_to_leaving_or_closing_is_gone_where_the_endpoint_i
     unproven = judged(Answered(404), entry=entry)
     assert unproven == Again(0.1, "notFound")
     assert isinstance(judged(Answered(404), entry=entry, age=3600.0), Dead)
-    assert isinstance(judged(Answered(404, "Error.Hub.NotExisted"), entry=entry, proven=True), Dead)
+    assert judged(Answered(404, "Error.Hub.NotExisted"), entry=entry, proven=True) == Again(0.1, "notFound")
 
 
 @pytest.mark.parametrize("entry", [MESSAGE, ACTION])
 def test_a_404_without_a_code_to_sending_or_joining_is_a_wrong_address_even_there(entry: Entry) -> None:
-    verdict = judged(Answered(404), entry=entry, proven=True)
+    assert judged(Answered(404), entry=entry, proven=True) == Again(0.1, "notFound")
+    verdict = judged(Answered(404), entry=entry, proven=True, alone=True)
     assert isinstance(verdict, Dead)
     assert verdict.reason == "wrongEndpoint"
 
 
 @pytest.mark.parametrize("code", ["", "Error.Hub.NotExisted", "warning.user.notexisted"])
 def test_any_other_404_is_a_wrong_address(code: str) -> None:
-    verdict = judged(Answered(404, code))
+    verdict = judged(Answered(404, code), alone=True)
     assert isinstance(verdict, Dead)
     assert (verdict.reason, verdict.failure, verdict.status) == ("wrongEndpoint", "notFound", 404)
     assert verdict.detail == f"status 404 {code}".strip()
@@ -124,12 +126,10 @@ def test_a_known_code_on_another_status_means_nothing() -> None:
     ("status", "reason", "failure"),
     [
         (400, "refused", "refused"),
-        (403, "unauthorized", "forbidden"),
         (405, "refused", "refused"),
         (413, "tooLarge", "refused"),
         (414, "tooLarge", "refused"),
         (431, "tooLarge", "refused"),
-        (301, "refused", "refused"),
         (999, "refused", "refused"),
     ],
 )
@@ -138,6 +138,43 @@ def test_a_refusal_that_will_not_change_is_dead_at_once(status: int, reason: str
         assert judged(Answered(status, retry_after=1.0), entry=entry) == Dead(
             reason, failure, status, f"status {status} (Retry-After: 1 s)"
         )
+
+
+OF_SOMETHING_ELSE = [
+    (Answered(301), "wrongEndpoint", "redirected"),
+    (Answered(308), "wrongEndpoint", "redirected"),
+    (Answered(403), "unauthorized", "forbidden"),
+    (Answered(404), "wrongEndpoint", "notFound"),
+    (Answered(404, "Error.Hub.NotExisted"), "wrongEndpoint", "notFound"),
+    (Answered(200, foreign=True), "wrongEndpoint", "foreign"),
+    (Answered(202, foreign=True), "wrongEndpoint", "foreign"),
+]
+
+
+@pytest.mark.parametrize(("outcome", "reason", "failure"), OF_SOMETHING_ELSE)
+@pytest.mark.parametrize("entry", [MESSAGE, ACTION])
+def test_what_something_on_the_way_refuses_waits_however_often_and_kills_a_destination_that_is_refused_alone(
+    outcome: Answered, reason: str, failure: str, entry: Entry
+) -> None:
+    assert judged(outcome, entry=entry) == Again(0.1, failure)
+    assert judged(outcome, entry=entry, number=100_000) == Again(15.0, failure)
+    dead = judged(outcome, entry=entry, alone=True)
+    assert dead == Dead(reason, failure, outcome.status, describe(outcome))
+
+
+@pytest.mark.parametrize(("outcome", "reason", "failure"), OF_SOMETHING_ELSE)
+def test_what_waited_for_the_way_until_it_was_too_old_dies_of_what_it_was_answered(
+    outcome: Answered, reason: str, failure: str
+) -> None:
+    dead = judged(outcome, number=400, age=3600.0)
+    assert isinstance(dead, Dead)
+    assert (dead.reason, dead.failure, dead.status) == (reason, failure, outcome.status)
+    assert "3600 s" in dead.detail
+
+
+@pytest.mark.parametrize("status", [400, 413, 429, 500, 503])
+def test_being_refused_alone_changes_no_other_verdict(status: int) -> None:
+    assert judged(Answered(status), alone=True) == judged(Answered(status))
 
 
 def test_a_401_renews_the_token_once_and_at_once_and_then_backs_off() -> None:
@@ -356,11 +393,11 @@ def test_only_a_message_can_have_an_unknown_outcome() -> None:
         (200, Ruling.DELIVERED, Ruling.DELIVERED),
         (202, Ruling.DELIVERED, Ruling.DELIVERED),
         (299, Ruling.DELIVERED, Ruling.DELIVERED),
-        (302, Ruling.DEAD, Ruling.DEAD),
+        (302, Ruling.WAIT, Ruling.WAIT),
         (400, Ruling.DEAD, Ruling.DEAD),
         (401, Ruling.RENEW_TOKEN, Ruling.RENEW_TOKEN),
-        (403, Ruling.DEAD, Ruling.DEAD),
-        (404, Ruling.DEAD, Ruling.DEAD),
+        (403, Ruling.WAIT, Ruling.WAIT),
+        (404, Ruling.WAIT, Ruling.WAIT),
         (408, Ruling.RETRY, Ruling.RETRY),
         (409, Ruling.DEAD, Ruling.DEAD),
         (413, Ruling.DEAD, Ruling.DEAD),

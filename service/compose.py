@@ -58,6 +58,7 @@ from workers.bodies import Bodies
 from workers.coalescer import Bounds
 from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
+from workers.flight import Flights
 from workers.gate import Gate, Window
 from workers.ownership import Ownership
 from workers.partition import StoreClock
@@ -232,7 +233,7 @@ def build_worker(resources: Resources, endpoint: Endpoint) -> Worker:
     channel = PaceChannel(redis_client, clock, keys, worker=name)
     peers = Peers(channel, Pauses(redis_client, keys), gate, schedule, clock, log)
     dispatcher = Dispatcher(
-        schedule, endpoint, settler, bodies, telemetry, policy_of(settings), clock, random.random, peers.tell
+        Flights(schedule, endpoint, settler, bodies, telemetry, policy_of(settings), clock, random.random, peers.tell)
     )
     _watch_worker(metrics.gauges, dispatcher, schedule, ownership)
     _watch_endpoint(metrics.gauges, endpoint, clock)

@@ -6,23 +6,15 @@ waits for its time: postponed lanes, and classes of calls that are held back. An
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from math import inf
 
-from fanout.clock import Clock
 from fanout.signalr.routes import RouteClass
-from workers.bodies import Bodies
 from workers.coalescer import plan
-from workers.endpoint import Endpoint
 from workers.flight import Flight, Flights
 from workers.lane import Lane
-from workers.pace import Slowdown
 from workers.partition import BufferedEntry
-from workers.schedule import Schedule
-from workers.settler import Settler
-from workers.telemetry import Telemetry
-from workers.verdicts import RetryPolicy
 
 _AT_ONCE = 16  # lanes that look for room again whenever some was given back
 
@@ -30,32 +22,14 @@ _AT_ONCE = 16  # lanes that look for room again whenever some was given back
 class Dispatcher:
     """Starts the calls of one worker. The window of the endpoint's gate says how many may be in flight."""
 
-    def __init__(
-        self,
-        schedule: Schedule,
-        endpoint: Endpoint,
-        settler: Settler,
-        bodies: Bodies,
-        telemetry: Telemetry,
-        policy: RetryPolicy,
-        clock: Clock,
-        random: Callable[[], float],
-        tell: Callable[[RouteClass, Slowdown, str], None],
-    ) -> None:
-        """`random` returns numbers in [0, 1); `tell` hands a slowdown and its cause to the other workers."""
-        self._schedule = schedule
-        self._gate = endpoint.gate
-        self._sender = endpoint.sender
-        self._settler = settler
-        self._telemetry = telemetry
-        self._clock = clock
-        self._flights = Flights(
-            schedule, endpoint, settler, bodies, telemetry, policy, clock, random, tell,
-            fill=self._fill, wake=self.wake, fail=self._fail,
-        )  # fmt: skip
-        self._bodies = bodies
+    def __init__(self, flights: Flights) -> None:
+        self._flights = flights
+        self._schedule = flights.schedule
+        self._gate = flights.gate
+        self._clock = flights.clock
         self._without_room: deque[Lane] = deque()
-        bodies.on_room = self._on_room
+        flights.attach(fill=self._fill, wake=self.wake, fail=self._fail)
+        flights.bodies.on_room = self._on_room
         self._work = asyncio.Event()
         self._error: BaseException | None = None
         self._closed = False
@@ -124,11 +98,11 @@ class Dispatcher:
                 self._start(lane, now)
 
     def _start(self, lane: Lane, now: float) -> None:
-        bounds = self._sender.bounds
+        bounds = self._flights.sender.bounds
         if lane.plain and bounds is None:
             self._begin(lane, (lane.waiting[0],), now)
             return
-        todo = plan(lane.waiting, self._telemetry.age, None if lane.alone else bounds)
+        todo = plan(lane.waiting, self._flights.telemetry.age, None if lane.alone else bounds)
         if not todo.superseded:
             self._begin(lane, todo.call, now)
             return
@@ -141,7 +115,7 @@ class Dispatcher:
 
     def _begin(self, lane: Lane, call: Sequence[BufferedEntry], now: float) -> None:
         """Begin a call, or keep its lane until there is room for its bodies."""
-        if self._bodies.reserve(call):
+        if self._flights.bodies.reserve(call):
             Flight(self._flights, lane, call, now).begin()
         else:
             self._without_room.append(lane)
@@ -155,12 +129,12 @@ class Dispatcher:
         """Take entries out of the queue that need not go, because a newer one waits."""
         self._schedule.remove(lane, superseded)
         lane.partition.began_call()
-        self._settler.settle(superseded, partial(self._settled, superseded))
+        self._flights.settler.settle(superseded, partial(self._settled, superseded))
 
     def _settled(self, superseded: Sequence[BufferedEntry], certain: bool) -> None:
         superseded[0].partition.ended_call()
         for buffered in superseded if certain else ():
-            self._telemetry.superseded(buffered)
+            self._flights.telemetry.superseded(buffered)
 
     def _fail(self, error: BaseException) -> None:
         self._error = error

@@ -57,8 +57,7 @@ _STOOD_STILL = 0.01  # seconds between two steps past which the process may have
 class Flights:
     """What all calls of one worker share: the stations they pass, and how many are in flight.
 
-    `random` returns numbers in [0, 1). `tell` hands a slowdown to the other workers. `fill` starts calls after places
-    became free, `wake` has that done soon, `fail` takes an error that must end the worker.
+    `random` returns numbers in [0, 1). `tell` hands a slowdown and its cause to the other workers.
     """
 
     def __init__(
@@ -72,10 +71,6 @@ class Flights:
         clock: Clock,
         random: Callable[[], float],
         tell: Callable[[RouteClass, Slowdown, str], None],
-        *,
-        fill: Callable[[], None],
-        wake: Callable[[], None],
-        fail: Callable[[BaseException], None],
     ) -> None:
         self.schedule = schedule
         self.sender = endpoint.sender
@@ -87,15 +82,21 @@ class Flights:
         self.clock = clock
         self.random = random
         self.tell = tell
-        self.fill = fill
-        self.wake = wake
-        self.fail = fail
+        self.fill: Callable[[], None]
+        self.wake: Callable[[], None]
+        self.fail: Callable[[BaseException], None]
         self.count = 0
         self.starting = 0  # calls that wait for their task, so that the gate has not counted them yet
         self.group: asyncio.TaskGroup | None = None  # while the dispatcher runs
 
     def __repr__(self) -> str:
         return f"<Flights {self.count} in flight>"
+
+    def attach(
+        self, *, fill: Callable[[], None], wake: Callable[[], None], fail: Callable[[BaseException], None]
+    ) -> None:
+        """Store what starts calls after places became free, what has that done soon, and what ends the worker."""
+        self.fill, self.wake, self.fail = fill, wake, fail
 
     def may_go(self, lane: Lane, now: float) -> bool:
         """Return whether the head of a lane that was taken may be sent; if not, the lane is put where it belongs."""

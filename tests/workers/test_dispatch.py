@@ -26,6 +26,7 @@ from workers.bodies import Bodies
 from workers.coalescer import Bounds
 from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
+from workers.flight import Flights
 from workers.gate import Gate, Window
 from workers.pace import Slowdown
 from workers.partition import BufferedEntry, OwnedPartition, StoreClock
@@ -117,7 +118,17 @@ class Rig:
         stream = a_stream(redis_client, self.clock)
         self.bodies = Bodies(stream, self.clock, room=1_000_000)
         self.dispatcher = Dispatcher(
-            self.schedule, endpoint, self.settler, self.bodies, telemetry, policy, self.clock, lambda: 0.5, self.tell
+            Flights(
+                self.schedule,
+                endpoint,
+                self.settler,
+                self.bodies,
+                telemetry,
+                policy,
+                self.clock,
+                lambda: 0.5,
+                self.tell,
+            )
         )
 
     def tell(self, route_class: RouteClass, slowdown: Slowdown, cause: str) -> None:

@@ -19,6 +19,7 @@ from tests.workers.scripted_service import ACCEPTED, Received, ScriptedService, 
 from workers.bodies import Bodies
 from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
+from workers.flight import Flights
 from workers.partition import StoreClock
 from workers.reader import Reader
 from workers.schedule import Schedule
@@ -45,7 +46,7 @@ async def delivering(redis_client: RedisClient, endpoint: Endpoint, partition: i
     reader, bodies = Reader(stream, schedule, settler, clock, metrics, log), Bodies(stream, clock, room=1_000_000)
     telemetry = Telemetry(metrics, log, clock, store_clock)
     dispatcher = Dispatcher(
-        schedule, endpoint, settler, bodies, telemetry, POLICY, clock, lambda: 0.5, lambda *_slowdown: None
+        Flights(schedule, endpoint, settler, bodies, telemetry, POLICY, clock, lambda: 0.5, lambda *_slowdown: None)
     )
     [owned] = await taken(redis_client, clock, partition)
     async with asyncio.TaskGroup() as group:

@@ -74,8 +74,10 @@ class Rig:
         self.flights = Flights(
             self.schedule, endpoint, cast("Settler", self.held), bodies, telemetry, POLICY,
             self.clock, lambda: 0.5, lambda _class, _slowdown, _cause: self.calls.append("tell"),
-            fill=lambda: self.calls.append("fill"), wake=lambda: self.calls.append("wake"), fail=self.errors.append,
         )  # fmt: skip
+        self.flights.attach(
+            fill=lambda: self.calls.append("fill"), wake=lambda: self.calls.append("wake"), fail=self.errors.append
+        )
         self.flights.group = group
         self.partition = a_partition()
         for number in (1, 2):

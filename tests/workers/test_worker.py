@@ -22,6 +22,7 @@ from tests.workers.scripted_service import ACCEPTED, Received, ScriptedService, 
 from workers.bodies import Bodies
 from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
+from workers.flight import Flights
 from workers.gate import Gate, Window
 from workers.ownership import Ownership
 from workers.partition import StoreClock
@@ -111,7 +112,9 @@ async def a_rig(
         endpoint = Endpoint(client, Sender(client, clock, metrics), gate)
         reader = Reader(stream, lanes, settler, clock, metrics, lines.log)
         bodies = Bodies(stream, clock, room=1_000_000)
-        dispatcher = Dispatcher(lanes, endpoint, settler, bodies, telemetry, POLICY, clock, lambda: 0.5, peers.tell)
+        dispatcher = Dispatcher(
+            Flights(lanes, endpoint, settler, bodies, telemetry, POLICY, clock, lambda: 0.5, peers.tell)
+        )
         ownership = Ownership(leases, lanes, store_clock, clock, lines.log, partitions=PARTITIONS)
         worker = Worker(ownership, reader, dispatcher, settler, peers, clock, lines.log, grace=grace)
         yield Rig(redis_client, end, worker, stream, lines)

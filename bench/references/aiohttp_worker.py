@@ -14,6 +14,7 @@ import fanout.http1.pool
 from fanout.clock import Clock
 from fanout.http1.exchange import Headers, Limits, Origin, Response
 from fanout.http1.pool import PoolStats
+from fanout.http1.proxy import Proxy
 from fanout.http1.request import Request
 
 _SKIPPED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
@@ -22,8 +23,15 @@ _SKIPPED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 class AiohttpPool:
     """What the product's Pool is to its callers, over aiohttp."""
 
-    def __init__(self, origin: Origin, limits: Limits, clock: Clock, tls: ssl.SSLContext | None = None) -> None:
-        del clock
+    def __init__(
+        self,
+        origin: Origin,
+        limits: Limits,
+        clock: Clock,
+        tls: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
+    ) -> None:
+        del clock, proxy
         self._origin = origin
         self._limits = limits
         self._tls = tls

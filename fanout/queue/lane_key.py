@@ -49,6 +49,16 @@ def lane_of(hub: str, item: Item) -> str:
     return f"{hub}{_END_OF_HUB}{_LETTER[Scope.GROUP]}{item.group}"
 
 
+def place_of(hub: str, item: Item, partitions: int) -> tuple[str, int, str]:
+    """Return lane, partition and flow of an item; for the commonest kind in one step, because it is asked for each."""
+    if type(item) is Message and item.priority is _NORMAL:
+        letter = _LETTER[item.scope]
+        lane = f"{hub}{_END_OF_HUB}{letter}{item.to}"
+        return lane, crc32(lane.encode()) % partitions, letter + hub
+    lane = lane_of(hub, item)
+    return lane, partition_of(lane, partitions), flow_of(lane)
+
+
 def destination_of(key: str) -> Destination:
     """Return the destination a lane key was made of."""
     hub, _end, rest = key.partition(_END_OF_HUB)

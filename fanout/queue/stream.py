@@ -29,7 +29,7 @@ from fanout.errors import LeaseLostError, QueueError, QueueSilentError
 from fanout.queue.append import PartitionAppend
 from fanout.queue.entry import Admission, Depth, FlowDepth, Receipt, StoredEntry, Submission, apart, encode
 from fanout.queue.keys import FIELD, KEYS, Keys, flow_of_stream
-from fanout.queue.lane_key import flow_of, lane_of, partition_of
+from fanout.queue.lane_key import partition_of, place_of
 from fanout.queue.scripts import EXPIRE, FETCH, MEASURE, PRUNE, SETTLE, WAKE
 from fanout.queue.store import info_of, memory_ratio
 from fanout.queue.worker_scripts import CLAIM
@@ -283,24 +283,23 @@ class Stream:
 
     def _place(self, submissions: Sequence[Submission]) -> Collection[PartitionAppend]:
         shares: dict[int, PartitionAppend] = {}
-        targets = Counter(submission.list_id for submission in submissions if submission.list_id)
+        targets = Counter([submission.list_id for submission in submissions if submission.list_id])
         long = {list_id for list_id, count in targets.items() if count >= _LONG * self._partitions}
         for position, submission in enumerate(submissions):
             entry = submission.entry
-            lane = lane_of(entry.hub, entry.item)
-            partition = partition_of(lane, self._partitions)
+            item = entry.item
+            lane, partition, flow = place_of(entry.hub, item, self._partitions)
             share = shares.get(partition)
             if share is None:
                 share = shares[partition] = PartitionAppend(partition)
-            shared = bool(submission.list_id) and submission.list_id in long
-            self._add(share, lane, position, submission, shared=shared)
+            if isinstance(item, Message) and (len(item.body) > INLINE or submission.list_id in long):
+                self._add_apart(share, flow, position, submission)
+            else:
+                self._add(share, lane, flow, position, submission)
         return shares.values()
 
-    def _add(self, share: PartitionAppend, lane: str, position: int, submission: Submission, *, shared: bool) -> None:
-        entry, item, flow = submission.entry, submission.entry.item, flow_of(lane)
-        if isinstance(item, Message) and (shared or len(item.body) > INLINE):
-            self._add_apart(share, flow, position, submission)
-            return
+    def _add(self, share: PartitionAppend, lane: str, flow: str, position: int, submission: Submission) -> None:
+        entry = submission.entry
         group = share.group(flow, "")
         data = encode(entry)
         if not share.mark:

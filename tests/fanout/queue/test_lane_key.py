@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.queue.lane_key import Destination, destination_of, hub_of, lane_of, partition_of
-from fanout.signalr.message import CloseConnections, GroupAction, Item, Scope, Verb
+from fanout.queue.lane_key import Destination, destination_of, flow_of, hub_of, lane_of, partition_of, place_of
+from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Priority, Scope, Verb
 from tests.builders import a_message
 
 
@@ -62,6 +62,17 @@ def test_a_key_is_taken_apart_into_what_it_was_made_of(place: tuple[str, Scope, 
 
 def test_the_key_of_a_broadcast_has_no_name() -> None:
     assert destination_of(lane_of("chat", a_message("", scope=Scope.BROADCAST))) == ("chat", Scope.BROADCAST, "")
+
+
+@pytest.mark.parametrize("scope", Scope)
+@pytest.mark.parametrize("priority", Priority)
+def test_a_place_is_lane_partition_and_flow_in_one_step(scope: Scope, priority: Priority) -> None:
+    items: list[Item] = [Message(scope, "x", b"{}", priority=priority), CloseConnections(scope, "x")]
+    if scope is not Scope.BROADCAST:
+        items.append(GroupAction(Verb.ADD, scope, "m", "x"))
+    for item in items:
+        lane = lane_of("chat", item)
+        assert place_of("chat", item, 16) == (lane, partition_of(lane, 16), flow_of(lane))
 
 
 def test_no_other_module_takes_a_key_apart() -> None:

@@ -136,7 +136,8 @@ calls in flight to have a message of the largest size.
 {{- $config := .root.Values.config -}}
 {{- $body := mul 6 ($config.maxBody | default 16777216 | int64) -}}
 {{- if eq .role "worker" -}}
-{{- add 134217728 (mul ($config.concurrency | default 128 | int64) ($config.maxMessage | default 1000000 | int64)) -}}
+{{- $calls := mul ($config.concurrency | default 128 | int64) ($config.maxMessage | default 1000000 | int64) -}}
+{{- add 134217728 (max $calls (mul 2 ($config.readAheadBytes | default 0 | int64))) -}}
 {{- else if eq .root.Values.mode "all" -}}
 {{- add 134217728 (mul 2 $body) -}}
 {{- else -}}
@@ -149,7 +150,7 @@ calls in flight to have a message of the largest size.
 {{- $given := include "signalr-fanout.bytes" . | int64 -}}
 {{- $needed := include "signalr-fanout.neededMemory" $ | int64 -}}
 {{- if lt $given $needed }}
-- {{ $.role }}.resources.limits.memory is {{ . }}, too little for {{ eq $.role "worker" | ternary "config.concurrency messages of config.maxMessage" "a body of config.maxBody" }}: at least {{ divf $needed 1048576 | ceil | int }}Mi is needed.
+- {{ $.role }}.resources.limits.memory is {{ . }}, too little for {{ eq $.role "worker" | ternary "config.concurrency messages of config.maxMessage, or config.readAheadBytes twice" "a body of config.maxBody" }}: at least {{ divf $needed 1048576 | ceil | int }}Mi is needed.
 {{- end }}
 {{- end -}}
 {{- end -}}

@@ -95,6 +95,7 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
         ),
         ({"mode": "all", "ingress": {"resources": {"limits": {"memory": "0.25Gi"}}}}, "at least 320Mi is needed"),
         ({"worker": {"resources": {"limits": {"memory": "200M"}}}}, "at least 251Mi is needed"),
+        ({"config": {"readAheadBytes": 4 << 30}}, "worker.resources.limits.memory is 768Mi, too little"),
         ({"credentials": {"apiKey": {"existingSecret": "x"}}}, "credentials.apiKey: give value or existingSecret"),
         ({"credentials": {"connectionString": {"value": KEY}}}, "credentials.connectionString.value is no connection"),
         ({"credentials": {"redisUrl": {"value": KEY}}}, "credentials.redisUrl.value is no URL"),

@@ -7,6 +7,8 @@ import pytest
 from tests.redis_kinds import MAKES
 from tests.redis_servers import BUS_PORT, PORT, RedisProcess
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("taken", ["port", "bus_port"])
 def test_a_server_whose_port_was_taken_meanwhile_takes_another_one(taken: str) -> None:

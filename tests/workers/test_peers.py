@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+import pytest
+
 from fanout.clock import SystemClock
 from fanout.queue.keys import KEYS
 from fanout.queue.pace_channel import PaceChannel
@@ -18,6 +20,8 @@ from workers.gate import Gate, Window
 from workers.peers import Peers
 from workers.schedule import Schedule
 from workers.verdicts import Answered, Sign
+
+pytestmark = pytest.mark.slow
 
 BROADCAST, SEND, ACTION = RouteClass
 

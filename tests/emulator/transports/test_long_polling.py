@@ -9,6 +9,8 @@ from emulator.protocols.hub_messagepack import framed
 from tests.emulator.running import END, HANDSHAKE, Service, until
 from tests.fakes import FakeClock
 
+pytestmark = pytest.mark.slow
+
 
 class Poller:
     """One long-polling client."""

@@ -22,6 +22,8 @@ from fanout.http1.exchange import Limits, Origin
 from fanout.http1.pool import Pool
 from tests.fanout.http1.scripted import PoolOf, a_request
 
+pytestmark = pytest.mark.slow
+
 
 async def mirror(asked: Asked) -> Said:
     body = await asked.body()

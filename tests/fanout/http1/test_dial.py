@@ -14,6 +14,8 @@ from fanout.http1.dial import default_tls, dial
 from fanout.http1.exchange import Origin
 from tests.fanout.http1.scripted import Script, Visit, echo, served, visited
 
+pytestmark = pytest.mark.slow
+
 
 async def stay(visit: Visit) -> None:
     await visit.gone()

@@ -29,6 +29,8 @@ from tests.fanout.http1.scripted import (
     served,
 )
 
+pytestmark = pytest.mark.slow
+
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 SHORT = Limits(connections=1, request_timeout=0.3)
 

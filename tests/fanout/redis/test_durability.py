@@ -16,6 +16,8 @@ from tests.builders import a_message, a_submission
 from tests.redis_kinds import ENCODED, MAKES, Store, opened, replicated
 from tests.redis_servers import eventually
 
+pytestmark = pytest.mark.slow
+
 P = 4
 ONE_REPLICA = Durability(1, aof=False, timeout=5.0)
 SOON = Durability(1, aof=False, timeout=0.1)

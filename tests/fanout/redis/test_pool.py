@@ -19,6 +19,8 @@ from tests.faults.proxy import Proxy, proxy
 from tests.redis_kinds import KINDS, MAKES, Store, borrowed, name_of, opened, ready_to_fail_over, replicated, single
 from tests.redis_servers import PORT, USUAL, RedisProcess, eventually
 
+pytestmark = pytest.mark.slow
+
 ECHO = Script("return ARGV[1]")
 SLOW = Script("local n = 0; for i = 1, ARGV[1] do n = n + i end; return ARGV[1]")
 

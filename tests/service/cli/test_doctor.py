@@ -16,6 +16,8 @@ from service.doctor.findings import Finding, Outcome
 from tests.emulator.running import Service, running
 from tests.service.doctor.examining import options
 
+pytestmark = pytest.mark.slow
+
 NAME = "AzureSignalRConnectionString"
 SERVICE = ConnectionString.parse(f"Endpoint=https://a.example;AccessKey={'k' * 44}")
 P, F, S = Outcome.PROVED, Outcome.FAILED, Outcome.SKIPPED

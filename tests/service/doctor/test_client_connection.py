@@ -9,6 +9,8 @@ from service.doctor.findings import CheckFailedError
 from service.doctor.routes import message
 from tests.service.doctor.examining import HUB, examined
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_body_holds_the_marker_and_further_arguments_as_they_are() -> None:
     assert body_of("n", "m") == b'{"target":"fanoutDoctor","arguments":["n","m"]}'

@@ -14,6 +14,8 @@ from service.doctor import delivery, executing
 from service.doctor.target import Check
 from tests.service.doctor.examining import HUB, examined, failed
 
+pytestmark = pytest.mark.slow
+
 CHECKS = delivery.checks()
 
 

@@ -14,6 +14,8 @@ from service.doctor.target import Check, Target
 from tests.emulator.running import Service, running
 from tests.service.doctor.examining import findings_of, service_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:

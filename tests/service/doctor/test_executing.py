@@ -13,6 +13,8 @@ from service.doctor import executing
 from service.doctor.executing import EXISTS
 from tests.service.doctor.examining import examined, failed
 
+pytestmark = pytest.mark.slow
+
 CHECKS = executing.checks(relied_on=True)
 
 

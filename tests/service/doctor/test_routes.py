@@ -6,6 +6,8 @@ from service.doctor import routes
 from service.doctor.routes import CONNECTS
 from tests.service.doctor.examining import HUB, examined, failed, run_check
 
+pytestmark = pytest.mark.slow
+
 CHECKS = routes.checks()
 LYING = {"send": ("/:send", "did not arrive"), "add": ("/groups/", "did not arrive"), "close": ("", "stayed open")}
 

@@ -12,6 +12,8 @@ from service.doctor.target import SignedRequest, open_target
 from tests.emulator.running import running
 from tests.service.doctor.examining import HUB, examined, options
 
+pytestmark = pytest.mark.slow
+
 
 async def test_names_are_of_this_run_and_all_different() -> None:
     async with examined() as (_service, one), examined() as (_other, other):

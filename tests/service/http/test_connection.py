@@ -18,6 +18,8 @@ from service.http.server import Server, ServerLimits
 from tests.service.apps import BATCH, ITEM, App, an_app, metric, served
 from tests.service.memory_queue import MemoryQueue
 
+pytestmark = pytest.mark.slow
+
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 WITHIN = 0.3
 GET = b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n"

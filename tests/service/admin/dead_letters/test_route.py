@@ -32,6 +32,8 @@ from tests.service.admin.dead_letters.parked import (
 )
 from tests.service.apps import BATCH, KEY, an_app, client_of, metric
 
+pytestmark = pytest.mark.slow
+
 REPLAY, PURGE = f"{ADDRESS}/replay", f"{ADDRESS}/purge"
 NOBODY = {"matched": 0, "more": False, "next": None}
 

@@ -8,6 +8,7 @@ seeds are tried by the tests and this command says so and exits with 2.
 
 import argparse
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from service.dev.parent import dying_with
 
 ROOT = Path(__file__).parents[2]
 _MOST_BYTES = 2048  # of one input
@@ -56,7 +59,7 @@ def available() -> bool:
 def main() -> int:
     options = _options()
     if options.child:
-        _child(options)
+        return _in_a_process_of_its_own(options)
     if not available():
         print("The fuzzer, atheris, is not installed: it has no package for this system or this Python.")  # noqa: T201 - a command's answer
         return 2
@@ -70,6 +73,19 @@ def main() -> int:
         if run.code:
             print(run.out[-6000:])  # noqa: T201 - a command's answer
     return 1 if failed else 0
+
+
+def _in_a_process_of_its_own(options: argparse.Namespace) -> int:
+    # Linux hands down the peak of memory from who starts a program, and the fuzzer would take that of the tests for its
+    # own. A process that is forked and runs no other program begins anew.
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if end_with := dying_with(parent):
+        end_with()
+    _child(options)
+    return 0
 
 
 def _child(options: argparse.Namespace) -> None:

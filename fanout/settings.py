@@ -114,7 +114,7 @@ class QueueSettings(BaseModel):
         16,
         ge=1,
         le=1024,
-        description="Number of streams the queue is divided into, and the largest number of workers that can share "
+        description="Number of parts the queue is divided into, and the largest number of workers that can share "
         "it. Fixed when a Redis is used for the first time.",
     )
     max_bytes: Annotated[int, Unit("bytes")] = Field(

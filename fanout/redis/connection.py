@@ -66,7 +66,7 @@ class Pending:
             self.fail("The connection was lost.")
 
     def complete(self) -> None:
-        """All replies are in: deliver them, unless a confirmation has to follow."""
+        """Deliver the replies, which are all in, unless a confirmation has to follow."""
         if self.request.confirm is None and not self.future.done():
             self.future.set_result(self.replies)
 

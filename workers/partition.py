@@ -50,8 +50,8 @@ class OwnedFlow:
     """One flow of an owned partition: how far it was read, and what of it is in memory.
 
     `cursor` is the last id read; `behind` means that the stream may hold more than was read. `known` are the ids that
-    are in memory and not settled; `waiting` entries of `size` bytes are in lanes; `left` were read and left in the
-    stream. `average` is the size of an entry, as it was lately.
+    are in memory and not settled; `waiting` entries of `size` bytes are in lanes, `resting` bytes of them in lanes that
+    are postponed; `left` were read and left in the stream. `average` is the size of an entry, as it was lately.
     """
 
     __slots__ = (
@@ -64,6 +64,7 @@ class OwnedFlow:
         "name",
         "partition",
         "priority",
+        "resting",
         "size",
         "waiting",
     )
@@ -78,6 +79,7 @@ class OwnedFlow:
         self.known: set[bytes] = set()
         self.waiting = 0
         self.size = 0
+        self.resting = 0
         self.left = 0
         self.average = 512.0
 

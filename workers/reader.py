@@ -124,7 +124,7 @@ class Reader:
             woken.clear()
             turn += 1
             fetched = await self._fetch(owned)
-            behind = [flow for flow in owned.flows.values() if flow.behind and self._schedule.room_of(flow) > 0]
+            behind = [flow for flow in owned.flows.values() if flow.behind and self._has_room(flow)]
             if behind:  # all of them together, and in between one of them as far as there is room for it
                 await self._read(owned, behind if turn % 2 else [behind[turn // 2 % len(behind)]])
             elif not fetched:
@@ -133,6 +133,10 @@ class Reader:
             if self._is_doubtful(owned):
                 return
             on_read()
+
+    def _has_room(self, flow: OwnedFlow) -> bool:
+        room_of = self._schedule.room_of
+        return room_of(flow) > 0 or (self._schedule.make_room(flow) and room_of(flow) > 0)
 
     async def _read(self, owned: OwnedPartition, flows: Sequence[OwnedFlow]) -> None:
         """Read flows that are behind, in one round trip; word of it goes to the other task when one is not any more."""

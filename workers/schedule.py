@@ -6,7 +6,8 @@ Rules guarded:
 - A class of calls that is held back holds back no other class.
 - No lane and no flow fills the worker's memory. Each flow has its part of the room. Past `depth` entries, and when its
   head has to be retried while memory is short, the rest of a lane is left in the stream, remembered by id, and fetched
-  when the lane has room. Where heads alone are too many, they are left there too until their time has come.
+  when the lane has room. Where heads alone are too many, they are left there too until their time has come. The part
+  of a flow shrinks when others need theirs; what waits for its time in it then goes back to the stream.
 """
 
 from collections.abc import Iterable, Sequence
@@ -84,6 +85,22 @@ class Schedule:
             return 0
         return self._part(flow) - flow.size
 
+    def make_room(self, flow: OwnedFlow) -> bool:
+        """Leave what is postponed in the stream where it takes more than half of the flow's part; False if it does not.
+
+        It was put there while the part was larger. A quarter is kept, so that this is rare while parts go on shrinking.
+        """
+        if flow.resting <= self._part(flow) // 2:
+            return False
+        lanes = [lane for lane in self._lanes.values() if lane.flow is flow and lane.delayed]
+        for keep in (1, 0):
+            for lane in lanes:
+                if flow.resting <= self._part(flow) // 4:
+                    return True
+                flow.resting -= _weight_of(lane.waiting[keep:])
+                self._leave(lane, keep)
+        return True
+
     def add(self, key: str, buffered: BufferedEntry) -> bool:
         """Put an entry at the end of its lane; return False when it is left in the stream for later."""
         flow = buffered.flow
@@ -126,6 +143,7 @@ class Schedule:
         count = 0
         for lane in self._delayed.due(now):
             if lane.waiting:
+                lane.flow.resting -= _weight_of(lane.waiting)
                 self._ready[lane.route_class].append(lane)
                 count += 1
             else:
@@ -181,6 +199,7 @@ class Schedule:
             self._leave(lane, 1)
         if lane.flow.size > self._part(lane.flow) // 2:
             self._leave(lane, 0)
+        lane.flow.resting += _weight_of(lane.waiting)
         self._delayed.put(lane, until)
 
     def hurry_refused(self, now: float, route_class: RouteClass) -> None:
@@ -275,20 +294,22 @@ class Schedule:
             self._busy += 1
         flow.waiting += 1
         flow.size += buffered.weight
+        if lane.delayed:
+            flow.resting += buffered.weight
         self._waiting += 1
         self._size += buffered.weight
 
     def _forget(self, lane: Lane, gone: Sequence[BufferedEntry]) -> None:
         if not gone:
             return
-        flow, size = lane.flow, sum(buffered.weight for buffered in gone)
+        flow, size = lane.flow, _weight_of(gone)
         flow.waiting -= len(gone)
         flow.size -= size
         self._waiting -= len(gone)
         self._size -= size
         if not flow.waiting:
             self._busy -= 1
-        if flow.behind and flow.size < self._enough(flow):
+        if flow.behind and (flow.size < self._enough(flow) or flow.resting > self._part(flow) // 2):
             flow.partition.wake()
 
     def _enough(self, flow: OwnedFlow) -> int:
@@ -318,3 +339,7 @@ class Schedule:
         lane.put_back(ids)
         self._left += count
         lane.flow.left += count
+
+
+def _weight_of(entries: Iterable[BufferedEntry]) -> int:
+    return sum(buffered.weight for buffered in entries)

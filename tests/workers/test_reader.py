@@ -17,7 +17,18 @@ from fanout.signalr.message import Scope
 from tests.builders import a_message, an_entry
 from tests.fakes import FakeClock
 from tests.queue_layout import USERS, put, waiting_in
-from tests.workers.helpers import PARTITIONS, Lines, a_flow, home_of, taken, text_of, until, users_in
+from tests.workers.helpers import (
+    PARTITIONS,
+    Lines,
+    a_flow,
+    a_partition,
+    buffered_in,
+    home_of,
+    taken,
+    text_of,
+    until,
+    users_in,
+)
 from workers.lane import Lane
 from workers.partition import OwnedPartition
 from workers.reader import Reader
@@ -323,3 +334,27 @@ async def test_lanes_that_wait_for_their_time_do_not_keep_a_flow_from_being_read
             else:
                 bench.lanes.advance(lane)
                 delivered += 1
+
+
+async def test_a_flow_whose_part_shrank_below_what_waits_in_it_is_read_on(redis_client: RedisClient) -> None:
+    """Alone, it may hold much of what waits for its time; when others need room, that goes back into the stream."""
+    bench = Bench(redis_client, room=80)
+    *dead, alive = users_in(0, 4)
+    [owned] = await taken(redis_client, bench.clock, 0)
+    async with bench.reading(owned):
+        for user in dead:
+            await bench.put("1", to=user)
+        await until(lambda: bench.lanes.waiting == 3)
+        for _ in dead:
+            lane = bench.take()
+            assert lane is not None
+            bench.lanes.postpone(lane, 1e9)
+        for user in dead:
+            await bench.put(*"23456789ab", to=user)
+        await until(lambda: bench.lanes.waiting == 33)
+        for number in range(1, 16):  # what others hold, who get their part of the room
+            bench.lanes.add("other", buffered_in(a_partition(number), number))
+        await bench.put("living", "living too", to=alive)
+        lanes = bench.lanes._lanes
+        await until(lambda: sum(len(lane.waiting) for lane in lanes.values() if lane.key.endswith(alive)) == 2)
+        assert a_flow(owned).size <= 80_000 // 16

@@ -311,6 +311,24 @@ def test_a_large_part_is_read_again_only_when_a_quarter_of_it_is_free() -> None:
     assert woken == [74, 73, 72, 71, 70]
 
 
+def test_what_waits_for_its_time_goes_back_to_the_stream_when_the_part_shrinks() -> None:
+    lanes, owned = filled("aaabbbcd", room=40_000)
+    for _ in range(3):
+        lanes.postpone(taken_from(lanes), 9.0)
+    assert not lanes.make_room(a_flow(owned))
+    for number in range(3):
+        lanes.add("g", buffered_in(a_partition(number + 1), 1))
+    woken: list[int] = []
+    owned.on_wake = lambda: woken.append(lanes.waiting)
+    lanes.advance(taken_from(lanes))
+    assert woken, "its reader finds out that there is room to make"
+    assert lanes.make_room(a_flow(owned))
+    assert (a_flow(owned).resting, a_flow(owned).size, lanes.left) == (2000, 2000, 5)
+    assert not lanes.make_room(a_flow(owned))
+    lanes.wake_due(9.0)
+    assert a_flow(owned).resting == 0
+
+
 def test_past_the_most_lanes_only_a_flow_that_holds_nothing_is_read() -> None:
     lanes, owned = filled("a", room=PLENTY)
     lanes._most_lanes = 1
@@ -506,6 +524,11 @@ class World(RuleBasedStateMachine):
         if len(self.out) > before:
             self.lanes.postpone(self.out.pop(), self.now + delay)
 
+    @rule(partition=st.integers(0, 1))
+    def make_room(self, partition: int) -> None:
+        """The reader finds no room in a flow that is behind."""
+        self.lanes.make_room(a_flow(self.all_owned[partition]))
+
     @rule(seconds=st.integers(1, 3))
     def pass_time(self, seconds: int) -> None:
         self.now += seconds
@@ -553,6 +576,9 @@ class World(RuleBasedStateMachine):
         assert all(len(lane.waiting) <= DEEPER for lane in lanes)
         assert self.lanes.size == 1000 * self.lanes.waiting
         assert self.lanes.left == sum(len(lane.index or ()) for lane in lanes)
+        for owned in self.all_owned:
+            resting = sum(len(lane.waiting) for lane in lanes if lane.partition is owned and lane.delayed)
+            assert a_flow(owned).resting == 1000 * resting
         assert all(lane.waiting or lane.has_left for lane in lanes)
 
     @invariant()

@@ -3,15 +3,15 @@
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 from fastapi import FastAPI
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 from fanout.clock import Clock, SystemClock
 from fanout.delivery_log import DeliveryLog
@@ -115,7 +115,7 @@ async def client_of(app: App, *, peer: str = "127.0.0.1", **headers: str) -> Asy
         transport=transport,
         base_url="http://127.0.0.1:8080",
         headers={name.replace("_", "-"): value for name, value in headers.items()},
-        event_hooks={"response": [Documented(built)]},
+        event_hooks={"response": [Documented.of(built)]},
     ) as client:
         yield client
 
@@ -140,10 +140,25 @@ async def served(app: App, **limits: Any) -> AsyncIterator[str]:
 
 
 class Documented:
-    """Fails a test whose answer is not what the OpenAPI document says."""
+    """Fails a test whose answer is not what the OpenAPI document says.
 
-    def __init__(self, app: FastAPI) -> None:
-        self._document = app.openapi()
+    Applications with the same routes have the same document, and making one takes longer than most tests.
+    """
+
+    _known: ClassVar[dict[Hashable, "Documented"]] = {}
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
+        self._validators: dict[int, Draft202012Validator] = {}
+
+    @classmethod
+    def of(cls, app: FastAPI) -> "Documented":
+        """Return what the document of an application promises."""
+        routes = [(getattr(route, "path", ""), *sorted(getattr(route, "methods", None) or ())) for route in app.routes]
+        key = (tuple(routes), *[server["url"] for server in app.servers or ()])
+        if key not in cls._known:
+            cls._known[key] = cls(app.openapi())
+        return cls._known[key]
 
     async def __call__(self, response: httpx.Response) -> None:
         await response.aread()
@@ -154,10 +169,16 @@ class Documented:
         media_type = response.headers["content-type"].partition(";")[0]
         assert media_type in content, f"{response.status_code} {media_type} is not documented"
         if media_type.endswith("json"):
-            schema = content[media_type]["schema"] | {"components": self._document["components"]}
-            Draft202012Validator(schema).validate(response.json())
+            self._validator(content[media_type]["schema"]).validate(response.json())
         for name, header in described.get("headers", {}).items():
             assert name in response.headers or not header["required"]
+
+    def _validator(self, schema: dict[str, Any]) -> Draft202012Validator:
+        found = self._validators.get(id(schema))  # it is part of the document, which lives as long as this
+        if found is None:
+            whole = schema | {"components": self._document["components"]}
+            found = self._validators[id(schema)] = Draft202012Validator(whole)
+        return found
 
     def _described(self, response: httpx.Response) -> dict[str, Any] | None:
         request = response.request

@@ -5,8 +5,10 @@ parent ends, even when that is killed, and the directory is deleted after it.
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,7 +23,6 @@ from service.dev.parent import dying_with
 _START_TIMEOUT = 10.0
 _PATH_LIMIT = 103  # bytes in the path of a Unix socket: 107 on Linux, fewer elsewhere
 _NAME = "fanout-redis-"
-_STOP_TIMEOUT = 5.0
 
 
 def find_server() -> str:
@@ -51,7 +52,7 @@ async def private_redis(clock: Clock, *, binary: str | None = None, options: Seq
             await _answer(url, process, clock)
             yield url
         finally:
-            await _stop(process, clock)
+            await _kill(process)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -89,12 +90,8 @@ async def _answer(url: str, process: asyncio.subprocess.Process, clock: Clock) -
         await redis_client.aclose()
 
 
-async def _stop(process: asyncio.subprocess.Process, clock: Clock) -> None:
-    if process.returncode is None:
-        process.terminate()
-    try:
-        async with clock.timeout(_STOP_TIMEOUT):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    # What it holds is deleted next, so there is nothing to save. Its children (it may rewrite its file) go with it.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()

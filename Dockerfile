@@ -29,7 +29,7 @@ RUN pip --python /opt/fanout/bin/python install --no-deps .
 
 FROM ${BASE}
 
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 
 LABEL org.opencontainers.image.title="signalr-fanout" \

@@ -11,7 +11,7 @@ LOWEST_TOOLS := pytest pytest-asyncio pytest-timeout pytest-xdist hypothesis tru
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test lint types unit lowest image-test sbom format bench simulate fuzz soak docs requirements clean
+.PHONY: help run quick test lint types unit lowest image-test release-check sbom format bench simulate fuzz soak docs requirements clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,9 @@ lowest: $(VENV)/.test ## the tests of single modules with the lowest versions th
 
 image-test: $(VENV)/.test ## build the image and run it, as root; needs buildah, podman, runc and mmdebstrap (BASE=an image that is there)
 	@$(BIN)/python -m tests.image $(BASE)
+
+release-check: $(VENV)/.test ## build packages and chart into dist/ and check their versions and contents; publishes nothing
+	@$(BIN)/python -m tests.release
 
 sbom: $(VENV)/.test ## write sbom.json, the parts of the image's environment, as CycloneDX
 	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json

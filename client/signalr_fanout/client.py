@@ -19,7 +19,7 @@ from signalr_fanout.calls import Attempts, Call, JsonDefault, batch_call, negoti
 from signalr_fanout.items import CloseConnections, GroupAction, Item, Message
 from signalr_fanout.results import Negotiation, SendResult
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 Handling = Literal["", "strict", "lenient"]
 Items = Union[Item, Sequence[Item]]
 _USER_AGENT = f"signalr-fanout-client/{__version__}"

@@ -11,7 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from fanout import __version__
 from fanout.binding.refusals import ITEM_CODES, WARNING_CODES
 from fanout.counters import Counters, Definition, Gauges
-from fanout.signalr.message import OPERATIONS
+from fanout.signalr.message import OPERATIONS, Scope
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -98,7 +98,18 @@ GAUGES = (
         (("partition", ()),),
     ),
     Definition(
-        QUEUE, "gauge", "fanout_oldest_age_seconds", "Age of the oldest entry in the queue, by the clock of Redis."
+        QUEUE,
+        "gauge",
+        "fanout_oldest_age_seconds",
+        "Age of the oldest entry in the queue, by the clock of Redis and by kind of destination; 0 when none waits.",
+        (("destination", tuple(Scope)),),
+    ),
+    Definition(
+        QUEUE,
+        "gauge",
+        "fanout_partitions",
+        "Partitions of the queue with and without an owner, as Redis knows it. It is known without scraping a worker.",
+        (("state", ("owned", "unowned")),),
     ),
     Definition(
         QUEUE, "gauge", "fanout_dead_letters", "Dead letters kept. It falls when an operator replays or deletes some."

@@ -38,7 +38,8 @@ class QueueReadings:
         self._memory: float | None = None
         metrics.gauges.watch(
             queue_depth=self._by_partition,
-            oldest_age_seconds=lambda: None if self._depth is None else self._depth.oldest_age,
+            oldest_age_seconds=lambda: None if self._depth is None else self._depth.ages,
+            partitions=self._by_state,
             dead_letters=lambda: None if self._depth is None else self._depth.dead_letters,
             redis_up=lambda: float(self._depth is not None),
             redis_latency_seconds=lambda: self._latency,
@@ -49,6 +50,11 @@ class QueueReadings:
         if self._depth is None:
             return None
         return {str(number): float(entries) for number, entries in enumerate(self._depth.entries)}
+
+    def _by_state(self) -> dict[str, float] | None:
+        if self._depth is None:
+            return None
+        return {"owned": len(self._depth.entries) - self._depth.unowned, "unowned": self._depth.unowned}
 
     async def refresh(self) -> None:
         """Read again, unless that was done within the last second."""

@@ -6,6 +6,7 @@ stream and is named here. The garbage collector does not track these values (`gc
 and none can be part of a cycle.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -93,14 +94,23 @@ class FlowDepth:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How much waits: entries by partition, age in seconds of the oldest, dead letters, and both in bytes."""
+    """How much waits: entries by partition, age in seconds of the oldest by destination, dead letters, both in bytes.
+
+    `unowned` is the number of partitions that no worker owns.
+    """
 
     entries: tuple[int, ...]
-    oldest_age: float
+    ages: Mapping[str, float]
     dead_letters: int
     size: int = 0
     dead_size: int = 0
     flows: tuple[FlowDepth, ...] = ()
+    unowned: int = 0
+
+    @property
+    def oldest_age(self) -> float:
+        """The age of the oldest entry of all; 0 when nothing waits."""
+        return max(self.ages.values(), default=0.0)
 
 
 class UnreadableEntryError(ValueError):

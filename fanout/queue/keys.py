@@ -78,6 +78,11 @@ class Keys:
         """Return the key of the stream of dead letters, oldest first."""
         return f"{self.namespace}:{{{partition}}}:dead"
 
+    def measured(self, partition: int) -> list[str]:
+        """Return the keys that tell how much waits in a partition, how much is dead, and whether it has an owner."""
+        sizes = (self.size(partition), self.dead_size(partition))
+        return [self.flows(partition), self.dead(partition), *sizes, self.lease(partition)]
+
     def lease(self, partition: int) -> str:
         """Return the key of the token of the lease's holder; it expires with the lease."""
         return f"{self.namespace}:{{{partition}}}:lease"

@@ -84,6 +84,11 @@ def flow_of(key: str) -> str:
     return rest[0] + hub
 
 
+def scope_of_flow(flow: str) -> Scope | None:
+    """Return the kind of destination of a flow's name; None for one that a newer version made."""
+    return _SCOPE.get(flow[:1])
+
+
 def hub_of_flow(flow: str) -> str:
     """Return the hub of a flow's name."""
     return flow[1:]

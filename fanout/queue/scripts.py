@@ -300,9 +300,10 @@ end
 return answer
 """)
 
-# KEYS[1] the set of flows, KEYS[2] the dead letters, KEYS[3] the bytes that wait, KEYS[4] the bytes of dead letters.
-# The streams are named by the set; they are keys of this slot. Returns entries that wait, dead letters, both in bytes,
-# then of each flow its stream, its length and the id of its oldest entry ("" for none).
+# KEYS[1] the set of flows, KEYS[2] the dead letters, KEYS[3] the bytes that wait, KEYS[4] the bytes of dead letters,
+# KEYS[5] the lease. The streams are named by the set; they are keys of this slot. Returns entries that wait, dead
+# letters, both in bytes, 1 when the partition has an owner and else 0, then of each flow its stream, its length and the
+# id of its oldest entry ("" for none).
 MEASURE = Script("""#!lua flags=no-writes
 local count, answer = 0, {}
 for _, stream in ipairs(redis.call('SMEMBERS', KEYS[1])) do
@@ -314,7 +315,7 @@ for _, stream in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   answer[#answer + 1] = oldest
 end
 return {count, redis.call('XLEN', KEYS[2]), tonumber(redis.call('GET', KEYS[3]) or 0),
-        tonumber(redis.call('GET', KEYS[4]) or 0), unpack(answer)}
+        tonumber(redis.call('GET', KEYS[4]) or 0), redis.call('EXISTS', KEYS[5]), unpack(answer)}
 """)
 
 # KEYS[1] the pauses. ARGV[1] what is held back, ARGV[2] the milliseconds it lasts ("" for no end), ARGV[3] the note to

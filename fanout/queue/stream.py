@@ -29,13 +29,13 @@ from fanout.errors import LeaseLostError, QueueError, QueueSilentError
 from fanout.queue.append import PartitionAppend
 from fanout.queue.entry import Admission, Depth, FlowDepth, Receipt, StoredEntry, Submission, apart, encode
 from fanout.queue.keys import FIELD, KEYS, Keys, flow_of_stream
-from fanout.queue.lane_key import partition_of, place_of
+from fanout.queue.lane_key import partition_of, place_of, scope_of_flow
 from fanout.queue.scripts import EXPIRE, FETCH, MEASURE, PRUNE, SETTLE, WAKE
 from fanout.queue.store import info_of, memory_ratio
 from fanout.queue.worker_scripts import CLAIM
 from fanout.redis.client import Argument, Call, RedisClient, is_out_of_memory, reply_or_raise
 from fanout.redis.durability import Durability, Unconfirmed
-from fanout.signalr.message import Message
+from fanout.signalr.message import Message, Scope
 
 START = b"0-0"
 INLINE = 4096  # bytes of a body up to which it stands in its entry
@@ -249,26 +249,28 @@ class Stream:
 
     async def depth(self) -> Depth:
         """Count what waits and what is dead, and find the age of the oldest entry by the store's clock."""
-        calls: list[Call] = [
-            (MEASURE, [self._keys.flows(p), self._keys.dead(p), self._keys.size(p), self._keys.dead_size(p)], [])
-            for p in range(self._partitions)
-        ]
+        calls: list[Call] = [(MEASURE, self._keys.measured(p), []) for p in range(self._partitions)]
         time = await self._redis.ask("TIME", time_limit=_TIME_LIMIT)
         now = int(time[0]) + int(time[1]) / 1e6
         rows = [reply_or_raise(reply) for reply in await self._redis.run_all(calls)]
         flows = [
             FlowDepth(partition, flow_of_stream(row[k]), row[k + 1], row[k + 2])
             for partition, row in enumerate(rows)
-            for k in range(4, len(row), 3)
+            for k in range(5, len(row), 3)
         ]
-        ages = [now - StoredEntry(flow.oldest, b"").stored_at for flow in flows if flow.oldest]
+        ages: dict[str, float] = dict.fromkeys(Scope, 0.0)
+        for flow in flows:
+            scope = scope_of_flow(flow.flow)
+            if flow.oldest and scope is not None:
+                ages[scope] = max(ages[scope], now - StoredEntry(flow.oldest, b"").stored_at)
         return Depth(
             entries=tuple(row[0] for row in rows),
-            oldest_age=max([0.0, *ages]),
+            ages=ages,
             dead_letters=sum(row[1] for row in rows),
             size=sum(row[2] for row in rows),
             dead_size=sum(row[3] for row in rows),
             flows=tuple(flows),
+            unowned=sum(not row[4] for row in rows),
         )
 
     async def memory_ratio(self) -> float | None:

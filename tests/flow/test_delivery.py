@@ -52,11 +52,13 @@ async def test_metrics_show_depth_and_leases(stack: Stack, hub: str) -> None:
     await asyncio.sleep(1.1)  # the ingress asks for the depth once a second at most
     waiting = await stack.ingress.metrics()
     assert _total(waiting, "fanout_queue_depth") == 50
-    assert waiting["fanout_oldest_age_seconds"] > 0
+    assert max(age for name, age in waiting.items() if name.startswith("fanout_oldest_age_seconds")) > 0
+    assert waiting['fanout_partitions{state="unowned"}'] == PARTITIONS
     worker = await stack.add_worker()
     await stack.drained()
     await stack.shared_as(PARTITIONS)
-    assert (await worker.metrics())["fanout_leases"] == PARTITIONS
+    owned = await worker.metrics()
+    assert owned["fanout_leases"] == owned['fanout_partitions{state="owned"}'] == PARTITIONS
 
 
 def _total(metrics: dict[str, float], name: str) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from fanout.errors import QueueError
 from fanout.queue.entry import Admission, Depth, Receipt, Submission
 from fanout.queue.lane_key import lane_of
+from fanout.signalr.message import Scope
 
 
 class MemoryQueue:
@@ -37,7 +38,7 @@ class MemoryQueue:
     async def depth(self) -> Depth:
         self.asked_depth += 1
         await self._answer()
-        return Depth(self.waiting, oldest_age=1.5 if any(self.waiting) else 0.0, dead_letters=0)
+        return Depth(self.waiting, {Scope.USER: 1.5 if any(self.waiting) else 0.0}, dead_letters=0)
 
     async def memory_ratio(self) -> float | None:
         await self._answer()

@@ -10,6 +10,7 @@ from fanout.metrics import Metrics
 from fanout.queue.entry import Depth
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
+from fanout.signalr.message import Scope
 from service.measurements import QueueReadings, measure_loop_lag
 from tests.fakes import FakeClock
 
@@ -28,7 +29,7 @@ class Measured:
         self.clock.jump(self.latency)
         if self.fails:
             raise QueueError("Redis is away.")
-        return Depth((3, 0), 12.5, 7)
+        return Depth((3, 0), {Scope.USER: 12.5}, 7, unowned=1)
 
     async def memory_ratio(self) -> float | None:
         return 0.5
@@ -48,7 +49,9 @@ async def test_readings_are_exported_and_taken_once_a_second() -> None:
     assert (sample(metrics, "fanout_redis_up"), sample(metrics, "fanout_redis_latency_seconds")) == (1, 0.25)
     assert sample(metrics, "fanout_redis_memory_ratio") == 0.5
     assert sample(metrics, "fanout_queue_depth", partition="0") == 3
-    assert (sample(metrics, "fanout_oldest_age_seconds"), sample(metrics, "fanout_dead_letters")) == (12.5, 7)
+    age = sample(metrics, "fanout_oldest_age_seconds", destination="user")
+    assert (age, sample(metrics, "fanout_dead_letters")) == (12.5, 7)
+    assert [sample(metrics, "fanout_partitions", state=state) for state in ("owned", "unowned")] == [1, 1]
     clock.jump(1.1)
     await readings.refresh()
     assert queue.asked == 2
@@ -64,7 +67,13 @@ async def test_when_redis_is_away_nothing_old_is_shown() -> None:
     await readings.refresh()
     assert sample(metrics, "fanout_redis_up") == 0
     text = metrics.render().decode()
-    for name in ("fanout_queue_depth", "fanout_oldest_age_seconds", "fanout_dead_letters", "fanout_redis_latency"):
+    for name in (
+        "fanout_queue_depth",
+        "fanout_oldest_age_seconds",
+        "fanout_dead_letters",
+        "fanout_redis_latency",
+        "fanout_partitions",
+    ):
         assert name not in text
 
 

@@ -80,8 +80,7 @@ class Player:
         return await self._redis.run(scripts.FETCH, [KEYS.stream(partition, FLOW)], [len(ids), *ids])
 
     async def _measure(self, partition: int) -> Any:
-        names = [KEYS.flows(partition), KEYS.dead(partition), KEYS.size(partition), KEYS.dead_size(partition)]
-        return await self._redis.run(scripts.MEASURE, names, [])
+        return await self._redis.run(scripts.MEASURE, KEYS.measured(partition), [])
 
     async def _wake(self, partition: int) -> Any:
         await self._redis.run(scripts.WAKE, [KEYS.wake(partition)], [])

@@ -254,8 +254,8 @@ def _measure(store: StoreModel, keys: Args, _args: Args) -> Any:
         entries = store.stream(stream).entries
         flows += [stream, len(entries), next((text_of(entry_id) for entry_id in entries), b"")]
     count = sum(len(store.stream(stream).entries) for stream in streams)
-    sizes = [int(store.string(key) or 0) for key in keys[2:]]
-    return [count, len(store.stream(keys[1]).entries), *sizes, *flows]
+    sizes = [int(store.string(key) or 0) for key in keys[2:4]]
+    return [count, len(store.stream(keys[1]).entries), *sizes, int(store.string(keys[4]) is not None), *flows]
 
 
 def _prune(store: StoreModel, keys: Args, args: Args) -> Any:

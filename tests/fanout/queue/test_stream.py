@@ -273,7 +273,15 @@ async def test_depth_counts_and_tells_the_age_of_the_oldest(redis_client: RedisC
     await put(redis_client, 2, "e", "x", stream_id="1000-0")
     depth = await stream.depth()
     assert depth.entries == (0, 0, 1, 0)
-    assert depth.oldest_age > 1_000_000
+    assert depth.oldest_age == depth.ages[Scope.USER] > 1_000_000
+    assert depth.ages[Scope.GROUP] == 0.0
+
+
+async def test_depth_tells_how_many_partitions_have_no_owner(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
+    assert (await stream.depth()).unowned == P
+    await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0, 2])
+    assert (await stream.depth()).unowned == P - 2
 
 
 async def test_a_foreign_entry_reads_as_empty_bytes(redis_client: RedisClient) -> None:

@@ -84,8 +84,9 @@ async def test_every_series_is_there_at_zero_from_the_start() -> None:
     ):
         for value in values:
             assert f'{name}{{{label}="{value}"}} 0.0' in lines
-    for name in ("duplicates_total", "rejected_total", "backpressure_total", "dead_letters", "oldest_age_seconds"):
+    for name in ("duplicates_total", "rejected_total", "backpressure_total", "dead_letters"):
         assert f"fanout_{name} 0.0" in lines
+    assert 'fanout_oldest_age_seconds{destination="user"} 0.0' in lines
 
 
 async def test_a_scrape_asks_the_queue_at_most_once_a_second() -> None:
@@ -101,7 +102,7 @@ async def test_a_scrape_asks_the_queue_at_most_once_a_second() -> None:
     assert queue.asked_depth == 2
     assert metric(app, "fanout_queue_depth", partition="0") == 3
     assert metric(app, "fanout_queue_depth", partition="2") == 4
-    assert metric(app, "fanout_oldest_age_seconds") == 1.5
+    assert metric(app, "fanout_oldest_age_seconds", destination="user") == 1.5
 
 
 async def test_metrics_are_served_while_the_queue_fails_or_is_silent() -> None:

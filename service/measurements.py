@@ -46,6 +46,11 @@ class QueueReadings:
             redis_memory_ratio=lambda: self._memory,
         )
 
+    @property
+    def depth(self) -> Depth | None:
+        """What waited when the queue was read last; None when it did not answer."""
+        return self._depth
+
     def _by_partition(self) -> dict[str, float] | None:
         if self._depth is None:
             return None

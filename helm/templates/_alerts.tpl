@@ -55,7 +55,7 @@ this release, THRESHOLD for the value.
 
 {{- define "signalr-fanout.queueAlerts" -}}
 {{- include "signalr-fanout.alert" (dict "root" . "name" "FanoutPartitionsWithoutOwner"
-  "expr" "max(fanout_partitions{PODS,state=\"unowned\"}) > THRESHOLD"
+  "expr" (printf "max(fanout_partitions{PODS,state=\"unowned\"}) > THRESHOLD%s" (include "signalr-fanout.whileWorkWaits" .))
   "summary" "Partitions of the queue have no owner."
   "description" "What is in {{ $value }} partitions is not delivered. Batches for them are still taken in.") }}
 {{- include "signalr-fanout.alert" (dict "root" . "name" "FanoutQueueTooOld"
@@ -72,6 +72,11 @@ sum(rate(fanout_http_request_seconds_count{PODS,route="messages",status="5xx"}[2
   / sum(rate(fanout_http_request_seconds_count{PODS,route="messages"}[2m])) > THRESHOLD`
   "summary" "Callers are refused because the queue is full or cannot be reached."
   "description" "{{ $value | humanizePercentage }} of the batches are answered 503 or another 5xx.") }}
+{{- end -}}
+
+{{/* Where workers are scaled to zero, a partition without an owner is no fault while nothing waits. */}}
+{{- define "signalr-fanout.whileWorkWaits" -}}
+{{- if and .Values.keda.enabled (eq (.Values.keda.minReplicas | int) 0) }} and on () sum(max by (partition) (fanout_queue_depth{PODS})) > 0{{ end -}}
 {{- end -}}
 
 {{- define "signalr-fanout.deliveryAlerts" -}}

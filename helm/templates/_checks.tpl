@@ -4,7 +4,7 @@ lists every broken one. No message repeats a credential.
 */}}
 {{- define "signalr-fanout.checks" -}}
 {{- $problems := list -}}
-{{- range list "credentialProblems" "roleProblems" "hardeningProblems" "objectProblems" -}}
+{{- range list "credentialProblems" "roleProblems" "kedaProblems" "hardeningProblems" "objectProblems" -}}
 {{- $found := include (printf "signalr-fanout.%s" .) $ | trim -}}
 {{- if $found -}}
 {{- $problems = append $problems $found -}}
@@ -68,10 +68,10 @@ lists every broken one. No message repeats a credential.
 {{- if lt (include "signalr-fanout.grace" (dict "root" $ "role" $role) | int) $needed }}
 - {{ $role }}.terminationGracePeriodSeconds is {{ $values.terminationGracePeriodSeconds | int }}, too short to drain: at least {{ $needed }} is needed (preStopSleepSeconds {{ $values.preStopSleepSeconds | int }} + config.shutdownGrace {{ include "signalr-fanout.shutdownGrace" $ }} + terminationMarginSeconds {{ $values.terminationMarginSeconds | int }}).
 {{- end }}
-{{- include "signalr-fanout.autoscalingProblems" (dict "role" $role "values" $values) }}
+{{- include "signalr-fanout.autoscalingProblems" (dict "root" $ "role" $role "values" $values) }}
 {{- include "signalr-fanout.environmentProblems" (dict "role" $role "values" $values) }}
 {{- include "signalr-fanout.labelProblems" (dict "where" (printf "%s.podLabels" $role) "labels" $values.podLabels) }}
-{{- if eq (include "signalr-fanout.allowsNoDisruption" $values) "true" }}
+{{- if include "signalr-fanout.allowsNoDisruption" (dict "root" $ "role" $role) }}
 - {{ $role }}.podDisruptionBudget lets no pod go: a node could not be drained. Set maxUnavailable to 1 or more, or minAvailable below the number of pods.
 {{- end }}
 {{- with $values.strategy.rollingUpdate }}
@@ -86,11 +86,11 @@ lists every broken one. No message repeats a credential.
 {{- end }}
 {{- end -}}
 
-{{/* "true" when a disruption budget lets no pod go. Takes the values of a role. */}}
+{{/* "true" when a disruption budget lets no pod go. Takes root and role. */}}
 {{- define "signalr-fanout.allowsNoDisruption" -}}
-{{- with .podDisruptionBudget -}}
+{{- with (index .root.Values .role).podDisruptionBudget -}}
 {{- if .enabled -}}
-{{- $pods := $.autoscaling.enabled | ternary $.autoscaling.minReplicas $.replicaCount | int -}}
+{{- $pods := include "signalr-fanout.minimumReplicas" $ | int -}}
 {{- if has (toString .maxUnavailable) (list "0" "0%") -}}true
 {{- else if eq (toString .minAvailable) "100%" -}}true
 {{- else if and (gt $pods 1) (not (kindIs "invalid" .minAvailable)) (not (kindIs "string" .minAvailable)) -}}
@@ -107,10 +107,10 @@ lists every broken one. No message repeats a credential.
 
 {{- define "signalr-fanout.workerProblems" -}}
 {{- $partitions := include "signalr-fanout.partitions" . | int -}}
-{{- $role := eq .Values.mode "all" | ternary "ingress" "worker" -}}
+{{- $role := include "signalr-fanout.deliveringRole" . -}}
 {{- if include "signalr-fanout.runs" (dict "root" . "role" $role) }}
 {{- with index .Values $role }}
-{{- if and (not .autoscaling.enabled) (gt (.replicaCount | int) $partitions) }}
+{{- if and (not .autoscaling.enabled) (not $.Values.keda.enabled) (gt (.replicaCount | int) $partitions) }}
 - {{ $role }}.replicaCount is {{ .replicaCount | int }}, but the queue has {{ $partitions }} partitions (config.partitions): {{ sub (.replicaCount | int) $partitions }} workers would have nothing to do.
 {{- end }}
 {{- if and .autoscaling.enabled (gt (.autoscaling.maxReplicas | int) $partitions) }}
@@ -181,14 +181,59 @@ calls in flight to have a message of the largest size.
 {{- if lt (.maxReplicas | int) (.minReplicas | int) }}
 - {{ $.role }}.autoscaling.maxReplicas {{ .maxReplicas | int }} is smaller than minReplicas {{ .minReplicas | int }}.
 {{- end }}
-{{- if not (or .targetCPUUtilizationPercentage .targetMemoryUtilizationPercentage .metrics) }}
-- {{ $.role }}.autoscaling has nothing to go by: set targetCPUUtilizationPercentage, targetMemoryUtilizationPercentage or metrics.
+{{- if not (or .targetCPUUtilizationPercentage .targetMemoryUtilizationPercentage .targetQueueEntries .metrics) }}
+- {{ $.role }}.autoscaling has nothing to go by: set targetCPUUtilizationPercentage, targetMemoryUtilizationPercentage, targetQueueEntries or metrics.
+{{- end }}
+{{- if and .targetQueueEntries (ne $.role (include "signalr-fanout.deliveringRole" $.root)) }}
+- {{ $.role }}.autoscaling.targetQueueEntries: these pods deliver nothing, so more of them would not shorten the queue. It belongs to worker.autoscaling.
 {{- end }}
 {{- if and .targetCPUUtilizationPercentage (not (dig "requests" "cpu" "" ($.values.resources | default dict))) }}
 - {{ $.role }}.autoscaling.targetCPUUtilizationPercentage is a share of resources.requests.cpu, which is not set.
 {{- end }}
 {{- if and .targetMemoryUtilizationPercentage (not (dig "requests" "memory" "" ($.values.resources | default dict))) }}
 - {{ $.role }}.autoscaling.targetMemoryUtilizationPercentage is a share of resources.requests.memory, which is not set.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* What KEDA could not do. */}}
+{{- define "signalr-fanout.kedaProblems" -}}
+{{- with .Values.keda }}
+{{- if .enabled }}
+{{- $role := include "signalr-fanout.deliveringRole" $ }}
+{{- $partitions := include "signalr-fanout.partitions" $ | int }}
+{{- if not (include "signalr-fanout.runs" (dict "root" $ "role" $role)) }}
+- keda.enabled scales the pods of {{ $role }}, and {{ $role }}.enabled is false.
+{{- end }}
+{{- if (index $.Values $role).autoscaling.enabled }}
+- keda.enabled and {{ $role }}.autoscaling.enabled would fight over the number of pods: choose one.
+{{- end }}
+{{- if gt (.maxReplicas | int) $partitions }}
+- keda.maxReplicas is {{ .maxReplicas | int }}, but the queue has {{ $partitions }} partitions (config.partitions), one for each worker at most.
+{{- end }}
+{{- if lt (.maxReplicas | int) (max 1 (.minReplicas | int)) }}
+- keda.maxReplicas {{ .maxReplicas | int }} is smaller than minReplicas {{ .minReplicas | int }}.
+{{- end }}
+{{- if gt (.fallbackReplicas | default 0 | int) (.maxReplicas | int) }}
+- keda.fallbackReplicas {{ .fallbackReplicas | int }} is greater than maxReplicas {{ .maxReplicas | int }}.
+{{- end }}
+{{- if and (eq (.minReplicas | int) 0) (eq $.Values.mode "all") }}
+- keda.minReplicas: 0 with mode: all would take away the front door while nothing waits.
+{{- end }}
+{{- if not (or .entriesPerWorker (and .prometheus.serverAddress .ageSecondsPerWorker)) }}
+- keda has nothing to go by: set entriesPerWorker, or ageSecondsPerWorker with prometheus.serverAddress.
+{{- end }}
+{{- if not $.Values.metrics.enabled }}
+- keda.enabled needs metrics.enabled: the numbers come from the pods behind the metrics Service.
+{{- end }}
+{{- if not .prometheus.serverAddress }}
+{{- if and (eq (.minReplicas | int) 0) (not $.Values.ingress.enabled) }}
+- keda.minReplicas: 0 without prometheus.serverAddress needs ingress.enabled: with no worker left, nobody would say what waits.
+{{- end }}
+{{- if and $.Values.networkPolicy.enabled (not $.Values.networkPolicy.scrapers) }}
+- networkPolicy.scrapers is empty, so KEDA could not ask the pods what waits. Name the pods of its operator there.
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -17,7 +17,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  {{- if not $role.autoscaling.enabled }}
+  {{- if not (or $role.autoscaling.enabled (include "signalr-fanout.usesKeda" .)) }}
   replicas: {{ $role.replicaCount }}
   {{- end }}
   minReadySeconds: {{ $role.minReadySeconds }}

@@ -5,6 +5,16 @@
 {{- else if and .root.Values.worker.enabled (ne .root.Values.mode "all") -}}true{{- end -}}
 {{- end -}}
 
+{{/* The role whose pods deliver. */}}
+{{- define "signalr-fanout.deliveringRole" -}}
+{{- eq .Values.mode "all" | ternary "ingress" "worker" -}}
+{{- end -}}
+
+{{/* "true" when KEDA owns the number of a role's pods. Takes root and role. */}}
+{{- define "signalr-fanout.usesKeda" -}}
+{{- if and .root.Values.keda.enabled (eq .role (include "signalr-fanout.deliveringRole" .root)) -}}true{{- end -}}
+{{- end -}}
+
 {{/*
 How many pods of a role there are, and how many may go at once. Both take a dict of root and role.
 */}}
@@ -42,6 +52,18 @@ spec:
         target:
           type: Utilization
           averageUtilization: {{ . }}
+    {{- end }}
+    {{- if .targetQueueEntries }}
+    - type: External
+      external:
+        metric:
+          name: {{ .queueMetric }}
+          selector:
+            matchLabels:
+              service: {{ include "signalr-fanout.fullname" $root }}-metrics
+        target:
+          type: AverageValue
+          averageValue: {{ .targetQueueEntries | int | quote }}
     {{- end }}
     {{- with .metrics }}
     {{- toYaml . | nindent 4 }}

@@ -98,7 +98,9 @@ can be read by those who may read pods, and a credential must not be guessed fro
 {{/* The number of pods the role never falls below by its own doing. Takes a dict of root and role. */}}
 {{- define "signalr-fanout.minimumReplicas" -}}
 {{- $role := index .root.Values .role -}}
-{{- if $role.autoscaling.enabled -}}
+{{- if include "signalr-fanout.usesKeda" . -}}
+{{- .root.Values.keda.minReplicas | int -}}
+{{- else if $role.autoscaling.enabled -}}
 {{- $role.autoscaling.minReplicas | int -}}
 {{- else -}}
 {{- $role.replicaCount | int -}}

@@ -1,4 +1,4 @@
-"""Answers those who watch: liveness, readiness, metrics.
+"""Answers those who watch: liveness, readiness, metrics, and what waits as plain numbers for an autoscaler.
 
 Rules guarded: liveness never looks at Redis (a restart heals no Redis); readiness does, within a second; metrics are
 served even when Redis is silent.
@@ -17,8 +17,8 @@ from fanout.errors import FanoutError, QueueError
 from fanout.metrics import CONTENT_TYPE, Metrics
 from fanout.queue.pauses import Pause, Pauses
 from service.measurements import MeasuredQueue, QueueReadings
-from service.openapi.describe import ADMIN_REFUSALS, CALLERS, answer, text
-from service.openapi.model import Document
+from service.openapi.describe import ADMIN_REFUSALS, CALLERS, answer, refusal, text
+from service.openapi.model import Count, Document
 
 PROBE_PATHS = ("/livez", "/readyz")
 _WITHIN = 1.0
@@ -95,8 +95,18 @@ class ReadinessReport(Document):
     version: str
 
 
+class Backlog(Document):
+    """What waits in the whole queue, whichever process is asked."""
+
+    entries: Count
+    oldest_age_seconds: float
+    dead_letters: Count
+    partitions: Count
+    unowned_partitions: Count
+
+
 class Probes:
-    """The handlers of /livez, /readyz and /metrics."""
+    """The handlers of /livez, /readyz, /metrics and /backlog."""
 
     def __init__(
         self, queue: Queue, metrics: Metrics, readiness: Readiness, clock: Clock, pauses: Pauses | None = None
@@ -132,7 +142,7 @@ class Probes:
         return router
 
     def metrics_router(self, dependencies: Sequence[Any] = ()) -> APIRouter:
-        """Return the route of the metrics; `dependencies` decide who may read them."""
+        """Return the routes of the metrics and the backlog; `dependencies` decide who may read them."""
         router = APIRouter(tags=["operation"], dependencies=list(dependencies))
         router.add_api_route(
             "/metrics",
@@ -141,6 +151,16 @@ class Probes:
             summary="Return the metrics in the Prometheus text format",
             response_class=PlainTextResponse,
             responses={200: text("The metrics."), **ADMIN_REFUSALS},
+            openapi_extra={"security": CALLERS},
+        )
+        router.add_api_route(
+            "/backlog",
+            self.backlog,
+            operation_id="backlog",
+            summary="Return what waits in the queue, for an autoscaler that asks for JSON",
+            response_model=Backlog,
+            response_description="What waits.",
+            responses={503: refusal("The queue does not answer, so nothing is known."), **ADMIN_REFUSALS},
             openapi_extra={"security": CALLERS},
         )
         return router
@@ -173,6 +193,20 @@ class Probes:
         """Return the Prometheus text."""
         await self._readings.refresh()
         return Response(self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def backlog(self) -> Backlog:
+        """Return what waits; QueueError when it is not known, so that nobody takes silence for an empty queue."""
+        await self._readings.refresh()
+        depth = self._readings.depth
+        if depth is None:
+            raise QueueError("The queue does not answer, so what waits is not known.")
+        return Backlog(
+            entries=sum(depth.entries),
+            oldest_age_seconds=round(depth.oldest_age, 3),
+            dead_letters=depth.dead_letters,
+            partitions=len(depth.entries),
+            unowned_partitions=depth.unowned,
+        )
 
 
 def _text_of(pause: Pause) -> str:

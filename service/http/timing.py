@@ -36,4 +36,4 @@ def route_of(path: str) -> str:
     return "probe" if path in _PROBES else "other"
 
 
-_PROBES = frozenset({*PROBE_PATHS, "/metrics"})
+_PROBES = frozenset({*PROBE_PATHS, "/metrics", "/backlog"})

@@ -142,6 +142,33 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
             {"worker": {"autoscaling": {"enabled": True, "maxReplicas": 17}}},
             "worker.autoscaling.maxReplicas is 17, but the queue has 16 partitions",
         ),
+        (
+            {"keda": {"enabled": True}, "worker": {"autoscaling": {"enabled": True}}},
+            "keda.enabled and worker.autoscaling.enabled would fight over the number of pods",
+        ),
+        (
+            {"mode": "all", "keda": {"enabled": True}, "ingress": {"autoscaling": {"enabled": True}}},
+            "keda.enabled and ingress.autoscaling.enabled would fight",
+        ),
+        ({"keda": {"enabled": True, "maxReplicas": 17}}, "keda.maxReplicas is 17, but the queue has 16 partitions"),
+        ({"keda": {"enabled": True, "minReplicas": 9}}, "keda.maxReplicas 8 is smaller than minReplicas 9"),
+        ({"keda": {"enabled": True, "fallbackReplicas": 9}}, "keda.fallbackReplicas 9 is greater than maxReplicas 8"),
+        ({"mode": "all", "keda": {"enabled": True, "minReplicas": 0}}, "would take away the front door"),
+        ({"keda": {"enabled": True, "entriesPerWorker": 0}}, "keda has nothing to go by"),
+        ({"keda": {"enabled": True}, "worker": {"enabled": False}}, "keda.enabled scales the pods of worker"),
+        ({"keda": {"enabled": True}, "metrics": {"enabled": False}}, "keda.enabled needs metrics.enabled"),
+        (
+            {"keda": {"enabled": True, "minReplicas": 0}, "ingress": {"enabled": False}},
+            "nobody would say what waits",
+        ),
+        (
+            {"keda": {"enabled": True}, "networkPolicy": {"enabled": True}},
+            "networkPolicy.scrapers is empty, so KEDA could not ask",
+        ),
+        (
+            {"ingress": {"autoscaling": {"enabled": True, "targetQueueEntries": 5}}},
+            "ingress.autoscaling.targetQueueEntries: these pods deliver nothing",
+        ),
         ({"worker": {"podDisruptionBudget": {"maxUnavailable": 0}}}, "worker.podDisruptionBudget lets no pod go"),
         ({"ingress": {"podDisruptionBudget": {"minAvailable": 2}}}, "ingress.podDisruptionBudget lets no pod go"),
         ({"ingress": {"podDisruptionBudget": {"minAvailable": "100%"}}}, "ingress.podDisruptionBudget lets no pod go"),

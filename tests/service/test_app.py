@@ -92,7 +92,7 @@ async def test_an_unexpected_error_is_a_500_without_internals_and_logged_with_it
     assert "req-7" in logged
 
 
-PRIVATE = ("/metrics", "/docs", "/docs/swagger-ui.css", "/openapi.json", "/v1/admin/messages/m/trace")
+PRIVATE = ("/metrics", "/backlog", "/docs", "/docs/swagger-ui.css", "/openapi.json", "/v1/admin/messages/m/trace")
 
 
 @pytest.mark.parametrize("path", PRIVATE)

@@ -119,6 +119,20 @@ async def test_metrics_are_served_while_the_queue_fails_or_is_silent() -> None:
     assert "fanout_accepted_total" in silent.text
 
 
+async def test_the_backlog_is_what_waits_in_plain_numbers_and_unknown_while_the_queue_is_away() -> None:
+    queue, clock = MemoryQueue(), FakeClock()
+    queue.waiting = (3, 0, 4, 0)
+    async with client_of(an_app(queue, clock=clock)) as client:
+        known = await client.get("/backlog")
+        clock.jump(1.1)
+        queue.error = QueueError("The queue is away.")
+        unknown = await client.get("/backlog")
+    assert known.json() == {
+        "entries": 7, "oldestAgeSeconds": 1.5, "deadLetters": 0, "partitions": 4, "unownedPartitions": 0,
+    }  # fmt: skip
+    assert (unknown.status_code, unknown.json()["code"]) == (503, "queueUnavailable")
+
+
 # Readiness ------------------------------------------------------------------------------------------------------------
 
 

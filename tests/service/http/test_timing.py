@@ -19,6 +19,7 @@ from tests.service.memory_queue import MemoryQueue
         ("/livez", "probe"),
         ("/readyz", "probe"),
         ("/metrics", "probe"),
+        ("/backlog", "probe"),
         ("/", "other"),
         ("/v1/hubs/chat/messages/", "other"),
         ("/v1/hubs/" + "x" * 10_000, "other"),

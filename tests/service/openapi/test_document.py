@@ -28,6 +28,7 @@ def examples(node: Any) -> list[tuple[dict[str, Any], Any]]:
 def test_every_route_is_described() -> None:
     operations = {(method, path): each for path, item in document()["paths"].items() for method, each in item.items()}
     assert sorted(operations) == [
+        ("get", "/backlog"),
         ("get", "/livez"),
         ("get", "/metrics"),
         ("get", "/problems/{code}"),

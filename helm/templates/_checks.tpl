@@ -231,9 +231,6 @@ calls in flight to have a message of the largest size.
 {{- if and (eq (.minReplicas | int) 0) (not $.Values.ingress.enabled) }}
 - keda.minReplicas: 0 without prometheus.serverAddress needs ingress.enabled: with no worker left, nobody would say what waits.
 {{- end }}
-{{- if and $.Values.networkPolicy.enabled (not $.Values.networkPolicy.scrapers) }}
-- networkPolicy.scrapers is empty, so KEDA could not ask the pods what waits. Name the pods of its operator there.
-{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -268,11 +265,26 @@ calls in flight to have a message of the largest size.
 {{- end }}
 {{- end -}}
 
-{{/* The port in the URL of Redis; empty where the chart does not see one. */}}
-{{- define "signalr-fanout.redisPort" -}}
+{{/*
+The ports in the URL of Redis, with spaces between; empty where the chart does not see the URL, or it is a socket. Behind
+Sentinels stand servers, whose ports are not in it: networkPolicy.redis.port, or 6379.
+*/}}
+{{- define "signalr-fanout.redisPorts" -}}
+{{- if include "signalr-fanout.usesValkey" . -}}6379
+{{- else -}}
 {{- with .Values.credentials.redisUrl -}}
-{{- if and .value (not .existingSecret) -}}
-{{- regexFind "^(rediss?)://[^/?]*" .value | regexFind ":[0-9]+$" | trimPrefix ":" -}}
+{{- if and .value (not .existingSecret) (regexMatch "^rediss?([+]sentinel)?://" .value) -}}
+{{- $sentinel := contains "+sentinel://" .value -}}
+{{- $ports := list -}}
+{{- $hosts := regexReplaceAll "^.*@" (regexFind "://[^/?]*" .value | trimPrefix "://") "" -}}
+{{- range splitList "," $hosts -}}
+{{- $ports = append $ports (default ($sentinel | ternary "26379" "6379") (regexFind ":[0-9]+$" . | trimPrefix ":")) -}}
+{{- end -}}
+{{- if $sentinel -}}
+{{- $ports = append $ports (default 6379 $.Values.networkPolicy.redis.port | int | toString) -}}
+{{- end -}}
+{{- uniq $ports | join " " -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -280,12 +292,15 @@ calls in flight to have a message of the largest size.
 {{- define "signalr-fanout.objectProblems" -}}
 {{- include "signalr-fanout.workerProblems" . }}
 {{- if .Values.networkPolicy.enabled }}
-{{- $port := include "signalr-fanout.redisPort" . }}
-{{- if and $port .Values.networkPolicy.redis.port (ne $port (toString (.Values.networkPolicy.redis.port | int))) }}
-- networkPolicy.redis.port is {{ .Values.networkPolicy.redis.port | int }}, but credentials.redisUrl.value names port {{ $port }}: the pods could not reach Redis.
+{{- $ports := include "signalr-fanout.redisPorts" . }}
+{{- if and $ports .Values.networkPolicy.redis.port (not (has (toString (.Values.networkPolicy.redis.port | int)) (splitList " " $ports))) }}
+- networkPolicy.redis.port is {{ .Values.networkPolicy.redis.port | int }}, but credentials.redisUrl.value names port {{ $ports }}: the pods could not reach Redis.
 {{- end }}
-{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.networkPolicy.scrapers) }}
-- networkPolicy.scrapers is empty, so metrics.serviceMonitor.enabled would find no worker it may scrape. Name the pods of Prometheus there.
+{{- if and .Values.credentials.redisUrl.existingSecret (not .Values.networkPolicy.redis.port) }}
+- networkPolicy.redis.port is required with credentials.redisUrl.existingSecret, because the chart does not see the port in that URL.
+{{- end }}
+{{- if and .Values.metrics.enabled (not .Values.networkPolicy.scrapers) }}
+- networkPolicy.scrapers is empty, so nobody could scrape the pods{{ if .Values.keda.enabled }} and KEDA could not ask them what waits{{ end }}. Name the pods of Prometheus there, or set metrics.enabled: false.
 {{- end }}
 {{- end }}
 {{- include "signalr-fanout.labelProblems" (dict "where" "commonLabels" "labels" .Values.commonLabels) }}

@@ -163,7 +163,7 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
         ),
         (
             {"keda": {"enabled": True}, "networkPolicy": {"enabled": True}},
-            "networkPolicy.scrapers is empty, so KEDA could not ask",
+            "networkPolicy.scrapers is empty, .* KEDA could not ask",
         ),
         (
             {"ingress": {"autoscaling": {"enabled": True, "targetQueueEntries": 5}}},
@@ -185,8 +185,22 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
             "networkPolicy.redis.port is 6379, but credentials.redisUrl.value names port 6380",
         ),
         (
-            {"networkPolicy": {"enabled": True}, "metrics": {"serviceMonitor": {"enabled": True}}},
-            "networkPolicy.scrapers is empty",
+            {"networkPolicy": {"enabled": True}},
+            "networkPolicy.scrapers is empty, so nobody could scrape the pods. .*metrics.enabled: false",
+        ),
+        (
+            {
+                "networkPolicy": {"enabled": True},
+                "credentials": {"redisUrl": {"value": "", "existingSecret": "x"}},
+            },
+            "networkPolicy.redis.port is required with credentials.redisUrl.existingSecret",
+        ),
+        (
+            {
+                "networkPolicy": {"enabled": True, "redis": {"port": 7002}},
+                "credentials": {"redisUrl": {"value": "redis://a:7000,b:7001/?cluster=true"}},
+            },
+            "names port 7000 7001",
         ),
         ({"ingress": {"podLabels": {"app.kubernetes.io/name": "x"}}}, "ingress.podLabels: app.kubernetes.io/name"),
         ({"commonLabels": {"app.kubernetes.io/instance": "x"}}, "commonLabels: app.kubernetes.io/instance"),

@@ -60,19 +60,35 @@ def test_a_disruption_budget_says_one_thing(values: Object, wanted: Object) -> N
     assert {key: spec[key] for key in spec if key != "selector"} == wanted
 
 
+SCRAPERS = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+
+
 @pytest.mark.parametrize(
-    ("url", "port"),
+    ("url", "wanted"),
     [
-        ("rediss://user:p%40@redis.example:6380/0", 6380),
-        ("redis://redis.example/0", 6379),
-        ("redis://a.example:7000,b.example:7001/?cluster=true", 7001),
+        ("rediss://user:p%40@redis.example:6380/0", [6380]),
+        ("redis://redis.example/0", [6379]),
+        ("redis://:secret@[2001:db8::1]:6390/0", [6390]),
+        ("redis://[2001:db8::1]/0", [6379]),
+        ("redis://a.example:7000,b.example:7001,c.example:7000/?cluster=true", [7000, 7001]),
+        ("redis+sentinel://u:p@a.example,b.example:26380/main/0", [26379, 26380, 6379]),
+        ("unix:///run/redis.sock", []),
+        ("", [6379]),  # the bundled Valkey
     ],
 )
-def test_the_way_to_redis_is_the_port_of_its_url(url: str, port: int) -> None:
-    release = install({"networkPolicy": {"enabled": True}, "credentials": {"redisUrl": {"value": url}}})
+def test_the_way_to_redis_is_the_ports_of_its_url(url: str, wanted: list[int]) -> None:
+    policy: Object = {"enabled": True, "scrapers": SCRAPERS}
+    release = install({"networkPolicy": policy, "credentials": {"redisUrl": {"value": url}}})
     for policy in release.of_kind("NetworkPolicy"):
-        ports = [rule["ports"][0]["port"] for rule in policy["spec"]["egress"]]
-        assert ports == [53, port, 443]
+        ports = [[port["port"] for port in rule["ports"]] for rule in policy["spec"]["egress"]]
+        assert ports == [[53, 53], *([wanted] if wanted else []), [443]]
+
+
+def test_behind_sentinels_the_port_of_the_servers_may_be_said() -> None:
+    policy: Object = {"enabled": True, "scrapers": SCRAPERS, "redis": {"port": 6380}}
+    url = {"redisUrl": {"value": "redis+sentinel://a.example/main/0"}}
+    spec = install({"networkPolicy": policy, "credentials": url}).one("NetworkPolicy", "-worker")["spec"]
+    assert [port["port"] for port in spec["egress"][1]["ports"]] == [26379, 6380]
 
 
 def test_rollouts_never_take_a_pod_before_its_successor_is_ready() -> None:
@@ -131,7 +147,8 @@ def test_network_policy_lets_callers_in_at_the_front_door_only() -> None:
 
 
 def test_network_policy_without_names_opens_the_door_and_closes_the_worker() -> None:
-    release = install({"networkPolicy": {"enabled": True}})
+    """Which is what is meant only where nobody scrapes; else it is refused."""
+    release = install({"networkPolicy": {"enabled": True}, "metrics": {"enabled": False}})
     doors, workers = (release.one("NetworkPolicy", f"-{role}")["spec"] for role in ROLES)
     assert doors["ingress"] == [{"ports": [{"port": "http", "protocol": "TCP"}]}]
     assert workers["ingress"] == []

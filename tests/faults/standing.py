@@ -105,6 +105,11 @@ class Standing(Stack):
         await self.drained()
         return judge(flow, await self.calls(), Exits(self._expired(flow), await self._dead(), forgotten or {}))
 
+    def unsettled(self, hub: str) -> int:
+        """Count the deliveries that workers say they could not settle because a lease had ended: these come again."""
+        lines = [line for worker in self.workers for line in lines_of(worker, "delivery.settled")]
+        return sum(line["hub"].startswith(hub) and line["end"] == "delivered, not settled" for line in lines)
+
     async def calls(self) -> dict[str, list[Call]]:
         """Return the journal's calls by hub."""
         found: dict[str, list[Call]] = defaultdict(list)

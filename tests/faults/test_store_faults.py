@@ -9,11 +9,10 @@ import asyncio
 
 import pytest
 
-from fanout.queue.keys import KEYS
+from fanout.queue.keys import KEYS, flow_of_stream
+from fanout.redis.client import Script
 from tests.faults.standing import CONCURRENCY, WORKERS, Standing, lines_of, marks_of
-from tests.flow.child import Child
 from tests.flow.stack import PARTITIONS
-from tests.queue_layout import flows_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 _IN_FLIGHT = WORKERS * CONCURRENCY
@@ -57,7 +56,7 @@ async def test_everything_in_redis_is_deleted(stack: Standing, hub: str) -> None
         await flow.goes_on(120)
         await stack.faults()
     verdict = await stack.verdict(flow, forgotten=stood)
-    verdict.check(most_duplicates=sum(_unsettled(worker, hub) for worker in stack.workers))
+    verdict.check(most_duplicates=stack.unsettled(hub))
     assert any(stood.values())
     lost = [line for worker in stack.workers for line in lines_of(worker, "lease.lost")]
     assert {line["partition"] for line in lost} == set(range(PARTITIONS))
@@ -77,7 +76,7 @@ async def test_what_everybody_owns_is_deleted_alone(stack: Standing, hub: str) -
             await stack.forget_owners()
             await flow.goes_on(60)
     verdict = await stack.verdict(flow)
-    verdict.check(most_duplicates=sum(_unsettled(worker, hub) for worker in stack.workers))
+    verdict.check(most_duplicates=stack.unsettled(hub))
     await stack.all_work()
 
 
@@ -105,15 +104,21 @@ async def test_scripts_are_forgotten_again_and_again(stack: Standing, hub: str) 
     assert set(flow.answers) == {202}
 
 
-def _unsettled(worker: Child, hub: str) -> int:
-    ends = [line["end"] for line in lines_of(worker, "delivery.settled") if line["hub"].startswith(hub)]
-    return ends.count("delivered, not settled")
+_READ_AND_FLUSH = Script("""
+local found = {}
+for _, set in ipairs(KEYS) do
+  for _, stream in ipairs(redis.call('SMEMBERS', set)) do
+    found[#found + 1] = stream
+    found[#found + 1] = redis.call('XRANGE', stream, '-', '+')
+  end
+end
+redis.call('FLUSHALL')
+return found
+""")
 
 
 async def _flush(stack: Standing) -> dict[str, set[str]]:
     """Delete everything, and give the marks of the entries that stood in the queue at that very moment."""
-    flows = [(p, flow) for p in range(PARTITIONS) for flow in await flows_of(stack.redis_client, p)]
-    reads = [("XRANGE", KEYS.stream(p, flow), "-", "+") for p, flow in flows]
-    *_queued, rows = await stack.redis_client.call(("MULTI",), *reads, ("FLUSHALL",), ("EXEC",))
-    read = zip(flows, rows[:-1], strict=True)
-    return marks_of((flow, fields[1]) for (_p, flow), found in read for _id, fields in found)
+    rows = await stack.redis_client.run(_READ_AND_FLUSH, [KEYS.flows(p) for p in range(PARTITIONS)], [])
+    read = zip(rows[::2], rows[1::2], strict=True)
+    return marks_of((flow_of_stream(stream), fields[1]) for stream, found in read for _id, fields in found)

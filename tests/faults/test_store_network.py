@@ -30,11 +30,12 @@ async def test_connections_cut_in_the_middle_of(stack: Standing, hub: str, side:
 
 
 async def test_all_connections_to_redis_reset_again_and_again(stack: Standing, hub: str) -> None:
+    """No reset repeats anything by itself; where one kept a lease from being renewed in time, its worker says so."""
     async with stack.flow(hub) as flow:
         for _ in range(10):
             stack.store.cut_all()
             await flow.goes_on(20)
-    (await stack.verdict(flow)).check()
+    (await stack.verdict(flow)).check(most_duplicates=stack.unsettled(hub))
 
 
 async def test_redis_far_away(stack: Standing, hub: str) -> None:

@@ -6,6 +6,7 @@
  *   GET /bench/stats          requests answered so far
  *   GET /bench/wait/N         answered once N requests have been answered; body: monotonic nanoseconds of that moment
  *   GET /bench/latency/US     from now on answer US microseconds after a request is complete
+ *   GET /bench/refuse/1       from now on answer 503, which does not count as answered; 0 ends it
  *   GET /bench/record/1       from now on note when each message arrives (its "seq" number and monotonic nanoseconds)
  *   GET /bench/arrivals       the notes, one "seq nanoseconds" a line, and forget them
  *
@@ -40,6 +41,12 @@ static const char ACCEPTED[] =
     "Api-Supported-Versions: 2022-06-01\r\n"
     "\r\n";
 
+static const char REFUSED[] =
+    "HTTP/1.1 503 Service Unavailable\r\n"
+    "Content-Length: 0\r\n"
+    "Connection: keep-alive\r\n"
+    "\r\n";
+
 struct connection {
     int descriptor;
     uint32_t generation; /* a pending answer of a connection that has gone must not reach its successor */
@@ -64,7 +71,7 @@ static struct pending *ring; /* answers that wait; latency is fixed, so they fal
 static size_t ring_size = 1 << 16, ring_head, ring_count;
 static struct note *notes;
 static size_t note_count, note_room;
-static int recording, poller, timer, waiter = -1;
+static int recording, refusing, poller, timer, waiter = -1;
 static int64_t latency;
 static long answered, wanted;
 
@@ -114,6 +121,10 @@ static void tell_waiter(void) {
 }
 
 static void answer(int descriptor) {
+    if (refusing) {
+        put(descriptor, REFUSED, sizeof REFUSED - 1);
+        return;
+    }
     answered++;
     put(descriptor, ACCEPTED, sizeof ACCEPTED - 1);
     tell_waiter();
@@ -185,6 +196,9 @@ static void steer(int descriptor, const char *command) {
     } else if (!strncmp(command, "latency/", 8)) {
         latency = atol(command + 8) * 1000LL;
         say_number(descriptor, latency);
+    } else if (!strncmp(command, "refuse/", 7)) {
+        refusing = atoi(command + 7);
+        say_number(descriptor, refusing);
     } else if (!strncmp(command, "record/", 7)) {
         recording = atoi(command + 7);
         note_count = 0;

@@ -70,6 +70,10 @@ class Sink:
         """Answer each request so much later from now on."""
         await self._get(f"latency/{int(milliseconds * 1000)}")
 
+    async def refuse(self, *, on: bool) -> None:
+        """Answer 503 from now on, which does not count as answered, or stop."""
+        await self._get(f"refuse/{int(on)}")
+
     async def record(self, *, on: bool) -> None:
         """Note the arrival of each message from now on, or stop."""
         await self._get(f"record/{int(on)}")

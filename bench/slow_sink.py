@@ -20,6 +20,7 @@ _ACCEPTED = (
     b"Connection: keep-alive\r\nStrict-Transport-Security: max-age=15724800; includeSubDomains\r\n"
     b"Api-Supported-Versions: 2022-06-01\r\n\r\n"
 )
+_REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"
 _STEERING = b"GET /bench/"
 
 
@@ -30,6 +31,7 @@ class Counter:
         self.answered = 0
         self.latency = 0.0
         self.recording = False
+        self.refusing = False
         self.notes: list[tuple[int, int]] = []
         self._waiting: tuple[int, asyncio.Transport] | None = None
 
@@ -56,6 +58,8 @@ class Counter:
             return
         if name == "latency":
             self.latency = int(argument) / 1e6
+        elif name == "refuse":
+            self.refusing = bool(int(argument))
         elif name == "record":
             self.recording, self.notes = bool(int(argument)), []
         _say(transport, self._text(name))
@@ -104,6 +108,9 @@ class Connection(asyncio.Protocol):
             self._answer()
 
     def _answer(self) -> None:
+        if self._counter.refusing:
+            self._transport.write(_REFUSED)
+            return
         self._transport.write(_ACCEPTED)
         self._counter.count()
 

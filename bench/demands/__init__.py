@@ -6,6 +6,7 @@ from bench.demands import (
     idle,
     ingress,
     latency,
+    recovery,
     scaling,
     senders,
     service,
@@ -15,7 +16,21 @@ from bench.demands import (
     worker,
 )
 
-_FILES = (worker, ingress, store, service, scaling, latency, tokens, idle, backlog, hot_lane, senders, sharing)
+_FILES = (
+    worker,
+    ingress,
+    store,
+    service,
+    scaling,
+    latency,
+    tokens,
+    idle,
+    backlog,
+    hot_lane,
+    senders,
+    sharing,
+    recovery,
+)
 ALL = tuple(
     sorted(
         (demand for file in _FILES for demand in file.DEMANDS),

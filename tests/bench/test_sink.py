@@ -49,6 +49,16 @@ async def test_it_is_as_late_as_it_is_told(sink: Sink) -> None:
     assert await sink.reached(10, 1.0) <= time.monotonic()
 
 
+async def test_what_it_refuses_is_not_counted(sink: Sink) -> None:
+    await sink.refuse(on=True)
+    with pytest.raises(ExceptionGroup) as refused:
+        await post_all(sink.port, "/any", bodies(1), connections=1)
+    assert "503" in str(refused.value.exceptions[0])
+    await sink.refuse(on=False)
+    await post_all(sink.port, "/any", bodies(2), connections=1)
+    assert await sink.answered() == 2
+
+
 async def test_it_notes_when_each_message_arrives(sink: Sink) -> None:
     await sink.record(on=True)
     written = await post_paced(sink.port, "/any", list(bodies(20)), rate=500)

@@ -1,76 +1,181 @@
-"""`python -m bench.fairness`: what a noisy neighbour does to a quiet hub.
+"""`python -m bench.fairness`: what a noisy neighbour does to quiet traffic, in a table.
 
-Source of the demand: a lane with 100,000 waiting messages, or a hub whose destinations are dead, leaves the p99 of a
-quiet hub within twice its p99 alone. Latency is from the POST to the far side's arrival, for one message every 20 ms.
-Rounds are interleaved and the median over them counts, because p99 on a shared machine is mostly the machine's.
+Source of the demand: a backlog, a pause, a quota, a dead destination or a large list in one hub, in one class of calls
+or to one kind of destination leaves the p99 of the quiet ones within twice their p99 alone, and within 250 ms; where a
+rate is set, one slot of that rate more. The neighbours are in the hub `noisy`; a quiet row is beside them in that hub
+or in another one. Latency is from the POST to the far side's arrival, for one message every 20 ms, the kinds of quiet
+traffic in turn. Rounds are interleaved and the median over them counts, because p99 on a shared machine is mostly the
+machine's.
 """
 
 import asyncio
+import re
 import sys
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 from statistics import median
+from typing import Any
 
 from bench.far_side import FarSide, far_side
 from bench.rig import Rig
 
-_PROBES = 600
+_PER_KIND = 150
 _EVERY = 0.02
-_NEIGHBOUR = 100_000
 _ROUNDS = 3
 _LATENCY = 0.005
-_DEAD = 3_000  # destinations, more than a worker reads ahead
-_PER_DEAD = 10  # messages for each
+_RATE = 200  # calls a second, of the class `send`
+_MOST_TIMES = 2.0
+_MOST_SECONDS = 0.25
+_USERS = 50
 _READ_WITHIN = 60.0
 _MARKS = 200
+_PROBE = re.compile(r"probe-\d+")
+
+Item = dict[str, Any]
 
 
-async def main(neighbour: int = _NEIGHBOUR, rounds: int = _ROUNDS) -> None:
-    """Measure alone, beside one long lane, and beside a dead hub, `rounds` times; print the medians at the end."""
-    print("quiet hub                       p50 ms    p99 ms")
-    found: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        for name, run in (
-            ("alone", alone),
-            (f"beside {neighbour:,} in one lane", long_lane),
-            ("beside a dead hub", dead),
-        ):
-            async with Rig.open() as rig, far_side(rig, workers=1) as far:
-                found.setdefault(name, []).append(row(name, await run(far, neighbour)))
-    reference, *others = found
-    for name in others:
-        print(f"{name}: p99 is {median(found[name]) / median(found[reference]):.2f} times that alone (medians)")
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """One kind of quiet traffic: the hub it is in, whether it is of the class `send`, and its items by a mark."""
+
+    name: str
+    hub: str
+    is_send: bool
+    item: Callable[[str, int], Item]
 
 
-async def alone(far: FarSide, _neighbour: int) -> list[float]:
-    """Return the latencies without a neighbour."""
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """What is beside it. `rate` is set for the class `send` where it is not 0."""
+
+    name: str
+    begin: Callable[[FarSide], Awaitable[None]]
+    rate: int = 0
+    is_pause: bool = False
+
+
+Found = Mapping[Quiet, Sequence[float]]
+
+
+def _broadcast(mark: str, _number: int) -> Item:
+    return {"target": "t", "arguments": [mark]}
+
+
+def _user(mark: str, number: int) -> Item:
+    return {"userId": f"q{number % _USERS}", "target": "t", "arguments": [mark]}
+
+
+def _group(mark: str, number: int) -> Item:
+    return {"groupName": f"g{number % _USERS}", "target": "t", "arguments": [mark]}
+
+
+def _join(mark: str, number: int) -> Item:
+    return {"userId": mark, "groupName": f"j{number % _USERS}", "action": "add"}
+
+
+def _urgent(mark: str, number: int) -> Item:
+    return _user(mark, number) | {"priority": "high"}
+
+
+QUIET = (
+    Quiet("broadcast of another hub", "quiet", is_send=False, item=_broadcast),
+    Quiet("user of another hub", "quiet", is_send=True, item=_user),
+    Quiet("group of another hub", "quiet", is_send=True, item=_group),
+    Quiet("join of another hub", "quiet", is_send=False, item=_join),
+    Quiet("broadcast of the same hub", "noisy", is_send=False, item=_broadcast),
+    Quiet("join of the same hub", "noisy", is_send=False, item=_join),
+    Quiet("urgent user of the same hub", "noisy", is_send=True, item=_urgent),
+)
+
+
+async def _alone(far: FarSide) -> None:
     await far.latency(_LATENCY)
-    return await probe(far)
 
 
-async def long_lane(far: FarSide, neighbour: int) -> list[float]:
-    """Beside one user with `neighbour` messages, once the worker has read past them."""
+async def _list(far: FarSide) -> None:
     await far.latency(_LATENCY)
-    await fill(far, neighbour, ["hot"])
-    begin = time.monotonic()
-    await read_past(far)
-    print(
-        f"  ({neighbour:,} stored messages were read past {time.monotonic() - begin:.1f} s after the last was stored)"
-    )
-    return await probe(far)
+    await far.post("noisy", [{"userIds": [f"u{n}" for n in range(10_000)], "target": "t", "arguments": ["list"]}])
 
 
-async def dead(far: FarSide, neighbour: int) -> list[float]:
-    """Beside a hub all of whose destinations are dead: they are more than a worker reads ahead."""
+async def _many_users(far: FarSide) -> None:
+    await far.latency(_LATENCY)
+    await _fill(far, 4 * 3_000, 3_000)
+
+
+async def _long_lane(far: FarSide) -> None:
+    await far.latency(_LATENCY)
+    await _fill(far, 100_000, 1)
+    await _read_past(far)
+
+
+async def _dead(far: FarSide) -> None:
+    # They are more than a worker reads ahead, and all else in that hub is well.
     rules = [{"kind": "latency", "seconds": _LATENCY}]
-    await far.faults([{"kind": "status", "status": 503, "match": {"path": "/hubs/noisy/"}}, *rules])
-    await fill(far, min(neighbour, _PER_DEAD * _DEAD), [f"u{number}" for number in range(_DEAD)])
-    return await probe(far)
+    await far.faults([{"kind": "status", "status": 503, "match": {"path": "/hubs/noisy/users/u"}}, *rules])
+    await _fill(far, 30_000, 3_000)
 
 
-async def read_past(far: FarSide) -> None:
-    """Return when quiet messages that were stored last, in every partition, have arrived: all before them was read."""
+async def _paused(far: FarSide) -> None:
+    await far.latency(_LATENCY)
+    pause = {"class": "send", "seconds": 600, "reason": "bench.fairness"}
+    (await far.http.post(f"{far.ingress}/v1/admin/pauses/set", json=pause)).raise_for_status()
+    await _fill(far, 12_000, 3_000)
+
+
+NEIGHBOURS = (
+    Neighbour("10,000 userIds in one POST", _list, rate=_RATE),
+    Neighbour("3,000 users x 4", _many_users, rate=_RATE),
+    Neighbour("100,000 in one lane", _long_lane),
+    Neighbour("3,000 dead destinations", _dead),
+    Neighbour("a paused class", _paused, is_pause=True),
+)
+_ALONE = (Neighbour("alone", _alone), Neighbour(f"alone at {_RATE}/s", _alone, rate=_RATE))
+
+
+async def main(rounds: int = _ROUNDS, only: str = "") -> None:
+    """Measure alone and beside each neighbour (whose name contains `only`), `rounds` times; print the medians."""
+    chosen = [neighbour for neighbour in NEIGHBOURS if only in neighbour.name]
+    rates = {neighbour.rate for neighbour in chosen}
+    references = [alone for alone in _ALONE if alone.rate in rates]
+    p99: dict[tuple[str, Quiet], list[float]] = defaultdict(list)
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds:<28} p50 ms    p99 ms", flush=True)
+        for neighbour in (*references, *chosen):
+            for quiet, latencies in (await _measured(neighbour)).items():
+                p99[neighbour.name, quiet].append(_row(f"{neighbour.name}: {quiet.name}", latencies))
+    _print_verdicts(
+        chosen, {alone.rate: alone for alone in references}, {key: median(all_) for key, all_ in p99.items()}
+    )
+
+
+async def _measured(neighbour: Neighbour) -> Found:
+    settings = {"FANOUT_SEND_RATE": str(neighbour.rate)} if neighbour.rate else {}
+    async with Rig.open() as rig, far_side(rig, workers=1, **settings) as far:
+        await neighbour.begin(far)
+        return await _probed(far, [quiet for quiet in QUIET if not (neighbour.is_pause and quiet.is_send)])
+
+
+def _print_verdicts(
+    neighbours: Sequence[Neighbour], references: Mapping[int, Neighbour], p99: Mapping[tuple[str, Quiet], float]
+) -> None:
+    print(f"\n{'medians of p99':<59} ms   x alone")
+    for neighbour in neighbours:
+        for quiet in QUIET:
+            found = p99.get((neighbour.name, quiet))
+            if found is None:
+                continue
+            alone = p99[references[neighbour.rate].name, quiet]
+            slot = 1 / neighbour.rate if neighbour.rate else 0.0
+            holds = found <= min(_MOST_TIMES * alone, _MOST_SECONDS) + slot
+            name = f"{neighbour.name}: {quiet.name}"
+            print(f"{name:<55} {found * 1e3:>6.1f} {found / alone:>9.2f}  {'' if holds else 'MISSED'}")
+
+
+async def _read_past(far: FarSide) -> None:
+    # Quiet messages that were stored last, in every partition, have arrived: all before them was read.
     await far.post("quiet", [{"userId": f"s{n}", "target": "t", "arguments": ["read"]} for n in range(_MARKS)])
     begin = time.monotonic()
     while sum("/hubs/quiet/" in call["path"] for call in await far.journal()) < _MARKS:
@@ -79,38 +184,42 @@ async def read_past(far: FarSide) -> None:
         await asyncio.sleep(0.2)
 
 
-async def fill(far: FarSide, count: int, users: Sequence[str]) -> None:
-    """Put the neighbour's messages into the queue, to these users in turn."""
+async def _fill(far: FarSide, count: int, users: int) -> None:
     for start in range(0, count, 5000):
         numbers = range(start, min(start + 5000, count))
-        await far.post("noisy", [{"userId": users[n % len(users)], "target": "t", "arguments": [n]} for n in numbers])
+        await far.post("noisy", [{"userId": f"u{n % users}", "target": "t", "arguments": [n]} for n in numbers])
 
 
-async def probe(far: FarSide) -> list[float]:
-    """Send one message at a time to the quiet hub and give the latencies in seconds, sorted."""
+async def _probed(far: FarSide, kinds: Sequence[Quiet]) -> Found:
+    """Send one message at a time, of these kinds in turn; return the latencies of each in seconds, sorted."""
     sent: dict[str, float] = {}
     since = (await far.journal())[-1:]
     async with asyncio.TaskGroup() as group:
         begin = time.monotonic()
-        for number in range(_PROBES):
+        for number in range(_PER_KIND * len(kinds)):
             await asyncio.sleep(max(0.0, begin + number * _EVERY - time.monotonic()))
-            mark = f"probe-{number}"
+            quiet, mark = kinds[number % len(kinds)], f"probe-{number}"
             sent[mark] = time.time()
-            group.create_task(far.post("quiet", [{"userId": f"q{number % 50}", "target": "t", "arguments": [mark]}]))
+            group.create_task(far.post(quiet.hub, [quiet.item(mark, number // len(kinds))]))
     await asyncio.sleep(3)
-    last = since[0]["sequence"] if since else 0
-    arrived = {e["body"].split('"')[-2]: e["wall"] for e in await far.journal(last) if "/hubs/quiet/" in e["path"]}
-    return sorted(arrived.get(mark, inf) - at for mark, at in sent.items())
+    arrived: dict[str, float] = {}
+    for call in await far.journal(since[0]["sequence"] if since else 0):
+        if mark_found := _PROBE.search(call["path"]) or _PROBE.search(call["body"]):
+            arrived.setdefault(mark_found[0], call["wall"])
+    latencies: dict[Quiet, list[float]] = defaultdict(list)
+    for number, (mark, at) in enumerate(sent.items()):
+        latencies[kinds[number % len(kinds)]].append(arrived.get(mark, inf) - at)
+    return {quiet: sorted(found) for quiet, found in latencies.items()}
 
 
-def row(name: str, found: Sequence[float]) -> float:
+def _row(name: str, found: Sequence[float]) -> float:
     """Print one line and give the p99; what did not arrive in time is said."""
     p50, p99 = (found[int(len(found) * share)] for share in (0.5, 0.99))
     missing = found.count(inf)
     late = f"   {missing} not within 3 s" if missing else ""
-    print(f"{name:<30} {p50 * 1e3:>7.1f} {p99 * 1e3:>9.1f}{late}", flush=True)
+    print(f"{name:<55} {p50 * 1e3:>6.1f} {p99 * 1e3:>9.1f}{late}", flush=True)
     return p99
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(*(int(argument) for argument in sys.argv[1:]))))
+    sys.exit(asyncio.run(main(int(sys.argv[1]) if sys.argv[1:] else _ROUNDS, *sys.argv[2:3])))

@@ -171,10 +171,11 @@ class DeliverySettings(BaseModel):
         description="What happens to a message whose outcome is unknown, after a 500 or a lost answer: `retry` "
         "(delivered at least once) or `dead` (delivered at most once, kept as a dead letter).",
     )
-    execute: bool = Field(
-        default=False,
-        description="Whether the service supports `:execute`. Messages that wait for one user, or for everybody, then "
-        "share a REST call. `fanout doctor` finds out whether it does.",
+    execute: Literal["auto", "true", "false"] = Field(
+        "auto",
+        description="Whether messages that wait for one user, or for everybody, share a REST call (`:execute`). "
+        "`auto`: where a backlog waits, if `fanout doctor --record` has stored that the service does it, and until it "
+        "refuses once; without that record never.",
     )
     units: Annotated[int, Unit("units")] = Field(
         0,
@@ -231,6 +232,11 @@ class DeliverySettings(BaseModel):
         description="Maximum number of REST tokens kept in memory: one per destination, about 0.9 KB each. The least "
         "recently used are dropped first.",
     )
+
+    @field_validator("execute", mode="before")
+    @classmethod
+    def _execute_is_a_word(cls, value: object) -> object:
+        return str(value).lower() if isinstance(value, bool) else value
 
 
 class ObservationSettings(BaseModel):

@@ -27,6 +27,7 @@ from fanout.log import Logger, get_logger
 from fanout.memory import ByteBudget, body_budget, memory_limit
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
+from fanout.queue.evidence import Evidence
 from fanout.queue.keys import Keys
 from fanout.queue.leases import Leases
 from fanout.queue.pace_channel import PaceChannel
@@ -60,6 +61,7 @@ from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
 from workers.flight import Flights
 from workers.gate import Gate, Window
+from workers.joining import Joining
 from workers.ownership import Ownership
 from workers.partition import StoreClock
 from workers.peers import Peers
@@ -211,9 +213,9 @@ def open_endpoint(settings: Settings, clock: Clock, metrics: Metrics, service: C
         request_timeout=settings.attempt_timeout,
     )
     client = open_client(settings, service, clock, limits, cache_size=settings.token_cache)
-    joined = Bounds() if settings.execute and not settings.application else None
+    joined = Bounds() if settings.execute == "true" and not settings.application else None
     gate = Gate(Window(settings.concurrency), ceilings_of(settings), random.random, pause_cap=settings.pause_cap)
-    return Endpoint(client, Sender(client, clock, metrics, joined=joined), gate)
+    return Endpoint(client, Sender(client, clock, metrics, joined=joined), gate, address=service.server_endpoint)
 
 
 def build_worker(resources: Resources, endpoint: Endpoint) -> Worker:
@@ -237,7 +239,18 @@ def build_worker(resources: Resources, endpoint: Endpoint) -> Worker:
     )
     _watch_worker(metrics.gauges, dispatcher, schedule, ownership)
     _watch_endpoint(metrics.gauges, endpoint, clock)
-    return Worker(ownership, reader, dispatcher, settler, peers, clock, log, grace=settings.shutdown_grace)
+    return Worker(
+        ownership, reader, dispatcher, settler, peers, _joining(resources, endpoint), clock, log,
+        grace=settings.shutdown_grace,
+    )  # fmt: skip
+
+
+def _joining(resources: Resources, endpoint: Endpoint) -> Joining | None:
+    settings = resources.settings
+    if settings.execute != "auto" or settings.application:
+        return None
+    evidence = Evidence(resources.redis_client, resources.keys)
+    return Joining(evidence, endpoint.address, endpoint.sender, resources.clock, resources.log)
 
 
 def policy_of(settings: Settings) -> RetryPolicy:

@@ -24,10 +24,14 @@ _JOINABLE = frozenset({Scope.USER, Scope.BROADCAST})
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The largest number of messages and of bytes in one `:execute`."""
+    """The largest number of messages and of bytes in one `:execute`, and the least that have to wait for one.
 
-    count: int = 100
+    More than the schedule holds of a lane cannot be joined, so that is the largest number.
+    """
+
+    count: int = 64
     size: int = 900_000
+    least: int = 2
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -83,7 +87,7 @@ def _joined(
     left: Sequence[BufferedEntry], age: Callable[[BufferedEntry], float], bounds: Bounds | None
 ) -> tuple[BufferedEntry, ...]:
     head = left[0]
-    if bounds is None or not _is_joinable(head) or may_be_expired(head, age):
+    if bounds is None or len(left) < bounds.least or not _is_joinable(head) or may_be_expired(head, age):
         return (head,)
     call: list[BufferedEntry] = []
     size = 0

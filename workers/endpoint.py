@@ -10,14 +10,18 @@ from workers.sender import Sender
 
 
 class Endpoint:
-    """One instance: `sender` makes the calls through `client`, `gate` says when they may be made."""
+    """One instance: `sender` makes the calls through `client`, `gate` says when they may be made.
 
-    __slots__ = ("client", "gate", "sender")
+    `address` is what is known of it by, without a secret.
+    """
 
-    def __init__(self, client: Client, sender: Sender, gate: Gate) -> None:
+    __slots__ = ("address", "client", "gate", "sender")
+
+    def __init__(self, client: Client, sender: Sender, gate: Gate, *, address: str = "") -> None:
         self.client = client
         self.sender = sender
         self.gate = gate
+        self.address = address
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.client!r} {self.gate!r}>"

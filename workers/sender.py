@@ -32,13 +32,14 @@ OnOutcome = Callable[[Outcome], None]
 
 
 class Sender:
-    """Sends entries to one service. `joined` bounds one `:execute`; None where the service does not run it."""
+    """Sends entries to one service. `joined` bounds one `:execute`; None where the service is not known to run it."""
 
     def __init__(self, client: Client, clock: Clock, metrics: Metrics, *, joined: Bounds | None = None) -> None:
         self._client = client
         self._clock = clock
         self._metrics = metrics
         self._joined = joined
+        self._is_on_trial = False
         self._not_joined_until = float("-inf")
 
     def __repr__(self) -> str:
@@ -50,6 +51,12 @@ class Sender:
         if self._joined is None or self._clock.monotonic() < self._not_joined_until:
             return None
         return self._joined
+
+    def join(self, joined: Bounds | None) -> None:
+        """Use `:execute` within these bounds until it is refused once, or not any longer."""
+        self._joined = joined
+        self._is_on_trial = True
+        self._not_joined_until = float("-inf")
 
     async def send(self, entries: Sequence[Entry]) -> Outcome:
         """Make one call for one or more entries and return its outcome; several are messages for one destination."""
@@ -72,9 +79,11 @@ class Sender:
         return self._client.start(entry.hub, entry.item, before_write, on_done)
 
     def refused_joining(self, outcome: Outcome) -> bool:
-        """Return whether an `:execute` was refused as such; if so, it is not used for a while."""
+        """Return whether an `:execute` was refused as such; if so, it is not used for a while, or not any more."""
         if not (isinstance(outcome, Answered) and outcome.status in _REFUSALS):
             return False
+        if self._is_on_trial:
+            self._joined = None
         self._not_joined_until = self._clock.monotonic() + _REMEMBERED
         return True
 

@@ -5,10 +5,13 @@ are settled while the leases are still renewed, and the leases are released last
 """
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from fanout.clock import Clock
 from fanout.log import Logger
 from workers.dispatch import Dispatcher
+from workers.joining import Joining
 from workers.ownership import Ownership
 from workers.partition import OwnedPartition
 from workers.peers import Peers
@@ -17,7 +20,10 @@ from workers.settler import Settler
 
 
 class Worker:
-    """Delivers until it is stopped. `grace`: seconds that calls in flight have at the end."""
+    """Delivers until it is stopped. `grace`: seconds that calls in flight have at the end.
+
+    `joining` is None where it is configured whether messages share calls.
+    """
 
     def __init__(
         self,
@@ -26,6 +32,7 @@ class Worker:
         dispatcher: Dispatcher,
         settler: Settler,
         peers: Peers,
+        joining: Joining | None,
         clock: Clock,
         log: Logger,
         *,
@@ -36,6 +43,7 @@ class Worker:
         self.dispatcher = dispatcher
         self.settler = settler
         self.peers = peers
+        self.joining = joining
         self._clock = clock
         self._log = log
         self._grace = grace
@@ -59,7 +67,9 @@ class Worker:
                     return inner.create_task(self.reader.run(owned, on_change))
 
                 until_released.append(outer.create_task(self.ownership.run(outer, read)))
-                stations = (self.dispatcher.run(), *self.peers.tasks(on_change))
+                stations: list[Coroutine[Any, Any, None]] = [self.dispatcher.run(), *self.peers.tasks(on_change)]
+                if self.joining is not None:
+                    stations.append(self.joining.run())
                 until_drained = [inner.create_task(station) for station in stations]
                 await self._stopping.wait()
                 await self._drain()

@@ -50,6 +50,11 @@ class Keys:
         """A hash by what is held back: pauses set by hand, and those the service asked for."""
         return f"{self.namespace}:pauses"
 
+    @property
+    def executes(self) -> str:
+        """A hash by endpoint: when it was proved that it runs `:execute`."""
+        return f"{self.namespace}:executes"
+
     def stream(self, partition: int, flow: str) -> str:
         """Return the key of the stream of one flow's waiting entries, oldest first."""
         return f"{self.namespace}:{{{partition}}}:q:{flow}"

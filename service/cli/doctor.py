@@ -15,8 +15,10 @@ import orjson
 
 from fanout.binding.names import check_hub
 from fanout.clock import SystemClock
-from fanout.environment import CONNECTION_STRING, load
-from fanout.errors import BadRequestError, ConfigurationError
+from fanout.environment import CONNECTION_STRING, load, variable_of
+from fanout.errors import BadRequestError, ConfigurationError, QueueError
+from fanout.queue.evidence import Evidence
+from fanout.queue.keys import Keys
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, require_access_key
 from service.cli.running import or_exit
@@ -24,6 +26,7 @@ from service.doctor.examination import examine, holds
 from service.doctor.findings import Finding, Outcome
 from service.doctor.proposals import proposals
 from service.doctor.target import Options
+from service.outgoing import open_configured_redis
 
 _FAMILY_WIDTH: Final = 10
 _NAME_WIDTH: Final = 40
@@ -43,7 +46,10 @@ _MARKS: Final = {Outcome.PROVED: "ok", Outcome.FAILED: "no", Outcome.SKIPPED: "-
     "--timeout", type=click.FloatRange(0.1, 120), default=10.0, show_default=True, help="Seconds for each call."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
-def doctor(hub: str, provoke: int, timeout: float, *, as_json: bool) -> None:
+@click.option(
+    "--record", is_flag=True, help="Store in Redis whether the service runs `:execute`, for FANOUT_EXECUTE=auto."
+)
+def doctor(hub: str, provoke: int, timeout: float, *, as_json: bool, record: bool) -> None:
     """Prove against the service of AzureSignalRConnectionString what delivery relies on.
 
     It signs tokens in several forms, calls every route on a scratch hub under random ids, and receives the messages
@@ -54,10 +60,13 @@ def doctor(hub: str, provoke: int, timeout: float, *, as_json: bool) -> None:
     service = or_exit(lambda: _service(settings))
     options = or_exit(lambda: Options(_hub(hub), timeout=timeout, provoke=provoke))
     findings = asyncio.run(_examined(service, settings, options, quiet=as_json))
+    recorded = asyncio.run(_recorded(service, settings, findings)) if record else ""
     if as_json:
         click.echo(orjson.dumps(document(service, settings, options, findings), option=orjson.OPT_INDENT_2).decode())
     else:
         click.echo(summary(findings, settings))
+    if recorded:
+        click.echo(recorded, err=as_json)
     sys.exit(0 if holds(findings) else 1)
 
 
@@ -70,6 +79,22 @@ async def _examined(service: ConnectionString, settings: Settings, options: Opti
         if not quiet:
             click.echo(row(finding))
     return findings
+
+
+async def _recorded(service: ConnectionString, settings: Settings, findings: Sequence[Finding]) -> str:
+    """Keep what was found of `:execute` where workers look for it, and return what was done."""
+    proposed, clock = proposals(findings, settings).get(variable_of("execute")), SystemClock()
+    if proposed is None:
+        return "Nothing was recorded: `:execute` could not be tried."
+    redis_client = or_exit(lambda: open_configured_redis(settings, clock))
+    evidence, proved = Evidence(redis_client, Keys(settings.namespace)), proposed == "true"
+    try:
+        await evidence.record(service.server_endpoint, proved=proved, at=clock.wall())
+    except QueueError as error:
+        raise click.ClickException(f"Nothing was recorded: {error}") from None
+    finally:
+        await redis_client.aclose()
+    return f"Recorded: {service.server_endpoint} runs `:execute`." if proved else "Recorded: it runs no `:execute`."
 
 
 def _hub(name: str) -> str:

@@ -27,7 +27,7 @@ def checks_of(service: ConnectionString, settings: Settings) -> tuple[Check, ...
         *token_forms.checks(service, settings),
         *routes.checks(),
         *delivery.checks(),
-        *executing.checks(relied_on=settings.execute),
+        *executing.checks(relied_on=settings.execute == "true"),
         *throttle.checks(),
         Check("end", _NOTHING_LEFT, _clean, token_forms.ACCEPTED, relied_on=False),
     )

@@ -125,7 +125,7 @@ def test_every_finding_is_reported_at_once() -> None:
         ("FANOUT_LEASE_SECONDS", "10ms", "FANOUT_LEASE_SECONDS: must be at least 200ms (it is 0.01)."),
         ("FANOUT_MAX_BODY", "10", "FANOUT_MAX_BODY: must be at least 1KiB (it is 10)."),
         ("FANOUT_LOG_FORMAT", "xml", "FANOUT_LOG_FORMAT: must be 'json' or 'console' (it is 'xml')."),
-        ("FANOUT_EXECUTE", "maybe", "FANOUT_EXECUTE: must be true or false (it is 'maybe')."),
+        ("FANOUT_EXECUTE", "maybe", "FANOUT_EXECUTE: must be 'auto', 'true' or 'false' (it is 'maybe')."),
     ],
 )
 def test_a_finding_says_what_is_allowed_and_what_was_given(variable: str, text: str, finding: str) -> None:
@@ -185,7 +185,7 @@ def test_types_are_read_from_text() -> None:
             "FANOUT_CORS_ORIGINS": "https://a.example,https://b.example",
         }
     )
-    assert settings.execute is True
+    assert settings.execute == "true"
     assert settings.lease_seconds == 2.5
     assert settings.negotiate_user == ("principal-id", "query")
     assert settings.cors_origins == ("https://a.example", "https://b.example")

@@ -53,7 +53,7 @@ class Child:
 
     async def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         """Run `fanout` with `arguments`; only `environment` configures it, nothing of this process's own."""
-        own = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+        own = {name: value for name, value in os.environ.items() if not is_setting(name)}
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "service.cli", *arguments, cwd=ROOT, env={**own, **environment},
@@ -120,5 +120,5 @@ class Child:
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
-def _is_setting(name: str) -> bool:
+def is_setting(name: str) -> bool:
     return name.upper().startswith("FANOUT_") or name.lower() in _OTHER_SETTINGS

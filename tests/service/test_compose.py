@@ -60,7 +60,7 @@ async def test_a_service_with_a_path_is_called_below_it_and_named_in_tokens_as_t
 
 @pytest.mark.parametrize(
     ("settings", "joins"),
-    [({}, False), ({"execute": True}, True), ({"execute": True, "application": "shop"}, False)],
+    [({}, False), ({"execute": "true"}, True), ({"execute": "true", "application": "shop"}, False)],
 )
 async def test_messages_share_calls_where_that_is_said_and_no_application_is_named(
     redis_url: str, settings: dict[str, Any], *, joins: bool

@@ -116,7 +116,7 @@ async def a_rig(
             Flights(lanes, endpoint, settler, bodies, telemetry, POLICY, clock, lambda: 0.5, peers.tell)
         )
         ownership = Ownership(leases, lanes, store_clock, clock, lines.log, partitions=PARTITIONS)
-        worker = Worker(ownership, reader, dispatcher, settler, peers, clock, lines.log, grace=grace)
+        worker = Worker(ownership, reader, dispatcher, settler, peers, None, clock, lines.log, grace=grace)
         yield Rig(redis_client, end, worker, stream, lines)
 
 

@@ -4,22 +4,38 @@ Rule guarded: the rendered objects are judged by the published Kubernetes schema
 a field that is misspelt or too new for the oldest version the chart admits fails here and not in a cluster.
 """
 
+import random
+from collections.abc import Callable
+
+import helm_python
 import kubernetes_validate
 import kubernetes_validate.utils
 import pytest
 import yaml
+from jsonschema import ValidationError
 
-from tests.helm.release import CHART, ROLES, Release, example, install, matches, render
+from tests.helm import custom_resources
+from tests.helm.release import CHART, ROLES, Object, Release, example, install, matches, merged, render
 
 EXAMPLES = ("minimal", "existing-secrets", "full")
 VERSIONS = tuple(kubernetes_validate.utils.all_versions())
-# The schemas carry Kubernetes itself; these come from operators.
-CUSTOM = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}
 
 
 @pytest.fixture(scope="module", params=EXAMPLES)
 def release(request: pytest.FixtureRequest) -> Release:
     return render(example(request.param))
+
+
+def judge(release: Release, version: str) -> None:
+    """Refuse a release with an object that a cluster would not take as it is meant."""
+    assert release.objects
+    for thing in release.objects:
+        if thing["kind"] in custom_resources.KINDS:
+            custom_resources.validate(thing)
+        else:
+            kubernetes_validate.validate(thing, version, strict=True)
+    names = [(thing["kind"], thing["metadata"]["name"]) for thing in release.objects]
+    assert len(names) == len(set(names))
 
 
 def test_the_chart_admits_the_oldest_version_that_is_checked() -> None:
@@ -31,10 +47,93 @@ def test_the_chart_admits_the_oldest_version_that_is_checked() -> None:
 # The oldest, the newest and every third between: each version costs some tenths of a second an example.
 @pytest.mark.parametrize("version", sorted({*VERSIONS[::3], VERSIONS[-1]}))
 def test_every_object_is_valid_for_kubernetes(release: Release, version: str) -> None:
-    assert release.objects
-    for thing in release.objects:
-        if thing["kind"] not in CUSTOM:
-            kubernetes_validate.validate(thing, version, strict=True)
+    judge(release, version)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoil"),
+    [
+        ("ScaledObject", lambda spec: spec["triggers"][0].update(metricsType="Value")),
+        ("ScaledObject", lambda spec: spec.update(minReplicas=2)),
+        ("ScaledObject", lambda spec: spec["triggers"][0]["metadata"].update(targetValue=5)),
+        ("ServiceMonitor", lambda spec: spec["endpoints"][0].update(intervall="30s")),
+        ("PrometheusRule", lambda spec: spec["groups"][0]["rules"][0].update(annotation={})),
+        ("PrometheusRule", lambda spec: spec["groups"][0]["rules"][0].update({"for": "soon"})),
+        ("HTTPRoute", lambda spec: spec["rules"][0]["backendRefs"][0].update(port="http")),
+        ("HTTPRoute", lambda spec: spec["rules"][0].update(backends=[])),
+    ],
+)
+def test_the_validation_refuses_what_is_wrong_in_a_custom_resource(kind: str, spoil: Callable[[Object], None]) -> None:
+    values = {"keda": {"enabled": True}, "worker": {"autoscaling": {"enabled": False}}}
+    broken = render(merged(example("full"), values)).one(kind)
+    custom_resources.validate(broken)
+    spoil(broken["spec"])
+    with pytest.raises(ValidationError):
+        custom_resources.validate(broken)
+
+
+SCRAPERS: Object = {"enabled": True, "scrapers": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]}
+PROMETHEUS: Object = {"serverAddress": "http://prometheus:9090"}
+MATRIX: dict[str, list[Object]] = {
+    "mode": [{}, {"mode": "all"}],
+    "roles": [{}, {}, {"ingress": {"enabled": False}}, {"worker": {"enabled": False}}],
+    "store": [
+        {},
+        {"credentials": {"redisUrl": {"value": ""}}},
+        {
+            "credentials": {"redisUrl": {"value": "", "existingSecret": "r"}},
+            "networkPolicy": {"redis": {"port": 6380}},
+        },
+    ],
+    "service": [{}, {"demo": True, "credentials": {"connectionString": {"value": ""}}}],
+    "key": [{}, {"credentials": {"apiKey": {"value": ""}}}],
+    "scaling": [
+        {},
+        {"worker": {"autoscaling": {"enabled": True, "targetQueueEntries": 100}}},
+        {"ingress": {"autoscaling": {"enabled": True}}},
+        {"keda": {"enabled": True, "fallbackReplicas": None}},
+        {"keda": {"enabled": True, "minReplicas": 0, "prometheus": PROMETHEUS}},
+    ],
+    "watching": [
+        {},
+        {"metrics": {"enabled": False}},
+        {"metrics": {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}},
+    ],
+    "network": [{}, {"networkPolicy": SCRAPERS}, {"networkPolicy": {"enabled": True}}],
+    "exposure": [
+        {},
+        {"expose": {"ingress": {"enabled": True, "hosts": [{}]}}},
+        {"expose": {"httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}}},
+    ],
+    "pods": [{}, {"podSecurityContext": {"runAsUser": None, "runAsGroup": None}, "ingress": {"resources": None}}],
+}
+
+
+def rendered_or_refused(values: Object) -> Release | None:
+    """Render the chart; None where its own checks refuse the values, and an error for any other refusal."""
+    try:
+        return render(values)
+    except helm_python.HelmRenderError as refusal:
+        if "cannot be installed with these values" not in str(refusal):
+            raise
+        return None
+
+
+def test_values_in_any_mixture_give_valid_objects_or_are_refused_in_words() -> None:
+    """A sample of the thousands of mixtures, in which each value is part of a release at least once."""
+    chooser = random.Random(7)
+    rendered: list[list[int]] = []
+    for _ in range(60):
+        choice = [chooser.randrange(len(options)) for options in MATRIX.values()]
+        values = example("minimal")
+        for place, options in zip(choice, MATRIX.values(), strict=True):
+            values = merged(values, options[place])
+        release = rendered_or_refused(values)
+        if release is not None:
+            judge(release, VERSIONS[len(rendered) % len(VERSIONS)])
+            rendered.append(choice)
+    for place, (name, options) in enumerate(MATRIX.items()):
+        assert {choice[place] for choice in rendered} == set(range(len(options))), name
 
 
 def test_the_validation_refuses_an_unknown_field() -> None:
@@ -42,11 +141,6 @@ def test_the_validation_refuses_an_unknown_field() -> None:
     broken["spec"]["template"]["spec"]["enableServiceLink"] = False
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
-
-
-def test_no_two_objects_share_kind_and_name(release: Release) -> None:
-    names = [(thing["kind"], thing["metadata"]["name"]) for thing in release.objects]
-    assert len(names) == len(set(names))
 
 
 def test_every_object_carries_the_recommended_labels(release: Release) -> None:

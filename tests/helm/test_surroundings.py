@@ -9,7 +9,6 @@ import json
 from typing import Any
 
 import pytest
-from jsonschema import Draft7Validator
 
 from tests.helm.release import ROLES, Object, Release, example, install, matches, render
 
@@ -156,36 +155,12 @@ def test_network_policy_without_names_opens_the_door_and_closes_the_worker() -> 
     assert ports == [53, 53, 6379, 443]
 
 
-# Alerts, for which no schema is at hand ------------------------------------------------------------------------------
-
-
-_TEXT: Object = {"type": "string", "minLength": 1}
-_RULES: Object = {
-    "type": "array",
-    "minItems": 1,
-    "items": {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["expr"],
-        "properties": {
-            "alert": _TEXT,
-            "record": _TEXT,
-            "expr": _TEXT,
-            "for": {"type": "string", "pattern": "^[0-9]+[smh]$"},
-            "labels": {"type": "object", "additionalProperties": _TEXT},
-            "annotations": {"type": "object", "additionalProperties": _TEXT},
-        },
-    },
-}
+# Alerts --------------------------------------------------------------------------------------------------------------
 
 
 def _rules(release: Release) -> list[dict[str, Any]]:
     groups = release.one("PrometheusRule")["spec"]["groups"]
     return list(itertools.chain.from_iterable(group["rules"] for group in groups))
-
-
-def test_alert_rules_have_the_form_prometheus_reads() -> None:
-    Draft7Validator(_RULES).validate(_rules(render(example("full"))))
 
 
 def test_alert_rules_may_be_the_users_alone() -> None:

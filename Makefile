@@ -52,7 +52,7 @@ fuzz: $(VENV)/.test ## the parsers under a coverage-guided fuzzer, SECONDS=n for
 soak: $(VENV)/.test ## MINUTES=n of load with random troubles against real processes, and a verdict (ARGS="--seed 7")
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
-docs: $(VENV)/.test ## write settings and verdicts into README and chart, and what the chart renders into its golden files
+docs: $(VENV)/.test ## write settings and verdicts into README and chart, the dashboard and what the chart renders
 	@$(BIN)/python -m tests.documents
 	@$(BIN)/python -m tests.helm.golden_files
 

@@ -1,7 +1,7 @@
 """What the chart renders for a few sets of values, kept in files, so that a change of a template is seen in a diff.
 
-`python -m tests.helm.golden_files` writes them anew; read the difference before it is committed. What is random, the
-credentials that the chart makes itself, is left out.
+`python -m tests.helm.golden_files` writes them anew, and the dashboard; read the difference before it is committed.
+What is random, the credentials that the chart makes itself, is left out.
 """
 
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.helm import dashboard
 from tests.helm.release import Object, example, merged, render
 
 FOLDER = Path(__file__).parent / "golden"
@@ -26,6 +27,9 @@ def rendered(name: str) -> str:
     """Return the objects of one set of values as YAML, and the notes."""
     release = render(VALUES[name])
     objects = [thing for thing in release.objects if not thing["metadata"]["name"].endswith("-generated")]
+    for thing in objects:
+        if thing["metadata"]["name"].endswith("-dashboard"):
+            thing["data"] = dict.fromkeys(thing["data"], "helm/files/dashboard.json")
     return yaml.safe_dump_all(objects, width=1000, sort_keys=True) + "---\n" + _comment(release.notes)
 
 
@@ -34,6 +38,7 @@ def _comment(notes: str) -> str:
 
 
 if __name__ == "__main__":
+    dashboard.PATH.write_text(dashboard.text())
     for each in VALUES:
         (FOLDER / f"{each}.yaml").write_text(rendered(each))
     sys.exit(0)

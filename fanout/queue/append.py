@@ -12,7 +12,7 @@ from fanout.redis.client import Argument, Call
 class Group:
     """Entries of one flow in one call of the script; those of a list share one body."""
 
-    __slots__ = ("body_ref", "entries", "guard", "list_id", "positions", "seen", "text")
+    __slots__ = ("body_ref", "entries", "guard", "list_id", "positions", "text")
 
     def __init__(self, list_id: str) -> None:
         self.list_id = list_id
@@ -21,7 +21,6 @@ class Group:
         self.body_ref = ""
         self.text = b""
         self.guard = b""
-        self.seen: list[str] = []
 
 
 class PartitionAppend:
@@ -52,10 +51,8 @@ class PartitionAppend:
         number = self.partition
         streams = {flow: place for place, flow in enumerate(self.latest, 1)}
         bodies = {group.body_ref: 0 for _flow, group in self.groups if group.body_ref}
-        names = [keys.flows(number), keys.wake(number), keys.size(number)]
+        names = [keys.flows(number), keys.wake(number), keys.size(number), keys.seen(number)]
         names += [keys.stream(number, flow) for flow in streams]
-        for _flow, group in self.groups:  # in the order in which the script meets them
-            names += group.seen
         for ref in bodies:
             names.append(keys.body(number, ref))
             bodies[ref] = len(names)

@@ -96,13 +96,9 @@ class Keys:
         """Return the key of the counter that makes each holder's token greater than its predecessor's."""
         return f"{self.namespace}:{{{partition}}}:fence"
 
-    def seen(self, partition: int, hub: str, dedup_id: str, lane: str) -> str:
-        """Return the key that remembers one dedup id. The same id for another destination is another key."""
-        return f"{self.namespace}:{{{partition}}}:seen:{_digest(hub, dedup_id, lane)}"
-
-    def idempotency(self, partition: int, hub: str, key: str) -> str:
-        """Return the key that remembers which body an Idempotency-Key was used with."""
-        return f"{self.namespace}:{{{partition}}}:key:{_digest(hub, key)}"
+    def seen(self, partition: int) -> str:
+        """Return what the keys of remembered ids begin with."""
+        return f"{self.namespace}:{{{partition}}}:seen"
 
     def trace(self, message_id: str) -> str:
         """Return the key of one message's trace. It holds a digest because callers choose the ids."""
@@ -124,5 +120,5 @@ def flow_of_stream(stream_key: bytes) -> str:
     return stream_key.decode().partition("}:q:")[2]
 
 
-def _digest(*parts: str) -> str:
-    return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()

@@ -10,6 +10,7 @@ entries that need them, and the number of bytes that wait, each entry with 64 mo
 (`entry.weight_of`).
 """
 
+from fanout.queue.remembered import REMEMBERING
 from fanout.redis.client import Script
 
 # How an entry gets its id, wherever one is added: add(stream, data). `number` is below 2^32 and one that other requests
@@ -56,36 +57,42 @@ local function release(body, holder, count)
 end
 """
 
-# KEYS[1] the set of flows, KEYS[2] what wakes the reader, KEYS[3] the bytes that wait; then the streams, then what
-# remembers the dedup ids in the order in which they are met, then the bodies that are stored beside.
+# KEYS[1] the set of flows, KEYS[2] what wakes the reader, KEYS[3] the bytes that wait, KEYS[4] the name that those of
+# remembered ids begin with; then the streams, then the bodies that are stored beside.
 # ARGV[1] the most bytes that may wait, ARGV[2] the dedup window in milliseconds, ARGV[3] the number for `add`, ARGV[4]
 # how many streams there are; then groups, each for one stream:
-#   stream, 0, count, then for each entry its bytes and "" (no dedup id) or its fingerprint; or
-#   stream, body, count, the body's bytes, "" or the fingerprint of the whole group, then for each entry its bytes.
-# `stream` counts from 1 among the streams, `body` among all KEYS.
+#   stream, 0, count, then for each entry its bytes and its guard; or
+#   stream, body, count, the body's bytes, the guard of the whole group, then for each entry its bytes.
+# `stream` counts from 1 among the streams, `body` among all KEYS. A guard is the id that is remembered, 12 bytes, and
+# the fingerprint of what it stands for, 8 bytes; or "".
 # Returns the bytes that wait, then for each entry: its id; "D" and an id stored before; "C" (conflict); "F" (full).
 # A duplicate writes too (the lifetime it has), so that a WAIT behind it waits for replicas to have come up to here, and
 # with that to the entry stored before, instead of seeing a connection that wrote nothing.
 APPEND = Script(
     _ADD
+    + REMEMBERING
     + """
 local room = tonumber(redis.call('GET', KEYS[3]) or 0) < tonumber(ARGV[1])
-local add, answers, at, seen = adder(ARGV[3]), {0}, 5, 3 + ARGV[4]
+local add, answers, at = adder(ARGV[3]), {0}, 5
 local count, size = 0, 0
+local find, keep
 local function admit(guard)
   if guard == '' then return not room and 'F' end
-  seen = seen + 1
-  local known = redis.call('GET', KEYS[seen])
+  if not find then find, keep = remembering(KEYS[4], tonumber(ARGV[2])) end
+  local known, key = find(string.sub(guard, 1, 12))
   if not known then return not room and 'F' end
-  if string.sub(known, 1, #guard) ~= guard then return 'C' end
-  redis.call('PEXPIRE', KEYS[seen], redis.call('PTTL', KEYS[seen]))
-  return 'D' .. string.sub(known, #guard + 1)
+  if string.sub(known, 1, 8) ~= string.sub(guard, 13) then return 'C' end
+  redis.call('PEXPIRE', key, redis.call('PTTL', key))
+  return string.format('D%.0f-%.0f', struct.unpack('>I6I7', known, 9))
 end
 local function remember(guard, id)
-  if guard ~= '' then redis.call('SET', KEYS[seen], guard .. id, 'PX', ARGV[2]) end
+  if guard ~= '' then
+    local time, number = string.match(id, '^(%d+)-(%d+)$')
+    keep(string.sub(guard, 1, 12), string.sub(guard, 13) .. struct.pack('>I6I7', time, number))
+  end
 end
 while at <= #ARGV do
-  local stream, body, n, before = KEYS[3 + ARGV[at]], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), count
+  local stream, body, n, before = KEYS[4 + ARGV[at]], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), count
   at = at + 3
   if body == 0 then
     for k = at, at + 2 * n - 2, 2 do

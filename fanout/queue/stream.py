@@ -30,6 +30,7 @@ from fanout.queue.append import PartitionAppend
 from fanout.queue.entry import Admission, Depth, FlowDepth, Receipt, StoredEntry, Submission, apart, encode
 from fanout.queue.keys import FIELD, KEYS, Keys, flow_of_stream
 from fanout.queue.lane_key import partition_of, place_of, scope_of_flow
+from fanout.queue.remembered import dedup_mark, guard_of, idempotency_mark, short
 from fanout.queue.scripts import EXPIRE, FETCH, MEASURE, PRUNE, SETTLE, WAKE
 from fanout.queue.store import info_of, memory_ratio
 from fanout.queue.worker_scripts import CLAIM
@@ -82,7 +83,7 @@ class Stream:
         self._clock = clock
         self._partitions = partitions
         self._max_bytes = max_bytes or _UNLIMITED
-        self._window_ms = int(dedup_window * 1000)
+        self._window_ms = max(1, int(dedup_window * 1000))
         self._durability = durability
         self._origin = origin
         self._numbers = count(1)
@@ -143,8 +144,8 @@ class Stream:
     async def claim_key(self, hub: str, key: str, fingerprint: bytes) -> bool:
         """Remember the body an Idempotency-Key stands for; False when it stood for another one."""
         partition = partition_of(f"{hub}\n{key}", self._partitions)
-        name = self._keys.idempotency(partition, hub, key)
-        return bool(await self._redis.run(CLAIM, [name], [fingerprint, self._window_ms]))
+        arguments: list[Argument] = [idempotency_mark(hub, key), short(fingerprint), self._window_ms]
+        return bool(await self._redis.run(CLAIM, [self._keys.seen(partition)], arguments))
 
     async def flows(self, partition: int) -> list[str]:
         """Return the flows of a partition that may hold entries."""
@@ -309,8 +310,7 @@ class Stream:
         if submission.dedup_id is None:
             group.entries += (data, b"")
         else:
-            group.entries += (data, b"=" + submission.fingerprint)
-            group.seen.append(self._keys.seen(share.partition, entry.hub, submission.dedup_id, lane))
+            group.entries += (data, guard_of(dedup_mark(entry.hub, submission.dedup_id, lane), submission.fingerprint))
         group.positions.append(position)
 
     def _add_apart(self, share: PartitionAppend, flow: str, position: int, submission: Submission) -> None:
@@ -320,8 +320,7 @@ class Stream:
         if not group.positions and isinstance(entry.item, Message):
             group.body_ref, group.text = f"{self._origin}{next(self._numbers):x}", entry.item.body
             if submission.dedup_id is not None:
-                group.guard = b"=" + submission.fingerprint
-                group.seen.append(self._keys.seen(share.partition, entry.hub, submission.dedup_id, flow))
+                group.guard = guard_of(dedup_mark(entry.hub, submission.dedup_id, flow), submission.fingerprint)
         data = encode(apart(entry, group.body_ref))
         share.mark = share.mark or crc32(data)
         group.entries.append(data)

@@ -3,6 +3,7 @@
 Rule guarded: the same as there. Each is one atomic step, documented by KEYS, ARGV and what it returns.
 """
 
+from fanout.queue.remembered import REMEMBERING
 from fanout.redis.client import Script
 
 # KEYS[1] the lease, KEYS[2] the fence. ARGV[1] the worker, ARGV[2] the lifetime in milliseconds.
@@ -49,14 +50,19 @@ table.insert(answer, 1, string.format('%.0f', now))
 return answer
 """)
 
-# KEYS[1] what remembers an Idempotency-Key. ARGV[1] the body's fingerprint, ARGV[2] the dedup window in milliseconds.
+# KEYS[1] the name that those of remembered ids begin with. ARGV[1] what an Idempotency-Key is remembered by, 12 bytes,
+# ARGV[2] the body's fingerprint, 8 bytes, ARGV[3] the dedup window in milliseconds.
 # Returns 1 when the key is new or was used with the same body, else 0.
-CLAIM = Script("""
-local known = redis.call('GET', KEYS[1])
-if known and known ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+CLAIM = Script(
+    REMEMBERING
+    + """
+local find, keep = remembering(KEYS[1], tonumber(ARGV[3]))
+local known = find(ARGV[1])
+if known and known ~= ARGV[2] then return 0 end
+keep(ARGV[1], ARGV[2])
 return 1
-""")
+"""
+)
 
 # KEYS[1] the endpoints that the queue is delivered to. ARGV[1..] the endpoints of this process, each by its identity.
 # Returns 1 and then every known endpoint, those of this process included; or 0 and the known ones, when none of them is

@@ -10,6 +10,7 @@ from typing import Any
 
 from fanout.queue import scripts, worker_scripts
 from fanout.queue.keys import KEYS
+from fanout.queue.remembered import dedup_mark, idempotency_mark
 from fanout.redis.client import Argument, RedisClient
 
 FLOW = "uhub"
@@ -37,18 +38,18 @@ class Player:
         return self._plain(reply)
 
     async def _append(self, partition: int, room: int, entries: Sequence[tuple[bytes, str, bytes]]) -> Any:
-        names = [KEYS.flows(partition), KEYS.wake(partition), KEYS.size(partition), KEYS.stream(partition, FLOW)]
+        names = [KEYS.flows(partition), KEYS.wake(partition), KEYS.size(partition), KEYS.seen(partition)]
+        names.append(KEYS.stream(partition, FLOW))
         args: list[Argument] = [room, LONG, 7, 1, 1, 0, len(entries)]
         for data, dedup_id, fingerprint in entries:
-            args += [data, fingerprint if dedup_id else b""]
-            names += [KEYS.seen(partition, "hub", dedup_id, "lane")] if dedup_id else []
+            args += [data, dedup_mark("hub", dedup_id, "lane") + fingerprint if dedup_id else b""]
         return await self._redis.run(scripts.APPEND, names, args)
 
     async def _list(self, partition: int, dedup_id: str, targets: int) -> Any:
-        names = [KEYS.flows(partition), KEYS.wake(partition), KEYS.size(partition), KEYS.stream(partition, FLOW)]
-        names += [KEYS.seen(partition, "hub", dedup_id, "list")] if dedup_id else []
-        names.append(KEYS.body(partition, "b"))
-        args: list[Argument] = [10_000, LONG, 7, 1, 1, len(names), targets, b"body", b"=l" if dedup_id else b""]
+        names = [KEYS.flows(partition), KEYS.wake(partition), KEYS.size(partition), KEYS.seen(partition)]
+        names += [KEYS.stream(partition, FLOW), KEYS.body(partition, "b")]
+        guard = dedup_mark("hub", dedup_id, "list") + b"contents" if dedup_id else b""
+        args: list[Argument] = [10_000, LONG, 7, 1, 1, len(names), targets, b"body", guard]
         return await self._redis.run(scripts.APPEND, names, [*args, *[b"leg"] * targets])
 
     async def _settle(self, partition: int, token: str, numbers: list[int]) -> Any:
@@ -120,7 +121,9 @@ class Player:
         return joined, sorted(known)
 
     async def _claim(self, fingerprint: bytes) -> Any:
-        return await self._redis.run(worker_scripts.CLAIM, [KEYS.idempotency(0, "hub", "key")], [fingerprint, LONG])
+        return await self._redis.run(
+            worker_scripts.CLAIM, [KEYS.seen(0)], [idempotency_mark("hub", "key"), fingerprint, LONG]
+        )
 
     async def _range(self, partition: int, number: int, count: int) -> Any:
         key, after = KEYS.stream(partition, FLOW), self._id(number)

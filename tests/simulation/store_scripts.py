@@ -18,14 +18,33 @@ OOM = "OOM command not allowed when used memory > 'maxmemory'."
 AROUND = 64  # bytes that an entry counts for beside its own
 
 
+class _Memory:
+    """The ids that are remembered under `base`, by spans of time as the scripts keep them; one hash is enough here."""
+
+    def __init__(self, store: StoreModel, base: bytes, window: int) -> None:
+        self.store, self.base, self.window = store, base, window
+        self.now = store.milliseconds()
+        self.span = self.now // window
+
+    def find(self, mark: bytes) -> bytes | None:
+        for span in (self.span, self.span - 1, self.span + 1):
+            when, _dot, kept = self.store.hashes.get(b"%b:%d" % (self.base, span), {}).get(mark, b"").partition(b".")
+            if when and self.now - int(when) < self.window:
+                return kept
+        return None
+
+    def keep(self, mark: bytes, value: bytes) -> None:
+        self.store.hash_of(b"%b:%d" % (self.base, self.span))[mark] = b"%d.%b" % (self.now, value)
+
+
 class _Append:
     """One run of APPEND."""
 
     def __init__(self, store: StoreModel, keys: Args, args: Args) -> None:
         self.store, self.keys, self.args = store, keys, args
-        self.flows, self.wake, self.size = keys[:3]
-        self.streams = keys[3 : 3 + int(args[3])]
-        self.seen = iter(keys[3 + int(args[3]) :])
+        self.flows, self.wake, self.size, base = keys[:4]
+        self.streams = keys[4 : 4 + int(args[3])]
+        self.memory = _Memory(store, base, int(args[1]))
         self.room = int(store.string(self.size) or 0) < int(args[0])
         self.fresh: dict[bytes, int | None] = dict.fromkeys(self.streams, int(args[2]))
         self.answers: list[Any] = [0]
@@ -58,15 +77,15 @@ class _Append:
         return at
 
     def _single(self, stream: bytes, data: bytes, guard: bytes) -> None:
-        answer, name = self._admit(guard)
+        answer = self._admit(guard)
         if answer is None:
             answer = self._add(stream, data)
             self.count += 1
-            self._remember(name, guard, answer)
+            self._remember(guard, answer)
         self.answers.append(answer)
 
     def _listed(self, stream: bytes, body: bytes, text: bytes, guard: bytes, *, legs: Args) -> None:
-        answer, name = self._admit(guard)
+        answer = self._admit(guard)
         if answer is not None:
             self.answers += [answer] * len(legs)
             return
@@ -77,19 +96,18 @@ class _Append:
         if int(held[b"n"]) == len(legs):
             held[b"b"] = text
             self.grown += len(text)
-        self._remember(name, guard, self.answers[-1])
+        self._remember(guard, self.answers[-1])
 
-    def _admit(self, guard: bytes) -> tuple[bytes | None, bytes]:
-        name = next(self.seen) if guard else b""
-        known = self.store.string(name) if guard else None
+    def _admit(self, guard: bytes) -> bytes | None:
+        known = self.memory.find(guard[:12]) if guard else None
         if known is None:
             if self.room and self.store.full and not self.dirty:
                 raise redis_errors.OutOfMemoryError(OOM)
-            return (None if self.room else b"F"), name
-        if not known.startswith(guard):
-            return b"C", name
+            return None if self.room else b"F"
+        if known[:8] != guard[12:]:
+            return b"C"
         self.dirty = True
-        return b"D" + known[len(guard) :], name
+        return b"D" + known[8:]
 
     def _add(self, stream: bytes, data: bytes) -> bytes:
         entry_id, self.fresh[stream] = self.store.add(stream, [b"e", data], self.fresh[stream]), None
@@ -97,9 +115,9 @@ class _Append:
         self.dirty = True
         return entry_id
 
-    def _remember(self, name: bytes, guard: bytes, entry_id: bytes) -> None:
+    def _remember(self, guard: bytes, entry_id: bytes) -> None:
         if guard:
-            self.store.write_string(name, guard + entry_id, int(self.args[1]))
+            self.memory.keep(guard[:12], guard[12:] + entry_id)
 
 
 def _append(store: StoreModel, keys: Args, args: Args) -> Any:
@@ -323,12 +341,13 @@ def _heartbeat(store: StoreModel, keys: Args, args: Args) -> Any:
 
 
 def _claim(store: StoreModel, keys: Args, args: Args) -> Any:
-    known = store.string(keys[0])
-    if known is not None and known != args[0]:
+    memory = _Memory(store, keys[0], int(args[2]))
+    known = memory.find(args[0])
+    if known is not None and known != args[1]:
         return 0
     if store.full:
         return redis_errors.OutOfMemoryError(OOM)
-    store.write_string(keys[0], args[0], int(args[1]))
+    memory.keep(args[0], args[1])
     return 1
 
 

@@ -76,7 +76,8 @@ def model(play: Play) -> Any:
         loop.close()
 
 
-APPENDED = [KEYS.flows(0), KEYS.wake(0), KEYS.size(0), KEYS.stream(0, FLOW)]
+SAME, OTHER = b"contents", b"another."  # fingerprints
+APPENDED = [KEYS.flows(0), KEYS.wake(0), KEYS.size(0), KEYS.seen(0), KEYS.stream(0, FLOW)]
 
 # Operations -------------------------------------------------------------------------------------------------------
 
@@ -84,7 +85,7 @@ PARTITION = st.integers(0, 1)
 WORKER = st.sampled_from(["a", "b"])
 TOKEN = st.builds("{}:{}".format, WORKER, st.integers(1, 3))
 ENTRY = st.tuples(
-    st.sampled_from([b"one", b"two"]), st.sampled_from(["", "", "x", "y"]), st.sampled_from([b"=f", b"=g"])
+    st.sampled_from([b"one", b"two"]), st.sampled_from(["", "", "x", "y"]), st.sampled_from([SAME, OTHER])
 )
 NUMBER = st.integers(0, 5)  # which of the ids given out so far
 OPERATION = st.one_of(
@@ -104,7 +105,7 @@ OPERATION = st.one_of(
     st.tuples(st.just("renew"), PARTITION, TOKEN),
     st.tuples(st.just("release"), PARTITION, TOKEN),
     st.tuples(st.just("heartbeat"), WORKER, st.sampled_from([LONG, 0])),
-    st.tuples(st.just("claim"), st.sampled_from([b"f", b"g"])),
+    st.tuples(st.just("claim"), st.sampled_from([SAME, OTHER])),
     st.tuples(st.just("range"), PARTITION, NUMBER, st.integers(1, 3)),
     st.tuples(st.just("read"), PARTITION, NUMBER, st.integers(1, 3)),
     st.tuples(st.just("look"), PARTITION),
@@ -139,17 +140,17 @@ def test_any_operations_give_equal_replies(real: Real, operations: list[Operatio
 
 def test_a_life_of_a_partition_gives_equal_replies(real: Real) -> None:
     """One run in which each script does what it is for; random operations rarely have the right token."""
-    entries = [(b"one", "x", b"=f"), (b"two", "", b""), (b"three", "y", b"=g")]
+    entries = [(b"one", "x", SAME), (b"two", "", b""), (b"three", "y", OTHER)]
     operations: list[Operation] = [
         ("acquire", 0, "a"), ("acquire", 0, "b"), ("append", 0, 10_000, entries), ("append", 0, 10_000, entries),
-        ("append", 0, 3, [(b"four", "", b"")]), ("append", 0, 10_000, [(b"one", "x", b"=h")]), ("read", 0, 9, 2),
+        ("append", 0, 3, [(b"four", "", b"")]), ("append", 0, 10_000, [(b"one", "x", b"a third.")]), ("read", 0, 9, 2),
         ("read", 0, 1, 5), ("range", 0, 0, 2), ("settle", 0, "b:1", [0]), ("settle", 0, "a:1", [0, 0, 9]),
         ("append", 0, 10_000, [(b"old", "", b"")]), ("expire", 0, "b:1", 3, -LONG), ("expire", 0, "a:1", 3, LONG),
         ("expire", 0, "a:1", 3, -LONG), ("expire", 0, "a:1", 3, -LONG), ("park", 0, "a:1", 1),
         ("park", 0, "a:1", 1), ("measure", 0), ("park", 0, "b:2", 2), ("look", 0), ("renew", 0, "a:1"),
         ("renew", 0, "b:1"), ("release", 0, "b:1"), ("release", 0, "a:1"), ("acquire", 0, "b"), ("look", 0),
         ("settle", 0, "b:2", [1, 2, 3]), ("renew", 0, "b:2"), ("look", 0), ("heartbeat", "a", LONG),
-        ("heartbeat", "b", 0), ("claim", b"f"), ("claim", b"f"), ("claim", b"g"), ("set", ("NX",)), ("set", ("NX",)),
+        ("heartbeat", "b", 0), ("claim", SAME), ("claim", SAME), ("claim", OTHER), ("set", ("NX",)), ("set", ("NX",)),
         ("look", 0), ("list", 1, "l", 3), ("list", 1, "l", 3), ("acquire", 1, "a"), ("measure", 1),
         ("fetch", 1, [0, 2, 9]), ("settle", 1, "a:1", [0]), ("park", 1, "a:1", 1), ("look", 1), ("park", 1, "a:1", 2),
         ("look", 1), ("replay", 1, 3), ("look", 1), ("delete", 1, 4), ("look", 1), ("prune", 1, "a:1", -LONG),
@@ -163,8 +164,10 @@ def test_what_has_a_lifetime_ends_alike(real: Real) -> None:
         replies = [
             await redis_client.run(worker_scripts.ACQUIRE, [KEYS.lease(0), KEYS.fence(0)], ["a", 30]),
             len(await redis_client.run(worker_scripts.HEARTBEAT, [KEYS.workers], ["a", 30])),
-            await redis_client.run(worker_scripts.CLAIM, ["claimed"], [b"f", 30]),
-            len(await redis_client.run(scripts.APPEND, [*APPENDED, "seen"], [9, 30, 7, 1, 1, 0, 1, b"one", b"=f"])),
+            await redis_client.run(worker_scripts.CLAIM, [KEYS.seen(0)], [b"claimed-once", SAME, 30]),
+            len(
+                await redis_client.run(scripts.APPEND, APPENDED, [9, 30, 7, 1, 1, 0, 1, b"one", b"known by it." + SAME])
+            ),
         ]
         await sleep(0.2)
         return [
@@ -176,8 +179,12 @@ def test_what_has_a_lifetime_ends_alike(real: Real) -> None:
             await redis_client.run(worker_scripts.RELEASE, [KEYS.lease(0)], ["a:1"]),
             await redis_client.run(worker_scripts.ACQUIRE, [KEYS.lease(0), KEYS.fence(0)], ["b", LONG]),
             (await redis_client.run(worker_scripts.HEARTBEAT, [KEYS.workers], ["b", 30]))[1:],
-            await redis_client.run(worker_scripts.CLAIM, ["claimed"], [b"g", LONG]),
-            (await redis_client.run(scripts.APPEND, [*APPENDED, "seen"], [999, LONG, 7, 1, 1, 0, 1, b"one", b"=f"]))[0],
+            await redis_client.run(worker_scripts.CLAIM, [KEYS.seen(0)], [b"claimed-once", OTHER, LONG]),
+            (
+                await redis_client.run(
+                    scripts.APPEND, APPENDED, [999, LONG, 7, 1, 1, 0, 1, b"one", b"known by it." + SAME]
+                )
+            )[0],
         ]
 
     assert model(play) == real.play(play)
@@ -207,11 +214,11 @@ def test_a_read_that_waits_for_nothing_ends(real: Real) -> None:
 
 def test_a_full_server_refuses_alike(real: Real) -> None:
     """Past maxmemory nothing is added for callers, and workers can still drain."""
-    before: list[Operation] = [("acquire", 0, "a"), ("append", 0, 10_000, [(b"one", "x", b"=f"), (b"two", "", b"")])]
+    before: list[Operation] = [("acquire", 0, "a"), ("append", 0, 10_000, [(b"one", "x", SAME), (b"two", "", b"")])]
     after: list[Operation] = [
-        ("append", 0, 10_000, [(b"one", "x", b"=f")]),
-        ("append", 0, 10_000, [(b"one", "x", b"=f"), (b"three", "", b"")]),
-        ("claim", b"f"), ("set", ()), ("renew", 0, "a:1"), ("heartbeat", "a", LONG), ("park", 0, "a:1", 0), ("look", 0),
+        ("append", 0, 10_000, [(b"one", "x", SAME)]),
+        ("append", 0, 10_000, [(b"one", "x", SAME), (b"three", "", b"")]),
+        ("claim", SAME), ("set", ()), ("renew", 0, "a:1"), ("heartbeat", "a", LONG), ("park", 0, "a:1", 0), ("look", 0),
         ("settle", 0, "a:1", [1]), ("look", 0), ("release", 0, "a:1"), ("acquire", 0, "b"), ("look", 0),
     ]  # fmt: skip
 

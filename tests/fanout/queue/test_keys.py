@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout.queue.keys import KEYS, Keys, check_namespace
+from fanout.queue.remembered import dedup_mark, idempotency_mark
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 
@@ -14,13 +15,13 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 NAMESPACE = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}", fullmatch=True)
 
 
-@given(NAMESPACE, st.integers(0, 1023), TEXT, TEXT, TEXT)
+@given(NAMESPACE, st.integers(0, 1023))
 def test_all_keys_of_a_partition_carry_its_number_as_the_hash_tag_and_nothing_a_caller_chose(
-    namespace: str, partition: int, hub: str, name: str, lane: str
+    namespace: str, partition: int
 ) -> None:
     keys = Keys(check_namespace(namespace))
     names = [keys.stream(partition, "uchat"), keys.dead(partition), keys.lease(partition), keys.fence(partition)]
-    names += [keys.seen(partition, hub, name, lane), keys.idempotency(partition, hub, name)]
+    names.append(keys.seen(partition))
     assert len(set(names)) == len(names)
     for key in names:
         assert re.fullmatch(rf"{re.escape(namespace)}:\{{{partition}\}}:[a-z0-9:]+", key)
@@ -38,18 +39,19 @@ def test_keys_of_no_partition_carry_no_hash_tag_of_one() -> None:
 
 
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=2, max_size=2, unique=True))
-def test_what_is_told_apart_has_a_key_of_its_own(pair: list[tuple[str, str, str]]) -> None:
+def test_what_is_told_apart_is_remembered_apart(pair: list[tuple[str, str, str]]) -> None:
     one, two = pair
-    assert KEYS.seen(0, *one) != KEYS.seen(0, *two)
+    assert dedup_mark(*one) != dedup_mark(*two)
 
 
 def test_the_parts_of_a_name_do_not_run_into_each_other() -> None:
-    assert KEYS.seen(0, "ab", "c", "") != KEYS.seen(0, "a", "bc", "")
-    assert KEYS.idempotency(0, "ab", "c") != KEYS.idempotency(0, "a", "bc")
+    assert dedup_mark("ab", "c", "") != dedup_mark("a", "bc", "")
+    assert idempotency_mark("ab", "c") != idempotency_mark("a", "bc")
 
 
 def test_names_stay_what_they_are() -> None:
     """A key that changes its name forgets what is stored under the old one."""
     assert KEYS.stream(3, "uchat") == "fanout:{3}:q:uchat"
-    assert KEYS.seen(3, "chat", "m1", "chat\nualice") == "fanout:{3}:seen:1f2c5f5656a0d17e81c5bd7ef3dac74d"
-    assert KEYS.idempotency(3, "chat", "k") == "fanout:{3}:key:d1019e7a1145fdcc61a7ea866c48aa16"
+    assert KEYS.seen(3) == "fanout:{3}:seen"
+    assert dedup_mark("chat", "m1", "chat\nualice").hex() == "480406dc1a27333e7b7cedef"
+    assert idempotency_mark("chat", "k").hex() == "6c67acc3744ff103c8b953e2"

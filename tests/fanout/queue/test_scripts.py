@@ -7,25 +7,30 @@ import pytest
 
 from fanout.queue import scripts, worker_scripts
 from fanout.queue.keys import KEYS
+from fanout.queue.remembered import dedup_mark, idempotency_mark
 from fanout.queue.scripts import APPEND, PARK, SETTLE
 from fanout.queue.worker_scripts import ACQUIRE, CLAIM, HEARTBEAT, RELEASE, RENEW
 from fanout.redis.client import RedisClient, Script
 
 ALL = {name: script for name, script in (vars(scripts) | vars(worker_scripts)).items() if isinstance(script, Script)}
 STREAM, DEAD, LEASE, FENCE = KEYS.stream(3, "uchat"), KEYS.dead(3), KEYS.lease(3), KEYS.fence(3)
-FLOWS, WAKE, SIZE, DEAD_SIZE = KEYS.flows(3), KEYS.wake(3), KEYS.size(3), KEYS.dead_size(3)
+FLOWS, WAKE, SIZE, DEAD_SIZE, SEEN = KEYS.flows(3), KEYS.wake(3), KEYS.size(3), KEYS.dead_size(3), KEYS.seen(3)
 EACH = 64  # bytes that an entry counts for beside its own
 
 
 async def append(
     redis_client: RedisClient, *entries: tuple[bytes, str, bytes], room: int = 10_000, window: int = 60_000
 ) -> list[Any]:
-    """Append (bytes, name of its dedup key or "", fingerprint)."""
-    names = [FLOWS, WAKE, SIZE, STREAM, *(f"fanout:{{3}}:seen:{name}" for _data, name, _print in entries if name)]
+    """Append (bytes, the dedup id or "", fingerprint)."""
     args: list[Any] = [room, window, 7, 1, 1, 0, len(entries)]
     for data, name, fingerprint in entries:
-        args += [data, fingerprint if name else b""]
-    return list(await redis_client.run(APPEND, names, args))
+        args += [data, dedup_mark("chat", name, "") + fingerprint.ljust(8) if name else b""]
+    return list(await redis_client.run(APPEND, [FLOWS, WAKE, SIZE, SEEN, STREAM], args))
+
+
+async def remembered(redis_client: RedisClient) -> list[str]:
+    """Return the keys that hold remembered ids."""
+    return [name.decode() for found in await redis_client.ask_primaries("KEYS", f"{SEEN}:*") for name in found]
 
 
 def test_a_script_is_known_by_the_sha1_of_its_text_and_does_not_print_it() -> None:
@@ -56,7 +61,8 @@ async def test_append_to_a_full_queue_stores_nothing_new(redis_client: RedisClie
     first = await append(redis_client, (b"1", "a", b"=x"), room=1)
     full = await append(redis_client, (b"1", "a", b"=x"), (b"2", "b", b"=x"), (b"3", "", b""), room=1)
     assert full == [0, b"D" + first[1], b"F", b"F"]
-    assert await redis_client.ask("EXISTS", "fanout:{3}:seen:b") == 0
+    [name] = await remembered(redis_client)
+    assert await redis_client.ask("HLEN", name) == 1
 
 
 async def test_ids_of_a_request_start_at_its_number(redis_client: RedisClient) -> None:
@@ -87,8 +93,56 @@ async def test_an_append_the_store_refuses_says_why(redis_client: RedisClient) -
 
 async def test_a_duplicate_does_not_prolong_the_time_its_id_is_remembered(redis_client: RedisClient) -> None:
     await append(redis_client, (b"1", "a", b"=x"), window=50_000)
-    await append(redis_client, (b"1", "a", b"=x"), window=90_000)
-    assert 0 < await redis_client.ask("PTTL", "fanout:{3}:seen:a") <= 50_000
+    [name] = await remembered(redis_client)
+    before = await redis_client.ask("PTTL", name)
+    await append(redis_client, (b"1", "a", b"=x"), window=50_000)
+    assert 0 < await redis_client.ask("PTTL", name) <= before <= 100_000
+
+
+async def middle_of_a_span(redis_client: RedisClient) -> tuple[int, int]:
+    """Return the server's time in milliseconds and a window in the middle of whose span it lies."""
+    seconds, microseconds = await redis_client.ask("TIME")
+    now = int(seconds) * 1000 + int(microseconds) // 1000
+    return now, now * 2 // 201
+
+
+@pytest.mark.parametrize(
+    ("age", "answer"),
+    [(0.6, "D5-7"), (0.99, "D5-7"), (1.01, "new"), (1.4, "new"), (-0.1, "D5-7"), (-0.6, "D5-7"), (-1.4, "D5-7")],
+)
+async def test_an_id_is_remembered_for_one_window_on_both_sides_of_a_border(
+    redis_client: RedisClient, age: float, answer: str
+) -> None:
+    """Ages in windows; a negative one is that of an id from before a server with a clock behind took over."""
+    now, window = await middle_of_a_span(redis_client)
+    mark, since = dedup_mark("chat", "a", ""), now - int(age * window)
+    value = (since % window).to_bytes(5) + b"contents" + (5).to_bytes(6) + (7).to_bytes(7)
+    first_level = int.from_bytes(mark[:3], "little") % 16
+    name = f"{SEEN}:{since // window}:{first_level}"
+    await redis_client.call(("HSET", SEEN, since // window, 16), ("HSET", name, mark, value), ("PEXPIRE", name, window))
+    [_, again] = await append(redis_client, (b"1", "a", b"contents"), window=window)
+    assert again == answer.encode() if answer != "new" else again[:1].isdigit()
+    [_, conflict] = await append(redis_client, (b"1", "a", b"another."), window=window)
+    assert conflict == b"C"
+
+
+async def test_each_remembered_id_takes_little_however_many_there_are(redis_client: RedisClient) -> None:
+    """Small hashes in the compact form: none is costly to expire, and no setting of the server is relied on."""
+    _now, window = await middle_of_a_span(redis_client)
+    for count in (100, 1_000, 10_000, 40_000):
+        names = [f"{count}-{n}" for n in range(count)]
+        receipts = [await append(redis_client, *[(b"1", n, b"contents") for n in names[k : k + 1000]], room=1 << 40,
+                                 window=window) for k in range(0, count, 1000)]  # fmt: skip
+        again = [await append(redis_client, *[(b"1", n, b"contents") for n in names[k : k + 1000]], window=window)
+                 for k in range(0, count, 1000)]  # fmt: skip
+        assert [b"D" + id_ for some in receipts for id_ in some[1:]] == [id_ for some in again for id_ in some[1:]]
+        keys = await remembered(redis_client)
+        lengths = await redis_client.call(*[("HLEN", name) for name in keys])
+        assert (sum(lengths), max(lengths) <= 48) == (count, True)
+        assert set(await redis_client.call(*[("OBJECT", "ENCODING", name) for name in keys])) == {b"listpack"}
+        sizes = await redis_client.call(*[("MEMORY", "USAGE", name) for name in keys])
+        assert sum(sizes) / count < 110
+        await redis_client.ask("DEL", SEEN, *keys)
 
 
 async def test_append_names_the_flow_and_wakes_once(redis_client: RedisClient) -> None:
@@ -176,8 +230,10 @@ async def test_a_heartbeat_marks_lists_and_forgets_workers_by_the_stores_clock(r
 
 
 async def test_claim_keeps_one_body_for_a_key(redis_client: RedisClient) -> None:
-    name = KEYS.idempotency(3, "chat", "k")
-    assert await redis_client.run(CLAIM, [name], [b"one", 60_000]) == 1
-    assert await redis_client.run(CLAIM, [name], [b"one", 60_000]) == 1
-    assert await redis_client.run(CLAIM, [name], [b"two", 60_000]) == 0
-    assert 0 < await redis_client.ask("PTTL", name) <= 60_000
+    mark = idempotency_mark("chat", "k")
+    assert await redis_client.run(CLAIM, [SEEN], [mark, b"contents", 60_000]) == 1
+    assert await redis_client.run(CLAIM, [SEEN], [mark, b"contents", 60_000]) == 1
+    assert await redis_client.run(CLAIM, [SEEN], [mark, b"another.", 60_000]) == 0
+    assert await redis_client.run(CLAIM, [SEEN], [idempotency_mark("chat", "l"), b"another.", 60_000]) == 1
+    for name in await remembered(redis_client):
+        assert 0 < await redis_client.ask("PTTL", name) <= 120_000

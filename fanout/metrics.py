@@ -145,6 +145,12 @@ GAUGES = (
     Definition(
         WORKER,
         "gauge",
+        "fanout_held_lanes",
+        "Destinations that stand still because an entry of a newer format waits there, which takes a newer worker.",
+    ),
+    Definition(
+        WORKER,
+        "gauge",
         "fanout_rate_limit",
         "Calls per second allowed to all workers together, by class; +Inf without a limit.",
         _BY_CLASS,

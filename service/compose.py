@@ -281,6 +281,7 @@ def _watch_worker(gauges: Gauges, dispatcher: Dispatcher, schedule: Schedule, ow
         leases=lambda: len(ownership),
         leases_gained=lambda: ownership.gained,
         leases_lost=lambda: ownership.lost,
+        held_lanes=lambda: ownership.held,
     )
 
 

@@ -72,7 +72,7 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
                 if await _finishes(starting, before=stopping):
                     _announce(plan, listeners, resources.log)
                     retiring = group.create_task(_retire(stopping, servers, readiness, clock, plan.lame_duck))
-                    await _work_until(retiring, plan, resources, service)
+                    await _work_until(retiring, plan, resources, service, readiness)
                 readiness.draining = True
                 for task in tasks:
                     task.cancel()
@@ -177,13 +177,18 @@ async def _retire(
 
 
 async def _work_until(
-    retiring: "asyncio.Task[None]", plan: Plan, resources: Resources, service: ConnectionString | None
+    retiring: "asyncio.Task[None]",
+    plan: Plan,
+    resources: Resources,
+    service: ConnectionString | None,
+    readiness: Readiness,
 ) -> None:
     if plan.role == "ingress" or service is None:
         await retiring
         return
     endpoint = open_endpoint(resources.settings, resources.clock, resources.metrics, service)
     worker = build_worker(resources, endpoint)
+    readiness.watch("worker", worker.warning)
     try:
         async with asyncio.TaskGroup() as group:
             working = group.create_task(worker.run())

@@ -2,16 +2,18 @@
 
 Rules guarded: one beat renews everything in one round trip, several times within a lease's lifetime. A partition that
 is handed back first stops reading, then lets its calls in flight end and settle, and only then releases its lease, so
-that the next owner starts where this one stopped. It is not taken again before those calls have ended.
+that the next owner starts where this one stopped. It is not taken again before those calls have ended. A partition
+with entries of a newer format is told to all workers, and goes to one that can read them while there is one.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.log import Logger
-from fanout.queue.leases import Lease, Leases, Renewal, fence_of, share_of
+from fanout.queue.leases import Lease, Leases, Renewal, fence_of
+from fanout.queue.sharing import portions_of
 from workers.partition import OwnedPartition, StoreClock, order_of
 from workers.schedule import Schedule
 
@@ -47,6 +49,7 @@ class Ownership:
         self._suspects: dict[int, tuple[str, bytes]] = {}
         self._latest: dict[int, str] = {}  # the token of each partition's latest owner
         self._unsettled: dict[int, int] = {}  # entries read and not settled when a lease was lost
+        self._needs: dict[int, int] = {}  # partitions with entries it cannot read, and the format of these
         self._closed = False
 
     def __repr__(self) -> str:
@@ -54,6 +57,16 @@ class Ownership:
 
     def __len__(self) -> int:
         return len(self._owned)
+
+    @property
+    def held(self) -> int:
+        """How many lanes stand still because an entry of a newer format was met in them."""
+        return sum(owned.held for owned in self._owned.values())
+
+    @property
+    def newer(self) -> Mapping[int, int]:
+        """The partitions owned now in which such entries were met, and their newest format."""
+        return {owned.number: owned.needs for owned in self._owned.values() if owned.needs}
 
     async def run(self, group: asyncio.TaskGroup, start_reading: StartReading) -> None:
         """Beat until cancelled. `start_reading` starts the reader of a new partition and returns its task."""
@@ -95,17 +108,31 @@ class Ownership:
         self._doubt_outdated()
         restarting = await self._renew()  # first: the list of workers may live in a part of the store that is away
         asked = self._clock.monotonic()
-        live_workers = await self._leases.heartbeat()
+        self._needs.update(self.newer)
+        live_workers = await self._leases.heartbeat(self._needs)
         self._store_clock.observe(live_workers.now, asked, self._clock.monotonic())
-        share = share_of(self._leases.worker, live_workers, self._partitions)
-        if len(self) < share and not self._closed:
-            for lease in await self._leases.acquire(await self._free(share - len(self))):
+        portions = portions_of(self._leases.worker, live_workers, self._partitions)
+        wanted = [(each.partitions, each.share - self._count(each.partitions)) for each in portions]
+        if any(count > 0 for _partitions, count in wanted) and not self._closed:
+            for lease in await self._leases.acquire(await self._free(wanted)):
                 self._begin(lease, start_reading)
-        surplus = len(self) - len(self._leaving) - share
-        others = [p for p in self._owned.values() if p.number not in self._leaving and p not in restarting]
-        for owned in [*restarting, *others[: max(0, surplus - len(restarting))]]:
-            self._leaving.add(owned.number)
-            group.create_task(self._hand_back(owned))
+        for portion in portions:
+            for owned in self._surplus(portion.partitions, portion.share, restarting):
+                self._leaving.add(owned.number)
+                group.create_task(self._hand_back(owned))
+
+    def _count(self, partitions: Collection[int]) -> int:
+        return sum(number in self._owned for number in partitions)
+
+    def _surplus(
+        self, partitions: Collection[int], share: int, restarting: Collection[OwnedPartition]
+    ) -> list[OwnedPartition]:
+        """Return which of `partitions` to hand back: those to begin anew, and what is more than `share`."""
+        staying = [self._owned[number] for number in partitions if number in self._owned]
+        staying = [owned for owned in staying if owned.number not in self._leaving]
+        anew = [owned for owned in staying if owned in restarting]
+        others = [owned for owned in staying if owned not in restarting]
+        return [*anew, *others[: max(0, len(staying) - share - len(anew))]]
 
     async def _renew(self) -> list[OwnedPartition]:
         """Renew all leases; return the partitions to begin anew: doubted, or their lease ran out by our clock.
@@ -152,13 +179,17 @@ class Ownership:
                 return name, oldest
         return None
 
-    async def _free(self, wanted: int) -> list[int]:
+    async def _free(self, wanted: Collection[tuple[Collection[int], int]]) -> list[int]:
+        """Return partitions without an owner: of each of the given partitions at most so many."""
         owners = await self._leases.owners(self._partitions)
         for number, token in owners.items():
             if token != self._latest.get(number):
                 self._check_fence(number, token)
-        free = [number for number in range(self._partitions) if number not in owners and number not in self._owned]
-        return free[:wanted]
+        free: list[int] = []
+        for partitions, count in wanted:
+            found = [number for number in partitions if number not in owners and number not in self._owned]
+            free += found[: max(0, count)]
+        return free
 
     def _begin(self, lease: Lease, start_reading: StartReading) -> None:
         self._check_fence(lease.partition, lease.token)

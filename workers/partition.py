@@ -52,12 +52,17 @@ class OwnedFlow:
     `cursor` is the last id read; `behind` means that the stream may hold more than was read. `known` are the ids that
     are in memory and not settled; `waiting` entries of `size` bytes are in lanes, `resting` bytes of them in lanes that
     are postponed; `left` were read and left in the stream. `average` is the size of an entry, as it was lately.
+
+    `held` are the lanes that stand still since an entry of a newer format was met in them, `first_held` the id of the
+    first such entry. `stopped`: such an entry was met whose lane is not known, and nothing more is read of the flow.
     """
 
     __slots__ = (
         "average",
         "behind",
         "cursor",
+        "first_held",
+        "held",
         "hub",
         "known",
         "left",
@@ -66,6 +71,7 @@ class OwnedFlow:
         "priority",
         "resting",
         "size",
+        "stopped",
         "waiting",
     )
 
@@ -82,6 +88,9 @@ class OwnedFlow:
         self.resting = 0
         self.left = 0
         self.average = 512.0
+        self.held: set[str] = set()
+        self.first_held = b""
+        self.stopped = False
 
     def __repr__(self) -> str:
         return f"<OwnedFlow {self.name!r} of {self.partition.number}: {self.waiting} waiting, {self.left} left>"
@@ -91,7 +100,8 @@ class OwnedPartition:
     """One partition from taking its lease until giving it back.
 
     `flows` are those that may hold entries, by name. `hungry` are lanes to be fetched for, as the schedule asks for it.
-    `chunk` is how many bytes a read asks for; it adapts to the link. Its reader sets `on_wake`.
+    `chunk` is how many bytes a read asks for; it adapts to the link. Its reader sets `on_wake`. `needs` is the newest
+    format of an entry that was met and that this process cannot read, 0 for none.
     """
 
     def __init__(self, lease: Lease, *, generation: Hashable = None) -> None:
@@ -102,6 +112,7 @@ class OwnedPartition:
         self.hungry: deque[Any] = deque()
         self.on_wake: Callable[[], None] = _nothing
         self.chunk = _CHUNK
+        self.needs = 0
         self.in_flight = 0
         self.ended = False
         self.lost = False
@@ -120,6 +131,11 @@ class OwnedPartition:
     def known(self) -> int:
         """How many entries are in memory and not settled."""
         return sum(len(flow.known) for flow in self.flows.values())
+
+    @property
+    def held(self) -> int:
+        """How many lanes stand still for a newer worker; a flow that stands still as a whole counts as one."""
+        return sum(len(flow.held) + flow.stopped for flow in self.flows.values())
 
     def wake(self) -> None:
         """Have its reader look again: there is room, or something to fetch."""

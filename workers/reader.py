@@ -2,7 +2,8 @@
 
 Rules guarded: a flow is read only as far as there is room for it, and one that is full of what cannot go holds back no
 other. A new owner starts at the beginning of each stream, so that what its predecessor left comes first. An entry that
-cannot be read is moved to the dead letters and stops nothing.
+is broken is moved to the dead letters and stops nothing. One of a newer format is left where it is, with all that
+stands behind it in its lane, for a worker that can read it; see `ownership` for how the partition comes to that.
 
 Two tasks read a partition. `_listen` waits in the store for all flows that have been read to their end, and for word of
 new ones. `_catch_up` reads those that are behind, when there is room, and fetches for lanes, in turns; nothing it does
@@ -18,8 +19,8 @@ from fanout.errors import QueueError
 from fanout.log import Logger
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeathCause, Parked
-from fanout.queue.entry import StoredEntry, UnreadableEntryError, decode, weight_of
-from fanout.queue.lane_key import lane_of
+from fanout.queue.entry import VERSION, Entry, NewerEntryError, StoredEntry, UnreadableEntryError, decode, weight_of
+from fanout.queue.lane_key import is_known_flow, lane_in_flow, lane_of
 from fanout.queue.stream import START, Stream
 from workers.lane import Lane
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
@@ -34,6 +35,7 @@ _SMALLEST_CHUNK = 8 * 1024
 _SLOW = 0.5  # seconds: after a read that took longer, the next one asks for half as much
 _BLOCK = 5.0  # seconds a read waits in the store; it is cancelled when the partition is given back
 _PAUSE = 0.2  # seconds between tries while the store does not answer
+_MOST_HELD = 10_000  # lanes of a flow that stand still; past it the flow does
 _LOGGED_EVERY = 50  # failures in a row: the first of them is logged, and one of so many others
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -52,6 +54,7 @@ class Reader:
         self._metrics = metrics
         self._log = log
         self._reading = 0
+        self._warned: set[tuple[int, int]] = set()  # partitions and formats that were met
 
     def __repr__(self) -> str:
         return f"<Reader of {self._reading} partitions>"
@@ -124,7 +127,7 @@ class Reader:
             woken.clear()
             turn += 1
             fetched = await self._fetch(owned)
-            behind = [flow for flow in owned.flows.values() if flow.behind and self._has_room(flow)]
+            behind = [flow for flow in owned.flows.values() if self._is_to_read(flow)]
             if behind:  # all of them together, and in between one of them as far as there is room for it
                 await self._read(owned, behind if turn % 2 else [behind[turn // 2 % len(behind)]])
             elif not fetched:
@@ -134,7 +137,9 @@ class Reader:
                 return
             on_read()
 
-    def _has_room(self, flow: OwnedFlow) -> bool:
+    def _is_to_read(self, flow: OwnedFlow) -> bool:
+        if not flow.behind or flow.stopped:
+            return False
         room_of = self._schedule.room_of
         return room_of(flow) > 0 or (self._schedule.make_room(flow) and room_of(flow) > 0)
 
@@ -188,23 +193,59 @@ class Reader:
         )
 
     async def _take_in(self, flow: OwnedFlow, entries: Sequence[StoredEntry]) -> bool:
-        """Put what was read into the lanes; return whether there was room for all of it."""
-        room, hub = self._schedule.room_of(flow), flow.hub
+        """Put what was read into the lanes; return whether all of it was taken."""
+        room, hub, held = self._schedule.room_of(flow), flow.hub, flow.held
+        read = decode if is_known_flow(flow.name) else _decode_nothing
         for place, stored in enumerate(entries):
             if room <= 0 and place:  # one at least, so that an entry larger than the room is read all the same
                 return False
-            flow.cursor = stored.id
+            before, flow.cursor = flow.cursor, stored.id
             flow.average += (len(stored.data) - flow.average) * 0.05
             if stored.id in flow.known:
                 continue
             try:
-                entry = decode(stored.data, hub)
+                entry = read(stored.data, hub)
             except UnreadableEntryError as error:
-                await self._bury(flow, stored, str(error))
+                if await self._pass_by(flow, stored, error):
+                    continue
+                flow.cursor = before
+                return False
+            key = lane_of(hub, entry.item)
+            if held and key in held:
                 continue
             buffered = BufferedEntry(flow, stored.id, entry, stored.stored_at, weight_of(stored.data))
-            if self._schedule.add(lane_of(hub, entry.item), buffered):
+            if self._schedule.add(key, buffered):
                 room -= buffered.weight
+        return True
+
+    async def _pass_by(self, flow: OwnedFlow, stored: StoredEntry, error: UnreadableEntryError) -> bool:
+        """Bury a broken entry, or leave a newer one alone; return whether the flow goes on behind it."""
+        if isinstance(error, NewerEntryError):
+            return self._hold(flow, stored, error)
+        await self._bury(flow, stored, str(error))
+        return True
+
+    def _hold(self, flow: OwnedFlow, stored: StoredEntry, error: NewerEntryError) -> bool:
+        """Leave a newer entry and what comes behind it in its lane alone; False when the whole flow has to stop."""
+        owned = flow.partition
+        owned.needs = max(owned.needs, error.version)
+        key = lane_in_flow(flow.name, error.lane) if is_known_flow(flow.name) else ""
+        if (owned.number, error.version) not in self._warned:
+            self._warned.add((owned.number, error.version))
+            self._log.warning(
+                "entry.newer",
+                partition=owned.number,
+                id=stored.id.decode(),
+                hub=flow.hub,
+                format=error.version,
+                reads=VERSION,
+                stops="lane" if key else "flow",
+            )
+        if not key or len(flow.held) >= _MOST_HELD:
+            flow.stopped = True
+            return False
+        flow.held.add(key)
+        flow.first_held = flow.first_held or stored.id
         return True
 
     async def _bury(self, flow: OwnedFlow, stored: StoredEntry, detail: str) -> None:
@@ -212,3 +253,7 @@ class Reader:
         if await self._settler.park_unread(flow, Parked(flow.name, stored), cause):
             self._metrics.dead["unreadable"].inc()
             self._log.error("entry.unreadable", partition=flow.partition.number, id=stored.id.decode(), detail=detail)
+
+
+def _decode_nothing(_data: bytes, _hub: str) -> Entry:
+    raise NewerEntryError(VERSION + 1)  # what waits in a flow of a kind we do not know, and in which order, is unknown

@@ -247,8 +247,8 @@ class Schedule:
             self.release(lane)
 
     def knows(self, flow: OwnedFlow, stream_id: bytes) -> bool:
-        """Return whether an entry that was read is in memory, in flight, or remembered by its id."""
-        if stream_id in flow.known:
+        """Return whether an entry that was read is in memory, in flight, remembered by its id, or left alone."""
+        if stream_id in flow.known or stream_id == flow.first_held:
             return True
         lanes = [lane for lane in self._lanes.values() if lane.flow is flow and lane.has_left]
         return any(stream_id in (lane.index or ()) or stream_id in (lane.fetching or ()) for lane in lanes)

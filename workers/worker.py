@@ -10,6 +10,7 @@ from typing import Any
 
 from fanout.clock import Clock
 from fanout.log import Logger
+from fanout.queue.entry import VERSION
 from workers.dispatch import Dispatcher
 from workers.joining import Joining
 from workers.ownership import Ownership
@@ -55,6 +56,17 @@ class Worker:
     def stop(self) -> None:
         """Begin the end; `run` returns when everything has ended."""
         self._stopping.set()
+
+    def warning(self) -> str:
+        """Return what its operator should know although it works; "" for nothing."""
+        newer = self.ownership.newer
+        if not newer:
+            return ""
+        numbers = ", ".join(map(str, sorted(newer)))
+        return (
+            f"entries of a newer format ({max(newer.values())}, this worker reads {VERSION}) wait in partitions "
+            f"{numbers}; their destinations stand still until a worker of a newer version runs"
+        )
 
     async def run(self) -> None:
         """Deliver until `stop`, then end in order. An error in any task ends all of them and is raised."""

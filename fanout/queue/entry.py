@@ -1,20 +1,25 @@
 """What one stream entry holds, and its bytes.
 
 Rules guarded: an entry begins with its format version, so that a process that meets a newer one never guesses what it
-means. It is small: the hub is the flow's, and a body that is large, or the same for many targets, stands beside the
-stream and is named here. The garbage collector does not track these values (`gc=False`): thousands are alive at a time,
-and none can be part of a cycle.
+means. A format later than 1 has the lane, without the hub, in its third place, so that older workers know which lane to
+leave alone; whatever an older worker could not read (a value of an enumeration, a kind of item, a flag) is a new
+format. An entry is small: the hub is the flow's, and a body that is large, or the same for many targets, stands beside
+the stream and is named here. The garbage collector does not track these values (`gc=False`): thousands are alive at a
+time, and none can be part of a cycle.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
 from fanout.signalr.message import Item, Message
 
-VERSION = 1
+VERSION = 1  # the newest format this process reads; it reads the older ones too
+_FIRST = 1  # the format of `_Form`
+_LANE_AT = 2  # the place of the lane in an entry of a format later than 1
 _AROUND = 64  # bytes that Redis keeps around an entry, in round numbers; the scripts count the same
 
 
@@ -117,6 +122,18 @@ class UnreadableEntryError(ValueError):
     """The bytes are not an entry this version can read."""
 
 
+class NewerEntryError(UnreadableEntryError):
+    """The bytes are an entry of a newer format.
+
+    `version` is a format that whoever reads it has to know. `lane` is its lane without the hub, "" when unknown.
+    """
+
+    def __init__(self, version: int, lane: str = "") -> None:
+        super().__init__(f"entry is of format {version}, this process reads {VERSION}")
+        self.version = version
+        self.lane = lane
+
+
 class _Form(msgspec.Struct, array_like=True, gc=False):
     """The stored form. `flags` are bits that a reader has to understand; there is none yet."""
 
@@ -130,24 +147,43 @@ class _Form(msgspec.Struct, array_like=True, gc=False):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Form)
+_parts_decoder = msgspec.msgpack.Decoder(list[Any])
+_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_UNKNOWN_VALUE = ("Invalid enum value", "Invalid value")  # how msgspec names values and tags that are not among ours
 
 
 def encode(entry: Entry) -> bytes:
     """Return the bytes that are stored; the hub is not among them."""
     if entry.body_ref:
-        return _encoder.encode((VERSION, 0, entry.message_id, entry.item, entry.body_ref, entry.body_size))
-    return _encoder.encode((VERSION, 0, entry.message_id, entry.item))
+        return _encoder.encode((_FIRST, 0, entry.message_id, entry.item, entry.body_ref, entry.body_size))
+    return _encoder.encode((_FIRST, 0, entry.message_id, entry.item))
 
 
 def decode(data: bytes, hub: str) -> Entry:
-    """Read stored bytes of a hub's flow. Raise UnreadableEntryError when they are broken or of another version."""
+    """Read stored bytes of a hub's flow. Raise NewerEntryError, or UnreadableEntryError when they are broken."""
     try:
         form = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UnreadableEntryError(f"entry cannot be decoded: {error}") from None
-    if form.version != VERSION or form.flags:
-        raise UnreadableEntryError(f"entry is of version {form.version}, this process reads {VERSION}")
+    except _BROKEN as error:
+        raise _refusal(data, error) from None
+    if form.version != _FIRST or form.flags:
+        raise _refusal(data, None)
     return Entry(hub, form.message_id, form.item, form.body_ref, form.body_size)
+
+
+def _refusal(data: bytes, error: BaseException | None) -> UnreadableEntryError:
+    """Return why bytes are not an entry of our format; `error` is what their decoding raised."""
+    try:
+        parts = _parts_decoder.decode(data)
+    except _BROKEN as broken:
+        return UnreadableEntryError(f"entry cannot be decoded: {broken}")
+    version, lane = parts[0] if parts else None, parts[2] if len(parts) > _LANE_AT else None
+    if type(version) is not int or version < _FIRST:
+        return UnreadableEntryError(f"entry cannot be decoded: its format is {version!r:.20}")
+    if version > VERSION:
+        return NewerEntryError(version, lane if isinstance(lane, str) else "")
+    if error is None or str(error).startswith(_UNKNOWN_VALUE):
+        return NewerEntryError(VERSION + 1)  # a flag, a value or a kind of item that only a newer process knows
+    return UnreadableEntryError(f"entry cannot be decoded: {error}")
 
 
 def weight_of(data: bytes) -> int:

@@ -95,5 +95,18 @@ def hub_of_flow(flow: str) -> str:
 
 
 def priority_of_flow(flow: str) -> Priority:
-    """Return the priority of what waits in a flow; of a group's flow, which holds all of them, it is NORMAL."""
-    return _PRIORITY[flow[0]]
+    """Return the priority of what waits in a flow; of a group's flow, which holds all of them, it is NORMAL.
+
+    So it is of a flow of a kind that only a newer process knows.
+    """
+    return _PRIORITY.get(flow[:1], _NORMAL)
+
+
+def is_known_flow(flow: str) -> bool:
+    """Return whether this process knows what kind of destination waits in a flow, and in which order."""
+    return flow[:1] in _PRIORITY
+
+
+def lane_in_flow(flow: str, rest: str) -> str:
+    """Return the key of the lane `rest` (a lane without its hub) in a flow; "" when it belongs to no such flow."""
+    return f"{flow[1:]}{_END_OF_HUB}{rest}" if rest and rest[0] == flow[:1] else ""

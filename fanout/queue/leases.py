@@ -1,8 +1,7 @@
 """Which worker owns which partition: leases with a fencing token, spread evenly over the live workers.
 
 Rules guarded: a partition has one owner, which is what makes order possible. The holder of an expired lease can change
-nothing, because every script that writes compares the token. The share of each worker follows from its rank among the
-live ones, so workers agree without exchanging messages.
+nothing, because every script that writes compares the token.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -10,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanout.clock import Clock
+from fanout.queue.entry import VERSION
 from fanout.queue.keys import KEYS, Keys
+from fanout.queue.sharing import LiveWorkers, live_workers_of, need_member, worker_member
 from fanout.queue.worker_scripts import ACQUIRE, HEARTBEAT, RELEASE, RENEW
 from fanout.redis.client import Call, RedisClient, reply_or_raise
 
@@ -32,14 +33,6 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveWorkers:
-    """The live workers, in the order that gives each its rank, and the unix time in seconds by the clock of Redis."""
-
-    workers: tuple[str, ...]
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
 class Renewal:
     """A renewed lease with its new end, and the id of the oldest entry of each flow asked about (b"" for none)."""
 
@@ -53,20 +46,21 @@ def fence_of(token: str) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def share_of(worker: str, live_workers: LiveWorkers, partitions: int) -> int:
-    """Return how many partitions `worker` should own. The shares of all live workers add up to `partitions`."""
-    workers = sorted({*live_workers.workers, worker})
-    each, left = divmod(partitions, len(workers))
-    return each + (1 if workers.index(worker) < left else 0)
-
-
 class Leases:
-    """The leases as one worker sees them. `lifetime` is seconds."""
+    """The leases as one worker sees them. `lifetime` is seconds, `reads` the newest format of entries it can read."""
 
     def __init__(
-        self, redis_client: RedisClient, clock: Clock, keys: Keys = KEYS, *, worker: str, lifetime: float
+        self,
+        redis_client: RedisClient,
+        clock: Clock,
+        keys: Keys = KEYS,
+        *,
+        worker: str,
+        lifetime: float,
+        reads: int = VERSION,
     ) -> None:
         self.worker = worker
+        self.reads = reads
         self.lifetime = lifetime
         self._redis = redis_client
         self._keys = keys
@@ -80,13 +74,16 @@ class Leases:
         """Return a value that changes when what was read of a partition may no longer exist (a failover, a restart)."""
         return self._redis.generation(self._keys.lease(partition))
 
-    async def heartbeat(self) -> LiveWorkers:
-        """Mark this worker as live for one lifetime and return all live workers."""
-        return _live_workers(await self._heartbeat(self._lifetime_ms))
+    async def heartbeat(self, needs: Mapping[int, int] | None = None) -> LiveWorkers:
+        """Mark this worker as live for one lifetime and return all live workers.
+
+        `needs` are partitions with entries that it cannot read, and the format that one has to know for them.
+        """
+        return live_workers_of(await self._heartbeat(self._lifetime_ms, needs or {}))
 
     async def deregister(self) -> None:
         """Remove this worker from the live ones, so that the others share its partitions."""
-        await self._heartbeat(0)
+        await self._heartbeat(0, {})
 
     async def owners(self, partitions: int) -> dict[int, str]:
         """Return the token of the lease of each partition that has an owner."""
@@ -137,15 +134,12 @@ class Leases:
         """Release one partition. Does no harm when the lease was lost already."""
         await self._redis.run(RELEASE, [self._keys.lease(lease.partition)], [lease.token], time_limit=_TIME_LIMIT)
 
-    async def _heartbeat(self, lifetime_ms: int) -> Sequence[bytes]:
+    async def _heartbeat(self, lifetime_ms: int, needs: Mapping[int, int]) -> Sequence[bytes]:
+        members = [worker_member(self.worker, self.reads), *(need_member(*need) for need in needs.items())]
         reply: Sequence[bytes] = await self._redis.run(
-            HEARTBEAT, [self._keys.workers], [self.worker, lifetime_ms], time_limit=_TIME_LIMIT
+            HEARTBEAT, [self._keys.workers], [members[0], lifetime_ms, *members[1:]], time_limit=_TIME_LIMIT
         )
         return reply
-
-
-def _live_workers(reply: Sequence[bytes]) -> LiveWorkers:
-    return LiveWorkers(workers=tuple(worker.decode() for worker in reply[1:]), now=int(reply[0]) / 1000)
 
 
 def _renewal(lease: Lease, oldest: Any, end: float, flows: Sequence[str]) -> Renewal | None:

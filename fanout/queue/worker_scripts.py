@@ -34,14 +34,16 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
 
-# KEYS[1] the set of workers. ARGV[1] this worker, ARGV[2] the lifetime of its mark in milliseconds (0 takes it away).
-# Returns the store's time in milliseconds, then every live worker.
+# KEYS[1] the set of workers. ARGV[1] this worker, ARGV[2] the lifetime of its mark in milliseconds (0 takes it away),
+# ARGV[3..] further members that get the same lifetime and are not taken away: what it knows of partitions.
+# Returns the store's time in milliseconds, then every member that is alive.
 HEARTBEAT = Script("""#!lua flags=allow-oom
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 if tonumber(ARGV[2]) > 0 then
   redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+  for k = 3, #ARGV do redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[k]) end
 else
   redis.call('ZREM', KEYS[1], ARGV[1])
 end

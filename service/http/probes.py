@@ -42,6 +42,7 @@ class Readiness:
         self.draining = False
         self._checks: dict[str, Check] = {}
         self._warnings: dict[str, str] = {}
+        self._sources: dict[str, Callable[[], str]] = {}
 
     def __repr__(self) -> str:
         return f"<Readiness {'draining' if self.draining else 'open'}, checks: {', '.join(self._checks) or 'none'}>"
@@ -53,7 +54,12 @@ class Readiness:
     @property
     def warnings(self) -> list[str]:
         """What is wrong although the process accepts traffic."""
-        return [f"{name}: {text}" for name, text in self._warnings.items()]
+        asked = {name: source() for name, source in self._sources.items()}
+        return [f"{name}: {text}" for name, text in (*self._warnings.items(), *asked.items()) if text]
+
+    def watch(self, name: str, source: Callable[[], str]) -> None:
+        """Ask `source` at each probe for a warning, "" for none."""
+        self._sources[name] = source
 
     def warn(self, name: str, text: str) -> None:
         """Report something that is wrong and does not stop traffic, until `clear_warning`."""

@@ -51,12 +51,14 @@ class Child:
         """Whether it has been started and has not ended."""
         return self._process is not None and self._process.returncode is None
 
-    async def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    async def start(
+        self, arguments: Sequence[str], environment: Mapping[str, str], module: str = "service.cli"
+    ) -> None:
         """Run `fanout` with `arguments`; only `environment` configures it, nothing of this process's own."""
         own = {name: value for name, value in os.environ.items() if not is_setting(name)}
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "service.cli", *arguments, cwd=ROOT, env={**own, **environment},
+                sys.executable, "-m", module, *arguments, cwd=ROOT, env={**own, **environment},
                 stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL, preexec_fn=dying_with(os.getpid()),
             )  # fmt: skip
 

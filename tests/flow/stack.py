@@ -185,6 +185,13 @@ class Stack:
         await asyncio.gather(*(worker.ready() for worker in started))
         return started
 
+    async def add_newer(self, role: str, **settings: object) -> Child:
+        """Start one more process of a newer version of the code (see `newer`); it ends with the workers."""
+        started = await self._serve(role, settings, "tests.flow.newer")
+        self.workers.append(started)
+        await started.ready()
+        return started
+
     async def start_ingress(self) -> None:
         """Start the ingress; it believes who sends x-ms-client-principal-id, for tests with clients."""
         self._ingress = await self._serve("ingress", {"negotiate_user": "principal-id"})
@@ -237,10 +244,10 @@ class Stack:
                     await child.kill()
             await self._redis.aclose()
 
-    async def _serve(self, role: str, settings: Mapping[str, object]) -> Child:
+    async def _serve(self, role: str, settings: Mapping[str, object], module: str = "service.cli") -> Child:
         number = next(self._numbers)
         child = Child(f"{role} {number}", free_port(), self._directory / f"{role}-{number}.log", self.http)
-        await child.start(["serve", "--role", role, "--port", str(child.port)], self.environment(settings))
+        await child.start(["serve", "--role", role, "--port", str(child.port)], self.environment(settings), module)
         return child
 
     async def _entries(self, since: int) -> AsyncIterator[dict[str, Any]]:

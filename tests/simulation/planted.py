@@ -15,7 +15,8 @@ from fanout.errors import QueueError
 from fanout.queue.dead_letters import DeadLetters, DeathCause, Parked
 from fanout.queue.entry import Entry, StoredEntry, weight_of
 from fanout.queue.keys import KEYS
-from fanout.queue.leases import Lease, Leases, LiveWorkers, Renewal
+from fanout.queue.leases import Lease, Leases, Renewal
+from fanout.queue.sharing import LiveWorkers
 from fanout.queue.stream import Settled, Stream
 from fanout.signalr.message import Message
 from fanout.signalr.routes import RouteClass
@@ -152,9 +153,9 @@ class ForgetfulLetters(DeadLetters):
 class LonelyLeases(Leases):
     """Reads a clock that is an hour behind the store's."""
 
-    async def heartbeat(self) -> LiveWorkers:
-        live_workers = await super().heartbeat()
-        return LiveWorkers(live_workers.workers, live_workers.now - 3600)
+    async def heartbeat(self, needs: Mapping[int, int] | None = None) -> LiveWorkers:
+        live_workers = await super().heartbeat(needs)
+        return replace(live_workers, now=live_workers.now - 3600)
 
 
 @dataclass(frozen=True)

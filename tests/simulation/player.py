@@ -107,8 +107,8 @@ class Player:
     async def _release(self, partition: int, token: str) -> Any:
         return await self._redis.run(worker_scripts.RELEASE, [KEYS.lease(partition)], [token])
 
-    async def _heartbeat(self, worker: str, lifetime: int) -> Any:
-        now, *workers = await self._redis.run(worker_scripts.HEARTBEAT, [KEYS.workers], [worker, lifetime])
+    async def _heartbeat(self, worker: str, lifetime: int, *needs: str) -> Any:
+        now, *workers = await self._redis.run(worker_scripts.HEARTBEAT, [KEYS.workers], [worker, lifetime, *needs])
         return [len(now), sorted(workers)]  # workers of one millisecond are in the order of their names
 
     async def _exchange_demand(self, worker: str, lifetime: int, demand: int) -> Any:

@@ -334,7 +334,7 @@ def _heartbeat(store: StoreModel, keys: Args, args: Args) -> Any:
     for worker in [worker for worker, until in workers.items() if until <= now]:
         del workers[worker]
     if int(args[1]) > 0:
-        workers[args[0]] = now + int(args[1])
+        workers.update(dict.fromkeys((args[0], *args[2:]), now + int(args[1])))
     else:
         workers.pop(args[0], None)
     return [b"%d" % now, *sorted(workers, key=lambda worker: (workers[worker], worker))]

@@ -105,6 +105,7 @@ OPERATION = st.one_of(
     st.tuples(st.just("renew"), PARTITION, TOKEN),
     st.tuples(st.just("release"), PARTITION, TOKEN),
     st.tuples(st.just("heartbeat"), WORKER, st.sampled_from([LONG, 0])),
+    st.tuples(st.just("heartbeat"), WORKER, st.sampled_from([LONG, 0]), st.sampled_from(["!0 2", "!1 2"])),
     st.tuples(st.just("claim"), st.sampled_from([SAME, OTHER])),
     st.tuples(st.just("range"), PARTITION, NUMBER, st.integers(1, 3)),
     st.tuples(st.just("read"), PARTITION, NUMBER, st.integers(1, 3)),

@@ -9,7 +9,8 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.queue.keys import KEYS
-from fanout.queue.leases import Lease, Leases, LiveWorkers, Renewal
+from fanout.queue.leases import Lease, Leases, Renewal
+from fanout.queue.sharing import LiveWorkers
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.fakes import FakeClock
@@ -37,16 +38,16 @@ async def nothing_happens() -> None:
 class Watched(Leases):
     """Leases that can be cut off from the store, and whose answers can be late."""
 
-    def __init__(self, redis_client: RedisClient, clock: FakeClock, worker: str) -> None:
-        super().__init__(redis_client, clock, worker=worker, lifetime=100.0)
+    def __init__(self, redis_client: RedisClient, clock: FakeClock, worker: str, reads: int) -> None:
+        super().__init__(redis_client, clock, worker=worker, lifetime=100.0, reads=reads)
         self.fake = clock
         self.cut_off = False
         self.late = 0.0
         self.before_renewal: Callable[[], Awaitable[None]] = nothing_happens
 
-    async def heartbeat(self) -> LiveWorkers:
+    async def heartbeat(self, needs: Mapping[int, int] | None = None) -> LiveWorkers:
         self._check()
-        return await super().heartbeat()
+        return await super().heartbeat(needs)
 
     async def renew(
         self, leases: Sequence[Lease], flows: Mapping[int, Sequence[str]] | None = None
@@ -75,10 +76,12 @@ class Watched(Leases):
 class Member:
     """One worker's ownership; `reading` are the partitions that are read now."""
 
-    def __init__(self, redis_client: RedisClient, clock: FakeClock, worker: str, partitions: int = P) -> None:
+    def __init__(
+        self, redis_client: RedisClient, clock: FakeClock, worker: str, partitions: int = P, reads: int = 1
+    ) -> None:
         self.redis_client = redis_client
         self.clock = clock
-        self.leases = Watched(redis_client, clock, worker)
+        self.leases = Watched(redis_client, clock, worker, reads)
         self.lanes = Schedule(room=0)
         self.lines = Lines()
         self.store_clock = StoreClock()
@@ -123,7 +126,8 @@ async def owners(redis_client: RedisClient) -> dict[int, str]:
 
 
 async def workers(redis_client: RedisClient) -> list[bytes]:
-    return list(await redis_client.ask("ZRANGE", KEYS.workers, 0, -1))
+    members = await redis_client.ask("ZRANGE", KEYS.workers, 0, -1)
+    return [member.partition(b" ")[0] for member in members]
 
 
 async def test_a_worker_alone_takes_every_partition_and_reads_it(redis_client: RedisClient) -> None:
@@ -269,6 +273,43 @@ async def test_a_partition_released_while_a_renewal_is_on_its_way_is_not_a_lost_
         await until(lambda: len(a.ownership) == 0)
         assert a.lines.of("lease.lost") == []
         assert len(a.lines.of("lease.released")) == 1
+
+
+async def test_a_partition_with_newer_entries_goes_to_a_worker_that_can_read_them(redis_client: RedisClient) -> None:
+    clock = FakeClock()
+    async with Member(redis_client, clock, "a").on_duty() as a:
+        await a.owned(0, 1, 2, 3)
+        for number in (0, 1, 2):
+            a.reading[number].needs = 2
+        await a.beats(3)
+        await a.owned(0, 1, 2, 3)  # nobody can read them
+        assert a.ownership.newer == {0: 2, 1: 2, 2: 2}
+        async with Member(redis_client, clock, "b", reads=2).on_duty() as b:
+            await a.beats(3, workers_on_clock=2)
+            await b.owned(0, 1, 2)
+            await a.owned(3)
+            await a.beats(5, workers_on_clock=2)
+            await b.owned(0, 1, 2)
+            assert a.ownership.newer == {}
+        await redis_client.ask("DEL", *(KEYS.lease(number) for number in (0, 1, 2)), KEYS.workers)
+        await a.beats(3)
+        await a.owned(0, 1, 2, 3)  # it died
+
+
+async def test_a_worker_without_word_of_them_takes_none_of_these_either(redis_client: RedisClient) -> None:
+    """Two old workers: the second one learns from the first."""
+    clock = FakeClock()
+    async with Member(redis_client, clock, "a").on_duty() as a:
+        await a.owned(0, 1, 2, 3)
+        for owned in a.reading.values():
+            owned.needs = 2
+        async with Member(redis_client, clock, "b").on_duty() as b:
+            await a.beats(4, workers_on_clock=2)
+            assert len(b.reading) == 2
+            async with Member(redis_client, clock, "c", reads=2).on_duty() as c:
+                await a.beats(5, workers_on_clock=3)
+                await c.owned(0, 1, 2, 3)
+                assert (a.reading, b.reading) == ({}, {})
 
 
 async def test_a_lease_somebody_else_took_ends_the_partition(redis_client: RedisClient) -> None:

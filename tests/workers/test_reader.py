@@ -5,11 +5,14 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+import msgspec
+import pytest
+
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
-from fanout.queue.entry import StoredEntry, Submission, encode
+from fanout.queue.entry import VERSION, StoredEntry, Submission, encode
 from fanout.queue.keys import KEYS
 from fanout.queue.stream import START, FlowRead, Stream
 from fanout.redis.client import RedisClient
@@ -239,6 +242,83 @@ async def test_bytes_that_are_no_text_or_nest_without_end_are_parked_too(redis_c
     async with bench.reading(owned):
         assert await bench.delivered(1) == ["2"]
     assert len(await DeadLetters(redis_client).oldest(0)) == 2
+
+
+def newer(lane: str, version: int = VERSION + 1) -> bytes:
+    """Return an entry of a newer format in a lane, in a form that this version cannot read."""
+    return msgspec.msgpack.encode([version, 0, lane, "id", ["q", {"what": "nobody knows yet"}]])
+
+
+async def test_a_newer_entry_stays_in_place_and_so_does_its_lane(redis_client: RedisClient) -> None:
+    bench = Bench(redis_client)
+    await bench.put("1")
+    held = [await put(redis_client, 0, "e", newer("u" + ALICE)) for _ in range(2)]
+    await bench.put("2", "3")
+    await bench.put("4", "5", to=BOB)
+    [owned] = await taken(redis_client, bench.clock, 0)
+    async with bench.reading(owned):
+        assert sorted(await bench.delivered(3)) == ["1", "4", "5"]
+        await bench.put("6", to=BOB)
+        await bench.put("7")
+        assert await bench.delivered(1) == ["6"]
+        flow = owned.flows[USERS]
+        assert bench.lanes.knows(flow, held[0])
+        assert (flow.stopped, owned.needs, owned.held) == (False, VERSION + 1, 1)
+    assert await waiting_in(redis_client, 1) == 5
+    assert await DeadLetters(redis_client).oldest(0) == []
+    [line] = bench.lines.of("entry.newer")
+    assert (line["partition"], line["format"], line["reads"], line["stops"]) == (0, VERSION + 1, VERSION, "lane")
+    assert bench.lines.warned == {"entry.newer"}
+
+
+async def test_each_newer_format_is_told_once_for_each_partition(redis_client: RedisClient) -> None:
+    bench = Bench(redis_client)
+    for version in (VERSION + 1, VERSION + 2, VERSION + 1):
+        await put(redis_client, 0, "e", newer(f"u{version}", version))
+    await bench.put("1", to=BOB)
+    for _ in range(2):  # it is begun anew
+        [owned] = await taken(redis_client, bench.clock, 0)
+        async with bench.reading(owned):
+            await until(lambda owned=owned: owned.held == 2)  # type: ignore[misc] # the loop's own
+        await redis_client.ask("DEL", KEYS.lease(0))
+    assert [line["format"] for line in bench.lines.of("entry.newer")] == [VERSION + 1, VERSION + 2]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(newer(""), id="without a lane"),
+        pytest.param(newer("gALICE"), id="with a lane of another flow"),
+        pytest.param(msgspec.msgpack.encode([1, 0, "m", ["m", "galaxy", "", b""]]), id="with a scope of no kind"),
+    ],
+)
+async def test_a_newer_entry_whose_lane_is_not_known_stops_its_flow(redis_client: RedisClient, data: bytes) -> None:
+    bench = Bench(redis_client)
+    await bench.put("1")
+    await put(redis_client, 0, "e", data)
+    await bench.put("2", to=BOB)
+    [owned] = await taken(redis_client, bench.clock, 0)
+    group = next(name for name in map(str, range(99)) if home_of(name, scope=Scope.GROUP) == 0)
+    async with bench.reading(owned):
+        assert await bench.delivered(1) == ["1"]
+        await bench.put("3")
+        await bench.put("4", to=group, scope=Scope.GROUP)
+        assert await bench.delivered(1) == ["4"]
+        flow = owned.flows[USERS]
+        assert (flow.stopped, owned.needs, owned.held) == (True, VERSION + 1, 1)
+    assert await waiting_in(redis_client, 1) == 3
+    assert await DeadLetters(redis_client).oldest(0) == []
+
+
+async def test_a_flow_of_a_kind_nobody_knows_yet_is_left_alone(redis_client: RedisClient) -> None:
+    bench = Bench(redis_client)
+    await put(redis_client, 0, "e", encode(an_entry()), flow="zchat")
+    await bench.put("1")
+    [owned] = await taken(redis_client, bench.clock, 0)
+    async with bench.reading(owned):
+        assert await bench.delivered(1) == ["1"]
+        await until(lambda: owned.held == 1)
+    assert await waiting_in(redis_client, 1) == 1
 
 
 async def test_under_a_lost_lease_an_unreadable_entry_stays_where_it_is(redis_client: RedisClient) -> None:

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from fanout.queue.entry import VERSION, Entry, StoredEntry, UnreadableEntryError, apart, decode, encode, with_body
+from fanout.queue.entry import (
+    VERSION,
+    Entry,
+    NewerEntryError,
+    StoredEntry,
+    UnreadableEntryError,
+    apart,
+    decode,
+    encode,
+    with_body,
+)
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from tests.builders import a_join, a_message, an_entry
 
@@ -68,27 +78,47 @@ def test_a_damaged_entry_is_an_entry_or_is_refused(entry: Entry, data: st.DataOb
         pytest.param(encode(an_entry()) + b"\x00", id="something behind it"),
         pytest.param(encode(an_entry()).replace(b"alice", b"al\xff\xfee"), id="no UTF-8"),
         pytest.param(b"\x95" + encode(an_entry())[1:] + b"\x91" * 100_000 + b"\xc0", id="nesting without end"),
-        pytest.param(msgspec.msgpack.encode([1, 0, "m", ["x", "y"]]), id="an item of no kind"),
-        pytest.param(msgspec.msgpack.encode([1, 0, "m", ["m", "galaxy", "", b""]]), id="a scope of no kind"),
+        pytest.param(msgspec.msgpack.encode([0, 0, "m", ["m", "user", "a", b""]]), id="a format before the first"),
+        pytest.param(msgspec.msgpack.encode([1, 0, "m", ["m", "user", 7, b""]]), id="a name that is a number"),
         pytest.param(msgspec.msgpack.encode(["1", 0, "m", None]), id="other types"),
     ],
 )
 def test_what_is_no_entry_is_refused(data: bytes) -> None:
-    with pytest.raises(UnreadableEntryError, match="cannot be decoded"):
+    with pytest.raises(UnreadableEntryError, match="cannot be decoded") as refusal:
         decode(data, "chat")
+    assert not isinstance(refusal.value, NewerEntryError)
 
 
-def test_an_entry_of_another_version_is_refused_by_its_number() -> None:
-    fields = msgspec.msgpack.decode(encode(an_entry()))
-    newer = msgspec.msgpack.encode([VERSION + 1, *fields[1:]])
-    with pytest.raises(UnreadableEntryError, match=f"of version {VERSION + 1}, this process reads {VERSION}"):
+@pytest.mark.parametrize(
+    ("parts", "lane"),
+    [
+        pytest.param(["ualice", "m", ["z", 1], {"new": b""}], "ualice", id="with its lane"),
+        pytest.param([7], "", id="with something else in its place"),
+        pytest.param([], "", id="without one"),
+    ],
+)
+def test_an_entry_of_a_newer_format_is_known_by_its_number_and_lane(parts: list[object], lane: str) -> None:
+    newer = msgspec.msgpack.encode([VERSION + 2, 0, *parts])
+    with pytest.raises(NewerEntryError, match=f"of format {VERSION + 2}, this process reads {VERSION}") as refusal:
         decode(newer, "chat")
+    assert (refusal.value.version, refusal.value.lane) == (VERSION + 2, lane)
 
 
-def test_an_entry_with_a_flag_that_has_to_be_understood_is_refused() -> None:
-    fields = msgspec.msgpack.decode(encode(an_entry()))
-    with pytest.raises(UnreadableEntryError):
-        decode(msgspec.msgpack.encode([fields[0], 1, *fields[2:]]), "chat")
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param([1, 1, "m", ["m", "user", "a", b"{}"]], id="a flag"),
+        pytest.param([1, 0, "m", ["x", "y"]], id="a kind of item"),
+        pytest.param([1, 0, "m", ["m", "galaxy", "", b""]], id="a scope"),
+        pytest.param([1, 0, "m", ["m", "user", "a", b"{}", [], None, "", None, "urgent"]], id="a priority"),
+        pytest.param([1, 0, "m", ["g", "invite", "user", "a", "g"]], id="a verb"),
+    ],
+)
+def test_what_only_a_newer_process_can_have_written_takes_a_newer_format(parts: list[object]) -> None:
+    """No process writes it under the number of an older format; if one did, nothing would be parked for it."""
+    with pytest.raises(NewerEntryError) as refusal:
+        decode(msgspec.msgpack.encode(parts), "chat")
+    assert (refusal.value.version, refusal.value.lane) == (VERSION + 1, "")
 
 
 def test_a_field_added_at_the_end_is_read_past() -> None:

@@ -4,7 +4,8 @@ import asyncio
 
 from fanout.clock import SystemClock
 from fanout.queue.keys import KEYS
-from fanout.queue.leases import Lease, Leases, LiveWorkers, share_of
+from fanout.queue.leases import Lease, Leases
+from fanout.queue.sharing import LiveWorkers, share_of
 from fanout.redis.client import RedisClient
 from tests.queue_layout import USERS, put
 

@@ -44,6 +44,8 @@ _T = TypeVar("_T")
 class Reader:
     """Fills the lanes of one worker."""
 
+    _decode = staticmethod(decode)
+
     def __init__(
         self, stream: Stream, schedule: Schedule, settler: Settler, clock: Clock, metrics: Metrics, log: Logger
     ) -> None:
@@ -189,13 +191,13 @@ class Reader:
 
     def _buffered(self, lane: Lane, stored: StoredEntry) -> BufferedEntry:
         return BufferedEntry(
-            lane.flow, stored.id, decode(stored.data, lane.hub), stored.stored_at, weight_of(stored.data)
+            lane.flow, stored.id, self._decode(stored.data, lane.hub), stored.stored_at, weight_of(stored.data)
         )
 
     async def _take_in(self, flow: OwnedFlow, entries: Sequence[StoredEntry]) -> bool:
         """Put what was read into the lanes; return whether all of it was taken."""
         room, hub, held = self._schedule.room_of(flow), flow.hub, flow.held
-        read = decode if is_known_flow(flow.name) else _decode_nothing
+        read = self._decode if is_known_flow(flow.name) else _decode_nothing
         for place, stored in enumerate(entries):
             if room <= 0 and place:  # one at least, so that an entry larger than the room is read all the same
                 return False

@@ -46,8 +46,8 @@ class Faults:
         for worker in world.workers:
             worker.host.trap = None
             worker.host.thaw()
-        if not world.living:
-            world.start_worker()
+        if not any(worker.newer or not world.plan.newer for worker in world.living):
+            world.start_worker(newer=bool(world.plan.newer))
         world.observer.note("world", "healed")
 
     def _strike(self, fault: Fault) -> None:

@@ -4,14 +4,22 @@ Rule guarded: what a worker may do depends on what it knows (its leases, a pause
 open), and only the worker itself can report since when it knows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from fanout.metrics import CLASSES
+from fanout.queue.append import PartitionAppend
+from fanout.queue.entry import Entry, Submission
+from fanout.queue.entry import encode as older_encode
 from fanout.queue.leases import Lease, Leases, Renewal
 from fanout.queue.pace_channel import OnNotice, PaceChannel, PaceNotice
+from fanout.queue.stream import Stream
 from fanout.signalr.routes import RouteClass
 from service import compose as assembly
+from tests.newer_format import NEWER, decode, encode
 from tests.simulation.delivery_observer import phase_of
 from tests.simulation.loop import SimulatedClock
 from tests.simulation.observer import Observer
@@ -19,13 +27,34 @@ from workers.breaker import Candidate, Phase
 from workers.gate import Gate
 
 
-def instrumented(observer: Observer, clock: SimulatedClock, name: str) -> dict[str, Any]:
+def instrumented(observer: Observer, clock: SimulatedClock, name: str, *, newer: bool) -> dict[str, Any]:
     """Return the instrumented parts of one worker, made of those that service.compose would use."""
+    leases: Any = _leases(vars(assembly)["Leases"], observer, clock)
+    of_version: dict[str, Any] = {"Leases": leases}
+    if newer:
+        reader = vars(assembly)["Reader"]
+        of_version["Reader"] = type("NewerReader", (reader,), {"_decode": staticmethod(decode)})
+        of_version["Leases"] = partial(leases, reads=NEWER)
     return {
-        "Leases": _leases(vars(assembly)["Leases"], observer, clock),
+        **of_version,
         "PaceChannel": _pace_channel(vars(assembly)["PaceChannel"], observer, name),
         "Gate": _gate(vars(assembly)["Gate"], observer, name),
     }
+
+
+def writing_both(stream: Stream, chance: Random, newer: float) -> Stream:
+    """Have a producer's queue write a part of all entries in the newer format, each always in the same one."""
+    formats: dict[str, bool] = {}
+
+    def encode_either(entry: Entry) -> bytes:
+        return (encode if formats.setdefault(entry.message_id, chance.random() < newer) else older_encode)(entry)
+
+    def place(submissions: Sequence[Submission]) -> Collection[PartitionAppend]:
+        with patch("fanout.queue.stream.encode", encode_either):
+            return Stream._place(stream, submissions)
+
+    stream._place = place  # type: ignore[method-assign] # of this one producer
+    return stream
 
 
 def _leases(base: type[Leases], observer: Observer, clock: SimulatedClock) -> type[Leases]:

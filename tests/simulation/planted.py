@@ -13,10 +13,10 @@ import msgspec
 from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.queue.dead_letters import DeadLetters, DeathCause, Parked
-from fanout.queue.entry import Entry, StoredEntry, weight_of
+from fanout.queue.entry import Entry, NewerEntryError, StoredEntry, UnreadableEntryError, weight_of
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Lease, Leases, Renewal
-from fanout.queue.sharing import LiveWorkers
+from fanout.queue.sharing import LiveWorkers, Portion, portions_of
 from fanout.queue.stream import Settled, Stream
 from fanout.signalr.message import Message
 from fanout.signalr.routes import RouteClass
@@ -85,6 +85,22 @@ class SkippingReader(Reader):
         return True
 
 
+class PassingReader(Reader):
+    """Leaves an entry of a newer format in place and goes on with what waits behind it in its lane."""
+
+    def _hold(self, flow: OwnedFlow, stored: StoredEntry, error: NewerEntryError) -> bool:
+        goes_on = super()._hold(flow, stored, error)
+        flow.held.clear()
+        return goes_on
+
+
+class ParkingReader(Reader):
+    """Parks an entry of a newer format."""
+
+    async def _pass_by(self, flow: OwnedFlow, stored: StoredEntry, error: UnreadableEntryError) -> bool:
+        return await super()._pass_by(flow, stored, UnreadableEntryError(str(error)))
+
+
 class HopefulSender(Sender):
     """Treats a lost answer as a delivery."""
 
@@ -150,6 +166,11 @@ class ForgetfulLetters(DeadLetters):
         return 0
 
 
+def equal_portions(worker: str, live_workers: LiveWorkers, partitions: int) -> list[Portion]:
+    """Share all partitions alike, whoever can read what waits in them."""
+    return portions_of(worker, replace(live_workers, needs={}), partitions)
+
+
 class LonelyLeases(Leases):
     """Reads a clock that is an hour behind the store's."""
 
@@ -167,6 +188,7 @@ class Planted:
     scene: str = "any"
 
 
+_PORTIONS = "workers.ownership.portions_of"
 _SETTLED = "fanout.queue.stream.Stream.settle"
 _SERVED_BY = "fanout.redis.client.ServerClient.generation"
 _NO_CLOCK: Clock = Any  # type: ignore[assignment] # settling reads no clock
@@ -184,5 +206,8 @@ PLANTED: Mapping[str, Planted] = {
     "a failover taken for a cut connection": Planted(
         {_SERVED_BY: lambda *_: 0}, ("not done", "was delivered before"), "failover"
     ),
+    "a newer entry that is overtaken": Planted({"Reader": PassingReader}, ("was delivered before",), "versions"),
+    "a newer entry that is parked": Planted({"Reader": ParkingReader}, ("was parked as unreadable",), "versions"),
+    "a partition kept from newer workers": Planted({_PORTIONS: equal_portions}, ("not done",), "versions"),
     "ages by a wrong clock": Planted({"Leases": LonelyLeases}, ("its ttl is",)),
 }

@@ -6,6 +6,7 @@ is simulated too.
 """
 
 from itertools import count
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
@@ -24,7 +25,7 @@ from fanout.signalr.connection_string import ConnectionString, require_access_ke
 from service import compose as assembly
 from service.compose import Resources
 from tests.simulation.coverage import LEASE
-from tests.simulation.instruments import instrumented
+from tests.simulation.instruments import instrumented, writing_both
 from tests.simulation.loop import SimulatedClock
 from tests.simulation.observer import Observer
 from tests.simulation.service_model import ModelPool, ServiceModel
@@ -64,8 +65,8 @@ class ProcessFactory:
         self._observer = observer
         self._origins = count(1)
 
-    def worker(self, name: str, clock: SimulatedClock) -> Worker:
-        """Build the worker of a process."""
+    def worker(self, name: str, clock: SimulatedClock, *, newer: bool) -> Worker:
+        """Build the worker of a process; a `newer` one reads the newer format too."""
         redis_client = self._redis(clock)
         log = cast("Logger", JournalLog(self._observer, name))
         stream, letters = self._stream(redis_client, clock), self._letters(redis_client)
@@ -75,15 +76,18 @@ class ProcessFactory:
             "os": SimpleNamespace(getpid=lambda: 0),
             "secrets": SimpleNamespace(token_hex=lambda _length: "0"),
         }
-        with patch.multiple(assembly, **cast("dict[str, Any]", chance), **instrumented(self._observer, clock, name)):
+        with patch.multiple(
+            assembly, **cast("dict[str, Any]", chance), **instrumented(self._observer, clock, name, newer=newer)
+        ):
             endpoint = assembly.open_endpoint(self._settings, clock, _METRICS, _SERVICE)
             pool = ModelPool(self._service, clock, request_timeout=self._settings.attempt_timeout)
             endpoint.client.pool = cast("Pool", pool)
             return assembly.build_worker(resources, endpoint)
 
-    def stream(self, clock: SimulatedClock) -> Stream:
-        """Build the queue as a producer sees it."""
-        return self._stream(self._redis(clock), clock)
+    def stream(self, clock: SimulatedClock, chance: Random, newer: float) -> Stream:
+        """Build the queue as a producer sees it; it writes `newer`, a part of all entries, in the newer format."""
+        stream = self._stream(self._redis(clock), clock)
+        return writing_both(stream, chance, newer) if newer else stream
 
     def _letters(self, redis_client: RedisClient) -> DeadLetters:
         made: type[DeadLetters] = vars(assembly)["DeadLetters"]

@@ -14,7 +14,7 @@ from fanout.signalr.message import GroupAction, Item, Message, Scope, Verb
 from tests.simulation.plan import LASTS, Batch, Fault, Plan, busy_times, plan_at_large
 from tests.simulation.service_model import REFUSING_JOINED
 
-SCENES = ("any", "any", "any", "quota", "dead", "joined", "late", "fence", "failover")
+SCENES = ("any", "any", "any", "quota", "dead", "joined", "late", "fence", "failover", "versions")
 _FAILING = ("500", "503", "503 wait", "not sent", "lost before", "500 after", "lost after", "403", "302", "html")
 _LOSSES = ("jump", "jump", "jump", "failover", "flush")  # the store's clock jumps past the end of every lease
 _OFTEN = ("kill", "kill", "freeze", "stop", "start", "pause", "pause", "down", "cut", "noise", "slow", "failover")
@@ -164,6 +164,21 @@ def _failover(plan: Plan, random: Random) -> Plan:
     )  # fmt: skip
 
 
+def _versions(plan: Plan, random: Random) -> Plan:
+    """Entries of a newer format among older ones, and workers of both versions that come and go."""
+    settings = {
+        **plan.settings, "partitions": 3, "concurrency": 4, "max_bytes": 1 << 20, "send_rate": 0.0,
+        "broadcast_rate": 0.0, "lease_seconds": random.choice((1.0, 2.0)), "retry_max_attempts": 200,
+    }  # fmt: skip
+    load = Load(random.choice((2, 3)), random.randint(4, 8), random.choice((3, 6)), random.choice((1.0, 3.0)))
+    kinds = ("start", "start", "stop", "stop", "kill", "freeze", "cut", "pause", "lane", "failover")
+    return replace(
+        plan, scene="versions", settings=settings, workers=random.choice((1, 2, 3)), doomed={},
+        producers=_producers(random, load, _crowd(random)), faults=_trouble(random, kinds, random.choice((1, 2, 4, 6))),
+        newer=random.choice((0.1, 0.3, 0.6)), store_latency=_latency(random),
+    )  # fmt: skip
+
+
 def _latency(random: Random) -> float:
     return random.choice((0.0005, 0.001, 0.005, 0.03))
 
@@ -227,4 +242,5 @@ _SCENES: Mapping[str, Callable[[Plan, Random], Plan]] = {
     "late": _late,
     "fence": _fence,
     "failover": _failover,
+    "versions": _versions,
 }

@@ -5,8 +5,9 @@ Rule guarded: facts only. Whether they are as promised is checked in store_obser
 
 from dataclasses import dataclass, field
 
-from fanout.queue.entry import Submission, UnreadableEntryError, decode
+from fanout.queue.entry import Submission, UnreadableEntryError
 from fanout.signalr.message import GroupAction, Message
+from tests.newer_format import decode
 from tests.simulation.service_model import Call
 from tests.simulation.store_model import Fields
 

@@ -33,6 +33,7 @@ from workers.worker import Worker
 
 _SWIFT = 0.01  # above this latency a worker that has just ended may be given a lease, which then runs out
 _CALM = 0.001  # up to this latency and clock resolution a notice arrives at once
+_NEWER_WORKERS = 0.4  # of the workers, where there are two versions
 _HEALED_WITHIN = 90.0  # seconds in which a healed world has to deliver everything
 
 
@@ -45,6 +46,7 @@ class Running:
     worker: Worker
     task: "asyncio.Task[Any]"
     stopping: bool = False
+    newer: bool = False  # it reads the newer format of entries
 
 
 class World:
@@ -98,13 +100,14 @@ class World:
             self.loop.bury()
             self.loop.close()
 
-    def start_worker(self) -> None:
-        """Start one more worker process."""
+    def start_worker(self, *, newer: bool = False) -> None:
+        """Start one more worker process, `newer` or as chance will have it where there are two versions."""
+        newer = newer or (self.plan.newer > 0 and self._random.random() < _NEWER_WORKERS)
         host = Host(f"w{len(self.workers) + 1}-0-0")
         clock = SimulatedClock(self.loop, boot=self._random.random() * 1000)
-        worker = self.factory.worker(host.name, clock)
+        worker = self.factory.worker(host.name, clock, newer=newer)
         task = self.loop.start(host, worker.run())
-        running = Running(host, clock, worker, task)
+        running = Running(host, clock, worker, task, newer=newer)
         self.workers.append(running)
         task.add_done_callback(lambda task: self._ended(running, task))
 
@@ -173,7 +176,7 @@ class World:
 
     async def _produce(self, batches: tuple[Batch, ...]) -> None:
         clock = SimulatedClock(self.loop)
-        stream = self.factory.stream(clock)
+        stream = self.factory.stream(clock, Random(f"formats {self.plan.seed}"), self.plan.newer)
         async with asyncio.TaskGroup() as group:
             refreshing = group.create_task(stream.run())
             for batch in batches:

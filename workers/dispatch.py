@@ -33,6 +33,8 @@ class Dispatcher:
         self._work = asyncio.Event()
         self._error: BaseException | None = None
         self._closed = False
+        self._woken_at = -inf  # when lanes that were due were looked for last
+        self._looked_at = -inf  # when it was looked last whether a call may go
 
     def __repr__(self) -> str:
         return f"<Dispatcher {self.in_flight} in flight{', closed' if self._closed else ''}>"
@@ -57,7 +59,8 @@ class Dispatcher:
             try:
                 while self._error is None:
                     self._work.clear()
-                    self._schedule.wake_due(self._clock.monotonic())
+                    self._woken_at = self._clock.monotonic()
+                    self._schedule.wake_due(self._woken_at)
                     self._fill()
                     await self._wait()
                 raise self._error
@@ -66,14 +69,16 @@ class Dispatcher:
 
     async def _wait(self) -> None:
         """Return after `wake`, or when a postponed lane is due or a class of calls opens."""
-        now = self._clock.monotonic()
-        times = (self._schedule.next_due(), *self._openings(now))
-        later = [at for at in times if at is not None and now < at < inf]
+        due = self._schedule.next_due()
+        # Later than the last look, not than now: what came in between would be waited for until something else happens.
+        later = [at for at in self._openings(self._looked_at) if self._looked_at < at < inf]
+        if due is not None and self._woken_at < due < inf:
+            later.append(due)
         if not later:
             await self._work.wait()
             return
         try:
-            async with self._clock.timeout(min(later) - now):
+            async with self._clock.timeout(max(0.0, min(later) - self._clock.monotonic())):
                 await self._work.wait()
         except TimeoutError:
             return
@@ -86,16 +91,18 @@ class Dispatcher:
     def _fill(self) -> None:
         """Start calls as long as there are lanes that may go and places for them."""
         flights, gate, schedule = self._flights, self._gate, self._schedule
+        self._looked_at = self._clock.monotonic()
         while flights.group is not None and not self._closed:
+            now = self._looked_at
             if flights.starting and gate.holds_back:
                 return  # the gate has not counted it yet
-            now = self._clock.monotonic()
             classes = gate.open_classes(now, flights.count)
             lane = schedule.take(now, classes) if classes else None
             if lane is None:
                 return
             if flights.may_go(lane, now):
                 self._start(lane, now)
+            self._looked_at = self._clock.monotonic()
 
     def _start(self, lane: Lane, now: float) -> None:
         bounds = self._flights.sender.bounds

@@ -235,6 +235,26 @@ async def test_no_more_calls_are_in_flight_than_there_are_places(redis_client: R
         await rig.settled(5)
 
 
+async def test_a_class_that_opens_between_the_last_look_and_the_wait_is_not_waited_for(
+    redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    opens_at, looks = rig.clock.monotonic() + 0.001, list[float]()
+    rig.gate.holds_back = True
+
+    def opens(_route_class: RouteClass, now: float) -> float:
+        looks.append(now)
+        if len(looks) == len(RouteClass):  # the last look of the first round: time passes before the wait
+            rig.clock.jump(0.002)
+        return max(now, opens_at)
+
+    monkeypatch.setattr(rig.gate, "opens_at", opens)
+    await rig.put(owned, "hi")
+    async with rig.working():
+        await rig.settled(1)
+
+
 async def test_an_entry_keeps_its_place_in_flight_until_it_is_settled_but_its_lane_goes_on(
     redis_client: RedisClient,
 ) -> None:

@@ -78,8 +78,8 @@ class FarSide:
 
 
 @asynccontextmanager
-async def far_side(rig: Rig, *, workers: int, **settings: str) -> AsyncIterator[FarSide]:
-    """Start Redis, emulator, ingress and workers for as long as the block lasts."""
+async def far_side(rig: Rig, *, workers: int, program: str = "service.cli", **settings: str) -> AsyncIterator[FarSide]:
+    """Start Redis, emulator, ingress and workers for as long as the block lasts; `program` is what workers run."""
     redis, port, front = await rig.redis(), free_port(), free_port()
     emulator = await rig.python("emulator", "service.cli", "emulate", "--port", str(port))
     environ = {
@@ -96,7 +96,7 @@ async def far_side(rig: Rig, *, workers: int, **settings: str) -> AsyncIterator[
     for number in range(workers):
         own = free_port()
         worker = await rig.python(
-            f"worker{number}", "service.cli", "serve", "--role", "worker", "--port", str(own), **environ
+            f"worker{number}", program, "serve", "--role", "worker", "--port", str(own), **environ
         )
         await answering(worker, own)
         started.append(worker)

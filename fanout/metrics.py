@@ -158,6 +158,13 @@ GAUGES = (
     Definition(
         WORKER,
         "gauge",
+        "fanout_refused_anyway",
+        "Share of the calls that is refused with 429 whatever the rate, by class; 0 where a 429 is taken for a limit.",
+        _BY_CLASS,
+    ),
+    Definition(
+        WORKER,
+        "gauge",
         "fanout_rate_share",
         "Share of the rate limit that belongs to this worker, 0 to 1, by class.",
         _BY_CLASS,
@@ -313,7 +320,7 @@ class Metrics:
             "fanout_joined", "Messages that shared a REST call with others; a repeated call counts again."
         )
         self.slowdowns = new.counters(
-            "fanout_slowdowns", "Throttling answers (429) that lowered the rate of a class, by class.", "class", CLASSES
+            "fanout_slowdowns", "Throttling answers (429) that paused a class of calls, by class.", "class", CLASSES
         )
         self.queue_wait_seconds = new.histogram(
             "fanout_queue_wait_seconds", "Time from storing an entry to its first REST call.", _WAIT_BUCKETS

@@ -298,6 +298,7 @@ def _watch_endpoint(gauges: Gauges, endpoint: Endpoint, clock: Clock) -> None:
         paused_hubs=lambda: gate.paused_hubs,
     )
     gauges.watch(
+        refused_anyway=lambda: {each.label: gate.paces[each].doubt.share for each in RouteClass},
         rate_limit=lambda: {each.label: gate.paces[each].rate for each in RouteClass},
         rate_share=lambda: {each.label: gate.paces[each].share for each in RouteClass},
         breaker_open=lambda: {each.label: gate.held_back(each) for each in RouteClass},

@@ -41,6 +41,8 @@ PURE = (
     "workers.turns",
     "workers.coalescer",
     "workers.pace",
+    "workers.limit",
+    "workers.doubt",
     "workers.breaker",
     "workers.gate",
     "workers.verdicts",

@@ -248,7 +248,14 @@ class Flight:
         self._took = now - self._began_at
         sign = Sign.SERVED if outcome is TAKEN else sign_of(self._call[0].entry, outcome, proven=proven)
         slowdown = flights.gate.ended(
-            self._route_class, self._lane.key, outcome, sign, now=now, took=self._took, in_flight=flights.count
+            self._route_class,
+            self._lane.key,
+            outcome,
+            sign,
+            now=now,
+            took=self._took,
+            in_flight=flights.count,
+            pressed=outcome is not TAKEN and self._is_pressed(),
         )
         if slowdown is not None:
             flights.telemetry.slowed(self._route_class, slowdown)
@@ -258,6 +265,10 @@ class Flight:
             flights.wake()
         if flights.gate.holds_back:
             flights.wake()
+
+    def _is_pressed(self) -> bool:
+        """Return whether more of the class waits than is sent."""
+        return len(self._lane.waiting) > len(self._call) or self._flights.schedule.ready_in(self._route_class) > 0
 
     def _follow(self, outcome: Outcome, *, proven: bool) -> None:
         """Deliver, repeat, split or bury."""

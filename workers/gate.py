@@ -180,49 +180,69 @@ class Gate:
         now: float,
         took: float,
         in_flight: int,
+        pressed: bool = True,
     ) -> Slowdown | None:
-        """Learn from the outcome of a call; return what the other workers should know."""
+        """Learn from the outcome of a call; return what the other workers should know.
+
+        `pressed`: more of the class waits than may be sent.
+        """
         self._in_flight[route_class] -= 1
         if sign is Sign.SERVED:  # nearly every call: nothing else is asked
             self._has_taken = True
             self._served(route_class, lane, now)
-            self.paces[route_class].accepted(now)
+            told = self.paces[route_class].accepted(now)
             if self.window.limit < self.window.largest:
                 self.window.succeeded(in_flight)
             if self.holds_back:
                 self._update(now)
-            return None
+            return told
         hub = hub_of(lane)
-        self._watch_window(
-            outcome, now, took, in_flight, repeated=self.breakers[route_class].failures_of(hub, lane) > 0
-        )
+        # What is refused whatever the rate says nothing of too much to do, nor does a destination that always fails.
+        is_lone = self._is_lone(route_class, hub, lane, outcome)
+        self._watch_window(outcome, now, took, in_flight, is_lone=is_lone)
         if sign is Sign.REFUSED:
             self._refusals.refused(hub, lane, now)
         if sign is Sign.THROTTLED:
             self._served(route_class, lane, now)
         else:
             self.breakers[route_class].failed(hub, now, lane, self._random())
-        slowdown = self._slowed(self.paces[route_class], outcome, now, took)
+        told = self._slowed(route_class, outcome, now, took, pressed=pressed)
         self._update(now)
-        return slowdown
+        return told
 
-    def _watch_window(self, outcome: Outcome, now: float, took: float, in_flight: int, *, repeated: bool) -> None:
-        # A destination that fails again and again by itself is no sign that the service has too much to do.
-        if is_throttled(outcome) or (is_overload(outcome) and not repeated):
-            self.window.overloaded(now, took)
-        elif not is_overload(outcome):
-            self.window.succeeded(in_flight)
-
-    def _slowed(self, pace: Pace, outcome: Outcome, now: float, took: float) -> Slowdown | None:
+    def _slowed(
+        self, route_class: RouteClass, outcome: Outcome, now: float, took: float, *, pressed: bool
+    ) -> Slowdown | None:
+        pace, beside = self.paces[route_class], self._in_flight[route_class]
         if isinstance(outcome, Answered) and outcome.status == _THROTTLED:
-            return pace.refused(now, outcome.retry_after, took=took)
+            return pace.refused(now, outcome.retry_after, took=took, pressed=pressed, beside=beside)
         pace.unanswered()
         return None
+
+    def _is_lone(self, route_class: RouteClass, hub: str, lane: str, outcome: Outcome) -> bool:
+        if is_throttled(outcome):
+            return self.paces[route_class].expects_refusals
+        return self.breakers[route_class].failures_of(hub, lane) > 0
+
+    def _watch_window(self, outcome: Outcome, now: float, took: float, in_flight: int, *, is_lone: bool) -> None:
+        if not is_overload(outcome):
+            self.window.succeeded(in_flight)
+        elif not is_lone:
+            self.window.overloaded(now, took)
 
     def heard(self, route_class: RouteClass, slowdown: Slowdown, now: float) -> None:
         """Learn that another worker was refused."""
         self.paces[route_class].heard(slowdown, now)
         self._update(now)
+
+    def parts(self) -> Sequence[float]:
+        """Return for each class how many calls were accepted here in the second before its rate was found."""
+        return [pace.part for pace in self.paces]
+
+    def take_parts(self, others: Sequence[float], now: float) -> None:
+        """Learn the sums of what `parts` returns at the other workers."""
+        for pace, part in zip(self.paces, others, strict=True):
+            pace.take_parts(part, now)
 
     def share(self, demand: dict[RouteClass, float], others: dict[RouteClass, float]) -> None:
         """Take this worker's share of each rate, by what waits here and at the other workers."""

@@ -18,6 +18,7 @@ from fanout.queue.pace_channel import PaceChannel, PaceNotice
 from fanout.queue.pauses import Pause, Pauses
 from fanout.signalr.routes import RouteClass
 from workers.gate import Gate
+from workers.limit import Found
 from workers.pace import IDLE, Slowdown
 from workers.schedule import Schedule
 
@@ -46,11 +47,14 @@ class Peers:
 
     def tell(self, route_class: RouteClass, slowdown: Slowdown, cause: str) -> None:
         """Have the others know of a slowdown, soon; return at once."""
+        found = slowdown.found
         notice = PaceNotice(
             int(route_class),
             slowdown.pause,
-            slowdown.rate,
-            slowdown.factor,
+            found.rate,
+            found.taken,
+            found.refused,
+            slowdown.share,
             asked=slowdown.asked,
             capped=slowdown.capped,
         )
@@ -63,13 +67,15 @@ class Peers:
         """Return what has to run while the worker delivers. `on_change` is called when the gate has changed."""
 
         def receive(notice: PaceNotice) -> None:
-            slowdown = Slowdown(notice.pause, notice.rate, notice.factor, asked=notice.asked, capped=notice.capped)
+            found = Found(notice.rate, notice.taken, notice.refused)
+            slowdown = Slowdown(notice.pause, found, notice.share, asked=notice.asked, capped=notice.capped)
             self._gate.heard(RouteClass(notice.route_class), slowdown, self._clock.monotonic())
             on_change()
 
         def share(others: Sequence[float]) -> None:
             mine = dict(zip(RouteClass, self._demand(), strict=True))
-            self._gate.share(mine, dict(zip(RouteClass, others, strict=True)))
+            self._gate.share(mine, dict(zip(RouteClass, others[: len(RouteClass)], strict=True)))
+            self._gate.take_parts(others[len(RouteClass) :], self._clock.monotonic())
             on_change()
 
         self._gate.share({}, dict.fromkeys(RouteClass, inf))
@@ -77,7 +83,7 @@ class Peers:
         return [
             self._channel.run_publishing(),
             self._channel.run_receiving(receive),
-            self._channel.run_exchanging_demand(self._demand, share),
+            self._channel.run_exchanging_demand(lambda: [*self._demand(), *self._gate.parts()], share),
             self._run_obeying(on_change),
             self._run_keeping(),
         ]

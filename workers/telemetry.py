@@ -97,10 +97,14 @@ class Telemetry:
             )
 
     def slowed(self, route_class: RouteClass, slowdown: Slowdown) -> None:
-        """Record that the service refused a call for its speed, and how long the class pauses."""
+        """Record that the service refused a call for its speed and how long the class pauses, or what was learned."""
         name = CLASSES[route_class]
+        rate = None if isinf(slowdown.found.rate) else round(slowdown.found.rate, 3)
+        if not slowdown.pause:
+            share = round(slowdown.share, 4)
+            self._warnings.warn("delivery.paced", name, rate=rate, refused_anyway=share, **{"class": name})
+            return
         self._metrics.slowdowns[name].inc()
-        rate = None if isinf(slowdown.rate) else round(slowdown.rate, 3)
         self._warnings.warn(
             "delivery.paused",
             name,

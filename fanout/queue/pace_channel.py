@@ -27,12 +27,18 @@ _DEMAND_LIFETIME_MS = 3000
 
 @dataclass(frozen=True, slots=True)
 class PaceNotice:
-    """A slowdown of one class of calls. `pause` is the seconds that remained when the notice was received."""
+    """What a worker learned of the pace of one class of calls.
+
+    `pause` is the seconds that remained when the notice was received. `rate`, `taken` and `refused` are calls a second
+    of all workers, infinity where there is no limit. `share` of the calls is refused whatever the rate.
+    """
 
     route_class: int
     pause: float
     rate: float
-    factor: float
+    taken: float
+    refused: float
+    share: float
     asked: bool
     capped: bool = False
 
@@ -120,7 +126,8 @@ class PaceChannel:
         return (
             "XADD", self._keys.pace_notices, "MAXLEN", "~", _MAX_NOTICES, "*",
             "w", self.worker, "c", notice.route_class, "p", notice.pause,
-            "r", notice.rate, "f", notice.factor, "a", int(notice.asked), "x", int(notice.capped),
+            "r", notice.rate, "t", notice.taken, "u", notice.refused, "s", notice.share,
+            "a", int(notice.asked), "x", int(notice.capped),
         )  # fmt: skip
 
 
@@ -134,7 +141,9 @@ def _notice(flat: Sequence[bytes], *, age: float) -> PaceNotice:
         route_class=int(fields[b"c"]),
         pause=max(0.0, float(fields[b"p"]) - age),
         rate=float(fields[b"r"]),
-        factor=float(fields[b"f"]),
+        taken=float(fields[b"t"]),
+        refused=float(fields[b"u"]),
+        share=float(fields[b"s"]),
         asked=fields[b"a"] == b"1",
         capped=fields[b"x"] == b"1",
     )

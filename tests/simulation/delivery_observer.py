@@ -149,9 +149,7 @@ class DeliveryObserver(StoreObserver):
             self.count(ORDER)
         place, road = (call.host.name, call.kind), (call.host.name, call.kind, self.hubs[call.lane])
         if call.seen.startswith("429"):
-            self.count("429 with Retry-After" if call.pause is not None else "429 without Retry-After")
-            self._rest(*place, call.pause or 0.0, "was asked for")
-            self._asked.append(Asked(self.loop.time(), *place, self.loop.time() + (call.pause or 0.0)))
+            self._learn_of_refusal(*place, call.pause)
         if len(call.tags) > 1 and call.seen in REFUSED_JOINING:
             self.count(f"joined call refused ({call.seen})")
             self._refused_joining.setdefault(call.host.name, self.loop.time())
@@ -183,11 +181,25 @@ class DeliveryObserver(StoreObserver):
         hubs = set(self.hubs.values())
         return any(phase_of(gate, number, hub) is not Phase.CLOSED for number in range(len(CLASSES)) for hub in hubs)
 
+    def _learn_of_refusal(self, host: str, kind: str, pause: float | None) -> None:
+        self.count("429 with Retry-After" if pause is not None else "429 without Retry-After")
+        if not self._expects_refusals(host, kind):
+            self._rest(host, kind, pause or 0.0, "was asked for")
+            self._asked.append(Asked(self.loop.time(), host, kind, self.loop.time() + (pause or 0.0)))
+
+    def _expects_refusals(self, host: str, kind: str) -> bool:
+        """Return whether a worker takes refusals for none of the rate: they hold back only what they refused."""
+        return self._gates[host].paces[CLASSES.index(kind)].expects_refusals
+
     def _rests(self, host: str, kind: str) -> bool:
         return any(pause.until > self.loop.time() for pause in self.pauses.get((host, kind), ()))
 
     def _check_pauses(self, call: Call) -> None:
         now, host = self.loop.time(), call.host.name
+        if self._expects_refusals(host, call.kind):
+            self.count("calls while refusals are expected")
+            self.pauses.pop((host, call.kind), None)
+            return
         for pause in self.pauses.get((host, call.kind), ()):
             if pause.known < now < pause.until - _EXACT and not self.store_changed:  # a flush lifts every pause
                 left = pause.until - now

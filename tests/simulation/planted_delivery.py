@@ -14,6 +14,7 @@ from workers.breaker import Breaker, Candidate, Phase, State
 from workers.coalescer import Bounds, Plan, plan
 from workers.flight import Flight
 from workers.gate import Gate, Window
+from workers.limit import Limit
 from workers.pace import Pace, Slowdown
 from workers.partition import BufferedEntry
 from workers.peers import Peers
@@ -64,7 +65,7 @@ class HopefulPeers(Peers):
                 await self._channel._redis.ask("PING", time_limit=0.1)
             except QueueError:
                 for pace in self._gate.paces:
-                    pace.rate = pace.ceiling = inf
+                    pace.limit = Limit()
             await self._clock.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""A world of numbers: workers with a `Pace` each, and a far side that takes so many calls in each second of its clock.
+"""A world of numbers: workers with a `Pace` each, and a far side that takes so many calls, by one rule or another.
 
 Nothing waits: moments are numbers in a heap, delays are drawn from a seeded generator, so a run can be repeated.
 """
@@ -25,35 +25,65 @@ class Phase:
     quota: int
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the far side does.
+
+    `quota`: calls taken in the second that begins at a moment, or with `bucket` calls saved up at most, as a bucket
+    that fills evenly. `random`: the part refused whatever the rate. `strays`: moments after which one call is refused.
+    """
+
+    quota: Callable[[float], float] = lambda _now: inf
+    bucket: float = 0.0
+    retry_after: float | None = None
+    random: float = 0.0
+    strays: tuple[float, ...] = ()
+    latency: float = 0.0
+
+
 @dataclass(slots=True)
 class Worker:
-    """Lanes with no end of messages, each with one call in flight at most."""
+    """Lanes with one call in flight at most, and `waiting` messages for them."""
 
     pace: Pace
     idle: int
+    waiting: float = inf
     started: bool = True
     flying: int = 0
     demand: float = 0.0
+    part: int = 0
     busy_until: float = 0.0
     wakes_at: float = inf
 
 
 class World:
-    """`lanes` says how many lanes each worker has; `quota` what is taken in the second that begins at a moment."""
+    """`lanes` says how many lanes each worker has. Every message is refused until it is taken."""
 
-    def __init__(self, *, quota: Callable[[float], int], lanes: tuple[int, ...], seed: int) -> None:
-        self._quota = quota
+    def __init__(
+        self,
+        service: Service,
+        *,
+        lanes: tuple[int, ...],
+        seed: int,
+        pace: Callable[[], Pace] = Pace,
+        waiting: float = inf,
+        call: float = _CALL,
+    ) -> None:
+        self._service = service
+        self._call = call
         self._random = random.Random(seed)
         self._shift = self._random.random()  # where in its second the far side is when the run begins
-        self._workers = [Worker(Pace(), count) for count in lanes]
+        self.workers = [Worker(pace(), count, waiting) for count in lanes]
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._count = 0
         self._second, self._used, self._free_at = -1, 0, 0.0
+        self._saved, self._filled_at = service.bucket, 0.0
+        self._strays = list(service.strays)
         self._log: list[tuple[float, int, bool]] = []
 
     def run(self, seconds: float, *, late: tuple[int, float] | None = None) -> None:
         """Let `seconds` pass; `late` names one worker that starts only then."""
-        for number, worker in enumerate(self._workers):
+        for number, worker in enumerate(self.workers):
             start = self._random.uniform(0.0, 0.005)
             if late is not None and late[0] == number:
                 start, worker.started = late[1], False
@@ -62,15 +92,30 @@ class World:
             now, _count, happen = heappop(self._events)
             happen(now)
 
+    def post(self, when: float, messages: int) -> None:
+        """Have the workers get messages at a moment, each its part."""
+
+        def arrive(now: float) -> None:
+            for number, worker in enumerate(self.workers):
+                worker.waiting += messages // len(self.workers) + (number < messages % len(self.workers))
+                self._kick(worker, now)
+
+        self._at(when, arrive)
+
     def seen(self, phase: Phase) -> tuple[float, float]:
         """Return the goodput as a part of the quota, and the part of all calls that was refused."""
         ends = [taken for now, _worker, taken in self._log if phase.start <= now < phase.end]
-        return sum(ends) / (phase.end - phase.start) / phase.quota, 1 - sum(ends) / len(ends)
+        return sum(ends) / (phase.end - phase.start) / phase.quota, 1 - sum(ends) / max(1, len(ends))
 
     def seen_by(self, worker: int, phase: Phase) -> float:
         """Return one worker's part of what was taken."""
         taken = [number for now, number, taken in self._log if taken and phase.start <= now < phase.end]
         return taken.count(worker) / len(taken)
+
+    def taken_at(self, count: int) -> float:
+        """Return when so many messages had been taken, infinity if they were not."""
+        moments = [now for now, _worker, taken in self._log if taken]
+        return moments[count - 1] if len(moments) >= count else inf
 
     def _at(self, when: float, happen: Callable[[float], None]) -> None:
         self._count += 1
@@ -82,14 +127,16 @@ class World:
         self._kick(worker, now)
 
     def _share(self, worker: Worker, now: float) -> None:
-        worker.demand = max(IDLE, float(worker.idle + worker.flying))
-        others = sum(other.demand for other in self._workers if other is not worker)
+        worker.demand = max(IDLE, min(worker.waiting, float(worker.idle)) + worker.flying)
+        others = sum(other.demand for other in self.workers if other is not worker)
+        worker.part = worker.pace.part
         worker.pace.take_share(share_of(worker.demand, others))
+        worker.pace.take_parts(sum(other.part for other in self.workers if other is not worker), now)
         self._at(now + 0.5, lambda now: self._share(worker, now))
         self._kick(worker, now)
 
     def _kick(self, worker: Worker, now: float) -> None:
-        if not worker.started or not worker.idle:
+        if not worker.started or not worker.idle or not worker.waiting:
             return
         when = max(now, worker.pace.opens_at, worker.busy_until)
         if when > now:
@@ -102,36 +149,62 @@ class World:
         if worker.wakes_at != now:
             return
         worker.wakes_at = inf
-        if worker.idle and worker.flying < _WINDOW and worker.pace.opens_at <= now:
+        if worker.idle and worker.waiting and worker.flying < _WINDOW and worker.pace.opens_at <= now:
             worker.pace.spend(now)
             worker.idle -= 1
+            worker.waiting -= 1
             worker.flying += 1
-            worker.busy_until = now + _CALL
-            self._at(now + self._random.uniform(0.0005, 0.0015), lambda now: self._arrive(worker, now))
+            worker.busy_until = now + self._call
+            way = self._random.uniform(0.0005, 0.0015) + self._service.latency
+            self._at(now + way, lambda arrived: self._arrive(worker, arrived, now))
         self._kick(worker, now)
 
-    def _arrive(self, worker: Worker, now: float) -> None:
-        self._free_at = max(now, self._free_at) + _CALL
-        self._at(self._free_at, lambda now: self._serve(worker, now))
+    def _arrive(self, worker: Worker, now: float, began: float) -> None:
+        self._free_at = max(now, self._free_at) + self._call
+        self._at(self._free_at, lambda now: self._serve(worker, now, began))
 
-    def _serve(self, worker: Worker, now: float) -> None:
+    def _serve(self, worker: Worker, now: float, began: float) -> None:
+        taken = self._takes(now)
+        self._log.append((now, self.workers.index(worker), taken))
+        self._at(now + self._random.uniform(0.0005, 0.002), lambda now: self._end(worker, now, began, taken=taken))
+
+    def _takes(self, now: float) -> bool:
+        if self._strays and now >= self._strays[0]:
+            del self._strays[0]
+            return False
+        if self._service.random and self._random.random() < self._service.random:
+            return False
+        quota = self._service.quota(now)
+        if self._service.bucket:
+            self._saved = min(self._service.bucket, self._saved + (now - self._filled_at) * quota)
+            self._filled_at = now
+            taken = self._saved >= 1.0
+            self._saved -= taken
+            return taken
         second = int(now + self._shift)
         if second != self._second:
             self._second, self._used = second, 0
         self._used += 1
-        taken = self._used <= self._quota(now)
-        self._log.append((now, self._workers.index(worker), taken))
-        self._at(now + self._random.uniform(0.0005, 0.002), lambda now: self._end(worker, now, taken=taken))
+        return self._used <= quota
 
-    def _end(self, worker: Worker, now: float, *, taken: bool) -> None:
+    def _end(self, worker: Worker, now: float, began: float, *, taken: bool) -> None:
         worker.flying -= 1
-        worker.idle += 1
         if taken:
-            worker.pace.accepted(now)
-        elif (told := worker.pace.refused(now, None)) is not None:
-            for other in self._workers:
+            worker.idle += 1
+            told = worker.pace.accepted(now)
+        else:
+            worker.waiting += 1
+            wait = self._service.retry_after
+            told = worker.pace.refused(now, wait, took=now - began, pressed=worker.waiting > 1, beside=worker.flying)
+            self._at(now + (wait or 0.0), lambda now: self._again(worker, now))
+        if told is not None:
+            for other in self.workers:
                 if other is not worker and other.started:
                     self._at(now + self._random.uniform(0.001, 0.004), partial(self._hear, other, told))
+        self._kick(worker, now)
+
+    def _again(self, worker: Worker, now: float) -> None:
+        worker.idle += 1
         self._kick(worker, now)
 
     def _hear(self, worker: Worker, told: Slowdown, now: float) -> None:

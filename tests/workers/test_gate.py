@@ -11,6 +11,7 @@ from tests.builders import an_entry
 from tests.workers.helpers import Head
 from workers.breaker import Refusals
 from workers.gate import ALL, Gate, Window, is_overload
+from workers.limit import Found
 from workers.pace import Pace, Slowdown
 from workers.verdicts import Answered, MaybeSent, NotSent, Outcome, Sign, sign_of
 
@@ -89,7 +90,7 @@ def test_a_refusal_pauses_its_class_alone_and_gives_what_to_tell() -> None:
 
 def test_a_slowdown_heard_pauses_the_class_it_is_about() -> None:
     gate = a_gate()
-    gate.heard(ACTION, Slowdown(2.0, 50.0, 0.0, asked=True), 10.0)
+    gate.heard(ACTION, Slowdown(2.0, Found(50.0), asked=True), 10.0)
     assert gate.open_classes(11.9, 0) == (BROADCAST, SEND)
     assert gate.holds_back
 
@@ -161,10 +162,35 @@ def test_an_overload_narrows_the_window_of_all_classes() -> None:
 
 def test_a_pause_that_was_heard_and_is_over_leaves_the_rate_behind() -> None:
     gate = a_gate()
-    gate.heard(SEND, Slowdown(1.0, 50.0, 0.97, asked=False), 0.0)
+    gate.heard(SEND, Slowdown(1.0, Found(50.0)), 0.0)
     call(gate, OK, now=5.0)
     assert gate.is_limited
     assert gate.holds_back
+
+
+def test_refusals_that_do_not_come_from_the_rate_shrink_no_window_and_pause_nothing() -> None:
+    gate = a_gate()
+    gate.heard(SEND, Slowdown(0.0, Found(inf), share=0.1), 0.0)
+    assert call(gate, Answered(429, retry_after=5.0), now=1.0) is None
+    assert gate.window.limit == 8.0
+    assert SEND in gate.open_classes(1.0, 0)
+
+
+def test_what_calls_beside_a_refusal_show_is_told_to_the_others() -> None:
+    gate = a_gate(most=100)
+    for _ in range(20):
+        call(gate, OK, now=0.5)
+    for number in range(9):
+        gate.began(SEND, Head(f"chat\nu{number}", route_class=SEND), 1.0)
+    outcomes = (Answered(429, retry_after=1.0), *(OK for _ in range(8)))
+    told = [
+        gate.ended(SEND, f"chat\nu{number}", outcome, sign_of(an_entry(), outcome, proven=False),
+                   now=1.1, took=0.1, in_flight=9 - number)
+        for number, outcome in enumerate(outcomes)
+    ]  # fmt: skip
+    assert [slowdown is not None for slowdown in told] == [True, *(False for _ in range(7)), True]
+    assert told[-1] is not None
+    assert (told[-1].pause, told[-1].found.rate, told[-1].share > 0) == (0.0, inf, True)
 
 
 def test_calls_under_way_are_counted_by_class() -> None:
@@ -325,7 +351,7 @@ def test_after_the_cap_of_a_pause_one_call_at_a_time_finds_out_whether_it_is_ove
 
 def test_other_workers_probe_too_after_a_pause_that_was_capped() -> None:
     gate = Gate(Window(8), {}, lambda: 0.0, pause_cap=300.0)
-    gate.heard(SEND, Slowdown(300.0, 50.0, 0.0, asked=True, capped=True), 0.0)
+    gate.heard(SEND, Slowdown(300.0, Found(50.0), asked=True, capped=True), 0.0)
     gate.began(SEND, worn(SEND), 301.0)
     assert SEND not in gate.open_classes(302.0, 1)
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.workers.quota_world import Phase, World
+from tests.workers.quota_world import Phase, Service, World
+from workers.limit import Found
 from workers.pace import IDLE, Pace, Slowdown, share_of
 
 SEEDS = (1, 3, 8)
@@ -16,7 +17,7 @@ SEEDS = (1, 3, 8)
 def limited(rate: float = 100.0, *, at: float = 0.0) -> Pace:
     """Return a pace that was told a rate a while before `at`, and may go on."""
     pace = Pace()
-    pace.heard(Slowdown(pause=0.0, rate=rate, factor=0.97, asked=False), at - 1.0)
+    pace.heard(Slowdown(0.0, Found(rate, rate)), at - 1.0)
     pace.accepted(at - 0.5)
     return pace
 
@@ -59,14 +60,6 @@ def test_a_greater_share_is_taken_when_it_is_given_twice_and_a_smaller_one_at_on
     assert seen == [0.25, 0.25, 0.9, 0.3, 0.2, 0.2, 0.4]
 
 
-def test_a_refusal_before_anything_was_taken_holds_no_rate_down() -> None:
-    pace = Pace()
-    pace.refused(10.0, 2.0)
-    assert pace.paused_until == 12.0
-    spent_from(pace, 12.0, 15.0)
-    assert pace.rate > 50.0
-
-
 def test_calls_come_evenly_and_a_rest_saves_up_no_more_than_a_moment() -> None:
     pace = Pace(100.0)
     spent_from(pace, 0.0, 1.0)
@@ -96,7 +89,7 @@ def test_a_retry_after_is_obeyed_to_the_letter(seconds: float) -> None:
 def test_a_shorter_pause_never_ends_a_longer_one() -> None:
     pace = limited()
     pace.refused(10.0, 30.0)
-    pace.heard(Slowdown(1.0, 50.0, 0.97, asked=True), 10.1)
+    pace.heard(Slowdown(1.0, Found(50.0), asked=True), 10.1)
     assert pace.refused(10.2, 2.0) is None
     assert pace.refused(10.3, None) is None
     assert pace.opens_at >= 40.0
@@ -107,54 +100,7 @@ def test_a_longer_pause_that_comes_late_is_kept_and_told() -> None:
     pace.refused(10.0, 1.0)
     told = pace.refused(10.1, 5.0)
     assert told is not None
-    assert told.factor == 1.0
     assert pace.paused_until == pytest.approx(15.1)
-
-
-def test_after_a_retry_after_nothing_grows_for_many_times_its_length() -> None:
-    pace = limited()
-    pace.refused(10.0, 1.0)
-    rate = pace.rate
-    spent_from(pace, 11.0, 18.5)
-    assert pace.rate == rate
-    spent_from(pace, 29.5, 5.0)
-    assert pace.rate > rate
-
-
-def test_the_first_refusal_finds_the_rate_that_was_taken_in_the_last_second() -> None:
-    pace = Pace()
-    for number in range(40):
-        pace.accepted(9.0 + number / 100)
-    told = pace.refused(9.5, None)
-    assert told is not None
-    assert told.factor == 0.0
-    assert pace.rate == pytest.approx(40, rel=0.05)
-    assert pace.paused_until == pytest.approx(10.0)
-
-
-def test_what_several_workers_found_together_adds_up() -> None:
-    """Each had a part of the quota; all end with the whole, in whatever order they hear of each other."""
-    paces = [Pace() for _ in range(3)]
-    for pace, part in zip(paces, (50, 20, 30), strict=True):
-        for number in range(part):
-            pace.accepted(10.0 + number / 1000)
-    for teller in (1, 0, 2):
-        told = paces[teller].refused(10.1 + teller / 1000, None)
-        assert told is not None
-        for pace in paces:
-            if pace is not paces[teller]:
-                pace.heard(told, 10.1 + teller / 1000)
-    for pace in paces:
-        assert pace.rate == pytest.approx(97.0)
-
-
-def test_a_worker_that_is_new_to_a_limit_slows_the_others_by_no_more_than_a_refusal_does() -> None:
-    old, new = limited(200.0), Pace()
-    rate = old.rate
-    told = new.refused(10.0, None)
-    assert told is not None
-    old.heard(told, 10.0)
-    assert rate * 0.9 <= old.rate < rate
 
 
 def test_one_refusal_cuts_once_however_many_calls_were_under_way() -> None:
@@ -164,7 +110,7 @@ def test_one_refusal_cuts_once_however_many_calls_were_under_way() -> None:
     rate = pace.rate
     assert all(pace.refused(10.0 + number / 1000, None) is None for number in range(10))
     assert pace.rate == rate
-    pace.heard(Slowdown(0.02, 80.0, 0.97, asked=False), 10.01)
+    pace.heard(Slowdown(0.02, Found(98.0)), 10.01)
     assert pace.rate == rate
 
 
@@ -186,22 +132,87 @@ def test_a_retry_after_is_obeyed_though_its_call_began_before_the_last_slowdown(
     rate = pace.rate
     told = pace.refused(10.25, 5.0, took=0.3)
     assert told is not None
-    assert (told.factor, pace.rate) == (1.0, rate)
+    assert (told.found.rate, pace.rate) == (rate, rate)
     assert pace.paused_until == 15.25
 
 
-def test_parts_add_up_where_refusals_are_long_under_way() -> None:
-    one, other = Pace(), Pace()
-    for pace in (one, other):
-        for number in range(50):
+def test_a_refusal_while_little_is_sent_pauses_and_leaves_no_rate_behind() -> None:
+    pace = Pace()
+    for number in range(10):
+        pace.accepted(9.0 + number / 10)
+    told = pace.refused(10.0, 5.0, pressed=False)
+    assert told is not None
+    assert (told.pause, told.found.rate, pace.paused_until, pace.rate) == (5.0, inf, 15.0, inf)
+
+
+def test_a_refusal_where_nothing_was_taken_before_leaves_no_rate_behind() -> None:
+    pace = Pace()
+    assert pace.refused(10.0, 2.0) is not None
+    assert (pace.paused_until, pace.rate) == (12.0, inf)
+
+
+def test_a_first_refusal_far_below_what_was_taken_before_leaves_no_rate_behind_and_a_second_does() -> None:
+    pace = Pace()
+    for number in range(500):
+        pace.accepted(5.0 + number / 1000)
+    for start in (8.0, 9.5):
+        for number in range(20):
+            pace.accepted(start + number / 100)
+        pace.refused(start + 0.2, None)
+        assert (pace.rate == inf) is (start == 8.0)
+
+
+def test_a_refusal_with_nothing_beside_it_finds_the_rate_that_was_taken_in_the_last_second() -> None:
+    pace = Pace()
+    for number in range(40):
+        pace.accepted(9.0 + number / 100)
+    told = pace.refused(9.5, None)
+    assert told is not None
+    assert (told.found.rate, told.found.taken, told.found.refused) == pytest.approx((40 * 0.97, 20.0, inf))
+    assert pace.paused_until == pytest.approx(10.5)  # by then the service counts anew
+
+
+def test_calls_under_way_beside_a_refusal_decide_whether_a_limit_was_met() -> None:
+    """Where they are refused as well it was one, where they are accepted it may be none."""
+    for refused, found in ((8, True), (0, False)):
+        pace = Pace()
+        for number in range(40):
+            pace.accepted(9.0 + number / 100)
+        pace.refused(9.5, 1.0, beside=8)
+        assert pace.rate == inf
+        for _ in range(refused):
+            pace.refused(9.501, 1.0)
+        for _ in range(8 - refused):
+            pace.accepted(9.501)
+        assert (pace.rate < inf, pace.expects_refusals) == (found, not found)
+        assert pace.paused_until >= 10.5
+
+
+def test_what_several_workers_had_accepted_adds_up_while_they_pause() -> None:
+    paces = [Pace() for _ in range(3)]
+    for pace, part in zip(paces, (50, 20, 30), strict=True):
+        for number in range(part):
             pace.accepted(10.0 + number / 1000)
-    told = one.refused(10.1, None, took=0.4)
+    told = paces[1].refused(10.1, 1.0)
     assert told is not None
-    other.heard(told, 10.102)
-    told = other.refused(10.4, None, took=0.4)
+    for pace in (paces[0], paces[2]):
+        pace.heard(told, 10.102)
+    parts = [pace.part for pace in paces]
+    for pace in paces:
+        pace.take_parts(sum(parts) - pace.part, 10.5)
+        assert pace.rate == pytest.approx(97.0)
+        pace.take_parts(1000.0, 12.0)  # the pause is over, and they may be of another time
+        assert pace.rate == pytest.approx(97.0)
+
+
+def test_a_worker_that_meets_a_limit_the_others_know_does_not_change_their_rate() -> None:
+    old, new = limited(200.0), Pace()
+    for number in range(20):
+        new.accepted(9.0 + number / 100)
+    told = new.refused(10.0, 1.0)
     assert told is not None
-    assert told.factor == 0.0
-    assert other.rate == pytest.approx(97.0)
+    old.heard(told, 10.0)
+    assert (old.rate, old.paused_until) == (200.0, 11.0)
 
 
 def test_a_worker_whose_share_grows_goes_faster_at_once() -> None:
@@ -211,13 +222,6 @@ def test_a_worker_whose_share_grows_goes_faster_at_once() -> None:
     assert pace.opens_at > 9.0
     pace.share = 0.5
     assert pace.opens_at <= 0.02
-
-
-def test_a_cut_is_never_deeper_than_by_half() -> None:
-    pace = limited(400.0)
-    rate = pace.rate
-    pace.refused(10.0, None)
-    assert pace.rate == pytest.approx(rate / 2)
 
 
 def test_who_was_refused_tries_again_before_the_others_do() -> None:
@@ -235,73 +239,17 @@ def test_pauses_become_longer_while_the_service_goes_on_refusing_and_end_at_a_se
         pauses.append(pace.paused_until - now)
         now = pace.paused_until + 0.001
     assert pauses == pytest.approx(sorted(pauses))
-    assert pauses[0] == pytest.approx(0.02)
+    assert pauses[0] == pytest.approx(0.05)
     assert pauses[-1] == pytest.approx(1.0)
     pace.accepted(now)
     pace.refused(now + 0.01, None)
-    assert pace.paused_until == pytest.approx(now + 0.03, abs=0.01)
-
-
-def test_a_service_that_refuses_everything_for_a_while_halves_the_rate_once() -> None:
-    pace, now = limited(200.0), 10.0
-    before = pace.rate
-    spent_from(pace, 5.0, 5.0)
-    while now < 40.0:
-        pace.refused(now, None)
-        now = pace.paused_until + 0.001
-    assert pace.rate >= before / 2
-    spent_from(pace, now, 6.0)
-    assert pace.rate > before
-
-
-def test_where_nothing_was_taken_before_the_first_refusal_the_rate_is_looked_for_at_once() -> None:
-    pace = Pace()
-    pace.refused(10.0, None)
-    assert pace.rate == 0.5
-    spent_from(pace, 10.0, 20.0)
-    assert pace.rate > 50.0
+    assert pace.paused_until == pytest.approx(now + 0.06, abs=0.01)
 
 
 def test_at_a_low_rate_a_pause_is_worth_a_call() -> None:
     pace = limited(4.0)
     pace.refused(10.0, None)
     assert pace.paused_until >= 10.25
-
-
-def test_it_does_not_grow_while_it_is_not_used() -> None:
-    pace = limited()
-    rate = pace.rate
-    for second in range(200):
-        pace.spend(float(second))
-        pace.accepted(float(second))
-    assert pace.rate == rate
-
-
-def test_it_does_not_grow_before_many_calls_were_accepted() -> None:
-    pace = limited(2.0)
-    rate = pace.rate
-    spent_from(pace, 0.0, 45.0)
-    assert pace.rate == rate
-    spent_from(pace, 45.0, 20.0)
-    assert pace.rate > rate
-
-
-def test_it_grows_to_the_ceiling_and_not_beyond() -> None:
-    pace = Pace(300.0)
-    pace.heard(Slowdown(0.0, 200.0, 0.7, asked=False), 0.0)
-    spent_from(pace, 1.0, 20.0)
-    assert pace.rate == 300.0
-
-
-def test_workers_that_lost_sight_of_each_other_come_together_again() -> None:
-    high, low = limited(400.0), limited(50.0)
-    for event in range(12):
-        for teller, hearer in ((high, low), (low, high)):
-            now = 10.0 * event + (5.0 if teller is low else 0.0)
-            told = Slowdown(0.0, teller.rate, 0.97, asked=False)
-            hearer.accepted(now - 1.0)
-            hearer.heard(told, now)
-    assert high.rate / low.rate == pytest.approx(1.0, rel=0.3)
 
 
 LONGEST = 20.0  # seconds: a call at the lowest rate and the smallest share, longer than any pause that is drawn
@@ -331,9 +279,9 @@ def test_whatever_happens_the_rate_stays_between_its_floor_and_its_ceiling(
                 pace.accepted(now)
             case "refused" | "asked":
                 told = pace.refused(now, number * 3 if name == "asked" else None)
-                assert told is None or (told.pause > 0 and 0.0 <= told.factor <= 1.0 and told.rate < inf)
+                assert told is None or (told.pause >= 0.0 and 0.0 <= told.share <= 0.5 and told.found.rate >= 0.5)
             case "heard" | "found":
-                pace.heard(Slowdown(number, number * 500, 0.0 if name == "found" else number, asked=False), now)
+                pace.heard(Slowdown(number, Found(number * 500), share=number / 2 if name == "found" else 0.0), now)
             case _:
                 pace.share = number
         assert 0.5 <= pace.rate <= pace.ceiling
@@ -372,7 +320,7 @@ def test_the_repr_shows_rate_and_share() -> None:
     assert repr(Pace(20.0)) == "<Pace 20.0/s, share 1.00>"
 
 
-# Four workers against a far side that counts by the second; nobody knows its quota.
+# Workers against a far side in virtual time; nobody knows its quota.
 
 
 def is_filled(world: World, phase: Phase) -> bool:
@@ -382,33 +330,98 @@ def is_filled(world: World, phase: Phase) -> bool:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_four_workers_find_a_quota_and_fill_it_with_hardly_a_refusal(seed: int) -> None:
-    world = World(quota=lambda _now: 200, lanes=(100, 100, 100, 100), seed=seed)
-    world.run(25.0)
-    assert is_filled(world, Phase(10.0, 25.0, 200))
+@pytest.mark.parametrize("retry_after", [None, 1.0])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_quota_is_found_and_filled_with_hardly_a_refusal(workers: int, retry_after: float | None, seed: int) -> None:
+    service = Service(quota=lambda _now: 200, retry_after=retry_after)
+    world = World(service, lanes=(400 // workers,) * workers, seed=seed, call=0.0002)
+    world.run(30.0)
+    assert is_filled(world, Phase(10.0, 30.0, 200))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("before", "after"), [(200, 100), (100, 200)])
-def test_when_the_quota_halves_or_doubles_it_is_filled_again_within_five_seconds(
-    seed: int, before: int, after: int
-) -> None:
-    world = World(quota=lambda now: before if now < 15.0 else after, lanes=(100, 100, 100, 100), seed=seed)
+def test_when_the_quota_halves_or_doubles_it_is_filled_again(seed: int, before: int, after: int) -> None:
+    service = Service(quota=lambda now: before if now < 15.0 else after)
+    world = World(service, lanes=(100, 100, 100, 100), seed=seed)
     world.run(30.0)
-    assert any(world.seen(Phase(15.0 + s, 16.0 + s, after))[0] >= 0.95 for s in range(5))
-    assert is_filled(world, Phase(20.0, 30.0, after))
+    assert any(world.seen(Phase(15.0 + s, 16.0 + s, after))[0] >= 0.95 for s in range(8))
+    assert is_filled(world, Phase(23.0, 30.0, after))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_two_broadcasts_a_second_from_one_lane_are_held_with_one_refusal(seed: int) -> None:
-    world = World(quota=lambda _now: 2, lanes=(0, 1, 0, 0), seed=seed)
+    world = World(Service(quota=lambda _now: 2), lanes=(0, 1, 0, 0), seed=seed)
     world.run(40.0)
     assert is_filled(world, Phase(0.0, 40.0, 2))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_workers_that_start_in_a_fleet_that_is_limited_neither_starve_nor_starve_the_others(seed: int) -> None:
-    world = World(quota=lambda _now: 200, lanes=(100, 100, 100, 100), seed=seed)
+    world = World(Service(quota=lambda _now: 200), lanes=(100, 100, 100, 100), seed=seed)
     world.run(30.0, late=(3, 12.0))
     assert is_filled(world, Phase(20.0, 30.0, 200))
     assert world.seen_by(3, Phase(20.0, 30.0, 200)) >= 0.1
+
+
+@pytest.mark.parametrize("retry_after", [5.0, 1.0, None])
+@pytest.mark.parametrize("messages", [0, 50])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_stray_refusal_costs_its_pause(workers: int, messages: int, retry_after: float | None) -> None:
+    service = Service(strays=(4.05,), retry_after=retry_after)
+    world = World(service, lanes=(400 // workers,) * workers, seed=1, waiting=0)
+    for number in range(messages):
+        world.post(number / 10, 1)
+    world.post(5.0, 2000)
+    world.run(20.0)
+    assert world.taken_at(messages + 2000) - 5.0 <= (retry_after or 0.0) + 2.0
+
+
+class Patient(Pace):
+    """Holds back nothing: each refused message is repeated when its own time has come."""
+
+    def accepted(self, now: float) -> None:
+        pass
+
+    def refused(self, now: float, retry_after: float | None, **kwargs: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.05, 0.1])
+def test_refusals_that_do_not_fall_with_the_rate_slow_down_nothing(share: float, seed: int) -> None:
+    taken = {}
+    for kind in (Pace, Patient):
+        world = World(Service(random=share, retry_after=1.0), lanes=(400,), seed=seed, pace=kind)
+        world.run(10.0)
+        taken[kind] = world.seen(Phase(5.0, 10.0, 1))[0]
+    assert taken[Pace] >= 0.9 * taken[Patient]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_limit_that_comes_after_random_refusals_is_noticed(seed: int) -> None:
+    service = Service(quota=lambda now: 1e9 if now < 10.0 else 200, random=0.05, retry_after=1.0)
+    world = World(service, lanes=(400,), seed=seed)
+    world.run(30.0)
+    assert world.seen(Phase(10.0, 30.0, 200))[1] < 0.5
+    assert any(pace.rate < 1000 for pace in (worker.pace for worker in world.workers))
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    st.integers(0, 1000),
+    st.sampled_from([20, 200, 1000]),
+    st.sampled_from([0.0, 10.0, 200.0]),
+    st.sampled_from([None, 1.0, 5.0]),
+    st.integers(1, 4),
+    st.sampled_from([0.0, 0.02]),
+)
+def test_no_service_stops_delivery_or_is_overrun(
+    seed: int, quota: int, bucket: float, retry_after: float | None, workers: int, share: float
+) -> None:
+    service = Service(quota=lambda _now: quota, bucket=bucket, retry_after=retry_after, random=share)
+    world = World(service, lanes=(60,) * workers, seed=seed)
+    world.run(40.0)
+    goodput, refused = world.seen(Phase(20.0, 40.0, quota))
+    assert goodput > 0.02
+    assert refused < 0.6

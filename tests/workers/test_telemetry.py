@@ -15,6 +15,7 @@ from fanout.signalr.routes import RouteClass
 from tests.builders import a_join, an_entry
 from tests.fakes import FakeClock
 from tests.workers.helpers import Lines, a_partition, buffered_in
+from workers.limit import Found
 from workers.pace import Slowdown
 from workers.partition import StoreClock
 from workers.telemetry import Telemetry
@@ -129,14 +130,22 @@ def test_refused_credentials_are_a_warning(status: int, failure: str) -> None:
 def test_a_pause_is_a_warning_and_is_counted_by_class() -> None:
     telemetry, metrics, lines = a_telemetry()
     for pause in (1.5, 2.0):
-        telemetry.slowed(RouteClass.SEND, Slowdown(pause=pause, rate=inf, factor=0.0, asked=True))
-    telemetry.slowed(RouteClass.BROADCAST, Slowdown(pause=1.0, rate=2.0, factor=0.0, asked=False))
+        telemetry.slowed(RouteClass.SEND, Slowdown(pause, Found(inf), asked=True))
+    telemetry.slowed(RouteClass.BROADCAST, Slowdown(1.0, Found(2.0)))
     assert lines.warned == {"delivery.paused"}
     assert [(line["class"], line["seconds"]) for line in lines.of("delivery.paused")] == [
         ("send", 1.5),
         ("broadcast", 1.0),
     ]
     assert (metrics.slowdowns["send"].value, metrics.slowdowns["broadcast"].value) == (2, 1)
+
+
+def test_what_is_learned_without_a_pause_is_a_warning_of_its_own() -> None:
+    telemetry, metrics, lines = a_telemetry()
+    telemetry.slowed(RouteClass.SEND, Slowdown(0.0, Found(inf), share=0.05))
+    [line] = lines.of("delivery.paced")
+    assert (line["class"], line["rate"], line["refused_anyway"]) == ("send", None, 0.05)
+    assert metrics.slowdowns["send"].value == 0
 
 
 def test_the_time_from_accepted_to_settled_is_measured_by_class() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from tests.workers.helpers import until
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-SLOW = PaceNotice(route_class=1, pause=3.5, rate=120.25, factor=0.97, asked=True)
+SLOW = PaceNotice(route_class=1, pause=3.5, rate=120.25, taken=100.5, refused=inf, share=0.125, asked=True)
 
 
 @dataclass
@@ -87,7 +88,8 @@ async def test_a_slowdown_of_one_worker_reaches_all_others_within_a_tenth_of_a_s
 
 
 async def test_notices_published_at_once_arrive_in_order(redis_client: RedisClient, store: Store) -> None:
-    listener, sent = Listener(), [PaceNotice(number % 3, 1.0, float(number), 1.0, asked=False) for number in range(100)]
+    listener = Listener()
+    sent = [PaceNotice(number % 3, 1.0, float(number), 0.0, inf, 0.0, asked=False) for number in range(100)]
     async with opened(store.url) as other:
         receiver, publisher = (
             PaceChannel(other, SystemClock(), worker="h"),
@@ -106,8 +108,8 @@ async def test_a_worker_that_starts_late_learns_the_pauses_still_running_and_for
     async with opened(store.url) as other:
         publisher = PaceChannel(redis_client, SystemClock(), worker="t")
         async with exchanging(publisher, Listener()):
-            publisher.publish(PaceNotice(0, 0.05, 10.0, 0.97, asked=False))
-            publisher.publish(PaceNotice(1, 30.0, 20.0, 0.97, asked=True))
+            publisher.publish(PaceNotice(0, 0.05, 10.0, 0.0, inf, 0.0, asked=False))
+            publisher.publish(PaceNotice(1, 30.0, 20.0, 0.0, inf, 0.0, asked=True))
             await until_stored(redis_client, 2)
         await asyncio.sleep(0.2)  # the time that has to pass is the store's
         listener, late = Listener(), PaceChannel(other, SystemClock(), worker="l")
@@ -197,9 +199,9 @@ async def test_no_more_is_kept_than_is_needed(redis_client: RedisClient) -> None
     assert await redis_client.ask("XLEN", KEYS.pace_notices) < 1300
 
 
-@pytest.mark.parametrize("factor", [0.0, 0.123456789, 1.0])
-async def test_numbers_travel_as_they_are(redis_client: RedisClient, store: Store, factor: float) -> None:
-    notice, listener = PaceNotice(2, 1 / 3, 1e-3, factor, asked=False), Listener()
+@pytest.mark.parametrize("number", [0.0, 0.123456789, inf])
+async def test_numbers_travel_as_they_are(redis_client: RedisClient, store: Store, number: float) -> None:
+    notice, listener = PaceNotice(2, 1 / 3, 1e-3, number, number, 0.1, asked=False), Listener()
     async with opened(store.url) as other:
         receiver, publisher = (
             PaceChannel(other, SystemClock(), worker="h"),

@@ -1,0 +1,134 @@
+"""The search for the rate that a service takes."""
+
+import itertools
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.limit import Found, Limit, Phase
+
+
+def used_for(limit: Limit, start: float, seconds: float) -> float:
+    """Use a rate without a refusal; return the time."""
+    now = start
+    while now < start + seconds:
+        now += 0.01
+        limit.earn(limit.rate * 0.01)
+        if limit.is_due(now):
+            limit.advance(now, used=True)
+    return now
+
+
+def standing(limit: Limit) -> str:
+    """Return the name of its phase."""
+    return limit.phase.name
+
+
+def test_it_begins_free_or_at_the_ceiling() -> None:
+    assert (Limit().rate, Limit(50.0).rate) == (inf, 50.0)
+    assert Limit(50.0).is_trusted
+
+
+def test_the_first_refusal_keeps_just_below_what_was_taken() -> None:
+    limit = Limit()
+    found = limit.cut(200.0)
+    assert (found.rate, found.taken, found.refused) == pytest.approx((194.0, 100.0, inf))
+    limit.follow(found, 1.0, 1.0)
+    assert limit.phase is Phase.SEARCHING
+    assert not limit.is_trusted
+
+
+def test_what_lies_between_taken_and_refused_is_halved_until_nothing_is_left() -> None:
+    limit, now, refusals = Limit(), 0.0, 0
+    limit.follow(limit.cut(380.0), now, 1.0)
+    while limit.phase is not Phase.HOLDING:
+        if limit.rate > 200.0:
+            now, refusals = now + 1.0, refusals + 1
+            limit.follow(limit.cut(None), now, 1.0)
+        else:
+            now = used_for(limit, now, 0.5)
+    assert 185.0 <= limit.rate <= 200.0
+    assert refusals <= 6
+
+
+def test_refusals_one_after_the_other_cut_deeper_each_time_and_by_half_at_most() -> None:
+    limit, rates = Limit(100.0), [100.0]
+    for number in range(8):
+        limit.follow(limit.cut(None), float(number), 0.05)
+        rates.append(limit.rate)
+    parts = [after / before for before, after in itertools.pairwise(rates)]
+    assert parts[:5] == pytest.approx([0.97, 0.94, 0.88, 0.76, 0.52])
+    assert min(parts) >= 0.5
+
+
+def test_a_step_beyond_waits_until_the_pause_of_the_last_refusal_has_been_earned() -> None:
+    limit = Limit()
+    limit.follow(Found(99.0, 100.0, 102.0), 0.0, 1.0)
+    used_for(limit, 0.0, 30.0)
+    assert standing(limit) == "HOLDING"
+    used_for(limit, 30.0, 5.0)
+    assert standing(limit) == "BEYOND"
+
+
+def test_a_step_beyond_waits_until_a_hundred_calls_were_accepted() -> None:
+    limit = Limit()
+    limit.follow(Found(1.98, 2.0, 2.05), 0.0, 0.05)
+    used_for(limit, 0.0, 45.0)
+    assert standing(limit) == "HOLDING"
+    used_for(limit, 45.0, 10.0)
+    assert standing(limit) == "BEYOND"
+
+
+def test_a_step_beyond_that_is_refused_goes_back_to_what_was_taken() -> None:
+    limit = Limit()
+    limit.follow(Found(99.0, 100.0, 102.0), 0.0, 0.05)
+    now = used_for(limit, 0.0, 2.0)
+    assert standing(limit) == "BEYOND"
+    limit.follow(limit.cut(101.0), now, 0.05)
+    assert standing(limit) == "HOLDING"
+    assert limit.rate == pytest.approx(99.0)
+
+
+def test_a_limit_that_is_gone_is_left_behind_by_wider_and_wider_steps() -> None:
+    limit = Limit()
+    limit.follow(Found(99.0, 100.0, 102.0), 0.0, 0.05)
+    used_for(limit, 0.0, 12.0)
+    assert limit.rate > 1000.0
+
+
+def test_it_does_not_grow_while_it_is_not_used() -> None:
+    limit = Limit()
+    limit.follow(Found(99.0, 100.0, 102.0), 0.0, 0.05)
+    for second in range(200):
+        limit.earn(10.0)
+        if limit.is_due(float(second)):
+            limit.advance(float(second), used=False)
+    assert limit.rate == 99.0
+
+
+def test_it_grows_to_the_ceiling_and_is_free_there() -> None:
+    limit = Limit(120.0)
+    limit.follow(Found(99.0, 100.0, 102.0), 0.0, 0.05)
+    used_for(limit, 0.0, 12.0)
+    assert (limit.rate, limit.phase) == (120.0, Phase.FREE)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.one_of(st.none(), st.floats(0.0, 500.0)), st.floats(0.0, 5.0)), max_size=60),
+    st.one_of(st.none(), st.floats(1.0, 500.0)),
+)
+def test_whatever_happens_the_rate_stays_between_its_floor_and_its_ceiling(
+    events: list[tuple[bool, float | None, float]], ceiling: float | None
+) -> None:
+    limit, now = Limit(ceiling), 0.0
+    for refused, accepted, wait in events:
+        now += wait
+        if refused and not (limit.rate == inf and accepted is None):
+            limit.follow(limit.cut(accepted), now, wait)
+        else:
+            limit.earn(100.0)
+            if limit.is_due(now):
+                limit.advance(now, used=wait > 1.0)
+        assert 0.5 <= limit.rate <= limit.ceiling

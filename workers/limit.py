@@ -1,0 +1,224 @@
+"""The search for the rate that a service takes: cut when it is refused, and halve what is unknown. Pure.
+
+The search is that of BIC (Xu, Harfoush, Rhee, "Binary Increase Congestion Control", 2004), and a cut goes to what was
+accepted, as in TCP Westwood. Known are a rate that was taken for a while and one that was refused:
+
+           refused                      a trial: half way to `refused`
+    FREE ----------> SEARCHING <---------------------------------------+
+                      |  ^   | refused: half way to `taken`, or deeper -+
+                      |  |   | without one
+      nothing between |  |
+                      v  | refused: the limit fell
+                   HOLDING <------ refused -------- BEYOND --+
+                      |                              ^   ^   | a trial: a wider step
+                      +-- the last refusal is earned +   +---+
+
+A step beyond costs a pause and refused calls when it fails, so that both have to be earned first.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from math import inf
+
+LEAST = 2.0  # calls a second: the service lists no lower limit (docs/sources.md, limits)
+_LOWEST = 0.5  # calls a second: a class is never stopped altogether
+_FINE = 0.03  # share of the rate: how close a limit is told, the first cut and the first step beyond
+_WIDER = 4.0  # times the step before: four of them double the rate
+_WIDEST = 0.36  # share of the rate: of what lies further beyond too many calls are refused before it is noticed
+_DEEPEST = 0.5  # share of the rate that one cut leaves: whether it has to be less is told by the next refusal
+_BELOW = 0.01  # share of the rate that is kept off a limit: calls do not go quite evenly
+_SECOND = 1.0  # what services count calls by; a rate counts as taken after one, and where a pause is dear after two
+_STRIDE = 0.5  # seconds of each further step beyond, or twice the pause that it may cost
+_LONGEST_STRIDE = 10.0
+_PAUSED = 0.03  # share of the time that the pauses after steps beyond may take
+_REFUSED = 0.01  # share of the calls that steps beyond may have refused
+_ON_CREDIT = 10.0  # seconds' worth of calls: the first step beyond comes early, because nothing is known yet
+_LONGEST = 60.0  # seconds between two steps beyond, however long the pause was
+
+
+class Phase(Enum):
+    """Where the search stands."""
+
+    FREE = auto()
+    SEARCHING = auto()
+    HOLDING = auto()
+    BEYOND = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the search knows, in calls a second: the rate to keep, one that was taken (0: none), one that was refused.
+
+    `refused` is infinity while none is known.
+    """
+
+    rate: float
+    taken: float = 0.0
+    refused: float = inf
+
+    def is_within(self, share: float) -> bool:
+        """Return whether what was refused is more than what was taken by no more than a share."""
+        return self.refused - self.taken <= self.taken * share * 1.01
+
+    def between(self, close: float = _FINE) -> "Found":
+        """Return the next rate to try: half way, or just below the one that was taken when that is close enough."""
+        if self.is_within(close):
+            return replace(self, rate=self.taken * (1 - _BELOW))
+        return replace(self, rate=(self.taken + self.refused) / 2)
+
+
+class Limit:
+    """The rate of one class for all workers together. `ceiling` is the configured one, None without one."""
+
+    def __init__(self, ceiling: float | None = None) -> None:
+        self.ceiling = inf if ceiling is None else ceiling
+        self.found = Found(self.ceiling)
+        self.phase = Phase.FREE
+        self._cuts = 0  # one after the other, none of them followed by a trial
+        self._step = _FINE
+        self._last_stride = 0.0  # the rate of the step before
+        self.tried_at = -inf  # when the trial of the rate began
+        self._trial = 0.0
+        self._cost = 0.0  # seconds that the last refusal cost
+        self._beyond_at = -inf  # no step beyond before
+        self._earned = 0.0  # calls accepted since the last refusal, of all workers
+
+    def __repr__(self) -> str:
+        rate = "unlimited" if self.rate == inf else f"{self.rate:.1f}/s"
+        return f"<Limit {rate} {self.phase.name.lower()}>"
+
+    @property
+    def rate(self) -> float:
+        """Calls a second of all workers together."""
+        return self.found.rate
+
+    @property
+    def cuts(self) -> int:
+        """How often the rate was cut since a rate was taken."""
+        return self._cuts
+
+    @property
+    def _close(self) -> float:
+        """How close a limit is told: every step of the search may cost a pause."""
+        return _FINE * (1 + min(_SECOND, self._cost) / 2)
+
+    def earn(self, calls: float) -> None:
+        """Count calls that were accepted, of all workers."""
+        self._earned += calls
+
+    def is_due(self, now: float) -> bool:
+        """Return whether the trial of the rate is over."""
+        return self.phase is not Phase.FREE and now >= self.tried_at + self._trial
+
+    def cut(self, accepted: float | None) -> Found:
+        """Return what is known after a refusal; `accepted` is the rate that was taken lately, None when not known."""
+        known, rate = self.found, self.rate
+        taken = rate if accepted is None else min(accepted, rate)
+        if rate == inf:
+            # It was taken in two seconds of the service's clock at most, so half of it is taken in each.
+            return self._bounded(Found(taken * (1 - _FINE), taken / 2))
+        if self.phase is Phase.BEYOND:
+            half = replace(known, refused=rate).between(_FINE * (1 + _WIDER) * 1.02)
+            return self._bounded(replace(half, rate=min(half.rate, max(known.taken, taken * (1 - _FINE)))))
+        if 0.0 < known.taken < rate:
+            return self._bounded(replace(known, refused=rate).between(self._close))
+        deep = min(1 - _DEEPEST, _FINE * 2.0**self._cuts)
+        least = rate * _DEEPEST
+        return self._bounded(Found(max(least, min(rate * (1 - deep), taken * (1 - _FINE))), 0.0, rate))
+
+    def follow(self, found: Found, until: float, pause: float) -> None:
+        """Keep to what a refusal showed, here or at another worker, after the pause that ends at `until`."""
+        if found.rate >= self.ceiling:
+            self.free()
+            return
+        before, self.found = self.rate, self._bounded(found)
+        self._cuts = 0 if found.taken > 0.0 else self._cuts + 1
+        self._cost = pause
+        self.phase = Phase.HOLDING if self.rate <= found.taken else Phase.SEARCHING
+        is_first = found.refused == inf  # nothing is known that would have to be paid for
+        self._earned = found.rate * _ON_CREDIT if is_first else 0.0
+        self._beyond_at = until if is_first else until + min(_LONGEST, pause / _PAUSED)
+        self._step = _FINE
+        self._try(until, before)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the service took calls at this rate so far."""
+        return self.phase is Phase.FREE or self.rate <= self.found.taken
+
+    def keep(self, found: Found) -> None:
+        """Keep to a rate for as long as refusals are doubted, or go back to one that was kept before."""
+        self.found = self._bounded(found)
+        self._cuts = 0
+        if self.rate >= self.ceiling:
+            self.free()
+        else:
+            self.phase = Phase.HOLDING if self.rate <= found.taken else Phase.SEARCHING
+
+    def correct(self, rate: float) -> None:
+        """Take the first rate that is found for another, while its trial has not begun."""
+        if self.phase is Phase.SEARCHING and self.found.refused == inf:
+            self.found = self._bounded(Found(rate * (1 - _FINE), rate / 2))
+
+    def tested(self, taken: float, refused: float) -> Found:
+        """Return what is known when a share of a rate was refused, and nothing at this lower one."""
+        return Found(max(self.rate, taken * (1 - _FINE)), self.rate, max(refused, self.rate))
+
+    def try_again(self, at: float) -> None:
+        """Begin the trial of the rate anew: it was refused without being shown as too much."""
+        if self.phase is not Phase.FREE:
+            self._try(at, self.rate)
+
+    def free(self) -> None:
+        """Forget the limit: refusals do not come from the rate."""
+        self.found, self.phase, self._cuts = Found(self.ceiling), Phase.FREE, 0
+
+    def advance(self, now: float, *, used: bool) -> None:
+        """Go on after a trial without a refusal; nothing is shown by a rate that was not `used`."""
+        if not used:
+            self._try(now, self.rate)
+            return
+        if self.phase is Phase.BEYOND:
+            self._step_beyond(now)
+            return
+        was_held = self.phase is Phase.HOLDING
+        self.found = replace(self.found, taken=max(self.rate, self.found.taken) if was_held else self.rate)
+        self._cuts = 0
+        if self.rate >= self.ceiling:
+            self.free()
+        elif not was_held and self.found.refused < inf and not self.found.is_within(self._close):
+            self._go_to(self.found.between(self._close).rate, now, Phase.SEARCHING)
+        elif now >= self._beyond_at and self._earned >= 1 / _REFUSED:
+            self._step, self._last_stride = _FINE, self.rate
+            self._go_to(self.rate * (1 + self._step), now, Phase.BEYOND)
+        else:
+            self.phase = Phase.HOLDING
+            self._try(now, self.rate)
+
+    def _step_beyond(self, now: float) -> None:
+        taken = self.rate if self._step == _FINE or self._trial >= 2 * _SECOND else self._last_stride
+        self.found = replace(self.found, taken=max(taken, self.found.taken), refused=inf)
+        self._last_stride = self.rate
+        if self.rate >= self.ceiling:
+            self.free()
+            return
+        self._step = min(_WIDEST, self._step * _WIDER)
+        self._go_to(self.rate * (1 + self._step), now, Phase.BEYOND)
+        self._trial = max(_STRIDE, min(_LONGEST_STRIDE, 2 * self._cost))
+
+    def _go_to(self, rate: float, now: float, phase: Phase) -> None:
+        before, self.phase = self.rate, phase
+        self.found = self._bounded(replace(self.found, rate=rate))
+        self._try(now, before)
+
+    def _try(self, now: float, before: float) -> None:
+        self.tried_at = now
+        apart = abs(self.rate - before)
+        worth = 1.0 / apart if 0.0 < apart < inf else 0.0  # seconds until the difference is worth a call
+        dear = min(_SECOND, self._cost)
+        self._trial = max(worth, _SECOND + dear * (1 + worth))
+        if self.phase is Phase.HOLDING:
+            self._trial = max(self._trial, self._beyond_at - now)
+
+    def _bounded(self, found: Found) -> Found:
+        return replace(found, rate=min(self.ceiling, max(_LOWEST, found.rate)))

@@ -26,6 +26,7 @@ LEAST: Mapping[str, int] = {
     "breaker opened (send)": 100,
     "calls after nothing but failures": 20,
     "calls over a quota (action)": 50,
+    "calls while refusals are expected": 100,
     "calls over a quota (broadcast)": 50,
     "calls over a quota (send)": 50,
     "dead: outcomeUnknown": 500,

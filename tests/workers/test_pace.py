@@ -407,6 +407,46 @@ def test_a_limit_that_comes_after_random_refusals_is_noticed(seed: int) -> None:
     assert any(pace.rate < 1000 for pace in (worker.pace for worker in world.workers))
 
 
+def fills_a_quota() -> bool:
+    """Whether a quota that refuses with a Retry-After is filled."""
+    world = World(Service(quota=lambda _now: 200, retry_after=1.0), lanes=(400,), seed=3, call=0.0002)
+    world.run(50.0)
+    return is_filled(world, Phase(10.0, 50.0, 200))
+
+
+def goes_on_beside_chance() -> bool:
+    """Whether refusals by chance slow down nothing."""
+    world = World(Service(random=0.05, retry_after=1.0), lanes=(400,), seed=3)
+    world.run(8.0)
+    return world.seen(Phase(5.0, 8.0, 1))[0] > 1000
+
+
+def notices_a_limit_beside_chance() -> bool:
+    """Whether a limit is met that comes when refusals are expected."""
+    service = Service(quota=lambda now: 1e9 if now < 8.0 else 20, random=0.05, retry_after=1.0)
+    world = World(service, lanes=(400,), seed=3)
+    world.run(20.0)
+    return world.seen(Phase(10.0, 20.0, 20))[1] < 0.5
+
+
+PLANTED = {
+    "steps beyond a limit that cost nothing": ("workers.limit._PAUSED", 1e9, fills_a_quota),
+    "steps beyond a limit that nobody earned": ("workers.limit._LONGEST", 0.0, fills_a_quota),
+    "calls beside a refusal that are not looked at": ("workers.doubt.Doubt.watch", lambda *_: None, fills_a_quota),
+    "a doubt that nothing raises": ("workers.doubt.Doubt.watch", lambda *_: None, goes_on_beside_chance),
+    "a test that never finds chance": ("workers.doubt._STILL", 1e9, goes_on_beside_chance),
+    "an alarm that never rings": ("workers.doubt._ALARM", inf, notices_a_limit_beside_chance),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, bug, holds = PLANTED[name]
+    assert holds()
+    monkeypatch.setattr(target, bug)
+    assert not holds()
+
+
 @settings(deadline=None, max_examples=15)
 @given(
     st.integers(0, 1000),

@@ -29,11 +29,10 @@ _DEEPEST = 0.5  # share of the rate that one cut leaves: whether it has to be le
 _BELOW = 0.01  # share of the rate that is kept off a limit: calls do not go quite evenly
 _SECOND = 1.0  # what services count calls by; a rate counts as taken after one, and where a pause is dear after two
 _STRIDE = 0.5  # seconds of each further step beyond, or twice the pause that it may cost
-_LONGEST_STRIDE = 10.0
 _PAUSED = 0.03  # share of the time that the pauses after steps beyond may take
 _REFUSED = 0.01  # share of the calls that steps beyond may have refused
 _ON_CREDIT = 10.0  # seconds' worth of calls: the first step beyond comes early, because nothing is known yet
-_LONGEST = 60.0  # seconds between two steps beyond, however long the pause was
+_LONGEST = 60.0  # seconds between two steps beyond and of one of them, however long the pause was
 
 
 class Phase(Enum):
@@ -91,11 +90,6 @@ class Limit:
     def rate(self) -> float:
         """Calls a second of all workers together."""
         return self.found.rate
-
-    @property
-    def cuts(self) -> int:
-        """How often the rate was cut since a rate was taken."""
-        return self._cuts
 
     @property
     def _close(self) -> float:
@@ -204,7 +198,7 @@ class Limit:
             return
         self._step = min(_WIDEST, self._step * _WIDER)
         self._go_to(self.rate * (1 + self._step), now, Phase.BEYOND)
-        self._trial = max(_STRIDE, min(_LONGEST_STRIDE, 2 * self._cost))
+        self._trial = max(_STRIDE, min(_LONGEST, 2 * self._cost))
 
     def _go_to(self, rate: float, now: float, phase: Phase) -> None:
         before, self.phase = self.rate, phase

@@ -5,6 +5,15 @@ for all workers together; each takes its share by demand. It is unlimited until 
 than is sent; limit.py searches for it, doubt.py says whether refusals come from the rate at all. A refusal while hardly
 anything is sent, or far less than was taken before, costs its pause and nothing else. What one worker learns it tells
 the others as a `Slowdown`.
+
+    refused:  expected (doubt.py)                 -> nothing is held back
+              late: its call began before a pause -> a longer pause, and what it says beside the refusal
+              little sent                         -> a pause
+              no rate yet, others under way       -> a pause; what becomes of them tells whether a limit was met
+              else                                -> a pause, and a cut (limit.py)
+
+As in BBR (Cardwell and others, 2016) the most that was taken lately is remembered, and what was sent while little
+waited shows no limit.
 """
 
 from collections import deque

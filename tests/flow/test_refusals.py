@@ -77,6 +77,15 @@ async def test_a_web_page_in_place_of_the_service_takes_nothing_out_of_the_queue
         await worker.terminate()
 
 
+async def test_a_503_that_asks_for_two_hours_kills_no_young_message(stack: Stack, hub: str) -> None:
+    """The wait is longer than entries may be old, and is capped."""
+    await stack.add_worker(pause_cap=1, **_ORDINARY)
+    await stack.faults({"kind": "status", "status": 503, "retryAfter": 7200, "times": 20})
+    await stack.post(hub, to_users(0, 50))
+    await stack.drained(within=60)
+    assert await stack.dead_letters() == []
+
+
 @pytest.mark.timeout(120)
 async def test_sixty_that_fail_for_ever_keep_sixty_joins_of_others_not_waiting(stack: Stack, hub: str) -> None:
     """The vendor's local emulator answers 500 to `removeAll` of a user it does not know, however often it is asked."""

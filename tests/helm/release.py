@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm"
 ROLES = ("ingress", "worker")
 Object = dict[str, Any]
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times as fast where libyaml is there
 
 
 @cache
@@ -89,7 +90,7 @@ def render(values: Object, *, name: str = "demo", namespace: str = "prod") -> Re
         thing
         for path, text in sorted(files.items())
         if not path.endswith("NOTES.txt")
-        for thing in yaml.safe_load_all(text)
+        for thing in yaml.load_all(text, Loader=_LOADER)
         if thing
     ]
     return Release(tuple(objects), notes)

@@ -165,6 +165,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (
                 (known("fanout_breaker_open", "class"), "hubs held back, {{class}}"),
                 (known("fanout_paused_hubs"), "hubs paused"),
+                (total("fanout_held_lanes"), "destinations that wait for a newer worker"),
             ),
         ),
         Panel("Pauses", "s", ((known("fanout_pause_seconds", "class"), "{{class}}"),), "Seconds left."),
@@ -195,6 +196,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ),
         ),
         _quantiles("Time to settle", "fanout_settle_seconds", "To remove delivered entries."),
+        Panel(
+            "Refused whatever the rate",
+            "percentunit",
+            ((known("fanout_refused_anyway", "class"), "{{class}}"),),
+            "Share of the calls that is answered 429 and says nothing of a limit.",
+        ),
     ),
     REDIS: (
         Panel("Redis answers", "short", ((total("fanout_redis_up", "pod"), _POD),), "1 when it does."),

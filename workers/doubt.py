@@ -21,21 +21,17 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf, log
 
+from workers.limit import REFUSED, SECOND
+
+_SOME = 4  # outcomes: fewer may be chance
 _OPEN = 2  # accepted for each refused of the calls under way: of what is far beyond a limit hardly any is
-_MEASURED = 4  # refusals that make a share
-_LOOK = 1.0  # seconds a share is measured over, at least: services count by the second
 _SLOWER = 0.8  # of the rate that was accepted
-_TELLING = 4  # calls under way beside a refusal: of fewer all may be refused by chance
 _EXPECTED = 15  # refusals expected at the lower rate before their absence says something
-_STILL = 3  # refusals at the lower rate, of `_EXPECTED`: they are still there
-_FEW = 0.01  # share that may be refused whatever the cause
-_GIVE_UP = 5.0  # seconds of a test for which there is too little to send
-_OVER = 10.0  # seconds without a refusal: what refused has ended
+_OVER = 10.0  # seconds without a refusal: what refused has ended; also of a test with too little to send
 _LEAST_SHARE = 0.005
 _MOST_SHARE = 0.5
 _MORE = 0.2  # added to the share: what the sum is to notice
 _ALARM = 14.0  # of the sum: by chance once in a million calls
-_MEMORY = 500  # calls that the share is averaged over
 
 
 class Stage(Enum):
@@ -150,7 +146,7 @@ class Doubt:
         share = self.sample.share
         self._expect(Stage.SLOWER, share, now)
         self._measured = share
-        self.sample = Sample(now + _LOOK)  # services count by the second, and this one was faster
+        self.sample = Sample(now + SECOND)  # services count by the second, and this one was faster
         return _SLOWER * (1 - share)
 
     def end(self) -> None:
@@ -192,15 +188,12 @@ class Doubt:
         self._under_way -= 1
         if self._under_way:
             return Finding.NOTHING
-        self._is_unsure = self._beside.count < _TELLING
+        self._is_unsure = self._beside.count < _SOME
         if self._is_unsure:
             return Finding.NOTHING  # unless another worker knows better until the pause is over, it has to be tried
         return Finding.SHUT if self._beside.refused > self._beside.taken else Finding.OPEN
 
     def _counted(self, now: float, *, refused: bool) -> Finding:
-        if self.stage is Stage.RANDOM or not self._tests:
-            share = self.share + (refused - self.share) / _MEMORY
-            self.share = max(_LEAST_SHARE, min(self._measured * 1.5, _MOST_SHARE, share))
         if now - self._refused_at > _OVER:
             return Finding.OVER
         if not self._tests or self.stage is Stage.RANDOM or now < self.sample.since:
@@ -211,16 +204,16 @@ class Doubt:
     def _judged(self, now: float) -> Finding:
         sample = self.sample
         if self.stage is Stage.AS_BEFORE:
-            if sample.refused < _MEASURED or now - sample.since < _LOOK:
+            if sample.refused < _SOME or now - sample.since < SECOND:
                 return Finding.NOTHING
-            if sample.share > _FEW:
+            if sample.share > REFUSED:
                 return Finding.MEASURED
             self._measured = sample.share
             self._expect(Stage.RANDOM, sample.share, now)
             return Finding.RANDOM
-        if sample.refused >= _STILL:
+        if sample.refused >= _SOME:
             self.stage = Stage.RANDOM
             return Finding.RANDOM
         if sample.count * self._measured >= _EXPECTED:
             return Finding.LIMIT
-        return Finding.OVER if now - sample.since > _GIVE_UP else Finding.NOTHING
+        return Finding.OVER if now - sample.since > _OVER else Finding.NOTHING

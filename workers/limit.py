@@ -27,10 +27,10 @@ _WIDER = 4.0  # times the step before: four of them double the rate
 _WIDEST = 0.36  # share of the rate: of what lies further beyond too many calls are refused before it is noticed
 _DEEPEST = 0.5  # share of the rate that one cut leaves: whether it has to be less is told by the next refusal
 _BELOW = 0.01  # share of the rate that is kept off a limit: calls do not go quite evenly
-_SECOND = 1.0  # what services count calls by; a rate counts as taken after one, and where a pause is dear after two
+SECOND = 1.0  # what services count calls by; a rate counts as taken after one, and where a pause is dear after two
 _STRIDE = 0.5  # seconds of each further step beyond, or twice the pause that it may cost
 _PAUSED = 0.03  # share of the time that the pauses after steps beyond may take
-_REFUSED = 0.01  # share of the calls that steps beyond may have refused
+REFUSED = 0.01  # share of the calls that steps beyond may have refused
 _ON_CREDIT = 10.0  # seconds' worth of calls: the first step beyond comes early, because nothing is known yet
 _LONGEST = 60.0  # seconds between two steps beyond and of one of them, however long the pause was
 
@@ -94,7 +94,7 @@ class Limit:
     @property
     def _close(self) -> float:
         """How close a limit is told: every step of the search may cost a pause."""
-        return _FINE * (1 + min(_SECOND, self._cost) / 2)
+        return _FINE * (1 + min(SECOND, self._cost) / 2)
 
     def earn(self, calls: float) -> None:
         """Count calls that were accepted, of all workers."""
@@ -182,7 +182,7 @@ class Limit:
             self.free()
         elif not was_held and self.found.refused < inf and not self.found.is_within(self._close):
             self._go_to(self.found.between(self._close).rate, now, Phase.SEARCHING)
-        elif now >= self._beyond_at and self._earned >= 1 / _REFUSED:
+        elif now >= self._beyond_at and self._earned >= 1 / REFUSED:
             self._step, self._last_stride = _FINE, self.rate
             self._go_to(self.rate * (1 + self._step), now, Phase.BEYOND)
         else:
@@ -190,7 +190,7 @@ class Limit:
             self._try(now, self.rate)
 
     def _step_beyond(self, now: float) -> None:
-        taken = self.rate if self._step == _FINE or self._trial >= 2 * _SECOND else self._last_stride
+        taken = self.rate if self._step == _FINE or self._trial >= 2 * SECOND else self._last_stride
         self.found = replace(self.found, taken=max(taken, self.found.taken), refused=inf)
         self._last_stride = self.rate
         if self.rate >= self.ceiling:
@@ -209,8 +209,8 @@ class Limit:
         self.tried_at = now
         apart = abs(self.rate - before)
         worth = 1.0 / apart if 0.0 < apart < inf else 0.0  # seconds until the difference is worth a call
-        dear = min(_SECOND, self._cost)
-        self._trial = max(worth, _SECOND + dear * (1 + worth))
+        dear = min(SECOND, self._cost)
+        self._trial = max(worth, SECOND + dear * (1 + worth))
         if self.phase is Phase.HOLDING:
             self._trial = max(self._trial, self._beyond_at - now)
 

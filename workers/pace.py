@@ -21,9 +21,8 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from workers.doubt import Doubt, Finding, Stage
-from workers.limit import LEAST, Found, Limit
+from workers.limit import LEAST, SECOND, Found, Limit
 
-_SECOND = 1.0  # what services count calls by
 _PAUSE = 0.05  # seconds after a refusal without Retry-After, doubled while refusals follow each other, up to a second
 _LEAD = 0.03  # seconds who was refused tries again before the others: they hear of it when it was too early
 _BURST = 0.02  # seconds a call may come early to make up for late ones; after a rest, twice that is made up for
@@ -334,9 +333,9 @@ class Pace:
         if retry_after is not None:
             return min(retry_after, self._cap)
         if self.rate == inf and pressed and len(self._taken) >= LEAST:
-            return _SECOND  # by then the service counts anew
-        pause = min(_SECOND, _PAUSE * 2.0 ** min(self._streak, 10))
-        return max(pause, min(_SECOND, 1.0 / self.rate))  # less than one call later nothing can have changed
+            return SECOND  # by then the service counts anew
+        pause = min(SECOND, _PAUSE * 2.0 ** min(self._streak, 10))
+        return max(pause, min(SECOND, 1.0 / self.rate))  # less than one call later nothing can have changed
 
     def _advance(self, now: float) -> None:
         used = self._spent >= _USED * self.rate * self.share * (now - self.limit.tried_at)
@@ -349,7 +348,7 @@ class Pace:
     @property
     def _look(self) -> float:
         """Seconds that are looked back on for what was taken."""
-        return _SECOND if self.rate == inf else min(5.0, max(_SECOND, _SAMPLE / (self.rate * max(self.share, IDLE))))
+        return SECOND if self.rate == inf else min(5.0, max(SECOND, _SAMPLE / (self.rate * max(self.share, IDLE))))
 
     def _trim(self, now: float) -> None:
         taken = self._taken

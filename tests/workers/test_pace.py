@@ -434,7 +434,7 @@ PLANTED = {
     "steps beyond a limit that nobody earned": ("workers.limit._LONGEST", 0.0, fills_a_quota),
     "calls beside a refusal that are not looked at": ("workers.doubt.Doubt.watch", lambda *_: None, fills_a_quota),
     "a doubt that nothing raises": ("workers.doubt.Doubt.watch", lambda *_: None, goes_on_beside_chance),
-    "a test that never finds chance": ("workers.doubt._STILL", 1e9, goes_on_beside_chance),
+    "a test that never finds chance": ("workers.doubt._EXPECTED", 0.0, goes_on_beside_chance),
     "an alarm that never rings": ("workers.doubt._ALARM", inf, notices_a_limit_beside_chance),
 }
 

@@ -341,12 +341,16 @@ def test_a_quota_is_found_and_filled_with_hardly_a_refusal(workers: int, retry_a
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("before", "after"), [(200, 100), (100, 200)])
-def test_when_the_quota_halves_or_doubles_it_is_filled_again(seed: int, before: int, after: int) -> None:
+def test_when_the_quota_halves_or_doubles_it_is_filled_again_within_five_seconds(
+    seed: int, before: int, after: int
+) -> None:
     service = Service(quota=lambda now: before if now < 15.0 else after)
     world = World(service, lanes=(100, 100, 100, 100), seed=seed)
     world.run(30.0)
-    assert any(world.seen(Phase(15.0 + s, 16.0 + s, after))[0] >= 0.95 for s in range(8))
-    assert is_filled(world, Phase(23.0, 30.0, after))
+    assert any(world.seen(Phase(15.0 + s, 16.0 + s, after))[0] >= 0.95 for s in range(5))
+    goodput, refused = world.seen(Phase(20.0, 30.0, after))
+    assert goodput >= (0.95 if after > before else 0.85)
+    assert refused < (0.02 if after > before else 0.05)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -447,19 +451,18 @@ def test_a_planted_bug_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert not holds()
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(
     st.integers(0, 1000),
     st.sampled_from([20, 200, 1000]),
     st.sampled_from([0.0, 10.0, 200.0]),
     st.sampled_from([None, 1.0, 5.0]),
     st.integers(1, 4),
-    st.sampled_from([0.0, 0.02]),
 )
 def test_no_service_stops_delivery_or_is_overrun(
-    seed: int, quota: int, bucket: float, retry_after: float | None, workers: int, share: float
+    seed: int, quota: int, bucket: float, retry_after: float | None, workers: int
 ) -> None:
-    service = Service(quota=lambda _now: quota, bucket=bucket, retry_after=retry_after, random=share)
+    service = Service(quota=lambda _now: quota, bucket=bucket, retry_after=retry_after)
     world = World(service, lanes=(60,) * workers, seed=seed)
     world.run(40.0)
     goodput, refused = world.seen(Phase(20.0, 40.0, quota))

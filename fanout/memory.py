@@ -19,6 +19,12 @@ _IDLE_WITH_WORKER: Final = 128 * _MIB
 # A byte of a body takes up to six while it is handled, as measured: the body, the bodies of its messages, the entries
 # made of them, and the command to Redis, which is copied while it is written.
 _BYTES_PER_BODY_BYTE: Final = 6
+# A byte of the entries that a worker reads ahead takes up to two in memory, and one of a large body in flight is held
+# twice, as it was fetched and as it is written. The rest is room for tokens and for what the allocator keeps.
+_BYTES_PER_BYTE_READ: Final = 6
+_MOST_READ: Final = 32 * _MIB
+_TOKEN: Final = 900  # bytes of a cached token with its route
+_SHARE_OF_TOKENS: Final = 8  # an eighth of the memory
 _LEAST: Final = 1 * _MIB
 _MOST: Final = 1024 * _MIB
 
@@ -30,6 +36,17 @@ def body_budget(limit: int, *, with_worker: bool) -> int:
     """
     left = (limit - _IDLE_WITH_WORKER) // 2 if with_worker else limit - _IDLE
     return max(_LEAST, min(_MOST, left // _BYTES_PER_BODY_BYTE))
+
+
+def read_ahead(limit: int, *, with_ingress: bool) -> int:
+    """Return how many bytes a worker may read ahead under a memory limit. `with_ingress`: half of it is not its own."""
+    left = (limit - _IDLE_WITH_WORKER) // (2 if with_ingress else 1)
+    return max(_LEAST, min(_MOST_READ, left // _BYTES_PER_BYTE_READ))
+
+
+def tokens_within(limit: int, most: int) -> int:
+    """Return how many tokens may be cached under a memory limit, at most `most`."""
+    return max(1, min(most, limit // _SHARE_OF_TOKENS // _TOKEN))
 
 
 def memory_limit(root: Path = Path("/")) -> int:

@@ -150,10 +150,10 @@ class DeliverySettings(BaseModel):
         "many.",
     )
     read_ahead_bytes: Annotated[int, Unit("bytes")] = Field(
-        32 * 1024 * 1024,
-        ge=1024,
+        0,
+        ge=0,
         description="Maximum size of the entries a worker process holds in memory, and once more of the large bodies "
-        "of the calls it makes.",
+        "of the calls it makes. 0 takes a sixth of what FANOUT_MEMORY_LIMIT leaves, at most 32 MiB.",
     )
     lease_seconds: Duration = Field(
         10.0,
@@ -229,8 +229,8 @@ class DeliverySettings(BaseModel):
     token_cache: Annotated[int, Unit("tokens")] = Field(
         100_000,
         ge=1,
-        description="Maximum number of REST tokens kept in memory: one per destination, about 0.9 KB each. The least "
-        "recently used are dropped first.",
+        description="Maximum number of REST tokens kept in memory: one per destination, about 0.9 KB each, and no "
+        "more than an eighth of FANOUT_MEMORY_LIMIT. The least recently used are dropped first.",
     )
 
     @field_validator("execute", mode="before")

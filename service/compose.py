@@ -24,7 +24,7 @@ from fanout.environment import CONNECTION_STRING
 from fanout.errors import NotConfiguredError
 from fanout.http1.exchange import Limits
 from fanout.log import Logger, get_logger
-from fanout.memory import ByteBudget, body_budget, memory_limit
+from fanout.memory import ByteBudget, body_budget, memory_limit, read_ahead, tokens_within
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.evidence import Evidence
@@ -212,22 +212,25 @@ def open_endpoint(settings: Settings, clock: Clock, metrics: Metrics, service: C
         connect_timeout=settings.connect_timeout,
         request_timeout=settings.attempt_timeout,
     )
-    client = open_client(settings, service, clock, limits, cache_size=settings.token_cache)
+    tokens = tokens_within(settings.memory_limit or memory_limit(), settings.token_cache)
+    client = open_client(settings, service, clock, limits, cache_size=tokens)
     joined = Bounds() if settings.execute == "true" and not settings.application else None
     gate = Gate(Window(settings.concurrency), ceilings_of(settings), random.random, pause_cap=settings.pause_cap)
     return Endpoint(client, Sender(client, clock, metrics, joined=joined), gate, address=service.server_endpoint)
 
 
-def build_worker(resources: Resources, endpoint: Endpoint) -> Worker:
-    """Build a worker that delivers to one endpoint."""
+def build_worker(resources: Resources, endpoint: Endpoint, *, with_ingress: bool = False) -> Worker:
+    """Build a worker that delivers to one endpoint, in a process of its own or in that of an ingress."""
     settings, clock, metrics, log = resources.settings, resources.clock, resources.metrics, resources.log
     stream, redis_client, keys = resources.stream, resources.redis_client, resources.keys
     gate = endpoint.gate
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    schedule, store_clock = Schedule(room=settings.read_ahead_bytes, held_until=gate.held_until), StoreClock()
+    limit = settings.memory_limit or memory_limit()
+    room = settings.read_ahead_bytes or read_ahead(limit, with_ingress=with_ingress)
+    schedule, store_clock = Schedule(room=room, held_until=gate.held_until), StoreClock()
     settler = Settler(stream, resources.dead_letters, clock, metrics)
     reader = Reader(stream, schedule, settler, clock, metrics, log)
-    bodies = Bodies(stream, clock, room=settings.read_ahead_bytes)
+    bodies = Bodies(stream, clock, room=room)
     leases = Leases(redis_client, clock, keys, worker=name, lifetime=settings.lease_seconds)
     ownership = Ownership(leases, schedule, store_clock, clock, log, partitions=settings.partitions)
     delivery_log = open_delivery_log("delivery.settled", clock, level=settings.log_level, style=settings.log_format)

@@ -187,7 +187,7 @@ async def _work_until(
         await retiring
         return
     endpoint = open_endpoint(resources.settings, resources.clock, resources.metrics, service)
-    worker = build_worker(resources, endpoint)
+    worker = build_worker(resources, endpoint, with_ingress=plan.role == "all")
     readiness.watch("worker", worker.warning)
     try:
         async with asyncio.TaskGroup() as group:

@@ -3,7 +3,7 @@
 Rules guarded: what a worker holds of large bodies is bounded whatever waits in the queue. A call first reserves the
 room for its bodies; one that is larger than all the room goes alone. A call that finds no room takes no place in
 flight from calls that need none. The targets of one item share the body that was fetched for the first of them, for as
-long as there is room to keep it.
+long as there is room to keep it; but each call counts, because each has the whole body in what it writes.
 """
 
 import asyncio
@@ -83,7 +83,7 @@ class Bodies:
     def _reserve(self, name: _Name, size: int) -> bool:
         if name in self._sizes:
             self._sizes.move_to_end(name)
-        else:
+        if name not in self._sizes or name in self._calls:
             self._make_room(size)
             if self._size and self._size + size > self._room:
                 return False
@@ -106,6 +106,7 @@ class Bodies:
             left = self._calls[name] - 1
             if left:
                 self._calls[name] = left
+                self._size -= self._sizes[name]
                 continue
             del self._calls[name]
             if name not in self._kept:  # it was never fetched, or the store has it no more

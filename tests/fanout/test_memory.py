@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fanout.errors import OverloadedError
-from fanout.memory import ByteBudget, body_budget, memory_limit
+from fanout.memory import ByteBudget, body_budget, memory_limit, read_ahead, tokens_within
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -129,3 +129,17 @@ def test_a_holder_that_fails_gives_everything_back() -> None:
     with pytest.raises(ValueError, match="x"), budget.hold(60):
         raise ValueError("x")
     assert budget.held == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "alone", "beside"),
+    [(64 * MIB, MIB, MIB), (256 * MIB, 128 * MIB // 6, 64 * MIB // 6), (768 * MIB, 32 * MIB, 32 * MIB)],
+)
+def test_what_a_worker_reads_ahead_follows_from_the_limit(limit: int, alone: int, beside: int) -> None:
+    assert (read_ahead(limit, with_ingress=False), read_ahead(limit, with_ingress=True)) == (alone, beside)
+
+
+def test_tokens_take_an_eighth_of_the_limit_at_most() -> None:
+    assert tokens_within(256 * MIB, 100_000) == 32 * MIB // 900
+    assert tokens_within(GIB, 100_000) == 100_000
+    assert tokens_within(1000, 100_000) == 1

@@ -28,14 +28,16 @@ class Side(Enum):
 class Proxy:
     """Listens on `port` of this machine and carries what comes to `target`; `proxy` makes one.
 
-    `latency` is seconds each piece is held in each direction. `connections` and `cuts` count; `requests` says when each
-    piece came from a caller (seconds, unix time).
+    `latency` is seconds each piece is held in each direction, and `rate` the bytes that go through all connections
+    together in a second and direction; 0 sets no bound. `connections` and `cuts` count; `requests` says when each piece
+    came from a caller (seconds, unix time).
     """
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.port = 0
         self.latency = 0.0
+        self.rate = 0.0
         self.connections = 0
         self.cuts = 0
         self.requests: list[float] = []
@@ -44,6 +46,7 @@ class Proxy:
         self._links: set[_Link] = set()
         self._cut_each: dict[Side, int] = {}
         self._seen = dict.fromkeys(Side, 0)
+        self._busy_until = dict.fromkeys(Side, 0.0)
         self._flows = asyncio.Event()
         self._flows.set()
         self._refusing = False
@@ -82,7 +85,7 @@ class Proxy:
 
     def heal(self) -> None:
         """Do no more harm; connections that lost something are reset, as nothing good can come of them."""
-        self.latency = 0.0
+        self.latency = self.rate = 0.0
         self._cut_each.clear()
         self._refusing = False
         self._flows.set()
@@ -139,6 +142,10 @@ class Proxy:
         """Hand one piece on, or do to it what is to be done; False when that was the end."""
         if self.latency:
             await asyncio.sleep(self.latency)
+        if self.rate:
+            now = time.monotonic()
+            self._busy_until[side] = max(now, self._busy_until[side]) + len(piece) / self.rate
+            await asyncio.sleep(self._busy_until[side] - now)
         await self._flows.wait()
         if link.silent:
             return True

@@ -36,6 +36,23 @@ async def test_a_killed_worker_is_replaced_and_nothing_is_lost(stack: Stack, hub
     assert await stack.dead_letters() == []
 
 
+async def test_a_kill_in_the_middle_of_a_list_repeats_only_what_was_in_flight(stack: Stack, hub: str) -> None:
+    """One item for 600 users, whose body is stored once in each partition: every user gets it."""
+    users = [f"listed{number}" for number in range(600)]
+    victim = await stack.add_worker(concurrency=CONCURRENCY)
+    await stack.faults({"kind": "latency", "seconds": 0.03})
+    await stack.post(hub, {"userIds": users, "target": "t", "arguments": ["x" * 5000]})
+    await stack.arrived(hub, 150)
+    await victim.kill()
+    assert await stack.depth() > 200  # it was in the middle of it
+    await stack.add_worker(concurrency=CONCURRENCY)
+    await stack.drained()
+    calls = await stack.journal(hub)
+    assert {call.target.split("/users/")[1].split("/")[0] for call in calls} == set(users)
+    assert len(users) <= len(calls) <= len(users) + CONCURRENCY
+    assert await stack.dead_letters() == []
+
+
 async def test_a_standing_by_worker_takes_over_when_the_leases_have_run_out(stack: Stack, hub: str) -> None:
     """Both deliver half; one is killed; the other has everything within a few lives of a lease."""
     victim, survivor = await stack.add_workers(2, concurrency=CONCURRENCY)

@@ -126,6 +126,21 @@ async def test_an_id_is_remembered_for_one_window_on_both_sides_of_a_border(
     assert conflict == b"C"
 
 
+async def test_a_span_begins_with_as_many_hashes_as_the_one_before_it_would_have_needed(
+    redis_client: RedisClient,
+) -> None:
+    """The spans that can still hold ids are known; of older ones nothing is left."""
+    now, window = await middle_of_a_span(redis_client)
+    span = now // window
+    await redis_client.ask("HSET", SEEN, span - 2, 16, span - 1, 64, "n", 100_000)
+    [_, one] = await append(redis_client, (b"1", "a", b"contents"), window=window)
+    assert (await append(redis_client, (b"1", "a", b"contents"), window=window))[1] == b"D" + one
+    kept = await redis_client.call(*[("HGET", SEEN, name) for name in (span - 2, span - 1, span)])
+    assert kept == [None, b"64", b"4096"]
+    assert int(await redis_client.ask("HGET", SEEN, "n") or 0) < 100
+    assert 0 < await redis_client.ask("PTTL", SEEN) <= 3 * window
+
+
 async def test_each_remembered_id_takes_little_however_many_there_are(redis_client: RedisClient) -> None:
     """Small hashes in the compact form: none is costly to expire, and no setting of the server is relied on."""
     _now, window = await middle_of_a_span(redis_client)

@@ -1,0 +1,122 @@
+"""Checks the token that a client of the service's REST API presents: whoever has the access key may call.
+
+Source: docs/sources.md, rest-tokens. Rules guarded: the algorithm is pinned, `kid` is never looked up (it is another
+number in every process of the vendor's SDK), and a token for one URL opens no other one. Audiences are compared segment
+by segment after decoding, so that either way of escaping is accepted while `a%2Fb` never equals `a/b`. The signature
+is checked here and not by PyJWT: every call has a token of its own, and `now` is the caller's. No text shows a token.
+"""
+
+import binascii
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
+
+import msgspec
+
+from fanout.signalr.credentials import MAX_TOKEN_LENGTH, InvalidTokenError
+
+_PARTS: Final = 3
+_SCHEMES: Final = ("http", "https")
+_NAMED: Final = frozenset({"application", "api-version"})
+
+
+@dataclass(frozen=True, slots=True)
+class CalledUrl:
+    """The URL of a call as it arrived: `host` is the Host header, path and query are still escaped."""
+
+    host: str
+    raw_path: str
+    raw_query: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessTokens:
+    """The keys in force, primary and secondary, and the URLs of the service that an audience may name."""
+
+    keys: Sequence[str] = field(repr=False)
+    endpoints: Sequence[str]
+
+    def check(self, token: str, called: CalledUrl, now: float) -> None:
+        """Accept the token of a call; InvalidTokenError names the reason. `now` is in unix seconds."""
+        claims = _signed_claims(token, self.keys)
+        expires = claims.get("exp")
+        if isinstance(expires, bool) or not isinstance(expires, int | float):
+            raise InvalidTokenError("The token has no expiration")
+        if expires <= now:
+            raise InvalidTokenError("The token expired")
+        hosts = {_host(f"//{called.host}"), *map(_host, self.endpoints)} - {""}
+        if not any(_names(audience, hosts, called) for audience in _audiences(claims)):
+            raise InvalidTokenError("The audience is invalid")
+
+
+def _signed_claims(token: str, keys: Iterable[str]) -> Mapping[str, Any]:
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise InvalidTokenError("AccessToken must not be longer than 4K")
+    parts = token.encode("utf-8", "replace").split(b".")
+    if len(parts) != _PARTS:
+        raise InvalidTokenError("The token is malformed")
+    header, claims = _object(parts[0]), _object(parts[1])
+    if header.get("alg") != "HS256" or "crit" in header:
+        raise InvalidTokenError("The signature algorithm is not accepted")
+    signed = parts[0] + b"." + parts[1]
+    # A list, not a generator: how long the check takes says nothing of which key it was.
+    matches = [hmac.compare_digest(_signature(key, signed), parts[2]) for key in keys if key]
+    if not any(matches):
+        raise InvalidTokenError("The signature is invalid")
+    return claims
+
+
+def _object(part: bytes) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(urlsafe_b64decode(part + b"=="))
+    except (msgspec.DecodeError, binascii.Error, ValueError):
+        raise InvalidTokenError("The token is malformed") from None
+    if not isinstance(value, dict):
+        raise InvalidTokenError("The token is malformed")
+    return value
+
+
+def _signature(key: str, signed: bytes) -> bytes:
+    return urlsafe_b64encode(hmac.digest(key.encode(), signed, "sha256")).rstrip(b"=")
+
+
+def _audiences(claims: Mapping[str, Any]) -> list[str]:
+    named = claims.get("aud")
+    return [each for each in (named if isinstance(named, list) else [named]) if isinstance(each, str)]
+
+
+def _names(audience: str, hosts: set[str], called: CalledUrl) -> bool:
+    """Return whether `audience` is the URL called, whatever its port and with or without its query."""
+    try:
+        parts = urlsplit(audience)
+    except ValueError:
+        return False
+    if parts.scheme not in _SCHEMES or parts.fragment or _host(audience) not in hosts:
+        return False
+    return _segments(parts.path) == _segments(called.raw_path) and _query_agrees(parts.query, called.raw_query)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _segments(raw_path: str) -> list[bytes]:
+    return [unquote_to_bytes(segment) for segment in raw_path.split("/")]
+
+
+def _query_agrees(named: str, called: str) -> bool:
+    """Return whether the audience names only `application` and `api-version`, each as it is in the call."""
+    if not named:
+        return True
+    pairs = _pairs(named)
+    return pairs.keys() <= _NAMED and pairs.items() <= _pairs(called).items()
+
+
+def _pairs(query: str) -> dict[str, str]:
+    return {name.lower(): value for name, value in parse_qsl(query, keep_blank_values=True)}

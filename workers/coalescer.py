@@ -102,7 +102,7 @@ def _joined(
 
 def _is_joinable(buffered: BufferedEntry) -> bool:
     item = buffered.entry.item
-    return isinstance(item, Message) and item.scope in _JOINABLE and not item.excluded
+    return isinstance(item, Message) and item.scope in _JOINABLE and not item.excluded and not item.binary
 
 
 def _same_promise(one: BufferedEntry, other: BufferedEntry) -> bool:

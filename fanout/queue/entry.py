@@ -26,8 +26,9 @@ _AROUND = 64  # bytes that Redis keeps around an entry, in round numbers; the sc
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One REST call that waits.
 
-    `hub` is in lower case and `message_id` is what a person can follow it by. Where `body_ref` names a body beside the
-    stream, that body has `body_size` bytes and `item.body` is empty until it was fetched.
+    `hub` is in lower case, `application/hub` where the caller named an application of its own, and `message_id` is what
+    a person can follow it by. Where `body_ref` names a body beside the stream, that body has `body_size` bytes and
+    `item.body` is empty until it was fetched.
     """
 
     hub: str

@@ -25,9 +25,14 @@ from fanout.signalr.credentials import Authorization, Credential
 from fanout.signalr.message import Item, Message, Scope
 from fanout.signalr.routes import API_VERSION, EXECUTE_API_VERSION, Route, execute_body, execute_route, route_of
 
-_AGENT = f"Asrs-User-Agent: signalr-fanout/{__version__}\r\nUser-Agent: signalr-fanout/{__version__}\r\n".encode()
+MARK = "x-signalr-fanout"  # in every call of this service, so that it recognises a call that comes back to it
+_AGENT = (
+    f"Asrs-User-Agent: signalr-fanout/{__version__}\r\nUser-Agent: signalr-fanout/{__version__}\r\n{MARK}: 1\r\n"
+).encode()
 _WITHOUT_BODY = HeaderLines(_AGENT)
 _WITH_BODY = HeaderLines(_AGENT + b"Content-Type: application/json; charset=utf-8\r\n")
+_BINARY = object()  # ends the key of a call whose body is no JSON
+_WITH_BINARY = HeaderLines(_AGENT + b"Content-Type: application/octet-stream\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,7 @@ class Client:
 
     def _keep(self, key: Hashable, route: Route, authorization: Authorization) -> _Prepared:
         self._misses += 1
-        headers = _WITH_BODY if route.has_body else _WITHOUT_BODY
+        headers = (_WITH_BINARY if _is_binary(key) else _WITH_BODY) if route.has_body else _WITHOUT_BODY
         prepared = _Prepared(RequestHead(route.method, self._address.prefix + route.target, headers), authorization)
         self._cache[key] = prepared
         self._cache.move_to_end(key)
@@ -175,9 +180,11 @@ class Client:
         return self._address.audience + route.path
 
     def _execute_route(self, hub: str, scope: Scope, to: str) -> Route:
-        named = f"{self._address.application}_{hub}" if self._address.application else hub
+        own, named, hub = hub.rpartition("/")
+        application = own if named else self._address.application
+        full = f"{application}_{hub}" if application else hub
         version = max(self._address.api_version, EXECUTE_API_VERSION)  # dates, so they compare as text
-        return execute_route(named, scope, to, api_version=version)
+        return execute_route(full, scope, to, api_version=version)
 
     def _route(self, hub: str, item: Item) -> Route:
         return route_of(hub, item, api_version=self._address.api_version, application=self._address.application)
@@ -187,7 +194,15 @@ def _key(hub: str, item: Item) -> Hashable:
     """Name what decides the whole request of an item except its body."""
     if not isinstance(item, Message):
         return hub, item
+    if item.stream:
+        return hub, item.to, item.stream, item.completion, bool(item.body)
+    if item.binary:
+        return hub, item.scope, item.to, item.excluded, _BINARY
     return (hub, item.scope, item.to, item.excluded) if item.excluded else (hub, item.scope, item.to)
+
+
+def _is_binary(key: Hashable) -> bool:
+    return isinstance(key, tuple) and key[-1] is _BINARY
 
 
 def _execute_key(hub: str, scope: Scope, to: str) -> Hashable:

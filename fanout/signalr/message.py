@@ -51,7 +51,11 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):
     `{"target":...,"arguments":...}`, with the bytes of `arguments` as the caller wrote them. `excluded` are connection
     ids (broadcast and group only). `ttl` is how many seconds the message may wait in the queue, None for no limit. Of
     the messages that wait for this destination with the same `collapse` key only the newest is sent; "" is no key.
-    `at_most_once` decides what happens after a lost answer, None leaves it to the setting.
+    `at_most_once` decides what happens after a lost answer, None leaves it to the setting. A `binary` body is no JSON:
+    it goes as application/octet-stream and holds the message as each hub protocol frames it.
+
+    With a `stream` the body is an item of that stream of a connection, and `completion` ends the stream: with this
+    item, or where the body is empty with that reason ("" for none). None leaves it open.
     """
 
     scope: Scope
@@ -62,6 +66,9 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):
     collapse: str = ""
     at_most_once: bool | None = None
     priority: Priority = Priority.NORMAL
+    binary: bool = False
+    stream: str = ""
+    completion: str | None = None
 
 
 class GroupAction(msgspec.Struct, frozen=True, array_like=True, tag="g", gc=False):
@@ -78,7 +85,7 @@ class GroupAction(msgspec.Struct, frozen=True, array_like=True, tag="g", gc=Fals
 
 
 class CloseConnections(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
-    """Close one connection, or all of a user or group. The service may hand `reason` on to the client."""
+    """Close one connection, or all of a user, a group or (BROADCAST) the hub. Clients may be told the `reason`."""
 
     scope: Scope
     to: str
@@ -107,5 +114,5 @@ _MEMBERS = {Scope.USER: "User", Scope.CONNECTION: "Connection"}
 _TARGETS = {Scope.USER: "User", Scope.GROUP: "Group", Scope.CONNECTION: "Connection"}
 _SENDS = {Scope.BROADCAST: "broadcast"} | {scope: f"sendTo{name}" for scope, name in _TARGETS.items()}
 _CHANGES = {(verb, scope): f"{verb.value}{name}" for verb in Verb for scope, name in _MEMBERS.items()}
-_CLOSES = {scope: f"close{name}" for scope, name in _TARGETS.items()}
+_CLOSES = {Scope.BROADCAST: "closeHub"} | {scope: f"close{name}" for scope, name in _TARGETS.items()}
 OPERATIONS: tuple[str, ...] = (*_SENDS.values(), *_CHANGES.values(), *_CLOSES.values())

@@ -2,7 +2,8 @@
 
 Source: docs/sources.md, operations and rest-tokens. Rules guarded: the path is escaped once, here, and the request line
 and the audience of the token are made of the same bytes. The audience carries no query. A user id in a filter is an
-OData string and cannot end it.
+OData string and cannot end it. A hub may be written `application/hub`, where a call names an application of its own:
+no name of a hub holds a slash.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ from fanout.signalr.message import CloseConnections, GroupAction, Item, Message,
 ApiVersion = Literal["2022-06-01", "2022-11-01", "2023-07-01", "2024-12-01"]
 API_VERSION: ApiVersion = "2022-06-01"
 EXECUTE_API_VERSION = "2023-07-01"  # the oldest that has it
+_STREAMS_API_VERSION = "2024-12-01"  # the oldest that has them
 _SCOPE_PATH = {Scope.USER: "users", Scope.GROUP: "groups", Scope.CONNECTION: "connections"}
 
 
@@ -59,11 +61,16 @@ def class_of(item: Item) -> RouteClass:
 
 def route_of(hub: str, item: Item, *, api_version: str = API_VERSION, application: str = "") -> Route:
     """Return the call that delivers `item` to `hub`. Names of hubs and applications are lower-cased, as in the SDK."""
+    own, named, hub = hub.rpartition("/")
+    application = own if named else application
     root = f"/api/hubs/{_segment(hub.lower())}"
     common = (("application", application.lower()),) if application else ()
+    if isinstance(item, Message) and item.stream:
+        api_version = max(api_version, _STREAMS_API_VERSION)  # dates, so they compare as text
     common = (*common, ("api-version", api_version))
     method, rest, extra = _call_of(item)
-    return Route(method, root + rest, _query((*common, *extra)), has_body=isinstance(item, Message))
+    has_body = isinstance(item, Message) and bool(item.body or not item.stream)
+    return Route(method, root + rest, _query((*common, *extra)), has_body)
 
 
 def execute_route(hub: str, scope: Scope, to: str, *, api_version: str = EXECUTE_API_VERSION) -> Route:
@@ -91,6 +98,8 @@ def _odata_string(text: str) -> str:
 
 def _call_of(item: Item) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     match item:
+        case Message() if item.stream:
+            return _stream_call(item)
         case Message():
             return "POST", f"{_destination_path(item.scope, item.to)}/:send", _excluded(item.excluded)
         case GroupAction():
@@ -100,6 +109,15 @@ def _call_of(item: Item) -> tuple[str, str, tuple[tuple[str, str], ...]]:
         case CloseConnections():
             extra = (*_excluded(item.excluded), *_reason(item.reason))
             return "POST", f"{_destination_path(item.scope, item.to)}/:closeConnections", extra
+
+
+def _stream_call(item: Message) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    path = f"{_destination_path(item.scope, item.to)}/streams/{_segment(item.stream)}"
+    if item.body:
+        return "POST", f"{path}/:send", () if item.completion is None else (("completed", "true"),)
+    # The published name is `reason`, the vendor's SDK sends `error`: a service reads the one it knows.
+    reason = item.completion or ""
+    return "POST", f"{path}/:complete", (("reason", reason), ("error", reason)) if reason else ()
 
 
 def _membership(action: GroupAction) -> tuple[str, str, tuple[tuple[str, str], ...]]:

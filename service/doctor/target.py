@@ -18,7 +18,7 @@ from fanout.clock import Clock
 from fanout.errors import FanoutError
 from fanout.http1.exchange import Limits, Response
 from fanout.settings import Settings
-from fanout.signalr.client import Client
+from fanout.signalr.client import MARK, Client
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import client_token, client_url, rest_token
 from fanout.signalr.message import GroupAction, Item, Scope, Verb
@@ -157,7 +157,7 @@ class Target:
         await self.clock.sleep(min(pause, self.options.timeout))
 
     async def _request(self, request: SignedRequest) -> httpx.Response:
-        headers = {"content-type": "application/json"} if request.body else {}
+        headers = {MARK: "1"} | ({"content-type": "application/json"} if request.body else {})
         if request.audience:
             expires = int(self.clock.wall() + self.settings.token_lifetime)
             headers["authorization"] = f"Bearer {rest_token(self.service.access_key, request.audience, expires)}"

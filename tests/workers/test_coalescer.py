@@ -339,3 +339,9 @@ def test_of_each_key_the_newest_is_sent(entries: list[BufferedEntry], bounds: Bo
         of_key = [e.id for e in entries if isinstance(e.entry.item, Message) and e.entry.item.collapse == key]
         sent = [e.id for e in went if isinstance(e.entry.item, Message) and e.entry.item.collapse == key]
         assert sent == of_key[-1:]
+
+
+def test_a_body_that_is_no_json_shares_no_call() -> None:
+    framed = Message(Scope.USER, "alice", b"\x80", binary=True)
+    assert len(plan(waiting(framed, text(1)), fresh, WIDE).call) == 1
+    assert len(plan(waiting(text(1), framed), fresh, WIDE).call) == 1

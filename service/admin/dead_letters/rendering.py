@@ -30,11 +30,6 @@ _TARGET_NAMES = {Scope.USER: "userId", Scope.GROUP: "groupName", Scope.CONNECTIO
 _DELIVERY = {True: "atMostOnce", False: "atLeastOnce"}
 
 
-class _Body(msgspec.Struct):
-    target: str
-    arguments: msgspec.Raw = msgspec.Raw(b"[]")
-
-
 def summary_of(ref: LetterRef, letter: DeadLetter) -> dict[str, Any]:
     """Return a letter as an item of a list; what its entry contains is null when the entry cannot be read."""
     return _summary(ref, letter, entry_of(letter))
@@ -51,10 +46,14 @@ def details_of(ref: LetterRef, letter: DeadLetter) -> dict[str, Any]:
 def message_of(entry: Entry) -> Mapping[str, Any] | None:
     """Return an item in the form a batch may contain; None when its body is not one that this service writes."""
     match entry.item:
+        case CloseConnections(scope=Scope.BROADCAST):
+            return None  # a batch cannot say it
+        case Message(stream=stream) if stream:
+            return None
         case Message() as message:
             try:
                 item = _message(message)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
                 return None
         case GroupAction() as action:
             item = _group_action(action)
@@ -91,9 +90,11 @@ def time_of(millisecond: int) -> str | None:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    body = msgspec.json.decode(message.body, type=_Body)
+    sent = msgspec.json.decode(message.body, type=dict[str, msgspec.Raw])
+    body = {name.lower(): value for name, value in sent.items()}  # callers of the service write `Target` too
+    arguments = bytes(body.get("arguments", b"[]"))
     item: dict[str, Any] = {} if message.scope is Scope.BROADCAST else {_TARGET_NAMES[message.scope]: message.to}
-    item |= {"target": body.target, "arguments": orjson.Fragment(bytes(body.arguments))}
+    item |= {"target": msgspec.json.decode(body["target"], type=str), "arguments": orjson.Fragment(arguments)}
     delivery = "" if message.at_most_once is None else _DELIVERY[message.at_most_once]
     return item | _present(
         excluded=message.excluded,

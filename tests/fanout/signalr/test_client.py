@@ -37,6 +37,16 @@ async def test_a_message_is_posted_with_its_body_as_it_stands() -> None:
     assert request.fields["asrs-user-agent"] == f"signalr-fanout/{__version__}"
 
 
+async def test_a_binary_body_goes_with_its_own_type_beside_json_for_the_same_user() -> None:
+    binary, plain = Message(Scope.USER, "alice", b"\x80", binary=True), Message(Scope.USER, "alice", b"{}")
+    async with scripted_service() as end, calling(end.port) as client:
+        for item in (binary, plain, binary):
+            await client.call("chat", item)
+    sent = [(request.fields["content-type"], request.body) for request in end.received]
+    assert sent[0] == sent[2] == ("application/octet-stream", b"\x80")
+    assert sent[1] == ("application/json; charset=utf-8", b"{}")
+
+
 @pytest.mark.parametrize(
     ("item", "method"), [(a_join(), "PUT"), (CloseConnections(Scope.CONNECTION, "c1", "bye"), "DELETE")]
 )

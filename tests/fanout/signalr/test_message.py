@@ -19,6 +19,9 @@ ITEMS: list[tuple[Item, str]] = [
     (CloseConnections(Scope.CONNECTION, "c", "r"), "closeConnection"),
     (CloseConnections(Scope.USER, "u", "", ("c",)), "closeUser"),
     (CloseConnections(Scope.GROUP, "g"), "closeGroup"),
+    (CloseConnections(Scope.BROADCAST, ""), "closeHub"),
+    (Message(Scope.USER, "u", b"\x80", binary=True), "sendToUser"),
+    (Message(Scope.CONNECTION, "c", b"1", stream="s", completion=""), "sendToConnection"),
 ]
 
 
@@ -37,7 +40,9 @@ def test_a_stored_item_is_read_back_equal(item: Item, operation: str) -> None:
 
 
 def test_fields_a_newer_process_added_at_the_end_are_skipped() -> None:
-    stored = msgspec.msgpack.encode(["m", "user", "u", b"{}", [], None, "", None, "normal", "from the future"])
+    stored = msgspec.msgpack.encode(
+        ["m", "user", "u", b"{}", [], None, "", None, "normal", False, "", None, "from the future"]
+    )
     assert msgspec.msgpack.decode(stored, type=Item) == Message(Scope.USER, "u", b"{}")
 
 

@@ -185,3 +185,36 @@ def test_every_item_is_of_one_class(item: Item, route_class: RouteClass) -> None
 def test_the_labels_are_those_of_the_metrics_in_the_same_order() -> None:
     assert tuple(route_class.label for route_class in RouteClass) == CLASSES
     assert [CLASSES[route_class] for route_class in RouteClass] == [c.label for c in RouteClass]
+
+
+def test_a_hub_may_name_an_application_of_its_own_or_none() -> None:
+    message = Message(U, "u", b"{}")
+    assert route_of("other/chat", message, application="app").target == (
+        f"/api/hubs/chat/users/u/:send?application=other&{V}"
+    )
+    assert route_of("/chat", message, application="app").target == f"/api/hubs/chat/users/u/:send?{V}"
+
+
+@pytest.mark.parametrize(
+    ("message", "call", "has_body"),
+    [
+        (Message(Scope.CONNECTION, "c", b"1", stream="s/1"), "s%2F1/:send?api-version=2024-12-01", True),
+        (
+            Message(Scope.CONNECTION, "c", b"1", stream="s", completion=""),
+            "s/:send?api-version=2024-12-01&completed=true",
+            True,
+        ),
+        (Message(Scope.CONNECTION, "c", b"", stream="s", completion=""), "s/:complete?api-version=2024-12-01", False),
+        (
+            Message(Scope.CONNECTION, "c", b"", stream="s", completion="a b"),
+            "s/:complete?api-version=2024-12-01&reason=a%20b&error=a%20b",
+            False,
+        ),
+    ],
+)
+def test_items_and_ends_of_a_stream_are_calls_of_the_version_that_has_them(
+    message: Message, call: str, has_body: bool
+) -> None:
+    route = route_of("chat", message)
+    assert (route.method, route.target) == ("POST", f"/api/hubs/chat/connections/c/streams/{call}")
+    assert route.has_body is has_body

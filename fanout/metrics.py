@@ -71,6 +71,9 @@ REFUSALS = (
     "queueUnavailable",
     "queueSilent",
     "notConfirmed",
+    "serviceUnavailable",
+    "persistentTransport",
+    "loop",
     "configuration",
     "internal",
     "answerUnread",
@@ -78,7 +81,7 @@ REFUSALS = (
 # How a request to the ingress ended.
 STATUSES = ("2xx", "4xx", "5xx")
 # What a request was about.
-ROUTES = ("messages", "negotiate", "admin", "probe", "other")
+ROUTES = ("messages", "compatible", "negotiate", "admin", "probe", "other")
 
 _WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 90, 120, 180, 300, 600, 1800, 3600)
 _CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -288,6 +291,16 @@ class Metrics:
         )
         self.requests = new.counters(
             "fanout_ingress_requests", "Batches answered, by status class.", "status", STATUSES
+        )
+        self.compatible = new.counters(
+            "fanout_compatible_requests",
+            "Requests of the compatible routes answered, by status class.",
+            "status",
+            STATUSES,
+        )
+        self.compatible_behind = new.counter(
+            "fanout_compatible_behind",
+            "Questions passed through before all that the caller wrote was delivered: FANOUT_COMPAT_WAIT was over.",
         )
         self.negotiated = new.counters(
             "fanout_negotiate_requests", "Negotiations answered, by status class.", "status", STATUSES

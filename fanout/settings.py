@@ -28,6 +28,11 @@ class ServiceSettings(BaseModel):
         description="Connection string of the Azure SignalR Service to deliver to: "
         "`Endpoint=...;AccessKey=...;Version=1.0;`. Functions apps use the same name.",
     )
+    second_access_key: SecretStr = Field(
+        SecretStr(""),
+        description="The other access key of the service, while keys are rotated: callers of the compatible routes "
+        "(`/api/hubs/...`) may sign with either. Deliveries are signed with that of the connection string.",
+    )
     api_version: ApiVersion = Field(API_VERSION, description="API version of the REST calls.")
     application: str = Field(
         "",

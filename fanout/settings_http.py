@@ -104,6 +104,21 @@ class ListenerSettings(BaseModel):
         "everybody, as the output binding of Azure Functions does, and warns in the answer; `refuse` rejects it.",
     )
 
+    compat_hold: Duration = Field(
+        10.0,
+        ge=0,
+        le=95,
+        description="How long a call to the compatible routes (`/api/hubs/...`) waits for room before it is refused "
+        "with 503. The vendor's SDK repeats nothing by itself and gives up after 100 s.",
+    )
+    compat_wait: Duration = Field(
+        3.0,
+        ge=0,
+        le=60,
+        description="How long a question to the compatible routes about a user, connection or group waits for what was "
+        "queued for it before. Then it is asked anyway, and the answer has `X-Fanout-Behind: 1`.",
+    )
+
     @field_validator("api_key")
     @classmethod
     def _key_is_strong(cls, key: SecretStr) -> SecretStr:

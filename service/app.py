@@ -23,6 +23,7 @@ from fanout import __version__
 from fanout.errors import FanoutError
 from service.admin.dead_letters.documents import DeadLetterCommand
 from service.admin.pauses import PauseCommand, ResumeCommand
+from service.compat.route import Compatible, is_compatible
 from service.http.addresses import meant_address
 from service.http.middleware import RequestMiddleware, request_id_of
 from service.http.problems import (
@@ -70,6 +71,7 @@ class Application(FastAPI):
     """
 
     messages: ASGIApp | None = None
+    compatible: ASGIApp | None = None
     prefix = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,6 +85,9 @@ class Application(FastAPI):
         if self.messages is not None and (hub := _hub_of(scope)):
             scope["path_params"] = {"hub": hub}
             await self.messages(scope, receive, send)
+            return
+        if self.compatible is not None and is_compatible(scope["path"]):
+            await self.compatible(scope, receive, send)
             return
         if scope["method"] == "HEAD":
             scope["method"] = "GET"  # the server leaves the body out
@@ -110,6 +115,7 @@ def create_app(
     routers: Sequence[APIRouter],
     *,
     ingress: Ingress | None = None,
+    compatible: Compatible | None = None,
     page: Path | None = None,
     prefix: str = "",
 ) -> FastAPI:
@@ -130,6 +136,8 @@ def create_app(
     if ingress is not None:
         app.router.routes.append(Route(MESSAGES, ingress, methods=["POST"]))
         app.messages = RequestMiddleware(ingress, refusals, times)
+    if compatible is not None:
+        app.compatible = RequestMiddleware(compatible, refusals, times)
     app.add_api_route("/problems/{code}", _problem, response_model=None, response_class=PlainTextResponse, **_EXPLAIN)
     for router in routers:
         app.include_router(router)

@@ -44,6 +44,9 @@ from service.admin.dead_letters.route import DeadLetterAdmin
 from service.admin.pauses import PauseAdmin
 from service.admin.traces import TraceAdmin
 from service.app import Role, create_app
+from service.compat.barrier import Barrier, Waiting
+from service.compat.questions import Service
+from service.compat.route import Compatible
 from service.http.auth import Guard
 from service.http.hubs import Hubs
 from service.http.probes import Probes, Readiness
@@ -161,6 +164,8 @@ def build_apps(
     pauses: Pauses | None,
     delivery_log: DeliveryLog | None,
     page: Path | None,
+    waiting: Waiting | None = None,
+    asked: Service | None = None,
 ) -> Applications:
     """Give each route what it needs, and each listener its routes."""
     probes, times = Probes(queue, metrics, readiness, clock, pauses), RequestTimes(metrics, clock)
@@ -175,6 +180,12 @@ def build_apps(
     metrics.gauges.watch(body_bytes=lambda: budget.held, body_bytes_limit=lambda: budget.limit)
     intake = Intake(queue, metrics, clock, traces=traces, delivery_log=delivery_log)
     ingress = Ingress(settings, hubs, intake, guard, metrics, clock, limits_of(settings, service), budget)
+    barrier = None
+    if waiting is not None:
+        barrier = Barrier(waiting, clock, partitions=settings.partitions, within=settings.compat_wait)
+    compatible = Compatible(
+        settings, hubs, intake, metrics, clock, budget, service=service, asked=asked, barrier=barrier
+    )
     negotiate = Negotiate(settings, hubs, guard, metrics, clock, service, budget).router()
     admin = [
         TraceAdmin(guard, traces).router(),
@@ -185,12 +196,20 @@ def build_apps(
     if not settings.admin_port:
         guarded = [Depends(guard.admit_admin)]
         routers = [probes.router(), probes.metrics_router(guarded), *admin, negotiate]
-        app = create_app(refusals, times, routers, ingress=ingress, page=page, prefix=prefix)
+        app = create_app(refusals, times, routers, ingress=ingress, compatible=compatible, page=page, prefix=prefix)
         return Applications(_documented(app, guarded))
     routers = [probes.router(), probes.metrics_router(), *admin]
     everything = create_app(refusals, times, [*routers, negotiate], ingress=ingress)  # described, and not served
     return Applications(
-        create_app(refusals, times, [probes.router(), negotiate], ingress=ingress, page=page, prefix=prefix),
+        create_app(
+            refusals,
+            times,
+            [probes.router(), negotiate],
+            ingress=ingress,
+            compatible=compatible,
+            page=page,
+            prefix=prefix,
+        ),
         _documented(create_app(refusals, times, routers), described=everything),
     )
 

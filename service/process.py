@@ -25,6 +25,7 @@ from fanout.serving import listen, port_of
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.app import Role
+from service.compat.questions import Service, open_service
 from service.compose import Resources, build_apps, build_worker, open_endpoint, open_resources, prepare_store
 from service.doctor.probe import probe
 from service.http.connection import Timeouts
@@ -56,11 +57,11 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
     settings = plan.settings
     service = check_settings(settings, plan.role)
     with _listening(plan) as listeners:
-        async with open_resources(settings, clock) as resources:
+        async with open_resources(settings, clock) as resources, open_service(service, settings, clock) as asked:
             for correction in settings.corrections:
                 resources.log.warning("settings.corrected", correction=correction)
             readiness, queue = Readiness(), CheckedQueue(resources.stream)
-            servers = _servers(plan, resources, queue, readiness, service, listeners)
+            servers = _servers(plan, resources, queue, readiness, service, asked, listeners)
 
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(server.serve()) for server in servers]
@@ -109,6 +110,7 @@ def _servers(
     queue: Queue,
     readiness: Readiness,
     service: ConnectionString | None,
+    asked: Service | None,
     listeners: Sequence[socket.socket],
 ) -> list[Server]:
     settings, clock, metrics = resources.settings, resources.clock, resources.metrics
@@ -127,6 +129,8 @@ def _servers(
         pauses=Pauses(resources.redis_client, resources.keys),
         delivery_log=open_delivery_log("ingress.accepted", clock, level=settings.log_level, style=settings.log_format),
         page=plan.page,
+        waiting=resources.stream,
+        asked=asked,
     )
     timeouts = Timeouts(head=settings.body_timeout, idle=settings.keep_alive, unread=settings.body_timeout)
     limits = ServerLimits(settings.max_connections, timeouts, probes=PROBE_PATHS)

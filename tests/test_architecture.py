@@ -14,7 +14,7 @@ PACKAGES = {**dict.fromkeys((*FLOORS, "emulator"), ROOT), CLIENT: ROOT / "client
 KEYS = {
     "redis": ("fanout.redis.",),
     "httptools": ("fanout.http1.", "emulator."),
-    "httpx": ("service.cli.", "service.doctor.", "signalr_fanout."),
+    "httpx": ("service.cli.", "service.compat.questions", "service.doctor.", "signalr_fanout."),
     "jwt": ("fanout.signalr.credentials",),
     "fastapi": ("service.", "emulator."),
     "starlette": ("service.", "emulator."),

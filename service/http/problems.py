@@ -126,6 +126,21 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "notConfigured": ProblemType(
         503, "A setting that this needs is missing", "The operator has to set what `detail` names."
     ),
+    "serviceUnavailable": ProblemType(
+        503,
+        "The SignalR service did not answer a question that was passed through to it",
+        "Repeat the request. `fanout doctor` finds out whether the service can be reached.",
+    ),
+    "persistentTransport": ProblemType(
+        400,
+        "The persistent transport of the SDK is not served",
+        "Set AzureSignalRServiceTransportType=Transient, or remove the setting: transient is the default.",
+    ),
+    "loop": ProblemType(
+        508,
+        "This service would deliver to itself",
+        "AzureSignalRConnectionString of this service must name the SignalR service, not this service.",
+    ),
     "configuration": ProblemType(500, "The service is not set up for this", "Its operator has to change a setting."),
     "internal": ProblemType(
         500, "Something went wrong here", "Quote `requestId` to the operator; the log has the rest."
@@ -228,6 +243,11 @@ class ProblemResponse(Response):
             self.body = bytes(self.body).replace(b'"/problems/', b'"%b/problems/' % prefix.encode(), 1)
             self.headers["content-length"] = str(len(self.body))
         await super().__call__(scope, receive, send)
+
+
+def note_refusal(scope: Scope, problem: Problem) -> None:
+    """Leave the problem of a refusal that has another shape in the scope."""
+    scope[_IN_SCOPE] = problem
 
 
 def refusal_in(scope: Scope) -> Problem | None:

@@ -29,6 +29,8 @@ def route_of(path: str) -> str:
     """Return what a path is about: one of `fanout.metrics.ROUTES`."""
     if path.startswith("/v1/hubs/") and path.endswith("/messages"):
         return "messages"
+    if path.startswith(_COMPATIBLE):
+        return "compatible"
     if path.endswith("/negotiate"):
         return "negotiate"
     if path.startswith("/v1/admin/"):
@@ -36,4 +38,5 @@ def route_of(path: str) -> str:
     return "probe" if path in _PROBES else "other"
 
 
+_COMPATIBLE = ("/api/hubs/", "/api/v1/hubs/", "/server")
 _PROBES = frozenset({*PROBE_PATHS, "/metrics", "/backlog"})

@@ -23,6 +23,7 @@ from fanout.queue.traces import Traces
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.app import Role
+from service.compat.questions import Service
 from service.compose import Applications, build_apps
 from service.http.connection import Timeouts
 from service.http.probes import PROBE_PATHS, Readiness
@@ -54,6 +55,7 @@ class App:
     dead_letters: DeadLetters | None = None
     pauses: Pauses | None = None
     delivery_log: DeliveryLog | None = None
+    asked: Service | None = None
 
     @property
     def refusals(self) -> Refusals:
@@ -80,6 +82,7 @@ class App:
             pauses=self.pauses,
             delivery_log=self.delivery_log,
             page=self.page,
+            asked=self.asked,
         )
 
 

@@ -1,0 +1,118 @@
+"""Passes questions through to the service: existence, listings, `:invoke`, `:generateToken`, `:execute`, health.
+
+Rules guarded: an answer keeps the service's status, text and `x-ms-error-code`, without which the vendor's SDK throws.
+Each call is signed here, because the caller's token may name this host. What is held of an answer is bounded, and so
+are the calls at the same time and the wait for each.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+from fanout.clock import Clock
+from fanout.errors import FanoutError
+from fanout.settings import Settings
+from fanout.signalr.client import MARK
+from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.credentials import rest_token
+from service.outgoing import origin_of, proxy_to, trusted
+
+_MAX_ANSWER: Final = 4 * 1024 * 1024
+_CONNECTIONS: Final = 64
+_GOES_ALONG: Final = ("accept", "content-type", "asrs-user-agent")
+_COMES_BACK: Final = ("content-type", "x-ms-error-code", "www-authenticate", "retry-after", "x-ms-request-id")
+
+
+class ServiceUnavailableError(FanoutError):
+    """The service did not answer a question."""
+
+    status = 503
+    label = "serviceUnavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A call to pass through; path and query are escaped, the path is that under the host of the service."""
+
+    method: str
+    raw_path: str
+    raw_query: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    signed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Service:
+    """The service as it is asked; made by `open_service`."""
+
+    def __init__(self, service: ConnectionString, settings: Settings, clock: Clock, http: httpx.AsyncClient) -> None:
+        self._service = service
+        self._settings = settings
+        self._clock = clock
+        self._http = http
+
+    async def ask(self, question: Question) -> Answer:
+        """Return the answer, whatever its status; ServiceUnavailableError when none came."""
+        limit = self._settings.attempt_timeout
+        try:
+            async with self._clock.timeout(limit):
+                return await self._ask(question)
+        except TimeoutError:
+            raise ServiceUnavailableError(f"The SignalR service did not answer within {limit:g} s.") from None
+        except httpx.HTTPError:
+            raise ServiceUnavailableError("The SignalR service cannot be reached.") from None
+
+    async def _ask(self, question: Question) -> Answer:
+        url = self._service.server_endpoint + question.raw_path + ("?" if question.raw_query else "")
+        headers = {name: question.headers[name] for name in _GOES_ALONG if name in question.headers} | {MARK: "1"}
+        if question.signed:
+            headers["authorization"] = f"Bearer {self._token(question.raw_path)}"
+        async with self._http.stream(
+            question.method, url + question.raw_query, headers=headers, content=question.body or None
+        ) as response:
+            body = bytearray()
+            async for part in response.aiter_bytes():
+                body += part
+                if len(body) > _MAX_ANSWER:
+                    raise ServiceUnavailableError(
+                        f"The answer of the SignalR service is larger than {_MAX_ANSWER} bytes."
+                    )
+            kept = {name: response.headers[name] for name in _COMES_BACK if name in response.headers}
+            return Answer(response.status_code, kept, bytes(body))
+
+    def _token(self, raw_path: str) -> str:
+        service, settings = self._service, self._settings
+        audience = service.server_endpoint if settings.audience == "server" else service.endpoint
+        return rest_token(service.access_key, audience + raw_path, int(self._clock.wall() + settings.token_lifetime))
+
+
+@asynccontextmanager
+async def open_service(
+    service: ConnectionString | None, settings: Settings, clock: Clock
+) -> AsyncIterator[Service | None]:
+    """Open the way to the service for the duration of the block; None where no service is configured."""
+    if service is None:
+        yield None
+        return
+    origin = origin_of(service)
+    proxy = proxy_to(settings, origin)
+    async with httpx.AsyncClient(
+        trust_env=False,
+        verify=trusted(settings),
+        proxy=None if proxy is None else httpx.Proxy(str(proxy), headers=proxy.headers),
+        limits=httpx.Limits(max_connections=_CONNECTIONS),
+        timeout=None,  # noqa: S113 - the clock bounds each call
+    ) as http:
+        yield Service(service, settings, clock, http)

@@ -166,10 +166,15 @@ async def open_queue(queue: CheckedQueue, prepare: Callable[[], Awaitable[None]]
 async def watch_access(
     ask: Callable[[], Awaitable[ProbeResult]], readiness: Readiness, metrics: Metrics, clock: Clock, log: Logger
 ) -> None:
-    """Ask the service at start, and again while it does not accept the key; report every refusal."""
+    """Ask the service at start, and again while it does not accept the key; report every refusal.
+
+    ConfigurationError when the service asked is this one.
+    """
     while True:
         result = await ask()
         metrics.key_refused = result.access is Access.KEY_REFUSED
+        if result.access is Access.LOOP:
+            raise ConfigurationError(result.detail)
         if result.access is Access.GRANTED:
             readiness.clear_warning("service")
             log.info("service.access_granted", detail=result.detail)

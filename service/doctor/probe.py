@@ -21,6 +21,7 @@ _HUB: Final = "fanoutprobe"
 _REFUSED: Final = frozenset({401, 403})
 _BAD_REQUEST: Final = 400
 _SERVER_ERROR: Final = 500
+_LOOP: Final = 508  # what this service answers to its own calls
 
 
 class Access(StrEnum):
@@ -30,6 +31,7 @@ class Access(StrEnum):
     KEY_REFUSED = "keyRefused"
     VERSION_REFUSED = "versionRefused"
     UNAVAILABLE = "unavailable"
+    LOOP = "loop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,12 @@ def _judged(status: int, target: Target) -> ProbeResult:
             Access.VERSION_REFUSED,
             f"{endpoint} refuses the call ({status}): it may not know API version {target.settings.api_version}. "
             f"`fanout doctor` proposes the right {variable_of('api_version')}.",
+        )
+    if status == _LOOP:
+        return ProbeResult(
+            Access.LOOP,
+            f"{endpoint} is this service, which would deliver to itself: remove ServerEndpoint from "
+            f"{CONNECTION_STRING} here, and leave it in the settings of the applications that send.",
         )
     if status >= _SERVER_ERROR:
         return ProbeResult(Access.UNAVAILABLE, f"{endpoint} cannot be used now: it answered {status}.")

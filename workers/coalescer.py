@@ -102,7 +102,9 @@ def _joined(
 
 def _is_joinable(buffered: BufferedEntry) -> bool:
     item = buffered.entry.item
-    return isinstance(item, Message) and item.scope in _JOINABLE and not item.excluded and not item.binary
+    if not isinstance(item, Message) or item.scope not in _JOINABLE or item.excluded or item.binary:
+        return False
+    return "/" not in buffered.entry.hub  # `:execute` takes no application
 
 
 def _same_promise(one: BufferedEntry, other: BufferedEntry) -> bool:

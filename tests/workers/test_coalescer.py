@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fanout.queue.entry import Entry
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from tests.builders import a_join, a_message, an_entry
 from tests.workers.helpers import a_flow
@@ -345,3 +346,11 @@ def test_a_body_that_is_no_json_shares_no_call() -> None:
     framed = Message(Scope.USER, "alice", b"\x80", binary=True)
     assert len(plan(waiting(framed, text(1)), fresh, WIDE).call) == 1
     assert len(plan(waiting(text(1), framed), fresh, WIDE).call) == 1
+
+
+def test_a_hub_with_an_application_of_its_own_shares_no_call() -> None:
+    held = [
+        BufferedEntry(FLOW, f"{number}-0".encode(), Entry("app/chat", f"m{number}", text(number)), 1000.0, 100)
+        for number in (1, 2)
+    ]
+    assert len(plan(held, fresh, WIDE).call) == 1

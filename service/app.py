@@ -96,7 +96,12 @@ class Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, which is made once."""
         if self.openapi_schema is None:
-            complete(super().openapi(), _REQUESTS, with_batch=self.messages is not None)
+            complete(
+                super().openapi(),
+                _REQUESTS,
+                with_batch=self.messages is not None,
+                with_compatible=self.compatible is not None,
+            )
         return super().openapi()
 
 
@@ -124,7 +129,9 @@ def create_app(
         title="signalr-fanout",
         version=__version__,
         description=DESCRIPTION,
-        openapi_tags=[{"name": name} for name in ("messages", "clients", "admin", "operation")],  # in this order
+        openapi_tags=[
+            {"name": name} for name in ("messages", "compatible", "clients", "admin", "operation")
+        ],  # in this order
         openapi_url=None,  # the document and its page have routes of their own
         redirect_slashes=False,
         servers=[{"url": prefix}] if prefix else None,

@@ -199,7 +199,9 @@ def build_apps(
         app = create_app(refusals, times, routers, ingress=ingress, compatible=compatible, page=page, prefix=prefix)
         return Applications(_documented(app, guarded))
     routers = [probes.router(), probes.metrics_router(), *admin]
-    everything = create_app(refusals, times, [*routers, negotiate], ingress=ingress)  # described, and not served
+    everything = create_app(  # described, and not served
+        refusals, times, [*routers, negotiate], ingress=ingress, compatible=compatible
+    )
     return Applications(
         create_app(
             refusals,

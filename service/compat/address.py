@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 _V1: Final = "1.0"
 _V2020: Final = "2020-10-01"
-_ROUTES: Final[dict[tuple[str, ...], dict[str, str]]] = {
+ROUTES: Final[dict[tuple[str, ...], dict[str, str]]] = {
     (): {"POST": "send"},
     (":send",): {"POST": "send"},
     (":closeConnections",): {"POST": "close_all"},
@@ -73,7 +73,7 @@ def address_of(method: str, raw_path: str) -> Address | None:
     if prefix is None or not segments or not segments[0]:
         return None
     hub, rest = segments[0], segments[1:]
-    operation = _ROUTES.get(_shape(rest), {}).get(method)
+    operation = ROUTES.get(_shape(rest), {}).get(method)
     if operation is None or "" in rest:
         return None
     names = dict(zip(rest[::2], rest[1::2], strict=False))  # a last word has no name

@@ -59,7 +59,12 @@ def path(name: str, schema: dict[str, Any], description: str = "") -> dict[str, 
 def query(model: type[BaseModel]) -> list[dict[str, Any]]:
     """Describe the members of a model as optional parameters of the query."""
     properties = model.model_json_schema(by_alias=True)["properties"]
-    return [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in properties.items()]
+    return [query_parameter(name, schema) for name, schema in properties.items()]
+
+
+def query_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Describe an optional parameter of the query."""
+    return {"name": name, "in": "query", "required": False, "schema": schema}
 
 
 def header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:

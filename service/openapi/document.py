@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.openapi import batch
+from service.openapi import batch, compatible
 
 DESCRIPTION = (
     "Accepts batches of SignalR messages and group actions, stores them in order, and delivers them to Azure SignalR "
@@ -19,17 +19,22 @@ DESCRIPTION = (
 _SECURITY: Mapping[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "The API key."},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "accessKey": compatible.SECURITY_SCHEME,
 }
 
 
-def complete(document: dict[str, Any], models: Sequence[type[BaseModel]], *, with_batch: bool) -> None:
-    """Add to the document of FastAPI the schemas of `models`, the ways to prove who calls, and the batch."""
+def complete(
+    document: dict[str, Any], models: Sequence[type[BaseModel]], *, with_batch: bool, with_compatible: bool
+) -> None:
+    """Add to the document of FastAPI the schemas of `models`, the ways to prove who calls, and the plain routes."""
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     _, described = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
-    schemas |= described["$defs"] | batch.SCHEMAS
+    schemas |= described["$defs"] | batch.SCHEMAS | compatible.SCHEMAS
     components["securitySchemes"] = _SECURITY
     if with_batch:
         document["paths"][batch.MESSAGES] = {"post": batch.OPERATION}
+    if with_compatible:
+        document["paths"] |= compatible.paths()

@@ -1,9 +1,11 @@
 """The OpenAPI document; that answers keep to it is checked on every request of the other tests."""
 
+import re
 from typing import Any
 
 from jsonschema_rs import Draft202012Validator, meta
 
+from service.compat.address import ROUTES, address_of
 from tests.service.apps import an_app
 
 
@@ -27,7 +29,8 @@ def examples(node: Any) -> list[tuple[dict[str, Any], Any]]:
 
 def test_every_route_is_described() -> None:
     operations = {(method, path): each for path, item in document()["paths"].items() for method, each in item.items()}
-    assert sorted(operations) == [
+    own = [key for key in operations if not key[1].startswith("/api/")]
+    assert sorted(own) == [
         ("get", "/backlog"),
         ("get", "/livez"),
         ("get", "/metrics"),
@@ -48,6 +51,22 @@ def test_every_route_is_described() -> None:
         assert operation["summary"]
         assert operation["tags"]
         assert "422" not in operation["responses"] or operation["operationId"] == "sendMessages"
+
+
+def test_every_compatible_route_is_described_with_an_id_of_its_own() -> None:
+    paths = document()["paths"]
+    described = {
+        (method.upper(), path): each
+        for path, item in paths.items()
+        if path.startswith("/api/hubs/")
+        for method, each in item.items()
+    }
+    for method, path in described:
+        assert address_of(method, re.sub(r"\{\w+\}", "x", path)) is not None
+    assert len(described) == sum(len(methods) for methods in ROUTES.values())
+    assert len({each["operationId"] for each in described.values()}) == len(described)
+    send = described["POST", "/api/hubs/{hub}/users/{user}/:send"]
+    assert set(send["responses"]) == {"202", "400", "401", "404", "408", "413", "415", "500", "503", "508"}
 
 
 def test_every_reference_leads_somewhere() -> None:

@@ -7,6 +7,7 @@ goes with the hub.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -21,6 +22,7 @@ from service.compat.address import Address
 
 BINARY: Final = "application/octet-stream"
 _NEWEST: Final = "2024-12-01"
+_REMEMBERED: Final = 200  # characters; nearly every call has the same query
 _MAX_STREAM: Final = 100  # characters of a stream's id
 _ARGUMENTS: Final = (b"[", b"n")  # an array or null; the decoder has judged the rest
 _EXCLUDING: Final = frozenset({Scope.BROADCAST, Scope.GROUP})
@@ -57,12 +59,22 @@ class Query:
     @classmethod
     def parse(cls, raw: str) -> "Query":
         """Read an escaped query."""
+        return _short_query(raw) if len(raw) <= _REMEMBERED else cls.read(raw)
+
+    @classmethod
+    def read(cls, raw: str) -> "Query":
+        """Read an escaped query anew."""
         pairs = [(name.lower(), value) for name, value in parse_qsl(raw, keep_blank_values=True)]
         return cls(dict(pairs), tuple(value for name, value in pairs if name == "excluded" and value))
 
     def get(self, name: str) -> str:
         """Return a parameter, "" where it is missing."""
         return self.values.get(name, "")
+
+
+@lru_cache(maxsize=256)
+def _short_query(raw: str) -> Query:
+    return Query.read(raw)
 
 
 def version_of(address: Address, query: Query) -> str:

@@ -11,8 +11,9 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote_to_bytes, urlsplit
 
 import msgspec
 
@@ -21,6 +22,8 @@ from fanout.signalr.credentials import MAX_TOKEN_LENGTH, InvalidTokenError
 _PARTS: Final = 3
 _SCHEMES: Final = ("http", "https")
 _NAMED: Final = frozenset({"application", "api-version"})
+# What nearly every call has in common is read once. Longer ones are read each time, so that nobody fills the memory.
+_REMEMBERED: Final = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class AccessTokens:
             raise InvalidTokenError("The token has no expiration")
         if expires <= now:
             raise InvalidTokenError("The token expired")
-        hosts = {_host(f"//{called.host}"), *map(_host, self.endpoints)} - {""}
+        hosts = _hosts(called.host, tuple(self.endpoints))
         if not any(_names(audience, hosts, called) for audience in _audiences(claims)):
             raise InvalidTokenError("The audience is invalid")
 
@@ -58,15 +61,21 @@ def _signed_claims(token: str, keys: Iterable[str]) -> Mapping[str, Any]:
     parts = token.encode("utf-8", "replace").split(b".")
     if len(parts) != _PARTS:
         raise InvalidTokenError("The token is malformed")
-    header, claims = _object(parts[0]), _object(parts[1])
-    if header.get("alg") != "HS256" or "crit" in header:
+    if not (_is_pinned if len(parts[0]) <= _REMEMBERED else _is_pinned.__wrapped__)(parts[0]):
         raise InvalidTokenError("The signature algorithm is not accepted")
+    claims = _object(parts[1])
     signed = parts[0] + b"." + parts[1]
     # A list, not a generator: how long the check takes says nothing of which key it was.
     matches = [hmac.compare_digest(_signature(key, signed), parts[2]) for key in keys if key]
     if not any(matches):
         raise InvalidTokenError("The signature is invalid")
     return claims
+
+
+@lru_cache(maxsize=256)
+def _is_pinned(header: bytes) -> bool:
+    fields = _object(header)
+    return fields.get("alg") == "HS256" and "crit" not in fields
 
 
 def _object(part: bytes) -> dict[str, Any]:
@@ -88,15 +97,26 @@ def _audiences(claims: Mapping[str, Any]) -> list[str]:
     return [each for each in (named if isinstance(named, list) else [named]) if isinstance(each, str)]
 
 
-def _names(audience: str, hosts: set[str], called: CalledUrl) -> bool:
+def _names(audience: str, hosts: frozenset[str], called: CalledUrl) -> bool:
     """Return whether `audience` is the URL called, whatever its port and with or without its query."""
     try:
         parts = urlsplit(audience)
     except ValueError:
         return False
-    if parts.scheme not in _SCHEMES or parts.fragment or _host(audience) not in hosts:
+    if parts.scheme not in _SCHEMES or parts.fragment or _hostname(parts) not in hosts:
         return False
-    return _segments(parts.path) == _segments(called.raw_path) and _query_agrees(parts.query, called.raw_query)
+    same = parts.path == called.raw_path or _segments(parts.path) == _segments(called.raw_path)
+    return same and _query_agrees(parts.query, called.raw_query)
+
+
+def _hosts(called: str, endpoints: tuple[str, ...]) -> frozenset[str]:
+    known = _known_hosts if len(called) <= _REMEMBERED else _known_hosts.__wrapped__
+    return known(called, endpoints)
+
+
+@lru_cache(maxsize=256)
+def _known_hosts(called: str, endpoints: tuple[str, ...]) -> frozenset[str]:
+    return frozenset({_host(f"//{called}"), *map(_host, endpoints)} - {""})
 
 
 def _host(url: str) -> str:
@@ -106,11 +126,28 @@ def _host(url: str) -> str:
         return ""
 
 
+def _hostname(parts: SplitResult) -> str:
+    try:
+        return parts.hostname or ""
+    except ValueError:
+        return ""
+
+
 def _segments(raw_path: str) -> list[bytes]:
     return [unquote_to_bytes(segment) for segment in raw_path.split("/")]
 
 
+@lru_cache(maxsize=256)
+def _short_query_agrees(named: str, called: str) -> bool:
+    return _any_query_agrees(named, called)
+
+
 def _query_agrees(named: str, called: str) -> bool:
+    short = len(named) + len(called) <= _REMEMBERED
+    return (_short_query_agrees if short else _any_query_agrees)(named, called)
+
+
+def _any_query_agrees(named: str, called: str) -> bool:
     """Return whether the audience names only `application` and `api-version`, each as it is in the call."""
     if not named:
         return True

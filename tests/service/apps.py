@@ -5,7 +5,6 @@ import re
 import socket
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,17 +13,11 @@ from fastapi import FastAPI
 from jsonschema_rs import Draft202012Validator
 
 from fanout.clock import Clock, SystemClock
-from fanout.delivery_log import DeliveryLog
 from fanout.environment import load
 from fanout.metrics import Metrics
-from fanout.queue.dead_letters import DeadLetters
-from fanout.queue.pauses import Pauses
-from fanout.queue.traces import Traces
-from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.app import Role
-from service.compat.questions import Service
-from service.compose import Applications, build_apps
+from service.applications import Parts
 from service.http.connection import Timeouts
 from service.http.probes import PROBE_PATHS, Readiness
 from service.http.refusals import Refusals
@@ -39,51 +32,7 @@ BATCH = "/v1/hubs/chat/messages"
 ITEM: dict[str, Any] = {"userId": "alice", "target": "newMessage", "arguments": ["hi"]}
 
 
-@dataclass(frozen=True, slots=True)
-class App:
-    """What an application is made of; `replace` changes a part."""
-
-    settings: Settings
-    role: Role
-    queue: Queue
-    metrics: Metrics
-    clock: Clock
-    service: ConnectionString | None
-    readiness: Readiness
-    page: Path | None
-    traces: Traces | None = None
-    dead_letters: DeadLetters | None = None
-    pauses: Pauses | None = None
-    delivery_log: DeliveryLog | None = None
-    asked: Service | None = None
-
-    @property
-    def refusals(self) -> Refusals:
-        """What counts and logs its refusals."""
-        return Refusals(self.metrics, self.clock)
-
-    def build(self) -> FastAPI:
-        """Build the application of the one port, or of the port of callers."""
-        return self.build_all().main
-
-    def build_all(self) -> Applications:
-        """Build the applications as a process does."""
-        return build_apps(
-            self.settings,
-            self.role,
-            self.queue,
-            self.metrics,
-            self.clock,
-            self.readiness,
-            self.refusals,
-            service=self.service,
-            traces=self.traces,
-            dead_letters=self.dead_letters,
-            pauses=self.pauses,
-            delivery_log=self.delivery_log,
-            page=self.page,
-            asked=self.asked,
-        )
+App = Parts
 
 
 def an_app(
@@ -97,14 +46,16 @@ def an_app(
 ) -> App:
     """Choose the parts of an application; keyword arguments it does not know are settings."""
     local = {} if settings.get("api_key") else {"auth": "none"}
+    metrics, clock = Metrics(), clock or SystemClock()
     return App(
         settings=load({}, **{**local, **settings}),
         role=role,
         queue=queue or MemoryQueue(),
-        metrics=Metrics(),
-        clock=clock or SystemClock(),
-        service=service,
+        metrics=metrics,
+        clock=clock,
         readiness=Readiness(),
+        refusals=Refusals(metrics, clock),
+        service=service,
         page=page,
     )
 
@@ -112,7 +63,7 @@ def an_app(
 @asynccontextmanager
 async def client_of(app: App, *, peer: str = "127.0.0.1", **headers: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client whose requests reach the application without a network, as if they came from `peer`."""
-    built = app.build()
+    built = app.build().main
     transport = httpx.ASGITransport(app=built, client=(peer, 50_000))
     async with httpx.AsyncClient(
         transport=transport,
@@ -133,7 +84,7 @@ async def served(app: App, **limits: Any) -> AsyncIterator[str]:
         url = "http://{}:{}".format(*listener.getsockname())
         timeouts = Timeouts(*(limits.pop(name, 30.0) for name in ("head", "idle", "unread")))
         bounds = ServerLimits(limits.pop("max_connections", 100), timeouts, probes=PROBE_PATHS, **limits)
-        server = Server(app.build(), listener, bounds, SystemClock(), app.refusals.note_connection)
+        server = Server(app.build().main, listener, bounds, SystemClock(), app.refusals.note_connection)
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve())
             try:

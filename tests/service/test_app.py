@@ -112,7 +112,7 @@ async def test_on_the_one_port_metrics_docs_and_admin_ask_for_the_key_and_probes
 
 async def test_with_a_port_for_administration_the_other_has_none_of_it() -> None:
     app = an_app(api_key=KEY, admin_port=9999)
-    main, admin = app.build_all()
+    main, admin = app.build()
     assert admin is not None
     async with asking(main) as callers, asking(admin) as operators:
         main_statuses = {path: (await callers.get(path)).status_code for path in (*PRIVATE, "/livez", "/readyz")}

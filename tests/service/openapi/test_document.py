@@ -10,7 +10,7 @@ from tests.service.apps import an_app
 
 
 def document() -> dict[str, Any]:
-    return an_app().build().openapi()
+    return an_app().build().main.openapi()
 
 
 def references(node: Any) -> list[str]:

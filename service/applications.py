@@ -1,0 +1,149 @@
+"""The applications of one process: which route is given what, and which listener has which routes.
+
+Rules guarded: one budget bounds the request bodies of all routes, and one guard says who may call. What is for
+operators is on a port of its own where there is one, and else asks for the key of an administrator.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastapi import APIRouter, Depends, FastAPI
+
+from fanout.clock import Clock
+from fanout.delivery_log import DeliveryLog
+from fanout.environment import CONNECTION_STRING
+from fanout.errors import NotConfiguredError
+from fanout.memory import ByteBudget, body_budget, memory_limit
+from fanout.metrics import Metrics
+from fanout.queue.dead_letters import DeadLetters
+from fanout.queue.pauses import Pauses
+from fanout.queue.traces import Traces
+from fanout.settings import Settings
+from fanout.signalr.connection_string import ConnectionString
+from service.admin.dead_letters.route import DeadLetterAdmin
+from service.admin.pauses import PauseAdmin
+from service.admin.traces import TraceAdmin
+from service.app import Role, create_app
+from service.compat.barrier import Barrier, Waiting
+from service.compat.questions import Service
+from service.compat.route import Compatible
+from service.http.auth import Guard
+from service.http.hubs import Hubs
+from service.http.probes import Probes, Readiness
+from service.http.refusals import Refusals
+from service.http.timing import RequestTimes
+from service.ingress.intake import Intake
+from service.ingress.route import Ingress, limits_of
+from service.negotiate.route import Negotiate
+from service.openapi import docs
+from service.startup import Queue
+
+
+class Applications(NamedTuple):
+    """What one process serves: on its port, and on the port for administration where that is another one."""
+
+    main: FastAPI
+    admin: FastAPI | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the applications of a process are made of; None for what it does without.
+
+    `waiting` and `asked` are what compatible calls look into before they ask the service, and the service they ask.
+    """
+
+    settings: Settings
+    role: Role
+    queue: Queue
+    metrics: Metrics
+    clock: Clock
+    readiness: Readiness
+    refusals: Refusals
+    service: ConnectionString | None = None
+    traces: Traces | None = None
+    dead_letters: DeadLetters | None = None
+    pauses: Pauses | None = None
+    delivery_log: DeliveryLog | None = None
+    page: Path | None = None
+    waiting: Waiting | None = None
+    asked: Service | None = None
+
+    def build(self) -> Applications:
+        """Give each listener its routes."""
+        probes = Probes(self.queue, self.metrics, self.readiness, self.clock, self.pauses)
+        guard, times = Guard(self.settings), RequestTimes(self.metrics, self.clock)
+        if self.role == "worker":  # it has no callers, so its port is for administration
+            routers = [probes.router(), probes.metrics_router()]
+            return Applications(_documented(create_app(self.refusals, times, routers)))
+        return self._with_callers(guard, probes, times, self._routes(guard))
+
+    def _with_callers(self, guard: Guard, probes: Probes, times: RequestTimes, routes: "_Routes") -> Applications:
+        def served(routers: Sequence[APIRouter], prefix: str = "", page: Path | None = None) -> FastAPI:
+            ingress, compatible = routes.ingress, routes.compatible
+            return create_app(
+                self.refusals, times, routers, ingress=ingress, compatible=compatible, page=page, prefix=prefix
+            )
+
+        prefix = self.settings.path_prefix
+        if not self.settings.admin_port:
+            guarded = [Depends(guard.admit_admin)]
+            routers = [probes.router(), probes.metrics_router(guarded), *routes.admin, routes.negotiate]
+            return Applications(_documented(served(routers, prefix, self.page), guarded))
+        routers = [probes.router(), probes.metrics_router(), *routes.admin]
+        everything = served([*routers, routes.negotiate])  # described, and nothing listens for it
+        return Applications(
+            served([probes.router(), routes.negotiate], prefix, self.page),
+            _documented(create_app(self.refusals, times, routers), described=everything),
+        )
+
+    def _routes(self, guard: Guard) -> "_Routes":
+        """Make the routes of those who call and of those who operate."""
+        settings, metrics, clock, service = self.settings, self.metrics, self.clock, self.service
+        if service is None:
+            self.readiness.add("service", _no_service)
+        hubs, budget = Hubs(settings), self._budget()
+        intake = Intake(self.queue, metrics, clock, traces=self.traces, delivery_log=self.delivery_log)
+        barrier = None
+        if self.waiting is not None:
+            barrier = Barrier(self.waiting, clock, partitions=settings.partitions, within=settings.compat_wait)
+        return _Routes(
+            Ingress(settings, hubs, intake, guard, metrics, clock, limits_of(settings, service), budget),
+            Compatible(
+                settings, hubs, intake, metrics, clock, budget, service=service, asked=self.asked, barrier=barrier
+            ),
+            Negotiate(settings, hubs, guard, metrics, clock, service, budget).router(),
+            (
+                TraceAdmin(guard, self.traces).router(),
+                DeadLetterAdmin(settings, self.dead_letters, guard, metrics, clock, budget).router(),
+                PauseAdmin(settings, self.pauses, guard, clock, budget).router(),
+            ),
+        )
+
+    def _budget(self) -> ByteBudget:
+        settings = self.settings
+        limit = settings.memory_limit or memory_limit()
+        budget = ByteBudget(settings.max_bodies or body_budget(limit, with_worker=self.role == "all"))
+        self.metrics.gauges.watch(body_bytes=lambda: budget.held, body_bytes_limit=lambda: budget.limit)
+        return budget
+
+
+class _Routes(NamedTuple):
+    """The routes of one process that are not for those who watch it."""
+
+    ingress: Ingress
+    compatible: Compatible
+    negotiate: APIRouter
+    admin: Sequence[APIRouter]
+
+
+def _documented(app: FastAPI, guarded: Sequence[Any] = (), described: FastAPI | None = None) -> FastAPI:
+    # Adds /docs and the OpenAPI document: the application's own, or that of another one.
+    app.include_router(docs.router((described or app).openapi, guarded))
+    return app
+
+
+async def _no_service() -> None:
+    raise NotConfiguredError(f"{CONNECTION_STRING} is not set, so clients cannot negotiate.")

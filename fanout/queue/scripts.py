@@ -72,6 +72,7 @@ APPEND = Script(
     _ADD
     + REMEMBERING
     + """
+probe(KEYS[4])
 local room = tonumber(redis.call('GET', KEYS[3]) or 0) < tonumber(ARGV[1])
 local add, answers, at = adder(ARGV[3]), {0}, 5
 local count, size = 0, 0

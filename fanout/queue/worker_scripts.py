@@ -102,6 +102,7 @@ return answer
 CLAIM = Script(
     REMEMBERING
     + """
+probe(KEYS[1])
 local find, keep = remembering(KEYS[1], tonumber(ARGV[3]))
 local known = find(ARGV[1])
 if known and known ~= ARGV[2] then return 0 end

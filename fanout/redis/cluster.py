@@ -25,7 +25,10 @@ _MAX_HOPS = 8
 _PAUSE = 0.02  # seconds before the second try where a node asks to try again later; doubles with each further one
 _SLOTS_TIMEOUT = 1.0  # seconds for each node that is asked who serves what
 _MAP_LIFETIME = 0.5  # seconds for which a map that was just read is not asked for again
-_TRY_LATER_ERRORS = (redis_errors.TryAgainError, redis_errors.ClusterDownError, redis_errors.ReadOnlyError)
+_TRY_LATER_ERRORS = (redis_errors.ClusterDownError, redis_errors.ReadOnlyError)
+# What a script is told that asks for a name it did not announce, in a slot that is being moved. Our scripts do so
+# before they write, or repeat without harm.
+_NOT_LOCAL = "non local key in a cluster node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ class ClusterClient(RedisClient):
                 retry = replace(retry, node=target)
             case redis_errors.AskError():
                 return replace(retry, node=_target(reply, routed), asking=True)
-            case redis_errors.TryAgainError():
+            case _ if _is_torn(reply):
                 return retry
             case QueueSilentError():
                 return None  # it may have been done
@@ -199,7 +202,7 @@ class ClusterClient(RedisClient):
         return retry
 
     async def _route_again(self, group: Sequence[_Routed], replies: Sequence[Any], hop: int) -> list[_Routed]:
-        if any(isinstance(replies[routed.position], _TRY_LATER_ERRORS) for routed in group):
+        if any(_is_for_later(replies[routed.position]) for routed in group):
             await self._clock.sleep(_PAUSE * 2**hop)
         if self._is_outdated:
             with suppress(QueueError):  # else the old map has to do
@@ -260,6 +263,17 @@ class ClusterClient(RedisClient):
                 self._source = node
                 return slots
         raise QueueError(f"No node of the Redis Cluster can say who serves what: {reason}")
+
+
+def _is_torn(reply: object) -> bool:
+    """Return whether a node refused, before it did anything, because the slot is being moved."""
+    return isinstance(reply, redis_errors.TryAgainError) or (
+        isinstance(reply, redis_errors.ResponseError) and _NOT_LOCAL in str(reply)
+    )
+
+
+def _is_for_later(reply: object) -> bool:
+    return _is_torn(reply) or isinstance(reply, _TRY_LATER_ERRORS)
 
 
 def _target(error: redis_errors.AskError, routed: _Routed) -> Node:

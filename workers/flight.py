@@ -300,8 +300,7 @@ class Flight:
             case Dead(reason) if len(call) > 1 and reason != OUTCOME_UNKNOWN:
                 self._split()
             case Dead():
-                self._task(self._bury(verdict, lane.attempts))
-                flights.schedule.advance(lane, len(call))
+                self._give_up(verdict)
 
     def _deliver(self, outcome: Outcome, end: End) -> None:
         """Let the lane move on, and have the store settle what was delivered, or what nobody is there for."""
@@ -328,6 +327,13 @@ class Flight:
         self._flights.schedule.release(self._lane)
         self.land()
 
+    def _give_up(self, dead: Dead) -> None:
+        """Let the lane move on, at once where the call took no effect and will take none."""
+        is_unknown = dead.reason == OUTCOME_UNKNOWN
+        self._task(self._bury(dead, self._lane.attempts, keeps_lane=is_unknown))
+        if not is_unknown:
+            self._flights.schedule.advance(self._lane, len(self._call))
+
     async def _bury_lost(self) -> None:
         """Move a call to the dead letters whose body the store has lost."""
         lane, attempts = self._lane, self._lane.attempts
@@ -335,14 +341,16 @@ class Flight:
         self._flights.schedule.advance(lane, len(self._call))
         await self._bury(dead, attempts)
 
-    async def _bury(self, dead: Dead, attempts: int) -> None:
-        """Move what the call carried to the dead letters."""
+    async def _bury(self, dead: Dead, attempts: int, *, keeps_lane: bool = False) -> None:
+        """Move what the call carried to the dead letters; `keeps_lane` until nobody will send it again."""
         flights = self._flights
         cause = DeathCause(reason=dead.reason, status=dead.status, attempts=attempts, detail=dead.detail)
         try:
             for buffered in self._call:
                 if await flights.settler.park(buffered, cause):
                     flights.telemetry.parked(buffered, cause)
+            if keeps_lane:
+                flights.schedule.advance(self._lane, len(self._call))
         finally:
             self.land()
         flights.wake()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -64,7 +65,7 @@ class Held:
 class Rig:
     """A lane of two entries, and a flight that carries the first and has left."""
 
-    def __init__(self, group: asyncio.TaskGroup, *, count: int = 1) -> None:
+    def __init__(self, group: asyncio.TaskGroup, *, count: int = 1, policy: RetryPolicy = POLICY) -> None:
         self.clock, self.schedule, self.held = FakeClock(), Schedule(), Held()
         self.calls: list[str] = []
         self.errors: list[BaseException] = []
@@ -72,7 +73,7 @@ class Rig:
         endpoint = Endpoint(cast("Client", None), cast("Sender", self.held), gate)
         bodies = Bodies(cast("Stream", None), self.clock, room=0)
         self.flights = Flights(
-            self.schedule, endpoint, cast("Settler", self.held), bodies, telemetry, POLICY,
+            self.schedule, endpoint, cast("Settler", self.held), bodies, telemetry, policy,
             self.clock, lambda: 0.5, lambda _class, _slowdown, _cause: self.calls.append("tell"),
         )  # fmt: skip
         self.flights.attach(
@@ -148,6 +149,16 @@ async def test_a_dead_head_makes_way_and_its_place_is_free_when_it_is_in_the_dea
         assert (len(rig.lane.waiting), rig.places) == (1, (1, 1))
     assert rig.places == (0, 0)
     assert [(cause.reason, cause.attempts) for cause in rig.held.parked] == [("tooLarge", 1)]
+
+
+async def test_what_stands_behind_an_unknown_outcome_waits_until_it_is_in_the_dead_letters() -> None:
+    """The lease may be lost before that, and then the next owner sends it first."""
+    async with asyncio.TaskGroup() as group:
+        rig = Rig(group, policy=replace(POLICY, retry_unknown=False))
+        rig.answer(Answered(500))
+        assert (len(rig.lane.waiting), rig.schedule.ready, rig.places) == (2, 0, (1, 1))
+    assert (len(rig.lane.waiting), rig.schedule.ready, rig.places) == (1, 1, (0, 0))
+    assert [cause.reason for cause in rig.held.parked] == ["outcomeUnknown"]
 
 
 async def test_a_joined_call_that_is_refused_is_split_and_its_place_is_free() -> None:

@@ -148,12 +148,6 @@ GAUGES = (
     Definition(
         WORKER,
         "gauge",
-        "fanout_lanes_leaving",
-        "Destinations of partitions handed over whose calls are still in flight here; the next owner waits for them.",
-    ),
-    Definition(
-        WORKER,
-        "gauge",
         "fanout_held_lanes",
         "Destinations that stand still because an entry of a newer format waits there, which takes a newer worker.",
     ),

@@ -101,9 +101,7 @@ class OwnedPartition:
 
     `flows` are those that may hold entries, by name. `hungry` are lanes to be fetched for, as the schedule asks for it.
     `chunk` is how many bytes a read asks for; it adapts to the link. Its reader sets `on_wake`. `needs` is the newest
-    format of an entry that was met and that this process cannot read, 0 for none. `lanes` have so many calls in
-    flight each; `left` are those in which a former owner still has one. `handing_over`: the lease is about to become
-    the rest of one.
+    format of an entry that was met and that this process cannot read, 0 for none.
     """
 
     def __init__(self, lease: Lease, *, generation: Hashable = None) -> None:
@@ -115,10 +113,6 @@ class OwnedPartition:
         self.on_wake: Callable[[], None] = _nothing
         self.chunk = _CHUNK
         self.needs = 0
-        self.handing_over = False
-        self.lanes: dict[str, int] = {}
-        self.left: set[str] = set()
-        self.on_lane_ended: Callable[[], None] = _nothing
         self.in_flight = 0
         self.ended = False
         self.lost = False
@@ -160,23 +154,13 @@ class OwnedPartition:
         self.ended = self.lost = True
         self.lease = replace(self.lease, expires=-inf)
 
-    def is_moving(self, token: str) -> bool:
-        """Return whether a refusal under `token` may only mean that another token holds the lanes in flight now."""
-        return self.handing_over or (token != self.lease.token and not self.lost)
-
-    def began_call(self, lane: str) -> None:
-        """Count a call of a lane that is in flight until it is settled."""
+    def began_call(self) -> None:
+        """Count a call that is in flight until it is settled."""
         self.in_flight += 1
-        self.lanes[lane] = self.lanes.get(lane, 0) + 1
 
-    def ended_call(self, lane: str) -> None:
+    def ended_call(self) -> None:
         """Count a call out, and run the callbacks of `when_quiet` after the last one."""
         self.in_flight -= 1
-        count = self.lanes.pop(lane) - 1
-        if count:
-            self.lanes[lane] = count
-        else:
-            self.on_lane_ended()
         if self.in_flight == 0:
             callbacks, self._when_quiet = self._when_quiet, []
             for callback in callbacks:

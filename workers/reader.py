@@ -20,7 +20,7 @@ from fanout.log import Logger
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeathCause, Parked
 from fanout.queue.entry import VERSION, Entry, NewerEntryError, StoredEntry, UnreadableEntryError, decode, weight_of
-from fanout.queue.lane_key import flow_of, is_known_flow, lane_in_flow, lane_of
+from fanout.queue.lane_key import is_known_flow, lane_in_flow, lane_of
 from fanout.queue.stream import START, Stream
 from workers.lane import Lane
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
@@ -34,7 +34,6 @@ _CHUNK = 512 * 1024  # bytes that one read brings, about
 _SMALLEST_CHUNK = 8 * 1024
 _SLOW = 0.5  # seconds: after a read that took longer, the next one asks for half as much
 _BLOCK = 5.0  # seconds a read waits in the store; it is cancelled when the partition is given back
-_LEFT_BLOCK = 0.5  # the same while a former owner has calls in flight: it may die and free them without a word
 _PAUSE = 0.2  # seconds between tries while the store does not answer
 _MOST_HELD = 10_000  # lanes of a flow that stand still; past it the flow does
 _LOGGED_EVERY = 50  # failures in a row: the first of them is logged, and one of so many others
@@ -69,7 +68,6 @@ class Reader:
         owned.on_wake = woken.set
         try:
             await self._find_flows(owned)
-            await self._block_left(owned)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._listen(owned, on_read))
                 group.create_task(self._catch_up(owned, woken, on_read))
@@ -81,22 +79,6 @@ class Reader:
             if name not in owned.flows:
                 owned.flows[name] = OwnedFlow(owned, name)
                 owned.wake()
-
-    async def _block_left(self, owned: OwnedPartition) -> None:
-        """Leave the lanes alone in which a former owner has a call in flight; it freed none before this is read."""
-        for key in await self._ask(owned, self._stream.left, owned.number):
-            name = flow_of(key)
-            flow = owned.flows.get(name)
-            if flow is None:
-                flow = owned.flows[name] = OwnedFlow(owned, name)
-            self._schedule.block(flow, key)
-            owned.left.add(key)
-
-    async def _unblock_free(self, owned: OwnedPartition) -> None:
-        """Go on with the lanes that the former owner has freed, or whose lease has run out."""
-        for key in owned.left.difference(await self._ask(owned, self._stream.left, owned.number)):
-            self._schedule.unblock(owned.flows[flow_of(key)], key)
-            owned.left.discard(key)
 
     def _is_doubtful(self, owned: OwnedPartition) -> bool:
         if owned.generation == self._stream.generation(owned.number):
@@ -126,15 +108,12 @@ class Reader:
         while not owned.doubted:
             after = {flow.name: flow.cursor for flow in owned.flows.values() if not flow.behind}
             most = max(_OF_EACH, _AT_ONCE // max(1, len(after)))
-            block = _BLOCK if not owned.left else _LEFT_BLOCK
-            last, reads = await self._ask(owned, self._stream.wait, owned.number, woken, after, most=most, block=block)
+            last, reads = await self._ask(owned, self._stream.wait, owned.number, woken, after, most=most, block=_BLOCK)
             if self._is_doubtful(owned):
                 return
             if last != woken:
                 woken = last
                 await self._find_flows(owned)
-            if owned.left:
-                await self._unblock_free(owned)
             for name, entries in reads:
                 flow = owned.flows[name]
                 if flow.behind or flow.cursor != after[name]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from fanout.signalr.message import Message
 from fanout.signalr.routes import RouteClass, class_of
-from workers.lane import Lane, StreamIds
+from workers.lane import Lane
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
 from workers.turns import DelayQueue, FairQueue, HeldUntil, never_held
 
@@ -120,22 +120,6 @@ class Schedule:
         self._left += 1
         flow.left += 1
         return False
-
-    def block(self, flow: OwnedFlow, key: str) -> None:
-        """Leave what comes for a lane in the stream until `unblock`: a former owner has a call of it in flight."""
-        lane = self._lanes[flow, key] = Lane(key, flow)
-        lane.index, lane.asked = StreamIds(), True
-
-    def unblock(self, flow: OwnedFlow, key: str) -> None:
-        """Have a lane that was blocked go on with what was left in the stream for it."""
-        lane = self._lanes.get((flow, key))
-        if lane is None:
-            return  # all of the partition was dropped
-        lane.asked = False
-        if lane.index:
-            self._ask(lane)
-        else:
-            self._end(lane)
 
     def take(self, now: float, classes: Sequence[RouteClass] = _CLASSES) -> Lane | None:
         """Remove and return the next lane whose head may go; None when there is none.

@@ -11,7 +11,7 @@ with the newest format of entries that it reads, and partitions in which one of 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-_UNTOLD = 0  # the format of a worker that says nothing of it: the first version, which knows no lanes left behind
+_FIRST = 1  # the format that a worker reads that says nothing of it
 _NEED = "!"  # how a partition begins; no host name does
 
 
@@ -19,18 +19,14 @@ _NEED = "!"  # how a partition begins; no host name does
 class LiveWorkers:
     """The live workers, in the order that gives each its rank, and the unix time in seconds by the clock of Redis.
 
-    `formats` are the newest formats that they read, `needs` the formats that partitions with newer entries ask for.
+    `formats` are the newest formats that they read, `needs` the formats that partitions ask for, where more than the
+    first.
     """
 
     workers: tuple[str, ...]
     now: float
     formats: Mapping[str, int] = field(default_factory=dict)
     needs: Mapping[int, int] = field(default_factory=dict)
-
-    @property
-    def know_lanes_left(self) -> bool:
-        """Whether all of them wait for lanes in which a former owner has a call in flight."""
-        return _UNTOLD not in self.formats.values()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ def live_workers_of(reply: Sequence[bytes]) -> LiveWorkers:
     for member in reply[1:]:
         name, _space, number = member.decode().rpartition(" ")
         if not name:
-            name, number = number, str(_UNTOLD)
+            name, number = number, str(_FIRST)
         if name.startswith(_NEED):
             partition = int(name[1:])
             needs[partition] = max(needs.get(partition, 0), int(number))
@@ -79,8 +75,8 @@ def portions_of(worker: str, live_workers: LiveWorkers, partitions: int) -> list
     workers = sorted({*live_workers.workers, worker})
     by_readers: dict[tuple[str, ...], list[int]] = {}
     for partition in range(partitions):
-        need = live_workers.needs.get(partition, _UNTOLD)
-        readers = tuple(name for name in workers if live_workers.formats.get(name, _UNTOLD) >= need)
+        need = live_workers.needs.get(partition, _FIRST)
+        readers = tuple(name for name in workers if live_workers.formats.get(name, _FIRST) >= need)
         by_readers.setdefault(readers or tuple(workers), []).append(partition)
     return [Portion(found, _share(worker, readers, len(found))) for readers, found in by_readers.items()]
 

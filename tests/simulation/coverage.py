@@ -13,7 +13,6 @@ FENCE = "guard: fence"  # the store refused a write under a lease that was not t
 LEASE = "guard: lease"  # a worker gave up entries because its lease had run out by its own clock
 ORDER = "guard: order"  # a call failed while entries waited behind it that must not overtake
 PAUSE = "guard: pause"  # a class of calls had to rest while entries of it waited
-HANDED_OVER = "partitions handed over but for calls in flight"
 GUARDS = (FENCE, LEASE, ORDER, PAUSE)
 GUARDED = 0.05  # of the worlds, at least
 OF = 2000
@@ -33,7 +32,6 @@ LEAST: Mapping[str, int] = {
     "dead: outcomeUnknown": 500,
     "dead: tooManyAttempts": 50,
     "expired": 1000,
-    HANDED_OVER: 50,
     "joined call ended by ExchangeTimeoutError": 10,
     "joined call ended by StaleConnectionError": 20,
     "joined call refused (400)": 10,

@@ -14,7 +14,7 @@ from fanout.metrics import CLASSES
 from fanout.queue.append import PartitionAppend
 from fanout.queue.entry import Entry, Submission
 from fanout.queue.entry import encode as older_encode
-from fanout.queue.leases import Lease, LeaseKey, Leases, Renewal
+from fanout.queue.leases import Lease, Leases, Renewal
 from fanout.queue.pace_channel import OnNotice, PaceChannel, PaceNotice
 from fanout.queue.stream import Stream
 from fanout.signalr.routes import RouteClass
@@ -59,13 +59,7 @@ def writing_both(stream: Stream, chance: Random, newer: float) -> Stream:
 
 def _leases(base: type[Leases], observer: Observer, clock: SimulatedClock) -> type[Leases]:
     class Instrumented(base):  # type: ignore[misc, valid-type] # which class it is is known at run time
-        """Reports until when a worker relies on its leases, and on what is left of them."""
-
-        async def hand_over(self, lease: Lease, lanes: Collection[str]) -> Lease | None:
-            rest: Lease | None = await super().hand_over(lease, lanes)
-            if rest is not None:
-                observer.believed(self.worker, lease.partition, rest.expires - clock.boot)
-            return rest
+        """Reports until when a worker relies on its leases."""
 
         async def acquire(self, partitions: Sequence[int]) -> list[Lease]:
             leases: list[Lease] = await super().acquire(partitions)
@@ -75,8 +69,8 @@ def _leases(base: type[Leases], observer: Observer, clock: SimulatedClock) -> ty
 
         async def renew(
             self, leases: Sequence[Lease], flows: Mapping[int, Sequence[str]] | None = None
-        ) -> Mapping[LeaseKey, Renewal | None]:
-            renewals: Mapping[LeaseKey, Renewal | None] = await super().renew(leases, flows)
+        ) -> Mapping[int, Renewal | None]:
+            renewals: Mapping[int, Renewal | None] = await super().renew(leases, flows)
             for renewal in renewals.values():
                 if renewal is not None:
                     observer.believed(self.worker, renewal.lease.partition, renewal.lease.expires - clock.boot)

@@ -86,20 +86,7 @@ class Observer(DeliveryObserver):
         other = self.in_flight.get(place)
         if other is not None:
             self.violate(f"{call.host.name} sent {call.tags} while {other.tags} of the same lane was in flight")
-        for (host, lane), earlier in self.in_flight.items():
-            if lane == call.lane and host != call.host.name and self._is_held(earlier):
-                self.violate(f"{call.host.name} sent {call.tags} while {earlier.tags} of the same lane was with {host}")
         self.in_flight[place] = call
-
-    def _is_held(self, call: Call) -> bool:
-        """Return whether a call in flight is still covered by the lease that it left under, or what is left of it."""
-        host, partition = call.host.name, self.all_tracked[call.tags[0]].partition
-        now = self.loop.time()
-        if host in self.kills or host in self.overtime or now <= self.unsure_until:
-            return False
-        ends = [end.at for end in self.lease_ends if end.partition == partition]
-        lapses = [at for at in self.lapses((host, partition)) if at <= now]
-        return not any(at >= call.began for at in (*ends, *lapses))
 
     def _check_ttl(self, call: Call) -> None:
         assert self.store is not None

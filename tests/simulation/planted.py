@@ -4,8 +4,7 @@ Each is a way in which queue workers really go wrong. `PLANTED` has its name, wh
 of the violation it has to cause. planted_delivery.py has the bugs in what holds calls back and in what joins them.
 """
 
-import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +15,7 @@ from fanout.errors import QueueError
 from fanout.queue.dead_letters import DeadLetters, DeathCause, Parked
 from fanout.queue.entry import Entry, NewerEntryError, StoredEntry, UnreadableEntryError, weight_of
 from fanout.queue.keys import KEYS
-from fanout.queue.leases import Lease, LeaseKey, Leases, Renewal
+from fanout.queue.leases import Lease, Leases, Renewal
 from fanout.queue.sharing import LiveWorkers, Portion, portions_of
 from fanout.queue.stream import Settled, Stream
 from fanout.signalr.message import Message
@@ -139,11 +138,11 @@ class EternalLeases(Leases):
 
     async def renew(
         self, leases: Sequence[Lease], flows: Mapping[int, Sequence[str]] | None = None
-    ) -> Mapping[LeaseKey, Renewal | None]:
+    ) -> Mapping[int, Renewal | None]:
         renewals = await super().renew(leases, flows)
         return {
-            key: renewal and replace(renewal, lease=replace(renewal.lease, expires=float("inf")))
-            for key, renewal in renewals.items()
+            partition: renewal and replace(renewal, lease=replace(renewal.lease, expires=float("inf")))
+            for partition, renewal in renewals.items()
         }
 
 
@@ -153,27 +152,6 @@ class HurriedOwnership(Ownership):
     async def _hand_back(self, owned: OwnedPartition) -> None:
         self._stop(owned)
         await self._release(owned)
-
-
-class TacitLeases(Leases):
-    """Hands a partition over without a word of the lanes with calls in flight."""
-
-    async def hand_over(self, lease: Lease, lanes: Collection[str]) -> Lease | None:
-        del lanes
-        return await super().hand_over(lease, ())
-
-
-class HastyOwnership(Ownership):
-    """Gives up all lanes of the rest of a lease at once."""
-
-    async def _free_lanes(self, owned: OwnedPartition, lanes: set[str], ended: asyncio.Event) -> None:
-        await self._leases.free(owned.lease, lanes)
-        await super()._free_lanes(owned, lanes, ended)
-
-
-async def nothing_left(_stream: Stream, _partition: int) -> list[str]:
-    """Know of no lane in which a former owner has a call in flight."""
-    return []
 
 
 class ForgetfulLetters(DeadLetters):
@@ -210,8 +188,6 @@ class Planted:
     scene: str = "any"
 
 
-_LEFT = "fanout.queue.stream.Stream.left"
-_TWICE = ("of the same lane was with", "was delivered before")
 _PORTIONS = "workers.ownership.portions_of"
 _SETTLED = "fanout.queue.stream.Stream.settle"
 _SERVED_BY = "fanout.redis.client.ServerClient.generation"
@@ -226,9 +202,6 @@ PLANTED: Mapping[str, Planted] = {
     "a payload that is rewritten": Planted({"Sender": RewritingSender}, ("left as",)),
     "a zombie that goes on": Planted({"Leases": EternalLeases}, ("while partition",)),
     "a lease released over calls in flight": Planted({"Ownership": HurriedOwnership}, ("calls in flight",)),
-    "a lane its former owner has a call in": Planted({_LEFT: nothing_left}, _TWICE, "handover"),
-    "a hand-over without a word": Planted({"Leases": TacitLeases}, ("in flight untold",), "handover"),
-    "lanes given up over calls in flight": Planted({"Ownership": HastyOwnership}, _TWICE, "handover"),
     "dead letters that are dropped": Planted({"DeadLetters": ForgetfulLetters}, ("settled",)),
     "a failover taken for a cut connection": Planted(
         {_SERVED_BY: lambda *_: 0}, ("not done", "was delivered before"), "failover"

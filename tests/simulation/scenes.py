@@ -14,7 +14,7 @@ from fanout.signalr.message import GroupAction, Item, Message, Scope, Verb
 from tests.simulation.plan import LASTS, Batch, Fault, Plan, busy_times, plan_at_large
 from tests.simulation.service_model import REFUSING_JOINED
 
-SCENES = ("any", "any", "any", "quota", "dead", "joined", "late", "fence", "failover", "versions", "handover")
+SCENES = ("any", "any", "any", "quota", "dead", "joined", "late", "fence", "failover", "versions")
 _FAILING = ("500", "503", "503 wait", "not sent", "lost before", "500 after", "lost after", "403", "302", "html")
 _LOSSES = ("jump", "jump", "jump", "failover", "flush")  # the store's clock jumps past the end of every lease
 _OFTEN = ("kill", "kill", "freeze", "stop", "start", "pause", "pause", "down", "cut", "noise", "slow", "failover")
@@ -179,22 +179,6 @@ def _versions(plan: Plan, random: Random) -> Plan:
     )  # fmt: skip
 
 
-def _handover(plan: Plan, random: Random) -> Plan:
-    """Slow calls in a part of the lanes, while workers come and go."""
-    settings = {
-        **plan.settings, "partitions": random.choice((2, 3)), "concurrency": 8, "read_ahead_bytes": 20_000,
-        "max_bytes": 1 << 20, "send_rate": 0.0, "broadcast_rate": 0.0, "lease_seconds": random.choice((1.0, 2.0)),
-        "retry_max_attempts": 200, "shutdown_grace": random.choice((4.0, 4.0, 4.0, 0.3)),
-    }  # fmt: skip
-    load = Load(random.choice((2, 3)), random.randint(6, 10), random.choice((3, 5)), 3.0, (None,))
-    kinds = ("start", "start", "stop", "stop", "start", "stop", "kill", "freeze", "cut", "pause", "lane")
-    return replace(
-        plan, scene="handover", settings=settings, workers=random.choice((1, 2, 3)), doomed={},
-        producers=_producers(random, load, _crowd(random)), faults=_trouble(random, kinds, random.choice((2, 4, 6))),
-        service_latency=random.choice((0.1, 0.3, 0.6)), service_noise=0.0, store_latency=_latency(random),
-    )  # fmt: skip
-
-
 def _latency(random: Random) -> float:
     return random.choice((0.0005, 0.001, 0.005, 0.03))
 
@@ -259,5 +243,4 @@ _SCENES: Mapping[str, Callable[[Plan, Random], Plan]] = {
     "fence": _fence,
     "failover": _failover,
     "versions": _versions,
-    "handover": _handover,
 }

@@ -7,9 +7,8 @@ the store itself lost (the last writes before a failover, FLUSHALL) excuses thos
 
 from itertools import pairwise
 
-from fanout.queue.keys import KEYS, REST
 from fanout.signalr.message import GroupAction, Message
-from tests.simulation.coverage import FENCE, HANDED_OVER
+from tests.simulation.coverage import FENCE
 from tests.simulation.journal import Journal
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.store_model import Fields, id_of
@@ -97,44 +96,20 @@ class StoreObserver(Journal):
         self.count(FENCE)
 
     def changed(self, key: bytes, old: bytes | None, new: bytes | None, by: str) -> None:
-        if not key.endswith(b":lease") and b"}:rest:" not in key:
+        if not key.endswith(b":lease"):
             return
         partition = int(key.split(b"{")[1].split(b"}")[0])
         self.note("store", by, key, old, new)
-        if by == "HAND_OVER":
-            if key.endswith(b":lease") and old is not None:
-                self._check_hand_over(partition, old)
-            return
         if new is None and by in ("expiry", "FLUSHALL", "failover"):
             self.lease_ends.append(LeaseEnd(self.loop.time(), partition, by))
         elif by == "RELEASE" and old is not None:
-            if key.endswith(b":lease"):
-                self._check_release(partition, old.decode().partition(":")[0])
-            elif old.decode().removeprefix(REST).partition(":")[0] in self.overtime:
-                self.lease_ends.append(LeaseEnd(self.loop.time(), partition, "overtime"))
+            self._check_release(partition, old.decode().partition(":")[0])
 
     def _check_right(self, key: bytes, by: str) -> None:
         assert self.store is not None
-        place = key.partition(b":q:")[0]
-        holder = self.store.string(place + b":lease")
-        caller = self.store.caller.encode() + b":"
-        rests = [
-            token
-            for name in list(self.store.strings)
-            if name.startswith(place + b":rest:~" + caller) and (token := self.store.string(name)) is not None
-        ]
-        if (holder is None or not holder.startswith(caller)) and not rests:
+        holder = self.store.string(key.partition(b":q:")[0] + b":lease")
+        if holder is None or not holder.startswith(self.store.caller.encode() + b":"):
             self.violate(f"{self.store.caller} did {by} on {key!r}, which was held by {holder!r}")
-
-    def _check_hand_over(self, partition: int, token: bytes) -> None:
-        """Check that the next owner is told of every lane with a call in flight."""
-        assert self.store is not None
-        worker, left = token.decode().partition(":")[0], self.store.hash_of(KEYS.left(partition).encode())
-        self.count(HANDED_OVER)
-        for (host, lane), call in self.in_flight.items():
-            here = self.all_tracked[call.tags[0]].partition == partition
-            if here and host == worker and left.get(lane.encode()) != REST.encode() + token:
-                self.violate(f"{worker} handed partition {partition} over with calls in flight untold: {call.tags}")
 
     def _check_release(self, partition: int, worker: str) -> None:
         flying = [

@@ -104,10 +104,6 @@ OPERATION = st.one_of(
     st.tuples(st.just("acquire"), PARTITION, WORKER),
     st.tuples(st.just("renew"), PARTITION, TOKEN),
     st.tuples(st.just("release"), PARTITION, TOKEN),
-    st.tuples(st.just("hand_over"), PARTITION, TOKEN, st.sampled_from([9, 1]), st.sampled_from("xy"), st.just("z")),
-    st.tuples(st.just("left"), PARTITION),
-    st.tuples(st.just("free"), PARTITION, TOKEN, st.sampled_from("xy")),
-    st.tuples(st.just("drop_rest"), PARTITION, TOKEN),
     st.tuples(st.just("heartbeat"), WORKER, st.sampled_from([LONG, 0])),
     st.tuples(st.just("heartbeat"), WORKER, st.sampled_from([LONG, 0]), st.sampled_from(["!0 2", "!1 2"])),
     st.tuples(st.just("claim"), st.sampled_from([SAME, OTHER])),
@@ -160,17 +156,6 @@ def test_a_life_of_a_partition_gives_equal_replies(real: Real) -> None:
         ("fetch", 1, [0, 2, 9]), ("settle", 1, "a:1", [0]), ("park", 1, "a:1", 1), ("look", 1), ("park", 1, "a:1", 2),
         ("look", 1), ("replay", 1, 3), ("look", 1), ("delete", 1, 4), ("look", 1), ("prune", 1, "a:1", -LONG),
         ("prune", 1, "b:1", -LONG), ("measure", 1),
-    ]  # fmt: skip
-    assert model(playing(operations)) == real.play(playing(operations))
-
-
-def test_a_hand_over_gives_equal_replies(real: Real) -> None:
-    operations: list[Operation] = [
-        ("acquire", 0, "a"), ("hand_over", 0, "b:1", 9, "x"), ("hand_over", 0, "a:1", 1, "x", "y"), ("left", 0),
-        ("hand_over", 0, "a:1", 9, "x", "y"), ("hand_over", 0, "a:1", 9, "x", "y"), ("left", 0), ("acquire", 0, "b"),
-        ("free", 0, "b:2", "x"), ("free", 0, "a:1", "x", "z"), ("left", 0), ("hand_over", 0, "b:2", 9, "z"),
-        ("left", 0), ("drop_rest", 0, "a:1"), ("left", 0), ("free", 0, "a:1", "y"), ("drop_rest", 0, "b:2"),
-        ("left", 0), ("acquire", 0, "a"), ("look", 0),
     ]  # fmt: skip
     assert model(playing(operations)) == real.play(playing(operations))
 

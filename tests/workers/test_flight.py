@@ -166,7 +166,7 @@ async def test_a_joined_call_that_is_refused_is_split_and_its_place_is_free() ->
         rig = Rig(group)
         joined = Flight(rig.flights, rig.lane, tuple(rig.lane.waiting), rig.clock.monotonic())
         rig.flights.count += 1
-        rig.partition.began_call("lane")
+        rig.partition.began_call()
         joined.leaving()
         joined.answered(Answered(413))
         assert (rig.lane.alone, rig.lane.attempts, rig.lane.uncounted) == (True, 1, True)

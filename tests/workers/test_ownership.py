@@ -9,9 +9,8 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.queue.keys import KEYS
-from fanout.queue.leases import Lease, LeaseKey, Leases, Renewal
+from fanout.queue.leases import Lease, Leases, Renewal
 from fanout.queue.sharing import LiveWorkers
-from fanout.queue.worker_scripts import LEFT
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.fakes import FakeClock
@@ -52,7 +51,7 @@ class Watched(Leases):
 
     async def renew(
         self, leases: Sequence[Lease], flows: Mapping[int, Sequence[str]] | None = None
-    ) -> Mapping[LeaseKey, Renewal | None]:
+    ) -> Mapping[int, Renewal | None]:
         self._check()
         meanwhile, self.before_renewal = self.before_renewal, nothing_happens
         await meanwhile()
@@ -171,89 +170,26 @@ async def test_two_workers_share_evenly_and_no_partition_is_read_twice(redis_cli
                 await a.beats()
 
 
-async def rests(redis_client: RedisClient, partition: int) -> list[str]:
-    """Return the lanes of a partition in which a former owner has a call in flight."""
-    names = await redis_client.run(LEFT, [KEYS.left(partition)], [KEYS.rest(partition, "")])
-    return sorted(name.decode() for name in names)
-
-
-async def test_a_partition_is_handed_over_at_once_but_for_lanes_with_calls_in_flight(redis_client: RedisClient) -> None:
+async def test_a_partition_is_handed_back_only_when_its_calls_have_ended(redis_client: RedisClient) -> None:
     clock = FakeClock()
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        for lane in ("x", "x", "y"):
-            owned.began_call(lane)
-        a.lanes.add("z", buffered_in(owned, 1))
+        owned.began_call()
+        a.lanes.add("x", buffered_in(owned, 1))
         leaving = a.group.create_task(a.ownership.leave())
         await a.owned()
-        await until(lambda: len(a.ownership) == 0)
-        assert await owners(redis_client) == {}
-        assert (await rests(redis_client, 0), a.ownership.lanes_leaving, a.lanes.waiting) == (["x", "y"], 2, 0)
-        assert not owned.may_act(clock.monotonic())
-        await a.beats(150)  # longer than a lease lasts: the rest of it is renewed
-        assert owned.lease.is_valid(clock.monotonic())
-        async with asyncio.timeout(5):
-            owned.ended_call("x")
-            owned.ended_call("y")
-            while await rests(redis_client, 0) != ["x"]:  # noqa: ASYNC110 - what is waited for happens in Redis
-                await asyncio.sleep(0.002)
-            assert not leaving.done()
-            owned.ended_call("x")
-            await leaving
-        assert (await rests(redis_client, 0), await workers(redis_client)) == ([], [])
-        assert [line["lanes_left"] for line in a.lines.of("lease.released")] == [2]
-
-
-async def test_the_next_owner_waits_no_longer_than_the_rest_of_the_lease_lasts(redis_client: RedisClient) -> None:
-    clock = FakeClock()
-    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
-        await a.owned(0)
-        owned = a.reading[0]
-        owned.began_call("x")
-        leaving = a.group.create_task(a.ownership.leave())
-        await until(lambda: len(a.ownership) == 0)
-        await redis_client.ask("DEL", KEYS.rest(0, owned.lease.token))  # as if it had expired
-        assert await rests(redis_client, 0) == []
-        await a.beats(2)
-        assert owned.lost
-        owned.ended_call("x")
-        await asyncio.wait_for(leaving, 5)
-        assert [line["cause"] for line in a.lines.of("lease.lost")] == ["refused"]
-
-
-async def test_beside_a_worker_of_the_first_version_a_partition_waits_for_its_calls(redis_client: RedisClient) -> None:
-    """It would not wait for the lanes left behind."""
-    clock = FakeClock()
-    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
-        await a.owned(0)
-        owned = a.reading[0]
-        owned.began_call("x")
-        await redis_client.ask("ZADD", KEYS.workers, "+inf", "0")
-        await a.beats(5)
-        assert (await owners(redis_client), await rests(redis_client, 0)) == ({0: "a"}, [])
-        owned.ended_call("x")
-        await until(lambda: len(a.ownership) == 0)
-        assert await owners(redis_client) == {}
-
-
-async def test_when_the_lanes_left_are_too_many_the_lease_is_kept_until_their_calls_end(
-    redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fanout.queue.leases._MOST_LEFT", 1)
-    clock = FakeClock()
-    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
-        await a.owned(0)
-        owned = a.reading[0]
-        owned.began_call("x")
-        owned.began_call("y")
-        leaving = a.group.create_task(a.ownership.leave())
         await a.beats(3)
-        assert (await owners(redis_client), await rests(redis_client, 0)) == ({0: "a"}, [])
-        owned.ended_call("x")
-        owned.ended_call("y")
+        assert not leaving.done()
+        assert not owned.may_act(clock.monotonic())
+        assert owned.lease.is_valid(clock.monotonic())
+        assert a.lanes.waiting == 0
+        assert (await owners(redis_client))[0] == "a"
+        owned.ended_call()
         await asyncio.wait_for(leaving, 5)
         assert await owners(redis_client) == {}
+        assert await workers(redis_client) == []
+        assert len(a.ownership) == 0
 
 
 async def test_while_calls_end_their_leases_are_renewed(redis_client: RedisClient) -> None:
@@ -261,11 +197,11 @@ async def test_while_calls_end_their_leases_are_renewed(redis_client: RedisClien
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        owned.began_call("lane")
+        owned.began_call()
         leaving = a.group.create_task(a.ownership.leave())
         await a.beats(150)
         assert owned.lease.is_valid(clock.monotonic())
-        owned.ended_call("lane")
+        owned.ended_call()
         await asyncio.wait_for(leaving, 5)
 
 
@@ -275,14 +211,15 @@ async def test_a_surplus_partition_whose_calls_last_is_counted_once(redis_client
         await a.owned(0, 1, 2, 3)
         all_owned = list(a.reading.values())
         for owned in all_owned:
-            owned.began_call("lane")
-        await redis_client.ask("ZADD", KEYS.workers, "+inf", "b 1")
+            owned.began_call()
+        await redis_client.ask("ZADD", KEYS.workers, "+inf", "b")
         await a.beats(5)
-        assert (len(a.reading), len(a.ownership), a.ownership.lanes_leaving) == (2, 2, 2)
-        assert len(await owners(redis_client)) == 2
+        assert len(a.reading) == 2
+        assert repr(a.ownership).startswith("<Ownership of [0, 1, 2, 3], leaving [")
         for owned in all_owned:
-            owned.ended_call("lane")
-        await until(lambda: a.ownership.lanes_leaving == 0)
+            owned.ended_call()
+        await until(lambda: len(a.ownership) == 2)
+        assert len(await owners(redis_client)) == 2
         await a.beats(2)
         assert len(a.ownership) == 2
 
@@ -292,14 +229,30 @@ async def test_leaving_while_a_partition_is_on_its_way_back_ends_both(redis_clie
     async with asyncio.timeout(10), Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        owned.began_call("lane")
-        await redis_client.ask("ZADD", KEYS.workers, "+inf", "0 1")  # ranks before a, so the one partition is another's
+        owned.began_call()
+        await redis_client.ask("ZADD", KEYS.workers, "+inf", "0")  # ranks before a, so the one partition is another's
         await a.beats(2)
         leaving = a.group.create_task(a.ownership.leave())
         await clock.settle()
-        owned.ended_call("lane")
+        owned.ended_call()
         await leaving
     assert await owners(redis_client) == {}
+
+
+async def test_losing_a_partition_that_is_on_its_way_back_ends_both(redis_client: RedisClient) -> None:
+    clock = FakeClock()
+    async with asyncio.timeout(10), Member(redis_client, clock, "a", partitions=1).on_duty() as a:
+        await a.owned(0)
+        owned = a.reading[0]
+        owned.began_call()
+        await redis_client.ask("ZADD", KEYS.workers, "+inf", "0")
+        await a.beats(2)
+        await redis_client.ask("SET", KEYS.lease(0), "0:9")
+        await a.beats(2)
+        assert owned.lost
+        owned.ended_call()
+        await until(lambda: len(a.ownership) == 0)
+    assert await owners(redis_client) == {0: "0"}
 
 
 async def test_a_partition_released_while_a_renewal_is_on_its_way_is_not_a_lost_one(redis_client: RedisClient) -> None:
@@ -307,12 +260,12 @@ async def test_a_partition_released_while_a_renewal_is_on_its_way_is_not_a_lost_
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        owned.began_call("lane")
-        await redis_client.ask("ZADD", KEYS.workers, "+inf", "0 1")
+        owned.began_call()
+        await redis_client.ask("ZADD", KEYS.workers, "+inf", "0")
         await a.beats(2)
 
         async def it_is_released() -> None:
-            owned.ended_call("lane")
+            owned.ended_call()
             await until(lambda: len(a.ownership) == 0)
 
         a.leases.before_renewal = it_is_released
@@ -381,12 +334,12 @@ async def test_a_lost_partition_is_not_taken_again_while_its_calls_are_in_flight
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        owned.began_call("lane")
+        owned.began_call()
         await redis_client.ask("DEL", KEYS.lease(0))
         await a.beats(5)
         await a.owned()
         assert await owners(redis_client) == {}
-        owned.ended_call("lane")
+        owned.ended_call()
         await a.beats(2)
         await a.owned(0)
 
@@ -454,11 +407,11 @@ async def test_what_is_still_held_when_time_is_over_is_released_calls_or_not(red
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        owned.began_call("lane")
+        owned.began_call()
         a.ownership.close()
         await a.ownership.release_all()
         assert (len(a.ownership), await owners(redis_client)) == (0, {})
-        owned.ended_call("lane")
+        owned.ended_call()
 
 
 async def test_an_entry_behind_the_cursor_that_nobody_holds_ends_the_partition(redis_client: RedisClient) -> None:

@@ -14,14 +14,12 @@ from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import VERSION, StoredEntry, Submission, encode
 from fanout.queue.keys import KEYS
-from fanout.queue.lane_key import lane_of
-from fanout.queue.leases import Leases
-from fanout.queue.stream import START, FlowRead, Settled, Stream
+from fanout.queue.stream import START, FlowRead, Stream
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import Scope
 from tests.builders import a_message, an_entry
 from tests.fakes import FakeClock
-from tests.queue_layout import USERS, entries_of, put, waiting_in
+from tests.queue_layout import USERS, put, waiting_in
 from tests.workers.helpers import (
     PARTITIONS,
     Lines,
@@ -244,44 +242,6 @@ async def test_bytes_that_are_no_text_or_nest_without_end_are_parked_too(redis_c
     async with bench.reading(owned):
         assert await bench.delivered(1) == ["2"]
     assert len(await DeadLetters(redis_client).oldest(0)) == 2
-
-
-async def test_a_lane_with_a_call_of_a_former_owner_waits_for_its_end(redis_client: RedisClient) -> None:
-    bench = Bench(redis_client)
-    await bench.put("1", "2", "3")
-    await bench.put("4", to=BOB)
-    first = Leases(redis_client, SystemClock(), worker="first", lifetime=60)
-    [lease] = await first.acquire([0])
-    lanes = [lane_of("chat", a_message(name)) for name in (ALICE, "idle")]
-    rest = await first.hand_over(lease, lanes)
-    assert rest is not None
-    [owned] = await taken(redis_client, bench.clock, 0)
-    async with bench.reading(owned):
-        assert await bench.delivered(1) == ["4"]
-        await bench.put("5")
-        await bench.put("6", to=BOB)
-        assert await bench.delivered(1) == ["6"]
-        assert owned.left == set(lanes)
-        oldest = (await entries_of(redis_client, 0))[0][1]
-        assert bench.lanes.knows(owned.flows[USERS], oldest)
-        [settled] = await bench.stream.settle([(0, rest.token, [Settled(USERS, "", 400, [oldest])])])
-        assert settled
-        await first.free(rest, lanes)
-        assert await bench.delivered(3) == ["2", "3", "5"]
-        assert (owned.left, len(bench.lanes)) == (set(), 0)
-
-
-async def test_a_lane_goes_on_when_its_former_owner_died(redis_client: RedisClient) -> None:
-    bench = Bench(redis_client)
-    await bench.put("1")
-    first = Leases(redis_client, SystemClock(), worker="first", lifetime=0.3)
-    [lease] = await first.acquire([0])
-    rest = await first.hand_over(lease, [lane_of("chat", a_message(ALICE))])
-    assert rest is not None
-    [owned] = await taken(redis_client, bench.clock, 0)
-    async with bench.reading(owned):
-        assert await bench.delivered(1) == ["1"]
-    assert await bench.stream.settle([(0, rest.token, [Settled(USERS, "", 400, [b"1-1"])])]) == [False]
 
 
 def newer(lane: str, version: int = VERSION + 1) -> bytes:

@@ -31,6 +31,7 @@ _STRICT = ((1, 200), (4, 200), (1, 20), (4, 20), (1, 1000), (4, 1000))  # worker
 _FOUND = 10  # seconds after which a quota has to be known
 _WATCHED = 20
 _AFTER = 2000  # messages after a stray refusal
+_TRICKLE, _STRAY = 50, 40  # messages before them, and which of these is refused
 _WITHIN = 60.0
 _SHARES = (0.01, 0.05, 0.1)
 _ENOUGH = 60_000  # messages: more than are delivered while it is measured
@@ -91,8 +92,8 @@ async def stray() -> None:
 async def after_stray(rule: dict[str, Any] | None, before: str) -> float:
     """Return how many seconds the messages after a stray refusal took."""
     async with Rig.open() as rig, far_side(rig, workers=1) as far:
-        for number in range(50 if before == "trickle" else 0):
-            if rule and number == 40:  # noqa: PLR2004 - towards the end of the trickle
+        for number in range(_TRICKLE if before == "trickle" else 0):
+            if rule and number == _STRAY:
                 await far.faults([rule])
             await far.post("pacing", [{"userId": f"x{number}", "target": "t", "arguments": [number]}])
             await asyncio.sleep(0.1)

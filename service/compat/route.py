@@ -10,6 +10,7 @@ service that comes back to it is refused. The route is plain ASGI, as that of ba
 """
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -114,7 +115,7 @@ class Compatible:
             problem = unauthorized(None)
         except InvalidTokenError as error:
             problem = unauthorized(error)
-        if problem.status == 503:  # noqa: PLR2004 - the status of overload
+        if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
             self._metrics.backpressure.inc()
         return refused(problem, request.scope, request.request_id)
 

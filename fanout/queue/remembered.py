@@ -14,8 +14,6 @@ from hashlib import blake2b
 _MARK = 12  # bytes: few, because there are many, and enough to be the only one of its kind
 _FINGERPRINT = 8
 
-# probe(base) asks for a name that nothing has, before anything is written: in a slot that is being moved to another
-# node of a Cluster that is an error, as every further name would be. Nothing was done then, and it is tried later.
 # remembering(base, window) returns two functions; the window is in milliseconds and ids have 12 bytes.
 # find(id) returns what is kept with an id and the key of its hash, or nothing when the id is new or older than the
 # window. keep(id, value), right after find(id), keeps it from now on.
@@ -23,7 +21,6 @@ _FINGERPRINT = 8
 # are divided, and about how many ids the latest has ("n", by a sample), from which the next one begins. Where a hash is
 # full nevertheless, its ids go on in one of 32 times as many.
 REMEMBERING = """
-local function probe(base) redis.call('EXISTS', base .. ':') end
 local function remembering(base, window)
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)

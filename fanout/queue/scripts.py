@@ -11,6 +11,7 @@ entries that need them, and the number of bytes that wait, each entry with 64 mo
 """
 
 from fanout.queue.remembered import REMEMBERING
+from fanout.queue.whole_slot import REFUSE_MOVE
 from fanout.redis.client import Script
 
 # How an entry gets its id, wherever one is added: add(stream, data). `number` is below 2^32 and one that other requests
@@ -71,8 +72,9 @@ end
 APPEND = Script(
     _ADD
     + REMEMBERING
+    + REFUSE_MOVE
     + """
-probe(KEYS[4])
+refuse_move(KEYS[4])
 local room = tonumber(redis.call('GET', KEYS[3]) or 0) < tonumber(ARGV[1])
 local add, answers, at = adder(ARGV[3]), {0}, 5
 local count, size = 0, 0
@@ -215,7 +217,9 @@ end
 PARK = Script(
     "#!lua flags=allow-oom"
     + _SHED
+    + REFUSE_MOVE
     + """
+refuse_move(KEYS[1])
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 if #redis.call('XRANGE', KEYS[3], ARGV[2], ARGV[2]) == 0 then return 0 end
 redis.call('XADD', KEYS[4], '*', unpack(ARGV, 5))
@@ -240,7 +244,9 @@ return 1 + shed(KEYS[4], KEYS[5], tonumber(ARGV[4]), 100)
 REPLAY = Script(
     _ADD
     + _SHED
+    + REFUSE_MOVE
     + """
+refuse_move(KEYS[1])
 local letter = redis.call('XRANGE', KEYS[4], ARGV[1], ARGV[1])[1]
 if not letter then return false end
 local fields = {}
@@ -263,7 +269,9 @@ return id
 DELETE = Script(
     "#!lua flags=allow-oom"
     + _SHED
+    + REFUSE_MOVE
     + """
+refuse_move(KEYS[1])
 local count = 0
 for k = 1, #ARGV do
   local letter = redis.call('XRANGE', KEYS[1], ARGV[k], ARGV[k])[1]
@@ -312,7 +320,11 @@ return answer
 # KEYS[5] the lease. The streams are named by the set; they are keys of this slot. Returns entries that wait, dead
 # letters, both in bytes, 1 when the partition has an owner and else 0, then of each flow its stream, its length and the
 # id of its oldest entry ("" for none).
-MEASURE = Script("""#!lua flags=no-writes
+MEASURE = Script(
+    "#!lua flags=no-writes"
+    + REFUSE_MOVE
+    + """
+refuse_move(KEYS[1])
 local count, answer = 0, {}
 for _, stream in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local length = redis.call('XLEN', stream)
@@ -324,7 +336,8 @@ for _, stream in ipairs(redis.call('SMEMBERS', KEYS[1])) do
 end
 return {count, redis.call('XLEN', KEYS[2]), tonumber(redis.call('GET', KEYS[3]) or 0),
         tonumber(redis.call('GET', KEYS[4]) or 0), redis.call('EXISTS', KEYS[5]), unpack(answer)}
-""")
+"""
+)
 
 # KEYS[1] the pauses. ARGV[1] what is held back, ARGV[2] the milliseconds it lasts ("" for no end), ARGV[3] the note to
 # store with it, ARGV[4] "1" to keep a pause of the same target that ends later.
@@ -351,7 +364,11 @@ return redis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', 'f', '')
 # KEYS[1] the lease, KEYS[2] the set of flows, KEYS[3] the bytes that wait. ARGV[1] the holder's token, ARGV[2] how long
 # in milliseconds a flow must have been idle. Deletes streams that are empty and were so for that long, and sets the
 # bytes that wait to none when no stream holds anything. Returns the streams that were deleted, or -1 when fenced.
-PRUNE = Script("""#!lua flags=allow-oom
+PRUNE = Script(
+    "#!lua flags=allow-oom"
+    + REFUSE_MOVE
+    + """
+refuse_move(KEYS[1])
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 local time = redis.call('TIME')
 local now, waiting, pruned = time[1] * 1000 + math.floor(time[2] / 1000), 0, {}
@@ -375,4 +392,5 @@ for _, stream in ipairs(redis.call('SMEMBERS', KEYS[2])) do
 end
 if waiting == 0 then redis.call('DEL', KEYS[3]) end
 return pruned
-""")
+"""
+)

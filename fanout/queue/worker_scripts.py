@@ -4,6 +4,7 @@ Rule guarded: the same as there. Each is one atomic step, documented by KEYS, AR
 """
 
 from fanout.queue.remembered import REMEMBERING
+from fanout.queue.whole_slot import REFUSE_MOVE
 from fanout.redis.client import Script
 
 # KEYS[1] the lease, KEYS[2] the fence. ARGV[1] the worker, ARGV[2] the lifetime in milliseconds.
@@ -57,8 +58,9 @@ return answer
 # Returns 1 when the key is new or was used with the same body, else 0.
 CLAIM = Script(
     REMEMBERING
+    + REFUSE_MOVE
     + """
-probe(KEYS[1])
+refuse_move(KEYS[1])
 local find, keep = remembering(KEYS[1], tonumber(ARGV[3]))
 local known = find(ARGV[1])
 if known and known ~= ARGV[2] then return 0 end

@@ -65,12 +65,15 @@ class Move:
         self.target.ask("CLUSTER", "SETSLOT", self.slot, "IMPORTING", node_id(self.source))
         self.source.ask("CLUSTER", "SETSLOT", self.slot, "MIGRATING", node_id(self.target))
 
+    def names(self) -> list[str]:
+        return [name.decode() for name in self.source.ask("CLUSTER", "GETKEYSINSLOT", self.slot, 100)]
+
     def carry(self, *names: str) -> None:
         where = ("127.0.0.1", self.target.port, "", 0, 5000)
         self.source.ask("MIGRATE", *where, "AUTH", PASSWORD, "KEYS", *names)
 
     def end(self) -> None:
-        for name in self.source.ask("CLUSTER", "GETKEYSINSLOT", self.slot, 100):
+        for name in self.names():
             self.carry(name)
         for server in (self.target, self.source):
             server.ask("CLUSTER", "SETSLOT", self.slot, "NODE", node_id(self.target))
@@ -120,6 +123,44 @@ async def test_an_append_whose_keys_are_torn_apart_by_a_move_waits_for_its_end(n
         assert appending.result()[0].admission is Admission.ACCEPTED
         assert (await stream.append([a_submission(message, dedup_id="b")]))[0].admission is Admission.DUPLICATE
         assert sum((await stream.depth()).entries) == 2
+
+
+async def test_an_id_whose_hash_is_still_on_its_way_is_not_new(nodes: Store) -> None:
+    """Only the announced keys have moved: the new owner would run the script, without what it remembers by."""
+    batch = [a_submission(a_message("alice"), dedup_id="a")]
+    async with opened(nodes.url) as redis_client:
+        stream = a_stream(redis_client)
+        [first] = await stream.append(batch)
+        partition = int(first.entry_id.partition(":")[0])
+        move = Move(nodes, slot_of(KEYS.lease(partition)))
+        move.begin()
+        announced = [name for name in move.names() if not name.startswith(f"{KEYS.seen(partition)}:")]
+        assert len(announced) == 5 < len(move.names())
+        move.carry(*announced)
+        async with asyncio.TaskGroup() as tasks:
+            appending = tasks.create_task(stream.append(batch))
+            await asyncio.sleep(0.1)
+            assert not appending.done()
+            await asyncio.to_thread(move.end)
+        assert appending.result()[0].admission is Admission.DUPLICATE
+        assert sum((await stream.depth()).entries) == 1
+
+
+async def test_a_stream_that_is_still_on_its_way_is_not_taken_for_an_idle_flow(nodes: Store) -> None:
+    async with opened(nodes.url) as redis_client:
+        stream = a_stream(redis_client)
+        [first] = await stream.append([a_submission(a_message("alice"))])
+        partition = int(first.entry_id.partition(":")[0])
+        [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([partition])
+        move = Move(nodes, slot_of(KEYS.lease(partition)))
+        move.begin()
+        move.carry(*(name for name in move.names() if "}:q:" not in name))
+        async with asyncio.TaskGroup() as tasks:
+            pruning = tasks.create_task(stream.prune(partition, lease.token, idle=0.0))
+            await asyncio.sleep(0.1)
+            assert not pruning.done()
+            await asyncio.to_thread(move.end)
+        assert sum((await stream.depth()).entries) == 1
 
 
 async def test_a_move_that_does_not_end_is_an_error_and_nothing_is_stored(

@@ -120,7 +120,8 @@ class Flight:
     """One call for the first entries of a lane."""
 
     __slots__ = (
-        "_attempts", "_began_at", "_call", "_end", "_entries", "_flights", "_lane", "_outcome", "_route_class", "_took",
+        "_attempts", "_began_at", "_borrows", "_call", "_end", "_entries", "_flights", "_lane", "_outcome",
+        "_route_class", "_took",
     )  # fmt: skip
 
     def __init__(self, flights: Flights, lane: Lane, call: Sequence[BufferedEntry], now: float) -> None:
@@ -128,7 +129,8 @@ class Flight:
         self._flights = flights
         self._lane = lane
         self._call = call
-        self._entries = [buffered.entry for buffered in call]
+        self._entries = entries = [buffered.entry for buffered in call]
+        self._borrows = bool(entries[0].body_ref) or (len(entries) > 1 and any(entry.body_ref for entry in entries))
         self._route_class = class_of(call[0].entry.item)
         self._began_at = now
         self._attempts = 0
@@ -172,7 +174,7 @@ class Flight:
     def _send(self) -> None:
         """Write the request if a connection is free, otherwise wait for one."""
         flights = self._flights
-        if any(entry.body_ref for entry in self._entries):
+        if self._borrows:
             flights.starting += 1
             self._task(self._fetch_bodies())
         elif len(self._call) > 1 or not flights.sender.start(self._entries[0], self.leaving, self.answered):
@@ -231,16 +233,13 @@ class Flight:
                 flights.gate.abandoned(self._route_class, self._lane.key)
                 self.land()
                 return
-            proven = outcome is not TAKEN and self._is_proven()  # before the outcome itself changes the answer
+            # Asked before the outcome itself changes the answer.
+            proven = outcome is not TAKEN and flights.gate.is_proven(self._route_class, self._lane.hub)
             self._learn(outcome, proven=proven)
             self._follow(outcome, proven=proven)
             flights.fill()
         except BaseException as error:  # noqa: BLE001 - a transport would only log it
             flights.fail(error)
-
-    def _is_proven(self) -> bool:
-        flights = self._flights
-        return flights.gate.is_proven(self._route_class, self._lane.hub)
 
     def _learn(self, outcome: Outcome, *, proven: bool) -> None:
         flights = self._flights
@@ -366,7 +365,7 @@ class Flight:
     def land(self) -> None:
         """Give the place in flight back. This happens once for each call."""
         self._flights.count -= 1
-        if any(entry.body_ref for entry in self._entries):
+        if self._borrows:
             self._flights.bodies.release(self._call)
         self._lane.partition.ended_call()
 

@@ -149,7 +149,7 @@ class Pace:
         self._has_taken = True
         self._taken.append(now)
         self._trim(now)
-        if self.rate != inf:
+        if self.limit.found.rate != inf:
             self.limit.earn(1.0 / max(self.share, IDLE))
         return None if self.doubt.is_idle else self._conclude(self.doubt.taken(now), now)
 
@@ -351,11 +351,11 @@ class Pace:
         return SECOND if self.rate == inf else min(5.0, max(SECOND, _SAMPLE / (self.rate * max(self.share, IDLE))))
 
     def _trim(self, now: float) -> None:
-        taken = self._taken
-        oldest = now - self._look
+        taken, unlimited = self._taken, self.limit.found.rate == inf
+        oldest = now - (SECOND if unlimited else self._look)
         while taken and taken[0] < oldest:
             taken.popleft()
-        if self.rate != inf:
+        if not unlimited:
             return
         if now >= self._most_until:
             self._most_before, self._most, self._most_until = self._most, 0, now + _REMEMBERED

@@ -200,7 +200,8 @@ class StoreClock:
 
     def age(self, buffered: BufferedEntry, monotonic: float) -> float:
         """Return how long ago an entry was stored, in seconds; never negative."""
-        return max(0.0, self.now(monotonic) - buffered.stored_at)
+        age = monotonic + self._high - buffered.stored_at
+        return age if 0.0 < age != inf else 0.0  # nothing is old before the first observation
 
 
 def order_of(stream_id: bytes) -> tuple[int, int]:

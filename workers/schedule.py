@@ -288,16 +288,17 @@ class Schedule:
         item, flow = buffered.entry.item, lane.flow
         if not isinstance(item, Message) or item.collapse or item.ttl is not None:
             lane.plain = False
+        weight = buffered.weight
         lane.waiting.append(buffered)
         flow.known.add(buffered.id)
         if not flow.waiting:
             self._busy += 1
         flow.waiting += 1
-        flow.size += buffered.weight
+        flow.size += weight
         if lane.delayed:
-            flow.resting += buffered.weight
+            flow.resting += weight
         self._waiting += 1
-        self._size += buffered.weight
+        self._size += weight
 
     def _forget(self, lane: Lane, gone: Sequence[BufferedEntry]) -> None:
         if not gone:
@@ -341,5 +342,7 @@ class Schedule:
         lane.flow.left += count
 
 
-def _weight_of(entries: Iterable[BufferedEntry]) -> int:
+def _weight_of(entries: Sequence[BufferedEntry]) -> int:
+    if len(entries) == 1:  # nearly always
+        return entries[0].weight
     return sum(buffered.weight for buffered in entries)

@@ -42,6 +42,7 @@ class Telemetry:
         traces: Traces | None = None,
     ) -> None:
         self._metrics = metrics
+        self._delivery_seconds = [metrics.delivery_seconds[each.label,] for each in RouteClass]
         self._log = log
         self._clock = clock
         self._store_clock = store_clock
@@ -124,7 +125,7 @@ class Telemetry:
         self, call: Sequence[BufferedEntry], end: End, outcome: Outcome, *, attempts: int, took: float, certain: bool
     ) -> None:
         """Write the line of each entry; not `certain`: the lease was lost before it was settled."""
-        seconds = self._metrics.delivery_seconds[(class_of(call[0].entry.item).label,)]
+        seconds = self._delivery_seconds[class_of(call[0].entry.item)]
         for buffered in call:
             seconds.observe(self.age(buffered))
             stands_for = self._sample(important=attempts > 1 or not certain or end == GONE)

@@ -65,7 +65,10 @@ class FairQueue:
             raise IndexError("no lane is ready")
         self._turn += 1
         order = _LEVELS if self._turn % _OTHERS_TURN else _LEVELS_REVERSED
-        queues = next(queues for level in order if (queues := self._levels[level]))
+        for level in order:
+            queues = self._levels[level]
+            if queues:
+                break
         place = next(iter(queues))
         queue = queues[place]
         lane = queue.popleft()

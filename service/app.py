@@ -60,6 +60,7 @@ _EXPLAIN: dict[str, Any] = {
     "responses": {200: text("What it means and what to do."), 404: refusal("There is no such code.")},
     "openapi_extra": {"parameters": [path_parameter("code", {"type": "string"}) | {"example": "invalidItems"}]},
 }
+_TAGS = ("messages", "compatible", "clients", "admin", "operation")  # as the document lists them
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -125,18 +126,7 @@ def create_app(
     prefix: str = "",
 ) -> FastAPI:
     """Make the application of one listener from its routers, in this order, and the batch route where it has one."""
-    app = Application(
-        title="signalr-fanout",
-        version=__version__,
-        description=DESCRIPTION,
-        openapi_tags=[
-            {"name": name} for name in ("messages", "compatible", "clients", "admin", "operation")
-        ],  # in this order
-        openapi_url=None,  # the document and its page have routes of their own
-        redirect_slashes=False,
-        servers=[{"url": prefix}] if prefix else None,
-    )
-    app.prefix = prefix
+    app = _bare(prefix)
     app.add_middleware(RequestMiddleware, refusals=refusals, times=times)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(FanoutError, _on_fanout)
@@ -150,6 +140,20 @@ def create_app(
         app.include_router(router)
     if page is not None:
         _mount_page(app, page)
+    return app
+
+
+def _bare(prefix: str) -> Application:
+    app = Application(
+        title="signalr-fanout",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_tags=[{"name": name} for name in _TAGS],
+        openapi_url=None,  # the document and its page have routes of their own
+        redirect_slashes=False,
+        servers=[{"url": prefix}] if prefix else None,
+    )
+    app.prefix = prefix
     return app
 
 

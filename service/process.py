@@ -116,23 +116,7 @@ def _servers(
 ) -> list[Server]:
     settings, clock, metrics = resources.settings, resources.clock, resources.metrics
     refusals = Refusals(metrics, clock)
-    parts = Parts(
-        settings,
-        plan.role,
-        queue,
-        metrics,
-        clock,
-        readiness,
-        refusals,
-        service=service,
-        traces=resources.traces,
-        dead_letters=resources.dead_letters,
-        pauses=Pauses(resources.redis_client, resources.keys),
-        delivery_log=open_delivery_log("ingress.accepted", clock, level=settings.log_level, style=settings.log_format),
-        page=plan.page,
-        waiting=resources.stream,
-        asked=asked,
-    )
+    parts = _parts(plan, resources, queue, readiness, refusals, service, asked)
     timeouts = Timeouts(head=settings.body_timeout, idle=settings.keep_alive, unread=settings.body_timeout)
     limits = ServerLimits(settings.max_connections, timeouts, probes=PROBE_PATHS)
     served = [app for app in parts.build() if app is not None]
@@ -145,6 +129,35 @@ def _servers(
         http_connections_waiting=lambda: sum(server.waiting for server in servers),
     )
     return servers
+
+
+def _parts(
+    plan: Plan,
+    resources: Resources,
+    queue: Queue,
+    readiness: Readiness,
+    refusals: Refusals,
+    service: ConnectionString | None,
+    asked: Service | None,
+) -> Parts:
+    settings, clock = resources.settings, resources.clock
+    return Parts(
+        settings,
+        plan.role,
+        queue,
+        resources.metrics,
+        clock,
+        readiness,
+        refusals,
+        service=service,
+        traces=resources.traces,
+        dead_letters=resources.dead_letters,
+        pauses=Pauses(resources.redis_client, resources.keys),
+        delivery_log=open_delivery_log("ingress.accepted", clock, level=settings.log_level, style=settings.log_format),
+        page=plan.page,
+        waiting=resources.stream,
+        asked=asked,
+    )
 
 
 async def _finishes(work: Coroutine[Any, Any, None], *, before: asyncio.Event) -> bool:

@@ -196,6 +196,22 @@ class Gate:
             if self.holds_back:
                 self._update(now)
             return told
+        self._failed(route_class, lane, outcome, sign, now=now, took=took, in_flight=in_flight)
+        told = self._slowed(route_class, outcome, now, took, pressed=pressed)
+        self._update(now)
+        return told
+
+    def _failed(
+        self,
+        route_class: RouteClass,
+        lane: str,
+        outcome: Outcome,
+        sign: Sign,
+        *,
+        now: float,
+        took: float,
+        in_flight: int,
+    ) -> None:
         hub = hub_of(lane)
         # What is refused whatever the rate says nothing of too much to do, nor does a destination that always fails.
         is_lone = self._is_lone(route_class, hub, lane, outcome)
@@ -206,9 +222,6 @@ class Gate:
             self._served(route_class, lane, now)
         else:
             self.breakers[route_class].failed(hub, now, lane, self._random())
-        told = self._slowed(route_class, outcome, now, took, pressed=pressed)
-        self._update(now)
-        return told
 
     def _slowed(
         self, route_class: RouteClass, outcome: Outcome, now: float, took: float, *, pressed: bool

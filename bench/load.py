@@ -74,12 +74,17 @@ def request(port: int, path: str, body: bytes) -> bytes:
 
 async def post_all(port: int, path: str, bodies: Iterator[bytes], *, connections: int) -> None:
     """Post all of `bodies` over this many connections, each as fast as it is answered."""
+    await write_all(port, (request(port, path, body) for body in bodies), connections=connections)
+
+
+async def write_all(port: int, requests: Iterator[bytes], *, connections: int) -> None:
+    """Write all of these whole requests over this many connections, each as fast as it is answered."""
 
     async def call() -> None:
         caller = await _connect(port)
         try:
-            for body in bodies:
-                await caller.post(request(port, path, body))
+            for each in requests:
+                await caller.post(each)
         finally:
             caller.close()
 

@@ -7,12 +7,12 @@ did not arrive fails the run.
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from bench.front import Front
-from bench.load import post_all
+from bench.load import post_all, write_all
 from bench.messages import PATH, USERS, batches
 from bench.rig import BenchError, Child, Redis, Rig, answering, free_port
 from bench.sink import Sink
@@ -70,10 +70,17 @@ class Stack:
 
     async def flow_of(self, bodies: Iterator[bytes], count: int, size: int = BATCH) -> Sample:
         """Send these bodies, `count` messages together."""
+        return await self._flow(self.post(bodies, size), count)
+
+    async def flow_of_requests(self, requests: Iterator[bytes], count: int, connections: int) -> Sample:
+        """Send these whole requests, one message each, over so many connections."""
+        return await self._flow(write_all(self.port, requests, connections=connections), count)
+
+    async def _flow(self, sending: Coroutine[Any, Any, None], count: int) -> Sample:
         before, answered, begin = self.cpu(), await self.sink.answered(), time.monotonic()
         async with asyncio.TaskGroup() as group:
             arriving = group.create_task(self.sink.reached(answered + count, _DRAIN_WITHIN))
-            group.create_task(self.post(bodies, size))
+            group.create_task(sending)
         end = arriving.result()
         await self.settled()
         used = {name: (cpu - before[name]) for name, cpu in self.cpu().items()}

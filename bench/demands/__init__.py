@@ -2,6 +2,7 @@
 
 from bench.demands import (
     backlog,
+    drop_in,
     hot_lane,
     idle,
     ingress,
@@ -30,6 +31,7 @@ _FILES = (
     senders,
     sharing,
     recovery,
+    drop_in,
 )
 ALL = tuple(
     sorted(

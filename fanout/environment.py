@@ -53,14 +53,17 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
 
 def load_some(names: Collection[str], environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Read these settings only; the others have their defaults, whatever the environment holds."""
-    values, findings = _values_of(os.environ if environ is None else environ, names)
+    environ = os.environ if environ is None else environ
+    values, findings = _values_of(environ, names)
     try:
         settings = Settings(**{**values, **overrides})
     except ValidationError as error:
         findings += [_finding(detail) for detail in error.errors(include_url=False)]
     if findings:
         raise ConfigurationError(*findings)
-    return settings.corrected(_corrections(values))
+    found = ((_secret_of_file(variable), path) for variable, path in environ.items())
+    files = {field: path for field, path in found if field is not None and field in names}
+    return settings.noted(_corrections(values), secret_files=files)
 
 
 def _corrections(values: Mapping[str, Any]) -> list[str]:
@@ -106,7 +109,7 @@ def _values_of(environ: Mapping[str, str], names: Collection[str]) -> tuple[dict
                 findings.append(_unknown(variable))
         elif field in names:
             try:
-                _store(values, field, text if name else _read(variable, text))
+                _store(values, field, text if name else read_secret(variable, text))
             except ConfigurationError as error:
                 findings.append(str(error))
     return values, findings
@@ -136,7 +139,8 @@ def _store(values: dict[str, Any], name: str, text: str) -> None:
         values[name] = text
 
 
-def _read(variable: str, path: str) -> str:
+def read_secret(variable: str, path: str) -> str:
+    """Return what a file holds without the space around it; ConfigurationError when it cannot be used."""
     try:
         text = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:

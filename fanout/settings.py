@@ -5,7 +5,7 @@ Rules guarded: a setting is a decision that cannot be made for the operator; wha
 `fanout.environment` reads the values; README, chart and `fanout config` repeat the descriptions.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
@@ -306,15 +306,22 @@ class Settings(
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     _corrections: tuple[str, ...] = PrivateAttr(())
+    _secret_files: Mapping[str, str] = PrivateAttr({})
 
     @property
     def corrections(self) -> tuple[str, ...]:
         """What was written differently than meant and has been corrected, one sentence each, for the log."""
         return self._corrections
 
-    def corrected(self, sentences: Iterable[str]) -> "Settings":
-        """Return these settings with a note of what was corrected."""
-        self._corrections = tuple(sentences)
+    @property
+    def secret_files(self) -> Mapping[str, str]:
+        """The files that secrets were read from, by the name of the setting."""
+        return self._secret_files
+
+    def noted(self, corrections: Iterable[str], *, secret_files: Mapping[str, str]) -> "Settings":
+        """Return these settings with a note of what was corrected, and of the files that secrets were read from."""
+        self._corrections = tuple(corrections)
+        self._secret_files = secret_files
         return self
 
 

@@ -20,6 +20,7 @@ from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.pauses import Pauses
 from fanout.queue.traces import Traces
+from fanout.secret import Secret
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.admin.dead_letters.route import DeadLetterAdmin
@@ -53,6 +54,7 @@ class Parts:
     """What the applications of a process are made of; None for what it does without.
 
     `waiting` and `asked` are what compatible calls look into before they ask the service, and the service they ask.
+    `second_key` is the other access key of the service, that of the settings where it is not given.
     """
 
     settings: Settings
@@ -70,6 +72,7 @@ class Parts:
     page: Path | None = None
     waiting: Waiting | None = None
     asked: Service | None = None
+    second_key: Secret | None = None
 
     def build(self) -> Applications:
         """Give each listener its routes."""
@@ -106,13 +109,23 @@ class Parts:
             self.readiness.add("service", _no_service)
         hubs, budget = Hubs(settings), self._budget()
         intake = Intake(self.queue, metrics, clock, traces=self.traces, delivery_log=self.delivery_log)
+        second_key = self.second_key or Secret(settings.second_access_key.get_secret_value())
         barrier = None
         if self.waiting is not None:
             barrier = Barrier(self.waiting, clock, partitions=settings.partitions, within=settings.compat_wait)
         return _Routes(
             Ingress(settings, hubs, intake, guard, metrics, clock, limits_of(settings, service), budget),
             Compatible(
-                settings, hubs, intake, metrics, clock, budget, service=service, asked=self.asked, barrier=barrier
+                settings,
+                hubs,
+                intake,
+                metrics,
+                clock,
+                budget,
+                service=service,
+                second_key=second_key,
+                asked=self.asked,
+                barrier=barrier,
             ),
             Negotiate(settings, hubs, guard, metrics, clock, service, budget).router(),
             (

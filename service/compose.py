@@ -9,9 +9,9 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fanout.clock import Clock
 from fanout.counters import Gauges
@@ -31,6 +31,7 @@ from fanout.queue.stream import Stream
 from fanout.queue.traces import Traces, open_traces
 from fanout.redis.client import RedisClient
 from fanout.redis.durability import Durability, durability_of
+from fanout.secret import Secret
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.routes import RouteClass
@@ -71,13 +72,15 @@ class Resources:
     log: Logger
     traces: Traces | None = None
     durability: Durability | None = None
+    redis_password: Secret = field(default_factory=Secret)
 
 
 @asynccontextmanager
 async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Resources]:
     """Open them for the duration of the block; nothing is connected yet."""
     keys = Keys(settings.namespace)
-    redis_client = open_configured_redis(settings, clock)
+    password = Secret()
+    redis_client = open_configured_redis(settings, clock, password)
     durability = durability_of(settings.durability, settings.durability_replicas, settings.durability_timeout)
     try:
         stream = Stream(
@@ -93,7 +96,17 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         ) as traces:
             metrics.gauges.watch(trace_events_skipped=lambda: traces.skipped, trace_events_lost=lambda: traces.lost)
             yield Resources(
-                settings, clock, metrics, redis_client, keys, stream, dead_letters, get_logger(), traces, durability
+                settings,
+                clock,
+                metrics,
+                redis_client,
+                keys,
+                stream,
+                dead_letters,
+                get_logger(),
+                traces,
+                durability,
+                password,
             )
     finally:
         await redis_client.aclose()
@@ -119,15 +132,24 @@ async def prepare_store(resources: Resources, service: ConnectionString | None =
     resources.dead_letters.limit(room.dead)
 
 
-def open_endpoint(settings: Settings, clock: Clock, metrics: Metrics, service: ConnectionString) -> Endpoint:
-    """Build what a worker needs of one instance of the service; nothing is connected yet."""
+def open_endpoint(
+    settings: Settings,
+    clock: Clock,
+    metrics: Metrics,
+    service: ConnectionString,
+    on_refused: Callable[[], None] = lambda: None,
+) -> Endpoint:
+    """Build what a worker needs of one instance of the service; nothing is connected yet.
+
+    `on_refused` is called when the service refuses a token.
+    """
     limits = Limits(
         connections=settings.concurrency,
         connect_timeout=settings.connect_timeout,
         request_timeout=settings.attempt_timeout,
     )
     tokens = tokens_within(settings.memory_limit or memory_limit(), settings.token_cache)
-    client = open_client(settings, service, clock, limits, cache_size=tokens)
+    client = open_client(settings, service, clock, limits, cache_size=tokens, on_refused=on_refused)
     joined = Bounds() if settings.execute == "true" and not settings.application else None
     gate = Gate(Window(settings.concurrency), ceilings_of(settings), random.random, pause_cap=settings.pause_cap)
     return Endpoint(client, Sender(client, clock, metrics, joined=joined), gate, address=service.server_endpoint)

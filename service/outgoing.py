@@ -6,6 +6,7 @@ work is reported at start, and no error and no log shows the credentials of a pr
 """
 
 import ssl
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from fanout.clock import Clock
@@ -18,6 +19,7 @@ from fanout.http1.proxy import Proxy, proxy_for
 from fanout.redis.address import parse
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
+from fanout.secret import Secret
 from fanout.settings import Settings
 from fanout.signalr.client import Client, service_address
 from fanout.signalr.connection_string import ConnectionString
@@ -25,22 +27,38 @@ from fanout.signalr.credentials import AccessKeyCredential
 
 
 def open_client(
-    settings: Settings, service: ConnectionString, clock: Clock, limits: Limits, *, cache_size: int
+    settings: Settings,
+    service: ConnectionString,
+    clock: Clock,
+    limits: Limits,
+    *,
+    cache_size: int,
+    on_refused: Callable[[], None],
 ) -> Client:
-    """Build the client of one instance of the service; nothing is connected yet."""
+    """Build the client of one instance of the service; nothing is connected yet.
+
+    `on_refused` is called when the service refuses a token.
+    """
     address = service_address(
         service, audience=settings.audience, api_version=settings.api_version, application=settings.application
     )
     origin = origin_of(service)
     tls = trusted(settings) if origin.scheme == "https" else None
     pool = Pool(origin, limits, clock, tls, proxy_to(settings, origin))
-    credential = AccessKeyCredential(service.access_key, clock, lifetime=settings.token_lifetime)
-    return Client(pool, credential, address, clock, cache_size=cache_size)
+    credential = AccessKeyCredential(service.key, clock, lifetime=settings.token_lifetime, on_refused=on_refused)
+    client = Client(pool, credential, address, clock, cache_size=cache_size)
+    service.key.when_replaced(client.forget_tokens)
+    return client
 
 
-def open_configured_redis(settings: Settings, clock: Clock) -> RedisClient:
-    """Return the client of the configured Redis, not yet connected; ConfigurationError when it cannot be used."""
-    url, password = _redis_of(settings)
+def open_configured_redis(settings: Settings, clock: Clock, password: Secret | None = None) -> RedisClient:
+    """Return the client of the configured Redis, not yet connected; ConfigurationError when it cannot be used.
+
+    `password` becomes the one in force, and may be replaced: it counts from the next connection.
+    """
+    url, given = _redis_of(settings)
+    password = password or Secret()
+    password.replace(given)
     return open_redis(url, clock, ca=settings.redis_ca, password=password, time_limit=settings.redis_timeout)
 
 

@@ -35,6 +35,7 @@ from service.http.refusals import Refusals
 from service.http.server import Server, ServerLimits
 from service.measurements import measure_loop_lag
 from service.outgoing import origin_of, proxy_to
+from service.rotation import Rotation, rotation_of
 from service.startup import CheckedQueue, Queue, check_settings, open_queue, watch_access
 
 
@@ -62,19 +63,22 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
             for correction in settings.corrections:
                 resources.log.warning("settings.corrected", correction=correction)
             readiness, queue = Readiness(), CheckedQueue(resources.stream)
-            servers = _servers(plan, resources, queue, readiness, service, asked, listeners)
+            rotation = rotation_of(resources, service)
+            parts = _parts(plan, resources, queue, readiness, service, asked, rotation)
+            servers = _servers(parts, listeners)
 
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(server.serve()) for server in servers]
                 tasks.append(group.create_task(_watch(resources, readiness, service)))
                 tasks.append(group.create_task(resources.stream.run()))
+                tasks.append(group.create_task(rotation.files.run()))
                 tasks.append(group.create_task(measure_loop_lag(resources.metrics.loop_lag_seconds, clock)))
                 await asyncio.sleep(0)  # the servers listen before Redis is asked
                 starting = open_queue(queue, lambda: prepare_store(resources, service), clock, resources.log)
                 if await _finishes(starting, before=stopping):
                     _announce(plan, listeners, resources.log)
                     retiring = group.create_task(_retire(stopping, servers, readiness, clock, plan.lame_duck))
-                    await _work_until(retiring, plan, resources, service, readiness)
+                    await _work_until(retiring, plan, resources, service, readiness, rotation.files.look)
                 readiness.draining = True
                 for task in tasks:
                     task.cancel()
@@ -105,23 +109,13 @@ def stop_on_signals(stopping: asyncio.Event) -> None:
         loop.add_signal_handler(number, on_signal, number)
 
 
-def _servers(
-    plan: Plan,
-    resources: Resources,
-    queue: Queue,
-    readiness: Readiness,
-    service: ConnectionString | None,
-    asked: Service | None,
-    listeners: Sequence[socket.socket],
-) -> list[Server]:
-    settings, clock, metrics = resources.settings, resources.clock, resources.metrics
-    refusals = Refusals(metrics, clock)
-    parts = _parts(plan, resources, queue, readiness, refusals, service, asked)
+def _servers(parts: Parts, listeners: Sequence[socket.socket]) -> list[Server]:
+    settings, clock, metrics = parts.settings, parts.clock, parts.metrics
     timeouts = Timeouts(head=settings.body_timeout, idle=settings.keep_alive, unread=settings.body_timeout)
     limits = ServerLimits(settings.max_connections, timeouts, probes=PROBE_PATHS)
     served = [app for app in parts.build() if app is not None]
     servers = [
-        Server(app, listener, limits, clock, refusals.note_connection)
+        Server(app, listener, limits, clock, parts.refusals.note_connection)
         for app, listener in zip(served, listeners, strict=True)
     ]
     metrics.gauges.watch(
@@ -136,19 +130,19 @@ def _parts(
     resources: Resources,
     queue: Queue,
     readiness: Readiness,
-    refusals: Refusals,
     service: ConnectionString | None,
     asked: Service | None,
+    rotation: Rotation,
 ) -> Parts:
-    settings, clock = resources.settings, resources.clock
+    settings, clock, metrics = resources.settings, resources.clock, resources.metrics
     return Parts(
         settings,
         plan.role,
         queue,
-        resources.metrics,
+        metrics,
         clock,
         readiness,
-        refusals,
+        Refusals(metrics, clock),
         service=service,
         traces=resources.traces,
         dead_letters=resources.dead_letters,
@@ -157,6 +151,7 @@ def _parts(
         page=plan.page,
         waiting=resources.stream,
         asked=asked,
+        second_key=rotation.second_key,
     )
 
 
@@ -200,11 +195,12 @@ async def _work_until(
     resources: Resources,
     service: ConnectionString | None,
     readiness: Readiness,
+    on_refused: Callable[[], None],
 ) -> None:
     if plan.role == "ingress" or service is None:
         await retiring
         return
-    endpoint = open_endpoint(resources.settings, resources.clock, resources.metrics, service)
+    endpoint = open_endpoint(resources.settings, resources.clock, resources.metrics, service, on_refused)
     worker = build_worker(resources, endpoint, with_ingress=plan.role == "all")
     readiness.watch("worker", worker.warning)
     try:

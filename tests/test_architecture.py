@@ -29,8 +29,8 @@ KEYS = {
 # What a room may know of the ground floor, besides itself: a room that is not listed may know all of it.
 ROOMS = {
     "fanout.http1.": ("fanout.clock", "fanout.errors"),
-    "fanout.redis.": ("fanout.clock", "fanout.errors", "fanout.log"),
-    "fanout.signalr.": ("fanout.clock", "fanout.errors", "fanout.http1."),
+    "fanout.redis.": ("fanout.clock", "fanout.errors", "fanout.log", "fanout.secret"),
+    "fanout.signalr.": ("fanout.clock", "fanout.errors", "fanout.http1.", "fanout.secret"),
     "fanout.binding.": ("fanout.errors", "fanout.signalr.message", "fanout.signalr.routes"),
 }
 PURE = (

@@ -35,7 +35,7 @@ async def measure(port: int, service_port: int, count: int) -> float:
 
         async def send(seq: int) -> None:
             headers = heads[seq % USERS] | {"Content-Type": _TYPE}
-            async with session.post(urls[seq % USERS], data=rest_body(seq), headers=headers) as response:
+            async with session.post(urls[seq % USERS], data=rest_body(seq), headers=headers, chunked=True) as response:
                 await response.read()
                 if response.status != _ACCEPTED:
                     raise RuntimeError(f"a send was answered {response.status}")

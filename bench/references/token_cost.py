@@ -17,6 +17,7 @@ from bench.messages import USERS, rest_path
 from fanout.clock import SystemClock
 from fanout.http1.pool import Pool
 from fanout.http1.request import HeaderLines, Request, RequestHead
+from fanout.secret import Secret
 from fanout.signalr.client import Client, ServiceAddress
 from fanout.signalr.credentials import AccessKeyCredential
 from fanout.signalr.message import Message, Scope
@@ -47,7 +48,7 @@ def main() -> None:
     clock = SystemClock()
     client = Client(
         cast("Pool", _NoPool()),
-        AccessKeyCredential(_KEY, clock, lifetime=3600.0),
+        AccessKeyCredential(Secret(_KEY), clock, lifetime=3600.0),
         ServiceAddress(prefix="", audience=_ENDPOINT),
         clock,
         cache_size=50_000,

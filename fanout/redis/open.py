@@ -25,18 +25,24 @@ from fanout.redis.address import Login, Node, RedisAddress, Tls, parse
 from fanout.redis.client import RedisClient, ServerClient
 from fanout.redis.cluster import ClusterClient
 from fanout.redis.sentinel import Sentinels
+from fanout.secret import Secret
 
 Find = Callable[[], Awaitable[Node]]
 
 
-def open_redis(url: str, clock: Clock, *, ca: str = "", password: str = "", time_limit: float = 2.0) -> RedisClient:
+def open_redis(
+    url: str, clock: Clock, *, ca: str = "", password: Secret | None = None, time_limit: float = 2.0
+) -> RedisClient:
     """Return the client of `url`, not yet connected. Raise ConfigurationError when the URL cannot be used.
 
     `ca` is a file of certificate authorities to trust besides those of the machine, and `password` that of the
-    servers, where the URL names none. `time_limit` is for how many seconds connecting or a call may make no progress.
+    servers, where the URL names none; else it becomes that of the URL. It may be replaced: each new connection logs in
+    with what it is then. `time_limit` is for how many seconds connecting or a call may make no progress.
     """
-    address = parse(url, ca=ca, password=password)
-    factory = ConnectionFactory(address)
+    password = password or Secret()
+    address = parse(url, ca=ca, password=password.value)
+    password.replace(address.login.password)
+    factory = ConnectionFactory(address, password)
 
     def open_node(node: Node) -> ServerClient:
         return ServerClient(lambda: factory.server(node), clock, time_limit=time_limit)
@@ -56,8 +62,9 @@ def open_redis(url: str, clock: Clock, *, ca: str = "", password: str = "", time
 class ConnectionFactory:
     """Builds unconnected connections to the servers of one address."""
 
-    def __init__(self, address: RedisAddress) -> None:
+    def __init__(self, address: RedisAddress, password: Secret) -> None:
         self._address = address
+        self._password = password
         self._context = None if address.tls is None else _context(address.tls)
 
     def __repr__(self) -> str:
@@ -65,15 +72,11 @@ class ConnectionFactory:
 
     def server(self, node: Node) -> AbstractConnection:
         """Build a connection to one server."""
-        return self._build(
-            Connection, _SecureConnection, self._address.login, host=node.host, port=node.port, db=self._db
-        )
+        return self._build(Connection, _SecureConnection, self._login, host=node.host, port=node.port, db=self._db)
 
     def socket(self) -> AbstractConnection:
         """Build a connection to the unix socket."""
-        return UnixDomainSocketConnection(
-            path=self._address.path, db=self._db, **_login(self._address.login), **_options()
-        )
+        return UnixDomainSocketConnection(path=self._address.path, db=self._db, **_login(self._login), **_options())
 
     def sentinel(self, node: Node) -> AbstractConnection:
         """Build a connection to a Sentinel."""
@@ -81,7 +84,11 @@ class ConnectionFactory:
 
     def master(self, find: Find) -> AbstractConnection:
         """Build a connection that asks `find` for the master whenever it connects."""
-        return self._build(_MasterConnection, _SecureMasterConnection, self._address.login, find=find, db=self._db)
+        return self._build(_MasterConnection, _SecureMasterConnection, self._login, find=find, db=self._db)
+
+    @property
+    def _login(self) -> Login:
+        return Login(self._address.login.username, self._password.value)
 
     @property
     def _db(self) -> int:

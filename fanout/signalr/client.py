@@ -131,6 +131,10 @@ class Client:
         """Have the next `execute` for this destination carry a new authorization."""
         self._forget(_execute_key(hub, scope, to))
 
+    def forget_tokens(self) -> None:
+        """Have every further call carry a new authorization: the key is another one."""
+        self._cache.clear()
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self.pool.aclose()

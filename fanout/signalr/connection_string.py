@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from fanout.errors import ConfigurationError
 from fanout.http1.exchange import Origin
+from fanout.secret import Secret
 
 _VERSION = re.compile(r"1\.\d+(?:[\w\-.]+)?", re.ASCII)
 _KNOWN = {
@@ -45,14 +46,19 @@ class ConnectionString:
     """Where one service instance is and how to authenticate to it; URLs carry no trailing slash.
 
     Audiences are made of `endpoint`. REST calls go to `server_endpoint` and clients to `client_endpoint`; both default
-    to `endpoint`. Exactly one of `access_key` ("" for none) and `entra` is set.
+    to `endpoint`. Exactly one of `key` and `entra` is set. The key may be replaced while the process runs.
     """
 
     endpoint: str
-    access_key: str = field(repr=False)
+    key: Secret = field(repr=False)
     server_endpoint: str
     client_endpoint: str
     entra: EntraIdentity | None = None
+
+    @property
+    def access_key(self) -> str:
+        """The access key as it is now, "" for none."""
+        return self.key.value
 
     @property
     def audience_base(self) -> str:
@@ -79,7 +85,7 @@ class ConnectionString:
         endpoint = _with_port(_url("Endpoint", pairs["Endpoint"]), pairs.get("Port"))
         return cls(
             endpoint=endpoint,
-            access_key="" if entra else pairs["AccessKey"],
+            key=Secret("" if entra else pairs["AccessKey"]),
             server_endpoint=_url("ServerEndpoint", pairs.get("ServerEndpoint") or endpoint),
             client_endpoint=_url("ClientEndpoint", pairs.get("ClientEndpoint") or endpoint),
             entra=entra,

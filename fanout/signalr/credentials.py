@@ -7,7 +7,7 @@ has to be waited for, is another class of the same protocol.
 
 import hmac
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import jwt
@@ -16,6 +16,7 @@ import msgspec
 from fanout.clock import Clock
 from fanout.errors import BadRequestError, TokenTooLongError
 from fanout.http1.request import HeaderLines
+from fanout.secret import Secret
 from fanout.signalr.connection_string import ConnectionString
 
 ISSUER = "azure-signalr"
@@ -159,11 +160,21 @@ class Credential(Protocol):
         """Do not return `authorization` again: the service answered it with 401."""
 
 
-class AccessKeyCredential:
-    """Signs a token for each audience with the access key. `lifetime` of a token is in seconds."""
+def _nothing() -> None:
+    return None
 
-    def __init__(self, key: str, clock: Clock, *, lifetime: float) -> None:
+
+class AccessKeyCredential:
+    """Signs a token for each audience with the access key. `lifetime` of a token is in seconds.
+
+    `on_refused` is called when the service refused a token: the key may have been replaced.
+    """
+
+    def __init__(
+        self, key: Secret, clock: Clock, *, lifetime: float, on_refused: Callable[[], None] = _nothing
+    ) -> None:
         self._key = key
+        self._on_refused = on_refused
         self._clock = clock
         self._lifetime = lifetime
 
@@ -172,11 +183,13 @@ class AccessKeyCredential:
 
     def immediate(self, audience: str, now: float) -> Authorization:
         """Return a new token for `audience`: signing takes microseconds and waits for nothing."""
-        token = rest_token(self._key, audience, int(now + self._lifetime))
+        token = rest_token(self._key.value, audience, int(now + self._lifetime))
         return Authorization.bearer(token, renew_at=now + self._lifetime * (1 - _RENEW_BEFORE))
 
     async def authorization(self, audience: str) -> Authorization:
         return self.immediate(audience, self._clock.wall())
 
     def refused(self, authorization: Authorization) -> None:
-        """Do nothing: each token is new."""
+        """Tell that a token was refused. The next one is new anyway."""
+        del authorization  # which one it was says no more: all are signed with the same key
+        self._on_refused()

@@ -24,6 +24,7 @@ from fanout.errors import FanoutError, NotConfiguredError, OverloadedError, Queu
 from fanout.log import get_logger
 from fanout.memory import ByteBudget, Holding
 from fanout.metrics import Metrics
+from fanout.secret import Secret
 from fanout.settings import Settings
 from fanout.signalr.client import MARK
 from fanout.signalr.connection_string import ConnectionString
@@ -85,6 +86,7 @@ class Compatible:
         budget: ByteBudget,
         *,
         service: ConnectionString | None,
+        second_key: Secret,
         asked: Service | None,
         barrier: Barrier | None,
     ) -> None:
@@ -95,7 +97,7 @@ class Compatible:
         self._metrics = metrics
         self._clock = clock
         self._budget = budget
-        self._tokens = None if service is None else _tokens_of(settings, service)
+        self._tokens = None if service is None else _tokens_of(service, second_key)
         self._asked = asked
         self._barrier = barrier
         self._log = get_logger()
@@ -277,9 +279,8 @@ def _check(outcome: Outcome) -> None:
         raise _ERRORS.get(failed.code, QueueSilentError)(failed.detail)
 
 
-def _tokens_of(settings: Settings, service: ConnectionString) -> AccessTokens:
-    keys = (service.access_key, settings.second_access_key.get_secret_value())
-    return AccessTokens(tuple(key for key in keys if key), (service.endpoint, service.server_endpoint))
+def _tokens_of(service: ConnectionString, second_key: Secret) -> AccessTokens:
+    return AccessTokens((service.key, second_key), (service.endpoint, service.server_endpoint))
 
 
 def _raw_path(scope: Scope) -> str:

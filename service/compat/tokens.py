@@ -10,13 +10,14 @@ import binascii
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote_to_bytes, urlsplit
 
 import msgspec
 
+from fanout.secret import Secret
 from fanout.signalr.credentials import MAX_TOKEN_LENGTH, InvalidTokenError
 
 _PARTS: Final = 3
@@ -39,12 +40,12 @@ class CalledUrl:
 class AccessTokens:
     """The keys in force, primary and secondary, and the URLs of the service that an audience may name."""
 
-    keys: Sequence[str] = field(repr=False)
+    keys: Sequence[Secret]
     endpoints: Sequence[str]
 
     def check(self, token: str, called: CalledUrl, now: float) -> None:
         """Accept the token of a call; InvalidTokenError names the reason. `now` is in unix seconds."""
-        claims = _signed_claims(token, self.keys)
+        claims = _signed_claims(token, [key.value for key in self.keys if key.value])
         expires = claims.get("exp")
         if isinstance(expires, bool) or not isinstance(expires, int | float):
             raise InvalidTokenError("The token has no expiration")

@@ -234,7 +234,7 @@ async def open_target(
 ) -> AsyncIterator[Target]:
     """Open the clients of a service for the duration of the block."""
     limits = Limits(_CONNECTIONS, connect_timeout=options.timeout, request_timeout=options.timeout)
-    client = open_client(settings, service, clock, limits, cache_size=_CACHED_TOKENS)
+    client = open_client(settings, service, clock, limits, cache_size=_CACHED_TOKENS, on_refused=lambda: None)
     proxy = proxy_to(settings, origin_of(service))
     try:
         async with httpx.AsyncClient(

@@ -18,6 +18,7 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.http1.exchange import Limits, Origin
 from fanout.http1.pool import Pool
+from fanout.secret import Secret
 from fanout.signalr.client import Client, ServiceAddress
 from fanout.signalr.credentials import AccessKeyCredential
 from fanout.signalr.message import OPERATIONS as KINDS
@@ -111,7 +112,7 @@ ONE_OF_EACH: list[Item] = [
 async def test_the_headers_are_what_the_api_asks_for(item: Item) -> None:
     """A bearer token on every call, JSON in UTF-8 announced exactly where there is a body, and a length."""
     async with _recorder() as (port, heads):
-        credential = AccessKeyCredential("k" * 44, SystemClock(), lifetime=600)
+        credential = AccessKeyCredential(Secret("k" * 44), SystemClock(), lifetime=600)
         pool = Pool(Origin.parse(f"http://localhost:{port}"), Limits(), SystemClock())
         address = ServiceAddress(prefix="", audience=f"http://localhost:{port}")
         client = Client(pool, credential, address, SystemClock(), cache_size=10)

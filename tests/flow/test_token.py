@@ -65,7 +65,7 @@ async def test_a_token_near_its_expiry_is_renewed_before_it_is_used(stack: Stack
     address = service_address(service, audience="endpoint", api_version="2022-06-01", application="")
     client = Client(
         Pool(Origin.parse(service.server_endpoint), Limits(), clock),
-        AccessKeyCredential(service.access_key, clock, lifetime=2.0),
+        AccessKeyCredential(service.key, clock, lifetime=2.0),
         address,
         clock,
         cache_size=10,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fanout.clock import Clock, SystemClock
 from fanout.http1.exchange import Limits, Origin
 from fanout.http1.pool import Pool
+from fanout.secret import Secret
 from fanout.signalr.client import Client, ServiceAddress
 from fanout.signalr.credentials import AccessKeyCredential, Credential
 
@@ -91,7 +92,7 @@ async def calling(
     clock = clock or SystemClock()
     limits = Limits(connections=8, connect_timeout=2.0, request_timeout=request_timeout)
     pool = Pool(Origin("http", "127.0.0.1", port), limits, clock)
-    credential = credential or AccessKeyCredential(KEY, clock, lifetime=3600)
+    credential = credential or AccessKeyCredential(Secret(KEY), clock, lifetime=3600)
     address = address or ServiceAddress(prefix="", audience=f"http://127.0.0.1:{port}")
     client = Client(pool, credential, address, clock, cache_size=cache_size)
     try:

@@ -8,6 +8,7 @@ from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError, QueueError
 from fanout.redis.address import parse
 from fanout.redis.open import ConnectionFactory, open_redis
+from fanout.secret import Secret
 from tests.redis_kinds import Store, borrowed, name_of, opened
 
 
@@ -63,5 +64,5 @@ def test_a_certificate_file_that_is_not_there_refuses_the_start() -> None:
 
 
 def test_no_repr_shows_a_password() -> None:
-    factory = ConnectionFactory(parse("redis://u:hunter2@h:1"))
+    factory = ConnectionFactory(parse("redis://u:hunter2@h:1"), Secret("hunter2"))
     assert repr(factory) == "<ConnectionFactory of redis://h:1/0>"

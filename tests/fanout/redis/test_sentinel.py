@@ -13,6 +13,7 @@ from fanout.redis.address import Node, parse
 from fanout.redis.client import RedisClient
 from fanout.redis.open import ConnectionFactory
 from fanout.redis.sentinel import Sentinels
+from fanout.secret import Secret
 from tests.redis_kinds import ENCODED, MAKES, PASSWORD, borrowed, name_of, opened, replicated
 
 NOBODY = Node("127.0.0.1", 1)
@@ -49,7 +50,7 @@ def through(watcher: Node) -> AbstractAsyncContextManager[RedisClient]:
 
 
 def sentinels(nodes: Sequence[Node]) -> Sentinels:
-    factory = ConnectionFactory(parse("redis+sentinel://h/m"))
+    factory = ConnectionFactory(parse("redis+sentinel://h/m"), Secret())
     return Sentinels(factory.sentinel, nodes, "m", SystemClock())
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.errors import BadRequestError
+from fanout.secret import Secret
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import (
     SERVICE_CLAIMS_ALLOWED,
@@ -151,7 +152,7 @@ def test_no_text_crashes_the_check(text: str) -> None:
 
 
 def test_an_access_key_signs_at_once_and_asks_to_be_asked_again_in_the_last_tenth_of_the_lifetime() -> None:
-    authorization = AccessKeyCredential(KEY, FakeClock(), lifetime=1000).immediate(AUDIENCE, 5000.0)
+    authorization = AccessKeyCredential(Secret(KEY), FakeClock(), lifetime=1000).immediate(AUDIENCE, 5000.0)
     scheme, _space, token = authorization.lines.text.decode().removesuffix("\r\n").partition(" Bearer ")
     assert scheme == "Authorization:"
     assert claims_of(token) == {"aud": AUDIENCE, "exp": 6000}
@@ -159,12 +160,12 @@ def test_an_access_key_signs_at_once_and_asks_to_be_asked_again_in_the_last_tent
 
 
 async def test_an_access_key_that_is_awaited_signs_for_the_time_of_its_clock() -> None:
-    credential = AccessKeyCredential(KEY, FakeClock(wall=7000.0), lifetime=1000)
+    credential = AccessKeyCredential(Secret(KEY), FakeClock(wall=7000.0), lifetime=1000)
     assert await credential.authorization(AUDIENCE) == credential.immediate(AUDIENCE, 7000.0)
 
 
 def test_nothing_shows_a_token_or_the_key() -> None:
-    credential = AccessKeyCredential(KEY, FakeClock(), lifetime=1000)
+    credential = AccessKeyCredential(Secret(KEY), FakeClock(), lifetime=1000)
     authorization = credential.immediate(AUDIENCE, 0.0)
     token = authorization.lines.text.decode().split()[-1]
     for shown in (repr(credential), repr(authorization), str(authorization), repr(authorization.lines)):

@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fanout.secret import Secret
 from fanout.signalr.credentials import InvalidTokenError
 from service.compat.tokens import AccessTokens, CalledUrl
 
 KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH"
 OTHER = "0123456789ABCDEFGHABCDEFGHIJKLMNOPQRSTUVWXYZ"
 NOW = 1_893_452_400.0
-TOKENS = AccessTokens((KEY, OTHER), ("https://example.service.signalr.net", "https://service.internal:8443"))
+TOKENS = AccessTokens(
+    (Secret(KEY), Secret(OTHER)), ("https://example.service.signalr.net", "https://service.internal:8443")
+)
 PATH = "/api/hubs/chat/users/user%2Fa/:send"
 CALLED = CalledUrl("fanout.example:8080", PATH, "application=app&api-version=2022-06-01&excluded=c1")
 
@@ -119,7 +122,7 @@ def test_another_key_is_refused() -> None:
 def test_an_empty_key_is_no_key() -> None:
     signed = token(f"https://fanout.example{PATH}")
     with pytest.raises(InvalidTokenError, match="signature"):
-        AccessTokens(("",), TOKENS.endpoints).check(signed, CALLED, NOW)
+        AccessTokens((Secret(),), TOKENS.endpoints).check(signed, CALLED, NOW)
 
 
 def test_a_long_token_is_refused_before_it_is_read() -> None:

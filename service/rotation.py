@@ -1,0 +1,71 @@
+"""What may change in a secret while the process runs: the key or password alone.
+
+Rule guarded: a file that names another service or another Redis changes nothing, because messages are queued there and
+delivered there; it is told that this needs a restart.
+"""
+
+from dataclasses import dataclass, replace
+
+from fanout.errors import ConfigurationError
+from fanout.redis.address import Login, RedisAddress, parse
+from fanout.secret import Secret
+from fanout.settings import Settings
+from fanout.signalr.connection_string import ConnectionString, require_access_key
+from service.compose import Resources
+from service.secret_files import SecretFiles
+
+_RESTART = "The file names another {0} than the one in use. Restart the process to use it; the secret in force stays."
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """The files that are followed, and the other access key of the service, as it is now."""
+
+    files: SecretFiles
+    second_key: Secret
+
+
+def rotation_of(resources: Resources, service: ConnectionString | None) -> Rotation:
+    """Follow the files that the secrets of a process came from."""
+    settings = resources.settings
+    files = SecretFiles(settings.secret_files, resources.clock, resources.log)
+    second_key = Secret(settings.second_access_key.get_secret_value())
+    _watch_service(files, settings, service, second_key)
+    _watch_redis(files, settings, resources.redis_password)
+    return Rotation(files, second_key)
+
+
+def _watch_service(
+    files: SecretFiles, settings: Settings, service: ConnectionString | None, second_key: Secret
+) -> None:
+    def take(text: str) -> None:
+        if service is not None:
+            _renew_key(service, text)
+
+    files.watch("connection_string", settings.connection_string.get_secret_value(), take)
+    files.watch("second_access_key", second_key.value, second_key.replace)
+
+
+def _watch_redis(files: SecretFiles, settings: Settings, password: Secret) -> None:
+    url = settings.redis_url.get_secret_value()
+
+    def take(text: str) -> None:
+        renewed = parse(text, ca=settings.redis_ca)
+        if _place_of(renewed) != _place_of(parse(url, ca=settings.redis_ca)):
+            raise ConfigurationError(_RESTART.format("Redis"))
+        if renewed.login.password:
+            password.replace(renewed.login.password)
+
+    files.watch("redis_url", url, take)
+    files.watch("redis_password", settings.redis_password.get_secret_value(), password.replace)
+
+
+def _renew_key(service: ConnectionString, text: str) -> None:
+    renewed = require_access_key(ConnectionString.parse(text))
+    if replace(renewed, key=service.key) != service:
+        raise ConfigurationError(_RESTART.format("service"))
+    service.key.replace(renewed.access_key)
+
+
+def _place_of(address: RedisAddress) -> RedisAddress:
+    return replace(address, login=Login(address.login.username))

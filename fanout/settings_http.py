@@ -150,6 +150,13 @@ class NegotiateSettings(BaseModel):
     negotiate_lifetime: Duration = Field(
         3600.0, ge=60, le=86_400, description="How long the access token of a client is valid."
     )
+    negotiate_detailed_errors: bool = Field(
+        default=False, description="Let clients see why they are disconnected, where a negotiation does not say."
+    )
+    negotiate_close_on_expiration: bool = Field(
+        default=False,
+        description="Close the connection of a client when its access token expires, where a negotiation does not say.",
+    )
     default_hub: str = Field(
         "",
         description="The hub of clients that name none: `POST /negotiate`, and `POST /api/negotiate`, which clients of "

@@ -26,7 +26,10 @@ _SYSTEM_CLAIMS = frozenset({"aud", "exp", "iat", "nbf", "iss", "actort", "acr", 
 # Claims with this prefix steer the service. A caller may set those that the vendor's SDK offers for a negotiation:
 # detailed errors, a diagnostic client, and closing the connection at a given time.
 _SERVICE_PREFIX: Final = "asrs.s."
-SERVICE_CLAIMS_ALLOWED: Final = ("asrs.s.derror", "asrs.s.dc", "asrs.s.coae", "asrs.s.aeo")
+DETAILED_ERRORS: Final = "asrs.s.derror"
+CLOSES: Final = "asrs.s.coae"
+CLOSES_AT: Final = "asrs.s.aeo"
+SERVICE_CLAIMS_ALLOWED: Final = (DETAILED_ERRORS, "asrs.s.dc", CLOSES, CLOSES_AT)
 _ALLOWED_TEXT: Final = f"{', '.join(SERVICE_CLAIMS_ALLOWED[:-1])} and {SERVICE_CLAIMS_ALLOWED[-1]}"
 _HEADER: Final = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"  # {"alg":"HS256","typ":"JWT"}
 _RENEW_BEFORE = 0.1  # share of the lifetime left at which a cached token is replaced
@@ -78,6 +81,15 @@ def verify(token: str, keys: Sequence[str], audiences: Iterable[str], *, leeway:
         except jwt.InvalidTokenError:
             raise InvalidTokenError("The token is malformed") from None
     raise InvalidTokenError(reason)
+
+
+def unverified_claims(token: str) -> dict[str, Any]:
+    """Return the claims of any JSON Web Token without checking anything; InvalidTokenError if it is none."""
+    try:
+        claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    except (jwt.InvalidTokenError, ValueError):
+        raise InvalidTokenError("The token is malformed") from None
+    return claims
 
 
 def client_audience(service: ConnectionString, hub: str) -> str:

@@ -19,6 +19,15 @@ class NegotiateRequest(Document):
 
     user_id: str | None = Field(None, max_length=1024)
     claims: dict[str, Any] | None = Field(None, description="Claims of the token, besides those of the service.")
+    id_token: str | None = Field(
+        None, description="A JSON Web Token of the caller's own, with or without `Bearer `. It is read, not verified."
+    )
+    claim_type_list: list[str] | None = Field(None, description="The claims of `idToken` that go into the token.")
+    lifetime_seconds: float | None = Field(None, ge=60, le=86_400, description="How long the token is valid.")
+    enable_detailed_errors: bool | None = Field(None, description="Whether the client sees the reason of a close.")
+    close_on_authentication_expiration: bool | None = Field(
+        None, description="Whether the connection is closed when the token expires."
+    )
 
 
 class NegotiateResponse(Document):

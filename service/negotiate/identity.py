@@ -14,20 +14,31 @@ from starlette.datastructures import Headers, QueryParams
 from fanout.binding.names import check_id
 from fanout.errors import BadRequestError
 from fanout.settings import Settings
+from fanout.signalr.credentials import CLOSES, CLOSES_AT, DETAILED_ERRORS
 from fanout.signalr.message import Scope
-from service.http.json_object import object_of
+from service.http.json_object import enumerated, object_of
+from service.negotiate.id_token import claims_of
 
-_MEMBERS = ("userId", "claims")
+_OPTIONS = ("enableDetailedErrors", "closeOnAuthenticationExpiration")
+_MEMBERS = ("userId", "claims", "idToken", "claimTypeList", "lifetimeSeconds", *_OPTIONS)
+_SHORTEST, _LONGEST = 60, 86_400  # seconds, as FANOUT_NEGOTIATE_LIFETIME
 _MAX_DEPTH = 16  # levels of nested claims
 _HEADER_OF = {"principal-id": "x-ms-client-principal-id", "principal-name": "x-ms-client-principal-name"}
 
 
 @dataclass(frozen=True, slots=True)
 class ClientIdentity:
-    """For whom a token is asked; `user_id` is None for a client without a user."""
+    """For whom a token is asked; `user_id` is None for a client without a user.
+
+    `lifetime` of the token is in seconds. `detailed_errors`: the client sees the reason of a close. `closes`: its
+    connection is closed when the token expires. None is for what the settings say.
+    """
 
     user_id: str | None = None
-    claims: Mapping[str, Any] = field(default_factory=dict)
+    claims: dict[str, Any] = field(default_factory=dict)
+    lifetime: float | None = None
+    detailed_errors: bool | None = None
+    closes: bool | None = None
 
 
 def identity_from_settings(settings: Settings, headers: Headers, query: QueryParams) -> ClientIdentity | None:
@@ -39,8 +50,20 @@ def identity_from_settings(settings: Settings, headers: Headers, query: QueryPar
     return ClientIdentity() if settings.negotiate_anonymous else None
 
 
+def steering_claims(identity: ClientIdentity, settings: Settings, expires: float) -> dict[str, str]:
+    """Return the claims that tell the service how to treat the client. `expires` is in unix seconds."""
+    detailed = settings.negotiate_detailed_errors if identity.detailed_errors is None else identity.detailed_errors
+    closes = settings.negotiate_close_on_expiration if identity.closes is None else identity.closes
+    claims = {DETAILED_ERRORS: "True"} if detailed else {}
+    return claims | ({CLOSES: "true", CLOSES_AT: str(int(expires))} if closes else {})
+
+
 def identity_from_caller(body: bytes, query: QueryParams) -> ClientIdentity:
-    """Return the client that a caller names: in `?userId=`, and in an optional body `{"userId":..,"claims":{..}}`."""
+    """Return the client that a caller names: in `?userId=`, and in an optional body.
+
+    `{"userId":..,"claims":{..},"idToken":..,"claimTypeList":[..],"lifetimeSeconds":..,"enableDetailedErrors":..,
+    "closeOnAuthenticationExpiration":..}`, each of them optional. `claims` count before those of the idToken.
+    """
     named = _user_of_query(query)
     document = _document(body)
     user_id, claims = document.get("userId"), document.get("claims")
@@ -52,12 +75,38 @@ def identity_from_caller(body: bytes, query: QueryParams) -> ClientIdentity:
         raise BadRequestError(f"claims are nested more than {_MAX_DEPTH} levels deep.", pointer="/claims")
     if named and user_id and named != user_id:
         raise BadRequestError("The query and the body name different users.", pointer="/userId")
+    named_claims = claims_of(document.get("idToken"), document.get("claimTypeList"))
+    if _is_deep(named_claims):
+        raise BadRequestError(f"Its claims are nested more than {_MAX_DEPTH} levels deep.", pointer="/idToken")
     chosen = user_id or named
-    return ClientIdentity(check_id(Scope.USER, chosen) if chosen else None, claims or {})
+    detailed, closes = (_switch(document, name) for name in _OPTIONS)
+    return ClientIdentity(
+        check_id(Scope.USER, chosen) if chosen else None,
+        {**named_claims, **(claims or {})},
+        _lifetime(document.get("lifetimeSeconds")),
+        detailed,
+        closes,
+    )
+
+
+def _switch(document: Mapping[str, Any], name: str) -> bool | None:
+    value = document.get(name)
+    if value is None or isinstance(value, bool):
+        return value
+    raise BadRequestError(f"{name} must be true or false.", pointer=f"/{name}")
+
+
+def _lifetime(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _SHORTEST <= value <= _LONGEST:
+        detail = f"lifetimeSeconds must be a number from {_SHORTEST} to {_LONGEST:,}."
+        raise BadRequestError(detail, pointer="/lifetimeSeconds")
+    return float(value)
 
 
 def names_somebody(body: bytes) -> bool:
-    """Return whether a body asks for a user or for claims; what is not such a document asks for nothing."""
+    """Return whether a body asks for a user, claims or options; what is not such a document asks for nothing."""
     try:
         document = _document(body)
     except BadRequestError:
@@ -81,7 +130,11 @@ def _inner(value: object) -> Iterable[object]:
 
 
 def _document(body: bytes) -> dict[str, Any]:
-    return object_of(body, _MEMBERS, "an object with userId and claims, or empty") if body.strip() else {}
+    return (
+        object_of(body, _MEMBERS, f"an object with {enumerated(_MEMBERS)}, each of them optional, or empty")
+        if body.strip()
+        else {}
+    )
 
 
 def _user_of_query(query: QueryParams) -> str:

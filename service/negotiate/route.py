@@ -25,7 +25,13 @@ from service.http.middleware import request_id_of
 from service.http.problems import problem_of, response_of
 from service.ingress.route import counted
 from service.negotiate.documents import DESCRIPTION, NEGOTIATE, NegotiateResponse
-from service.negotiate.identity import ClientIdentity, identity_from_caller, identity_from_settings, names_somebody
+from service.negotiate.identity import (
+    ClientIdentity,
+    identity_from_caller,
+    identity_from_settings,
+    names_somebody,
+    steering_claims,
+)
 
 _MAX_BODY = 64 * 1024  # the token that the claims go into has at most 4 KB
 _DEFAULT = "/negotiate"
@@ -96,14 +102,10 @@ class Negotiate:
         identity = await self._identity(request, caller)
         settings = self._settings
         effective = f"{settings.application.lower()}_{hub}" if settings.application else hub
-        token = client_token(
-            service,
-            effective,
-            user_id=identity.user_id,
-            claims=identity.claims,
-            now=self._clock.wall(),
-            lifetime=settings.negotiate_lifetime,
-        )
+        now = self._clock.wall()
+        lifetime = settings.negotiate_lifetime if identity.lifetime is None else identity.lifetime
+        claims = identity.claims | steering_claims(identity, settings, now + lifetime)
+        token = client_token(service, effective, user_id=identity.user_id, claims=claims, now=now, lifetime=lifetime)
         return NegotiateResponse(url=client_url(service, effective), access_token=token).to_json()
 
     async def _identity(self, request: Request, caller: Caller) -> ClientIdentity:

@@ -1,12 +1,14 @@
 """Whose token a negotiation asks for."""
 
+import jwt
+import orjson
 import pytest
 from starlette.datastructures import Headers, QueryParams
 
 from fanout.environment import load
 from fanout.errors import BadRequestError, FanoutError
 from fanout.settings import Settings
-from service.negotiate.identity import ClientIdentity, identity_from_caller, identity_from_settings
+from service.negotiate.identity import ClientIdentity, identity_from_caller, identity_from_settings, steering_claims
 
 ID, NAME = "x-ms-client-principal-id", "x-ms-client-principal-name"
 
@@ -90,6 +92,31 @@ def test_a_caller_names_user_and_claims() -> None:
     assert identity_from_caller(body, NO_QUERY) == ClientIdentity("alice", {"role": ["a", "b"]})
 
 
+def test_claims_of_the_request_count_before_those_of_the_id_token() -> None:
+    token = jwt.encode({"role": "reader", "name": "Ann", "nothing": None}, "k" * 44)
+    asked = {"idToken": token, "claimTypeList": ["role", "name", "nothing"], "claims": {"role": "admin"}}
+    assert identity_from_caller(orjson.dumps(asked), NO_QUERY).claims == {"role": "admin", "name": "Ann"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "configured", "claims"),
+    [
+        ({}, {}, {}),
+        ({"enableDetailedErrors": True}, {}, {"asrs.s.derror": "True"}),
+        ({}, {"negotiate_detailed_errors": True}, {"asrs.s.derror": "True"}),
+        ({"enableDetailedErrors": False}, {"negotiate_detailed_errors": True}, {}),
+        ({"closeOnAuthenticationExpiration": True}, {}, {"asrs.s.coae": "true", "asrs.s.aeo": "5000"}),
+        ({}, {"negotiate_close_on_expiration": True}, {"asrs.s.coae": "true", "asrs.s.aeo": "5000"}),
+        ({"closeOnAuthenticationExpiration": False}, {"negotiate_close_on_expiration": True}, {}),
+    ],
+)
+def test_the_request_says_how_the_service_treats_the_client_and_else_the_settings_do(
+    asked: dict[str, bool], configured: dict[str, bool], claims: dict[str, str]
+) -> None:
+    identity = identity_from_caller(orjson.dumps(asked), NO_QUERY)
+    assert steering_claims(identity, load({}, **configured), 5000.7) == claims
+
+
 def test_query_and_body_may_name_the_same_user_or_one_of_them_a_user() -> None:
     assert identity_from_caller(b'{"userId":"alice"}', QueryParams("userId=alice")) == ClientIdentity("alice")
     assert identity_from_caller(b"{}", QueryParams("userId=alice")) == ClientIdentity("alice")
@@ -107,6 +134,14 @@ def test_query_and_body_may_name_the_same_user_or_one_of_them_a_user() -> None:
         (b'"alice"', "", None),
         (b"{", "", None),
         (b'{"userId":"\xff"}', "", None),
+        (b'{"claimTypeList":["sub"]}', "", "/claimTypeList"),
+        (b'{"claimTypeList":"sub"}', "", "/claimTypeList"),
+        (b'{"idToken":7}', "", "/idToken"),
+        (b'{"lifetimeSeconds":59}', "", "/lifetimeSeconds"),
+        (b'{"lifetimeSeconds":86401}', "", "/lifetimeSeconds"),
+        (b'{"lifetimeSeconds":true}', "", "/lifetimeSeconds"),
+        (b'{"enableDetailedErrors":"yes"}', "", "/enableDetailedErrors"),
+        (b'{"closeOnAuthenticationExpiration":1}', "", "/closeOnAuthenticationExpiration"),
         (b"", "userId=a&userId=b", None),
     ],
 )

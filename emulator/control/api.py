@@ -181,5 +181,6 @@ def _entry_body(entry: JournalEntry, max_body: int) -> dict[str, Any]:
         "inFlight": entry.in_flight,
         "connection": entry.connection,
         "token": entry.token,
+        "traceparent": entry.traceparent,
         "body": entry.body[:max_body].decode("utf-8", "replace"),
     }

@@ -21,7 +21,7 @@ class JournalEntry:
     `monotonic`, `wall` and `answered` are seconds, `answered` on the monotonic clock. `connection` is the number of the
     TCP connection, 0 without a socket. `token` is the SHA-256 of the bearer token in hex, "" without one. `status` is
     None while the call is in flight, and stays None when its connection was reset. `delivered` is true when the call
-    took effect, whatever the response was.
+    took effect, whatever the response was. `traceparent` is that header, "" without one.
     """
 
     sequence: int
@@ -33,6 +33,7 @@ class JournalEntry:
     hub: str
     connection: int
     token: str
+    traceparent: str = ""
     body: bytes = b""
     status: int | None = None
     fault: str | None = None
@@ -79,6 +80,7 @@ class Journal:
             hub,
             connection,
             digest,
+            request.header(b"traceparent"),
         )
         self._count(entry)
         self._entries.append(entry)

@@ -56,6 +56,7 @@ class Call:
     delivered: bool
     in_flight: int = 0
     token: str = ""
+    traceparent: str = ""
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Self:
@@ -71,6 +72,7 @@ class Call:
             delivered=entry["delivered"],
             in_flight=entry["inFlight"],
             token=entry["token"],
+            traceparent=entry["traceparent"],
         )
 
     @property

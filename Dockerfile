@@ -15,9 +15,12 @@ RUN python -m venv --without-pip /opt/fanout
 
 WORKDIR /src
 
+# requirements-otel.txt for an image that can send spans (docs/tracing.md).
+ARG REQUIREMENTS=requirements.txt
+
 # The dependencies first: this layer is built anew only when the lock changes. Every file has to match its hash.
-COPY requirements.txt ./
-RUN pip --python /opt/fanout/bin/python install --require-hashes -r requirements.txt
+COPY requirements.txt requirements-otel.txt ./
+RUN pip --python /opt/fanout/bin/python install --require-hashes -r "${REQUIREMENTS}"
 
 COPY pyproject.toml README.md LICENSE ./
 COPY fanout ./fanout

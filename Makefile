@@ -73,7 +73,7 @@ sbom: $(VENV)/.test ## write sbom.json, the parts of the image's environment, as
 	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json
 
 requirements: $(VENV)/.test ## renew the pinned requirements
-	@for set in ":requirements.txt" "--extra dev:requirements-run.txt" "--extra dev --group test:requirements-test.txt" "--extra dev --group test --group bench:requirements-bench.txt"; do \
+	@for set in ":requirements.txt" "--extra otel:requirements-otel.txt" "--extra dev:requirements-run.txt" "--extra dev --extra otel --group test:requirements-test.txt" "--extra dev --extra otel --group test --group bench:requirements-bench.txt"; do \
 	  $(BIN)/uv pip compile pyproject.toml $${set%%:*} --universal --python-version 3.11 --generate-hashes --upgrade -q \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o $${set##*:} || exit 1; \
 	done

@@ -77,6 +77,11 @@ def variable_of(field: str) -> str:
     return _SHARED.get(field) or PREFIX + field.upper()
 
 
+def standard_variable(name: str) -> str:
+    """Return a variable that is no setting of ours and that libraries read, "" where it is not set."""
+    return os.environ.get(name, "").strip()
+
+
 def unit_of(field: FieldInfo) -> Unit | None:
     """Return the unit of a numeric setting; None for one without."""
     return next((each for each in field.metadata if isinstance(each, Unit)), None)

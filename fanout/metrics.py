@@ -234,6 +234,13 @@ GAUGES = (
         "fanout_trace_events_lost",
         "Trace events dropped because the buffer was full or Redis did not answer.",
     ),
+    Definition(PROCESS, "counter", "fanout_spans_exported", "Spans that the OpenTelemetry collector took."),
+    Definition(
+        PROCESS,
+        "counter",
+        "fanout_spans_lost",
+        "Spans dropped because their queue was full or the OpenTelemetry collector did not take them.",
+    ),
 )
 
 

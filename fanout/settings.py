@@ -267,6 +267,11 @@ class ObservationSettings(BaseModel):
         description="Maximum number of messages per second that one process traces. Above it, messages are chosen by "
         "their id. A trace needs about 1 KB of Redis and has at most 64 events.",
     )
+    otel: bool = Field(
+        default=False,
+        description="Send spans of requests and deliveries to an OpenTelemetry collector, and pass `traceparent` on to "
+        "the service. Needs the extra `otel`; where and what to send is set by the standard variables (`OTEL_...`).",
+    )
 
 
 class ClientSettings(BaseModel):

@@ -23,7 +23,7 @@ from fanout import __version__
 from fanout.errors import FanoutError
 from service.admin.dead_letters.documents import DeadLetterCommand
 from service.admin.pauses import PauseCommand, ResumeCommand
-from service.compat.route import Compatible, is_compatible
+from service.compat.route import is_compatible
 from service.http.addresses import meant_address
 from service.http.middleware import RequestMiddleware, request_id_of
 from service.http.problems import (
@@ -37,7 +37,6 @@ from service.http.problems import (
 )
 from service.http.refusals import Refusals
 from service.http.timing import RequestTimes
-from service.ingress.route import Ingress
 from service.negotiate.documents import NegotiateRequest
 from service.openapi.batch import MESSAGES
 from service.openapi.describe import path as path_parameter
@@ -120,8 +119,8 @@ def create_app(
     times: RequestTimes,
     routers: Sequence[APIRouter],
     *,
-    ingress: Ingress | None = None,
-    compatible: Compatible | None = None,
+    ingress: ASGIApp | None = None,
+    compatible: ASGIApp | None = None,
     page: Path | None = None,
     prefix: str = "",
 ) -> FastAPI:

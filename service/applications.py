@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Depends, FastAPI
+from starlette.types import ASGIApp
 
 from fanout.clock import Clock
 from fanout.delivery_log import DeliveryLog
@@ -23,6 +24,7 @@ from fanout.queue.traces import Traces
 from fanout.secret import Secret
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
+from fanout.tracing import Tracing
 from service.admin.dead_letters.route import DeadLetterAdmin
 from service.admin.pauses import PauseAdmin
 from service.admin.traces import TraceAdmin
@@ -39,7 +41,9 @@ from service.ingress.intake import Intake
 from service.ingress.route import Ingress, limits_of
 from service.negotiate.route import Negotiate
 from service.openapi import docs
+from service.openapi.batch import MESSAGES
 from service.startup import Queue
+from service.tracing import TracedQueue, TracedRoute
 
 
 class Applications(NamedTuple):
@@ -73,6 +77,7 @@ class Parts:
     waiting: Waiting | None = None
     asked: Service | None = None
     second_key: Secret | None = None
+    tracing: Tracing | None = None
 
     def build(self) -> Applications:
         """Give each listener its routes."""
@@ -108,24 +113,30 @@ class Parts:
         if service is None:
             self.readiness.add("service", _no_service)
         hubs, budget = Hubs(settings), self._budget()
-        intake = Intake(self.queue, metrics, clock, traces=self.traces, delivery_log=self.delivery_log)
+        queue = self.queue if self.tracing is None else TracedQueue(self.queue)
+        intake = Intake(queue, metrics, clock, traces=self.traces, delivery_log=self.delivery_log)
         second_key = self.second_key or Secret(settings.second_access_key.get_secret_value())
         barrier = None
         if self.waiting is not None:
             barrier = Barrier(self.waiting, clock, partitions=settings.partitions, within=settings.compat_wait)
         return _Routes(
-            Ingress(settings, hubs, intake, guard, metrics, clock, limits_of(settings, service), budget),
-            Compatible(
-                settings,
-                hubs,
-                intake,
-                metrics,
-                clock,
-                budget,
-                service=service,
-                second_key=second_key,
-                asked=self.asked,
-                barrier=barrier,
+            self._traced(
+                Ingress(settings, hubs, intake, guard, metrics, clock, limits_of(settings, service), budget), MESSAGES
+            ),
+            self._traced(
+                Compatible(
+                    settings,
+                    hubs,
+                    intake,
+                    metrics,
+                    clock,
+                    budget,
+                    service=service,
+                    second_key=second_key,
+                    asked=self.asked,
+                    barrier=barrier,
+                ),
+                "/api/hubs",
             ),
             Negotiate(settings, hubs, guard, metrics, clock, service, budget).router(),
             (
@@ -134,6 +145,9 @@ class Parts:
                 PauseAdmin(settings, self.pauses, guard, clock, budget).router(),
             ),
         )
+
+    def _traced(self, route: ASGIApp, path: str) -> ASGIApp:
+        return route if self.tracing is None else TracedRoute(route, self.tracing, path)
 
     def _budget(self) -> ByteBudget:
         settings = self.settings
@@ -146,8 +160,8 @@ class Parts:
 class _Routes(NamedTuple):
     """The routes of one process that are not for those who watch it."""
 
-    ingress: Ingress
-    compatible: Compatible
+    ingress: ASGIApp
+    compatible: ASGIApp
     negotiate: APIRouter
     admin: Sequence[APIRouter]
 

@@ -35,7 +35,9 @@ from fanout.secret import Secret
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.routes import RouteClass
+from fanout.tracing import Tracing, calling, header_lines
 from service.outgoing import open_client, open_configured_redis
+from service.tracing import open_tracing
 from workers.bodies import Bodies
 from workers.coalescer import Bounds
 from workers.dispatch import Dispatcher
@@ -51,6 +53,7 @@ from workers.schedule import Schedule
 from workers.sender import Sender
 from workers.settler import Settler
 from workers.telemetry import Telemetry
+from workers.tracing import TracedSender, TracedTelemetry
 from workers.verdicts import RetryPolicy
 from workers.worker import Worker
 
@@ -73,6 +76,7 @@ class Resources:
     traces: Traces | None = None
     durability: Durability | None = None
     redis_password: Secret = field(default_factory=Secret)
+    tracing: Tracing | None = None
 
 
 @asynccontextmanager
@@ -91,9 +95,12 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
             redis_client, keys, partitions=settings.partitions, max_bytes=settings.max_dead_bytes
         )
         metrics = Metrics()
-        async with open_traces(
-            redis_client, clock, keys, keep=settings.trace_keep, max_per_second=settings.trace_max_per_second
-        ) as traces:
+        async with (
+            open_traces(
+                redis_client, clock, keys, keep=settings.trace_keep, max_per_second=settings.trace_max_per_second
+            ) as traces,
+            open_tracing(clock, metrics, enabled=settings.otel) as tracing,
+        ):
             metrics.gauges.watch(trace_events_skipped=lambda: traces.skipped, trace_events_lost=lambda: traces.lost)
             yield Resources(
                 settings,
@@ -107,6 +114,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
                 traces,
                 durability,
                 password,
+                tracing,
             )
     finally:
         await redis_client.aclose()
@@ -138,6 +146,7 @@ def open_endpoint(
     metrics: Metrics,
     service: ConnectionString,
     on_refused: Callable[[], None] = lambda: None,
+    tracing: Tracing | None = None,
 ) -> Endpoint:
     """Build what a worker needs of one instance of the service; nothing is connected yet.
 
@@ -149,10 +158,22 @@ def open_endpoint(
         request_timeout=settings.attempt_timeout,
     )
     tokens = tokens_within(settings.memory_limit or memory_limit(), settings.token_cache)
-    client = open_client(settings, service, clock, limits, cache_size=tokens, on_refused=on_refused)
+    more_lines = None if tracing is None else _trace_lines
+    client = open_client(
+        settings, service, clock, limits, cache_size=tokens, on_refused=on_refused, more_lines=more_lines
+    )
     joined = Bounds() if settings.execute == "true" and not settings.application else None
     gate = Gate(Window(settings.concurrency), ceilings_of(settings), random.random, pause_cap=settings.pause_cap)
-    return Endpoint(client, Sender(client, clock, metrics, joined=joined), gate, address=service.server_endpoint)
+    sender = (
+        Sender(client, clock, metrics, joined=joined)
+        if tracing is None
+        else TracedSender(client, clock, metrics, tracing, joined=joined)
+    )
+    return Endpoint(client, sender, gate, address=service.server_endpoint)
+
+
+def _trace_lines() -> bytes:
+    return header_lines(calling.get())
 
 
 def build_worker(resources: Resources, endpoint: Endpoint, *, with_ingress: bool = False) -> Worker:
@@ -169,8 +190,7 @@ def build_worker(resources: Resources, endpoint: Endpoint, *, with_ingress: bool
     bodies = Bodies(stream, clock, room=room)
     leases = Leases(redis_client, clock, keys, worker=name, lifetime=settings.lease_seconds)
     ownership = Ownership(leases, schedule, store_clock, clock, log, partitions=settings.partitions)
-    delivery_log = open_delivery_log("delivery.settled", clock, level=settings.log_level, style=settings.log_format)
-    telemetry = Telemetry(metrics, log, clock, store_clock, delivery_log, resources.traces)
+    telemetry = _telemetry(resources, store_clock)
     channel = PaceChannel(redis_client, clock, keys, worker=name)
     peers = Peers(channel, Pauses(redis_client, keys), gate, schedule, clock, log)
     dispatcher = Dispatcher(
@@ -182,6 +202,13 @@ def build_worker(resources: Resources, endpoint: Endpoint, *, with_ingress: bool
         ownership, reader, dispatcher, settler, peers, _joining(resources, endpoint), clock, log,
         grace=settings.shutdown_grace,
     )  # fmt: skip
+
+
+def _telemetry(resources: Resources, store_clock: StoreClock) -> Telemetry:
+    settings, clock, tracing = resources.settings, resources.clock, resources.tracing
+    delivery_log = open_delivery_log("delivery.settled", clock, level=settings.log_level, style=settings.log_format)
+    parts = (resources.metrics, resources.log, clock, store_clock, delivery_log, resources.traces)
+    return Telemetry(*parts) if tracing is None else TracedTelemetry(tracing, *parts)
 
 
 def _joining(resources: Resources, endpoint: Endpoint) -> Joining | None:

@@ -34,17 +34,18 @@ def open_client(
     *,
     cache_size: int,
     on_refused: Callable[[], None],
+    more_lines: Callable[[], bytes] | None = None,
 ) -> Client:
     """Build the client of one instance of the service; nothing is connected yet.
 
-    `on_refused` is called when the service refuses a token.
+    `on_refused` is called when the service refuses a token. `more_lines` is that of `Pool`.
     """
     address = service_address(
         service, audience=settings.audience, api_version=settings.api_version, application=settings.application
     )
     origin = origin_of(service)
     tls = trusted(settings) if origin.scheme == "https" else None
-    pool = Pool(origin, limits, clock, tls, proxy_to(settings, origin))
+    pool = Pool(origin, limits, clock, tls, proxy_to(settings, origin), more_lines)
     credential = AccessKeyCredential(service.key, clock, lifetime=settings.token_lifetime, on_refused=on_refused)
     client = Client(pool, credential, address, clock, cache_size=cache_size)
     service.key.when_replaced(client.forget_tokens)

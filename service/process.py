@@ -152,6 +152,7 @@ def _parts(
         waiting=resources.stream,
         asked=asked,
         second_key=rotation.second_key,
+        tracing=resources.tracing,
     )
 
 
@@ -200,7 +201,9 @@ async def _work_until(
     if plan.role == "ingress" or service is None:
         await retiring
         return
-    endpoint = open_endpoint(resources.settings, resources.clock, resources.metrics, service, on_refused)
+    endpoint = open_endpoint(
+        resources.settings, resources.clock, resources.metrics, service, on_refused, resources.tracing
+    )
     worker = build_worker(resources, endpoint, with_ingress=plan.role == "all")
     readiness.watch("worker", worker.warning)
     try:

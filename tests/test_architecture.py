@@ -24,7 +24,8 @@ KEYS = {
     "random": ("service.compose", "emulator.", "signalr_fanout.calls"),
     "secrets": ("service.", "emulator."),
     "subprocess": (),
-    "threading": (),
+    "opentelemetry": ("fanout.spans",),
+    "threading": ("fanout.spans",),  # the library's farewell to a collector blocks
 }
 # What a room may know of the ground floor, besides itself: a room that is not listed may know all of it.
 ROOMS = {

@@ -91,7 +91,8 @@ def test_the_last_stage_takes_the_environment_and_nothing_else(final: list[dict[
 def test_dependencies_are_installed_by_hash_and_the_project_without_any(instructions: list[dict[str, Any]]) -> None:
     installs = [value for value in _values(instructions, "RUN") if " install " in value]
     assert len(installs) == 2
-    assert "--require-hashes -r requirements.txt" in installs[0]
+    assert '--require-hashes -r "${REQUIREMENTS}"' in installs[0]
+    assert "REQUIREMENTS=requirements.txt" in _values(instructions, "ARG")
     assert "--no-deps ." in installs[1]
 
 
@@ -196,7 +197,7 @@ def _sent(path: str) -> bool:
 def test_what_is_copied_is_in_the_build_context(instructions: list[dict[str, Any]]) -> None:
     copies = [value.split() for value in _values(instructions, "COPY") if "--from" not in value]
     sources = [source.removeprefix("./") for words in copies for source in words[:-1]]
-    assert len(sources) == 8
+    assert len(sources) == 9
     for source in sources:
         assert _sent(source), source
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -20,7 +21,7 @@ from fanout.http1.connection import BeforeWrite, Connection, OnDone
 from fanout.http1.dial import default_tls, dial
 from fanout.http1.exchange import BrokenExchangeError, Limits, Origin, Response
 from fanout.http1.proxy import Proxy
-from fanout.http1.request import Request, encode, encode_for_proxy
+from fanout.http1.request import Request, encode, encode_for_proxy, encode_with
 
 _SWEEPS_PER_LIMIT: Final = 20
 _SHORTEST_SWEEP, _LONGEST_SWEEP = 0.01, 0.5  # seconds
@@ -47,17 +48,23 @@ class Pool:
         clock: Clock,
         tls: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
+        more_lines: Callable[[], bytes] | None = None,
     ) -> None:
-        """Store; `tls` is for https origins. Without it the CAs of the system are trusted and names are checked."""
+        """Store; `tls` is for https origins. Without it the CAs of the system are trusted and names are checked.
+
+        `more_lines` is asked for further header lines whenever a request is about to be written.
+        """
         self._origin = origin
         self._authority = origin.authority.encode("ascii")
         self._limits = limits
         self._clock = clock
         self._tls = tls
         self._proxy = proxy
-        self._encode = encode
+        self._encode: Callable[[Request, bytes], bytes] = encode
         if proxy is not None and origin.scheme == "http":
             self._encode = partial(encode_for_proxy, authorization=proxy.authorization)
+        if more_lines is not None:
+            self._encode = partial(encode_with, more_lines, self._encode)
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()

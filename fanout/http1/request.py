@@ -7,6 +7,7 @@ many times.
 """
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -85,6 +86,14 @@ def encode(request: Request, authority: bytes) -> bytes:
         len(body),
         body,
     )
+
+
+def encode_with(
+    more: Callable[[], bytes], encoder: Callable[[Request, bytes], bytes], request: Request, authority: bytes
+) -> bytes:
+    """Return what `encoder` makes of a request with further header lines, those that `more` returns now."""
+    lines = HeaderLines(request.authorization.text + more())
+    return encoder(Request(request.head, request.body, lines), authority)
 
 
 def encode_for_proxy(request: Request, authority: bytes, authorization: HeaderLines) -> bytes:

@@ -28,7 +28,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     `hub` is in lower case, `application/hub` where the caller named an application of its own, and `message_id` is what
     a person can follow it by. Where `body_ref` names a body beside the stream, that body has `body_size` bytes and
-    `item.body` is empty until it was fetched.
+    `item.body` is empty until it was fetched. `link` is the trace context that its spans continue, "" for none.
     """
 
     hub: str
@@ -36,6 +36,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     item: Item
     body_ref: str = ""
     body_size: int = 0
+    link: str = ""
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
@@ -144,6 +145,7 @@ class _Form(msgspec.Struct, array_like=True, gc=False):
     item: Item
     body_ref: str = ""
     body_size: int = 0
+    link: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -155,6 +157,9 @@ _UNKNOWN_VALUE = ("Invalid enum value", "Invalid value")  # how msgspec names va
 
 def encode(entry: Entry) -> bytes:
     """Return the bytes that are stored; the hub is not among them."""
+    if entry.link:
+        place = (entry.body_ref, entry.body_size)
+        return _encoder.encode((_FIRST, 0, entry.message_id, entry.item, *place, entry.link))
     if entry.body_ref:
         return _encoder.encode((_FIRST, 0, entry.message_id, entry.item, entry.body_ref, entry.body_size))
     return _encoder.encode((_FIRST, 0, entry.message_id, entry.item))
@@ -168,7 +173,7 @@ def decode(data: bytes, hub: str) -> Entry:
         raise _refusal(data, error) from None
     if form.version != _FIRST or form.flags:
         raise _refusal(data, None)
-    return Entry(hub, form.message_id, form.item, form.body_ref, form.body_size)
+    return Entry(hub, form.message_id, form.item, form.body_ref, form.body_size, form.link)
 
 
 def _refusal(data: bytes, error: BaseException | None) -> UnreadableEntryError:
@@ -197,7 +202,7 @@ def with_body(entry: Entry, body: bytes) -> Entry:
     if not isinstance(entry.item, Message):
         return entry
     item = msgspec.structs.replace(entry.item, body=body)
-    return Entry(entry.hub, entry.message_id, item, entry.body_ref, entry.body_size)
+    return Entry(entry.hub, entry.message_id, item, entry.body_ref, entry.body_size, entry.link)
 
 
 def apart(entry: Entry, body_ref: str) -> Entry:
@@ -205,4 +210,4 @@ def apart(entry: Entry, body_ref: str) -> Entry:
     if not isinstance(entry.item, Message):
         return entry
     item = msgspec.structs.replace(entry.item, body=b"")
-    return Entry(entry.hub, entry.message_id, item, body_ref, len(entry.item.body))
+    return Entry(entry.hub, entry.message_id, item, body_ref, len(entry.item.body), entry.link)

@@ -30,6 +30,7 @@ from tests.queue_layout import waiting_in
 PARTITIONS = 16
 LEASE = 1.0
 _PAGE = 1000
+_STANDARD = "OTEL_"  # begins the variables that a library reads
 _SHARED_VARIABLES = ("AzureSignalRConnectionString", "HTTPS_PROXY")  # settings that are not named FANOUT_...
 # The settings of every process of a stack; single workers may get others.
 _SETTINGS = {
@@ -192,6 +193,13 @@ class Stack:
         await started.ready()
         return started
 
+    async def add_whole(self, **settings: object) -> Child:
+        """Start one process that is ingress and worker; it ends with the workers."""
+        started = await self._serve("all", settings)
+        self.workers.append(started)
+        await started.ready()
+        return started
+
     async def start_ingress(self) -> None:
         """Start the ingress; it believes who sends x-ms-client-principal-id, for tests with clients."""
         self._ingress = await self._serve("ingress", {"negotiate_user": "principal-id"})
@@ -267,7 +275,7 @@ class Stack:
 
 
 def _variable(name: str) -> str:
-    return name if name in _SHARED_VARIABLES else f"FANOUT_{name.upper()}"
+    return name if name in _SHARED_VARIABLES or name.startswith(_STANDARD) else f"FANOUT_{name.upper()}"
 
 
 @asynccontextmanager

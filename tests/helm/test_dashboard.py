@@ -27,6 +27,8 @@ NOT_SHOWN = {
     "fanout_rate_share",
     "fanout_replayed_total",
     "fanout_service_key_refused",
+    "fanout_spans_exported_total",
+    "fanout_spans_lost_total",
     "fanout_token_cache_hits_total",
     "fanout_token_cache_misses_total",
     "fanout_tokens",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.http1.request import HeaderLines, Request, RequestHead, encode
+from fanout.http1.request import HeaderLines, Request, RequestHead, encode, encode_with
 
 
 def written(
@@ -28,6 +28,16 @@ def test_the_message_is_the_request_line_host_fields_length_and_body() -> None:
         b"POST /a?b=c HTTP/1.1\r\nHost: h:1\r\nAuthorization: Bearer t\r\nContent-Type: text/plain\r\n"
         b"Content-Length: 4\r\n\r\nbody"
     )
+
+
+def test_further_lines_of_the_moment_stand_behind_the_authorization_and_are_checked() -> None:
+    request = Request(RequestHead("POST", "/a"), b"x", HeaderLines(b"Authorization: t\r\n"))
+    plain = encode(request, b"h")
+    assert encode_with(lambda: b"", encode, request, b"h") == plain
+    more = encode_with(lambda: b"traceparent: 00\r\n", encode, request, b"h")
+    assert more == plain.replace(b"Authorization: t\r\n", b"Authorization: t\r\ntraceparent: 00\r\n")
+    with pytest.raises(ValueError, match="Header lines"):
+        encode_with(lambda: b"a: b\r\nHost: c\r\n", encode, request, b"h")
 
 
 def test_a_body_may_hold_anything_and_be_empty() -> None:

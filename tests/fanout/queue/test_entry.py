@@ -41,7 +41,7 @@ items: st.SearchStrategy[Item] = st.one_of(
     ),
     st.builds(CloseConnections, scope=st.sampled_from(Scope), to=TEXT, reason=TEXT, excluded=IDS),
 )
-entries = st.builds(Entry, hub=TEXT, message_id=TEXT, item=items)
+entries = st.builds(Entry, hub=TEXT, message_id=TEXT, item=items, link=st.just("") | TEXT)
 
 
 @given(entries)
@@ -123,11 +123,11 @@ def test_what_only_a_newer_process_can_have_written_takes_a_newer_format(parts: 
 
 def test_a_field_added_at_the_end_is_read_past() -> None:
     """A rolling update has two versions of the program on one queue."""
-    entry = an_entry(a_message("alice", ttl=5.0))
-    fields = msgspec.msgpack.decode(encode(replace(entry, body_ref="b1", body_size=7)))
+    entry = replace(an_entry(a_message("alice", ttl=5.0)), body_ref="b1", body_size=7, link="00-trace-span-01")
+    fields = msgspec.msgpack.decode(encode(entry))
     fields[3].append("new in the item")
     fields.append({"new": ["in", "the", "entry"]})
-    assert decode(msgspec.msgpack.encode(fields), "chat") == replace(entry, body_ref="b1", body_size=7)
+    assert decode(msgspec.msgpack.encode(fields), "chat") == entry
 
 
 def test_a_field_that_was_added_has_its_default_when_it_is_not_there() -> None:
@@ -156,3 +156,24 @@ def test_a_body_that_stands_beside_the_stream_is_named_and_put_back() -> None:
 def test_an_entry_was_stored_when_its_id_says() -> None:
     assert StoredEntry(b"1700000000123-7", b"").stored_at == 1_700_000_000.123
     assert StoredEntry(b"5", b"").stored_at == 0.005
+
+
+def test_the_trace_of_an_entry_stays_with_it_and_its_body_apart() -> None:
+    entry = replace(an_entry(), link="00-trace-span-01 a=1")
+    stored = decode(encode(apart(entry, "b1")), entry.hub)
+    assert (stored.link, stored.body_ref, stored.body_size) == (entry.link, "b1", len(a_message().body))
+    assert with_body(stored, a_message().body).link == entry.link
+
+
+def test_a_trace_is_ignored_by_a_version_that_knows_none() -> None:
+    class Older(msgspec.Struct, array_like=True):
+        version: int
+        flags: int
+        message_id: str
+        item: Item
+        body_ref: str = ""
+        body_size: int = 0
+
+    older = msgspec.msgpack.decode(encode(replace(an_entry(), link="00-trace-span-01")), type=Older)
+    assert (older.version, older.flags, older.item, older.body_ref) == (1, 0, a_message(), "")
+    assert decode(msgspec.msgpack.encode(older), "chat").link == ""

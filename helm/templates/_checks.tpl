@@ -299,7 +299,7 @@ Sentinels stand servers, whose ports are not in it: networkPolicy.redis.port, or
 {{- if and .Values.credentials.redisUrl.existingSecret (not .Values.networkPolicy.redis.port) }}
 - networkPolicy.redis.port is required with credentials.redisUrl.existingSecret, because the chart does not see the port in that URL.
 {{- end }}
-{{- if and .Values.metrics.enabled (not .Values.networkPolicy.scrapers) }}
+{{- if and (or .Values.metrics.enabled .Values.metrics.podMonitor.enabled) (not .Values.networkPolicy.scrapers) }}
 - networkPolicy.scrapers is empty, so nobody could scrape the pods{{ if .Values.keda.enabled }} and KEDA could not ask them what waits{{ end }}. Name the pods of Prometheus there, or set metrics.enabled: false.
 {{- end }}
 {{- end }}
@@ -319,5 +319,8 @@ Sentinels stand servers, whose ports are not in it: networkPolicy.redis.port, or
 {{- end }}
 {{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.enabled) }}
 - metrics.serviceMonitor.enabled needs metrics.enabled: it finds the pods through the metrics Service.
+{{- end }}
+{{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled }}
+- metrics.serviceMonitor.enabled and metrics.podMonitor.enabled would scrape every pod twice: choose one.
 {{- end }}
 {{- end -}}

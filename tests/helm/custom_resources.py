@@ -16,6 +16,7 @@ from tests.helm.release import Object
 _MODELS = {
     "ScaledObject": "cloudcoil.models.keda.v1alpha1",
     "ServiceMonitor": "cloudcoil.models.prometheus_operator.v1",
+    "PodMonitor": "cloudcoil.models.prometheus_operator.v1",
     "PrometheusRule": "cloudcoil.models.prometheus_operator.v1",
 }
 KINDS = frozenset({*_MODELS, "HTTPRoute"})

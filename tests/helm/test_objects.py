@@ -57,6 +57,7 @@ def test_every_object_is_valid_for_kubernetes(release: Release, version: str) ->
         ("ScaledObject", lambda spec: spec.update(minReplicas=2)),
         ("ScaledObject", lambda spec: spec["triggers"][0]["metadata"].update(targetValue=5)),
         ("ServiceMonitor", lambda spec: spec["endpoints"][0].update(intervall="30s")),
+        ("PodMonitor", lambda spec: spec["podMetricsEndpoints"][0].update(targetport="admin")),
         ("PrometheusRule", lambda spec: spec["groups"][0]["rules"][0].update(annotation={})),
         ("PrometheusRule", lambda spec: spec["groups"][0]["rules"][0].update({"for": "soon"})),
         ("HTTPRoute", lambda spec: spec["rules"][0]["backendRefs"][0].update(port="http")),
@@ -64,7 +65,8 @@ def test_every_object_is_valid_for_kubernetes(release: Release, version: str) ->
     ],
 )
 def test_the_validation_refuses_what_is_wrong_in_a_custom_resource(kind: str, spoil: Callable[[Object], None]) -> None:
-    values = {"keda": {"enabled": True}, "worker": {"autoscaling": {"enabled": False}}}
+    monitors = {"serviceMonitor": {"enabled": kind != "PodMonitor"}, "podMonitor": {"enabled": kind == "PodMonitor"}}
+    values = {"keda": {"enabled": True}, "worker": {"autoscaling": {"enabled": False}}, "metrics": monitors}
     broken = render(merged(example("full"), values)).one(kind)
     custom_resources.validate(broken)
     spoil(broken["spec"])
@@ -98,6 +100,7 @@ MATRIX: dict[str, list[Object]] = {
         {},
         {"metrics": {"enabled": False}},
         {"metrics": {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}},
+        {"metrics": {"enabled": False, "podMonitor": {"enabled": True}}},
     ],
     "network": [{}, {"networkPolicy": SCRAPERS}, {"networkPolicy": {"enabled": True}}],
     "exposure": [
@@ -217,6 +220,24 @@ def test_the_monitor_finds_the_metrics_service_and_nothing_else() -> None:
     assert [endpoint["port"] for endpoint in monitor["endpoints"]] == [found[0]["spec"]["ports"][0]["name"]]
     assert monitor["endpoints"][0]["path"] == "/metrics"
     assert monitor["namespaceSelector"] == {"matchNames": ["prod"]}
+
+
+def test_a_pod_monitor_finds_the_pods_of_both_roles_and_labels_them_as_the_service_would() -> None:
+    """The alerts select by `service`, so a release that is scraped without one needs the label all the same."""
+    watched = {"metrics": {"enabled": False, "podMonitor": {"enabled": True, "relabelings": [{"action": "lowercase"}]}}}
+    release = install(watched)
+    assert not [thing for thing in release.of_kind("Service") if thing["metadata"]["name"].endswith("-metrics")]
+    monitor = release.one("PodMonitor")["spec"]
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    for role in ROLES:
+        pod = release.pod(role)
+        assert matches(monitor["selector"]["matchLabels"], pod["metadata"]["labels"])
+        assert endpoint["port"] in [port["name"] for port in pod["spec"]["containers"][0]["ports"]]
+    assert not matches(monitor["selector"]["matchLabels"], release.one("Pod")["metadata"]["labels"])
+    assert endpoint["relabelings"] == [
+        {"targetLabel": "service", "replacement": "demo-signalr-fanout-metrics"},
+        {"action": "lowercase"},
+    ]
 
 
 def test_spread_constraints_count_the_pods_of_their_own_role(release: Release) -> None:

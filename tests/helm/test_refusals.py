@@ -214,6 +214,14 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
             {"metrics": {"enabled": False, "serviceMonitor": {"enabled": True}}},
             "metrics.serviceMonitor.enabled needs metrics.enabled",
         ),
+        (
+            {"metrics": {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}},
+            "metrics.serviceMonitor.enabled and metrics.podMonitor.enabled would scrape every pod twice",
+        ),
+        (
+            {"metrics": {"enabled": False, "podMonitor": {"enabled": True}}, "networkPolicy": {"enabled": True}},
+            "networkPolicy.scrapers is empty",
+        ),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused_in_words(values: Object, message: str) -> None:

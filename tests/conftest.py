@@ -6,12 +6,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from fanout.clock import SystemClock
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from service.dev.private_redis import find_server, private_redis
+from tests import log_lines
 from tests.redis_kinds import KINDS, Store, borrowed
+
+# These try the loggers themselves, with events made up for it.
+LOGGERS_OF_THEIR_OWN = {"tests.fanout.test_log"}
 
 
 def servers() -> dict[str, str]:
@@ -21,6 +26,18 @@ def servers() -> dict[str, str]:
     if redis:
         found["redis"] = redis
     return found
+
+
+@pytest.fixture(autouse=True)
+def _published_log_events(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test in which something is logged that docs/log-events.schema.json does not publish."""
+    if request.module.__name__ in LOGGERS_OF_THEIR_OWN:
+        yield
+        return
+    monkeypatch.setattr(structlog, "get_logger", log_lines.CheckedLogger)
+    log_lines.breaches.clear()
+    yield
+    assert not log_lines.breaches
 
 
 @pytest.fixture

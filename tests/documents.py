@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from fanout.counters import Definition
 from fanout.environment import load, text_of, unit_of, variable_of
+from fanout.log_events import ALWAYS, EVENTS, LogEvent
 from fanout.metrics import SECTIONS, Metrics
 from fanout.settings import SUBJECTS, ClientSettings, Settings
 from fanout.units import DURATION, SIZE, Unit
@@ -24,6 +25,8 @@ from workers.verdicts import GONE, TABLE
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 METRICS = ROOT / "docs" / "metrics.md"
+OPERATING = ROOT / "docs" / "operating.md"
+LOG_SCHEMA = ROOT / "docs" / "log-events.schema.json"
 VALUES = ROOT / "helm" / "values.yaml"
 KNOWN = ROOT / "helm" / "templates" / "_known.tpl"
 SCHEMA = ROOT / "helm" / "values.schema.json"
@@ -114,6 +117,51 @@ def labels_of(definition: Definition) -> str:
     return "; ".join(shown)
 
 
+def operating(text: str) -> str:
+    """Return the manual with its table of log events made anew."""
+    rows = ["| event | fields | when |", "| --- | --- | --- |"]
+    for event in EVENTS:
+        names = ", ".join(f"`{name}`" for name in event.names) + (f" ({event.note})" if event.note else "")
+        fields = ", ".join(f"`{name.removesuffix('?')}`" for name in event.fields)
+        rows.append(f"| {names} | {fields} | {event.text} |")
+    before, rest = text.split("<!-- log events -->\n", 1)
+    after = rest.split("<!-- /log events -->", 1)[1]
+    return before + "<!-- log events -->\n" + "\n".join(rows) + "\n<!-- /log events -->" + after
+
+
+def log_schema(_text: str = "") -> str:
+    """Return the JSON schema of a line of the log, whatever stood there."""
+    library = {"type": "object", "properties": _always(), "required": [*ALWAYS, "logger"]}
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A line of the log of signalr-fanout",
+        "description": "One of its events, or what a library logged. A newer version may add events and fields.",
+        "anyOf": [*(_line(event) for event in EVENTS), library],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _line(event: LogEvent) -> dict[str, Any]:
+    required = [name for name in event.fields if not name.endswith("?")]
+    return {
+        "type": "object",
+        "description": event.text.replace("`", ""),
+        "properties": {
+            **_always(),
+            "level": {"enum": list(event.levels)},
+            "event": {"enum": list(event.names)},
+            **{name: event.schema_of(name) for name in sorted(event.field_names)},
+        },
+        "required": [*ALWAYS, *required],
+        "not": {"required": ["logger"]},
+    }
+
+
+def _always() -> dict[str, Any]:
+    time = {"type": "string", "format": "date-time"}
+    return {"timestamp": time, "level": {"type": "string"}, "event": {"type": "string"}}
+
+
 def values(text: str) -> str:
     """Return the chart's values with the comments under `config:` made anew."""
     before, rest = text.split("\nconfig: {}\n", 1)
@@ -191,7 +239,15 @@ def _is_secret(field: FieldInfo) -> bool:
     return field.annotation is SecretStr
 
 
-DOCUMENTS = ((README, readme), (METRICS, metrics), (VALUES, values), (SCHEMA, schema), (KNOWN, known_settings))
+DOCUMENTS = (
+    (README, readme),
+    (METRICS, metrics),
+    (OPERATING, operating),
+    (LOG_SCHEMA, log_schema),
+    (VALUES, values),
+    (SCHEMA, schema),
+    (KNOWN, known_settings),
+)
 
 if __name__ == "__main__":
     for path, made in DOCUMENTS:

@@ -30,6 +30,7 @@ from tests.flow.redis_server import RedisServer
 from tests.flow.stack import PARTITIONS, Stack
 from tests.flow.waiting import until
 from tests.free_ports import free_port
+from tests.log_lines import checked
 from tests.queue_layout import flows_of
 
 CONCURRENCY = 16  # calls in flight of one worker, and what its end may repeat
@@ -208,7 +209,7 @@ async def _is_on_guard(worker: Child) -> bool:
 def lines_of(child: Child, event: str) -> list[dict[str, Any]]:
     """Return what a process logged of one event."""
     lines = [line for line in child.log.read_text().splitlines() if f'"event":"{event}"' in line.replace(": ", ":")]
-    return [json.loads(line) for line in lines]
+    return checked(lines)
 
 
 def times_of(child: Child, event: str) -> list[float]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import json
 import os
 import signal
 import sys
@@ -10,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.log_lines import checked
 
 ROOT = Path(__file__).parents[2]
 KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH"
@@ -35,9 +36,7 @@ class Program:
 
     def lines_of(self, event: str) -> list[dict[str, Any]]:
         """Return the log lines of one event."""
-        texts = self.err.splitlines()
-        lines = [json.loads(text) for text in texts if text.startswith("{") and text.endswith("}")]
-        return [line for line in lines if line["event"] == event]
+        return [line for line in checked(self.err.splitlines()) if line["event"] == event]
 
     async def port(self) -> int:
         """Wait until it takes requests and give its port."""

@@ -5,12 +5,15 @@ connection id can become one. The children of the hot path are looked up once, h
 message.
 """
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from fanout import __version__
 from fanout.binding.refusals import ITEM_CODES, WARNING_CODES
 from fanout.counters import Counters, Definition, Gauges
+from fanout.hub_metrics import HubMetrics
 from fanout.signalr.message import OPERATIONS, Scope
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -87,9 +90,9 @@ _WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 _CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
-QUEUE, INGRESS, DELIVERY = "The queue", "The ingress", "Delivery"
+QUEUE, INGRESS, DELIVERY, BY_HUB = "The queue", "The ingress", "Delivery", "By hub"
 WORKER, REDIS, PROCESS = "The state of a worker", "Redis", "The process"
-SECTIONS = (QUEUE, INGRESS, DELIVERY, WORKER, REDIS, PROCESS)
+SECTIONS = (QUEUE, INGRESS, DELIVERY, BY_HUB, WORKER, REDIS, PROCESS)
 _BY_CLASS = (("class", CLASSES),)
 
 GAUGES = (
@@ -247,10 +250,11 @@ GAUGES = (
 class Metrics:
     """The instruments of one process, in a registry of their own.
 
-    `key_refused` is True while the service refuses the access key, None when it was not asked.
+    `key_refused` is True while the service refuses the access key, None when it was not asked. `hubs` are those that
+    are counted one by one, from a setting.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hubs: Sequence[str] = ()) -> None:
         self.registry = CollectorRegistry()
         self.gauges = Gauges(GAUGES)
         self.key_refused: bool | None = None
@@ -260,8 +264,10 @@ class Metrics:
         self.loop_lag_seconds = process.histogram(
             "fanout_event_loop_lag_seconds", "How late the event loop wakes up a task that slept.", _LAG_BUCKETS
         )
-        self.definitions = [*GAUGES, *ingress.definitions, *delivery.definitions, *process.definitions]
-        for collector in (ingress, delivery, process, self.gauges):
+        self.by_hub = HubMetrics(BY_HUB, hubs, _WAIT_BUCKETS)
+        collectors = (ingress, delivery, self.by_hub.counters, process, self.gauges)
+        self.definitions = [definition for collector in collectors for definition in collector.definitions]
+        for collector in collectors:
             self.registry.register(collector)
         ProcessCollector(registry=self.registry)
         self.gauges.watch(

@@ -187,7 +187,8 @@ def schema(text: str) -> str:
 
 def property_of(name: str, described: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON schema of one setting, in the order a reader wants."""
-    order = ("description", "type", "enum", "items", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+    bounds = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "maxItems")
+    order = ("description", "type", "enum", "items", *bounds)
     kept = {key: number(described[key]) for key in order if key in described}
     kept["description"] += in_unit(Settings.model_fields[name])
     return {**kept, "default": number(plain(Settings.model_fields[name].default))}

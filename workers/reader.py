@@ -254,6 +254,8 @@ class Reader:
         cause = DeathCause(reason="unreadable", status=0, attempts=0, detail=detail)
         if await self._settler.park_unread(flow, Parked(flow.name, stored), cause):
             self._metrics.dead["unreadable"].inc()
+            if self._metrics.by_hub.is_enabled:
+                self._metrics.by_hub.died(flow.hub)
             self._log.error("entry.unreadable", partition=flow.partition.number, id=stored.id.decode(), detail=detail)
 
 

@@ -43,6 +43,7 @@ class Telemetry:
     ) -> None:
         self._metrics = metrics
         self._delivery_seconds = [metrics.delivery_seconds[each.label,] for each in RouteClass]
+        self._by_hub = metrics.by_hub if metrics.by_hub.is_enabled else None
         self._log = log
         self._clock = clock
         self._store_clock = store_clock
@@ -120,14 +121,19 @@ class Telemetry:
         counters = self._metrics.gone if end == GONE else self._metrics.delivered
         for buffered in call:
             counters[operation_of(buffered.entry.item)].inc()
+        if self._by_hub is not None:
+            self._by_hub.settled(call[0].entry.hub, len(call))
 
     def settled(
         self, call: Sequence[BufferedEntry], end: End, outcome: Outcome, *, attempts: int, took: float, certain: bool
     ) -> None:
         """Write the line of each entry; not `certain`: the lease was lost before it was settled."""
         seconds = self._delivery_seconds[class_of(call[0].entry.item)]
+        by_hub = None if self._by_hub is None else self._by_hub.seconds(call[0].entry.hub)
         for buffered in call:
             seconds.observe(self.age(buffered))
+            if by_hub is not None:
+                by_hub.observe(self.age(buffered))
             stands_for = self._sample(important=attempts > 1 or not certain or end == GONE)
             if stands_for or self.traces is not None:
                 word = end if certain else f"{end}, not settled"
@@ -136,16 +142,20 @@ class Telemetry:
     def superseded(self, buffered: BufferedEntry) -> None:
         """Record an entry that was settled because a newer one waits."""
         self._metrics.superseded.inc()
+        self._count_by_hub(buffered)
         self._record_end(buffered, "superseded", 0, self._sample(important=True), attempts=0, took=0.0)
 
     def expired(self, buffered: BufferedEntry, attempts: int) -> None:
         """Record a message whose time to live is over."""
         self._metrics.expired.inc()
+        self._count_by_hub(buffered)
         self._record_end(buffered, "expired", 0, self._sample(important=True), attempts=attempts, took=0.0)
 
     def parked(self, buffered: BufferedEntry, cause: DeathCause) -> None:
         """Record an entry that is in the dead letters now."""
         self._metrics.dead[cause.reason].inc()
+        if self._by_hub is not None:
+            self._by_hub.died(buffered.entry.hub)
         stands_for = self._sample(important=True)
         self._record_end(buffered, f"dead: {cause.reason}", cause.status, stands_for, attempts=cause.attempts, took=0.0)
         self._warnings.warn(
@@ -159,6 +169,10 @@ class Telemetry:
             attempts=cause.attempts,
             detail=cause.detail,
         )
+
+    def _count_by_hub(self, buffered: BufferedEntry) -> None:
+        if self._by_hub is not None:
+            self._by_hub.settled(buffered.entry.hub, 1)
 
     def _trace_attempt(
         self, call: Sequence[BufferedEntry], attempt: Attempt, outcome: Outcome, verdict: Verdict

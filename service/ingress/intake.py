@@ -98,7 +98,7 @@ class Intake:
         is_small = holding is not None and holding.size <= _PART
         receipts = await self._append(submissions, is_small=is_small) if submissions else []
         outcome = outcome_of(batch, submissions, receipts, options.id_prefix(hub))
-        self._count(submissions, receipts, outcome)
+        self._count(hub, submissions, receipts, outcome)
         self._count_warnings(batch)
         self._trace(submissions, receipts, asked_at)
         self._log_stored(outcome, hub, options.request_id)
@@ -128,11 +128,15 @@ class Intake:
                 break
         return receipts + [_NOT_STORED] * (len(submissions) - len(receipts))
 
-    def _count(self, submissions: Sequence[Submission], receipts: Sequence[Receipt], outcome: Stored | Mixed) -> None:
+    def _count(
+        self, hub: str, submissions: Sequence[Submission], receipts: Sequence[Receipt], outcome: Stored | Mixed
+    ) -> None:
         pairs = zip(submissions, receipts, strict=True)
         stored = Counter([operation_of(s.entry.item) for s, receipt in pairs if receipt.admission is _ACCEPTED])
         for operation, count in stored.items():
             self._metrics.accepted[operation].inc(count)
+        if self._metrics.by_hub.is_enabled:
+            self._metrics.by_hub.accepted(hub, stored.total())
         if isinstance(outcome, Mixed):
             self._metrics.duplicates.inc(sum(receipt.admission is Admission.DUPLICATE for receipt in receipts))
             self._metrics.rejected.inc(outcome.counts()["rejected"])

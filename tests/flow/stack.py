@@ -28,6 +28,7 @@ from tests.free_ports import free_port
 from tests.queue_layout import waiting_in
 
 PARTITIONS = 16
+COUNTED_HUB = "counted"  # the one hub whose metrics are kept apart
 LEASE = 1.0
 _PAGE = 1000
 _STANDARD = "OTEL_"  # begins the variables that a library reads
@@ -40,6 +41,7 @@ _SETTINGS = {
     "FANOUT_RETRY_CAP": "0.5",
     "FANOUT_LOG_LEVEL": "warning",
     "FANOUT_AUTH": "none",
+    "FANOUT_METRICS_HUBS": COUNTED_HUB,
     "FANOUT_LAME_DUCK": "0",  # no load balancer has to notice
 }
 

@@ -50,6 +50,22 @@ def test_an_entry_whose_recipient_is_gone_is_counted_logged_and_traced_as_such()
     assert [event.detail["verdict"] for _, event in notes.events] == ["gone"]
 
 
+def test_every_end_is_counted_for_its_hub_where_hubs_are_named() -> None:
+    metrics, lines = Metrics(["chat"]), Lines()
+    telemetry = Telemetry(metrics, lines.log, FakeClock(), StoreClock())
+    ours, theirs = (buffered_in(a_partition(), 1, entry=an_entry(hub=hub)) for hub in ("chat", "games"))
+    for buffered in (ours, ours, theirs):
+        telemetry.ended([buffered], "delivered")
+        telemetry.settled([buffered], "delivered", Answered(202), attempts=1, took=0.1, certain=True)
+    telemetry.expired(ours, 0)
+    telemetry.superseded(ours)
+    telemetry.parked(ours, DeathCause(reason="tooOld", status=0, attempts=1, detail=""))
+    read = metrics.registry.get_sample_value
+    assert [read("fanout_hub_settled_total", {"hub": hub}) for hub in ("chat", "other")] == [4, 1]
+    assert [read("fanout_hub_dead_total", {"hub": hub}) for hub in ("chat", "other")] == [1, 0]
+    assert [read("fanout_hub_delivery_seconds_count", {"hub": hub}) for hub in ("chat", "other")] == [2, 1]
+
+
 def test_a_delivery_whose_settlement_is_uncertain_says_so() -> None:
     telemetry, _metrics, lines = a_telemetry()
     telemetry.settled([buffered_in(a_partition(), 1)], "delivered", Answered(202), attempts=1, took=0.1, certain=False)

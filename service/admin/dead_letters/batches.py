@@ -6,16 +6,15 @@ in which they were parked. Repeating a request is harmless, because a letter tha
 counts as accepted anew.
 """
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Literal, NamedTuple
 
 from fanout.clock import Clock
-from fanout.counters import Counter as MetricCounter
 from fanout.errors import QueueError
+from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetter, DeadLetters
 from fanout.signalr.message import operation_of
 from service.admin.dead_letters.command import Command, entry_of
@@ -52,11 +51,15 @@ class BatchResult:
 
 
 class Selected(NamedTuple):
-    """A letter to act on. They sort by when their entries were accepted; `operation` is "" where it is not known."""
+    """A letter to act on. They sort by when their entries were accepted.
+
+    `operation` and `hub` are "" where they are not known.
+    """
 
     accepted: LetterRef
     ref: LetterRef
     operation: str = ""
+    hub: str = ""
 
 
 Act = Callable[[Sequence[Selected]], Awaitable[BatchResult]]
@@ -65,13 +68,11 @@ Act = Callable[[Sequence[Selected]], Awaitable[BatchResult]]
 class CommandRunner:
     """Runs commands on the dead letters of all partitions, and counts what is accepted anew by operation."""
 
-    def __init__(
-        self, letters: DeadLetters, partitions: int, clock: Clock, accepted: Mapping[str, MetricCounter]
-    ) -> None:
+    def __init__(self, letters: DeadLetters, partitions: int, clock: Clock, metrics: Metrics) -> None:
         self._letters = letters
         self._partitions = partitions
         self._clock = clock
-        self._accepted = accepted
+        self._metrics = metrics
 
     async def run(self, command: Command, action: Action) -> Report:
         """Run a command, or a part of it; QueueError when the store did nothing of it."""
@@ -123,14 +124,18 @@ class CommandRunner:
         errors = [outcome for outcome in outcomes if isinstance(outcome, QueueError)]
         found = sum(isinstance(outcome, bytes) for outcome in outcomes)
         replayed = [
-            each.operation
-            for each, outcome in zip(selected, outcomes, strict=True)
-            if outcome and isinstance(outcome, bytes)
+            each for each, outcome in zip(selected, outcomes, strict=True) if outcome and isinstance(outcome, bytes)
         ]
-        for operation, count in Counter(replayed).items():
-            if operation in self._accepted:
-                self._accepted[operation].inc(count)
+        self._count_accepted(replayed)
         return BatchResult(found + len(errors), len(replayed), errors[0] if errors else None)
+
+    def _count_accepted(self, replayed: Sequence[Selected]) -> None:
+        accepted, by_hub = self._metrics.accepted, self._metrics.by_hub
+        for each in replayed:
+            if each.operation in accepted:
+                accepted[each.operation].inc()
+                if by_hub.is_enabled:
+                    by_hub.accepted(each.hub, 1)
 
     async def _purge(self, selected: Sequence[Selected]) -> BatchResult:
         deleted = 0
@@ -161,7 +166,8 @@ class _Batch:
 
 def _selected(ref: LetterRef, letter: DeadLetter) -> Selected:
     entry = entry_of(letter)
-    return Selected(acceptance_order(ref, letter), ref, operation_of(entry.item) if entry else "")
+    order = acceptance_order(ref, letter)
+    return Selected(order, ref, operation_of(entry.item), entry.hub) if entry else Selected(order, ref)
 
 
 async def _has_more(scan: Scan) -> bool:

@@ -112,7 +112,7 @@ class DeadLetterAdmin:
         if body.strip():  # an empty body is refused for being empty, whatever its media type
             check_media_type(request.headers)
         command = parse_command(body)
-        runner = CommandRunner(letters, settings.partitions, clock, self._metrics.accepted)
+        runner = CommandRunner(letters, settings.partitions, clock, self._metrics)
         report = await runner.run(command, action)
         if not command.dry:
             (self._metrics.replayed if action == "replayed" else self._metrics.purged).inc(report.done)

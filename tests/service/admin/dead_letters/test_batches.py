@@ -6,6 +6,7 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import QueueError, QueueFullError, QueueSilentError
+from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters, LetterKey, Page, PageLimits
 from fanout.queue.keys import KEYS
 from fanout.redis.client import RedisClient
@@ -66,12 +67,12 @@ async def test_what_was_done_before_the_store_failed_is_told(
 ) -> None:
     refs = await many(one_redis)
     letters = Failing(one_redis, error, after=2)
-    report = await CommandRunner(letters, PARTITIONS, SystemClock(), {}).run(ALL, action)
+    report = await CommandRunner(letters, PARTITIONS, SystemClock(), Metrics()).run(ALL, action)
     assert (report.matched, report.done, report.more) == (200, 200, True)
     assert report.cursor == Cursor(refs[199], 1250)
     with pytest.raises(type(error)):
-        await CommandRunner(letters, PARTITIONS, SystemClock(), {}).run(ALL, action)
-    rest = await CommandRunner(DeadLetters(one_redis), PARTITIONS, SystemClock(), {}).run(
+        await CommandRunner(letters, PARTITIONS, SystemClock(), Metrics()).run(ALL, action)
+    rest = await CommandRunner(DeadLetters(one_redis), PARTITIONS, SystemClock(), Metrics()).run(
         Command(Selection(), 10_000, report.cursor), action
     )
     assert (rest.done, rest.more, await parked_count(one_redis)) == (50, False, 0)
@@ -82,16 +83,16 @@ async def test_what_was_done_before_the_store_failed_is_told(
 async def test_ids_that_were_done_before_the_store_failed_are_told(one_redis: RedisClient, action: Action) -> None:
     command = Command(Selection(), 1000, Cursor(), tuple(await many(one_redis)))
     letters = Failing(one_redis, QueueError("away"), after=1)
-    report = await CommandRunner(letters, PARTITIONS, SystemClock(), {}).run(command, action)
+    report = await CommandRunner(letters, PARTITIONS, SystemClock(), Metrics()).run(command, action)
     assert (report.matched, report.done, report.more, report.cursor) == (100, 100, True, None)
     with pytest.raises(QueueError):
-        await CommandRunner(letters, PARTITIONS, SystemClock(), {}).run(command, action)
+        await CommandRunner(letters, PARTITIONS, SystemClock(), Metrics()).run(command, action)
 
 
 async def test_a_scan_that_fails_reports_what_was_done(one_redis: RedisClient) -> None:
     await many(one_redis)
     letters = Failing(one_redis, QueueError("away"), after=1000, scans_after=2)
-    report = await CommandRunner(letters, PARTITIONS, SystemClock(), {}).run(ALL, "replayed")
+    report = await CommandRunner(letters, PARTITIONS, SystemClock(), Metrics()).run(ALL, "replayed")
     assert (report.more, report.done) == (True, len(await queued(one_redis)))
     assert report.done > 0
 
@@ -103,14 +104,14 @@ async def test_a_store_that_fills_up_in_the_middle_of_a_batch_ends_the_command_t
             return outcomes + [QueueFullError("full")] * (len(key) - 30)
 
     await many(one_redis, 120)
-    report = await CommandRunner(Filling(one_redis), PARTITIONS, SystemClock(), {}).run(ALL, "replayed")
+    report = await CommandRunner(Filling(one_redis), PARTITIONS, SystemClock(), Metrics()).run(ALL, "replayed")
     assert (report.matched, report.done, report.more, report.cursor) == (100, 30, True, Cursor(before=1120))
 
 
 async def test_a_command_ends_at_its_limit_and_when_its_time_is_over(one_redis: RedisClient) -> None:
     refs = await many(one_redis)
     clock = FakeClock()
-    limited = await CommandRunner(DeadLetters(one_redis), PARTITIONS, clock, {}).run(
+    limited = await CommandRunner(DeadLetters(one_redis), PARTITIONS, clock, Metrics()).run(
         Command(Selection(), 50, Cursor()), "purged"
     )
     assert (limited.done, limited.more) == (50, True)
@@ -120,7 +121,7 @@ async def test_a_command_ends_at_its_limit_and_when_its_time_is_over(one_redis: 
             await clock.advance(3)
             return await super().delete(partition, ids)
 
-    late = await CommandRunner(Slow(one_redis), PARTITIONS, clock, {}).run(ALL, "purged")
+    late = await CommandRunner(Slow(one_redis), PARTITIONS, clock, Metrics()).run(ALL, "purged")
     assert (late.done, late.more, late.cursor) == (100, True, Cursor(refs[149], 1250))
 
 
@@ -128,7 +129,7 @@ async def test_a_dry_run_by_ids_counts_those_that_are_there(one_redis: RedisClie
     refs = await many(one_redis, 20)
     command = Command(Selection(), 1000, Cursor(), (LetterRef(1, 0, 0), *refs), dry=True)
     for action in ("replayed", "purged"):
-        report = await CommandRunner(DeadLetters(one_redis), PARTITIONS, SystemClock(), {}).run(command, action)
+        report = await CommandRunner(DeadLetters(one_redis), PARTITIONS, SystemClock(), Metrics()).run(command, action)
         assert (report.matched, report.done, report.more) == (20, 0, False)
     assert (await parked_count(one_redis), await queued(one_redis)) == (20, [])
 
@@ -144,5 +145,5 @@ async def test_letters_go_in_the_order_in_which_their_entries_were_accepted(
         parked.append(await park_row(one_redis, 2, *fields))
     refs = tuple(ref for name in parked if (ref := parse_ref(name)))
     command = Command(Selection(), 1000, Cursor(), refs) if by_ids else ALL
-    await CommandRunner(DeadLetters(one_redis), PARTITIONS, SystemClock(), {}).run(command, "replayed")
+    await CommandRunner(DeadLetters(one_redis), PARTITIONS, SystemClock(), Metrics()).run(command, "replayed")
     assert await queued(one_redis) == [b"strange", b"999-9", b"1000-7", b"1000-10", b"1001-0"]

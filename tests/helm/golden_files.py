@@ -14,11 +14,16 @@ from tests.helm.release import Object, example, merged, render
 
 FOLDER = Path(__file__).parent / "golden"
 _WATCHED: Object = {"metrics": {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}}
+_BY_POD: Object = {"enabled": False, "podMonitor": {"enabled": True}}
 VALUES: dict[str, Object] = {
     "minimal": example("minimal"),
     "existing-secrets": example("existing-secrets"),
     "full": example("full"),
     "trial": {"demo": True, "mode": "all"},
+    "examined": merged(
+        example("minimal"),
+        {"doctor": {"enabled": True}, "metrics": {"enabled": False, "podMonitor": {"enabled": True}}},
+    ),
     "scaled-to-zero": merged(example("minimal"), {**_WATCHED, "keda": {"enabled": True, "minReplicas": 0}}),
 }
 

@@ -76,7 +76,7 @@ class Release:
     def pod_specs(self) -> Iterator[Object]:
         """Return every pod spec of the release, the test's included."""
         for thing in self.objects:
-            if thing["kind"] in {"Deployment", "StatefulSet"}:
+            if thing["kind"] in {"Deployment", "StatefulSet", "Job"}:
                 yield thing["spec"]["template"]["spec"]
             elif thing["kind"] == "Pod":
                 yield thing["spec"]

@@ -84,7 +84,7 @@ def test_one_role_may_run_alone() -> None:
 
 def test_no_pod_gets_variables_made_from_services(release: Release) -> None:
     """FANOUT_PORT=tcp://... would keep the process from starting."""
-    assert [spec["enableServiceLinks"] for spec in release.pod_specs()] == [False, False, False]
+    assert all(spec["enableServiceLinks"] is False for spec in release.pod_specs())
 
 
 def test_no_pod_gets_a_token_of_the_cluster(release: Release) -> None:

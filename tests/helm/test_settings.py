@@ -53,11 +53,16 @@ def offered() -> dict[str, Object]:
 
 
 def environment(release: Release, role: str) -> dict[str, str]:
-    """Put the environment of a pod together as the kubelet does, from the Secrets and ConfigMaps of the release."""
+    """Put the environment of a role's pod together."""
+    return environment_of(release, release.container(role))
+
+
+def environment_of(release: Release, container: Object) -> dict[str, str]:
+    """Put the environment of a container together as the kubelet does, from the release's Secrets and ConfigMaps."""
     secrets = {thing["metadata"]["name"]: thing["data"] for thing in release.of_kind("Secret")}
     found: dict[str, str] = dict(release.settings())
     others: dict[str, str] = {}  # names the process does not know, which others refer to
-    for variable in release.container(role)["env"]:
+    for variable in container["env"]:
         if "value" in variable:
             text = re.sub(r"\$\((\w+)\)", lambda match: others[match[1]], variable["value"])
         else:

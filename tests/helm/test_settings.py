@@ -100,7 +100,12 @@ def test_values_show_every_setting_with_its_default() -> None:
     assert shown == defaults
 
 
-_VALUES: dict[str, Any] = {"path_prefix": "/news", "cors_headers": ["x-a", "x-b"], "hubs": ["chat", "news"]}
+_VALUES: dict[str, Any] = {
+    "path_prefix": "/news",
+    "cors_headers": ["x-a", "x-b"],
+    "hubs": ["chat", "news"],
+    "metrics_hubs": ["chat", "news"],
+}
 
 
 def _another(field: str) -> Any:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Exemplar, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 Kind = Literal["counter", "gauge", "histogram"]
 Reading = float | Mapping[str, float] | None
+Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,14 @@ class Counter:
 
 
 class Histogram:
-    """Observations counted by upper bound, and their sum."""
+    """Observations counted by upper bound, and their sum. A bucket may have an example: the last one with a trace."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "examples", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
         self.counts = [0] * (len(self.bounds) + 1)
+        self.examples: dict[int, Exemplar] = {}
         self.total = 0.0
 
     def observe(self, value: float) -> None:
@@ -69,12 +71,17 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def buckets(self) -> list[tuple[str, float]]:
+    def keep_example(self, value: float, trace: str, at: float) -> None:
+        """Show this trace beside the bucket of a value that was observed; `at` is in unix seconds."""
+        self.examples[bisect_left(self.bounds, value)] = Exemplar({"trace_id": trace}, value, at)
+
+    def buckets(self) -> list[Bucket]:
         """Return the cumulative counts by upper bound, in the form Prometheus expects."""
-        total, rows = 0, []
-        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+        total, rows = 0, list[Bucket]()
+        for place, (bound, count) in enumerate(zip((*self.bounds, float("inf")), self.counts, strict=True)):
             total += count
-            rows.append(("+Inf" if bound == float("inf") else str(float(bound)), float(total)))
+            row = ("+Inf" if bound == float("inf") else str(float(bound)), float(total))
+            rows.append((*row, self.examples[place]) if place in self.examples else row)
         return rows
 
 

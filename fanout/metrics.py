@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from fanout import __version__
 from fanout.binding.refusals import ITEM_CODES, WARNING_CODES
@@ -251,13 +252,14 @@ class Metrics:
     """The instruments of one process, in a registry of their own.
 
     `key_refused` is True while the service refuses the access key, None when it was not asked. `hubs` are those that
-    are counted one by one, from a setting.
+    are counted one by one, from a setting. `has_examples` is True where histograms keep traces as examples.
     """
 
     def __init__(self, hubs: Sequence[str] = ()) -> None:
         self.registry = CollectorRegistry()
         self.gauges = Gauges(GAUGES)
         self.key_refused: bool | None = None
+        self.has_examples = False
         ingress, delivery, process = Counters(INGRESS), Counters(DELIVERY), Counters(PROCESS)
         self._define_ingress(ingress)
         self._define_delivery(delivery)
@@ -365,3 +367,13 @@ class Metrics:
     def render(self) -> bytes:
         """Return the Prometheus text format."""
         return generate_latest(self.registry)
+
+    def rendered(self, accepted: str) -> tuple[bytes, str]:
+        """Return the metrics and their content type for an `Accept` header.
+
+        OpenMetrics is for the examples alone, because only it can carry them.
+        """
+        if self.has_examples and openmetrics.CONTENT_TYPE_LATEST.partition(";")[0] in accepted.lower():
+            text: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call] # not typed there
+            return text, openmetrics.CONTENT_TYPE_LATEST
+        return self.render(), CONTENT_TYPE

@@ -14,6 +14,8 @@ from enum import Enum, auto
 from typing import Protocol
 
 Attributes = Mapping[str, str | int | float | bool]
+_TRACE_ID = 32  # hexadecimal digits
+_SAMPLED = frozenset("13579bdf")  # last digits of flags that say that the trace is kept
 _MAX_STATE = 512  # characters of tracestate that are passed on; the specification asks for no more
 
 
@@ -59,6 +61,12 @@ def link_of(traceparents: list[str], tracestates: list[str]) -> str:
         return ""
     parent, state = traceparents[0].strip(), ",".join(tracestates).strip()
     return f"{parent} {state}" if state and len(state) <= _MAX_STATE else parent
+
+
+def sampled_trace(link: str) -> str:
+    """Return the id of the trace that a link names, "" where it is not sampled."""
+    _version, trace, _span, flags = (link.partition(" ")[0].split("-") + [""] * 4)[:4]
+    return trace if len(trace) == _TRACE_ID and flags[-1:] in _SAMPLED else ""
 
 
 def header_lines(link: str) -> bytes:

@@ -19,7 +19,8 @@ from fanout.queue.entry import Entry
 from fanout.queue.traces import Traces
 from fanout.signalr.client import Client
 from fanout.signalr.message import operation_of
-from fanout.tracing import Attributes, Span, SpanKind, Tracing, calling
+from fanout.signalr.routes import class_of
+from fanout.tracing import Attributes, Span, SpanKind, Tracing, calling, sampled_trace
 from workers.coalescer import Bounds
 from workers.partition import BufferedEntry, OwnedFlow, StoreClock
 from workers.sender import OnOutcome, Sender
@@ -88,6 +89,7 @@ class TracedTelemetry(Telemetry):
         super().__init__(metrics, log, clock, store_clock, delivery_log, traces)
         self._tracing = tracing
         self._wall = clock.wall
+        metrics.has_examples = True
         self._ended: dict[tuple[OwnedFlow, bytes], float] = {}  # of calls in flight: when the service had answered
 
     def began(self, call: Sequence[BufferedEntry], attempts: int, *, uncounted: bool) -> None:
@@ -114,8 +116,11 @@ class TracedTelemetry(Telemetry):
         now = self._wall()
         since = self._ended.pop((call[0].flow, call[0].id), now)
         attributes: Attributes = {"fanout.end": end, "fanout.attempts": attempts}
+        seconds = self._delivery_seconds[class_of(call[0].entry.item)]
         for buffered in call:
             self._record("settle", buffered, since, now, attributes, error="" if certain else "leaseLost")
+            if trace := sampled_trace(buffered.entry.link):
+                seconds.keep_example(self.age(buffered), trace, now)
 
     def superseded(self, buffered: BufferedEntry) -> None:
         """Record an entry that was settled because a newer one waits."""

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from fanout import __version__
 from fanout.clock import Clock
 from fanout.errors import FanoutError, QueueError
-from fanout.metrics import CONTENT_TYPE, Metrics
+from fanout.metrics import Metrics
 from fanout.queue.pauses import Pause, Pauses
 from service.measurements import MeasuredQueue, QueueReadings
 from service.openapi.describe import ADMIN_REFUSALS, CALLERS, answer, refusal, text
@@ -195,10 +196,11 @@ class Probes:
         except (QueueError, TimeoutError):
             return []  # the reasons say that the queue does not answer
 
-    async def metrics(self) -> Response:
-        """Return the Prometheus text."""
+    async def metrics(self, request: Request) -> Response:
+        """Return the metrics as text."""
         await self._readings.refresh()
-        return Response(self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+        text, content_type = self._metrics.rendered(request.headers.get("accept", ""))
+        return Response(text, headers={"Content-Type": content_type})
 
     async def backlog(self) -> Backlog:
         """Return what waits; QueueError when it is not known, so that nobody takes silence for an empty queue."""

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from fanout.metrics import Metrics
+from fanout.metrics import CONTENT_TYPE, Metrics
 from fanout.queue.dead_letters import DeathCause
 from fanout.tracing import Attributes, SpanKind
 from tests.builders import an_entry
@@ -50,6 +51,38 @@ async def test_the_wait_in_the_queue_ends_with_the_first_call() -> None:
     assert (name, link, end, error) == ("wait", LINK, clock.wall(), "")
     assert end - start == pytest.approx(3.0, abs=0.01)
     assert attributes["messaging.message.id"] == "m1"
+
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0,text/plain;q=0.5"
+
+
+@pytest.mark.parametrize(("link", "shown"), [(LINK, LINK[3:35]), (LINK[:-1] + "0", ""), ("", ""), ("nonsense", "")])
+async def test_a_sampled_trace_is_the_example_of_the_bucket_of_its_delivery(link: str, shown: str) -> None:
+    clock, store_clock, metrics = FakeClock(), StoreClock(), Metrics()
+    telemetry = TracedTelemetry(Spans(), metrics, Lines().log, clock, store_clock)
+    buffered = buffered_in(a_partition(), 1, entry=replace(an_entry(), link=link))
+    store_clock.observe(buffered.stored_at + 3.0, clock.monotonic(), clock.monotonic())
+    telemetry.ended([buffered], "delivered")
+    telemetry.settled([buffered], "delivered", TAKEN, attempts=1, took=0.1, certain=True)
+    text, content_type = metrics.rendered(OPENMETRICS)
+    assert content_type.startswith("application/openmetrics-text; version=1")
+    parsed = text_string_to_metric_families(text.decode())  # type: ignore[no-untyped-call] # not typed there
+    families = {family.name: family for family in parsed}
+    examples = {
+        sample.labels["le"]: sample.exemplar
+        for sample in families["fanout_delivery_seconds"].samples
+        if sample.exemplar is not None
+    }
+    traces = {bound: example.labels["trace_id"] for bound, example in examples.items()}
+    assert traces == ({"5.0": shown} if shown else {})
+    assert all(example.value == pytest.approx(3.0, abs=0.01) for example in examples.values())
+
+
+def test_without_traces_and_for_who_does_not_ask_the_text_stays_as_it_is() -> None:
+    metrics = Metrics()
+    assert metrics.rendered(OPENMETRICS) == (metrics.render(), CONTENT_TYPE)
+    metrics.has_examples = True
+    assert metrics.rendered("text/plain")[1] == CONTENT_TYPE
 
 
 @pytest.mark.parametrize(("certain", "error"), [(True, ""), (False, "leaseLost")])

@@ -145,6 +145,22 @@ calls in flight to have a message of the largest size.
 {{- end -}}
 {{- end -}}
 
+{{/*
+What a pod of a role asks for and may take. Limits without one for memory get the least that the sizes in config need, in
+steps of 64 MiB, and not less than is good for an installation of any size. Without limits there is none.
+*/}}
+{{- define "signalr-fanout.resources" -}}
+{{- $resources := deepCopy ((index .root.Values .role).resources | default dict) -}}
+{{- if kindIs "map" $resources.limits -}}
+{{- if not $resources.limits.memory -}}
+{{- $steps := divf (include "signalr-fanout.neededMemory" . | int64) 67108864 | ceil | int -}}
+{{- $usual := eq .role "worker" | ternary 768 512 -}}
+{{- $_ := set $resources.limits "memory" (printf "%dMi" (max $usual (mul 64 $steps))) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $resources -}}
+{{- end -}}
+
 {{- define "signalr-fanout.memoryProblems" -}}
 {{- with dig "limits" "memory" "" ((index .root.Values .role).resources | default dict) -}}
 {{- $given := include "signalr-fanout.bytes" . | int64 -}}

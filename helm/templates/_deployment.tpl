@@ -159,7 +159,7 @@ livenessProbe:
 readinessProbe:
   {{- include "signalr-fanout.probe" (dict "path" "/readyz" "timing" .readiness) | nindent 2 }}
 {{- end }}
-{{- with $role.resources }}
+{{- with include "signalr-fanout.resources" . | fromYaml }}
 resources:
   {{- toYaml . | nindent 2 }}
 {{- end }}

@@ -7,7 +7,7 @@ kill) is fixed here for both roles and forevery example of values.
 import pytest
 import yaml
 
-from tests.helm.release import CHART, ROLES, Release, example, install, render
+from tests.helm.release import CHART, ROLES, Object, Release, example, install, render
 
 EXAMPLES = ("minimal", "existing-secrets", "full")
 
@@ -106,6 +106,26 @@ def test_every_pod_meets_the_restricted_standard(release: Release) -> None:
             }
             assert container["resources"]["limits"]["memory"]
             assert container["resources"]["requests"]["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("values", "ingress", "worker"),
+    [
+        ({}, "512Mi", "768Mi"),
+        ({"config": {"maxBody": 256 << 20}}, "1664Mi", "768Mi"),
+        ({"config": {"readAheadBytes": 1 << 30}}, "512Mi", "2176Mi"),
+        ({"config": {"concurrency": 2048}}, "512Mi", "2112Mi"),
+        ({"ingress": {"resources": {"limits": {"memory": "2Gi", "cpu": "1"}}}}, "2Gi", "768Mi"),
+        ({"worker": {"resources": {"limits": {"cpu": "1"}}}}, "512Mi", "768Mi"),
+        ({"ingress": {"resources": {"limits": None}}, "worker": {"resources": None}}, None, None),
+    ],
+)
+def test_the_memory_limit_follows_from_the_sizes_in_the_settings(
+    values: Object, ingress: str | None, worker: str | None
+) -> None:
+    release = install(values)
+    found = [release.container(role).get("resources", {}).get("limits", {}).get("memory") for role in ROLES]
+    assert found == [ingress, worker]
 
 
 def test_tmp_is_the_only_place_to_write_to() -> None:

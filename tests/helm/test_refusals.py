@@ -90,12 +90,15 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
         ({"mode": "all", "ingress": {"replicaCount": 17}}, "ingress.replicaCount is 17, but the queue has 16"),
         ({"ingress": {"resources": {"limits": {"memory": "128Mi"}}}}, "at least 192Mi is needed"),
         (
-            {"config": {"maxBody": 256 * 1024 * 1024}},
+            {"config": {"maxBody": 256 << 20}, "ingress": {"resources": {"limits": {"memory": "512Mi"}}}},
             "ingress.resources.limits.memory is 512Mi, too little for a body of config.maxBody: at least 1632Mi",
         ),
         ({"mode": "all", "ingress": {"resources": {"limits": {"memory": "0.25Gi"}}}}, "at least 320Mi is needed"),
         ({"worker": {"resources": {"limits": {"memory": "200M"}}}}, "at least 251Mi is needed"),
-        ({"config": {"readAheadBytes": 4 << 30}}, "worker.resources.limits.memory is 768Mi, too little"),
+        (
+            {"config": {"readAheadBytes": 4 << 30}, "worker": {"resources": {"limits": {"memory": "768Mi"}}}},
+            "worker.resources.limits.memory is 768Mi, too little",
+        ),
         ({"credentials": {"apiKey": {"existingSecret": "x"}}}, "credentials.apiKey: give value or existingSecret"),
         ({"credentials": {"connectionString": {"value": KEY}}}, "credentials.connectionString.value is no connection"),
         ({"credentials": {"redisUrl": {"value": KEY}}}, "credentials.redisUrl.value is no URL"),

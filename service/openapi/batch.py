@@ -23,7 +23,7 @@ ITEM: dict[str, Any] = {
     ),
     "properties": {
         "target": {"type": ["string", "null"], "description": "The client method to call."},
-        "arguments": {"type": ["array", "null"], "description": "Reach the client byte for byte."},
+        "arguments": {"type": ["array", "null"], "items": {}, "description": "Reach the client byte for byte."},
         "action": {
             "type": ["string", "null"],
             "description": "add, remove, removeAll or closeConnection, in any case.",

@@ -24,7 +24,7 @@ ERROR_DETAIL: Final[dict[str, Any]] = {
         "code": {"type": "string"},
         "message": {"type": "string"},
         "target": {"type": ["string", "null"]},
-        "details": {"type": "array"},
+        "details": {"type": "array", "items": {}},
         "inner": {},
     },
 }
@@ -33,7 +33,7 @@ PAYLOAD: Final[dict[str, Any]] = {
     "description": "The names count in any case; a body is delivered as it came.",
     "properties": {
         "target": {"type": "string", "minLength": 1},
-        "arguments": {"type": ["array", "null"]},
+        "arguments": {"type": ["array", "null"], "items": {}},
     },
 }
 SCHEMAS: Final[dict[str, Any]] = {"ErrorDetail": ERROR_DETAIL, "PayloadMessage": PAYLOAD}

@@ -56,7 +56,7 @@ _EXPLAIN: dict[str, Any] = {
     "operation_id": "explainProblem",
     "summary": "Explain the code of a problem",
     "tags": ["operation"],
-    "responses": {200: text("What it means and what to do."), 404: refusal("There is no such code.")},
+    "responses": {200: text("What it means and what to do."), 404: refusal("There is no such code.", "notFound")},
     "openapi_extra": {"parameters": [path_parameter("code", {"type": "string"}) | {"example": "invalidItems"}]},
 }
 _TAGS = ("messages", "compatible", "clients", "admin", "operation")  # as the document lists them

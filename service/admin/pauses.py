@@ -93,20 +93,25 @@ _SHOWN: dict[str, Any] = {
     "cause": "status 429 (Retry-After: 86400 s)",
 }
 _REFUSALS = {
-    401: refusal("The caller did not authenticate."),
-    403: refusal("The caller lacks the admin right."),
-    500: refusal("An unexpected error."),
-    503: busy("The queue does not answer."),
+    401: refusal("The caller did not authenticate.", "unauthorized", "wrongKey"),
+    403: refusal("The caller lacks the admin right.", "forbidden"),
+    500: refusal("An unexpected error.", "internal"),
+    503: busy("The queue does not answer.", "queueUnavailable", "queueSilent"),
 }
-_BAD = {400: refusal("The body names nothing that can be paused."), 408: refusal("The body came too slowly.")}
-_BAD |= {413: refusal("The body is too large."), 415: refusal("The body is not JSON.")}
+_BAD = {
+    400: refusal("The body names nothing that can be paused.", "invalidRequest"),
+    408: refusal("The body came too slowly.", "bodyTooSlow"),
+    413: refusal("The body is too large.", "bodyTooLarge"),
+    415: refusal("The body is not JSON.", "unsupportedMediaType"),
+    503: busy("The queue does not answer.", "queueUnavailable", "queueSilent", "overloaded"),
+}
 
 
 def _described(operation: str, summary: str, answers: dict[int, Any], **extra: Any) -> dict[str, Any]:
     return {
         "operation_id": operation,
         "summary": summary,
-        "responses": answers | _REFUSALS,
+        "responses": _REFUSALS | answers,
         "openapi_extra": {"security": CALLERS, "parameters": [REQUEST_ID], **extra},
     }
 

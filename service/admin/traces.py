@@ -56,11 +56,13 @@ _DESCRIPTION: dict[str, Any] = {
     "summary": "Return the life of one message, as far as it is kept",
     "responses": {
         200: answer(Trace, "What is kept of it.", _TRACED),
-        401: refusal("The caller is not known."),
-        403: refusal("The caller may not administer."),
-        404: refusal("Traces are not kept (traceOff), or none of this id is (traceUnknown)."),
-        500: refusal("An unexpected error."),
-        503: busy("The queue does not answer."),
+        401: refusal("The caller is not known.", "unauthorized", "wrongKey"),
+        403: refusal("The caller may not administer.", "forbidden"),
+        404: refusal(
+            "Traces are not kept (traceOff), or none of this id is (traceUnknown).", "traceOff", "traceUnknown"
+        ),
+        500: refusal("An unexpected error.", "internal"),
+        503: busy("The queue does not answer.", "queueUnavailable"),
     },
     "openapi_extra": {"security": CALLERS, "parameters": [path("message_id", {"type": "string"}), REQUEST_ID]},
 }

@@ -167,7 +167,10 @@ class Probes:
             summary="Return what waits in the queue, for an autoscaler that asks for JSON",
             response_model=Backlog,
             response_description="What waits.",
-            responses={503: refusal("The queue does not answer, so nothing is known."), **ADMIN_REFUSALS},
+            responses={
+                503: refusal("The queue does not answer, so nothing is known.", "queueUnavailable"),
+                **ADMIN_REFUSALS,
+            },
             openapi_extra={"security": CALLERS},
         )
         return router

@@ -44,13 +44,25 @@ DESCRIPTION: dict[str, Any] = {
     "tags": ["clients"],
     "responses": {
         200: answer(NegotiateResponse, "Where to connect, and with what."),
-        400: refusal("The hub, the query or the body is not valid."),
-        401: refusal("No user was found and clients without one are not served, or the body names one without a key."),
-        408: refusal("The body did not arrive within FANOUT_BODY_TIMEOUT."),
-        413: refusal("The body is too large, or the token would be longer than the 4,096 characters of the service."),
-        415: refusal("The body is not JSON in UTF-8, or is compressed."),
-        500: refusal("An unexpected error."),
-        503: refusal("The connection string of the service is not set (notConfigured)."),
+        400: refusal("The hub, the query or the body is not valid.", "invalidRequest", "unknownHub"),
+        401: refusal(
+            "No user was found and clients without one are not served, or the body names one without a key.",
+            "unauthorized",
+            "wrongKey",
+        ),
+        408: refusal("The body did not arrive within FANOUT_BODY_TIMEOUT.", "bodyTooSlow"),
+        413: refusal(
+            "The body is too large, or the token would be longer than the 4,096 characters of the service.",
+            "bodyTooLarge",
+            "tokenTooLong",
+        ),
+        415: refusal("The body is not JSON in UTF-8, or is compressed.", "unsupportedMediaType"),
+        500: refusal("An unexpected error.", "internal"),
+        503: refusal(
+            "The connection string of the service is not set, or too many bytes are being handled.",
+            "notConfigured",
+            "overloaded",
+        ),
     },
     "openapi_extra": {
         "security": [{}, {"bearer": []}, {"apiKey": []}],

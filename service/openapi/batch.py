@@ -161,23 +161,44 @@ OPERATION: dict[str, Any] = {
             "of a surrogate pair in the arguments.",
             {"type": "string", "examples": ["handling=lenient", "handling=strict, surrogates=replace"]},
         ),
+        header(
+            "traceparent",
+            "The trace of the caller (W3C Trace Context), which is continued where FANOUT_OTEL is set. A malformed one "
+            "counts as none.",
+            {"type": "string", "examples": ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]},
+        ),
         REQUEST_ID,
     ],
     "requestBody": {"required": True, "content": content("Batch", example=_ITEMS)},
     "responses": {
         "202": {"description": "Stored.", "content": content("Receipt", example=_ACCEPTED)},
-        "400": refusal("The hub, a header, the body or an item is not valid; nothing was queued.", _INVALID),
-        "401": refusal("The caller is not known."),
-        "403": refusal("The caller may not send."),
-        "408": refusal("The body did not come within FANOUT_BODY_TIMEOUT."),
-        "413": refusal("The body is larger than FANOUT_MAX_BODY."),
-        "415": refusal("The body is not JSON in UTF-8, or is compressed."),
+        "400": refusal(
+            "The hub, a header, the body or an item is not valid; nothing was queued.",
+            "invalidRequest",
+            "unknownHub",
+            "invalidIdempotencyKey",
+            invalidItems=_INVALID,
+        ),
+        "401": refusal("The caller is not known.", "unauthorized", "wrongKey"),
+        "403": refusal("The caller may not send.", "forbidden"),
+        "408": refusal("The body did not come within FANOUT_BODY_TIMEOUT.", "bodyTooSlow"),
+        "413": refusal("The body is larger than FANOUT_MAX_BODY.", "bodyTooLarge"),
+        "415": refusal("The body is not JSON in UTF-8, or is compressed.", "unsupportedMediaType"),
         "422": refusal(
             "The Idempotency-Key was used with another body (nothing was queued), or a messageId with another "
-            "content (`results` tells what became of each item)."
+            "content (`results` tells what became of each item).",
+            "idempotencyConflict",
+            "messageIdConflict",
         ),
-        "500": refusal("An unexpected error."),
-        "503": busy("The queue is full or silent; with `results` when some items may be stored."),
+        "500": refusal("An unexpected error.", "internal"),
+        "503": busy(
+            "The queue is full or silent; with `results` when some items may be stored.",
+            "queueFull",
+            "queueUnavailable",
+            "queueSilent",
+            "notConfirmed",
+            "overloaded",
+        ),
     },
 }
 SCHEMAS: dict[str, Any] = {"Batch": BATCH, "Item": ITEM, "Receipt": RECEIPT, "Result": RESULT}

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.http.problems import MEDIA_TYPE
+from service.http.problems import MEDIA_TYPE, PROBLEM_TYPES
 
 HUB_PATTERN = r"^[A-Za-z][A-Za-z0-9_`,.\[\]]{0,127}$"
 
@@ -28,15 +28,31 @@ def answer(model: type[BaseModel], description: str, example: Any = None) -> dic
     )
 
 
-def refusal(description: str, example: Any = None) -> dict[str, Any]:
-    """Describe an answer that is a problem document."""
-    return {"description": description, "content": content("ProblemDocument", MEDIA_TYPE, example)}
+def refusal(description: str, *codes: str, **examples: Any) -> dict[str, Any]:
+    """Describe an answer that is a problem document with one of `codes`; `examples` are documents of further ones."""
+    documents = examples | {code: _problem(code) for code in codes}
+    shown = {code: {"summary": PROBLEM_TYPES[code].title, "value": document} for code, document in documents.items()}
+    described = content("ProblemDocument", MEDIA_TYPE)
+    described[MEDIA_TYPE]["examples"] = shown
+    return {"description": description, "content": described}
 
 
-def busy(description: str) -> dict[str, Any]:
+def busy(description: str, *codes: str) -> dict[str, Any]:
     """Describe a refusal that says when to repeat the request."""
     retry = {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer", "minimum": 1}}
-    return refusal(description) | {"headers": {"Retry-After": retry}}
+    return refusal(description, *codes) | {"headers": {"Retry-After": retry}}
+
+
+def _problem(code: str) -> dict[str, Any]:
+    kind = PROBLEM_TYPES[code]
+    return {
+        "type": f"/problems/{code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": kind.advice,
+        "code": code,
+        "requestId": "9f2c4e1ab03d5577",
+    }
 
 
 def text(description: str) -> dict[str, Any]:
@@ -81,6 +97,6 @@ REQUEST_ID = header(
 # A key is optional in the description, because `fanout dev` and FANOUT_AUTH=none serve this machine without one.
 CALLERS: list[Any] = [{"bearer": []}, {"apiKey": []}, {}]
 ADMIN_REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: refusal("The caller did not authenticate."),
-    403: refusal("The caller lacks the admin right."),
+    401: refusal("The caller did not authenticate.", "unauthorized", "wrongKey"),
+    403: refusal("The caller lacks the admin right.", "forbidden"),
 }

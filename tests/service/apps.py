@@ -12,6 +12,7 @@ import httpx
 from fastapi import FastAPI
 from jsonschema_rs import Draft202012Validator
 
+from fanout.binding.refusals import ITEM_CODES
 from fanout.clock import Clock, SystemClock
 from fanout.environment import load
 from fanout.metrics import Metrics
@@ -20,6 +21,7 @@ from service.app import Role
 from service.applications import Parts
 from service.http.connection import Timeouts
 from service.http.probes import PROBE_PATHS, Readiness
+from service.http.problems import MEDIA_TYPE as PROBLEM
 from service.http.refusals import Refusals
 from service.http.server import Server, ServerLimits
 from service.startup import Queue
@@ -126,6 +128,11 @@ class Documented:
         assert media_type in content, f"{response.status_code} {media_type} is not documented"
         if media_type.endswith("json"):
             self._validator(content[media_type]["schema"]).validate(response.json())
+        if media_type == PROBLEM:
+            code = response.json()["code"]
+            assert code in content[media_type].get("examples", {code}) or code in ITEM_CODES, (
+                f"{code} is not documented"
+            )
         for name, header in described.get("headers", {}).items():
             assert name in response.headers or not header["required"]
 

@@ -145,11 +145,13 @@ _SHOWN = {
 _CURSOR_SHOWN = "1795388238626-0.3.1795388238627"  # the generated document drops null from examples
 _MESSAGE = {"userId": "alice", "target": "newMessage", "arguments": ["hi"], "messageId": "order-1"}
 _REST = {"more": True, "next": _CURSOR_SHOWN, "before": "2026-11-22T22:57:18.627Z"}
+_UNKNOWN = "The queue is unavailable or full; nothing of this request is known to have been done."
+_UNAVAILABLE = ("queueUnavailable", "queueSilent")
 _REFUSALS = {
-    401: refusal("The caller did not authenticate."),
-    403: refusal("The caller lacks the admin right."),
-    500: refusal("An unexpected error."),
-    503: busy("The queue is unavailable or full; nothing of this request is known to have been done."),
+    401: refusal("The caller did not authenticate.", "unauthorized", "wrongKey"),
+    403: refusal("The caller lacks the admin right.", "forbidden"),
+    500: refusal("An unexpected error.", "internal"),
+    503: busy(_UNKNOWN, *_UNAVAILABLE),
 }
 LIST: Mapping[str, Any] = {
     "operation_id": "listDeadLetters",
@@ -161,7 +163,7 @@ LIST: Mapping[str, Any] = {
             "A page of dead letters. It may be short or empty although `next` is given.",
             {"items": [_SHOWN], "next": _CURSOR_SHOWN},
         ),
-        400: refusal("A parameter is not valid, unknown or repeated."),
+        400: refusal("A parameter is not valid, unknown or repeated.", "invalidRequest"),
         **_REFUSALS,
     },
 }
@@ -174,9 +176,9 @@ SHOW: Mapping[str, Any] = {
     },
     "responses": {
         200: answer(DeadLetterWithMessage, "The dead letter.", {**_SHOWN, "message": _MESSAGE}),
-        400: refusal("The id is not valid."),
-        404: refusal("There is no such dead letter (deadLetterUnknown)."),
-        405: refusal("`replay` and `purge` are not ids; they take POST."),
+        400: refusal("The id is not valid.", "invalidRequest"),
+        404: refusal("There is no such dead letter, or none are shown here.", "deadLetterUnknown", "notFound"),
+        405: refusal("`replay` and `purge` are not ids; they take POST.", "methodNotAllowed"),
         **_REFUSALS,
     },
 }
@@ -195,11 +197,12 @@ def acting(action: Literal["replayed", "purged"]) -> Mapping[str, Any]:
         },
         "responses": {
             200: answer(model, "What was done.", {"matched": 37, action: 37, **_REST}),
-            400: refusal("The body is not valid, or selects nothing; nothing was done."),
-            408: refusal("The body did not arrive within FANOUT_BODY_TIMEOUT."),
-            413: refusal("The body is too large."),
-            415: refusal("The body is not JSON in UTF-8, or is compressed."),
+            400: refusal("The body is not valid, or selects nothing; nothing was done.", "invalidRequest"),
+            408: refusal("The body did not arrive within FANOUT_BODY_TIMEOUT.", "bodyTooSlow"),
+            413: refusal("The body is too large.", "bodyTooLarge"),
+            415: refusal("The body is not JSON in UTF-8, or is compressed.", "unsupportedMediaType"),
             **_REFUSALS,
+            503: busy(_UNKNOWN, *_UNAVAILABLE, "queueFull", "overloaded"),
         },
     }
 

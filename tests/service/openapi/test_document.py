@@ -6,6 +6,7 @@ from typing import Any
 from jsonschema_rs import Draft202012Validator, meta
 
 from service.compat.address import ROUTES, address_of
+from service.http.problems import MEDIA_TYPE, PROBLEM_TYPES
 from tests.service.apps import an_app
 
 
@@ -25,6 +26,14 @@ def examples(node: Any) -> list[tuple[dict[str, Any], Any]]:
         own = [(node["schema"], node["example"])] if "example" in node and "schema" in node else []
         return own + [pair for value in node.values() for pair in examples(value)]
     return [pair for value in node for pair in examples(value)] if isinstance(node, list) else []
+
+
+def named_examples(node: Any) -> list[tuple[dict[str, Any], str, Any]]:
+    if isinstance(node, dict):
+        shown = node.get("examples")
+        own = [(node["schema"], name, each["value"]) for name, each in shown.items()] if isinstance(shown, dict) else []
+        return own + [found for value in node.values() for found in named_examples(value)]
+    return [found for value in node for found in named_examples(value)] if isinstance(node, list) else []
 
 
 def test_every_route_is_described() -> None:
@@ -84,6 +93,27 @@ def test_every_schema_is_one_and_every_example_keeps_to_it() -> None:
     assert len(pairs) >= 4
     for schema, example in pairs:
         Draft202012Validator(schema | {"components": whole["components"]}).validate(example)
+
+
+def test_every_refusal_shows_its_codes_with_an_example_of_each() -> None:
+    whole = document()
+    for path, item in whole["paths"].items():
+        for method, operation in item.items():
+            for status, response in operation["responses"].items():
+                described = response.get("content", {}).get(MEDIA_TYPE)
+                if described is None or path.startswith("/api/"):
+                    continue
+                assert described["examples"], (method, path, status)
+                for _schema, code, example in named_examples(described):
+                    assert (str(example["status"]), example["code"]) == (status, code), (method, path)
+    found = named_examples(whole)
+    for schema, _code, example in found:
+        Draft202012Validator(schema | {"components": whole["components"]}).validate(example)
+    elsewhere = {
+        *("headTooSlow", "headTooLarge"),  # before a route is known
+        *("configuration", "loop", "persistentTransport", "serviceUnavailable"),  # of the compatible routes, in text
+    }
+    assert {code for _schema, code, _example in found} == PROBLEM_TYPES.keys() - elsewhere
 
 
 def test_the_statuses_of_the_batch_route_are_all_there() -> None:

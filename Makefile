@@ -58,7 +58,7 @@ docs: $(VENV)/.test ## write settings and verdicts into README and chart, the da
 
 lowest: $(VENV)/.test ## the tests of single modules with the lowest versions that pyproject.toml allows
 	@rm -rf .venv-lowest && $(BIN)/uv venv --quiet --python $(BIN)/python .venv-lowest
-	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -r pyproject.toml --extra dev
+	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -r pyproject.toml --extra dev --extra otel
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python $(LOWEST_TOOLS)
 	@REDIS_KINDS=valkey .venv-lowest/bin/python -m pytest --quiet -p no:cacheprovider -W ignore::DeprecationWarning \
 	  --numprocesses 2 --dist loadfile -m "not process" tests/fanout tests/workers tests/service tests/emulator $(ARGS)

@@ -344,6 +344,10 @@ class Metrics:
         self.superseded = new.counter(
             "fanout_superseded", "Entries dropped because a newer one with the same key or member was waiting."
         )
+        self.unordered = new.counter(
+            "fanout_unordered",
+            "Messages and group actions that waited FANOUT_ORDER_WAIT for a removeAll or closeConnection and went on.",
+        )
         self.joined = new.counter(
             "fanout_joined", "Messages that shared a REST call with others; a repeated call counts again."
         )

@@ -201,6 +201,14 @@ class DeliverySettings(BaseModel):
         ge=0,
         description="Maximum rate of broadcasts, of all workers together. 0 derives it from the units.",
     )
+    order_wait: Duration = Field(
+        1.0,
+        ge=0,
+        le=60,
+        description="Longest time that messages to groups wait for a removeAll or closeConnection that was queued "
+        "before them, and these for messages that were queued before. Changes of one member keep their order "
+        "without limit.",
+    )
     retry_base: Duration = Field(
         0.2,
         gt=0,

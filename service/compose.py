@@ -26,6 +26,7 @@ from fanout.queue.keys import Keys
 from fanout.queue.leases import Leases
 from fanout.queue.pace_channel import PaceChannel
 from fanout.queue.pauses import Pauses
+from fanout.queue.presence import Presence
 from fanout.queue.store import prepare, room_of
 from fanout.queue.stream import Stream
 from fanout.queue.traces import Traces, open_traces
@@ -52,6 +53,7 @@ from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.sender import Sender
 from workers.settler import Settler
+from workers.sweeps import Sweeps
 from workers.telemetry import Telemetry
 from workers.tracing import TracedSender, TracedTelemetry
 from workers.verdicts import RetryPolicy
@@ -186,7 +188,8 @@ def build_worker(resources: Resources, endpoint: Endpoint, *, with_ingress: bool
     room = settings.read_ahead_bytes or read_ahead(limit, with_ingress=with_ingress)
     schedule, store_clock = Schedule(room=room, held_until=gate.held_until), StoreClock()
     settler = Settler(stream, resources.dead_letters, clock, metrics)
-    reader = Reader(stream, schedule, settler, clock, metrics, log)
+    sweeps = Sweeps(Presence(redis_client, keys), schedule, settler, clock, metrics, bound=settings.order_wait)
+    reader = Reader(stream, schedule, settler, sweeps, clock, metrics, log)
     bodies = Bodies(stream, clock, room=room)
     leases = Leases(redis_client, clock, keys, worker=name, lifetime=settings.lease_seconds)
     ownership = Ownership(leases, schedule, store_clock, clock, log, partitions=settings.partitions)
@@ -194,12 +197,23 @@ def build_worker(resources: Resources, endpoint: Endpoint, *, with_ingress: bool
     channel = PaceChannel(redis_client, clock, keys, worker=name)
     peers = Peers(channel, Pauses(redis_client, keys), gate, schedule, clock, log)
     dispatcher = Dispatcher(
-        Flights(schedule, endpoint, settler, bodies, telemetry, policy_of(settings), clock, random.random, peers.tell)
+        Flights(
+            schedule,
+            endpoint,
+            settler,
+            bodies,
+            sweeps,
+            telemetry,
+            policy_of(settings),
+            clock,
+            random.random,
+            peers.tell,
+        )
     )
     _watch_worker(metrics.gauges, dispatcher, schedule, ownership)
     _watch_endpoint(metrics.gauges, endpoint, clock)
     return Worker(
-        ownership, reader, dispatcher, settler, peers, _joining(resources, endpoint), clock, log,
+        ownership, reader, dispatcher, settler, sweeps, peers, _joining(resources, endpoint), clock, log,
         grace=settings.shutdown_grace,
     )  # fmt: skip
 

@@ -33,6 +33,7 @@ from workers.pace import Slowdown
 from workers.partition import BufferedEntry
 from workers.schedule import Schedule
 from workers.settler import Settler
+from workers.sweeps import Sweeps
 from workers.telemetry import DELIVERED, GONE, End, Telemetry
 from workers.verdicts import (
     OUTCOME_UNKNOWN,
@@ -61,22 +62,16 @@ class Flights:
     """
 
     def __init__(
-        self,
-        schedule: Schedule,
-        endpoint: Endpoint,
-        settler: Settler,
-        bodies: Bodies,
-        telemetry: Telemetry,
-        policy: RetryPolicy,
-        clock: Clock,
-        random: Callable[[], float],
+        self, schedule: Schedule, endpoint: Endpoint, settler: Settler, bodies: Bodies, sweeps: Sweeps,
+        telemetry: Telemetry, policy: RetryPolicy, clock: Clock, random: Callable[[], float],
         tell: Callable[[RouteClass, Slowdown, str], None],
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.schedule = schedule
         self.sender = endpoint.sender
         self.gate = endpoint.gate
         self.settler = settler
         self.bodies = bodies
+        self.sweeps = sweeps
         self.telemetry = telemetry
         self.policy = policy
         self.clock = clock
@@ -105,10 +100,13 @@ class Flights:
             self.schedule.drop(lane.partition)
             return False
         until = self.gate.held_until(lane, now)
-        if until is None:
-            return True
-        self.postpone(lane, until)
-        return False
+        if until is not None:
+            self.postpone(lane, until)
+            return False
+        if (lane.flow.barriers or not lane.plain) and not self.sweeps.may_go(lane, now):
+            self.wake()
+            return False
+        return True
 
     def postpone(self, lane: Lane, until: float, *, backs_off: bool = False) -> None:
         """Keep a lane until `until`; see `Schedule.postpone`."""

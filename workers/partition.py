@@ -55,10 +55,14 @@ class OwnedFlow:
 
     `held` are the lanes that stand still since an entry of a newer format was met in them, `first_held` the id of the
     first such entry. `stopped`: such an entry was met whose lane is not known, and nothing more is read of the flow.
+    `barriers` hold back what stands behind them, by member in `swept`, and `aside` are keys of lanes that went aside
+    (see `sweeps`).
     """
 
     __slots__ = (
+        "aside",
         "average",
+        "barriers",
         "behind",
         "cursor",
         "first_held",
@@ -72,6 +76,7 @@ class OwnedFlow:
         "resting",
         "size",
         "stopped",
+        "swept",
         "waiting",
     )
 
@@ -91,6 +96,9 @@ class OwnedFlow:
         self.held: set[str] = set()
         self.first_held = b""
         self.stopped = False
+        self.barriers: list[Any] = []
+        self.swept: dict[str, list[Any]] = {}
+        self.aside: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<OwnedFlow {self.name!r} of {self.partition.number}: {self.waiting} waiting, {self.left} left>"

@@ -18,6 +18,7 @@ from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.log import Logger
 from fanout.metrics import Metrics
+from fanout.queue.changes import read_marker
 from fanout.queue.dead_letters import DeathCause, Parked
 from fanout.queue.entry import VERSION, Entry, NewerEntryError, StoredEntry, UnreadableEntryError, decode, weight_of
 from fanout.queue.lane_key import is_known_flow, lane_in_flow, lane_of
@@ -26,6 +27,7 @@ from workers.lane import Lane
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
 from workers.schedule import Schedule
 from workers.settler import Settler
+from workers.sweeps import Sweeps
 
 _AT_ONCE = 256  # entries of all flows that one wait brings, about; at least `_OF_EACH` of each
 _OF_EACH = 16
@@ -47,11 +49,19 @@ class Reader:
     _decode = staticmethod(decode)
 
     def __init__(
-        self, stream: Stream, schedule: Schedule, settler: Settler, clock: Clock, metrics: Metrics, log: Logger
+        self,
+        stream: Stream,
+        schedule: Schedule,
+        settler: Settler,
+        sweeps: Sweeps,
+        clock: Clock,
+        metrics: Metrics,
+        log: Logger,
     ) -> None:
         self._stream = stream
         self._schedule = schedule
         self._settler = settler
+        self._sweeps = sweeps
         self._clock = clock
         self._metrics = metrics
         self._log = log
@@ -140,7 +150,7 @@ class Reader:
             on_read()
 
     def _is_to_read(self, flow: OwnedFlow) -> bool:
-        if not flow.behind or flow.stopped:
+        if not flow.behind or flow.stopped or not self._sweeps.has_room(flow):
             return False
         room_of = self._schedule.room_of
         return room_of(flow) > 0 or (self._schedule.make_room(flow) and room_of(flow) > 0)
@@ -221,7 +231,12 @@ class Reader:
         return True
 
     async def _pass_by(self, flow: OwnedFlow, stored: StoredEntry, error: UnreadableEntryError) -> bool:
-        """Bury a broken entry, or leave a newer one alone; return whether the flow goes on behind it."""
+        """Remember a marker, bury what is broken, leave a newer entry alone; return whether the flow goes on."""
+        if (marker := read_marker(stored.data)) is not None:
+            if not self._sweeps.has_room(flow):
+                return False
+            self._sweeps.take(flow, stored, marker)
+            return True
         if isinstance(error, NewerEntryError):
             return self._hold(flow, stored, error)
         await self._bury(flow, stored, str(error))

@@ -186,6 +186,20 @@ class Schedule:
         elif not lane.waiting and lane.fetching is None:
             self._end(lane)
 
+    def step_aside(self, lane: Lane, key: str) -> None:
+        """Move the head of a lane that was taken to the lane `key` of the same flow, and give the lane back."""
+        if lane.dropped:
+            return
+        head = lane.head
+        self.remove(lane, (head,))
+        if not self.add(key, head):
+            lane.flow.known.discard(head.id)
+        self.release(lane)
+
+    def has_lane(self, flow: OwnedFlow, key: str) -> bool:
+        """Return whether something waits or is in flight in a lane."""
+        return (flow, key) in self._lanes
+
     def postpone(self, lane: Lane, until: float, *, backs_off: bool = False) -> None:
         """Make a lane that was taken ready again at `until`. When memory is short, its entries stay in the stream.
 

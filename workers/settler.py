@@ -14,7 +14,8 @@ from fanout.errors import LeaseLostError, QueueError
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters, DeathCause, Parked
 from fanout.queue.entry import StoredEntry, apart, encode
-from fanout.queue.stream import Settled, Stream
+from fanout.queue.settlement import Settled
+from fanout.queue.stream import Stream
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
 
 _PAUSE = 0.1  # seconds between tries while the store does not answer

@@ -18,6 +18,7 @@ from workers.partition import OwnedPartition
 from workers.peers import Peers
 from workers.reader import Reader
 from workers.settler import Settler
+from workers.sweeps import Sweeps
 
 
 class Worker:
@@ -32,6 +33,7 @@ class Worker:
         reader: Reader,
         dispatcher: Dispatcher,
         settler: Settler,
+        sweeps: Sweeps,
         peers: Peers,
         joining: Joining | None,
         clock: Clock,
@@ -43,6 +45,7 @@ class Worker:
         self.reader = reader
         self.dispatcher = dispatcher
         self.settler = settler
+        self.sweeps = sweeps
         self.peers = peers
         self.joining = joining
         self._clock = clock
@@ -79,7 +82,11 @@ class Worker:
                     return inner.create_task(self.reader.run(owned, on_change))
 
                 until_released.append(outer.create_task(self.ownership.run(outer, read)))
-                stations: list[Coroutine[Any, Any, None]] = [self.dispatcher.run(), *self.peers.tasks(on_change)]
+                stations: list[Coroutine[Any, Any, None]] = [
+                    self.dispatcher.run(),
+                    self.sweeps.run(),
+                    *self.peers.tasks(on_change),
+                ]
                 if self.joining is not None:
                     stations.append(self.joining.run())
                 until_drained = [inner.create_task(station) for station in stations]

@@ -28,7 +28,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     `hub` is in lower case, `application/hub` where the caller named an application of its own, and `message_id` is what
     a person can follow it by. Where `body_ref` names a body beside the stream, that body has `body_size` bytes and
-    `item.body` is empty until it was fetched. `link` is the trace context that its spans continue, "" for none.
+    `item.body` is empty until it was fetched. `link` is the trace context that its spans continue, "" for none. `after`
+    are the markers, by partition, that a sweep waits for (see `changes`).
     """
 
     hub: str
@@ -37,6 +38,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     body_ref: str = ""
     body_size: int = 0
     link: str = ""
+    after: tuple[bytes, ...] = ()
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
@@ -146,6 +148,7 @@ class _Form(msgspec.Struct, array_like=True, gc=False):
     body_ref: str = ""
     body_size: int = 0
     link: str = ""
+    after: tuple[bytes, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -157,9 +160,11 @@ _UNKNOWN_VALUE = ("Invalid enum value", "Invalid value")  # how msgspec names va
 
 def encode(entry: Entry) -> bytes:
     """Return the bytes that are stored; the hub is not among them."""
-    if entry.link:
-        place = (entry.body_ref, entry.body_size)
-        return _encoder.encode((_FIRST, 0, entry.message_id, entry.item, *place, entry.link))
+    if entry.link or entry.after:
+        place = (entry.body_ref, entry.body_size, entry.link)
+        return _encoder.encode(
+            (_FIRST, 0, entry.message_id, entry.item, *place, *([entry.after] if entry.after else []))
+        )
     if entry.body_ref:
         return _encoder.encode((_FIRST, 0, entry.message_id, entry.item, entry.body_ref, entry.body_size))
     return _encoder.encode((_FIRST, 0, entry.message_id, entry.item))
@@ -173,7 +178,7 @@ def decode(data: bytes, hub: str) -> Entry:
         raise _refusal(data, error) from None
     if form.version != _FIRST or form.flags:
         raise _refusal(data, None)
-    return Entry(hub, form.message_id, form.item, form.body_ref, form.body_size, form.link)
+    return Entry(hub, form.message_id, form.item, form.body_ref, form.body_size, form.link, form.after)
 
 
 def _refusal(data: bytes, error: BaseException | None) -> UnreadableEntryError:

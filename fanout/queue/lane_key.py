@@ -2,8 +2,8 @@
 
 A lane is the unit of order: one destination of one hub. A group action belongs to the lane of its group, so that
 "join, then send" in one batch stays in order. removeAll and closing belong to the lane of the member they name. Order
-across lanes is not promised. Messages of another priority have a lane of their own, except those to a group: none of
-them may overtake a group action that was queued before it.
+across lanes is kept for changes of one member alone (see `changes`). Messages of another priority have a lane of their
+own, except those to a group: none of them may overtake a group action that was queued before it.
 
 A flow is all lanes of one hub, one kind of destination and one priority that live in one partition. It has a stream of
 its own, so that what waits in one flow holds back no other.

@@ -27,11 +27,14 @@ from zlib import crc32
 from fanout.clock import Clock
 from fanout.errors import LeaseLostError, QueueError, QueueSilentError
 from fanout.queue.append import PartitionAppend
+from fanout.queue.changes import swept_by
 from fanout.queue.entry import Admission, Depth, FlowDepth, Receipt, StoredEntry, Submission, apart, encode
 from fanout.queue.keys import FIELD, KEYS, Keys, flow_of_stream
 from fanout.queue.lane_key import partition_of, place_of, scope_of_flow
 from fanout.queue.remembered import dedup_mark, guard_of, idempotency_mark, short
-from fanout.queue.scripts import EXPIRE, FETCH, MEASURE, PRUNE, SETTLE, WAKE
+from fanout.queue.scripts import EXPIRE, FETCH, MEASURE, PRUNE, WAKE
+from fanout.queue.settlement import Settled, parts_of, settlement
+from fanout.queue.staged import Mark, append_staged
 from fanout.queue.store import info_of, memory_ratio
 from fanout.queue.worker_scripts import CLAIM
 from fanout.redis.client import Argument, Call, RedisClient, is_out_of_memory, reply_or_raise
@@ -44,20 +47,10 @@ _LONG = 2  # targets in each partition, on average, from which the targets of on
 _UNLIMITED = 1 << 62
 _REFRESH_INTERVAL = 1.0  # seconds between two looks at how many bytes wait
 _TIME_LIMIT = 2.0
-_SETTLE_AT_ONCE = 1000  # Lua's unpack has a limit
 _UNSURE = Admission.UNKNOWN
 _ACCEPTED = Admission.ACCEPTED
 _SILENT = Receipt(_UNSURE)
 _NINE, _DUPLICATE, _CONFLICT = b"9DC"  # how the script's answers begin: a new id, the id stored before, a conflict
-
-
-class Settled(NamedTuple):
-    """Entries of one flow that are settled together: the body they share ("" for none), their bytes, their ids."""
-
-    flow: str
-    body_ref: str
-    size: int
-    ids: Sequence[bytes]
 
 
 class FlowRead(NamedTuple):
@@ -127,16 +120,41 @@ class Stream:
         The receipt is UNKNOWN where Redis did not answer. An UNKNOWN with an entry id is stored in the primary, but
         fewer replicas than configured acknowledged it in time. Raise QueueError when nothing was stored.
         """
-        shares = self._place(submissions)
+        shares, has_sweep = self._place(submissions)
+        if has_sweep:
+            return await append_staged(submissions, self._partitions, self._append_stage)
+        return await self._store(shares, len(submissions))
+
+    async def _append_stage(
+        self, first: Sequence[Mark], submissions: Sequence[Submission], last: Sequence[Mark]
+    ) -> list[Receipt]:
+        shares = {number: PartitionAppend(number) for number in range(self._partitions if first or last else 0)}
+        count = len(submissions)
+        for mark in first:
+            count = self._mark(shares, mark, count)
+        self._place(submissions, shares)
+        for mark in last:
+            count = self._mark(shares, mark, count)
+        return await self._store(shares.values(), count)
+
+    def _mark(self, shares: Mapping[int, PartitionAppend], mark: Mark, position: int) -> int:
+        for share in shares.values():
+            group = share.group(mark.flow, "")
+            group.entries += (mark.data, b"")
+            group.positions.append(position + share.partition)
+            share.mark = share.mark or crc32(b"%d" % next(self._numbers), crc32(self._origin.encode()))
+        return position + self._partitions
+
+    async def _store(self, shares: Collection[PartitionAppend], count: int) -> list[Receipt]:
         most = self._max_bytes if sum(self._sizes) < self._max_bytes else 0
         calls = [share.call(self._keys, most, self._window_ms) for share in shares]
         try:
             replies = await self._redis.run_all(calls, confirm=self._durability)
         except QueueSilentError:
-            return [_SILENT] * len(submissions)
+            return [_SILENT] * count
         if not any(isinstance(reply, QueueSilentError) for reply in replies):
             _raise_if_all_failed(replies)  # nothing of this request is stored, so the plain error is the truth
-        receipts: list[Receipt] = [_SILENT] * len(submissions)
+        receipts: list[Receipt] = [_SILENT] * count
         for share, reply in zip(shares, replies, strict=True):
             self._note(share, reply, receipts)
         return receipts
@@ -177,14 +195,16 @@ class Stream:
             if name == wake:
                 woken = rows[-1][0]
             else:
-                read.append(FlowRead(flow_of_stream(name), _stored(rows)))
+                read.append(FlowRead(flow_of_stream(name), stored_entries(rows)))
         return woken, read
 
     async def read(self, partition: int, after: Mapping[str, bytes], *, most: int) -> list[FlowRead]:
         """Return at most `most` entries after the id `after` of each flow, oldest first, without waiting."""
         command: list[Argument] = ["XREAD", "COUNT", most, "STREAMS"]
         command += [*(self._keys.stream(partition, flow) for flow in after), *after.values()]
-        return [FlowRead(flow_of_stream(name), _stored(rows)) for name, rows in await self._redis.ask(*command) or ()]
+        return [
+            FlowRead(flow_of_stream(name), stored_entries(rows)) for name, rows in await self._redis.ask(*command) or ()
+        ]
 
     async def fetch(self, partition: int, ids: Mapping[str, Sequence[bytes]]) -> dict[str, list[StoredEntry | None]]:
         """Return the entries with these ids, by flow; None for one that is gone."""
@@ -216,8 +236,8 @@ class Stream:
         calls: list[Call] = []
         owners: list[int] = []
         for position, (partition, token, groups) in enumerate(batches):
-            for part in _parts(groups):
-                calls.append(_settlement(self._keys, partition, token, part))
+            for part in parts_of(groups):
+                calls.append(settlement(self._keys, partition, token, part))
                 owners.append(position)
         held: list[bool | None] = [True] * len(batches)
         for position, reply in zip(owners, await self._redis.run_all(calls), strict=True):
@@ -284,8 +304,12 @@ class Stream:
         """Do nothing but ask; QueueError when the store does not answer."""
         await self._redis.ask("PING", time_limit=1.0)
 
-    def _place(self, submissions: Sequence[Submission]) -> Collection[PartitionAppend]:
-        shares: dict[int, PartitionAppend] = {}
+    def _place(
+        self, submissions: Sequence[Submission], shares: dict[int, PartitionAppend] | None = None
+    ) -> tuple[Collection[PartitionAppend], bool]:
+        """Sort submissions into what each partition stores; the second value says whether some are sweeps."""
+        shares = {} if shares is None else shares
+        has_sweep = False
         targets = Counter([submission.list_id for submission in submissions if submission.list_id])
         long = {list_id for list_id, count in targets.items() if count >= _LONG * self._partitions}
         for position, submission in enumerate(submissions):
@@ -295,11 +319,14 @@ class Stream:
             share = shares.get(partition)
             if share is None:
                 share = shares[partition] = PartitionAppend(partition)
-            if isinstance(item, Message) and (len(item.body) > INLINE or submission.list_id in long):
+            if not isinstance(item, Message):
+                has_sweep = has_sweep or swept_by(item) is not None
+                self._add(share, lane, flow, position, submission)
+            elif len(item.body) > INLINE or submission.list_id in long:
                 self._add_apart(share, flow, position, submission)
             else:
                 self._add(share, lane, flow, position, submission)
-        return shares.values()
+        return shares.values(), has_sweep
 
     def _add(self, share: PartitionAppend, lane: str, flow: str, position: int, submission: Submission) -> None:
         entry = submission.entry
@@ -345,38 +372,7 @@ class Stream:
                     receipts[position] = _unusual_receipt(partition, answer, sure=sure)
 
 
-def _parts(groups: Sequence[Settled]) -> list[list[Settled]]:
-    # Portions of at most `_SETTLE_AT_ONCE` ids; the bytes of a group go with its ids.
-    parts: list[list[Settled]] = [[]]
-    room = _SETTLE_AT_ONCE
-    for group in groups:
-        for start in range(0, len(group.ids), _SETTLE_AT_ONCE):
-            ids = group.ids[start : start + _SETTLE_AT_ONCE]
-            if len(ids) > room:
-                parts.append([])
-                room = _SETTLE_AT_ONCE
-            parts[-1].append(group._replace(ids=ids, size=group.size * len(ids) // len(group.ids)))
-            room -= len(ids)
-    return parts
-
-
-def _settlement(keys: Keys, partition: int, token: str, groups: Sequence[Settled]) -> Call:
-    names = [keys.lease(partition), keys.size(partition)]
-    streams = {group.flow: 0 for group in groups}
-    for place, flow in enumerate(streams, 1):
-        names.append(keys.stream(partition, flow))
-        streams[flow] = place
-    arguments: list[Argument] = [token]
-    for group in groups:
-        place = 0
-        if group.body_ref:
-            names.append(keys.body(partition, group.body_ref))
-            place = len(names)
-        arguments += [streams[group.flow], place, group.size, len(group.ids), *group.ids]
-    return SETTLE, names, arguments
-
-
-def _stored(rows: Sequence[Any]) -> list[StoredEntry]:
+def stored_entries(rows: Sequence[Any]) -> list[StoredEntry]:
     return [StoredEntry(id=row[0], data=_data_of(row[1])) for row in rows]
 
 

@@ -13,7 +13,8 @@ FENCE = "guard: fence"  # the store refused a write under a lease that was not t
 LEASE = "guard: lease"  # a worker gave up entries because its lease had run out by its own clock
 ORDER = "guard: order"  # a call failed while entries waited behind it that must not overtake
 PAUSE = "guard: pause"  # a class of calls had to rest while entries of it waited
-GUARDS = (FENCE, LEASE, ORDER, PAUSE)
+SWEEP = "guard: sweep"  # an entry was held back for a sweep before it, or a sweep for what was before it
+GUARDS = (FENCE, LEASE, ORDER, PAUSE, SWEEP)
 GUARDED = 0.05  # of the worlds, at least
 OF = 2000
 LEAST: Mapping[str, int] = {
@@ -52,6 +53,8 @@ LEAST: Mapping[str, int] = {
     "probe failed (send)": 50,
     "probes": 200,
     "spared by the store's clock": 30,
+    "sweeps checked against a join": 200,
+    "sweeps checked against a message": 200,
     "superseded by a later change": 100,
     "superseded by a newer message": 1000,
     "window shrunk": 1000,

@@ -14,17 +14,21 @@ from fanout.metrics import CLASSES
 from fanout.queue.append import PartitionAppend
 from fanout.queue.entry import Entry, Submission
 from fanout.queue.entry import encode as older_encode
+from fanout.queue.lane_key import hub_of
 from fanout.queue.leases import Lease, Leases, Renewal
 from fanout.queue.pace_channel import OnNotice, PaceChannel, PaceNotice
 from fanout.queue.stream import Stream
 from fanout.signalr.routes import RouteClass
 from service import compose as assembly
 from tests.newer_format import NEWER, decode, encode
+from tests.simulation.coverage import SWEEP
 from tests.simulation.delivery_observer import phase_of
 from tests.simulation.loop import SimulatedClock
 from tests.simulation.observer import Observer
 from workers.breaker import Candidate, Phase
 from workers.gate import Gate
+from workers.lane import Lane
+from workers.sweeps import Sweeps
 
 
 def instrumented(observer: Observer, clock: SimulatedClock, name: str, *, newer: bool) -> dict[str, Any]:
@@ -39,6 +43,7 @@ def instrumented(observer: Observer, clock: SimulatedClock, name: str, *, newer:
         **of_version,
         "PaceChannel": _pace_channel(vars(assembly)["PaceChannel"], observer, name),
         "Gate": _gate(vars(assembly)["Gate"], observer, name),
+        "Sweeps": _sweeps(vars(assembly)["Sweeps"], observer),
     }
 
 
@@ -49,9 +54,11 @@ def writing_both(stream: Stream, chance: Random, newer: float) -> Stream:
     def encode_either(entry: Entry) -> bytes:
         return (encode if formats.setdefault(entry.message_id, chance.random() < newer) else older_encode)(entry)
 
-    def place(submissions: Sequence[Submission]) -> Collection[PartitionAppend]:
+    def place(
+        submissions: Sequence[Submission], shares: dict[int, PartitionAppend] | None = None
+    ) -> tuple[Collection[PartitionAppend], bool]:
         with patch("fanout.queue.stream.encode", encode_either):
-            return Stream._place(stream, submissions)
+            return Stream._place(stream, submissions, shares)
 
     stream._place = place  # type: ignore[method-assign] # of this one producer
     return stream
@@ -108,7 +115,7 @@ def _gate(base: type[Gate], observer: Observer, name: str) -> type[Gate]:
             observer.passed((name, CLASSES[route_class], lane.hub), lane.key, before, after)
 
         def ended(self, route_class: RouteClass, lane: str, *args: Any, **kwargs: Any) -> Any:
-            hub = observer.hubs[lane]
+            hub = hub_of(lane)
             before, limit = phase_of(self, route_class, hub), self.window.limit
             slowdown = super().ended(route_class, lane, *args, **kwargs)
             after = phase_of(self, route_class, hub)
@@ -120,6 +127,21 @@ def _gate(base: type[Gate], observer: Observer, name: str) -> type[Gate]:
             if self.window.limit < limit:
                 observer.count("window shrunk")
             return slowdown
+
+    return Instrumented
+
+
+def _sweeps(base: type[Sweeps], observer: Observer) -> type[Sweeps]:
+    class Instrumented(base):  # type: ignore[misc, valid-type] # which class it is is known at run time
+        """Counts what is held back."""
+
+        def may_go(self, lane: Lane, now: float) -> bool:
+            is_sweep = bool(lane.head.entry.after)
+            may_go: bool = super().may_go(lane, now)
+            if not may_go:
+                observer.count(SWEEP)
+                observer.count("sweeps held back" if is_sweep else "entries held back for a sweep")
+            return may_go
 
     return Instrumented
 

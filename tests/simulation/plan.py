@@ -96,6 +96,7 @@ def _settings(random: Random) -> dict[str, Any]:
         "max_bytes": random.choice((1 << 20, 1 << 20, 1 << 20, 1200)),
         "lease_seconds": random.choice((1.0, 2.0)),
         "attempt_timeout": 1.0,
+        "order_wait": 0.3,
         "retry_base": 0.05,
         "retry_cap": 0.5,
         "retry_max_age": random.choice((3600.0, 3600.0, 3600.0, 3.0)),

@@ -10,11 +10,11 @@ from random import Random
 from typing import Any
 
 from fanout.queue.entry import Entry, Submission
-from fanout.signalr.message import GroupAction, Item, Message, Scope, Verb
+from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from tests.simulation.plan import LASTS, Batch, Fault, Plan, busy_times, plan_at_large
 from tests.simulation.service_model import REFUSING_JOINED
 
-SCENES = ("any", "any", "any", "quota", "dead", "joined", "late", "fence", "failover", "versions")
+SCENES = ("any", "any", "joined", "quota", "dead", "joined", "late", "fence", "failover", "versions", "sweeps")
 _FAILING = ("500", "503", "503 wait", "not sent", "lost before", "500 after", "lost after", "403", "302", "html")
 _LOSSES = ("jump", "jump", "jump", "failover", "flush")  # the store's clock jumps past the end of every lease
 _OFTEN = ("kill", "kill", "freeze", "stop", "start", "pause", "pause", "down", "cut", "noise", "slow", "failover")
@@ -179,6 +179,47 @@ def _versions(plan: Plan, random: Random) -> Plan:
     )  # fmt: skip
 
 
+def _sweeps(plan: Plan, random: Random) -> Plan:
+    """Members who join, leave, are taken out of everything and closed, in several partitions, with any fault."""
+    settings = {
+        **plan.settings, "partitions": random.choice((2, 3, 3)), "concurrency": random.choice((2, 4)),
+        "max_bytes": 1 << 20, "send_rate": 0.0, "broadcast_rate": 0.0, "order_wait": random.choice((0.1, 0.3, 1.0)),
+        "retry_max_attempts": random.choice((200, 200, 4)),
+    }  # fmt: skip
+    faults = _trouble(random, (*_OFTEN, "service", "lane", "lane", "flush"), random.choice((0, 0, 1, 2, 3)))
+    return replace(
+        plan, scene="sweeps", settings=settings, workers=random.choice((1, 2, 2, 3)), doomed={}, poison=(),
+        producers=_movements(random), faults=faults, tick=0.001, service_latency=random.choice((0.002, 0.01, 0.05)),
+        store_latency=_latency(random), service_noise=random.choice((0.0, 0.0, 0.1, 0.3)),
+    )  # fmt: skip
+
+
+def _movements(random: Random) -> tuple[tuple[Batch, ...], ...]:
+    producers, count = [], 0
+    for number in range(random.choice((1, 2))):
+        batches = []
+        for _ in range(random.randint(3, 7)):
+            submissions = []
+            for _ in range(random.choice((1, 2, 2, 4, 6))):
+                tag, count = f"n{count}n", count + 1
+                submissions.append(_movement(random, tag, f"m{number}{random.randint(1, 2)}", count))
+            batches.append(Batch(random.choice((0.0, 0.05, 0.5)), tuple(submissions)))
+        producers.append(tuple(batches))
+    return tuple(producers)
+
+
+def _movement(random: Random, tag: str, member: str, number: int) -> Submission:
+    group, kind = f"g{random.randint(0, 3)}", random.random()
+    item: Item
+    if kind < 0.4:  # the lifetime tells the requests of two joins apart
+        item = GroupAction(Verb.ADD, Scope.USER, member, group, 100 + number)
+    elif kind < 0.65:
+        item = CloseConnections(Scope.USER, member, reason=tag)
+    else:
+        item = Message(Scope.GROUP, group, b'{"target":"t","arguments":["%s",1.10]}' % tag.encode())
+    return Submission(Entry("chat", tag, item), dedup_id=tag, fingerprint=tag.encode().ljust(16, b"."))
+
+
 def _latency(random: Random) -> float:
     return random.choice((0.0005, 0.001, 0.005, 0.03))
 
@@ -243,4 +284,5 @@ _SCENES: Mapping[str, Callable[[Plan, Random], Plan]] = {
     "fence": _fence,
     "failover": _failover,
     "versions": _versions,
+    "sweeps": _sweeps,
 }

@@ -7,12 +7,13 @@ the store itself lost (the last writes before a failover, FLUSHALL) excuses thos
 
 from itertools import pairwise
 
+from fanout.queue.changes import joining, swept_by
 from fanout.signalr.message import GroupAction, Message
 from tests.simulation.coverage import FENCE
 from tests.simulation.journal import Journal
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.store_model import Fields, id_of
-from tests.simulation.tracked import ANSWERED, UNKNOWN, LeaseEnd, TrackedEntry, tag_of
+from tests.simulation.tracked import ANSWERED, UNKNOWN, LeaseEnd, TrackedEntry, is_marker, tag_of
 
 _REFUSED = frozenset({"401", "403", "302", "html"})
 _ALONE_FOR = 2.9  # seconds
@@ -35,6 +36,8 @@ class StoreObserver(Journal):
             return  # notices between workers
         tag = tag_of(fields)
         self.note("store", "added", key, entry_id, tag)
+        if tag is None and is_marker(fields):
+            return
         if tag is None:
             self.poison.add(fields[1])
             return
@@ -56,7 +59,7 @@ class StoreObserver(Journal):
         tracked = self.all_tracked.get(tag or "")
         if tracked is not None:
             tracked.left_at = self.loop.time()
-        if by not in ("SETTLE", "EXPIRE"):
+        if by not in ("SETTLE", "EXPIRE") or is_marker(fields):
             return
         if tracked is None:
             self.violate(f"an unreadable entry was settled: {entry_id!r}")
@@ -81,6 +84,19 @@ class StoreObserver(Journal):
             if is_change and not isinstance(newer.submission.entry.item, GroupAction) and newer.is_still_due:
                 return False  # whether the member sees this message depends on the change before it
         return False
+
+    def is_slow_join(self, tracked: TrackedEntry) -> bool:
+        """Return whether an entry changes a group of a member whose sweep took long, so that it may go aside."""
+        member = joining(tracked.submission.entry.item)
+        if member is None:
+            return False
+        bound = self.settings.order_wait
+        sweeps = [one for one in self.all_tracked.values() if swept_by(one.submission.entry.item) == member]
+        return any(one.position and max(one.left_at, self._last_call(one)) - one.added_at >= bound for one in sweeps)
+
+    def _last_call(self, tracked: TrackedEntry) -> float:
+        in_store = tracked.tag in self.stored()
+        return self.loop.time() if in_store else 0.0
 
     def spared(self, key: bytes, entry_id: bytes) -> None:
         self.note("store", "spared", key, entry_id)

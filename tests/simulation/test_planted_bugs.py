@@ -5,12 +5,13 @@ import pytest
 from tests.simulation.campaign import run_plan
 from tests.simulation.planted import PLANTED
 from tests.simulation.planted_delivery import PLANTED_IN_DELIVERY
+from tests.simulation.planted_sweeps import PLANTED_IN_SWEEPS
 from tests.simulation.scenes import plan_of
 
 WITHIN = 150  # seeds
 
 
-ALL = {**PLANTED, **PLANTED_IN_DELIVERY}
+ALL = {**PLANTED, **PLANTED_IN_DELIVERY, **PLANTED_IN_SWEEPS}
 
 
 @pytest.mark.parametrize("name", sorted(ALL))

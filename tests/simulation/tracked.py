@@ -5,6 +5,7 @@ Rule guarded: facts only. Whether they are as promised is checked in store_obser
 
 from dataclasses import dataclass, field
 
+from fanout.queue.changes import read_marker
 from fanout.queue.entry import Submission, UnreadableEntryError
 from fanout.signalr.message import GroupAction, Message
 from tests.newer_format import decode
@@ -90,6 +91,11 @@ class LeaseEnd:
     at: float
     partition: int
     how: str
+
+
+def is_marker(fields: Fields) -> bool:
+    """Return whether a stream entry is a marker, which belongs to no id."""
+    return fields[0] == b"e" and read_marker(fields[1]) is not None
 
 
 def tag_of(fields: Fields) -> str | None:

@@ -29,6 +29,7 @@ from tests.simulation.rate_checks import check_rates
 from tests.simulation.service_model import ServiceConditions, ServiceModel
 from tests.simulation.store_model import StoreModel
 from tests.simulation.store_network import NetworkConditions, StoreNetwork
+from tests.simulation.sweep_checks import check_sweeps
 from workers.worker import Worker
 
 _SWIFT = 0.01  # above this latency a worker that has just ended may be given a lease, which then runs out
@@ -96,6 +97,7 @@ class World:
                 self.observer.violate(failure)
             check_history(self.observer, concurrency=self.settings.concurrency)
             check_rates(self.observer)
+            check_sweeps(self.observer, self.plan.producers)
             self.observer.closed = True
             self.loop.bury()
             self.loop.close()

@@ -13,6 +13,7 @@ from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry, encode
 from fanout.queue.keys import KEYS
+from fanout.queue.presence import Presence
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from fanout.signalr.client import Client
@@ -32,6 +33,7 @@ from workers.pace import Slowdown
 from workers.partition import BufferedEntry, OwnedPartition, StoreClock
 from workers.schedule import Schedule
 from workers.sender import OnOutcome, Sender
+from workers.sweeps import Sweeps
 from workers.telemetry import Telemetry
 from workers.verdicts import Answered, MaybeSent, NotSent, Outcome, RetryPolicy
 
@@ -123,6 +125,7 @@ class Rig:
                 endpoint,
                 self.settler,
                 self.bodies,
+                Sweeps(cast("Presence", None), self.schedule, self.settler, self.clock, metrics, bound=1.0),
                 telemetry,
                 policy,
                 self.clock,

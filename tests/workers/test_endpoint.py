@@ -8,6 +8,7 @@ from fanout.clock import SystemClock
 from fanout.environment import load
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
+from fanout.queue.presence import Presence
 from fanout.redis.client import RedisClient
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import verify
@@ -24,6 +25,7 @@ from workers.partition import StoreClock
 from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.settler import Settler
+from workers.sweeps import Sweeps
 from workers.telemetry import Telemetry
 from workers.verdicts import RetryPolicy
 
@@ -43,10 +45,16 @@ async def delivering(redis_client: RedisClient, endpoint: Endpoint, partition: i
     clock, metrics, log, store_clock = SystemClock(), Metrics(), Lines().log, StoreClock()
     stream, schedule = a_stream(redis_client, clock), Schedule(held_until=endpoint.gate.held_until)
     settler = Settler(stream, DeadLetters(redis_client), clock, metrics)
-    reader, bodies = Reader(stream, schedule, settler, clock, metrics, log), Bodies(stream, clock, room=1_000_000)
+    sweeps = Sweeps(Presence(redis_client), schedule, settler, clock, metrics, bound=1.0)
+    reader, bodies = (
+        Reader(stream, schedule, settler, sweeps, clock, metrics, log),
+        Bodies(stream, clock, room=1_000_000),
+    )
     telemetry = Telemetry(metrics, log, clock, store_clock)
     dispatcher = Dispatcher(
-        Flights(schedule, endpoint, settler, bodies, telemetry, POLICY, clock, lambda: 0.5, lambda *_slowdown: None)
+        Flights(
+            schedule, endpoint, settler, bodies, sweeps, telemetry, POLICY, clock, lambda: 0.5, lambda *_slowdown: None
+        )
     )
     [owned] = await taken(redis_client, clock, partition)
     async with asyncio.TaskGroup() as group:

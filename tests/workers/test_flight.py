@@ -11,6 +11,7 @@ from fanout.clock import SystemClock
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.entry import Entry
+from fanout.queue.presence import Presence
 from fanout.queue.stream import Stream
 from fanout.signalr.client import Client
 from tests.fakes import FakeClock
@@ -23,6 +24,7 @@ from workers.partition import BufferedEntry, StoreClock
 from workers.schedule import Schedule
 from workers.sender import OnOutcome, Sender
 from workers.settler import OnSettled, Settler
+from workers.sweeps import Sweeps
 from workers.telemetry import Telemetry
 from workers.verdicts import TAKEN, Answered, MaybeSent, NotSent, Outcome, RetryPolicy
 
@@ -71,9 +73,11 @@ class Rig:
         self.errors: list[BaseException] = []
         gate, telemetry = Gate(Window(8), {}, lambda: 0.5), Telemetry(Metrics(), Lines().log, self.clock, StoreClock())
         endpoint = Endpoint(cast("Client", None), cast("Sender", self.held), gate)
-        bodies = Bodies(cast("Stream", None), self.clock, room=0)
+        stream, settler = cast("Stream", None), cast("Settler", self.held)
+        bodies = Bodies(stream, self.clock, room=0)
+        sweeps = Sweeps(cast("Presence", None), self.schedule, settler, self.clock, Metrics(), bound=1.0)
         self.flights = Flights(
-            self.schedule, endpoint, cast("Settler", self.held), bodies, telemetry, policy,
+            self.schedule, endpoint, settler, bodies, sweeps, telemetry, policy,
             self.clock, lambda: 0.5, lambda _class, _slowdown, _cause: self.calls.append("tell"),
         )  # fmt: skip
         self.flights.attach(

@@ -14,6 +14,7 @@ from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import VERSION, StoredEntry, Submission, encode
 from fanout.queue.keys import KEYS
+from fanout.queue.presence import Presence
 from fanout.queue.stream import START, FlowRead, Stream
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import Scope
@@ -37,6 +38,7 @@ from workers.partition import OwnedPartition
 from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.settler import Settler
+from workers.sweeps import Sweeps
 
 ALICE, BOB = users_in(0, 2)
 
@@ -75,7 +77,10 @@ class Bench:
         self.lanes = Schedule(depth=depth, room=room * 1000)
         self.stream = Watched(redis_client)
         self.settler = Settler(self.stream, DeadLetters(redis_client), self.clock, self.metrics)
-        self.reader = Reader(self.stream, self.lanes, self.settler, self.clock, self.metrics, self.lines.log)
+        self.sweeps = Sweeps(Presence(redis_client), self.lanes, self.settler, self.clock, self.metrics, bound=1.0)
+        self.reader = Reader(
+            self.stream, self.lanes, self.settler, self.sweeps, self.clock, self.metrics, self.lines.log
+        )
         self.reads = 0
 
     async def put(self, *texts: str, to: str = ALICE, scope: Scope = Scope.USER) -> None:

@@ -10,7 +10,8 @@ from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters, DeathCause
 from fanout.queue.entry import StoredEntry, encode
 from fanout.queue.keys import KEYS
-from fanout.queue.stream import Settled, Stream
+from fanout.queue.settlement import Settled
+from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.builders import an_entry

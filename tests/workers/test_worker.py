@@ -13,7 +13,9 @@ from fanout.queue.keys import KEYS
 from fanout.queue.leases import Leases
 from fanout.queue.pace_channel import PaceChannel
 from fanout.queue.pauses import Pauses
-from fanout.queue.stream import FlowRead, Settled, Stream
+from fanout.queue.presence import Presence
+from fanout.queue.settlement import Settled
+from fanout.queue.stream import FlowRead, Stream
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.builders import a_message, a_submission
@@ -31,6 +33,7 @@ from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.sender import Sender
 from workers.settler import Settler
+from workers.sweeps import Sweeps
 from workers.telemetry import Telemetry
 from workers.verdicts import RetryPolicy
 from workers.worker import Worker
@@ -110,13 +113,14 @@ async def a_rig(
     leases = lease(redis_client, clock, worker="w", lifetime=10.0)
     async with calling(end.port) as client:
         endpoint = Endpoint(client, Sender(client, clock, metrics), gate)
-        reader = Reader(stream, lanes, settler, clock, metrics, lines.log)
+        sweeps = Sweeps(Presence(redis_client), lanes, settler, clock, metrics, bound=1.0)
+        reader = Reader(stream, lanes, settler, sweeps, clock, metrics, lines.log)
         bodies = Bodies(stream, clock, room=1_000_000)
         dispatcher = Dispatcher(
-            Flights(lanes, endpoint, settler, bodies, telemetry, POLICY, clock, lambda: 0.5, peers.tell)
+            Flights(lanes, endpoint, settler, bodies, sweeps, telemetry, POLICY, clock, lambda: 0.5, peers.tell)
         )
         ownership = Ownership(leases, lanes, store_clock, clock, lines.log, partitions=PARTITIONS)
-        worker = Worker(ownership, reader, dispatcher, settler, peers, None, clock, lines.log, grace=grace)
+        worker = Worker(ownership, reader, dispatcher, settler, sweeps, peers, None, clock, lines.log, grace=grace)
         yield Rig(redis_client, end, worker, stream, lines)
 
 

@@ -10,7 +10,8 @@ from fanout.queue.dead_letters import DeadLetters, DeathCause, PageLimits, Parke
 from fanout.queue.entry import StoredEntry, Submission, decode, weight_of
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Leases
-from fanout.queue.stream import START, Settled, Stream
+from fanout.queue.settlement import Settled
+from fanout.queue.stream import START, Stream
 from fanout.redis.client import RedisClient
 from tests.builders import a_message, an_entry
 from tests.queue_layout import USERS, put

@@ -126,7 +126,7 @@ def test_a_field_added_at_the_end_is_read_past() -> None:
     entry = replace(an_entry(a_message("alice", ttl=5.0)), body_ref="b1", body_size=7, link="00-trace-span-01")
     fields = msgspec.msgpack.decode(encode(entry))
     fields[3].append("new in the item")
-    fields.append({"new": ["in", "the", "entry"]})
+    fields += [(), {"new": ["in", "the", "entry"]}]
     assert decode(msgspec.msgpack.encode(fields), "chat") == entry
 
 

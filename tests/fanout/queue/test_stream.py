@@ -11,7 +11,8 @@ from fanout.queue.entry import Admission, StoredEntry, Submission, decode, weigh
 from fanout.queue.keys import KEYS
 from fanout.queue.lane_key import lane_of, partition_of
 from fanout.queue.leases import Leases
-from fanout.queue.stream import INLINE, START, Settled, Stream
+from fanout.queue.settlement import Settled
+from fanout.queue.stream import INLINE, START, Stream
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import Priority, Scope
 from tests.builders import a_join, a_message, a_submission, an_entry

@@ -1,7 +1,7 @@
 """The applications of one process: which route is given what, and which listener has which routes.
 
 Rules guarded: one budget bounds the request bodies of all routes, and one guard says who may call. What is for
-operators is on a port of its own where there is one, and else asks for the key of an administrator.
+operators is on a port of its own where there is one, and else asks for a caller that may read.
 """
 
 from collections.abc import Sequence
@@ -97,7 +97,7 @@ class Parts:
 
         prefix = self.settings.path_prefix
         if not self.settings.admin_port:
-            guarded = [Depends(guard.admit_admin)]
+            guarded = [Depends(guard.admit_reader)]
             routers = [probes.router(), probes.metrics_router(guarded), *routes.admin, routes.negotiate]
             return Applications(_documented(served(routers, prefix, self.page), guarded))
         routers = [probes.router(), probes.metrics_router(), *routes.admin]

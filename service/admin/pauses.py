@@ -1,7 +1,8 @@
 """The routes of pauses: `GET /v1/admin/pauses`, `POST /v1/admin/pauses/set` and `POST /v1/admin/pauses/lift`.
 
-Rules guarded: only callers with the admin right are answered. Nothing is paused or resumed by accident: a command names
-a hub, a class of calls or `all`. Answers describe one moment, so they must not be cached.
+Rules guarded: only callers with the right to read are answered, and the right to administer is needed to change
+anything, for the hub that is named or for all. Nothing is paused or resumed by accident: a command names a hub, a class
+of calls or `all`. Answers describe one moment, so they must not be cached.
 """
 
 from typing import Annotated, Any, Literal
@@ -20,11 +21,12 @@ from fanout.memory import ByteBudget
 from fanout.queue.pauses import ALL, Pause, Pauses, of_class, of_hub, of_service
 from fanout.settings import Settings
 from fanout.signalr.routes import RouteClass
-from service.http.auth import Guard, Right
+from service.callers.caller import EVERY_HUB, Caller, Right
+from service.http.auth import Guard
 from service.http.body import announced_size, check_media_type, read_body
 from service.http.json_object import enumerated, object_of
 from service.http.middleware import request_id_of
-from service.openapi.describe import CALLERS, HUB_PATTERN, REQUEST_ID, answer, body, busy, refusal
+from service.openapi.describe import HUB_PATTERN, REQUEST_ID, answer, body, busy, callers, refusal
 from service.openapi.model import Absent, Count, Document
 
 PAUSES = "/v1/admin/pauses"
@@ -94,7 +96,7 @@ _SHOWN: dict[str, Any] = {
 }
 _REFUSALS = {
     401: refusal("The caller did not authenticate.", "unauthorized", "wrongKey"),
-    403: refusal("The caller lacks the admin right.", "forbidden"),
+    403: refusal("The caller lacks the right, or has it for other hubs.", "forbidden"),
     500: refusal("An unexpected error.", "internal"),
     503: busy("The queue does not answer.", "queueUnavailable", "queueSilent"),
 }
@@ -107,12 +109,12 @@ _BAD = {
 }
 
 
-def _described(operation: str, summary: str, answers: dict[int, Any], **extra: Any) -> dict[str, Any]:
+def _described(right: Right, operation: str, summary: str, answers: dict[int, Any], **extra: Any) -> dict[str, Any]:
     return {
         "operation_id": operation,
         "summary": summary,
         "responses": _REFUSALS | answers,
-        "openapi_extra": {"security": CALLERS, "parameters": [REQUEST_ID], **extra},
+        "openapi_extra": {"security": callers(right), "parameters": [REQUEST_ID], **extra},
     }
 
 
@@ -133,32 +135,35 @@ class PauseAdmin:
         """Return the routes with their descriptions."""
         router = APIRouter(tags=["admin"], default_response_class=Response)
         answers: dict[int, Any] = {200: answer(PauseList, "Those in force.", {"items": [_SHOWN]})}
-        described = _described("listPauses", "List the pauses of delivery", answers)
+        described = _described(Right.READ, "listPauses", "List the pauses of delivery", answers)
         router.add_api_route(PAUSES, self.list, response_model=None, **described)
         answers = {200: answer(PauseDocument, "The pause that is in force now.", _SHOWN), **_BAD}
         example = {"hub": "chat", "seconds": 600, "reason": "the clients are updated"}
         described = _described(
-            "setPause", "Pause delivery to a hub, of a class of calls, or all of it", answers,
+            Right.ADMIN, "setPause", "Pause delivery to a hub, of a class of calls, or all of it", answers,
             requestBody=body(PauseCommand, example),
         )  # fmt: skip
         router.add_api_route(SET, self.set, methods=["POST"], response_model=None, **described)
         answers = {200: answer(Resumed, "Done.", {"lifted": 1}), **_BAD}
         described = _described(
-            "liftPause", "Resume delivery", answers, requestBody=body(ResumeCommand, {"class": "send"})
+            Right.ADMIN, "liftPause", "Resume delivery", answers, requestBody=body(ResumeCommand, {"class": "send"})
         )
         router.add_api_route(LIFT, self.lift, methods=["POST"], response_model=None, **described)
         return router
 
     async def list(self, request: Request) -> Response:
         """Return the pauses in force."""
-        pauses = self._authorized(request)
+        self._guard.admit(request, Right.READ, EVERY_HUB)
+        pauses = self._served()
         return _answer(PauseList.model_construct(items=[_document(pause) for pause in await pauses.current()]))
 
     async def set(self, request: Request) -> Response:
         """Pause a hub, a class or everything."""
-        pauses = self._authorized(request)
+        caller = self._guard.admit(request, Right.ADMIN)
+        pauses = self._served()
         command = object_of(await self._body(request), (*_TARGETS, "seconds", "reason"), _EXPECTED)
         [target, *_asked] = _targets_of(command)
+        _require(caller, target)
         seconds, reason = _seconds_of(command), _reason_of(command)
         by = f"operator at {request.client.host}" if request.client else "operator"
         pause = await pauses.put(target, seconds=seconds, by=by, cause=reason)
@@ -167,8 +172,10 @@ class PauseAdmin:
 
     async def lift(self, request: Request) -> Response:
         """Resume a hub, a class or everything."""
-        pauses = self._authorized(request)
+        caller = self._guard.admit(request, Right.ADMIN)
+        pauses = self._served()
         targets = _targets_of(object_of(await self._body(request), _TARGETS, _EXPECTED))
+        _require(caller, targets[0])
         lifted = await pauses.lift(targets)
         self._log.warning("pauses.lifted", request_id=request_id_of(request.scope), target=targets[0], lifted=lifted)
         return _answer(Resumed.model_construct(lifted=lifted))
@@ -180,11 +187,15 @@ class PauseAdmin:
             check_media_type(request.headers)
         return content
 
-    def _authorized(self, request: Request) -> Pauses:
-        self._guard.admit(request, Right.ADMIN)
+    def _served(self) -> Pauses:
         if self._pauses is None:
             raise HTTPException(404)
         return self._pauses
+
+
+def _require(caller: Caller, target: str) -> None:
+    kind, _colon, name = target.partition(":")
+    caller.require(Right.ADMIN, name if kind == "hub" else EVERY_HUB)
 
 
 def _targets_of(command: dict[str, object]) -> list[str]:

@@ -1,7 +1,7 @@
 """The route of message traces: `GET /v1/admin/messages/{messageId}/trace`.
 
-Rules guarded: only callers with the admin right are answered. Without a trace, the answer says whether traces are off
-or whether none is kept for this id. Answers describe one moment, so they must not be cached.
+Rules guarded: only callers that may read of all hubs are answered. Without a trace, the answer says whether traces
+are off or whether none is kept for this id. Answers describe one moment, so they must not be cached.
 """
 
 from typing import Annotated, Any, Literal
@@ -13,10 +13,11 @@ from starlette.responses import Response
 
 from fanout.environment import variable_of
 from fanout.queue.traces import Traces
-from service.http.auth import Guard, Right
+from service.callers.caller import EVERY_HUB, Right
+from service.http.auth import Guard
 from service.http.middleware import request_id_of
 from service.http.problems import Problem, response_of
-from service.openapi.describe import CALLERS, REQUEST_ID, answer, busy, path, refusal
+from service.openapi.describe import REQUEST_ID, answer, busy, callers, path, refusal
 from service.openapi.model import Document
 
 MESSAGE_TRACE = "/v1/admin/messages/{message_id:path}/trace"  # an id may contain a slash
@@ -57,14 +58,17 @@ _DESCRIPTION: dict[str, Any] = {
     "responses": {
         200: answer(Trace, "What is kept of it.", _TRACED),
         401: refusal("The caller is not known.", "unauthorized", "wrongKey"),
-        403: refusal("The caller may not administer.", "forbidden"),
+        403: refusal("The caller may not read of all hubs.", "forbidden"),
         404: refusal(
             "Traces are not kept (traceOff), or none of this id is (traceUnknown).", "traceOff", "traceUnknown"
         ),
         500: refusal("An unexpected error.", "internal"),
         503: busy("The queue does not answer.", "queueUnavailable"),
     },
-    "openapi_extra": {"security": CALLERS, "parameters": [path("message_id", {"type": "string"}), REQUEST_ID]},
+    "openapi_extra": {
+        "security": callers(Right.READ),
+        "parameters": [path("message_id", {"type": "string"}), REQUEST_ID],
+    },
 }
 
 
@@ -83,7 +87,7 @@ class TraceAdmin:
 
     async def trace(self, request: Request) -> Response:
         """Return the events of one message, oldest first; `at` is unix time in seconds."""
-        self._authorize(request)
+        self._guard.admit(request, Right.READ, EVERY_HUB)
         message_id: str = request.path_params["message_id"]
         traces = self._traces
         if traces is None or not traces.is_enabled:
@@ -96,9 +100,6 @@ class TraceAdmin:
         listed = [TracedEvent.model_construct(at=event.at, what=event.what, detail=event.detail) for event in events]
         trace = Trace.model_construct(message_id=message_id, events=listed)
         return Response(trace.to_json(), 200, _NO_STORE, "application/json")
-
-    def _authorize(self, request: Request) -> None:
-        self._guard.admit(request, Right.ADMIN)
 
 
 def _refuse(request: Request, problem: Problem) -> Response:

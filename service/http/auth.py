@@ -1,4 +1,4 @@
-"""Who is calling, and what that caller may do.
+"""Who is calling. What a caller may do is decided in `service/callers/caller.py`.
 
 Rules guarded: keys are compared as digests, in constant time. Without a key nobody is served, unless the settings say
 `none`: then requests of this machine are, addressed to a loopback name, not for a web page of another origin, and
@@ -9,49 +9,17 @@ rebound its own name to 127.0.0.1. A `Caller` carries rights, so another proof o
 import hashlib
 import hmac
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 
 from starlette.requests import Request
 from starlette.types import Scope
 
 from fanout.environment import variable_of
-from fanout.errors import ConfigurationError, ForbiddenError, UnauthorizedError
+from fanout.errors import ConfigurationError, UnauthorizedError
 from fanout.loopback import is_from_this_machine, is_loopback, is_of_no_other_origin
 from fanout.settings import Settings
+from service.callers.caller import EVERY_HUB, Caller, Right
 
 _MAKE_A_KEY = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
-
-
-class Right(StrEnum):
-    """What a caller may do."""
-
-    SEND = "send"
-    NEGOTIATE = "negotiate"  # get a client token for any user it names
-    ADMIN = "admin"  # look into the queue and act on it
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls; `name` is for logs and says how the caller was recognised.
-
-    `refusal` is "" for known callers, otherwise what to do to become known; `code` is then the code of the refusal.
-    `is_client` says whether a client may be negotiated for that the settings find a user for.
-    """
-
-    name: str
-    rights: frozenset[Right] = frozenset()
-    refusal: str = ""
-    code: str = "unauthorized"
-    is_client: bool = False
-
-    def require(self, right: Right) -> None:
-        """Return when the caller has `right`; UnauthorizedError for unknown callers, ForbiddenError for others."""
-        if right in self.rights:
-            return
-        if self.refusal:
-            raise UnauthorizedError(self.refusal, label=self.code)
-        raise ForbiddenError(f"The caller has no right to {right.value}.")
 
 
 _SEND_THE_KEY = "Send the API key as Authorization: Bearer <key>, or as X-API-Key."
@@ -100,15 +68,15 @@ class Guard:
             return LOCAL
         return LOCAL_PAGE if headers.get("origin") in origins else FOREIGN
 
-    def admit(self, request: Request, right: Right) -> Caller:
+    def admit(self, request: Request, right: Right, hub: str = "") -> Caller:
         """Return the caller of a request when it has `right`, otherwise raise as `Caller.require`."""
         caller = self.caller_of(request.scope, request.headers)
-        caller.require(right)
+        caller.require(right, hub)
         return caller
 
-    async def admit_admin(self, request: Request) -> None:
-        """Return when the caller may administer; for routes that take it as a dependency."""
-        self.admit(request, Right.ADMIN)
+    async def admit_reader(self, request: Request) -> None:
+        """Return when the caller may read of all hubs; for routes that take it as a dependency."""
+        self.admit(request, Right.READ, EVERY_HUB)
 
 
 def check_exposure(settings: Settings, host: str) -> None:

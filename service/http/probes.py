@@ -17,8 +17,9 @@ from fanout.clock import Clock
 from fanout.errors import FanoutError, QueueError
 from fanout.metrics import Metrics
 from fanout.queue.pauses import Pause, Pauses
+from service.callers.caller import Right
 from service.measurements import MeasuredQueue, QueueReadings
-from service.openapi.describe import ADMIN_REFUSALS, CALLERS, answer, refusal, text
+from service.openapi.describe import READ_REFUSALS, answer, callers, refusal, text
 from service.openapi.model import Count, Document
 
 PROBE_PATHS = ("/livez", "/readyz")
@@ -157,8 +158,8 @@ class Probes:
             operation_id="metrics",
             summary="Return the metrics in the Prometheus text format",
             response_class=PlainTextResponse,
-            responses={200: text("The metrics."), **ADMIN_REFUSALS},
-            openapi_extra={"security": CALLERS},
+            responses={200: text("The metrics."), **READ_REFUSALS},
+            openapi_extra={"security": callers(Right.READ)},
         )
         router.add_api_route(
             "/backlog",
@@ -169,9 +170,9 @@ class Probes:
             response_description="What waits.",
             responses={
                 503: refusal("The queue does not answer, so nothing is known.", "queueUnavailable"),
-                **ADMIN_REFUSALS,
+                **READ_REFUSALS,
             },
-            openapi_extra={"security": CALLERS},
+            openapi_extra={"security": callers(Right.READ)},
         )
         return router
 

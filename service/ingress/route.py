@@ -23,7 +23,8 @@ from fanout.memory import ByteBudget, Holding
 from fanout.metrics import Metrics
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
-from service.http.auth import Guard, Right
+from service.callers.caller import Right
+from service.http.auth import Guard
 from service.http.body import announced_size, check_media_type, read_body
 from service.http.hubs import Hubs
 from service.http.problems import Problem, problem_of, response_of
@@ -78,8 +79,9 @@ class Ingress:
     async def _take(self, request: RequestScope) -> Accepted | Problem:
         headers, settings = request.headers, self._settings
         caller = self._guard.caller_of(request.scope, headers)
-        caller.require(Right.SEND)
-        hub = self._hubs.check(request.path_param("hub"))
+        named = request.path_param("hub")
+        caller.require(Right.SEND, named)
+        hub = self._hubs.check(named)
         check_media_type(headers)
         options = _options_of(request, caller.name)
         with self._budget.hold(announced_size(headers, settings.max_body)) as holding:

@@ -65,7 +65,7 @@ DESCRIPTION: dict[str, Any] = {
         ),
     },
     "openapi_extra": {
-        "security": [{}, {"bearer": []}, {"apiKey": []}],
+        "security": [{}, {"bearer": ["negotiate"]}, {"apiKey": ["negotiate"]}],
         "parameters": [
             HUB,
             {

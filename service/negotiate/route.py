@@ -17,7 +17,8 @@ from fanout.metrics import Metrics
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import client_token, client_url
-from service.http.auth import Caller, Guard, Right
+from service.callers.caller import Caller, Right
+from service.http.auth import Guard
 from service.http.body import announced_size, check_media_type, read_body
 from service.http.cors import cors_headers, preflight_headers
 from service.http.hubs import Hubs
@@ -98,6 +99,8 @@ class Negotiate:
         if not caller.is_client:
             caller.require(Right.NEGOTIATE)
         hub = self._hubs.negotiated(request.path_params.get("hub", ""))
+        if not caller.is_client:
+            caller.require(Right.NEGOTIATE, hub)
         service = self._signing_service()
         identity = await self._identity(request, caller)
         settings = self._settings

@@ -7,7 +7,8 @@ Source: docs/sources.md, binding-items.
 
 from typing import Any
 
-from service.openapi.describe import CALLERS, HUB, REQUEST_ID, busy, content, header, refusal
+from service.callers.caller import Right
+from service.openapi.describe import HUB, REQUEST_ID, busy, callers, content, header, refusal
 
 MESSAGES = "/v1/hubs/{hub}/messages"
 
@@ -145,7 +146,7 @@ OPERATION: dict[str, Any] = {
     "operationId": "sendMessages",
     "summary": "Queue a batch of messages and group actions",
     "tags": ["messages"],
-    "security": CALLERS,
+    "security": callers(Right.SEND),
     "parameters": [
         HUB,
         header(

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from service.callers.caller import Right
 from service.http.problems import MEDIA_TYPE, PROBLEM_TYPES
 
 HUB_PATTERN = r"^[A-Za-z][A-Za-z0-9_`,.\[\]]{0,127}$"
@@ -94,9 +95,15 @@ REQUEST_ID = header(
     "The answer repeats it when it is 1 to 64 letters, digits, dots, dashes or underscores. Otherwise it is made here.",
     {"type": "string"},
 )
-# A key is optional in the description, because `fanout dev` and FANOUT_AUTH=none serve this machine without one.
-CALLERS: list[Any] = [{"bearer": []}, {"apiKey": []}, {}]
-ADMIN_REFUSALS: dict[int | str, dict[str, Any]] = {
+
+
+def callers(right: Right) -> list[Any]:
+    """Describe who may call a route: whoever has this right."""
+    # A key is optional in the description, because `fanout dev` and FANOUT_AUTH=none serve this machine without one.
+    return [{"bearer": [right.value]}, {"apiKey": [right.value]}, {}]
+
+
+READ_REFUSALS: dict[int | str, dict[str, Any]] = {
     401: refusal("The caller did not authenticate.", "unauthorized", "wrongKey"),
-    403: refusal("The caller lacks the admin right.", "forbidden"),
+    403: refusal("The caller lacks the right, or has it for other hubs.", "forbidden"),
 }

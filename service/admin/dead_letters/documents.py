@@ -16,7 +16,8 @@ from service.admin.dead_letters.command import (
     MAX_MESSAGE_ID,
     REASONS,
 )
-from service.openapi.describe import CALLERS, HUB_PATTERN, REQUEST_ID, answer, body, busy, path, query, refusal
+from service.callers.caller import Right
+from service.openapi.describe import HUB_PATTERN, REQUEST_ID, answer, body, busy, callers, path, query, refusal
 from service.openapi.model import Absent, Count, Document
 
 DEAD_LETTERS = "/v1/admin/dead-letters"
@@ -149,14 +150,14 @@ _UNKNOWN = "The queue is unavailable or full; nothing of this request is known t
 _UNAVAILABLE = ("queueUnavailable", "queueSilent")
 _REFUSALS = {
     401: refusal("The caller did not authenticate.", "unauthorized", "wrongKey"),
-    403: refusal("The caller lacks the admin right.", "forbidden"),
+    403: refusal("The caller lacks the right, or has it for other hubs.", "forbidden"),
     500: refusal("An unexpected error.", "internal"),
     503: busy(_UNKNOWN, *_UNAVAILABLE),
 }
 LIST: Mapping[str, Any] = {
     "operation_id": "listDeadLetters",
     "summary": "List dead letters, oldest first",
-    "openapi_extra": {"security": CALLERS, "parameters": [*query(DeadLetterQuery), REQUEST_ID]},
+    "openapi_extra": {"security": callers(Right.READ), "parameters": [*query(DeadLetterQuery), REQUEST_ID]},
     "responses": {
         200: answer(
             DeadLetterList,
@@ -171,7 +172,7 @@ SHOW: Mapping[str, Any] = {
     "operation_id": "showDeadLetter",
     "summary": "Show one dead letter with its message",
     "openapi_extra": {
-        "security": CALLERS,
+        "security": callers(Right.READ),
         "parameters": [path("letter_id", {"type": "string", "pattern": _ID_PATTERN}), REQUEST_ID],
     },
     "responses": {
@@ -191,7 +192,7 @@ def acting(action: Literal["replayed", "purged"]) -> Mapping[str, Any]:
         "operation_id": operation_id,
         "summary": summary,
         "openapi_extra": {
-            "security": CALLERS,
+            "security": callers(Right.ADMIN),
             "parameters": [REQUEST_ID],
             "requestBody": body(DeadLetterCommand, {"reason": "tooOld"}),
         },

@@ -1,7 +1,8 @@
 """The routes about dead letters: `GET /v1/admin/dead-letters`, `GET .../{id}`, `POST .../replay`, `POST .../purge`.
 
-Rules guarded: only callers with the admin right are answered. One request does a bounded part of the work and says
-whether there is more. Answers describe one moment, so they must not be cached. The log has numbers, never recipients.
+Rules guarded: only callers with the right to read are answered, and the right to administer is needed to change
+anything; without the hub as a filter, for all hubs. One request does a bounded part of the work and says whether there
+is more. Answers describe one moment, so they must not be cached. The log has numbers, never recipients.
 """
 
 from typing import Any
@@ -33,7 +34,8 @@ from service.admin.dead_letters.documents import (
 from service.admin.dead_letters.reference import parse_ref
 from service.admin.dead_letters.rendering import details_of, summary_of, time_of
 from service.admin.dead_letters.scan import FilteredScan, Scan
-from service.http.auth import Guard, Right
+from service.callers.caller import EVERY_HUB, Right
+from service.http.auth import Guard
 from service.http.body import announced_size, check_media_type, read_body
 from service.http.middleware import request_id_of
 from service.http.problems import Problem, response_of
@@ -70,8 +72,10 @@ class DeadLetterAdmin:
 
     async def list(self, request: Request) -> Response:
         """Return a page of dead letters, oldest first."""
-        letters = self._authorized(request)
+        caller = self._guard.admit(request, Right.READ)
+        letters = self._served()
         command = parse_query(request.query_params)
+        caller.require(Right.READ, command.selection.hub or EVERY_HUB)
         clock = self._clock
         scan = Scan(letters, self._settings.partitions, command.start)
         matches = FilteredScan(scan, command.selection, clock, clock.monotonic() + SCAN_TIME)
@@ -83,7 +87,8 @@ class DeadLetterAdmin:
 
     async def show(self, request: Request) -> Response:
         """Return one dead letter with its message."""
-        letters = self._authorized(request)
+        self._guard.admit(request, Right.READ, EVERY_HUB)
+        letters = self._served()
         letter_id: str = request.path_params["letter_id"]
         if letter_id in _POST_ONLY:
             raise HTTPException(405, headers={"Allow": "POST"})
@@ -105,13 +110,15 @@ class DeadLetterAdmin:
         return await self._act(request, "purged")
 
     async def _act(self, request: Request, action: Action) -> Response:
-        letters = self._authorized(request)
+        caller = self._guard.admit(request, Right.ADMIN)
+        letters = self._served()
         clock, settings = self._clock, self._settings
         with self._budget.hold(announced_size(request.headers, _MAX_BODY)):
             body = await read_body(request, _MAX_BODY, clock=clock, within=settings.body_timeout)
         if body.strip():  # an empty body is refused for being empty, whatever its media type
             check_media_type(request.headers)
         command = parse_command(body)
+        caller.require(Right.ADMIN, command.selection.hub or EVERY_HUB)
         runner = CommandRunner(letters, settings.partitions, clock, self._metrics)
         report = await runner.run(command, action)
         if not command.dry:
@@ -123,8 +130,7 @@ class DeadLetterAdmin:
         fields = {"matched": report.matched, action: report.done, "more": report.more}
         self._log.info(f"dead_letters.{action}", request_id=request_id_of(request.scope), **fields)
 
-    def _authorized(self, request: Request) -> DeadLetters:
-        self._guard.admit(request, Right.ADMIN)
+    def _served(self) -> DeadLetters:
         if self._letters is None:
             raise HTTPException(404)
         return self._letters

@@ -9,18 +9,8 @@ from starlette.types import Scope
 from fanout.environment import load
 from fanout.errors import ConfigurationError, ForbiddenError, UnauthorizedError
 from fanout.loopback import is_loopback
-from service.http.auth import (
-    FOREIGN,
-    KEY_HOLDER,
-    KEYLESS,
-    LOCAL,
-    LOCAL_PAGE,
-    WRONG_TOKEN,
-    Caller,
-    Guard,
-    Right,
-    check_exposure,
-)
+from service.callers.caller import Caller, Right
+from service.http.auth import FOREIGN, KEY_HOLDER, KEYLESS, LOCAL, LOCAL_PAGE, WRONG_TOKEN, Guard, check_exposure
 from tests.service.apps import BATCH, ITEM, KEY, an_app, client_of
 
 HERE = {"host": "localhost:8080"}

@@ -1,0 +1,1 @@
+"""Callers: who they are, what each may do on which hub, and where their keys are kept."""

@@ -111,6 +111,12 @@ class QueueError(FanoutError):
         self.retry_after = retry_after
 
 
+class CallersUnavailableError(QueueError):
+    """The API keys of callers cannot be read, so none can be judged."""
+
+    label = "callersUnavailable"
+
+
 class QueueSilentError(QueueError):
     """The store received the command and did not answer: it may or may not have been carried out."""
 

@@ -70,6 +70,7 @@ REFUSALS = (
     "unsupportedMediaType",
     "idempotencyConflict",
     "messageIdConflict",
+    "callersUnavailable",
     "overloaded",
     "queueFull",
     "queueUnavailable",
@@ -225,6 +226,12 @@ GAUGES = (
         "gauge",
         "fanout_service_key_refused",
         "1 while the service refuses the access key, asked at start and every minute until it accepts it.",
+    ),
+    Definition(
+        INGRESS,
+        "gauge",
+        "fanout_api_keys_age_seconds",
+        "How long ago the API keys of callers were read; past 300 they count no longer. 0 where none are read.",
     ),
     Definition(
         PROCESS,

@@ -21,8 +21,13 @@ class ListenerSettings(BaseModel):
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on. 0 chooses a free port.")
     api_key: SecretStr = Field(
         SecretStr(""),
-        description="Key that callers send as `Authorization: Bearer <key>` or `X-API-Key: <key>`. At least 16 "
-        "characters; white space and quotes around it are removed.",
+        description="Key that callers send as `Authorization: Bearer <key>` or `X-API-Key: <key>`, with every right on "
+        "every hub. At least 16 characters; white space and quotes around it are removed. `fanout keys` makes others.",
+    )
+    api_keys_file: str = Field(
+        "",
+        description="File with further API keys, one a line as `fanout keys create --print` writes them. It is read "
+        "again when it changes.",
     )
     auth: Literal["key", "none"] = Field(
         "key",

@@ -29,6 +29,7 @@ from service.admin.dead_letters.route import DeadLetterAdmin
 from service.admin.pauses import PauseAdmin
 from service.admin.traces import TraceAdmin
 from service.app import Role, create_app
+from service.callers.key_ring import KeyRing
 from service.compat.barrier import Barrier, Waiting
 from service.compat.questions import Service
 from service.compat.route import Compatible
@@ -78,11 +79,15 @@ class Parts:
     asked: Service | None = None
     second_key: Secret | None = None
     tracing: Tracing | None = None
+    keys: KeyRing | None = None
 
     def build(self) -> Applications:
         """Give each listener its routes."""
         probes = Probes(self.queue, self.metrics, self.readiness, self.clock, self.pauses)
-        guard, times = Guard(self.settings), RequestTimes(self.metrics, self.clock)
+        guard, times = Guard(self.settings, self.keys), RequestTimes(self.metrics, self.clock)
+        if self.keys is not None:
+            self.readiness.watch("callers", self.keys.warning)
+        self.metrics.gauges.watch(api_keys_age_seconds=self.keys.age if self.keys is not None else lambda: 0.0)
         if self.role == "worker":  # it has no callers, so its port is for administration
             routers = [probes.router(), probes.metrics_router()]
             return Applications(_documented(create_app(self.refusals, times, routers)))

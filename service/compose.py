@@ -20,6 +20,7 @@ from fanout.http1.exchange import Limits
 from fanout.log import Logger, get_logger
 from fanout.memory import memory_limit, read_ahead, tokens_within
 from fanout.metrics import Metrics
+from fanout.queue.api_keys import ApiKeys
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.evidence import Evidence
 from fanout.queue.keys import Keys
@@ -37,6 +38,7 @@ from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.routes import RouteClass
 from fanout.tracing import Tracing, calling, header_lines
+from service.callers.key_ring import KeyRing
 from service.outgoing import open_client, open_configured_redis
 from service.tracing import open_tracing
 from workers.bodies import Bodies
@@ -79,6 +81,7 @@ class Resources:
     durability: Durability | None = None
     redis_password: Secret = field(default_factory=Secret)
     tracing: Tracing | None = None
+    key_ring: KeyRing | None = None
 
 
 @asynccontextmanager
@@ -104,6 +107,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
             open_tracing(clock, metrics, enabled=settings.otel) as tracing,
         ):
             metrics.gauges.watch(trace_events_skipped=lambda: traces.skipped, trace_events_lost=lambda: traces.lost)
+            ring = KeyRing(ApiKeys(redis_client, keys), settings.api_keys_file, clock, get_logger())
             yield Resources(
                 settings,
                 clock,
@@ -117,6 +121,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
                 durability,
                 password,
                 tracing,
+                ring,
             )
     finally:
         await redis_client.aclose()

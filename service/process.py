@@ -26,6 +26,7 @@ from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.app import Role
 from service.applications import Parts
+from service.callers.key_ring import KeyRing
 from service.compat.questions import Service, open_service
 from service.compose import Resources, build_worker, open_endpoint, open_resources, prepare_store
 from service.doctor.probe import probe
@@ -72,6 +73,7 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
                 tasks.append(group.create_task(_watch(resources, readiness, service)))
                 tasks.append(group.create_task(resources.stream.run()))
                 tasks.append(group.create_task(rotation.files.run()))
+                tasks.append(group.create_task(_read_keys(plan, resources)))
                 tasks.append(group.create_task(measure_loop_lag(resources.metrics.loop_lag_seconds, clock)))
                 await asyncio.sleep(0)  # the servers listen before Redis is asked
                 starting = open_queue(queue, lambda: prepare_store(resources, service), clock, resources.log)
@@ -153,7 +155,19 @@ def _parts(
         asked=asked,
         second_key=rotation.second_key,
         tracing=resources.tracing,
+        keys=_key_ring(plan, resources),
     )
+
+
+async def _read_keys(plan: Plan, resources: Resources) -> None:
+    ring = _key_ring(plan, resources)
+    if ring is not None:
+        await ring.run()
+
+
+def _key_ring(plan: Plan, resources: Resources) -> KeyRing | None:
+    # The keys of callers, where there are callers that have keys.
+    return None if plan.role == "worker" or plan.settings.auth == "none" else resources.key_ring
 
 
 async def _finishes(work: Coroutine[Any, Any, None], *, before: asyncio.Event) -> bool:

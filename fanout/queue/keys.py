@@ -51,6 +51,11 @@ class Keys:
         return f"{self.namespace}:pauses"
 
     @property
+    def api_keys(self) -> str:
+        """A hash by id: the API keys of callers, each with the digest of its secret and what it may do."""
+        return f"{self.namespace}:api-keys"
+
+    @property
     def executes(self) -> str:
         """A hash by endpoint: when it was proved that it runs `:execute`."""
         return f"{self.namespace}:executes"

@@ -60,7 +60,7 @@ def refusal_of(caller: Caller, right: Right, hub: str = "") -> FanoutError | Non
     """Return why a caller may not use `right` on `hub`; None when it may."""
     if caller.refusal:
         return UnauthorizedError(caller.refusal, label=caller.code)
-    where = "what concerns all hubs" if hub == EVERY_HUB else f"hub {hub[:_MAX_LENGTH]}" if hub else "any hub"
+    where = "what concerns all hubs" if hub == EVERY_HUB else f"hub {hub[:_MAX_LENGTH].lower()}" if hub else "any hub"
     if right not in caller.rights:
         return ForbiddenError(f"The caller has no right to {right.value} here: it needs {right.value} for {where}.")
     if hub and not any(matches(pattern, hub.lower()) for pattern in caller.hubs):

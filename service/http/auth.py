@@ -6,7 +6,6 @@ without any sign of a proxy. A loopback peer alone proves nothing: it may be a p
 rebound its own name to 127.0.0.1. A `Caller` carries rights, so another proof of identity is another way to make one.
 """
 
-import hashlib
 import hmac
 from collections.abc import Collection, Mapping
 
@@ -17,7 +16,9 @@ from fanout.environment import variable_of
 from fanout.errors import ConfigurationError, UnauthorizedError
 from fanout.loopback import is_from_this_machine, is_loopback, is_of_no_other_origin
 from fanout.settings import Settings
+from service.callers.api_key import digest_of
 from service.callers.caller import EVERY_HUB, Caller, Right
+from service.callers.key_ring import KeyRing, read_file
 
 _MAKE_A_KEY = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
@@ -28,7 +29,7 @@ LOCAL = Caller("local", frozenset(Right))  # whoever can use this machine could 
 KEYLESS = Caller("keyless", refusal=f"No API key was sent. {_SEND_THE_KEY}", is_client=True)
 WRONG_TOKEN = Caller(
     "wrong-token",
-    refusal=f"The bearer token is not the API key of this service. {_SEND_THE_KEY}",
+    refusal=f"The bearer token is not an API key of this service. {_SEND_THE_KEY}",
     code="wrongKey",
     is_client=True,  # it may be the application's own token, which a gateway in front has judged
 )
@@ -45,12 +46,15 @@ FOREIGN = Caller(
 
 
 class Guard:
-    """Recognises callers. It holds the digest of the API key, never the key."""
+    """Recognises callers. It holds digests of API keys, never a key."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ring: KeyRing | None = None) -> None:
+        """`ring` has the keys besides that of the settings; None where there are no others."""
         key = settings.api_key.get_secret_value()
-        self._digest = _digest(key.encode()) if key else None
+        self._digest = digest_of(key.encode()) if key else None
         self._local = settings.auth == "none"
+        self._ring = None if self._local else ring
+        self._takes_keys = self._digest is not None or (bool(settings.api_keys_file) and not self._local)
 
     def __repr__(self) -> str:
         return f"<Guard {'with a key' if self._digest else 'for this machine' if self._local else 'closed'}>"
@@ -60,13 +64,33 @@ class Guard:
 
         `origins` are those whose pages may negotiate, where that is asked for.
         """
-        if self._digest is not None:
-            return _keyed(headers, self._digest)
+        if self._takes_keys:
+            return self._keyed(headers)
         if not (self._local and is_from_this_machine(scope, headers)):
             return FOREIGN
         if is_of_no_other_origin(headers):
             return LOCAL
         return LOCAL_PAGE if headers.get("origin") in origins else FOREIGN
+
+    def _keyed(self, headers: Mapping[str, str]) -> Caller:
+        presented = headers.get("x-api-key")
+        if presented is not None:
+            holder = self._holder(presented)
+            if holder is None:
+                raise UnauthorizedError("The X-API-Key is not an API key of this service.", label="wrongKey")
+            return holder
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        token = token.strip()
+        if not token or scheme.lower() != "bearer":
+            return KEYLESS
+        return self._holder(token) or WRONG_TOKEN
+
+    def _holder(self, presented: str) -> Caller | None:
+        # Who holds a key. That of the settings comes first, because nothing else has to be asked then.
+        digest = digest_of(presented.encode("latin-1"))  # as ASGI decoded it, so these are the caller's bytes
+        if self._digest is not None and hmac.compare_digest(digest, self._digest):
+            return KEY_HOLDER
+        return None if self._ring is None else self._ring.find(presented, digest)
 
     def admit(self, request: Request, right: Right, hub: str = "") -> Caller:
         """Return the caller of a request when it has `right`, otherwise raise as `Caller.require`."""
@@ -82,6 +106,11 @@ class Guard:
 def check_exposure(settings: Settings, host: str) -> None:
     """Raise ConfigurationError when nobody could be recognised, or strangers would be served."""
     key, local, auth = bool(settings.api_key.get_secret_value()), settings.auth == "none", variable_of("auth")
+    if settings.api_keys_file:
+        if local:
+            both = f"{variable_of('api_keys_file')} and {auth}=none"
+            raise ConfigurationError(f"{both} are both set: remove one of them.")
+        key = bool(read_file(settings.api_keys_file)) or key
     if key and local:
         raise ConfigurationError(f"{variable_of('api_key')} and {auth}=none are both set: remove one of them.")
     if not key and not local:
@@ -94,23 +123,3 @@ def check_exposure(settings: Settings, host: str) -> None:
             f"{auth}=none serves this machine alone, so it cannot listen on {host or 'all addresses'}: listen on "
             f"127.0.0.1, or remove {auth} and set {variable_of('api_key')}."
         )
-
-
-def _keyed(headers: Mapping[str, str], digest: bytes) -> Caller:
-    presented = headers.get("x-api-key")
-    if presented is not None:
-        if hmac.compare_digest(_digest(_sent(presented)), digest):
-            return KEY_HOLDER
-        raise UnauthorizedError("The X-API-Key is not the API key of this service.", label="wrongKey")
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    if not token.strip() or scheme.lower() != "bearer":
-        return KEYLESS
-    return KEY_HOLDER if hmac.compare_digest(_digest(_sent(token.strip())), digest) else WRONG_TOKEN
-
-
-def _sent(header: str) -> bytes:
-    return header.encode("latin-1")  # as ASGI decoded it, so these are the caller's bytes
-
-
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()

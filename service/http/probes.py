@@ -19,7 +19,7 @@ from fanout.metrics import Metrics
 from fanout.queue.pauses import Pause, Pauses
 from service.callers.caller import Right
 from service.measurements import MeasuredQueue, QueueReadings
-from service.openapi.describe import READ_REFUSALS, answer, callers, refusal, text
+from service.openapi.describe import READ_REFUSALS, answer, busy, callers, refusal, text
 from service.openapi.model import Count, Document
 
 PROBE_PATHS = ("/livez", "/readyz")
@@ -158,7 +158,11 @@ class Probes:
             operation_id="metrics",
             summary="Return the metrics in the Prometheus text format",
             response_class=PlainTextResponse,
-            responses={200: text("The metrics."), **READ_REFUSALS},
+            responses={
+                200: text("The metrics."),
+                503: busy("The API keys cannot be read.", "callersUnavailable"),
+                **READ_REFUSALS,
+            },
             openapi_extra={"security": callers(Right.READ)},
         )
         router.add_api_route(

@@ -48,7 +48,11 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         400, "The Idempotency-Key cannot be used", "Send one key of 1 to 255 printable ASCII characters."
     ),
     "unauthorized": ProblemType(401, "The caller is not known", "Send Authorization: Bearer <API key>, or X-API-Key."),
-    "wrongKey": ProblemType(401, "The key is not the API key of this service", "Send the key that the service has."),
+    "wrongKey": ProblemType(
+        401,
+        "The key is not one of this service",
+        "Send a key that the service has, and that was not revoked and has not expired.",
+    ),
     "forbidden": ProblemType(403, "The caller may not do this", "Use a key that has the right."),
     "notFound": ProblemType(404, "There is nothing at this address", "/openapi.json lists what there is."),
     "traceOff": ProblemType(
@@ -95,6 +99,12 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         422,
         "A messageId was used with another content",
         "`results` tells what became of each item; give the rejected ones new ids.",
+    ),
+    "callersUnavailable": ProblemType(
+        503,
+        "The API keys cannot be read",
+        "Repeat after Retry-After; nothing was queued. Keys that Redis holds count for five minutes after it stopped "
+        "answering; FANOUT_API_KEY and the keys of a file count without it.",
     ),
     "overloaded": ProblemType(
         503,

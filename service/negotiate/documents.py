@@ -50,6 +50,7 @@ DESCRIPTION: dict[str, Any] = {
             "unauthorized",
             "wrongKey",
         ),
+        403: refusal("The caller lacks the right negotiate, or has it for other hubs.", "forbidden"),
         408: refusal("The body did not arrive within FANOUT_BODY_TIMEOUT.", "bodyTooSlow"),
         413: refusal(
             "The body is too large, or the token would be longer than the 4,096 characters of the service.",
@@ -59,9 +60,10 @@ DESCRIPTION: dict[str, Any] = {
         415: refusal("The body is not JSON in UTF-8, or is compressed.", "unsupportedMediaType"),
         500: refusal("An unexpected error.", "internal"),
         503: refusal(
-            "The connection string of the service is not set, or too many bytes are being handled.",
+            "The service's connection string is not set, too many bytes are held, or no key can be judged.",
             "notConfigured",
             "overloaded",
+            "callersUnavailable",
         ),
     },
     "openapi_extra": {

@@ -17,7 +17,11 @@ DESCRIPTION = (
     "Service. A 202 means stored. Every refusal is a problem document (RFC 9457) whose `type` explains itself."
 )
 _SECURITY: Mapping[str, Any] = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "The API key."},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, which has rights on hubs. The roles of a route name the right that it needs.",
+    },
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "accessKey": compatible.SECURITY_SCHEME,
 }

@@ -59,7 +59,7 @@ class Parts:
     """What the applications of a process are made of; None for what it does without.
 
     `waiting` and `asked` are what compatible calls look into before they ask the service, and the service they ask.
-    `second_key` is the other access key of the service, that of the settings where it is not given.
+    `second_key`, the other access key of the service, and `api_key` are those of the settings where not given.
     """
 
     settings: Settings
@@ -78,13 +78,14 @@ class Parts:
     waiting: Waiting | None = None
     asked: Service | None = None
     second_key: Secret | None = None
+    api_key: Secret | None = None
     tracing: Tracing | None = None
     keys: KeyRing | None = None
 
     def build(self) -> Applications:
         """Give each listener its routes."""
         probes = Probes(self.queue, self.metrics, self.readiness, self.clock, self.pauses)
-        guard, times = Guard(self.settings, self.keys), RequestTimes(self.metrics, self.clock)
+        guard, times = Guard(self.settings, self.keys, self.api_key), RequestTimes(self.metrics, self.clock)
         if self.keys is not None:
             self.readiness.watch("callers", self.keys.warning)
         self.metrics.gauges.watch(api_keys_age_seconds=self.keys.age if self.keys is not None else lambda: 0.0)

@@ -154,6 +154,7 @@ def _parts(
         waiting=resources.stream,
         asked=asked,
         second_key=rotation.second_key,
+        api_key=rotation.api_key,
         tracing=resources.tracing,
         keys=_key_ring(plan, resources),
     )

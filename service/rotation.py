@@ -5,7 +5,9 @@ delivered there; it is told that this needs a restart.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
+from fanout.environment import load, variable_of
 from fanout.errors import ConfigurationError
 from fanout.redis.address import Login, RedisAddress, parse
 from fanout.secret import Secret
@@ -19,10 +21,11 @@ _RESTART = "The file names another {0} than the one in use. Restart the process 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """The files that are followed, and the other access key of the service, as it is now."""
+    """The files that are followed; the other access key of the service and the API key of callers, as they are now."""
 
     files: SecretFiles
     second_key: Secret
+    api_key: Secret
 
 
 def rotation_of(resources: Resources, service: ConnectionString | None) -> Rotation:
@@ -32,7 +35,9 @@ def rotation_of(resources: Resources, service: ConnectionString | None) -> Rotat
     second_key = Secret(settings.second_access_key.get_secret_value())
     _watch_service(files, settings, service, second_key)
     _watch_redis(files, settings, resources.redis_password)
-    return Rotation(files, second_key)
+    api_key = Secret(settings.api_key.get_secret_value())
+    files.watch("api_key", api_key.value, partial(_renew_api_key, api_key))
+    return Rotation(files, second_key, api_key)
 
 
 def _watch_service(
@@ -65,6 +70,11 @@ def _renew_key(service: ConnectionString, text: str) -> None:
     if replace(renewed, key=service.key) != service:
         raise ConfigurationError(_RESTART.format("service"))
     service.key.replace(renewed.access_key)
+
+
+def _renew_api_key(api_key: Secret, text: str) -> None:
+    # Judged as at the start: a key that is too short, or has quotes around it, is not put in force.
+    api_key.replace(load({variable_of("api_key"): text}).api_key.get_secret_value())
 
 
 def _place_of(address: RedisAddress) -> RedisAddress:

@@ -15,6 +15,7 @@ from starlette.types import Scope
 from fanout.environment import variable_of
 from fanout.errors import ConfigurationError, UnauthorizedError
 from fanout.loopback import is_from_this_machine, is_loopback, is_of_no_other_origin
+from fanout.secret import Secret
 from fanout.settings import Settings
 from service.callers.api_key import digest_of
 from service.callers.caller import EVERY_HUB, Caller, Right
@@ -46,18 +47,25 @@ FOREIGN = Caller(
 
 
 class Guard:
-    """Recognises callers. It holds digests of API keys, never a key."""
+    """Recognises callers by the digests of their keys."""
 
-    def __init__(self, settings: Settings, ring: KeyRing | None = None) -> None:
-        """`ring` has the keys besides that of the settings; None where there are no others."""
-        key = settings.api_key.get_secret_value()
-        self._digest = digest_of(key.encode()) if key else None
+    def __init__(self, settings: Settings, ring: KeyRing | None = None, api_key: Secret | None = None) -> None:
+        """`ring` has the keys besides that of the settings; None where there are no others.
+
+        `api_key` is that of the settings as it is now, which may be replaced.
+        """
+        self._key = api_key or Secret(settings.api_key.get_secret_value())
+        self._digest = _digest_of(self._key)
+        self._key.when_replaced(self._take_key)
         self._local = settings.auth == "none"
         self._ring = None if self._local else ring
         self._takes_keys = self._digest is not None or (bool(settings.api_keys_file) and not self._local)
 
     def __repr__(self) -> str:
         return f"<Guard {'with a key' if self._digest else 'for this machine' if self._local else 'closed'}>"
+
+    def _take_key(self) -> None:
+        self._digest = _digest_of(self._key)
 
     def caller_of(self, scope: Scope, headers: Mapping[str, str], origins: Collection[str] = ()) -> Caller:
         """Recognise the caller of a request; a wrong X-API-Key is refused at once.
@@ -101,6 +109,10 @@ class Guard:
     async def admit_reader(self, request: Request) -> None:
         """Return when the caller may read of all hubs; for routes that take it as a dependency."""
         self.admit(request, Right.READ, EVERY_HUB)
+
+
+def _digest_of(key: Secret) -> bytes | None:
+    return digest_of(key.value.encode()) if key.value else None
 
 
 def check_exposure(settings: Settings, host: str) -> None:

@@ -73,7 +73,7 @@ async def program(directory: Path, *arguments: str, code: str = "", **environ: s
     directory.mkdir(exist_ok=True)  # noqa: ASYNC240 - nothing else runs yet
     start = ["-m", "service.cli"] if not code else ["-c", f"{code}\nfrom service.cli.main import main\nmain()"]
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ} | _QUICK
-    if "FANOUT_API_KEY" not in environ:
+    if not {"FANOUT_API_KEY", "FANOUT_API_KEY_FILE"} & environ.keys():
         kept |= _KEYLESS
     with (directory / "out").open("wb") as out, (directory / "err").open("wb") as err:
         process = await asyncio.create_subprocess_exec(

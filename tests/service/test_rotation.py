@@ -151,6 +151,31 @@ async def test_a_rotated_password_of_redis_counts_from_the_next_connection(
         assert renewed not in fanout.err
 
 
+@pytest.mark.process
+async def test_a_rotated_api_key_counts_and_the_former_one_does_not(redis_url: str, tmp_path: Path) -> None:
+    file, keys = tmp_path / "key", ("k" * 32, "n" * 32)
+    file.write_text(keys[0])
+    environ = {"FANOUT_REDIS_URL": redis_url, "FANOUT_API_KEY_FILE": str(file)}
+    async with scripted_service() as end:
+        environ["AzureSignalRConnectionString"] = service_at(end.port)
+        async with serving(tmp_path, **environ) as (fanout, client):
+
+            async def statuses() -> list[int]:
+                item = {"userId": "u", "target": "t", "arguments": []}
+                answers = [
+                    await client.post("/v1/hubs/chat/messages", json=item, headers={"X-API-Key": key}) for key in keys
+                ]
+                return [answer.status_code for answer in answers]
+
+            assert await statuses() == [202, 401]
+            file.write_text("short")
+            await fanout.until(lambda: bool(fanout.lines_of("secrets.refused")))
+            assert await statuses() == [202, 401]
+            file.write_text(keys[1])
+            await fanout.until(lambda: bool(fanout.lines_of("secrets.changed")))
+            assert await statuses() == [401, 202]
+
+
 @asynccontextmanager
 async def looking(files: SecretFiles) -> AsyncIterator[None]:
     """Have the files looked at while the block runs."""

@@ -39,6 +39,7 @@ NOT_SHOWN = {
     "fanout_tokens",
     "fanout_trace_events_lost_total",
     "fanout_trace_events_skipped_total",
+    "fanout_unordered_total",
 }
 
 

@@ -68,16 +68,20 @@ class Ownership:
         """The partitions owned now in which such entries were met, and their newest format."""
         return {owned.number: owned.needs for owned in self._owned.values() if owned.needs}
 
-    async def run(self, group: asyncio.TaskGroup, start_reading: StartReading) -> None:
-        """Beat until cancelled. `start_reading` starts the reader of a new partition and returns its task."""
-        while True:
-            try:
-                await self._beat(group, start_reading)
-            except QueueError as error:
-                self._log.warning("leases.unreachable", error=str(error), held=len(self))
-                self._end_expired()
-                self._doubt_outdated()
-            await self._clock.sleep(min(_LONGEST_BEAT, self._leases.lifetime / _BEATS_PER_LEASE))
+    async def run(self, start_reading: StartReading) -> None:
+        """Beat until cancelled. `start_reading` starts the reader of a new partition and returns its task.
+
+        What is being handed back then ends with it: it waits for calls that nobody may settle any more.
+        """
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    await self._beat(group, start_reading)
+                except QueueError as error:
+                    self._log.warning("leases.unreachable", error=str(error), held=len(self))
+                    self._end_expired()
+                    self._doubt_outdated()
+                await self._clock.sleep(min(_LONGEST_BEAT, self._leases.lifetime / _BEATS_PER_LEASE))
 
     async def leave(self) -> None:
         """Leave the list of workers and hand every partition back, each as soon as its calls in flight have ended."""

@@ -81,7 +81,7 @@ class Worker:
                 def read(owned: OwnedPartition) -> asyncio.Task[None]:
                     return inner.create_task(self.reader.run(owned, on_change))
 
-                until_released.append(outer.create_task(self.ownership.run(outer, read)))
+                until_released.append(outer.create_task(self.ownership.run(read)))
                 stations: list[Coroutine[Any, Any, None]] = [
                     self.dispatcher.run(),
                     self.sweeps.run(),

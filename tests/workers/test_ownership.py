@@ -104,7 +104,7 @@ class Member:
     @asynccontextmanager
     async def on_duty(self) -> AsyncIterator["Member"]:
         async with self.group:
-            running = self.group.create_task(self.ownership.run(self.group, self.start_reading))
+            running = self.group.create_task(self.ownership.run(self.start_reading))
             yield self
             running.cancel()
             self.ownership.close()
@@ -222,6 +222,20 @@ async def test_a_surplus_partition_whose_calls_last_is_counted_once(redis_client
         assert len(await owners(redis_client)) == 2
         await a.beats(2)
         assert len(a.ownership) == 2
+
+
+async def test_what_is_on_its_way_back_does_not_outlive_the_beats(redis_client: RedisClient) -> None:
+    """Its call may never be settled: what settles ends with the worker too."""
+    clock = FakeClock()
+    async with asyncio.timeout(10):
+        async with Member(redis_client, clock, "a").on_duty() as a:
+            await a.owned(0, 1, 2, 3)
+            for owned in a.reading.values():
+                owned.began_call()
+            await redis_client.ask("ZADD", KEYS.workers, "+inf", "b")
+            await a.beats(2)
+            assert len(a.reading) == 2
+    assert len(a.ownership) == P
 
 
 async def test_leaving_while_a_partition_is_on_its_way_back_ends_both(redis_client: RedisClient) -> None:

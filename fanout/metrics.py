@@ -305,6 +305,12 @@ class Metrics:
             "code",
             (*REFUSALS, *ITEM_CODES),
         )
+        self._define_requests(new)
+        self.replayed = new.counter("fanout_replayed", "Dead letters replayed by an operator.")
+        self.purged = new.counter("fanout_purged", "Dead letters deleted by an operator.")
+        self._define_ingress_times(new)
+
+    def _define_requests(self, new: Counters) -> None:
         self.requests = new.counters(
             "fanout_ingress_requests", "Batches answered, by status class.", "status", STATUSES
         )
@@ -321,8 +327,8 @@ class Metrics:
         self.negotiated = new.counters(
             "fanout_negotiate_requests", "Negotiations answered, by status class.", "status", STATUSES
         )
-        self.replayed = new.counter("fanout_replayed", "Dead letters replayed by an operator.")
-        self.purged = new.counter("fanout_purged", "Dead letters deleted by an operator.")
+
+    def _define_ingress_times(self, new: Counters) -> None:
         self.append_seconds = new.histogram(
             "fanout_append_seconds", "Time to store one batch, waiting for replicas or disks included.", _CALL_BUCKETS
         )

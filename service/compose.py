@@ -109,20 +109,9 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
             metrics.gauges.watch(trace_events_skipped=lambda: traces.skipped, trace_events_lost=lambda: traces.lost)
             ring = KeyRing(ApiKeys(redis_client, keys), settings.api_keys_file, clock, get_logger())
             yield Resources(
-                settings,
-                clock,
-                metrics,
-                redis_client,
-                keys,
-                stream,
-                dead_letters,
-                get_logger(),
-                traces,
-                durability,
-                password,
-                tracing,
-                ring,
-            )
+                settings, clock, metrics, redis_client, keys, stream, dead_letters, get_logger(), traces, durability,
+                password, tracing, ring,
+            )  # fmt: skip
     finally:
         await redis_client.aclose()
 

@@ -269,22 +269,14 @@ class Flight:
 
     def _follow(self, outcome: Outcome, *, proven: bool) -> None:
         """Deliver, repeat, split or bury."""
-        flights, lane, call = self._flights, self._lane, self._call
-        telemetry = flights.telemetry
+        flights, call, telemetry = self._flights, self._call, self._flights.telemetry
         if outcome is TAKEN and telemetry.traces is None:
             self._deliver(outcome, DELIVERED)
             return
         if len(call) > 1 and flights.sender.refused_joining(outcome):
             self._split()
             return
-        attempt = Attempt(
-            lane.attempts,
-            telemetry.age(call[0]),
-            flights.random(),
-            renewed=lane.renewed,
-            proven=proven,
-            alone=flights.gate.is_alone(lane.key),
-        )
+        attempt = self._attempt(proven=proven)
         verdict = judge(call[0].entry, outcome, attempt, flights.policy)
         telemetry.judged(call, attempt, outcome, verdict)
         match verdict:
@@ -298,6 +290,11 @@ class Flight:
                 self._split()
             case Dead():
                 self._give_up(verdict)
+
+    def _attempt(self, *, proven: bool) -> Attempt:
+        flights, lane, age = self._flights, self._lane, self._flights.telemetry.age(self._call[0])
+        alone = flights.gate.is_alone(lane.key)
+        return Attempt(lane.attempts, age, flights.random(), renewed=lane.renewed, proven=proven, alone=alone)
 
     def _deliver(self, outcome: Outcome, end: End) -> None:
         """Let the lane move on, and have the store settle what was delivered, or what nobody is there for."""

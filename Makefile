@@ -61,7 +61,7 @@ lowest: $(VENV)/.test ## the tests of single modules with the lowest versions th
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -r pyproject.toml --extra dev --extra otel
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python $(LOWEST_TOOLS)
 	@REDIS_KINDS=valkey .venv-lowest/bin/python -m pytest --quiet -p no:cacheprovider -W ignore::DeprecationWarning \
-	  --numprocesses 2 --dist loadfile -m "not process" tests/fanout tests/workers tests/service tests/emulator $(ARGS)
+	  --numprocesses $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist worksteal -m "not process" tests/fanout tests/workers tests/service tests/emulator $(ARGS)
 
 image-test: $(VENV)/.test ## build the image and run it, as root; needs buildah, podman, runc and mmdebstrap (BASE=an image that is there)
 	@$(BIN)/python -m tests.image $(BASE)

@@ -6,6 +6,7 @@ the same members over an aiohttp session. Takes the arguments of `fanout`.
 
 import ssl
 import sys
+from collections.abc import Callable
 
 import aiohttp
 from yarl import URL
@@ -30,8 +31,9 @@ class AiohttpPool:
         clock: Clock,
         tls: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
+        more_lines: Callable[[], bytes] | None = None,
     ) -> None:
-        del clock, proxy
+        del clock, proxy, more_lines
         self._origin = origin
         self._limits = limits
         self._tls = tls

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import jwt
@@ -13,6 +14,7 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.environment import load
 from fanout.errors import ConfigurationError
+from fanout.log import Logger
 from fanout.secret import Secret
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import rest_token
@@ -203,7 +205,7 @@ async def test_what_cannot_be_used_is_told_once_and_changes_nothing(tmp_path: Pa
         secret.replace(value)
 
     file.write_text("old\n")
-    files = SecretFiles({"api_key": str(file)}, clock, log)  # type: ignore[arg-type] # the part of it that is used
+    files = SecretFiles({"api_key": str(file)}, clock, cast("Logger", log))
     files.watch("api_key", "old", take)
     files.watch("redis_password", "", take)  # has no file
     async with looking(files):
@@ -241,8 +243,7 @@ async def test_a_file_that_names_another_place_is_refused(
     settings = load({f"{variable}_FILE": str(file)})
     service = ConnectionString.parse(f"Endpoint=https://a.net;{OTHERS}")
     async with open_resources(settings, SystemClock()) as resources:
-        files = rotation_of(resources, service).files
-        files._clock, files._log = clock, log  # type: ignore[assignment] # the part of it that is used
+        files = rotation_of(replace(resources, clock=clock, log=cast("Logger", log)), service).files
         async with looking(files):
             file.write_text(after)
             await until_logged(log, clock, 1)
@@ -255,8 +256,7 @@ async def test_a_url_of_redis_with_another_password_replaces_it(tmp_path: Path) 
     file, log, clock = tmp_path / "url", Log(), FakeClock()
     file.write_text("redis://:p@a:1/0")
     async with open_resources(load({"FANOUT_REDIS_URL_FILE": str(file)}), SystemClock()) as resources:
-        files = rotation_of(resources, None).files
-        files._clock, files._log = clock, log  # type: ignore[assignment] # the part of it that is used
+        files = rotation_of(replace(resources, clock=clock, log=cast("Logger", log)), None).files
         async with looking(files):
             file.write_text("redis://:q@a:1/0")
             await until_logged(log, clock, 1)

@@ -354,10 +354,6 @@ class Metrics:
             "fanout_dropped_letters", "Oldest dead letters deleted because FANOUT_MAX_DEAD_BYTES was reached."
         )
         self.expired = new.counter("fanout_expired", "Messages dropped because their ttlSeconds ran out.")
-        self._define_detours(new)
-        self._define_delivery_times(new)
-
-    def _define_detours(self, new: Counters) -> None:
         self.superseded = new.counter(
             "fanout_superseded", "Entries dropped because a newer one with the same key or member was waiting."
         )
@@ -371,6 +367,7 @@ class Metrics:
         self.slowdowns = new.counters(
             "fanout_slowdowns", "Throttling answers (429) that paused a class of calls, by class.", "class", CLASSES
         )
+        self._define_delivery_times(new)
 
     def _define_delivery_times(self, new: Counters) -> None:
         self.queue_wait_seconds = new.histogram(

@@ -8,12 +8,14 @@ that has expired or was revoked counts for nothing.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
 from fanout.clock import Clock
 from fanout.errors import CallersUnavailableError, ConfigurationError, QueueError
 from fanout.log import Logger
+from service.aside import Aside
 from service.callers.api_key import MAX_TEXT, ApiKey, id_in, parse, parse_file
 from service.callers.caller import Caller
 
@@ -53,6 +55,7 @@ class KeyRing:
     def __init__(self, store: Store | None, path: str, clock: Clock, log: Logger) -> None:
         self._store = store
         self._path = path
+        self._file = Aside(partial(read_file, path), clock, within=_TIMEOUT)
         self._clock = clock
         self._log = log
         self._sources: dict[str, Known] = {}
@@ -101,9 +104,11 @@ class KeyRing:
         """Read all keys once; what cannot be read stays as it was."""
         if self._path:
             try:
-                self._know("file", Known.of(read_file(self._path), self._clock.monotonic()))
+                self._know("file", Known.of(await self._file.result(), self._clock.monotonic()))
             except ConfigurationError as error:
                 self._fail("file", str(error))
+            except TimeoutError:
+                self._fail("file", f"The file of API keys {self._path!r} is being read for more than {_TIMEOUT:g} s.")
         if self._store is not None:
             try:
                 async with self._clock.timeout(_TIMEOUT):

@@ -5,7 +5,6 @@ finding is reported at once. A secret may come from a file (`FANOUT_API_KEY_FILE
 error.
 """
 
-import difflib
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from fanout.errors import ConfigurationError
 from fanout.settings import Settings
-from fanout.settings_rules import trim_key
+from fanout.settings_rules import setting_meant, trim_key
 from fanout.units import DURATION, SIZE, Unit, format_duration, format_size
 
 PREFIX = "FANOUT_"
@@ -162,9 +161,8 @@ def _unknown(variable: str) -> str:
             f"{variable} asks for a connection with Microsoft Entra ID, which this version cannot make. Set "
             f"{CONNECTION_STRING} to a connection string with an AccessKey."
         )
-    known = [variable_of(field) for field in Settings.model_fields]
-    close = difflib.get_close_matches(variable.upper(), known, n=1)
-    hint = f"Did you mean {close[0]}?" if close else "`fanout config` lists the known ones."
+    close = setting_meant(variable[len(PREFIX) :], [field for field in Settings.model_fields if field not in _SHARED])
+    hint = f"Did you mean {variable_of(close)}?" if close else "`fanout config` lists the known ones."
     return f"{variable} is not a setting of this version. {hint}"
 
 

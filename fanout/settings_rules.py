@@ -4,8 +4,9 @@ Rule guarded: a value that can never match anything is refused at start, with th
 only written differently is normalised. Each function raises ValueError, whose text follows the name of the setting.
 """
 
+import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ _PATH: Final = re.compile(r"(/[A-Za-z0-9._~\-]+)+", re.ASCII)
 _HOST: Final = re.compile(r"[a-z0-9.\-]+|[0-9a-f:.]+", re.ASCII)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _QUOTES: Final = ("'", '"')
+_CLOSE: Final = 0.65  # how much of two words is the same where one is a misspelling of the other: `uri` and `url`
 
 
 def trim_key(text: str) -> str:
@@ -78,3 +80,32 @@ def check_name(check: Callable[[str], str], name: str) -> str:
         return check(name)
     except BadRequestError as error:
         raise ValueError(str(error)) from None
+
+
+def setting_meant(name: str, known: Iterable[str]) -> str:
+    """Return the setting of which `name` is a misspelling or a part, "" where none is or several could be.
+
+    Word by word, because most names share a word with others that have nothing to do with them: `send_timeout` is not
+    `body_timeout`.
+    """
+    words = [word for word in name.lower().split("_") if word]
+    spelled = {each: each.split("_") for each in known}
+    for fits in (_same_letters, _is_misspelt, _is_part):
+        found = [each for each, parts in spelled.items() if fits(words, parts)]
+        if found:
+            return found[0] if len(found) == 1 else ""
+    return ""
+
+
+def _same_letters(words: list[str], known: list[str]) -> bool:
+    return "".join(words) == "".join(known)
+
+
+def _is_misspelt(words: list[str], known: list[str]) -> bool:
+    return len(words) == len(known) and all(
+        difflib.SequenceMatcher(None, *pair).ratio() >= _CLOSE for pair in zip(words, known, strict=True)
+    )
+
+
+def _is_part(words: list[str], known: list[str]) -> bool:
+    return bool(words) and any(known[at : at + len(words)] == words for at in range(len(known)))

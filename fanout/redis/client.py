@@ -24,7 +24,7 @@ from fanout.redis.pool import CONNECTION_ERRORS, MAX_CONNECTIONS, ConnectionPool
 Argument = str | bytes | int | float
 Command = Sequence[Argument]
 
-_PROGRESS_CHECKS = 4  # how often within the time limit a call checks for progress
+_PROGRESS_CHECKS = 8  # how often within the time limit a call checks for progress
 
 
 class Script:
@@ -188,7 +188,7 @@ class ServerClient(RedisClient):
                     return await pending.future
             except TimeoutError:
                 last, progress = progress, pending.connection.progress()
-                idle_checks = idle_checks + 1 if last in (None, progress) else 0
+                idle_checks = idle_checks + 1 if last == progress else 0  # what was before the first one is not known
                 if idle_checks == _PROGRESS_CHECKS:
                     raise TimeoutError(f"no progress within {limit:g} s") from None
             pending.renew()

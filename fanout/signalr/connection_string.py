@@ -1,7 +1,8 @@
 """Parses an Azure SignalR connection string.
 
 Source: docs/sources.md, connection-strings: keys without case, `;` between pairs, the first `=` splits, a repeated key
-is an error. Rule guarded: the access key never appears in a repr, a log or an error.
+is an error. A part without `=`, which the vendor's parser leaves out, is one too: it is a key cut in two, or a `;` that
+became something else. Rule guarded: the access key never appears in a repr, a log or an error.
 """
 
 import difflib
@@ -122,7 +123,8 @@ def _entra(pairs: dict[str, str]) -> EntraIdentity | None:
 
 def _pairs(text: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
-    for part in text.split(";"):
+    parts = text.split(";")
+    for part in parts:
         name, equals, value = part.partition("=")
         known = _KNOWN.get(name.strip().lower())
         if not equals or known is None:
@@ -130,6 +132,12 @@ def _pairs(text: str) -> dict[str, str]:
         if known in pairs:
             raise ConfigurationError(f"{known} occurs twice in the connection string: remove one of the two.")
         pairs[known] = value.strip()
+    bare = [number for number, part in enumerate(parts, 1) if part.strip() and "=" not in part]
+    if bare and pairs:
+        # Not repeated: it may be half of a key.
+        raise ConfigurationError(
+            f"Part {bare[0]} of the connection string has no =: each part is Name=value, and ; ends it. Copy it again."
+        )
     return pairs
 
 

@@ -63,7 +63,14 @@ def test_other_programs_variables_are_none_of_our_business() -> None:
         ("FANOUT_PROT", "Did you mean FANOUT_PORT?"),
         ("FANOUT_PARTITION", "Did you mean FANOUT_PARTITIONS?"),
         ("fanout_redis_uri", "Did you mean FANOUT_REDIS_URL?"),
+        ("FANOUT_REDISURL", "Did you mean FANOUT_REDIS_URL?"),
+        ("FANOUT_MAX_ATTEMPTS", "Did you mean FANOUT_RETRY_MAX_ATTEMPTS?"),
         ("FANOUT_ZZZZZZZZ", "`fanout config` lists the known ones."),
+        ("FANOUT_", "`fanout config` lists the known ones."),
+        # They share a word with other settings, and mean none of them.
+        ("FANOUT_SEND_TIMEOUT", "`fanout config` lists the known ones."),
+        ("FANOUT_RETRY_MIN", "`fanout config` lists the known ones."),
+        ("FANOUT_COLOR", "`fanout config` lists the known ones."),
         ("FANOUT_CONNECTION_STRING", "is not a setting of this version"),
     ],
 )

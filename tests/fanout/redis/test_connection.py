@@ -247,6 +247,32 @@ async def test_silence_is_told_to_each_of_those_who_shared() -> None:
         await asyncio.wait_for(ended.wait(), 5)
 
 
+async def test_silence_is_counted_from_the_last_bytes_that_moved_and_not_from_the_request() -> None:
+    moved, ended = 0.0, asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal moved
+        await commands(reader, writer, 1)
+        writer.write(b"$1\r\n0\r\n")
+        await reader.read(65536)
+        await asyncio.sleep(0.08)  # shortly before the call looks for the first time
+        moved = asyncio.get_running_loop().time()
+        writer.write(b"$9\r\n")
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.transport.abort()
+        ended.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    async with server, opened(url, time_limit=0.4) as redis_client:
+        await redis_client.run(ECHO, ["a"], [0])
+        with pytest.raises(QueueSilentError):
+            await redis_client.run(ECHO, ["a"], [1])
+        assert asyncio.get_running_loop().time() - moved >= 0.39
+        await asyncio.wait_for(ended.wait(), 5)
+
+
 async def test_a_caller_that_is_cancelled_leaves_the_others_their_replies(redis_client: RedisClient) -> None:
     await redis_client.run(ECHO, ["{1}a"], [0])
     async with asyncio.TaskGroup() as group:

@@ -24,7 +24,7 @@ def test_the_emulator_s_well_known_form_is_read() -> None:
 
 
 def test_keys_have_no_case_values_are_trimmed_and_the_first_equals_sign_splits() -> None:
-    service = parse(" ENDPOINT = https://h.example/ ; accesskey = a=b== ; unknown=1; no pair ;")
+    service = parse(" ENDPOINT = https://h.example/ ; accesskey = a=b== ; unknown=1; ;")
     assert (service.endpoint, service.access_key) == ("https://h.example", "a=b==")
 
 
@@ -74,6 +74,8 @@ def test_versions_1_x_are_read(version: str) -> None:
         ("export AzureSignalRConnectionString='Endpoint=https://h;AccessKey=secret;", "begins with a name"),
         ("Azure:SignalR:ConnectionString: Endpoint=https://h;AccessKey=secret", "begins with a name"),
         ("serviceUri=https://h", "serviceUri"),
+        ("Endpoint=https://h;AccessKey=s;secret;Version=1.0;", "Part 3 of the connection string has no ="),
+        ("secret;Endpoint=https://h;AccessKey=s", "Part 1 of the connection string has no ="),
         (
             "Endpoint=https://<name>.service.signalr.net;AccessKey=secret",
             "Endpoint in the connection string is a",

@@ -1,16 +1,12 @@
 """How much memory a process may use, and the bounds in bytes that follow from it.
 
 Rule guarded: an operator sets one number, the memory limit of the container, and the process stays within it whatever
-is sent. The limit is looked for where the kernel keeps it (cgroup v2, then v1, then the size of the machine). What is
-held at the same time is counted in a `ByteBudget`, which refuses what would not fit instead of having the process
-killed.
+is sent. The limit is looked for where the kernel keeps it (cgroup v2, then v1, then the size of the machine).
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Self
-
-from fanout.errors import OverloadedError
+from typing import Final
 
 _MIB: Final = 1024 * 1024
 _UNLIMITED: Final = 1 << 60  # bytes; cgroup v1 writes a number above it for "no limit"
@@ -88,48 +84,3 @@ def _text(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
-
-
-class ByteBudget:
-    """Bytes that may be held at the same time. One holder alone may take more: else it could never be served."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.held = 0
-
-    def __repr__(self) -> str:
-        return f"<ByteBudget {self.held} of {self.limit}>"
-
-    def hold(self, size: int) -> "Holding":
-        """Hold `size` bytes for as long as the `with` block of the result lasts, or raise OverloadedError."""
-        holding = Holding(self)
-        holding.resize(size)
-        return holding
-
-
-class Holding:
-    """What one holder holds of a budget."""
-
-    __slots__ = ("_budget", "size")
-
-    def __init__(self, budget: ByteBudget) -> None:
-        self._budget = budget
-        self.size = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.resize(0)
-
-    def resize(self, size: int) -> None:
-        """Hold `size` bytes from now on. Raise OverloadedError when that is more than before and does not fit."""
-        budget = self._budget
-        others = budget.held - self.size
-        if size > self.size and others and others + size > budget.limit:
-            raise OverloadedError(
-                f"Requests of {others} bytes are being handled, and this one takes {size} of the {budget.limit} there "
-                "are for all. Repeat it after Retry-After, or send smaller batches."
-            )
-        budget.held = others + size
-        self.size = size

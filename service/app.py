@@ -25,7 +25,7 @@ from service.admin.dead_letters.documents import DeadLetterCommand
 from service.admin.pauses import PauseCommand, ResumeCommand
 from service.compat.route import is_compatible
 from service.http.addresses import meant_address
-from service.http.middleware import RequestMiddleware, request_id_of
+from service.http.middleware import RequestMiddleware, RequestTimes, request_id_of
 from service.http.problems import (
     PREFIX,
     Problem,
@@ -36,7 +36,6 @@ from service.http.problems import (
     response_of,
 )
 from service.http.refusals import Refusals
-from service.http.timing import RequestTimes
 from service.negotiate.documents import NegotiateRequest
 from service.openapi.batch import MESSAGES
 from service.openapi.describe import path as path_parameter

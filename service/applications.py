@@ -16,7 +16,7 @@ from fanout.clock import Clock
 from fanout.delivery_log import DeliveryLog
 from fanout.environment import CONNECTION_STRING
 from fanout.errors import NotConfiguredError
-from fanout.memory import ByteBudget, body_budget, memory_limit
+from fanout.memory import body_budget, memory_limit
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.pauses import Pauses
@@ -34,10 +34,10 @@ from service.compat.barrier import Barrier, Waiting
 from service.compat.questions import Service
 from service.compat.route import Compatible
 from service.http.auth import Guard
-from service.http.hubs import Hubs
+from service.http.middleware import RequestTimes
 from service.http.probes import Probes, Readiness
 from service.http.refusals import Refusals
-from service.http.timing import RequestTimes
+from service.http.request import ByteBudget, Hubs
 from service.ingress.intake import Intake
 from service.ingress.route import Ingress, limits_of
 from service.negotiate.route import Negotiate

@@ -35,7 +35,7 @@ ROOMS = {
     "fanout.binding.": ("fanout.errors", "fanout.signalr.message", "fanout.signalr.routes"),
 }
 PURE = (
-    "service.http.head",
+    "service.http.request",
     "service.http.chunks",
     "workers.lane",
     "workers.schedule",
@@ -55,7 +55,7 @@ PURE = (
     "fanout.binding.json_text",
     "fanout.binding.suggestions",
     "service.ingress.outcome",
-    "service.ingress.answer",
+    "service.ingress.route",
     "service.http.addresses",
     "fanout.http1.exchange",
     "fanout.http1.proxy",

@@ -17,15 +17,14 @@ from fanout.binding.names import check_hub
 from fanout.clock import Clock
 from fanout.errors import BadRequestError
 from fanout.log import get_logger
-from fanout.memory import ByteBudget
 from fanout.queue.pauses import ALL, Pause, Pauses, of_class, of_hub, of_service
 from fanout.settings import Settings
 from fanout.signalr.routes import RouteClass
 from service.callers.caller import EVERY_HUB, Caller, Right
 from service.http.auth import Guard
-from service.http.body import announced_size, check_media_type, read_body
 from service.http.json_object import enumerated, object_of
 from service.http.middleware import request_id_of
+from service.http.request import ByteBudget, announced_size, check_media_type, read_body
 from service.openapi.describe import HUB_PATTERN, REQUEST_ID, answer, body, busy, callers, refusal
 from service.openapi.model import Absent, Count, Document
 

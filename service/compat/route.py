@@ -22,7 +22,6 @@ from fanout.clock import Clock
 from fanout.environment import CONNECTION_STRING
 from fanout.errors import FanoutError, NotConfiguredError, OverloadedError, QueueError, QueueFullError, QueueSilentError
 from fanout.log import get_logger
-from fanout.memory import ByteBudget, Holding
 from fanout.metrics import Metrics
 from fanout.secret import Secret
 from fanout.settings import Settings
@@ -45,10 +44,9 @@ from service.compat.calls import (
 )
 from service.compat.questions import Question, Service
 from service.compat.tokens import AccessTokens, CalledUrl
-from service.http.body import announced_size, check_media_type, read_body
-from service.http.hubs import Hubs
+from service.http.middleware import RequestScope
 from service.http.problems import PREFIX, Problem, problem_of
-from service.http.request import RequestScope
+from service.http.request import ByteBudget, Holding, Hubs, announced_size, check_media_type, read_body
 from service.ingress.intake import Intake
 from service.ingress.outcome import BatchOptions, Mixed, Outcome
 from service.ingress.route import counted

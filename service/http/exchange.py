@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from starlette.types import Message, Scope
 
 from service.http.chunks import ChunkDecoder
-from service.http.head import CHUNKED, Head
+from service.http.request import CHUNKED, Head
 
 HIGH_WATER: Final = 32 * 1024  # bytes of a body that wait for the application before reading stops
 SMALL_REST: Final = 64 * 1024  # bytes of a body that are read and dropped to keep the connection

@@ -1,22 +1,28 @@
-"""What surrounds every request: its id, the headers of every answer, and the handler of unexpected errors.
+"""What surrounds every request: its id, its time, the headers of every answer, and the handler of unexpected errors.
 
 Rules guarded: every answer carries X-Request-Id (the caller's own when it is valid) and the security headers; a route
 may replace a security header by its own. An unexpected error is logged once with the request id and answered as a
-problem without internals. A client that disconnected is not an error. Plain ASGI, because every request passes here.
+problem without internals. A client that disconnected is not an error. The label of a route in metrics is one of a
+closed set, whatever path a client sends. Plain ASGI, because every request passes here. For the routes that are plain
+ASGI too, `RequestScope` and `JsonAnswer` stand for what the framework has, which would cost more than their work. A
+header that is sent twice counts there with its first value, as it does on every other route.
 """
 
 import re
 import secrets
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fanout.clock import Clock
 from fanout.log import get_logger
+from fanout.metrics import Metrics
+from service.http.probes import PROBE_PATHS
 from service.http.problems import refusal_in, response_of, unexpected
 from service.http.refusals import Refusals
-from service.http.timing import RequestTimes
 
 _KEY: Final = "fanout.request_id"
 # Answers are about one caller and one moment, and none of them is a page to run scripts in or to be framed.
@@ -30,6 +36,36 @@ SECURITY_HEADERS: Final = (
 )
 _UNAUTHORIZED: Final = 401
 _VALID_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}", re.ASCII)
+_COMPATIBLE = ("/api/hubs/", "/api/v1/hubs/", "/server")
+_PROBES = frozenset({*PROBE_PATHS, "/metrics", "/backlog"})
+
+
+class RequestTimes:
+    """The times of the requests of one process, from their head to the head of their answer."""
+
+    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+        self._histograms = metrics.http_seconds
+        self.now = clock.monotonic
+
+    def answered(self, scope: Scope, status: int, began: float) -> None:
+        """Observe an answer to a request that began at this time."""
+        key = (route_of(scope["path"]), f"{status // 100}xx")
+        histogram = self._histograms.get(key)
+        if histogram is not None:
+            histogram.observe(self.now() - began)
+
+
+def route_of(path: str) -> str:
+    """Return what a path is about: one of `fanout.metrics.ROUTES`."""
+    if path.startswith("/v1/hubs/") and path.endswith("/messages"):
+        return "messages"
+    if path.startswith(_COMPATIBLE):
+        return "compatible"
+    if path.endswith("/negotiate"):
+        return "negotiate"
+    if path.startswith("/v1/admin/"):
+        return "admin"
+    return "probe" if path in _PROBES else "other"
 
 
 def request_id_of(scope: Scope) -> str:
@@ -112,3 +148,49 @@ def _given(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
             text = value.decode("latin-1")
             return text if _VALID_ID.fullmatch(text) else None
     return None
+
+
+class RequestScope:
+    """A request that passed the middleware; `headers` are by lower-case name."""
+
+    __slots__ = ("headers", "receive", "request_id", "scope")
+
+    headers: Mapping[str, str]
+    receive: Receive
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.request_id = request_id_of(scope)
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+    @property
+    def all_headers(self) -> Headers:
+        """The headers with every value they were sent with."""
+        return Headers(scope=self.scope)
+
+    def path_param(self, name: str) -> str:
+        """Return a part of the path, as the route names it."""
+        params: Mapping[str, Any] = self.scope["path_params"]
+        return str(params[name])
+
+
+class JsonAnswer:
+    """A JSON answer in one piece."""
+
+    __slots__ = ("_content", "_headers", "status_code")
+
+    def __init__(self, status_code: int, content: bytes, headers: Mapping[str, str]) -> None:
+        self.status_code = status_code
+        self._content = content
+        self._headers = headers
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it."""
+        headers = [(b"content-length", b"%d" % len(self._content)), (b"content-type", b"application/json")]
+        if self._headers:
+            headers += [
+                (name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in self._headers.items()
+            ]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": self._content})

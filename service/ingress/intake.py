@@ -1,7 +1,7 @@
 """Stores a batch and returns what became of each item: `intake(hub, batch, options)`.
 
-Every source of batches goes through here. It knows no HTTP: the HTTP route is one caller of it, and `answer` is where
-outcomes become responses. What is decided about a batch is decided in `outcome`.
+Every source of batches goes through here. It knows no HTTP: the HTTP route is one caller of it, and turns
+outcomes into responses. What is decided about a batch is decided in `outcome`.
 
 Rule guarded: a large batch is stored part by part, so that it takes a bounded amount of memory, and nothing of it
 overtakes what could not be stored.
@@ -17,7 +17,6 @@ from fanout.clock import Clock
 from fanout.delivery_log import DeliveryLog
 from fanout.errors import IdempotencyConflictError, QueueError, QueueSilentError
 from fanout.log import get_logger, masked
-from fanout.memory import Holding
 from fanout.metrics import Metrics
 from fanout.queue.entry import Admission, Receipt, Submission
 from fanout.queue.traces import TraceEvent, Traces
@@ -57,6 +56,15 @@ class Queue(Protocol):
         """Remember an idempotency key. Return False when it was used before with another fingerprint."""
 
 
+class Held(Protocol):
+    """What a caller holds of the memory budget for a batch."""
+
+    size: int
+
+    def resize(self, size: int) -> None:
+        """Hold `size` bytes from now on. Raise OverloadedError when that does not fit."""
+
+
 class Intake:
     """Stores batches; holds nothing of any of them. `traces` and `delivery_log` are None where none are kept."""
 
@@ -76,7 +84,7 @@ class Intake:
         self._delivery_log = delivery_log
         self._log = get_logger()
 
-    async def __call__(self, hub: str, batch: Batch, options: BatchOptions, holding: Holding | None = None) -> Outcome:
+    async def __call__(self, hub: str, batch: Batch, options: BatchOptions, holding: Held | None = None) -> Outcome:
         """Store what is valid of a batch and return what became of its items. `hub` is in lower case.
 
         `holding` is what the caller holds of the memory budget for the batch. It grows by what the entries take.

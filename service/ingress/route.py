@@ -1,38 +1,56 @@
-"""The route that takes batches over HTTP: `POST /v1/hubs/{hub}/messages`.
+"""The route that takes batches over HTTP, `POST /v1/hubs/{hub}/messages`, and its answers.
 
 Rules guarded: cheap refusals come first (who, which hub, what type, how large). What a batch means and whether it is
-stored is not decided here. The route is plain ASGI: what a framework does around a request, and a model for each item,
-would each cost more than all the rest.
+stored is not decided here. 202 means that every item that was to be taken is stored, now or before. Any other answer
+says for each item what became of it as soon as one of them may be stored (RFC 9457 with `results`). The route is plain
+ASGI: what a framework does around a request, and a model for each item, would each cost more than all the rest.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
+import msgspec
 from msgspec import structs
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from fanout.binding.batch import BatchLimits, batch_fingerprint, parse_batch
+from fanout.binding.batch import BatchLimits, RejectedItem, batch_fingerprint, parse_batch
 from fanout.binding.refusals import WARNING_CODES
 from fanout.clock import Clock
 from fanout.counters import Counter
 from fanout.errors import FanoutError
-from fanout.memory import ByteBudget, Holding
 from fanout.metrics import Metrics
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.callers.caller import Right
 from service.http.auth import Guard
-from service.http.body import announced_size, check_media_type, read_body
-from service.http.hubs import Hubs
+from service.http.middleware import JsonAnswer, RequestScope
 from service.http.problems import Problem, problem_of, response_of
-from service.http.request import JsonAnswer, RequestScope
-from service.ingress.answer import Accepted, answer_of
+from service.http.request import ByteBudget, Holding, Hubs, announced_size, check_media_type, read_body
 from service.ingress.headers import options_of
 from service.ingress.intake import Intake
-from service.ingress.outcome import BatchOptions, Outcome
+from service.ingress.outcome import CONFLICTS, FAILURES, BatchOptions, ItemOutcome, Outcome, Refused, Stored
+
+RETRY_AFTER = "1"
+_PREFIX = b"\0"  # stands for the prefix of the ids in a prepared answer; no JSON has this byte
+_MAX_PREPARED = 500  # items; the answers to larger batches are not kept
+_encode = msgspec.json.Encoder().encode
+_REPEAT = (
+    "Repeat the request with the same Idempotency-Key or messageIds: items that are stored answer `duplicate`. "
+    "Without either, send only the failed items again."
+)
+T = TypeVar("T", bound=Response | JsonAnswer)
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """A 202: the JSON of its body, and the headers that go with it."""
+
+    content: bytes
+    headers: Mapping[str, str]
 
 
 class Ingress:
@@ -116,9 +134,6 @@ def limits_of(settings: Settings, service: ConnectionString | None) -> BatchLimi
     )
 
 
-T = TypeVar("T", bound=Response | JsonAnswer)
-
-
 async def counted(metrics: Mapping[str, Counter], responding: Awaitable[T]) -> T:
     """Count a response by its status class. One that was never made counts as 5xx, a client that left as 4xx."""
     status = 500
@@ -132,3 +147,72 @@ async def counted(metrics: Mapping[str, Counter], responding: Awaitable[T]) -> T
         return response
     finally:
         metrics[f"{status // 100}xx"].inc()
+
+
+def answer_of(outcome: Outcome, options: BatchOptions) -> Accepted | Problem:
+    """Return the answer to an outcome."""
+    headers = _applied(options.handling, replace_surrogates=options.replace_surrogates)
+    if isinstance(outcome, Stored):
+        return Accepted(_stored_content(outcome), headers)
+    if isinstance(outcome, Refused):
+        return _refusal(outcome.rejected, outcome.count)
+    counts = outcome.counts()
+    members: dict[str, Any] = {
+        "accepted": counts["accepted"],
+        "duplicates": counts["duplicate"],
+        "rejected": counts["rejected"],
+        "results": outcome.items,
+    }
+    if counts["failed"]:
+        return _failure(outcome.items, members | {"failed": counts["failed"]})
+    conflicts = [item.code for item in outcome.items if item.code in CONFLICTS]
+    if conflicts and not (options.lenient and counts["accepted"] + counts["duplicate"]):
+        return _conflict(conflicts, members)
+    return Accepted(_encode(members), headers)
+
+
+@lru_cache
+def _applied(handling: str, *, replace_surrogates: bool) -> Mapping[str, str]:
+    preferences = [f"handling={handling}"] if handling else []
+    if replace_surrogates:
+        preferences.append("surrogates=replace")
+    return MappingProxyType({"Preference-Applied": ", ".join(preferences)} if preferences else {})
+
+
+def _stored_content(outcome: Stored) -> bytes:
+    count = len(outcome.message_ids)
+    if outcome.id_prefix and count <= _MAX_PREPARED:
+        return _prepared(count).replace(_PREFIX, outcome.id_prefix.encode())
+    return _content(map(_encode, outcome.message_ids), count)
+
+
+@lru_cache(maxsize=64)
+def _prepared(count: int) -> bytes:
+    return _content((b'"%b.%d"' % (_PREFIX, index) for index in range(count)), count)
+
+
+def _content(quoted_ids: Iterable[bytes], count: int) -> bytes:
+    rows = [b'{"index":%d,"status":"accepted","messageId":%b}' % row for row in enumerate(quoted_ids)]
+    return b'{"accepted":%d,"duplicates":0,"rejected":0,"results":[%b]}' % (count, b",".join(rows))
+
+
+def _refusal(rejected: Sequence[RejectedItem], count: int) -> Problem:
+    errors = [{"index": r.index, "pointer": r.pointer, "code": r.code, "detail": r.detail} for r in rejected]
+    detail = f"{len(rejected)} of {count} items are not valid; nothing was queued."
+    return Problem("invalidItems", 400, detail, members={"errors": errors})
+
+
+def _failure(items: Sequence[ItemOutcome], members: Mapping[str, Any]) -> Problem:
+    codes = {item.code for item in items if item.status == "failed"}
+    code = next(code for code in FAILURES if code in codes)
+    what = "stored, but not confirmed by enough replicas" if codes == {"notConfirmed"} else "not known to be stored"
+    detail = f"{members['failed']} of {len(items)} items are {what}. {_REPEAT}"
+    return Problem(code, 503, detail, {"Retry-After": RETRY_AFTER}, members)
+
+
+def _conflict(codes: Sequence[str], members: Mapping[str, Any]) -> Problem:
+    detail = (
+        f"{len(codes)} items were refused while storing, {members['accepted']} were accepted and are queued, "
+        f"{members['duplicates']} were stored before; see `results`."
+    )
+    return Problem(codes[0], 422, detail, members=members)

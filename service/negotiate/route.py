@@ -12,18 +12,16 @@ from starlette.responses import Response
 from fanout.clock import Clock
 from fanout.environment import CONNECTION_STRING
 from fanout.errors import FanoutError, NotConfiguredError, UnauthorizedError
-from fanout.memory import ByteBudget
 from fanout.metrics import Metrics
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import client_token, client_url
 from service.callers.caller import Caller, Right
 from service.http.auth import Guard
-from service.http.body import announced_size, check_media_type, read_body
 from service.http.cors import cors_headers, preflight_headers
-from service.http.hubs import Hubs
 from service.http.middleware import request_id_of
 from service.http.problems import problem_of, response_of
+from service.http.request import ByteBudget, Hubs, announced_size, check_media_type, read_body
 from service.ingress.route import counted
 from service.negotiate.documents import DESCRIPTION, NEGOTIATE, NegotiateResponse
 from service.negotiate.identity import (

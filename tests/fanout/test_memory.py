@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fanout.errors import OverloadedError
-from fanout.memory import ByteBudget, body_budget, memory_limit, read_ahead, tokens_within
+from fanout.memory import body_budget, memory_limit, read_ahead, tokens_within
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -93,42 +92,6 @@ def test_this_machine_has_a_limit() -> None:
 def test_the_bodies_an_ingress_may_handle_follow_from_the_limit(limit: int, alone: int, with_worker: int) -> None:
     assert body_budget(limit, with_worker=False) == alone
     assert body_budget(limit, with_worker=True) == with_worker
-
-
-def test_a_budget_refuses_what_does_not_fit_and_has_it_back_afterwards() -> None:
-    budget = ByteBudget(100)
-    with budget.hold(60) as first:
-        with pytest.raises(OverloadedError):
-            budget.hold(50)
-        with budget.hold(40):
-            assert budget.held == 100
-            with pytest.raises(OverloadedError):
-                first.resize(61)
-            assert (budget.held, first.size) == (100, 60)
-        first.resize(90)
-        first.resize(10)
-        with budget.hold(90):
-            assert budget.held == 100
-    assert budget.held == 0
-
-
-def test_one_holder_alone_may_take_more_than_there_is() -> None:
-    budget = ByteBudget(100)
-    with budget.hold(500) as only:
-        only.resize(600)
-        with pytest.raises(OverloadedError):
-            budget.hold(1)
-        only.resize(10)
-        with budget.hold(90):
-            assert budget.held == 100
-    assert budget.held == 0
-
-
-def test_a_holder_that_fails_gives_everything_back() -> None:
-    budget = ByteBudget(100)
-    with pytest.raises(ValueError, match="x"), budget.hold(60):
-        raise ValueError("x")
-    assert budget.held == 0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from starlette.responses import Response
 from fanout.clock import Clock
 from fanout.errors import BadRequestError
 from fanout.log import get_logger
-from fanout.memory import ByteBudget
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.settings import Settings
@@ -36,9 +35,9 @@ from service.admin.dead_letters.rendering import details_of, summary_of, time_of
 from service.admin.dead_letters.scan import FilteredScan, Scan
 from service.callers.caller import EVERY_HUB, Right
 from service.http.auth import Guard
-from service.http.body import announced_size, check_media_type, read_body
 from service.http.middleware import request_id_of
 from service.http.problems import Problem, response_of
+from service.http.request import ByteBudget, announced_size, check_media_type, read_body
 
 _NO_STORE = {"Cache-Control": "no-store"}
 _MAX_BODY = 128 * 1024  # a thousand ids need less

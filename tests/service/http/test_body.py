@@ -1,4 +1,4 @@
-"""What a body may be: its type, its size, and a client that leaves before its end."""
+"""What a body may be: its type, its size, what all of them take, and a client that leaves before its end."""
 
 import asyncio
 import json
@@ -6,6 +6,8 @@ import json
 import httpx
 import pytest
 
+from fanout.errors import OverloadedError
+from service.http.request import ByteBudget
 from tests.service.apps import BATCH, ITEM, an_app, client_of, metric, served
 from tests.service.memory_queue import MemoryQueue
 
@@ -96,3 +98,39 @@ async def test_a_client_that_leaves_in_the_middle_queues_nothing_and_makes_no_no
     assert queue.stored == []
     assert [r for r in caplog.records if r.levelname in ("WARNING", "ERROR")] == []
     assert "Traceback" not in "".join(capsys.readouterr())
+
+
+def test_a_budget_refuses_what_does_not_fit_and_has_it_back_afterwards() -> None:
+    budget = ByteBudget(100)
+    with budget.hold(60) as first:
+        with pytest.raises(OverloadedError):
+            budget.hold(50)
+        with budget.hold(40):
+            assert budget.held == 100
+            with pytest.raises(OverloadedError):
+                first.resize(61)
+            assert (budget.held, first.size) == (100, 60)
+        first.resize(90)
+        first.resize(10)
+        with budget.hold(90):
+            assert budget.held == 100
+    assert budget.held == 0
+
+
+def test_one_holder_alone_may_take_more_than_there_is() -> None:
+    budget = ByteBudget(100)
+    with budget.hold(500) as only:
+        only.resize(600)
+        with pytest.raises(OverloadedError):
+            budget.hold(1)
+        only.resize(10)
+        with budget.hold(90):
+            assert budget.held == 100
+    assert budget.held == 0
+
+
+def test_a_holder_that_fails_gives_everything_back() -> None:
+    budget = ByteBudget(100)
+    with pytest.raises(ValueError, match="x"), budget.hold(60):
+        raise ValueError("x")
+    assert budget.held == 0

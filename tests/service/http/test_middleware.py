@@ -7,8 +7,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from fanout.clock import SystemClock
 from fanout.metrics import Metrics
-from service.http.middleware import SECURITY_HEADERS, RequestMiddleware
-from service.http.timing import RequestTimes
+from service.http.middleware import SECURITY_HEADERS, RequestMiddleware, RequestTimes
 from tests.service.apps import BATCH, ITEM, an_app, client_of
 
 SCOPE = {"type": "http", "method": "GET", "path": "/", "headers": []}

@@ -8,9 +8,7 @@ from starlette.datastructures import Headers
 
 from fanout.clock import SystemClock
 from fanout.metrics import Metrics
-from service.http.middleware import RequestMiddleware
-from service.http.request import JsonAnswer, RequestScope
-from service.http.timing import RequestTimes
+from service.http.middleware import JsonAnswer, RequestMiddleware, RequestScope, RequestTimes
 from tests.service.apps import BATCH, ITEM, an_app, client_of
 
 

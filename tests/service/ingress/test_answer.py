@@ -8,8 +8,8 @@ import pytest
 from fanout.binding.batch import Batch, BatchLimits, parse_batch
 from fanout.queue.entry import Admission, Receipt
 from service.http.problems import Problem, response_of
-from service.ingress.answer import Accepted, answer_of
 from service.ingress.outcome import BatchOptions, Mixed, Refused, Stored, outcome_of, rejected_of, submissions_of
+from service.ingress.route import Accepted, answer_of
 
 A, D, C, F, U = Admission.ACCEPTED, Admission.DUPLICATE, Admission.CONFLICT, Admission.FULL, Admission.UNKNOWN
 LIMITS = BatchLimits(max_items=100, max_targets=100, max_message=10_000)

@@ -15,10 +15,10 @@ from fanout.errors import (
     QueueFullError,
     QueueSilentError,
 )
-from fanout.memory import ByteBudget
 from fanout.metrics import Metrics
 from fanout.queue.entry import Admission, Receipt, Submission
 from fanout.signalr.message import GroupAction, Message
+from service.http.request import ByteBudget
 from service.ingress.intake import Intake
 from service.ingress.outcome import (
     BatchOptions,

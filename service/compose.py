@@ -36,7 +36,7 @@ from fanout.redis.durability import Durability, durability_of
 from fanout.secret import Secret
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 from fanout.tracing import Tracing, calling, header_lines
 from service.callers.key_ring import KeyRing
 from service.outgoing import open_client, open_configured_redis

@@ -8,7 +8,7 @@ import msgspec
 
 from fanout.queue import entry as form
 from fanout.queue.entry import Entry
-from fanout.queue.lane_key import lane_of
+from fanout.queue.keys import lane_of
 from fanout.signalr.message import Item
 
 NEWER = form.VERSION + 1

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from math import inf
 
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 from workers.coalescer import plan
 from workers.flight import Flight, Flights
 from workers.lane import Lane

@@ -23,8 +23,7 @@ from typing import Any
 from fanout.clock import Clock
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.entry import with_body
-from fanout.signalr.message import Message
-from fanout.signalr.routes import RouteClass, class_of
+from fanout.signalr.message import Message, RouteClass, class_of
 from workers.bodies import Bodies
 from workers.coalescer import may_be_expired
 from workers.endpoint import Endpoint

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Protocol
 
-from fanout.queue.lane_key import hub_of
-from fanout.signalr.routes import RouteClass
+from fanout.queue.keys import hub_of
+from fanout.signalr.message import RouteClass
 from workers.breaker import Breakers, Candidate, Refusals
 from workers.pace import Pace, Slowdown, share_of
 from workers.verdicts import Answered, MaybeSent, NotSent, Outcome, Sign

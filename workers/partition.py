@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from fanout.queue.entry import Entry
-from fanout.queue.lane_key import hub_of_flow, priority_of_flow
+from fanout.queue.keys import hub_of_flow, priority_of_flow
 from fanout.queue.leases import Lease
 from fanout.queue.stream import START
 

@@ -16,7 +16,7 @@ from fanout.errors import QueueError
 from fanout.log import LimitedWarnings, Logger
 from fanout.queue.pace_channel import PaceChannel, PaceNotice
 from fanout.queue.pauses import Pause, Pauses
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 from workers.gate import Gate
 from workers.limit import Found
 from workers.pace import IDLE, Slowdown

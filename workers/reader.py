@@ -21,7 +21,7 @@ from fanout.metrics import Metrics
 from fanout.queue.changes import read_marker
 from fanout.queue.dead_letters import DeathCause, Parked
 from fanout.queue.entry import VERSION, Entry, NewerEntryError, StoredEntry, UnreadableEntryError, decode, weight_of
-from fanout.queue.lane_key import is_known_flow, lane_in_flow, lane_of
+from fanout.queue.keys import is_known_flow, lane_in_flow, lane_of
 from fanout.queue.stream import START, Stream
 from workers.lane import Lane
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition

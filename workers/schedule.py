@@ -12,11 +12,9 @@ Rules guarded:
 
 from collections.abc import Iterable, Sequence
 
-from fanout.signalr.message import Message
-from fanout.signalr.routes import RouteClass, class_of
-from workers.lane import Lane
+from fanout.signalr.message import Message, RouteClass, class_of
+from workers.lane import DelayQueue, FairQueue, HeldUntil, Lane, never_held
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
-from workers.turns import DelayQueue, FairQueue, HeldUntil, never_held
 
 _CLASSES = tuple(RouteClass)
 _FETCH = 32  # entries that are fetched for one lane at a time

@@ -16,8 +16,7 @@ from fanout.log import LimitedWarnings, Logger
 from fanout.metrics import CLASSES, Metrics
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.traces import Detail, TraceEvent, Traces, What
-from fanout.signalr.message import operation_of, recipient_of
-from fanout.signalr.routes import RouteClass, class_of
+from fanout.signalr.message import RouteClass, class_of, operation_of, recipient_of
 from workers.pace import Slowdown
 from workers.partition import BufferedEntry, StoreClock
 from workers.verdicts import Again, Answered, Attempt, Dead, Delivered, Gone, Outcome, Verdict, describe

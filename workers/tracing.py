@@ -18,8 +18,7 @@ from fanout.queue.dead_letters import DeathCause
 from fanout.queue.entry import Entry
 from fanout.queue.traces import Traces
 from fanout.signalr.client import Client
-from fanout.signalr.message import operation_of
-from fanout.signalr.routes import class_of
+from fanout.signalr.message import class_of, operation_of
 from fanout.tracing import Attributes, Span, SpanKind, Tracing, calling, sampled_trace
 from workers.coalescer import Bounds
 from workers.partition import BufferedEntry, OwnedFlow, StoreClock

@@ -14,9 +14,9 @@ from yarl import URL
 import fanout.http1.pool
 from fanout.clock import Clock
 from fanout.http1.exchange import Headers, Limits, Origin, Response
+from fanout.http1.messages import Request
 from fanout.http1.pool import PoolStats
 from fanout.http1.proxy import Proxy
-from fanout.http1.request import Request
 
 _SKIPPED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 

@@ -20,8 +20,8 @@ import uvloop
 from bench.messages import TOKEN, USERS, rest_body, rest_path
 from fanout.clock import SystemClock
 from fanout.http1.exchange import Limits, Origin
+from fanout.http1.messages import HeaderLines, Request, RequestHead
 from fanout.http1.pool import Pool
-from fanout.http1.request import HeaderLines, Request, RequestHead
 
 Post = Callable[[str, bytes], Awaitable[int]]
 _QUERY = "?api-version=2022-06-01"

@@ -15,8 +15,8 @@ import jwt
 
 from bench.messages import USERS, rest_path
 from fanout.clock import SystemClock
+from fanout.http1.messages import HeaderLines, Request, RequestHead
 from fanout.http1.pool import Pool
-from fanout.http1.request import HeaderLines, Request, RequestHead
 from fanout.secret import Secret
 from fanout.signalr.client import Client, ServiceAddress
 from fanout.signalr.credentials import AccessKeyCredential

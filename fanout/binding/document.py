@@ -1,8 +1,7 @@
-"""Splits the body of a request into raw items, and refuses a body that is no batch before any item is read.
+"""Splits the text of a request into raw items, and refuses a text that is no batch before any item is read.
 
-Source: docs/sources.md, binding-batch (one object, an array, or a JSON string that holds either). Rules guarded: UTF-8
-is checked here, because raw values are not decoded later. Memory stays in proportion to the body: millions of tiny
-items are counted before they become objects.
+Source: docs/sources.md, binding-batch (one object, an array, or a JSON string that holds either). Rule guarded: memory
+stays in proportion to the text: millions of tiny items are counted before they become objects.
 """
 
 import re
@@ -19,7 +18,6 @@ from fanout.binding.json_text import lone_surrogates, with_backslashes, with_rep
 from fanout.binding.refusals import refuse
 from fanout.errors import BadRequestError
 
-_BOM: Final = b"\xef\xbb\xbf"
 _WHITE_SPACE: Final = b" \t\r\n"
 _MANY_ITEMS: Final = 200_000  # up to this number even a body of nothing but items costs only a few MB
 _MAX_HALVES: Final = 10_000  # a body with more of them is no text
@@ -45,19 +43,8 @@ class Document:
         return "" if self.single else f"/{index}"
 
 
-def read_text(body: bytes) -> bytes:
-    """Return a body without its byte order mark. Raises BadRequestError when it is not UTF-8."""
-    text = body.removeprefix(_BOM)
-    if not text.isascii():
-        try:
-            str(text, "utf-8")
-        except UnicodeDecodeError as error:
-            raise refuse("invalidUtf8", f"The body is not UTF-8: byte {error.start}.") from None
-    return text
-
-
 def read_document(text: bytes, max_items: int) -> Document:
-    """Split the text of `read_text` into items.
+    """Split the text of a body into items.
 
     Raises BadRequestError for a body that is no batch at all, and RecursionError for one nested beyond the parser.
     """

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from fanout.http1.answer import AnswerReader, read_whole
 from fanout.http1.exchange import BrokenExchangeError, Limits, Response
+from fanout.http1.messages import AnswerReader, read_whole
 from fanout.http1.transport import Transport
 
 BeforeWrite = Callable[[], None]

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from fanout.clock import Clock
 from fanout.errors import NotSentError
-from fanout.http1.answer import read_head
 from fanout.http1.exchange import FramingError, Origin
+from fanout.http1.messages import read_head
 from fanout.http1.proxy import Proxy
 from fanout.http1.transport import TlsTransport, Transport, describe
 

@@ -20,8 +20,8 @@ from fanout.errors import NotSentError
 from fanout.http1.connection import BeforeWrite, Connection, OnDone
 from fanout.http1.dial import default_tls, dial
 from fanout.http1.exchange import BrokenExchangeError, Limits, Origin, Response
-from fanout.http1.proxy import Proxy
-from fanout.http1.request import Request, encode, encode_for_proxy, encode_with
+from fanout.http1.messages import Request, encode, encode_with
+from fanout.http1.proxy import Proxy, encode_for_proxy
 
 _SWEEPS_PER_LIMIT: Final = 20
 _SHORTEST_SWEEP, _LONGEST_SWEEP = 0.01, 0.5  # seconds

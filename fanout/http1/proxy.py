@@ -12,7 +12,7 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from fanout.http1.exchange import Origin
-from fanout.http1.request import HeaderLines
+from fanout.http1.messages import HeaderLines, Request
 
 _DEFAULT_PORT = 80
 
@@ -113,3 +113,19 @@ def _split_port(entry: str) -> tuple[str, str]:
     if not colon or not port.isdigit():
         host, port = entry, ""
     return host.removeprefix("[").removesuffix("]"), port
+
+
+def encode_for_proxy(request: Request, authority: bytes, authorization: HeaderLines) -> bytes:
+    """Return the message for a proxy to a plain origin: the target is a whole URL, `authorization` is for the proxy."""
+    head, body = request.head, request.body
+    return b"%b http://%b%b HTTP/1.1\r\nHost: %b\r\n%b%b%bContent-Length: %d\r\n\r\n%b" % (
+        head.method.encode(),
+        authority,
+        head.target.encode(),
+        authority,
+        authorization.text,
+        request.authorization.text,
+        head.headers.text,
+        len(body),
+        body,
+    )

@@ -29,7 +29,7 @@ from typing import Literal
 import msgspec
 
 from fanout.queue.entry import VERSION, Submission
-from fanout.queue.lane_key import lane_of
+from fanout.queue.keys import lane_of
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 
 _MOST = 500  # sweeps of one stage, so that no marker grows large

@@ -1,17 +1,132 @@
-"""The names of all keys the queue uses, in one place.
+"""How everything in the queue is named: lanes, flows, partitions, and the keys that they have in Redis. Pure.
 
-Rules guarded: every key begins with the namespace, so that several services can share one Redis. All keys of a
-partition carry its number as the hash tag, so that they share one Cluster slot and one script may use them together.
-No other braces may appear in a key.
+A lane is the unit of order: one destination of one hub. A group action belongs to the lane of its group, so that
+"join, then send" in one batch stays in order. removeAll and closing belong to the lane of the member they name. Order
+across lanes is kept for changes of one member alone (see `changes`). Messages of another priority have a lane of their
+own, except those to a group: none of them may overtake a group action that was queued before it.
+
+A flow is all lanes of one hub, one kind of destination and one priority that live in one partition. It has a stream of
+its own, so that what waits in one flow holds back no other.
+
+Rules guarded: the keys of lanes and flows, and the keys in Redis, are made and taken apart nowhere else. Every key in
+Redis begins with the namespace, so that several services can share one Redis. All keys of a partition carry its number
+as the hash tag, so that they share one Cluster slot and one script may use them together. No other braces may appear in
+a key.
 """
 
 import re
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
+from zlib import crc32
+
+from fanout.signalr.message import GroupAction, Item, Message, Priority, Scope, Verb
 
 DEFAULT_NAMESPACE = "fanout"
-_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")  # no braces: they would be read as the hash tag
 FIELD = b"e"  # the one field of a stream entry
+_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")  # no braces: they would be read as the hash tag
+_LETTER = {Scope.BROADCAST: "b", Scope.USER: "u", Scope.GROUP: "g", Scope.CONNECTION: "c"}
+_HIGH = {Scope.BROADCAST: "B", Scope.USER: "U", Scope.GROUP: "g", Scope.CONNECTION: "C"}
+_LOW = {Scope.BROADCAST: "p", Scope.USER: "q", Scope.GROUP: "g", Scope.CONNECTION: "r"}
+_SCOPE = {letter: scope for letters in (_HIGH, _LOW, _LETTER) for scope, letter in letters.items()}
+_PRIORITY = (
+    dict.fromkeys(_LETTER.values(), Priority.NORMAL)
+    | {letter: Priority.HIGH for scope, letter in _HIGH.items() if scope is not Scope.GROUP}
+    | {letter: Priority.LOW for scope, letter in _LOW.items() if scope is not Scope.GROUP}
+)
+_OF_PRIORITY = {Priority.HIGH: _HIGH, Priority.NORMAL: _LETTER, Priority.LOW: _LOW}
+_NORMAL = Priority.NORMAL
+_OTHER_PRIORITIES = frozenset(letter for letter, priority in _PRIORITY.items() if priority is not _NORMAL)
+_END_OF_HUB = "\n"  # no hub name holds one, so the first one ends the hub whatever the destination's name holds
+
+
+# Lanes and flows -----------------------------------------------------------------------------------------------------
+
+
+class Destination(NamedTuple):
+    """What one lane is for: a hub, a kind of destination in it, and its name ("" for a broadcast)."""
+
+    hub: str
+    scope: Scope
+    name: str
+
+
+def lane_of(hub: str, item: Item) -> str:
+    """Return the key of the lane an item belongs to."""
+    if isinstance(item, Message):
+        letters = _LETTER if item.priority is _NORMAL else _OF_PRIORITY[item.priority]
+        return f"{hub}{_END_OF_HUB}{letters[item.scope]}{item.to}"
+    if not isinstance(item, GroupAction):
+        return f"{hub}{_END_OF_HUB}{_LETTER[item.scope]}{item.to}"
+    if item.verb is Verb.REMOVE_ALL:
+        return f"{hub}{_END_OF_HUB}{_LETTER[item.member_scope]}{item.member}"
+    return f"{hub}{_END_OF_HUB}{_LETTER[Scope.GROUP]}{item.group}"
+
+
+def place_of(hub: str, item: Item, partitions: int) -> tuple[str, int, str]:
+    """Return lane, partition and flow of an item; for the commonest kind in one step, because it is asked for each."""
+    if type(item) is Message and item.priority is _NORMAL:
+        letter = _LETTER[item.scope]
+        lane = f"{hub}{_END_OF_HUB}{letter}{item.to}"
+        return lane, crc32(lane.encode()) % partitions, letter + hub
+    lane = lane_of(hub, item)
+    return lane, partition_of(lane, partitions), flow_of(lane)
+
+
+def destination_of(key: str) -> Destination:
+    """Return the destination a lane key was made of."""
+    hub, _end, rest = key.partition(_END_OF_HUB)
+    return Destination(hub, _SCOPE[rest[0]], rest[1:])
+
+
+def hub_of(key: str) -> str:
+    """Return the hub of a lane key; cheaper than `destination_of`, and asked for each call."""
+    return key.partition(_END_OF_HUB)[0]
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Return the partition of a lane. It depends on destination and `partitions` alone, so it never changes."""
+    hub, _end, rest = key.partition(_END_OF_HUB)
+    if rest[:1] in _OTHER_PRIORITIES:  # all that concerns one destination lives in one partition
+        key = f"{hub}{_END_OF_HUB}{_LETTER[_SCOPE[rest[0]]]}{rest[1:]}"
+    return crc32(key.encode()) % partitions
+
+
+def flow_of(key: str) -> str:
+    """Return the name of the flow a lane belongs to: the letter of its kind and priority, then the hub."""
+    hub, _end, rest = key.partition(_END_OF_HUB)
+    return rest[0] + hub
+
+
+def scope_of_flow(flow: str) -> Scope | None:
+    """Return the kind of destination of a flow's name; None for one that a newer version made."""
+    return _SCOPE.get(flow[:1])
+
+
+def hub_of_flow(flow: str) -> str:
+    """Return the hub of a flow's name."""
+    return flow[1:]
+
+
+def priority_of_flow(flow: str) -> Priority:
+    """Return the priority of what waits in a flow; of a group's flow, which holds all of them, it is NORMAL.
+
+    So it is of a flow of a kind that only a newer process knows.
+    """
+    return _PRIORITY.get(flow[:1], _NORMAL)
+
+
+def is_known_flow(flow: str) -> bool:
+    """Return whether this process knows what kind of destination waits in a flow, and in which order."""
+    return flow[:1] in _PRIORITY
+
+
+def lane_in_flow(flow: str, rest: str) -> str:
+    """Return the key of the lane `rest` (a lane without its hub) in a flow; "" when it belongs to no such flow."""
+    return f"{flow[1:]}{_END_OF_HUB}{rest}" if rest and rest[0] == flow[:1] else ""
+
+
+# Keys in Redis -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

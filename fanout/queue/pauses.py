@@ -12,7 +12,7 @@ import msgspec
 from fanout.queue.keys import KEYS, Keys
 from fanout.queue.scripts import PUT_PAUSE
 from fanout.redis.client import Argument, RedisClient, reply_or_raise
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 
 ALL = "all"
 _HUB, _CLASS, _SERVICE = "hub", "class", "service"

@@ -26,14 +26,12 @@ from zlib import crc32
 
 from fanout.clock import Clock
 from fanout.errors import LeaseLostError, QueueError, QueueSilentError
-from fanout.queue.append import PartitionAppend
+from fanout.queue.calls import PartitionAppend, Settled, parts_of, settlement
 from fanout.queue.changes import swept_by
 from fanout.queue.entry import Admission, Depth, FlowDepth, Receipt, StoredEntry, Submission, apart, encode
-from fanout.queue.keys import FIELD, KEYS, Keys, flow_of_stream
-from fanout.queue.lane_key import partition_of, place_of, scope_of_flow
+from fanout.queue.keys import FIELD, KEYS, Keys, flow_of_stream, partition_of, place_of, scope_of_flow
 from fanout.queue.remembered import dedup_mark, guard_of, idempotency_mark, short
 from fanout.queue.scripts import EXPIRE, FETCH, MEASURE, PRUNE, WAKE
-from fanout.queue.settlement import Settled, parts_of, settlement
 from fanout.queue.staged import Mark, append_staged
 from fanout.queue.store import info_of, memory_ratio
 from fanout.queue.worker_scripts import CLAIM

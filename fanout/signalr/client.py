@@ -18,8 +18,8 @@ from fanout import __version__
 from fanout.clock import Clock
 from fanout.http1.connection import BeforeWrite, OnDone
 from fanout.http1.exchange import Response
+from fanout.http1.messages import HeaderLines, Request, RequestHead
 from fanout.http1.pool import Pool
-from fanout.http1.request import HeaderLines, Request, RequestHead
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import Authorization, Credential
 from fanout.signalr.message import Item, Message, Scope

@@ -15,7 +15,7 @@ import msgspec
 
 from fanout.clock import Clock
 from fanout.errors import BadRequestError, TokenTooLongError
-from fanout.http1.request import HeaderLines
+from fanout.http1.messages import HeaderLines
 from fanout.secret import Secret
 from fanout.signalr.connection_string import ConnectionString
 

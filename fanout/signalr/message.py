@@ -8,7 +8,7 @@ The classes are msgspec structs because the queue stores them. They are arrays w
 the end with a default is readable by older and newer processes.
 """
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 import msgspec
 
@@ -96,6 +96,22 @@ class CloseConnections(msgspec.Struct, frozen=True, array_like=True, tag="c", gc
 Item = Message | GroupAction | CloseConnections
 
 
+class RouteClass(IntEnum):
+    """The classes of calls that the service limits apart: a few broadcasts a second, hundreds of sends for each unit.
+
+    A refusal of one class says nothing about another. The numbers are small because lanes keep a queue for each.
+    """
+
+    BROADCAST = 0
+    SEND = 1
+    ACTION = 2
+
+    @property
+    def label(self) -> str:
+        """The label of metrics."""
+        return self.name.lower()
+
+
 def operation_of(item: Item) -> str:
     """Return the kind of call for metrics and logs, e.g. `sendToUser`; one of OPERATIONS."""
     if isinstance(item, Message):
@@ -103,6 +119,13 @@ def operation_of(item: Item) -> str:
     if isinstance(item, GroupAction):
         return _CHANGES[item.verb, item.member_scope]
     return _CLOSES[item.scope]
+
+
+def class_of(item: Item) -> RouteClass:
+    """Return the class of the call that delivers an item; closing connections is an action."""
+    if not isinstance(item, Message):
+        return _ACTION
+    return _BROADCAST if item.scope is Scope.BROADCAST else _SEND
 
 
 def recipient_of(item: Item) -> str:
@@ -116,3 +139,4 @@ _SENDS = {Scope.BROADCAST: "broadcast"} | {scope: f"sendTo{name}" for scope, nam
 _CHANGES = {(verb, scope): f"{verb.value}{name}" for verb in Verb for scope, name in _MEMBERS.items()}
 _CLOSES = {Scope.BROADCAST: "closeHub"} | {scope: f"close{name}" for scope, name in _TARGETS.items()}
 OPERATIONS: tuple[str, ...] = (*_SENDS.values(), *_CHANGES.values(), *_CLOSES.values())
+_BROADCAST, _SEND, _ACTION = RouteClass  # looking them up on the class costs more

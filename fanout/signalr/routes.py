@@ -8,7 +8,6 @@ no name of a hub holds a slash.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Literal
 from urllib.parse import quote
 
@@ -19,22 +18,6 @@ API_VERSION: ApiVersion = "2022-06-01"
 EXECUTE_API_VERSION = "2023-07-01"  # the oldest that has it
 _STREAMS_API_VERSION = "2024-12-01"  # the oldest that has them
 _SCOPE_PATH = {Scope.USER: "users", Scope.GROUP: "groups", Scope.CONNECTION: "connections"}
-
-
-class RouteClass(IntEnum):
-    """The classes of calls that the service limits apart: a few broadcasts a second, hundreds of sends for each unit.
-
-    A refusal of one class says nothing about another. The numbers are small because lanes keep a queue for each.
-    """
-
-    BROADCAST = 0
-    SEND = 1
-    ACTION = 2
-
-    @property
-    def label(self) -> str:
-        """The label of metrics."""
-        return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +33,6 @@ class Route:
     def target(self) -> str:
         """The target of the request line."""
         return f"{self.path}?{self.query}"
-
-
-def class_of(item: Item) -> RouteClass:
-    """Return the class of the call that delivers an item; closing connections is an action."""
-    if not isinstance(item, Message):
-        return _ACTION
-    return _BROADCAST if item.scope is Scope.BROADCAST else _SEND
 
 
 def route_of(hub: str, item: Item, *, api_version: str = API_VERSION, application: str = "") -> Route:
@@ -149,6 +125,3 @@ def _reason(reason: str) -> tuple[tuple[str, str], ...]:
 
 def _query(pairs: Iterable[tuple[str, str]]) -> str:
     return "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
-
-
-_BROADCAST, _SEND, _ACTION = RouteClass  # looking them up on the class costs more

@@ -19,7 +19,7 @@ from fanout.errors import BadRequestError
 from fanout.log import get_logger
 from fanout.queue.pauses import ALL, Pause, Pauses, of_class, of_hub, of_service
 from fanout.settings import Settings
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 from service.callers.caller import EVERY_HUB, Caller, Right
 from service.http.auth import Guard
 from service.http.json_object import enumerated, object_of

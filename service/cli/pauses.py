@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 from fanout.units import parse_duration
 from service.cli.api import Api, RefusedError, api_key, url_option
 from service.cli.render import cell, plain, table

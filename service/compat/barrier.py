@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.queue.entry import StoredEntry, UnreadableEntryError, decode
-from fanout.queue.lane_key import lane_of, place_of
+from fanout.queue.keys import lane_of, place_of
 from fanout.queue.stream import START, FlowRead
 from fanout.signalr.message import Item
 

@@ -19,8 +19,7 @@ from typing import Any
 import httpx
 
 from emulator.config import connection_string
-from fanout.queue.keys import KEYS
-from fanout.queue.lane_key import hub_of_flow
+from fanout.queue.keys import KEYS, hub_of_flow
 from tests.faults.driver import Flow, Producer, flowing, traffic_of
 from tests.faults.proxy import Proxy, proxy
 from tests.faults.verdict import Exits, Verdict, judge

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 from tests.faults.driver import Flow
 from tests.faults.standing import CONCURRENCY, WORKERS, Standing
 from tests.flow.oracle import Call

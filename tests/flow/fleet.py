@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fanout.clock import SystemClock
 from fanout.environment import load
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 from service.compose import Resources, build_worker, open_endpoint, open_resources
 from tests.builders import a_message, a_submission
 from tests.workers.helpers import until

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from fanout.queue.lane_key import lane_of, partition_of
+from fanout.queue.keys import lane_of, partition_of
 from fanout.signalr.message import Message, Scope
 from tests.flow.oracle import Sent, mark, sent_target
 

@@ -13,7 +13,7 @@ import h11
 
 from fanout.binding.batch import ERROR_CODES, BatchLimits, ParsedItem, RejectedItem, parse_batch
 from fanout.errors import BadRequestError
-from fanout.http1 import request as outgoing
+from fanout.http1 import messages as outgoing
 from fanout.queue.entry import Entry, decode, encode
 from fanout.signalr.message import Item, Message
 from fanout.signalr.routes import route_of

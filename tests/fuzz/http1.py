@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import h11
 
-from fanout.http1 import request as outgoing
-from fanout.http1.answer import read_whole
+from fanout.http1 import messages as outgoing
 from fanout.http1.exchange import Limits, Response
+from fanout.http1.messages import read_whole
 from tests.fanout.http1.reading import Outcome, read
 
 LIMITS = Limits(max_headers=8192, max_body=512)

@@ -11,8 +11,8 @@ import pytest
 
 from emulator.protocols.hub_json import JsonHubProtocol
 from fanout.binding import batch as reader
-from fanout.http1 import request as outgoing
-from fanout.http1.answer import AnswerReader
+from fanout.http1 import messages as outgoing
+from fanout.http1.messages import AnswerReader
 from fanout.signalr.message import Message, Scope
 from tests.fuzz.__main__ import available, fuzz
 from tests.fuzz.seeds import FOUND, PROPERTIES, SEEDS

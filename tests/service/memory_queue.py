@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from fanout.errors import QueueError
 from fanout.queue.entry import Admission, Depth, Receipt, Submission
-from fanout.queue.lane_key import lane_of
+from fanout.queue.keys import lane_of
 from fanout.signalr.message import Scope
 
 

@@ -14,7 +14,7 @@ from fanout.queue.traces import TraceEvent
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 from service.compose import build_worker, ceilings_of, open_endpoint, open_resources, policy_of, prepare_store
 from service.dev.private_redis import private_redis
 from tests.builders import a_submission

@@ -11,14 +11,14 @@ from typing import Any
 from unittest.mock import patch
 
 from fanout.metrics import CLASSES
-from fanout.queue.append import PartitionAppend
+from fanout.queue.calls import PartitionAppend
 from fanout.queue.entry import Entry, Submission
 from fanout.queue.entry import encode as older_encode
-from fanout.queue.lane_key import hub_of
+from fanout.queue.keys import hub_of
 from fanout.queue.leases import Lease, Leases, Renewal
 from fanout.queue.pace_channel import OnNotice, PaceChannel, PaceNotice
 from fanout.queue.stream import Stream
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 from service import compose as assembly
 from tests.newer_format import NEWER, decode, encode
 from tests.simulation.coverage import SWEEP

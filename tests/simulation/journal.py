@@ -9,7 +9,7 @@ from typing import Any
 
 from fanout.environment import load
 from fanout.queue.entry import Submission
-from fanout.queue.lane_key import lane_of, partition_of
+from fanout.queue.keys import lane_of, partition_of
 from fanout.signalr.message import Message
 from fanout.signalr.routes import route_of
 from tests.simulation.loop import Host, SimulatedLoop

@@ -7,7 +7,7 @@ delivery_observer.py what holds calls back, final_checks.py what only the end of
 
 import re
 
-from fanout.http1.request import Request
+from fanout.http1.messages import Request
 from fanout.queue.keys import KEYS
 from fanout.signalr.message import Message, Scope
 from fanout.signalr.routes import execute_route, route_of

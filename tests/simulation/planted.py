@@ -12,15 +12,14 @@ import msgspec
 
 from fanout.clock import Clock
 from fanout.errors import QueueError
+from fanout.queue.calls import Settled
 from fanout.queue.dead_letters import DeadLetters, DeathCause, Parked
 from fanout.queue.entry import Entry, NewerEntryError, StoredEntry, UnreadableEntryError, weight_of
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Lease, Leases, Renewal
-from fanout.queue.settlement import Settled
 from fanout.queue.sharing import LiveWorkers, Portion, portions_of
 from fanout.queue.stream import Stream
-from fanout.signalr.message import Message
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import Message, RouteClass
 from workers.lane import Lane
 from workers.ownership import Ownership
 from workers.partition import OwnedFlow, OwnedPartition

@@ -8,7 +8,7 @@ from typing import Any
 
 from fanout.errors import QueueError
 from fanout.queue.entry import Entry
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 from tests.simulation.planted import Planted
 from workers.breaker import Breaker, Candidate, Phase, State
 from workers.coalescer import Bounds, Plan, plan

@@ -16,7 +16,7 @@ from typing import Protocol
 from fanout.clock import Clock
 from fanout.errors import MaybeSentError, NotSentError
 from fanout.http1.exchange import ExchangeTimeoutError, Headers, Response, StaleConnectionError
-from fanout.http1.request import Request
+from fanout.http1.messages import Request
 from tests.simulation.loop import HOST, Host, SimulatedLoop
 
 DELIVERING = frozenset({"ok", "500 after", "lost after", "hang"})

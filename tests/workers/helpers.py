@@ -10,12 +10,11 @@ from fanout.log import Logger
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry
-from fanout.queue.lane_key import hub_of, lane_of, partition_of
+from fanout.queue.keys import hub_of, lane_of, partition_of
 from fanout.queue.leases import Lease, Leases
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
-from fanout.signalr.message import Message, Scope
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import Message, RouteClass, Scope
 from tests.builders import a_message, an_entry
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
 from workers.settler import Settler

@@ -17,8 +17,7 @@ from fanout.queue.presence import Presence
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from fanout.signalr.client import Client
-from fanout.signalr.message import GroupAction, Message, Scope, Verb
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import GroupAction, Message, RouteClass, Scope, Verb
 from tests.builders import a_join, a_message, an_entry
 from tests.fakes import FakeClock
 from tests.queue_layout import USERS, put

@@ -12,7 +12,7 @@ from fanout.queue.presence import Presence
 from fanout.redis.client import RedisClient
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import verify
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 from service.compose import open_endpoint
 from tests.builders import a_message, a_submission
 from tests.workers.helpers import Lines, a_stream, taken, until, users_in

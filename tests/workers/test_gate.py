@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 from tests.builders import an_entry
 from tests.workers.helpers import Head
 from workers.breaker import Refusals

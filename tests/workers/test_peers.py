@@ -13,7 +13,7 @@ from fanout.queue.keys import KEYS
 from fanout.queue.pace_channel import PaceChannel
 from fanout.queue.pauses import ALL, Pauses, of_class, of_hub, of_service
 from fanout.redis.client import RedisClient
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 from tests.builders import a_message, an_entry
 from tests.workers.helpers import Head, Lines, a_partition, buffered_in, until
 from workers.gate import Gate, Window

@@ -11,14 +11,12 @@ from msgspec.structs import replace
 
 from fanout.queue.entry import Entry
 from fanout.queue.stream import START
-from fanout.signalr.message import Priority, Scope
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import Priority, RouteClass, Scope
 from tests.builders import a_join, a_message, an_entry
 from tests.workers.helpers import a_flow, a_partition, buffered_in
-from workers.lane import Lane
+from workers.lane import DelayQueue, FairQueue, Lane
 from workers.partition import BufferedEntry, OwnedPartition, order_of
 from workers.schedule import Schedule
-from workers.turns import DelayQueue, FairQueue
 
 KEYS = ("a", "b")
 NAMES = st.sampled_from(KEYS)

@@ -10,8 +10,7 @@ from fanout.delivery_log import DeliveryLog
 from fanout.metrics import DEAD_REASONS, Metrics
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.traces import TraceEvent, Traces
-from fanout.signalr.message import OPERATIONS
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import OPERATIONS, RouteClass
 from tests.builders import a_join, an_entry
 from tests.fakes import FakeClock
 from tests.workers.helpers import Lines, a_partition, buffered_in

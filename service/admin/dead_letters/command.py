@@ -17,7 +17,7 @@ from fanout.errors import BadRequestError
 from fanout.metrics import DEAD_REASONS
 from fanout.queue.dead_letters import UNKNOWN, DeadLetter
 from fanout.queue.entry import Entry, UnreadableEntryError, decode, with_body
-from fanout.queue.lane_key import hub_of_flow
+from fanout.queue.keys import hub_of_flow
 from service.admin.dead_letters.reference import Cursor, LetterRef, parse_cursor, parse_ref
 from service.http.json_object import enumerated, object_of
 

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout.binding import batch as batch_module
-from fanout.binding.batch import Batch, BatchLimits, parse_batch
-from fanout.binding.plain import read_plain_batch
+from fanout.binding.batch import Batch, BatchLimits, parse_batch, read_plain_batch
 from fanout.errors import BadRequestError
 
 LIMITS = BatchLimits(max_items=50, max_targets=50, max_message=2000)

@@ -1,7 +1,7 @@
 """How an answer is read in tests: piece by piece, as a connection does it."""
 
-from fanout.http1.answer import AnswerReader
 from fanout.http1.exchange import Limits, MalformedAnswerError, Response
+from fanout.http1.messages import AnswerReader
 
 Outcome = tuple[Response | None, bool, str]  # the answer, whether the connection stays, and how it ended
 

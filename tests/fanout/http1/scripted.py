@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fanout.http1.exchange import Limits, Origin
+from fanout.http1.messages import HeaderLines, Request, RequestHead
 from fanout.http1.pool import Pool
-from fanout.http1.request import HeaderLines, Request, RequestHead
 
 
 class PoolOf(Protocol):

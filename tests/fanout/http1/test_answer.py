@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanout.http1.answer import AnswerReader
 from fanout.http1.exchange import BrokenExchangeError, Limits, MalformedAnswerError, StaleConnectionError
+from fanout.http1.messages import AnswerReader
 from tests.fanout.http1.reading import Outcome
 from tests.fanout.http1.reading import read as read_by_pieces
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.http1.answer import CHUNKED, FIRST_FINAL_STATUS, UNTIL_CLOSE, Head, read_head
 from fanout.http1.exchange import FramingError, Headers
+from fanout.http1.messages import CHUNKED, FIRST_FINAL_STATUS, UNTIL_CLOSE, Head, read_head
 
 
 def head(*lines: bytes, status: bytes = b"HTTP/1.1 200 OK", method: str = "POST") -> Head:

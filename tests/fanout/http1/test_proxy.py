@@ -11,9 +11,9 @@ from fanout.clock import SystemClock
 from fanout.errors import NotSentError
 from fanout.http1.dial import default_tls
 from fanout.http1.exchange import Limits, Origin
+from fanout.http1.messages import HeaderLines
 from fanout.http1.pool import Pool
 from fanout.http1.proxy import Proxy, is_exempt, proxy_for
-from fanout.http1.request import HeaderLines
 from tests.fanout.http1.connect_proxy import ConnectProxy, connect_proxy
 from tests.fanout.http1.scripted import Script, Visit, a_request, echo, served
 from tests.free_ports import free_port

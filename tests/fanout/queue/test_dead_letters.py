@@ -6,11 +6,11 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import LeaseLostError, QueueFullError
+from fanout.queue.calls import Settled
 from fanout.queue.dead_letters import DeadLetters, DeathCause, PageLimits, Parked
 from fanout.queue.entry import StoredEntry, Submission, decode, weight_of
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Leases
-from fanout.queue.settlement import Settled
 from fanout.queue.stream import START, Stream
 from fanout.redis.client import RedisClient
 from tests.builders import a_message, an_entry

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.queue.lane_key import Destination, destination_of, flow_of, hub_of, lane_of, partition_of, place_of
+from fanout.queue.keys import Destination, destination_of, flow_of, hub_of, lane_of, partition_of, place_of
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Priority, Scope, Verb
 from tests.builders import a_message
 
@@ -76,12 +76,12 @@ def test_a_place_is_lane_partition_and_flow_in_one_step(scope: Scope, priority: 
 
 
 def test_no_other_module_takes_a_key_apart() -> None:
-    """A line feed ends the hub; whoever else looks for one in a key knows what only lane_key.py may know."""
+    """A line feed ends the hub; whoever else looks for one in a key knows what only keys.py may know."""
     root = Path(__file__).parents[3]
     splitting = re.compile(r"""(\.r?partition|\.r?split|\.r?find|\.r?index)\(["']\\n["']""")
     files = [path for floor in ("fanout/queue", "workers", "service/ingress") for path in (root / floor).rglob("*.py")]
     assert {path.name for path in files if splitting.search(path.read_text())} == set()
-    assert {path.name for path in files if "_END_OF_HUB" in path.read_text()} == {"lane_key.py"}
+    assert {path.name for path in files if "_END_OF_HUB" in path.read_text()} == {"keys.py"}
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 1024))

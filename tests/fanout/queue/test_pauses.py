@@ -7,7 +7,7 @@ import pytest
 from fanout.queue.keys import Keys
 from fanout.queue.pauses import ALL, Pauses, of_class, of_hub, of_service
 from fanout.redis.client import RedisClient
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 
 SEND = RouteClass.SEND
 

@@ -9,8 +9,7 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError, QueueError, QueueSilentError
 from fanout.queue.entry import Admission
-from fanout.queue.keys import KEYS
-from fanout.queue.lane_key import lane_of, partition_of
+from fanout.queue.keys import KEYS, lane_of, partition_of
 from fanout.queue.leases import Leases
 from fanout.queue.store import prepare
 from fanout.queue.stream import Stream

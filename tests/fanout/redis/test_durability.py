@@ -7,7 +7,7 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError
 from fanout.queue.entry import Admission, Submission
-from fanout.queue.lane_key import lane_of, partition_of
+from fanout.queue.keys import lane_of, partition_of
 from fanout.queue.store import prepare
 from fanout.queue.stream import START, Stream
 from fanout.redis.client import RedisClient

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from emulator.client import Client, Identity
 from emulator.rest.sends import parse_filter
 from fanout.metrics import CLASSES
-from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
-from fanout.signalr.routes import Route, RouteClass, class_of, execute_body, execute_route, route_of
+from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, RouteClass, Scope, Verb, class_of
+from fanout.signalr.routes import Route, execute_body, execute_route, route_of
 from tests.builders import a_join, a_message
 
 U, G, C = Scope.USER, Scope.GROUP, Scope.CONNECTION

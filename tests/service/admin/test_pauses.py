@@ -11,7 +11,7 @@ from fanout.clock import SystemClock
 from fanout.queue.pauses import Pauses, of_service
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
-from fanout.signalr.routes import RouteClass
+from fanout.signalr.message import RouteClass
 from tests.service.apps import KEY, App, an_app, client_of
 
 PATH = "/v1/admin/pauses"

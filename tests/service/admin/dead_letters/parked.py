@@ -9,8 +9,7 @@ import httpx
 
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry, encode
-from fanout.queue.keys import KEYS
-from fanout.queue.lane_key import flow_of, lane_of, partition_of
+from fanout.queue.keys import KEYS, flow_of, lane_of, partition_of
 from fanout.redis.client import RedisClient
 from tests.builders import a_message, an_entry
 from tests.queue_layout import entries_of

@@ -13,8 +13,7 @@ import structlog
 from fanout.clock import SystemClock
 from fanout.log import configure
 from fanout.queue.entry import decode
-from fanout.queue.keys import KEYS
-from fanout.queue.lane_key import flow_of, lane_of
+from fanout.queue.keys import KEYS, flow_of, lane_of
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from fanout.signalr.message import Message, Scope

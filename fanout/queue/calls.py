@@ -1,12 +1,21 @@
-"""What one request stores in each partition, as the arguments of one script call. Pure.
+"""The two calls of scripts that every message takes: what one request stores, and what is settled together. Pure.
 
-Rule guarded: everything a request has for a partition is one call, so that it is one atomic step and one round trip;
-entries of one lane keep their order in it.
+Rules guarded: everything a request has for a partition is one call, so that it is one atomic step and one round trip;
+entries of one lane keep their order in it. No settlement is larger than the script can take, and the bytes of a portion
+are its share of the whole.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from fanout.queue.keys import Keys
-from fanout.queue.scripts import APPEND
+from fanout.queue.scripts import APPEND, SETTLE
 from fanout.redis.client import Argument, Call
+
+_AT_ONCE = 1000  # ids: Lua's unpack has a limit
+
+
+# What is stored ------------------------------------------------------------------------------------------------------
 
 
 class Group:
@@ -62,3 +71,47 @@ class PartitionAppend:
             arguments += [*head, group.text, group.guard] if group.body_ref else head
             arguments += group.entries
         return APPEND, names, arguments
+
+
+# What is settled -----------------------------------------------------------------------------------------------------
+
+
+class Settled(NamedTuple):
+    """Entries of one flow that are settled together: the body they share ("" for none), their bytes, their ids."""
+
+    flow: str
+    body_ref: str
+    size: int
+    ids: Sequence[bytes]
+
+
+def parts_of(groups: Sequence[Settled]) -> list[list[Settled]]:
+    """Return portions of at most `_AT_ONCE` ids; the bytes of a group go with its ids."""
+    parts: list[list[Settled]] = [[]]
+    room = _AT_ONCE
+    for group in groups:
+        for start in range(0, len(group.ids), _AT_ONCE):
+            ids = group.ids[start : start + _AT_ONCE]
+            if len(ids) > room:
+                parts.append([])
+                room = _AT_ONCE
+            parts[-1].append(group._replace(ids=ids, size=group.size * len(ids) // len(group.ids)))
+            room -= len(ids)
+    return parts
+
+
+def settlement(keys: Keys, partition: int, token: str, groups: Sequence[Settled]) -> Call:
+    """Return the script call that settles a portion under a lease."""
+    names = [keys.lease(partition), keys.size(partition)]
+    streams = {group.flow: 0 for group in groups}
+    for place, flow in enumerate(streams, 1):
+        names.append(keys.stream(partition, flow))
+        streams[flow] = place
+    arguments: list[Argument] = [token]
+    for group in groups:
+        place = 0
+        if group.body_ref:
+            names.append(keys.body(partition, group.body_ref))
+            place = len(names)
+        arguments += [streams[group.flow], place, group.size, len(group.ids), *group.ids]
+    return SETTLE, names, arguments

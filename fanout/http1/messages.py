@@ -1,6 +1,10 @@
-"""Reads one answer from bytes. No socket, clock or loop is involved, so tests can cut the bytes in every way.
+"""The two messages of HTTP/1.1: a request becomes bytes in one piece, and bytes become an answer. Pure.
 
-Source: RFC 9112, sections 2.2, 4, 5, 6.3 (message body length) and 9.3 (persistence). Rules guarded:
+No socket, clock or loop is involved, so tests can cut the bytes in every way. Source: RFC 9112, sections 2.2, 3, 4, 5,
+6 (message body, 6.3 for its length) and 9.3 (persistence). Rules guarded:
+- No value of a request can add a line or a second request. What does not fit on its line is refused when the value is
+  made, and so is a header that the client itself writes: a second Content-Length is how requests are smuggled. Heads
+  and header lines are values of their own so that they are checked once and written many times.
 - An answer is returned exactly once, it is the same however the bytes were cut, and its memory is bounded by `Limits`.
   Interim answers (1xx) are skipped. Bytes after the end are not kept: they only mean that the connection must not serve
   again.
@@ -11,7 +15,10 @@ Source: RFC 9112, sections 2.2, 4, 5, 6.3 (message body length) and 9.3 (persist
 """
 
 import re
+from collections.abc import Callable
 from typing import Final, NamedTuple
+
+import msgspec
 
 from fanout.http1.chunks import ChunkedBody
 from fanout.http1.exchange import (
@@ -27,7 +34,11 @@ from fanout.http1.exchange import (
 
 UNTIL_CLOSE: Final = -1  # the end of the connection is the end of the body
 CHUNKED: Final = -2  # chunks carry their own ends
-
+FIRST_FINAL_STATUS: Final = 200  # statuses below are interim: another head follows
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_RESERVED: Final = rb"(?i:host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect)"
+# "Anything but CR" is the cheapest run an expression can match, so line feeds and NULs in values are counted apart.
+_LINES: Final = re.compile(rb"(?:(?!" + _RESERVED + rb":)[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[^\r]*+\r\n)*+")
 _HEAD: Final = re.compile(
     rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t -~\x80-\xff]*+)?\r\n"
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)*+)\r\n"
@@ -35,7 +46,6 @@ _HEAD: Final = re.compile(
 _FRAMING_HEADERS: Final = re.compile(rb"\n(content-length|transfer-encoding|connection|keep-alive):[\t ]*([^\r]*)")
 _IDLE_PROMISE: Final = re.compile(rb"(?:^|,)[\t ]*timeout=([0-9]{1,9})[\t ]*(?:,|$)")
 _BODILESS: Final = frozenset({204, 304})
-FIRST_FINAL_STATUS: Final = 200  # statuses below are interim: another head follows
 _SWITCHING: Final = 101
 _KEEP_ALIVE: Final = (b"connection", b"keep-alive")
 _MAX_DIGITS: Final = 18  # fits a signed 64-bit number; longer is an attack or a bug
@@ -43,8 +53,91 @@ _HEAD_START: Final = b"HTTP/1."
 _HEAD_END: Final = b"\r\n\r\n"
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _CHUNK_OVERHEAD: Final = 8  # bytes of framing allowed for each byte of body; chunks of one byte take five
-
 Fields = list[tuple[bytes, bytes]]
+
+
+# A request -----------------------------------------------------------------------------------------------------------
+
+
+class HeaderLines(msgspec.Struct, frozen=True, gc=False):
+    """Finished header lines: `Name: value` and CRLF each.
+
+    Host, Content-Length, Transfer-Encoding and what concerns the connection are refused with ValueError.
+    """
+
+    text: bytes = b""
+
+    def __post_init__(self) -> None:
+        text = self.text
+        if text.count(b"\n") != text.count(b"\r") or b"\0" in text or _LINES.fullmatch(text) is None:
+            raise ValueError(
+                "Header lines are `Name: value`, each ended by CRLF. Host, Content-Length and the headers of the "
+                "connection are written by the client."
+            )
+
+    def __repr__(self) -> str:
+        """Return the names alone: values may be secret."""
+        names = (line.partition(b":")[0].decode() for line in self.text.split(b"\r\n")[:-1])
+        return f"<HeaderLines {', '.join(names)}>"
+
+
+class RequestHead(msgspec.Struct, frozen=True, gc=False):
+    """What the requests to one resource have in common. `target` is in origin-form and already escaped.
+
+    ValueError when the method is unknown or the target does not fit on its line.
+    """
+
+    method: str
+    target: str
+    headers: HeaderLines = HeaderLines()
+    start: bytes = b""  # the request line and the name of the Host header, made here
+
+    def __post_init__(self) -> None:
+        method, target = self.method, self.target
+        if method not in _METHODS:
+            raise ValueError(f"The method of a request is one of {', '.join(sorted(_METHODS))}.")
+        if not (target.startswith("/") and target.isascii() and target.isprintable()) or " " in target:
+            raise ValueError("The target of a request starts with / and holds visible ASCII only.")
+        line = f"{method} {target} HTTP/1.1\r\nHost: ".encode("ascii")
+        msgspec.structs.force_setattr(self, "start", line)
+
+    def __repr__(self) -> str:
+        return f"RequestHead({self.method!r}, {self.target!r})"
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """One call. `authorization` stands apart from the head because it changes when the head does not."""
+
+    head: RequestHead
+    body: bytes = b""
+    authorization: HeaderLines = HeaderLines()
+
+    def __repr__(self) -> str:
+        return f"Request({self.head.method!r}, {self.head.target!r})"
+
+
+def encode(request: Request, authority: bytes) -> bytes:
+    """Return the whole message: request line, Host (`authority`), header lines, Content-Length, body."""
+    head, body = request.head, request.body
+    return b"%b%b\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
+        head.start,
+        authority,
+        request.authorization.text,
+        head.headers.text,
+        len(body),
+        body,
+    )
+
+
+def encode_with(
+    more: Callable[[], bytes], encoder: Callable[[Request, bytes], bytes], request: Request, authority: bytes
+) -> bytes:
+    """Return what `encoder` makes of a request with further header lines, those that `more` returns now."""
+    lines = HeaderLines(request.authorization.text + more())
+    return encoder(Request(request.head, request.body, lines), authority)
+
+
+# An answer -----------------------------------------------------------------------------------------------------------
 
 
 class Head(NamedTuple):

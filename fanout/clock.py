@@ -25,7 +25,7 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Wait; 0 yields to the event loop once."""
 
-    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[object]:
+    def timeout(self, seconds: float | None, /) -> AbstractAsyncContextManager[object]:
         """Raise TimeoutError when the block takes longer than `seconds`; None means no limit."""
 
 
@@ -41,9 +41,7 @@ class SystemClock:
     # The functions themselves: they run several times per message, and a method around them would cost twice as much.
     monotonic = staticmethod(_boot_clock())
     wall = staticmethod(time.time)
+    timeout = staticmethod(asyncio.timeout)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-
-    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[object]:
-        return asyncio.timeout(seconds)

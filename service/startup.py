@@ -6,8 +6,8 @@ service is asked whether it accepts the key, because a wrong key would otherwise
 until it does the process says so loudly, and still accepts messages, which are safe in the queue.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from fanout.clock import Clock
 from fanout.environment import CONNECTION_STRING
@@ -105,21 +105,26 @@ class Queue(ProbedQueue, IntakeQueue, Protocol):
 
 
 class CheckedQueue:
-    """The queue, closed until Redis has been checked; until then each call raises QueueError with the reason."""
+    """The queue, closed until Redis has been checked; until then each call raises QueueError with the reason.
+
+    Once it is open, entries are stored by the queue itself, so that no message pays for what happens at the start.
+    """
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._reason = _NOT_CHECKED
+        self.append: Callable[[Sequence[Submission]], Coroutine[Any, Any, list[Receipt]]] = self._append
 
     def open(self) -> None:
         """Let calls through."""
         self._reason = ""
+        self.append = self._queue.append
 
     def keep_closed(self, reason: str) -> None:
         """Tell callers this reason."""
         self._reason = reason
 
-    async def append(self, submissions: Sequence[Submission]) -> list[Receipt]:
+    async def _append(self, submissions: Sequence[Submission]) -> list[Receipt]:
         """Store entries."""
         return await self._opened().append(submissions)
 

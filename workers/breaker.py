@@ -209,60 +209,57 @@ class Breakers:
 
     def __init__(self, *, only: bool = False) -> None:
         self._width = 1 if only else _WIDTH
-        self._by_hub: dict[str, Breaker] = {}
+        self.by_hub: dict[str, Breaker] = {}
 
     def __repr__(self) -> str:
-        return f"<Breakers {self.open} of {len(self._by_hub)} open>"
-
-    def __len__(self) -> int:
-        return len(self._by_hub)
+        return f"<Breakers {self.open} of {len(self.by_hub)} open>"
 
     @property
     def open(self) -> int:
         """How many hubs are held back: open, or half open."""
-        return sum(breaker.state.phase is not Phase.CLOSED for breaker in self._by_hub.values())
+        return sum(breaker.state.phase is not Phase.CLOSED for breaker in self.by_hub.values())
 
     def is_closed(self, hub: str) -> bool:
         """Return whether calls to a hub are not held back."""
-        breaker = self._by_hub.get(hub)
+        breaker = self.by_hub.get(hub)
         return breaker is None or breaker.state.phase is Phase.CLOSED
 
     def failures_of(self, hub: str, lane: str) -> int:
         """Return how often a destination has failed in a row."""
-        breaker = self._by_hub.get(hub)
+        breaker = self.by_hub.get(hub)
         return 0 if breaker is None else breaker.failures_of(lane)
 
     def opens_at(self, lane: Candidate, now: float) -> float:
         """Return when a call may go: `now` for at once, infinity while a probe is in flight."""
-        breaker = self._by_hub.get(lane.hub)
+        breaker = self.by_hub.get(lane.hub)
         return now if breaker is None else breaker.opens_at(lane, now)
 
     def began(self, lane: Candidate, now: float) -> None:
         """Count a call that is being sent."""
-        if breaker := self._by_hub.get(lane.hub):
+        if breaker := self.by_hub.get(lane.hub):
             breaker.began(lane, now)
 
     def abandoned(self, hub: str, lane: str) -> None:
         """Count out a call whose outcome will not be known."""
-        if breaker := self._by_hub.get(hub):
+        if breaker := self.by_hub.get(hub):
             breaker.abandoned(lane)
 
     def succeeded(self, hub: str, now: float, lane: str) -> bool:
         """Learn that the service has dealt with a call; return whether that closed the breaker of its hub."""
-        breaker = self._by_hub.get(hub)
+        breaker = self.by_hub.get(hub)
         if breaker is None:
             return False
         closes = breaker.state.phase is not Phase.CLOSED
         breaker.succeeded(now, lane)
         if breaker.is_forgotten(now):
-            del self._by_hub[hub]
+            del self.by_hub[hub]
         return closes
 
     def failed(self, hub: str, now: float, lane: str, jitter: float) -> bool:
         """Learn that a call has failed; return whether that opened the breaker of its hub."""
-        breaker = self._by_hub.get(hub)
+        breaker = self.by_hub.get(hub)
         if breaker is None:
-            breaker = self._by_hub[hub] = Breaker(self._width)
+            breaker = self.by_hub[hub] = Breaker(self._width)
         return breaker.failed(now, lane, jitter)
 
 
@@ -275,15 +272,12 @@ class Refusals:
 
     def __init__(self) -> None:
         # By lane: since when its refusals concern it alone, infinity if they do not, and when the last one was.
-        self._refused: dict[str, tuple[float, float]] = {}
+        self.by_lane: dict[str, tuple[float, float]] = {}
         self._served: dict[str, float] = {}  # by hub, when another destination was served last
         self._alone: set[str] = set()
 
     def __repr__(self) -> str:
-        return f"<Refusals of {len(self._refused)} destinations, {len(self._alone)} alone>"
-
-    def __bool__(self) -> bool:
-        return bool(self._refused)
+        return f"<Refusals of {len(self.by_lane)} destinations, {len(self._alone)} alone>"
 
     def is_alone(self, lane: str) -> bool:
         """Return whether the last refusal of a destination concerned it alone."""
@@ -291,22 +285,22 @@ class Refusals:
 
     def refused(self, hub: str, lane: str, now: float) -> None:
         """Learn that a destination was refused."""
-        since, last = self._refused.pop(lane, (inf, inf))
+        since, last = self.by_lane.pop(lane, (inf, inf))
         concerns_it = self._served.get(hub, -inf) > last
-        self._refused[lane] = min(since, now) if concerns_it else since, now  # the latest is the last
+        self.by_lane[lane] = min(since, now) if concerns_it else since, now  # the latest is the last
         if concerns_it and now - since >= _ALONE_AFTER:
             self._alone.add(lane)
         else:
             self._alone.discard(lane)
-        if len(self._refused) > _MOST_REFUSED:
-            oldest = next(iter(self._refused))
-            del self._refused[oldest]
+        if len(self.by_lane) > _MOST_REFUSED:
+            oldest = next(iter(self.by_lane))
+            del self.by_lane[oldest]
             self._alone.discard(oldest)
 
     def served(self, hub: str, lane: str, now: float) -> None:
         """Learn that a destination was served."""
-        if self._refused.pop(lane, None) is not None:
+        if self.by_lane.pop(lane, None) is not None:
             self._alone.discard(lane)
         self._served[hub] = now
-        if not self._refused:
+        if not self.by_lane:
             self._served.clear()

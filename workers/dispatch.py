@@ -121,8 +121,9 @@ class Dispatcher:
             self._begin(lane, todo.call, now)
 
     def _begin(self, lane: Lane, call: Sequence[BufferedEntry], now: float) -> None:
-        """Begin a call, or keep its lane until there is room for its bodies."""
-        if self._flights.bodies.reserve(call):
+        """Begin a call, or keep its lane until there is room for the bodies that stand beside the streams."""
+        has_bodies = bool(call[0].entry.body_ref) or len(call) > 1
+        if not has_bodies or self._flights.bodies.reserve(call):
             Flight(self._flights, lane, call, now).begin()
         else:
             self._without_room.append(lane)

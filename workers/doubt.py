@@ -90,6 +90,7 @@ class Doubt:
         self.stage = Stage.LIMIT
         self.share = 0.0
         self.sample = Sample(0.0)
+        self.is_idle = True  # whether an accepted call says nothing
         self._tests = False  # whether it is this worker that tests
         self._beside: Sample | None = None
         self._all: Sample | None = None
@@ -102,11 +103,6 @@ class Doubt:
 
     def __repr__(self) -> str:
         return f"<Doubt {self.stage.name.lower()}, {self.share:.1%} expected>"
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether an accepted call says nothing."""
-        return self._beside is None and self.stage is Stage.LIMIT
 
     @property
     def awaits(self) -> bool:
@@ -123,11 +119,13 @@ class Doubt:
         self._beside = self._beside or Sample(now)
         self._all = self._all or Sample(now)
         self._under_way, self._until = under_way, until
+        self.is_idle = False
 
     def trust(self) -> None:
         """Take the refusals for those of a limit: it was found."""
         self._beside = self._all = None
         self._under_way, self._is_unsure = 0, False
+        self.is_idle = self.stage is Stage.LIMIT
 
     def begin(self, start: float) -> None:
         """Test from `start` on; until the share is measured it is taken for as large as it may be."""

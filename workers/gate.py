@@ -271,10 +271,10 @@ class Gate:
         return recovered
 
     def _served(self, route_class: RouteClass, lane: str, now: float) -> None:
-        if self._refusals:
+        if self._refusals.by_lane:
             self._refusals.served(hub_of(lane), lane, now)
         breakers = self.breakers[route_class]
-        if breakers and breakers.succeeded(hub := hub_of(lane), now, lane):
+        if breakers.by_hub and breakers.succeeded(hub := hub_of(lane), now, lane):
             self._recovered.append((route_class, hub))
 
     def _update(self, now: float) -> None:

@@ -155,7 +155,7 @@ class Ownership:
             if renewal is None:
                 self._lose(owned, "refused")
                 continue
-            if (owned.doubted or not owned.lease.is_valid(now)) and owned.number not in self._leaving:
+            if (owned.doubted or not owned.is_held(now)) and owned.number not in self._leaving:
                 restarting.append(owned)
             owned.lease = renewal.lease
             self._check_reading(owned, renewal)
@@ -223,7 +223,7 @@ class Ownership:
 
     def _end_expired(self) -> None:
         now = self._clock.monotonic()
-        for owned in [owned for owned in self._owned.values() if not owned.lost and not owned.lease.is_valid(now)]:
+        for owned in [owned for owned in self._owned.values() if not owned.lost and not owned.is_held(now)]:
             self._lose(owned, "expired")
 
     def _lose(self, owned: OwnedPartition, cause: str) -> None:

@@ -153,6 +153,10 @@ class OwnedPartition:
         """Return whether something of this partition may still be sent."""
         return not self.ended and not self.doubted and now < self.lease.expires
 
+    def is_held(self, now: float) -> bool:
+        """Return whether its lease has not run out, so that what was sent may be settled."""
+        return now < self.lease.expires
+
     def doubt(self) -> None:
         """Send nothing more under this lease: a write was refused, or reading broke off. Its owner begins it anew."""
         self.doubted = True

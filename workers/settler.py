@@ -98,7 +98,7 @@ class Settler:
         Return False when it is not that old, None when the lease was lost before that was certain.
         """
         owned = buffered.partition
-        while owned.lease.is_valid(self._clock.monotonic()):
+        while owned.is_held(self._clock.monotonic()):
             try:
                 expired = await self._stream.expire(owned.number, owned.lease.token, _alone(buffered), ttl)
             except LeaseLostError:
@@ -121,7 +121,7 @@ class Settler:
     async def park_unread(self, flow: OwnedFlow, parked: Parked, cause: DeathCause) -> bool:
         """Move an entry that cannot be read to the dead letters, unchanged; return as `park`."""
         owned = flow.partition
-        while owned.lease.is_valid(self._clock.monotonic()):
+        while owned.is_held(self._clock.monotonic()):
             try:
                 deleted = await self._dead_letters.park(owned.number, owned.lease.token, parked, cause)
             except LeaseLostError:
@@ -169,7 +169,7 @@ class Settler:
     async def _flush(self, batches: dict[OwnedPartition, Settlement]) -> None:
         while batches:
             started = self._clock.monotonic()
-            for owned in [owned for owned in batches if not owned.lease.is_valid(started)]:
+            for owned in [owned for owned in batches if not owned.is_held(started)]:
                 owned.doubt()
                 batches.pop(owned).end(settled=False)
             work = [(owned.number, owned.lease.token, batch.settled()) for owned, batch in batches.items()]

@@ -27,10 +27,6 @@ class Lease:
     token: str
     expires: float
 
-    def is_valid(self, now: float) -> bool:
-        """Return whether the holder may still act at `now`."""
-        return now < self.expires
-
 
 @dataclass(frozen=True, slots=True)
 class Renewal:

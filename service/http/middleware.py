@@ -35,6 +35,7 @@ SECURITY_HEADERS: Final = (
     (b"x-frame-options", b"DENY"),
 )
 _UNAUTHORIZED: Final = 401
+_REFUSED: Final = 400  # and all above it
 _VALID_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}", re.ASCII)
 _COMPATIBLE = ("/api/hubs/", "/api/v1/hubs/", "/server")
 _PROBES = frozenset({*PROBE_PATHS, "/metrics", "/backlog"})
@@ -94,7 +95,8 @@ class RequestMiddleware:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                await self._before_answer(message["status"], scope)
+                if message["status"] >= _REFUSED:
+                    await self._before_refusal(message["status"], scope)
                 message["headers"] = completed(message["headers"], request_id)
                 self._times.answered(scope, message["status"], began)
             await send(message)
@@ -108,23 +110,16 @@ class RequestMiddleware:
                 raise  # half an answer is out: only closing the connection tells the client
             get_logger().exception("request.failed", request_id=request_id, method=scope["method"], path=scope["path"])
             await response_of(unexpected(), request_id)(scope, receive, send_with_id)
-        self._note(scope)
 
-    async def _before_answer(self, status: int, scope: Scope) -> None:
-        problem = refusal_in(scope) if status == _UNAUTHORIZED else None
-        if problem is not None:
-            await self._refusals.slow_down(problem, _peer_of(scope))
-
-    def _note(self, scope: Scope) -> None:
+    async def _before_refusal(self, status: int, scope: Scope) -> None:
         problem = refusal_in(scope)
         if problem is None:
             return
+        peer = _peer_of(scope)
+        if status == _UNAUTHORIZED:
+            await self._refusals.slow_down(problem, peer)
         self._refusals.note(
-            problem,
-            request_id=request_id_of(scope),
-            peer=_peer_of(scope),
-            method=scope["method"],
-            path=scope["path"],
+            problem, request_id=request_id_of(scope), peer=peer, method=scope["method"], path=scope["path"]
         )
 
 

@@ -49,7 +49,7 @@ _MAY_BE_SECRET = re.compile(r"[=:\s]|eyJ")
 class Queue(Protocol):
     """The queue as the intake uses it. Each call raises QueueError when the store does not answer."""
 
-    async def append(self, submissions: Sequence[Submission]) -> list[Receipt]:
+    async def append(self, submissions: Sequence[Submission], /) -> list[Receipt]:
         """Store entries. Return one receipt for each submission, in the same order."""
 
     async def claim_key(self, hub: str, key: str, fingerprint: bytes) -> bool:

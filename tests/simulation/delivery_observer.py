@@ -53,7 +53,7 @@ class Asked:
 
 def phase_of(gate: "Gate", number: int, hub: str) -> Phase:
     """Return the phase of the breaker for calls of a class to a hub."""
-    breaker = gate.breakers[number]._by_hub.get(hub)
+    breaker = gate.breakers[number].by_hub.get(hub)
     return Phase.CLOSED if breaker is None else breaker.state.phase
 
 

@@ -369,7 +369,7 @@ def test_each_hub_has_its_own() -> None:
         breakers.failed("dead", number / 9, f"dead\n{LANES[number % 3]}", 0.0)
     assert breakers.opens_at(Head("dead\na"), 1.0) == 2.25
     assert breakers.opens_at(Head("quiet\na"), 1.0) == 1.0
-    assert (breakers.open, len(breakers)) == (1, 1)
+    assert (breakers.open, len(breakers.by_hub)) == (1, 1)
     breakers.succeeded("quiet", 1.5, "a")
     assert breakers.open == 1
     breakers.began(Head("dead\na"), 2.0)
@@ -383,9 +383,9 @@ def test_a_hub_that_is_well_again_is_forgotten_when_its_failures_are() -> None:
     breakers = Breakers()
     breakers.failed("a", 0.0, "x", 0.0)
     breakers.succeeded("a", 5.0, "x")
-    assert len(breakers) == 1
+    assert len(breakers.by_hub) == 1
     breakers.succeeded("a", 10.1, "x")
-    assert len(breakers) == 0
+    assert len(breakers.by_hub) == 0
 
 
 @pytest.mark.parametrize(("only", "opens"), [(True, 1), (False, 0)])

@@ -117,7 +117,7 @@ def test_a_hub_that_failed_and_heals_is_forgotten() -> None:
     break_down(gate)
     call(gate, OK, now=1.0)
     call(gate, OK, now=30.0)
-    assert not gate.breakers[SEND]
+    assert not gate.breakers[SEND].by_hub
 
 
 def test_while_a_probe_is_out_its_hub_is_asked_for_again_after_a_while() -> None:

@@ -182,7 +182,7 @@ async def test_a_partition_is_handed_back_only_when_its_calls_have_ended(redis_c
         await a.beats(3)
         assert not leaving.done()
         assert not owned.may_act(clock.monotonic())
-        assert owned.lease.is_valid(clock.monotonic())
+        assert owned.is_held(clock.monotonic())
         assert a.lanes.waiting == 0
         assert (await owners(redis_client))[0] == "a"
         owned.ended_call()
@@ -200,7 +200,7 @@ async def test_while_calls_end_their_leases_are_renewed(redis_client: RedisClien
         owned.began_call()
         leaving = a.group.create_task(a.ownership.leave())
         await a.beats(150)
-        assert owned.lease.is_valid(clock.monotonic())
+        assert owned.is_held(clock.monotonic())
         owned.ended_call()
         await asyncio.wait_for(leaving, 5)
 

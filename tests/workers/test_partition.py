@@ -21,7 +21,7 @@ def test_a_lost_partition_stays_silent() -> None:
     owned = a_partition()
     owned.lose()
     assert (owned.ended, owned.lost) == (True, True)
-    assert not owned.lease.is_valid(float("-inf"))
+    assert not owned.is_held(float("-inf"))
     assert owned.lease.token == "w:1"
 
 

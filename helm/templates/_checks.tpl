@@ -16,7 +16,14 @@ lists every broken one. No message repeats a credential.
 {{- end -}}
 
 {{- define "signalr-fanout.credentialProblems" -}}
+{{- $keys := dict }}
 {{- range $name, $credential := .Values.credentials }}
+{{- if and $credential.value (not $credential.existingSecret) }}
+{{- if hasKey $keys $credential.key }}
+- credentials.{{ $name }}.key and credentials.{{ get $keys $credential.key }}.key are both {{ $credential.key }}: in the Secret that the chart makes each needs its own.
+{{- end }}
+{{- $_ := set $keys $credential.key $name }}
+{{- end }}
 {{- if and $credential.value $credential.existingSecret }}
 - credentials.{{ $name }}: give value or existingSecret, not both.
 {{- end }}
@@ -70,6 +77,7 @@ lists every broken one. No message repeats a credential.
 {{- end }}
 {{- include "signalr-fanout.autoscalingProblems" (dict "root" $ "role" $role "values" $values) }}
 {{- include "signalr-fanout.environmentProblems" (dict "role" $role "values" $values) }}
+{{- include "signalr-fanout.nameProblems" (dict "role" $role "values" $values) }}
 {{- include "signalr-fanout.labelProblems" (dict "where" (printf "%s.podLabels" $role) "labels" $values.podLabels) }}
 {{- if include "signalr-fanout.allowsNoDisruption" (dict "root" $ "role" $role) }}
 - {{ $role }}.podDisruptionBudget lets no pod go: a node could not be drained. Set maxUnavailable to 1 or more, or minAvailable below the number of pods.
@@ -93,8 +101,12 @@ lists every broken one. No message repeats a credential.
 {{- $pods := include "signalr-fanout.minimumReplicas" $ | int -}}
 {{- if has (toString .maxUnavailable) (list "0" "0%") -}}true
 {{- else if eq (toString .minAvailable) "100%" -}}true
-{{- else if and (gt $pods 1) (not (kindIs "invalid" .minAvailable)) (not (kindIs "string" .minAvailable)) -}}
-{{- if ge (.minAvailable | int) $pods -}}true{{- end -}}
+{{- else if and (gt $pods 1) (not (kindIs "invalid" .minAvailable)) -}}
+{{- $staying := .minAvailable | int -}}
+{{- if hasSuffix "%" (toString .minAvailable) -}}
+{{- $staying = divf (mul $pods (trimSuffix "%" .minAvailable | int)) 100 | ceil | int -}}
+{{- end -}}
+{{- if ge $staying $pods -}}true{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -264,12 +276,43 @@ steps of 64 MiB, and not less than is good for an installation of any size. With
 - {{ $.role }}.extraEnv: FANOUT_AUTH=none serves the loopback interface only; callers of a cluster need credentials.apiKey.
 {{- else if eq $name "FANOUT_SHUTDOWN_GRACE" }}
 - {{ $.role }}.extraEnv: {{ .name }} belongs in config.shutdownGrace, from which the termination grace period follows.
+{{- else if has $name (list "FANOUT_PARTITIONS" "FANOUT_NAMESPACE" "FANOUT_LAME_DUCK" "FANOUT_MAX_BODY" "FANOUT_MAX_MESSAGE" "FANOUT_CONCURRENCY" "FANOUT_READ_AHEAD_BYTES") }}
+- {{ $.role }}.extraEnv: {{ .name }} belongs in config.{{ $name | trimPrefix "FANOUT_" | lower | camelcase | untitle }}: both roles need the same, or the limits of the pods follow from it.
 {{- else if and (hasPrefix "FANOUT_" $name) (ne .name $name) }}
 - {{ $.role }}.extraEnv: {{ .name }} is written {{ $name }}.
 {{- else if and (hasPrefix "FANOUT_" $name) (not (has $name (include "signalr-fanout.knownSettings" $ | replace "\n" " " | splitList " "))) }}
 - {{ $.role }}.extraEnv: {{ .name }} is no setting, and a process that finds it refuses to start. The README lists all of them.
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* Names that a pod may have once, and that the chart or another entry has taken. A cluster's own refusal is hard to read. */}}
+{{- define "signalr-fanout.nameProblems" -}}
+{{- $containers := concat (list (dict "name" .role)) .values.initContainers .values.extraContainers -}}
+{{- range $name := include "signalr-fanout.twice" (dict "things" $containers "key" "name") | fromJsonArray }}
+- {{ $.role }}: two containers are named {{ $name }}; the name {{ $.role }} is that of the process.
+{{- end }}
+{{- range $name := include "signalr-fanout.twice" (dict "things" (prepend .values.extraVolumes (dict "name" "tmp")) "key" "name") | fromJsonArray }}
+- {{ $.role }}.extraVolumes: two volumes are named {{ $name }}; tmp is the chart's own.
+{{- end }}
+{{- range $path := include "signalr-fanout.twice" (dict "things" (prepend .values.extraVolumeMounts (dict "mountPath" "/tmp")) "key" "mountPath") | fromJsonArray }}
+- {{ $.role }}.extraVolumeMounts: two volumes are mounted at {{ $path }}; at /tmp is the chart's own.
+{{- end }}
+{{- range $name := include "signalr-fanout.twice" (dict "things" .values.extraEnv "key" "name") | fromJsonArray }}
+- {{ $.role }}.extraEnv: {{ $name }} is given twice.
+{{- end }}
+{{- end -}}
+
+{{/* What several things have under one key, as a JSON array. Takes a dict of things and key. */}}
+{{- define "signalr-fanout.twice" -}}
+{{- $seen := dict -}}
+{{- $twice := list -}}
+{{- range .things -}}
+{{- $value := index . $.key | toString -}}
+{{- if hasKey $seen $value -}}{{- $twice = append $twice $value -}}{{- end -}}
+{{- $_ := set $seen $value true -}}
+{{- end -}}
+{{- uniq $twice | toJson -}}
 {{- end -}}
 
 {{/* A label of the chart given twice would take pods out of the reach of their selectors. */}}

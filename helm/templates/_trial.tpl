@@ -16,8 +16,9 @@ app.kubernetes.io/name: {{ include "signalr-fanout.name" .root }}-{{ .part }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- end -}}
 
+{{/* At most 52 characters: the cluster adds eleven to the name of a StatefulSet and makes a label of it. */}}
 {{- define "signalr-fanout.valkeyName" -}}
-{{- printf "%s-valkey" (include "signalr-fanout.fullname" .) -}}
+{{- printf "%s-valkey" (include "signalr-fanout.fullname" . | trunc 45 | trimSuffix "-") -}}
 {{- end -}}
 
 {{- define "signalr-fanout.emulatorName" -}}

@@ -162,6 +162,8 @@ def test_long_release_names_still_make_valid_names() -> None:
         if thing["kind"] == "ConfigMap":  # a DNS subdomain, which may be longer
             continue
         assert len(thing["metadata"]["name"]) <= 63, thing["metadata"]["name"]
+    # The cluster makes a label of the name of a StatefulSet and eleven characters of its own.
+    assert len(render({"demo": True}, name="r" * 53).one("StatefulSet")["metadata"]["name"]) <= 52
 
 
 def test_a_name_given_in_full_replaces_the_release_name() -> None:

@@ -137,8 +137,17 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
             {"worker": {"extraEnv": [{"name": "FANOUT_SHUTDOWN_GRACE", "value": "1"}]}},
             "belongs in config.shutdownGrace",
         ),
+        (
+            {"worker": {"extraEnv": [{"name": "FANOUT_PARTITIONS", "value": "64"}]}},
+            "worker.extraEnv: FANOUT_PARTITIONS belongs in config.partitions",
+        ),
+        (
+            {"ingress": {"extraEnv": [{"name": "FANOUT_MAX_BODY", "value": "64000000"}]}},
+            "ingress.extraEnv: FANOUT_MAX_BODY belongs in config.maxBody",
+        ),
+        ({"worker": {"extraEnv": [{"name": "A", "value": "1"}] * 2}}, "worker.extraEnv: A is given twice"),
         ({"worker": {"extraEnv": [{"name": "FANOUT_PARTITION", "value": "1"}]}}, "FANOUT_PARTITION is no setting"),
-        ({"worker": {"extraEnv": [{"name": "Fanout_Partitions", "value": "1"}]}}, "is written FANOUT_PARTITIONS"),
+        ({"worker": {"extraEnv": [{"name": "Fanout_Log_Level", "value": "info"}]}}, "is written FANOUT_LOG_LEVEL"),
         ({"worker": {"replicaCount": 40}}, "worker.replicaCount is 40, but the queue has 16 partitions"),
         ({"config": {"partitions": 4}, "worker": {"replicaCount": 6}}, "2 workers would have nothing to do"),
         (
@@ -175,6 +184,23 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
         ({"worker": {"podDisruptionBudget": {"maxUnavailable": 0}}}, "worker.podDisruptionBudget lets no pod go"),
         ({"ingress": {"podDisruptionBudget": {"minAvailable": 2}}}, "ingress.podDisruptionBudget lets no pod go"),
         ({"ingress": {"podDisruptionBudget": {"minAvailable": "100%"}}}, "ingress.podDisruptionBudget lets no pod go"),
+        ({"ingress": {"podDisruptionBudget": {"minAvailable": "51%"}}}, "ingress.podDisruptionBudget lets no pod go"),
+        (
+            {"worker": {"extraContainers": [{"name": "worker", "image": "x"}]}},
+            "worker: two containers are named worker",
+        ),
+        (
+            {"worker": {"extraVolumes": [{"name": "tmp", "emptyDir": {}}]}},
+            "worker.extraVolumes: two volumes are named tmp",
+        ),
+        (
+            {"ingress": {"extraVolumeMounts": [{"name": "x", "mountPath": "/tmp"}]}},
+            "ingress.extraVolumeMounts: two volumes are mounted at /tmp",
+        ),
+        (
+            {"credentials": {"apiKey": {"key": "redis-url"}}},
+            "credentials.redisUrl.key and credentials.apiKey.key are both redis-url",
+        ),
         ({"worker": {"strategy": {"rollingUpdate": {"maxSurge": 0}}}}, "so no rollout could begin"),
         ({"securityContext": {"privileged": True}}, "securityContext.privileged"),
         ({"securityContext": {"allowPrivilegeEscalation": True}}, "securityContext.allowPrivilegeEscalation"),

@@ -350,6 +350,14 @@ Sentinels stand servers, whose ports are not in it: networkPolicy.redis.port, or
 
 {{- define "signalr-fanout.objectProblems" -}}
 {{- include "signalr-fanout.workerProblems" . }}
+{{- if include "signalr-fanout.usesValkey" . }}
+{{- with dig "limits" "memory" "" (.Values.valkey.resources | default dict) }}
+{{- $queue := $.Values.valkey.maxMemory | trimSuffix "b" | upper | replace "K" "Ki" | replace "M" "Mi" | replace "G" "Gi" }}
+{{- if lt (include "signalr-fanout.bytes" . | float64) (mulf 1.25 (include "signalr-fanout.bytes" $queue | float64)) }}
+- valkey.resources.limits.memory is {{ . }}, too little for valkey.maxMemory {{ $.Values.valkey.maxMemory }} and a quarter more: it would be killed before it refuses.
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if .Values.networkPolicy.enabled }}
 {{- $ports := include "signalr-fanout.redisPorts" . }}
 {{- if and $ports .Values.networkPolicy.redis.port (not (has (toString (.Values.networkPolicy.redis.port | int)) (splitList " " $ports))) }}
@@ -357,6 +365,12 @@ Sentinels stand servers, whose ports are not in it: networkPolicy.redis.port, or
 {{- end }}
 {{- if and .Values.credentials.redisUrl.existingSecret (not .Values.networkPolicy.redis.port) }}
 - networkPolicy.redis.port is required with credentials.redisUrl.existingSecret, because the chart does not see the port in that URL.
+{{- end }}
+{{- with .Values.credentials.connectionString.value }}
+{{- $named := regexFind "(?i)(^|;)\\s*port\\s*=\\s*[0-9]+" . | regexFind "[0-9]+$" }}
+{{- if and $named (ne ($named | int) ($.Values.networkPolicy.service.port | int)) }}
+- networkPolicy.service.port is {{ $.Values.networkPolicy.service.port | int }}, but credentials.connectionString.value names port {{ $named }}: the pods could not reach the service.
+{{- end }}
 {{- end }}
 {{- if and (or .Values.metrics.enabled .Values.metrics.podMonitor.enabled) (not .Values.networkPolicy.scrapers) }}
 - networkPolicy.scrapers is empty, so nobody could scrape the pods{{ if .Values.keda.enabled }} and KEDA could not ask them what waits{{ end }}. Name the pods of Prometheus there, or set metrics.enabled: false.

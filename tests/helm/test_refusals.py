@@ -214,6 +214,17 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
             "networkPolicy.redis.port is 6379, but credentials.redisUrl.value names port 6380",
         ),
         (
+            {
+                "networkPolicy": {"enabled": True},
+                "credentials": {"connectionString": {"value": f"Endpoint=http://x;Port=8888;AccessKey={KEY};"}},
+            },
+            "networkPolicy.service.port is 443, but credentials.connectionString.value names port 8888",
+        ),
+        (
+            {"credentials": {"redisUrl": {"value": ""}}, "valkey": {"maxMemory": "450mb"}},
+            "valkey.resources.limits.memory is 512Mi, too little for valkey.maxMemory 450mb",
+        ),
+        (
             {"networkPolicy": {"enabled": True}},
             "networkPolicy.scrapers is empty, so nobody could scrape the pods. .*metrics.enabled: false",
         ),

@@ -300,8 +300,8 @@ class ClientSettings(BaseModel):
     url: str = Field("http://127.0.0.1:8080", description="URL of the ingress that the commands call.")
     admin_url: str = Field(
         "",
-        description="URL for `fanout trace` and `fanout dead-letters` when the admin routes have a port of their own. "
-        "Without it FANOUT_URL is used.",
+        description="URL for the commands of operators (`fanout top`, `trace`, `dead-letters`, `pause` and so on) when "
+        "the admin routes have a port of their own. Without it FANOUT_URL is used.",
     )
 
 

@@ -20,12 +20,15 @@ from fanout.memory import body_budget, memory_limit
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.pauses import Pauses
+from fanout.queue.survey import Surveyor
 from fanout.queue.traces import Traces
 from fanout.secret import Secret
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.tracing import Tracing
 from service.admin.dead_letters.route import DeadLetterAdmin
+from service.admin.overview.looks import Looks
+from service.admin.overview.route import OverviewAdmin
 from service.admin.pauses import PauseAdmin
 from service.admin.traces import TraceAdmin
 from service.app import Role, create_app
@@ -73,6 +76,7 @@ class Parts:
     traces: Traces | None = None
     dead_letters: DeadLetters | None = None
     pauses: Pauses | None = None
+    surveyor: Surveyor | None = None
     delivery_log: DeliveryLog | None = None
     page: Path | None = None
     waiting: Waiting | None = None
@@ -149,8 +153,14 @@ class Parts:
                 TraceAdmin(guard, self.traces).router(),
                 DeadLetterAdmin(settings, self.dead_letters, guard, metrics, clock, budget).router(),
                 PauseAdmin(settings, self.pauses, guard, clock, budget).router(),
+                OverviewAdmin(guard, self._looks()).router(),
             ),
         )
+
+    def _looks(self) -> Looks | None:
+        if self.surveyor is None or self.pauses is None:
+            return None
+        return Looks(self.surveyor, self.pauses, self.queue.memory_ratio, self.clock)
 
     def _traced(self, route: ASGIApp, path: str) -> ASGIApp:
         return route if self.tracing is None else TracedRoute(route, self.tracing, path)

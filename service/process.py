@@ -21,6 +21,7 @@ from fanout.delivery_log import open_delivery_log
 from fanout.environment import variable_of
 from fanout.log import Logger
 from fanout.queue.pauses import Pauses
+from fanout.queue.survey import Surveyor
 from fanout.serving import listen, port_of
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
@@ -149,6 +150,7 @@ def _parts(
         traces=resources.traces,
         dead_letters=resources.dead_letters,
         pauses=Pauses(resources.redis_client, resources.keys),
+        surveyor=Surveyor(resources.redis_client, clock, resources.keys, partitions=settings.partitions),
         delivery_log=open_delivery_log("ingress.accepted", clock, level=settings.log_level, style=settings.log_format),
         page=plan.page,
         waiting=resources.stream,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from fanout.errors import QueueError
-from fanout.queue import scripts, worker_scripts
+from fanout.queue import scripts, survey, worker_scripts
 from fanout.queue.keys import Keys
 from fanout.redis.client import Argument, RedisClient, Script
 from fanout.redis.durability import Durability
@@ -51,7 +51,9 @@ return missing
 
 def commands(*, cluster: bool = False, durability: Durability | None = None) -> list[str]:
     """Return every command that ingress and workers use, as an access list names it (`xinfo|stream` in capitals)."""
-    texts = [s.text for module in (scripts, worker_scripts) for s in vars(module).values() if isinstance(s, Script)]
+    texts = [
+        s.text for module in (scripts, worker_scripts, survey) for s in vars(module).values() if isinstance(s, Script)
+    ]
     called = {"|".join(filter(None, match)) for text in texts for match in _CALL.findall(text)}
     needed = called | _DIRECT | _SCRIPTED
     if cluster:

@@ -325,17 +325,17 @@ MEASURE = Script(
     + REFUSE_MOVE
     + """
 refuse_move(KEYS[1])
-local count, answer = 0, {}
+local answer = {0, redis.call('XLEN', KEYS[2]), tonumber(redis.call('GET', KEYS[3]) or 0),
+                tonumber(redis.call('GET', KEYS[4]) or 0), redis.call('EXISTS', KEYS[5])}
 for _, stream in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local length = redis.call('XLEN', stream)
   local oldest = length > 0 and redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1][1] or ''
-  count = count + length
+  answer[1] = answer[1] + length
   answer[#answer + 1] = stream
   answer[#answer + 1] = length
   answer[#answer + 1] = oldest
 end
-return {count, redis.call('XLEN', KEYS[2]), tonumber(redis.call('GET', KEYS[3]) or 0),
-        tonumber(redis.call('GET', KEYS[4]) or 0), redis.call('EXISTS', KEYS[5]), unpack(answer)}
+return answer
 """
 )
 

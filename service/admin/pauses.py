@@ -154,7 +154,7 @@ class PauseAdmin:
         """Return the pauses in force."""
         self._guard.admit(request, Right.READ, EVERY_HUB)
         pauses = self._served()
-        return _answer(PauseList.model_construct(items=[_document(pause) for pause in await pauses.current()]))
+        return _answer(PauseList.model_construct(items=[document_of_pause(pause) for pause in await pauses.current()]))
 
     async def set(self, request: Request) -> Response:
         """Pause a hub, a class or everything."""
@@ -167,7 +167,7 @@ class PauseAdmin:
         by = f"operator at {request.client.host}" if request.client else "operator"
         pause = await pauses.put(target, seconds=seconds, by=by, cause=reason)
         self._log.warning("pauses.set", request_id=request_id_of(request.scope), target=target, seconds=seconds)
-        return _answer(_document(pause))
+        return _answer(document_of_pause(pause))
 
     async def lift(self, request: Request) -> Response:
         """Resume a hub, a class or everything."""
@@ -234,7 +234,8 @@ def _reason_of(command: dict[str, object]) -> str:
     raise BadRequestError(f"reason must be text of at most {_MAX_REASON} characters.", pointer="/reason")
 
 
-def _document(pause: Pause) -> PauseDocument:
+def document_of_pause(pause: Pause) -> PauseDocument:
+    """Return a pause as it is answered."""
     return PauseDocument.model_construct(
         target=pause.target, since=pause.since, until=pause.until, by=pause.by, cause=pause.cause
     )

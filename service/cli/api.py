@@ -51,16 +51,30 @@ class Api:
 
         `content` is what httpx takes: `content`, `json`, `params`, `headers`, `timeout` in seconds.
         """
-        authorization = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        headers = {**content.pop("headers", {}), **authorization}
         try:
-            return httpx.request(method, self.url.rstrip("/") + path, headers=headers, **content)
-        except httpx.InvalidURL as error:
-            raise ConfigurationError(f"--url {self.url} is not a URL: {error}") from None
-        except httpx.HTTPError as error:
-            raise ConfigurationError(
-                f"{self.url} cannot be reached: {error}. Is `fanout serve` running there?"
-            ) from None
+            return httpx.request(method, self._address(path), headers=self._headers(content), **content)
+        except (httpx.InvalidURL, httpx.HTTPError) as error:
+            raise self._unreachable(error) from None
+
+    async def call_async(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """Do the same without holding up the event loop."""
+        try:
+            async with httpx.AsyncClient() as client:
+                return await client.request(method, self._address(path), headers=self._headers(content), **content)
+        except (httpx.InvalidURL, httpx.HTTPError) as error:
+            raise self._unreachable(error) from None
+
+    def _address(self, path: str) -> str:
+        return self.url.rstrip("/") + path
+
+    def _headers(self, content: dict[str, Any]) -> dict[str, str]:
+        authorization = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        return {**content.pop("headers", {}), **authorization}
+
+    def _unreachable(self, error: Exception) -> ConfigurationError:
+        if isinstance(error, httpx.InvalidURL):
+            return ConfigurationError(f"--url {self.url} is not a URL: {error}")
+        return ConfigurationError(f"{self.url} cannot be reached: {error}. Is `fanout serve` running there?")
 
     def checked(self, response: httpx.Response, *, members: Collection[str]) -> httpx.Response:
         """Return a successful answer that has one of `members`; RefusedError in the words of the ingress otherwise.

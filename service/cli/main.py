@@ -16,6 +16,7 @@ from service.cli.keys import keys
 from service.cli.pauses import pause, pauses, resume
 from service.cli.send import send
 from service.cli.serve import emulate, serve
+from service.cli.top import top
 from service.cli.trace import trace
 
 
@@ -29,7 +30,7 @@ def main() -> None:
     """
 
 
-for command in (serve, dev, emulate, send, trace, dead_letters, pause, resume, pauses, keys, doctor, config):
+for command in (serve, dev, emulate, send, top, trace, dead_letters, pause, resume, pauses, keys, doctor, config):
     main.add_command(command)
 
 if __name__ == "__main__":

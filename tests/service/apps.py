@@ -80,7 +80,7 @@ async def client_of(app: App, *, peer: str = "127.0.0.1", **headers: str) -> Asy
 async def served(app: App, **limits: Any) -> AsyncIterator[str]:
     """The base URL of a real server on a loopback port; `limits` are those of `Timeouts` and `ServerLimits`."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind(("127.0.0.1", limits.pop("port", 0)))
         listener.listen(2048)
         listener.setblocking(False)
         url = "http://{}:{}".format(*listener.getsockname())

@@ -12,6 +12,7 @@ from fanout.queue.api_keys import ApiKeys
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.keys import KEYS
 from fanout.queue.pauses import Pauses
+from fanout.queue.survey import Surveyor
 from fanout.queue.traces import Traces, open_traces
 from fanout.redis.client import RedisClient
 from service.callers.api_key import ApiKey, digest_of, secret_of
@@ -54,6 +55,7 @@ REQUESTS = (
             Asked("POST", f"/v1/admin/dead-letters/{action}", "admin", "news", {"hub": "news"}),
         )
     ),
+    Asked("GET", "/v1/admin/overview", "read"),
     Asked("GET", "/v1/admin/pauses", "read"),
     *(
         asked
@@ -106,9 +108,9 @@ async def keyed(one_redis: RedisClient) -> AsyncIterator[tuple[App, dict[str, st
 
 def _app(redis_client: RedisClient, ring: KeyRing, traces: Traces) -> App:
     letters = DeadLetters(redis_client, partitions=16)
-    return replace(
-        an_app(api_key=KEY, partitions=16), keys=ring, dead_letters=letters, pauses=Pauses(redis_client), traces=traces
-    )
+    app = replace(an_app(api_key=KEY, partitions=16), keys=ring, dead_letters=letters, traces=traces)
+    surveyor = Surveyor(redis_client, SystemClock(), partitions=16)
+    return replace(app, pauses=Pauses(redis_client), surveyor=surveyor)
 
 
 async def test_every_route_has_one_answer_for_every_kind_of_caller(keyed: tuple[App, dict[str, str]]) -> None:

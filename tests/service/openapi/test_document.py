@@ -48,6 +48,7 @@ def test_every_route_is_described() -> None:
         ("get", "/v1/admin/dead-letters"),
         ("get", "/v1/admin/dead-letters/{letter_id}"),
         ("get", "/v1/admin/messages/{message_id}/trace"),
+        ("get", "/v1/admin/overview"),
         ("get", "/v1/admin/pauses"),
         ("post", "/v1/admin/dead-letters/purge"),
         ("post", "/v1/admin/dead-letters/replay"),

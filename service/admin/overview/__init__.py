@@ -1,0 +1,1 @@
+"""The whole queue in one bounded document, for consoles."""

@@ -5,7 +5,45 @@ which label names it in metrics and as the `code` of problem details (`label`). 
 in the module that wraps the library.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+# Why a request or a connection was refused, besides the codes of items: the codes of problem documents, and of a
+# connection that was closed because its answer was not read.
+REFUSALS: Final = (
+    "invalidRequest",
+    "invalidItems",
+    "invalidIdempotencyKey",
+    "unauthorized",
+    "wrongKey",
+    "forbidden",
+    "notFound",
+    "unknownHub",
+    "notConfigured",
+    "traceOff",
+    "traceUnknown",
+    "deadLetterUnknown",
+    "methodNotAllowed",
+    "headTooSlow",
+    "headTooLarge",
+    "bodyTooSlow",
+    "bodyTooLarge",
+    "tokenTooLong",
+    "unsupportedMediaType",
+    "idempotencyConflict",
+    "messageIdConflict",
+    "callersUnavailable",
+    "overloaded",
+    "queueFull",
+    "queueUnavailable",
+    "queueSilent",
+    "notConfirmed",
+    "serviceUnavailable",
+    "persistentTransport",
+    "loop",
+    "configuration",
+    "internal",
+    "answerUnread",
+)
 
 
 class FanoutError(Exception):

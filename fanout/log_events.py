@@ -74,7 +74,7 @@ EVENTS: Final = (
     _event(
         "ingress.accepted",
         "info",
-        "request_id hub items accepted duplicates rejected failed ids more_ids sampled?",
+        "request_id caller hub items accepted duplicates rejected failed ids more_ids sampled?",
         "a batch was taken, in whole or in part; `ids` are the first 20",
     ),
     _event(

@@ -13,7 +13,9 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from fanout import __version__
 from fanout.binding.refusals import ITEM_CODES, WARNING_CODES
+from fanout.caller_metrics import CallerMetrics
 from fanout.counters import Counters, Definition, Gauges
+from fanout.errors import REFUSALS
 from fanout.hub_metrics import HubMetrics
 from fanout.signalr.message import OPERATIONS, Scope
 
@@ -46,43 +48,6 @@ DEAD_REASONS = (
 )
 # The classes of calls that the service limits apart.
 CLASSES = ("broadcast", "send", "action")
-# Why a request or a connection was refused, besides the codes of items: the codes of problem documents, and of a
-# connection that was closed because its answer was not read.
-REFUSALS = (
-    "invalidRequest",
-    "invalidItems",
-    "invalidIdempotencyKey",
-    "unauthorized",
-    "wrongKey",
-    "forbidden",
-    "notFound",
-    "unknownHub",
-    "notConfigured",
-    "traceOff",
-    "traceUnknown",
-    "deadLetterUnknown",
-    "methodNotAllowed",
-    "headTooSlow",
-    "headTooLarge",
-    "bodyTooSlow",
-    "bodyTooLarge",
-    "tokenTooLong",
-    "unsupportedMediaType",
-    "idempotencyConflict",
-    "messageIdConflict",
-    "callersUnavailable",
-    "overloaded",
-    "queueFull",
-    "queueUnavailable",
-    "queueSilent",
-    "notConfirmed",
-    "serviceUnavailable",
-    "persistentTransport",
-    "loop",
-    "configuration",
-    "internal",
-    "answerUnread",
-)
 # How a request to the ingress ended.
 STATUSES = ("2xx", "4xx", "5xx")
 # What a request was about.
@@ -258,11 +223,11 @@ GAUGES = (
 class Metrics:
     """The instruments of one process, in a registry of their own.
 
-    `key_refused` is True while the service refuses the access key, None when it was not asked. `hubs` are those that
-    are counted one by one, from a setting. `has_examples` is True where histograms keep traces as examples.
+    `key_refused` is True while the service refuses the access key, None when it was not asked. `hubs` and `callers` are
+    those that are counted one by one, from settings. `has_examples` is True where histograms keep traces as examples.
     """
 
-    def __init__(self, hubs: Sequence[str] = ()) -> None:
+    def __init__(self, hubs: Sequence[str] = (), callers: Sequence[str] = ()) -> None:
         self.registry = CollectorRegistry()
         self.gauges = Gauges(GAUGES)
         self.key_refused: bool | None = None
@@ -274,7 +239,8 @@ class Metrics:
             "fanout_event_loop_lag_seconds", "How late the event loop wakes up a task that slept.", _LAG_BUCKETS
         )
         self.by_hub = HubMetrics(BY_HUB, hubs, _WAIT_BUCKETS)
-        collectors = (ingress, delivery, self.by_hub.counters, process, self.gauges)
+        self.by_caller = CallerMetrics(INGRESS, callers)
+        collectors = (ingress, self.by_caller.counters, delivery, self.by_hub.counters, process, self.gauges)
         self.definitions = [definition for collector in collectors for definition in collector.definitions]
         for collector in collectors:
             self.registry.register(collector)

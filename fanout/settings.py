@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field
 from fanout.binding.names import check_application, check_hub
 from fanout.hub_metrics import MAX_HUBS
 from fanout.queue.keys import DEFAULT_NAMESPACE, check_namespace
+from fanout.settings_callers import CallerSettings
 from fanout.settings_http import ListenerSettings, NegotiateSettings
 from fanout.settings_rules import check_name
 from fanout.signalr.routes import API_VERSION, ApiVersion
@@ -310,6 +311,7 @@ SUBJECTS: tuple[type[BaseModel], ...] = (
     ServiceSettings,
     QueueSettings,
     ListenerSettings,
+    CallerSettings,
     NegotiateSettings,
     DeliverySettings,
     ObservationSettings,
@@ -322,6 +324,7 @@ class Settings(
     ObservationSettings,
     DeliverySettings,
     NegotiateSettings,
+    CallerSettings,
     ListenerSettings,
     QueueSettings,
     ServiceSettings,

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from fanout.errors import BadRequestError
 
 MIN_KEY: Final = 16  # characters of an API key
+MAX_CALLER: Final = 100  # characters of a caller's name
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~\-]+)+", re.ASCII)
 _HOST: Final = re.compile(r"[a-z0-9.\-]+|[0-9a-f:.]+", re.ASCII)
@@ -72,6 +73,13 @@ def check_prefix(text: str) -> str:
     if path and not _PATH.fullmatch(path):
         raise ValueError("must be a path like /signalr")
     return path
+
+
+def check_caller(name: str) -> str:
+    """Return the name of a caller."""
+    if not 1 <= len(name) <= MAX_CALLER or not name.isprintable():
+        raise ValueError(f"{name[:MAX_CALLER]!r} is not the name of a caller: 1 to {MAX_CALLER} printable characters")
+    return name
 
 
 def check_name(check: Callable[[str], str], name: str) -> str:

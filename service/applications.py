@@ -47,7 +47,7 @@ from service.negotiate.route import Negotiate
 from service.openapi import docs
 from service.openapi.batch import MESSAGES
 from service.startup import Queue
-from service.tracing import TracedQueue, TracedRoute
+from service.tracing import TracedGuard, TracedQueue, TracedRoute
 
 
 class Applications(NamedTuple):
@@ -89,9 +89,10 @@ class Parts:
     def build(self) -> Applications:
         """Give each listener its routes."""
         probes = Probes(self.queue, self.metrics, self.readiness, self.clock, self.pauses)
-        guard, times = Guard(self.settings, self.keys, self.api_key), RequestTimes(self.metrics, self.clock)
+        guard = (Guard if self.tracing is None else TracedGuard)(self.settings, self.keys, self.api_key)
+        times = RequestTimes(self.metrics, self.clock)
         if self.keys is not None:
-            self.readiness.watch("callers", self.keys.warning)
+            self.readiness.watch("callers", guard.warning)
         self.metrics.gauges.watch(api_keys_age_seconds=self.keys.age if self.keys is not None else lambda: 0.0)
         if self.role == "worker":  # it has no callers, so its port is for administration
             routers = [probes.router(), probes.metrics_router()]

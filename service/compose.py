@@ -99,7 +99,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         dead_letters = DeadLetters(
             redis_client, keys, partitions=settings.partitions, max_bytes=settings.max_dead_bytes
         )
-        metrics = Metrics(settings.metrics_hubs)
+        metrics = Metrics(settings.metrics_hubs, settings.metrics_callers)
         async with (
             open_traces(
                 redis_client, clock, keys, keep=settings.trace_keep, max_per_second=settings.trace_max_per_second

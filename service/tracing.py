@@ -4,7 +4,7 @@ Rules guarded: without FANOUT_OTEL none of this is in the way of a request, and 
 `traceparent` that is malformed counts as none, and the request is taken all the same.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
@@ -16,6 +16,8 @@ from fanout.errors import ConfigurationError
 from fanout.metrics import Metrics
 from fanout.queue.entry import Receipt, Submission
 from fanout.tracing import Span, SpanKind, Tracing, link_of
+from service.callers.caller import Caller
+from service.http.auth import Guard
 from service.http.middleware import request_id_of
 from service.ingress.intake import Queue
 
@@ -25,10 +27,11 @@ _FIRST_FAILED = 500
 class Accepting:
     """A request that is being accepted: its span, and what is known of its batch so far."""
 
-    __slots__ = ("entries", "hub", "span")
+    __slots__ = ("caller", "entries", "hub", "span")
 
     def __init__(self, span: Span) -> None:
         self.span = span
+        self.caller = ""
         self.hub = ""
         self.entries = 0
 
@@ -62,6 +65,18 @@ class TracedRoute:
         finally:
             _accepting.reset(token)
             _end(accepting, status)
+
+
+class TracedGuard(Guard):
+    """A guard that names callers in the spans of their requests."""
+
+    def caller_of(self, scope: Scope, headers: Mapping[str, str], origins: Collection[str] = ()) -> Caller:
+        """Recognise the caller of a request."""
+        caller = super().caller_of(scope, headers, origins)
+        accepting = _accepting.get()
+        if accepting is not None:
+            accepting.caller = caller.name
+        return caller
 
 
 class TracedQueue:
@@ -113,6 +128,8 @@ def _link_in(scope: Scope) -> str:
 
 def _end(accepting: Accepting, status: int) -> None:
     about: dict[str, str | int] = {"http.response.status_code": status} if status else {}
+    if accepting.caller:
+        about["fanout.caller"] = accepting.caller
     if accepting.entries:
         about |= {"messaging.destination.name": accepting.hub, "messaging.batch.message_count": accepting.entries}
     failed = not status or status >= _FIRST_FAILED

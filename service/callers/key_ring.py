@@ -88,6 +88,11 @@ class KeyRing:
         """Return what is wrong with the reading of keys, "" for nothing."""
         return " ".join(self._failing.values())
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything was read, and there is no key that could count."""
+        return all(name in self._sources and not self._sources[name].keys for name in self._names)
+
     def age(self) -> float | None:
         """Return how many seconds ago the keys were read that were read first; None while some were never read."""
         if not self._names or not all(name in self._sources for name in self._names):

@@ -51,6 +51,7 @@ from service.ingress.intake import Intake
 from service.ingress.outcome import BatchOptions, Mixed, Outcome
 from service.ingress.route import counted
 
+ACCESS_KEY: Final = "access-key"  # the name of whoever calls with the access key of the service
 BEHIND: Final = "x-fanout-behind"  # in an answer that may be older than what the caller wrote
 _HEALTH: Final = frozenset({"/api/health", "/api/v1/health"})
 _CHUNK: Final = 32 * 1024  # bytes that are held for a body of unknown length before it arrives
@@ -186,7 +187,10 @@ class Compatible:
 
     async def _store(self, request: RequestScope, hub: str, item: Item, holding: Holding, until: float) -> None:
         # A call that found no room is tried again for a while: for the SDK there is no other way than to wait.
-        batch, options = Batch((ParsedItem(0, (item,)),), is_plain=True), BatchOptions(request.request_id)
+        batch, options = (
+            Batch((ParsedItem(0, (item,)),), is_plain=True),
+            BatchOptions(request.request_id, caller=ACCESS_KEY),
+        )
         pause, held = _FIRST_PAUSE, holding.size
         while True:
             try:

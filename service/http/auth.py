@@ -59,10 +59,19 @@ class Guard:
         self._key.when_replaced(self._take_key)
         self._local = settings.auth == "none"
         self._ring = None if self._local else ring
-        self._takes_keys = self._digest is not None or (bool(settings.api_keys_file) and not self._local)
+        others = bool(settings.api_keys_file or settings.api_keys)
+        self._takes_keys = self._digest is not None or (others and not self._local)
 
     def __repr__(self) -> str:
         return f"<Guard {'with a key' if self._digest else 'for this machine' if self._local else 'closed'}>"
+
+    def warning(self) -> str:
+        """Return why nobody can call, or what is wrong with the reading of keys; "" for nothing."""
+        if self._ring is None:
+            return ""
+        if self._digest is None and self._ring.is_empty:
+            return "There is no API key, so nobody can call. Make one with `fanout keys create`."
+        return self._ring.warning()
 
     def _take_key(self) -> None:
         self._digest = _digest_of(self._key)
@@ -118,17 +127,19 @@ def _digest_of(key: Secret) -> bytes | None:
 def check_exposure(settings: Settings, host: str) -> None:
     """Raise ConfigurationError when nobody could be recognised, or strangers would be served."""
     key, local, auth = bool(settings.api_key.get_secret_value()), settings.auth == "none", variable_of("auth")
+    for name in ("api_keys_file", "api_keys"):
+        if getattr(settings, name) and local:
+            raise ConfigurationError(f"{variable_of(name)} and {auth}=none are both set: remove one of them.")
+    key = key or bool(settings.api_keys)
     if settings.api_keys_file:
-        if local:
-            both = f"{variable_of('api_keys_file')} and {auth}=none"
-            raise ConfigurationError(f"{both} are both set: remove one of them.")
         key = bool(read_file(settings.api_keys_file)) or key
     if key and local:
         raise ConfigurationError(f"{variable_of('api_key')} and {auth}=none are both set: remove one of them.")
     if not key and not local:
         raise ConfigurationError(
             f"No caller could be recognised: set {variable_of('api_key')} to a long random text, for example of "
-            f"{_MAKE_A_KEY}. To try the service on this machine alone, use `fanout dev` or set {auth}=none."
+            f"{_MAKE_A_KEY}, or set {variable_of('api_keys')}=redis and make keys with `fanout keys create`. To try "
+            f"the service on this machine alone, use `fanout dev` or set {auth}=none."
         )
     if local and not is_loopback(host):
         raise ConfigurationError(

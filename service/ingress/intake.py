@@ -106,10 +106,10 @@ class Intake:
         is_small = holding is not None and holding.size <= _PART
         receipts = await self._append(submissions, is_small=is_small) if submissions else []
         outcome = outcome_of(batch, submissions, receipts, options.id_prefix(hub))
-        self._count(hub, submissions, receipts, outcome)
+        self._count(hub, options.caller, submissions, receipts, outcome)
         self._count_warnings(batch)
-        self._trace(submissions, receipts, asked_at)
-        self._log_stored(outcome, hub, options.request_id)
+        self._trace(submissions, receipts, asked_at, options.caller)
+        self._log_stored(outcome, hub, options)
         return outcome
 
     async def _append(self, submissions: Sequence[Submission], *, is_small: bool) -> list[Receipt]:
@@ -137,7 +137,12 @@ class Intake:
         return receipts + [_NOT_STORED] * (len(submissions) - len(receipts))
 
     def _count(
-        self, hub: str, submissions: Sequence[Submission], receipts: Sequence[Receipt], outcome: Stored | Mixed
+        self,
+        hub: str,
+        caller: str,
+        submissions: Sequence[Submission],
+        receipts: Sequence[Receipt],
+        outcome: Stored | Mixed,
     ) -> None:
         pairs = zip(submissions, receipts, strict=True)
         stored = Counter([operation_of(s.entry.item) for s, receipt in pairs if receipt.admission is _ACCEPTED])
@@ -145,6 +150,8 @@ class Intake:
             self._metrics.accepted[operation].inc(count)
         if self._metrics.by_hub.is_enabled:
             self._metrics.by_hub.accepted(hub, stored.total())
+        if self._metrics.by_caller.is_enabled and stored:
+            self._metrics.by_caller.accepted(caller, stored.total())
         if isinstance(outcome, Mixed):
             self._metrics.duplicates.inc(sum(receipt.admission is Admission.DUPLICATE for receipt in receipts))
             self._metrics.rejected.inc(outcome.counts()["rejected"])
@@ -157,21 +164,22 @@ class Intake:
                 for warning in result.warnings:
                     self._metrics.item_warnings[warning.code].inc()
 
-    def _trace(self, submissions: Sequence[Submission], receipts: Sequence[Receipt], at: float) -> None:
+    def _trace(self, submissions: Sequence[Submission], receipts: Sequence[Receipt], at: float, caller: str) -> None:
         if self._traces is None or not self._traces.is_enabled:
             return
         for submission, receipt in zip(submissions, receipts, strict=True):
             if receipt.admission in _STORED:
-                self._traces.record(submission.entry.message_id, _accepted_event(submission, receipt, at))
+                self._traces.record(submission.entry.message_id, _accepted_event(submission, receipt, at, caller))
 
-    def _log_stored(self, outcome: Stored | Mixed, hub: str, request_id: str) -> None:
+    def _log_stored(self, outcome: Stored | Mixed, hub: str, options: BatchOptions) -> None:
         ids = stored_ids(outcome)
         log = self._delivery_log
         if not ids or (log is not None and not (stands_for := log.sample(important=False))):
             return
         counts = {"accepted": len(ids)} if isinstance(outcome, Stored) else outcome.counts()
         fields: dict[str, Any] = {
-            "request_id": request_id,
+            "request_id": options.request_id,
+            "caller": options.caller,
             "hub": hub,
             "items": sum(counts.values()),
             "accepted": counts.get("accepted", 0),
@@ -187,10 +195,12 @@ class Intake:
             log.write(fields, stands_for)
 
 
-def _accepted_event(submission: Submission, receipt: Receipt, at: float) -> TraceEvent:
+def _accepted_event(submission: Submission, receipt: Receipt, at: float, caller: str) -> TraceEvent:
     detail: dict[str, str | int] = {"admission": receipt.admission.value, "hub": submission.entry.hub}
     detail["operation"] = operation_of(submission.entry.item)
     detail["to"] = recipient_of(submission.entry.item)
+    if caller:
+        detail["caller"] = caller
     if receipt.stream_id:
         detail |= {"partition": receipt.partition, "entry": receipt.stream_id.decode()}
     return TraceEvent(at, "accepted", detail)

@@ -6,7 +6,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fanout import __version__
 from fanout.binding.refusals import ITEM_CODES
-from fanout.metrics import CONTENT_TYPE, DEAD_REASONS, FAILURES, REFUSALS, SECTIONS, STATUSES, Metrics
+from fanout.errors import REFUSALS
+from fanout.metrics import CONTENT_TYPE, DEAD_REASONS, FAILURES, SECTIONS, STATUSES, Metrics
 from fanout.signalr.message import OPERATIONS
 
 CLOSED = {

@@ -69,6 +69,7 @@ async def test_the_callers_trace_leads_to_the_rest_call(stack: Stack, hub: str, 
     assert wait.start <= wait.end <= settle.end
     assert not [span for span in collector.spans if span.failed]
     assert accept.attributes["http.response.status_code"] == 202
+    assert accept.attributes["fanout.caller"] == "local"
     assert accept.attributes["messaging.batch.message_count"] == 1
     assert send.attributes["messaging.message.id"] == f"{accept.attributes['fanout.request_id']}.0"
     assert (send.attributes["messaging.operation.name"], settle.attributes["fanout.end"]) == ("sendToUser", "delivered")

@@ -19,6 +19,8 @@ OF_THE_CLIENT_LIBRARY = {"process_cpu_seconds_total", "process_resident_memory_b
 NOT_SHOWN = {
     "fanout_api_keys_age_seconds",  # past its bound the refusals say so
     "fanout_backpressure_total",
+    "fanout_caller_accepted_total",
+    "fanout_caller_batches_total",
     "fanout_compatible_behind_total",
     "fanout_compatible_requests_total",
     "fanout_hub_accepted_total",

@@ -185,7 +185,7 @@ async def test_each_request_is_one_log_line_that_names_its_messages(logged: Stri
         await client.post(BATCH, json=batch, headers=LENIENT | {"X-Request-Id": "req-2"})
     one, two = lines(logged)
     ids = [result["messageId"] for result in first.json()["results"][:2]]
-    expected = {"hub": "chat", "items": 3, "rejected": 1, "failed": 0, "ids": ids, "more_ids": 0}
+    expected = {"caller": "local", "hub": "chat", "items": 3, "rejected": 1, "failed": 0, "ids": ids, "more_ids": 0}
     assert {name: one[name] for name in expected} == {name: two[name] for name in expected} == expected
     assert (one["request_id"], one["accepted"], one["duplicates"]) == ("req-1", 2, 0)
     assert (two["request_id"], two["accepted"], two["duplicates"]) == ("req-2", 0, 2)

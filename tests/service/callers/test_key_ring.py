@@ -10,7 +10,7 @@ from fanout.errors import CallersUnavailableError, ConfigurationError, QueueErro
 from fanout.log import get_logger
 from service.callers.api_key import digest_of
 from service.callers.key_ring import GOOD_FOR, INTERVAL, KeyRing, read_file
-from service.http.auth import KEY_HOLDER, WRONG_TOKEN, Guard, check_exposure
+from service.http.auth import KEY_HOLDER, KEYLESS, WRONG_TOKEN, Guard, check_exposure
 from tests.fakes import FakeClock
 from tests.service.apps import KEY
 from tests.service.callers.test_api_key import SECRET, a_key
@@ -136,6 +136,24 @@ async def test_the_guard_asks_its_own_key_first_and_says_which_kind_of_wrong_it_
     assert guard.caller_of(scope, {"authorization": f"Bearer {SECRET}x"}) is WRONG_TOKEN
     with pytest.raises(UnauthorizedError):
         guard.caller_of(scope, {"x-api-key": f"{SECRET}x"})
+
+
+async def test_keys_in_redis_are_enough_to_start_where_the_settings_say_so_and_it_warns_while_there_is_none() -> None:
+    settings, shelf = load({}, api_keys="redis"), Shelf()
+    check_exposure(settings, "0.0.0.0")
+    with pytest.raises(ConfigurationError, match="FANOUT_API_KEYS and FANOUT_AUTH=none are both set"):
+        check_exposure(load({}, api_keys="redis", auth="none"), "127.0.0.1")
+    ring = KeyRing(shelf, "", FakeClock(), get_logger())
+    guard, scope = Guard(settings, ring), {"client": None, "http_version": "1.1"}
+    assert guard.warning() == ""  # nothing was read yet
+    assert guard.caller_of(scope, {}) is KEYLESS
+    await ring.refresh()
+    assert "Make one with `fanout keys create`" in guard.warning()
+    assert Guard(load({}, api_key=KEY), ring).warning() == ""
+    shelf.keys[a_key().id] = a_key().text
+    await ring.refresh()
+    assert guard.warning() == ""
+    assert guard.caller_of(scope, {"x-api-key": SECRET}).name == "orders"
 
 
 def test_a_file_of_keys_is_enough_to_start_and_is_checked_at_the_start(tmp_path: Path) -> None:

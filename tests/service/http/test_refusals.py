@@ -4,7 +4,8 @@ import asyncio
 
 from structlog.testing import capture_logs
 
-from fanout.metrics import REFUSALS, Metrics
+from fanout.errors import REFUSALS
+from fanout.metrics import Metrics
 from service.http.problems import PROBLEM_TYPES, Problem
 from service.http.refusals import ANSWER_UNREAD, Refusals
 from tests.fakes import FakeClock

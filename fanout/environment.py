@@ -172,5 +172,5 @@ def _finding(detail: Mapping[str, Any]) -> str:
     bounds = {key: text_of(name, bound) for key, bound in detail.get("ctx", {}).items() if key != "error"}
     problem = rule.format(**bounds) if rule else detail["msg"].removeprefix("Value error, ")
     field = Settings.model_fields[name]
-    given = "" if field.annotation is SecretStr else f" (it is {detail['input']!r})"
+    given = "" if field.annotation is SecretStr or detail["input"] == () else f" (it is {detail['input']!r})"
     return f"{variable_of(name)}: {problem.rstrip('.')}{given}."

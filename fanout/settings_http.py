@@ -5,10 +5,19 @@ Rules guarded: as in `fanout.settings`, of which these are a part. A value that 
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator
 
 from fanout.binding.names import check_hub
-from fanout.settings_rules import check_header_name, check_key, check_name, check_prefix, normalize_origin
+from fanout.settings_rules import (
+    check_claim,
+    check_header_name,
+    check_key,
+    check_name,
+    check_peers,
+    check_prefix,
+    check_user_source,
+    normalize_origin,
+)
 from fanout.units import Duration, Size, Unit
 
 _MIB = 1024 * 1024
@@ -143,11 +152,24 @@ class ListenerSettings(BaseModel):
 class NegotiateSettings(BaseModel):
     """Negotiate: access tokens for clients."""
 
-    negotiate_user: tuple[Literal["principal-id", "principal-name", "query"], ...] = Field(
+    negotiate_user: tuple[str, ...] = Field(
         (),
         description="Where the user id of a caller without an API key comes from. A comma-separated list, the first "
-        "match is used: `principal-id` and `principal-name` (the `x-ms-client-principal-*` headers; only behind a "
-        "gateway that sets them and removes them from requests), `query` (`?userId=`; any caller may claim any id).",
+        "match is used: `principal-id` and `principal-name` (the `x-ms-client-principal-*` headers of App Service "
+        "Authentication), `principal:<type>` (a claim in its `x-ms-client-principal`), `header:<name>` (any other "
+        "header), `query` (`?userId=`) and `query:<name>`. Headers are believed from FANOUT_NEGOTIATE_PEERS only. With "
+        "`query` any caller may claim any id.",
+    )
+    negotiate_peers: tuple[str, ...] = Field(
+        (),
+        validate_default=True,
+        description="The gateways whose identity headers are believed: addresses and networks (`10.0.0.0/8`), "
+        "comma-separated, `*` for every address. They must remove these headers from the requests that they pass on.",
+    )
+    negotiate_claims: tuple[str, ...] = Field(
+        (),
+        description="Claims that go along into the token of a client from where its user id comes from, "
+        "comma-separated, by their exact names: those of `x-ms-client-principal`.",
     )
     negotiate_anonymous: bool = Field(
         default=False, description="Issue tokens to clients without a user id instead of refusing them with 401."
@@ -187,6 +209,21 @@ class NegotiateSettings(BaseModel):
         ),
         description="Request headers that pages of these origins may send, comma-separated.",
     )
+
+    @field_validator("negotiate_user")
+    @classmethod
+    def _sources_are_known(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_user_source(source) for source in sources)
+
+    @field_validator("negotiate_peers")
+    @classmethod
+    def _peers_are_named(cls, peers: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        return check_peers(peers, info.data.get("negotiate_user", ()))
+
+    @field_validator("negotiate_claims")
+    @classmethod
+    def _claims_steer_nothing(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_claim(name) for name in names)
 
     @field_validator("default_hub")
     @classmethod

@@ -5,6 +5,7 @@ only written differently is normalised. Each function raises ValueError, whose t
 """
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -19,6 +20,8 @@ _PATH: Final = re.compile(r"(/[A-Za-z0-9._~\-]+)+", re.ASCII)
 _HOST: Final = re.compile(r"[a-z0-9.\-]+|[0-9a-f:.]+", re.ASCII)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _QUOTES: Final = ("'", '"')
+_PLAIN_SOURCES: Final = ("principal-id", "principal-name", "query")
+_NAMED_SOURCES: Final = ("principal", "header", "query")
 _CLOSE: Final = 0.65  # how much of two words is the same where one is a misspelling of the other: `uri` and `url`
 
 
@@ -65,6 +68,43 @@ def check_header_name(name: str) -> str:
     if not _TOKEN.fullmatch(name):
         raise ValueError(f"{name!r} is not the name of a header")
     return name.lower()
+
+
+def check_user_source(text: str) -> str:
+    """Return a place where the user id of a client may come from, the name of a header in lower case."""
+    kind, colon, name = text.partition(":")
+    if kind == "header" and name:
+        return f"{kind}:{check_header_name(name)}"
+    if (not colon and kind in _PLAIN_SOURCES) or (name and kind in _NAMED_SOURCES):
+        return text
+    known = ", ".join([*_PLAIN_SOURCES, *(f"{kind}:<name>" for kind in _NAMED_SOURCES)])
+    raise ValueError(f"{text!r} is none of {known}")
+
+
+def check_peers(peers: Iterable[str], sources: Iterable[str]) -> tuple[str, ...]:
+    """Return addresses as networks; sources that are headers need some, because anybody can send a header."""
+    networks = tuple(each if each == "*" else _network(each) for each in peers)
+    believed = [source for source in sources if not source.startswith("query")]
+    if believed and not networks:
+        raise ValueError(
+            f"name the addresses of the gateways whose headers are believed, because {believed[0]} is a header and "
+            "anybody can send one; * believes everybody"
+        )
+    return networks
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an address or a network like 10.0.0.0/8") from None
+
+
+def check_claim(name: str) -> str:
+    """Return the name of a claim that may go into the token of a client."""
+    if name.lower().startswith("asrs.s."):
+        raise ValueError(f"{name!r} steers the service and cannot come from a client")
+    return name
 
 
 def check_prefix(text: str) -> str:

@@ -43,6 +43,7 @@ from service.http.refusals import Refusals
 from service.http.request import ByteBudget, Hubs
 from service.ingress.intake import Intake
 from service.ingress.route import Ingress, limits_of
+from service.negotiate.joins import Joins
 from service.negotiate.route import Negotiate
 from service.openapi import docs
 from service.openapi.batch import MESSAGES
@@ -149,7 +150,7 @@ class Parts:
                 ),
                 "/api/hubs",
             ),
-            Negotiate(settings, hubs, guard, metrics, clock, service, budget).router(),
+            Negotiate(settings, hubs, guard, metrics, clock, service, budget, Joins(intake, budget)).router(),
             (
                 TraceAdmin(guard, self.traces).router(),
                 DeadLetterAdmin(settings, self.dead_letters, guard, metrics, clock, budget).router(),

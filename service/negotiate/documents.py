@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import Field
 
+from fanout.binding.action_item import MAX_MEMBERSHIP_TTL
+from service.negotiate.identity import MAX_GROUPS
 from service.openapi.describe import HUB, REQUEST_ID, answer, body, refusal
 from service.openapi.model import Document
 
@@ -27,6 +29,17 @@ class NegotiateRequest(Document):
     enable_detailed_errors: bool | None = Field(None, description="Whether the client sees the reason of a close.")
     close_on_authentication_expiration: bool | None = Field(
         None, description="Whether the connection is closed when the token expires."
+    )
+    groups: list[str] | None = Field(
+        None,
+        max_length=MAX_GROUPS,
+        description="Groups that the user is added to, through the queue. Needs the right `send` too.",
+    )
+    group_ttl_seconds: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_MEMBERSHIP_TTL,
+        description="How long connections of the user join these groups, as long as the token is valid by default.",
     )
 
 
@@ -60,10 +73,14 @@ DESCRIPTION: dict[str, Any] = {
         415: refusal("The body is not JSON in UTF-8, or is compressed.", "unsupportedMediaType"),
         500: refusal("An unexpected error.", "internal"),
         503: refusal(
-            "The service's connection string is not set, too many bytes are held, or no key can be judged.",
+            "The service's connection string is not set, too many bytes are held, no key can be judged, or the groups "
+            "could not be queued.",
             "notConfigured",
             "overloaded",
             "callersUnavailable",
+            "queueFull",
+            "queueUnavailable",
+            "queueSilent",
         ),
     },
     "openapi_extra": {
@@ -82,7 +99,7 @@ DESCRIPTION: dict[str, Any] = {
         ],
         "requestBody": body(
             NegotiateRequest,
-            {"userId": "alice", "claims": {"role": "admin"}},
+            {"userId": "alice", "claims": {"role": "admin"}, "groups": ["red"], "groupTtlSeconds": 3600},
             required=False,
             description="Read from callers with an API key only.",
         ),

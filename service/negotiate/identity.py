@@ -1,29 +1,31 @@
-"""For whom a negotiation asks a token. Pure.
+"""For whom a caller with the right to negotiate asks a token, and what it asks besides. Pure.
 
-Rules guarded: only a caller with the right to negotiate names users and claims. For others the settings list where the
-user id comes from, in order. An identity header that is present twice is refused, because one of the two did not come
-from the gateway. Source: docs/sources.md, client-tokens.
+Rules guarded: what cannot be meant is refused with a pointer to it. A connection that does not exist yet cannot be
+added to a group, so groups are those of a user, and each membership has a lifetime. Source: docs/sources.md,
+client-tokens.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import QueryParams
 
+from fanout.binding.action_item import MAX_MEMBERSHIP_TTL
 from fanout.binding.names import check_id
 from fanout.errors import BadRequestError
 from fanout.settings import Settings
 from fanout.signalr.credentials import CLOSES, CLOSES_AT, DETAILED_ERRORS
 from fanout.signalr.message import Scope
 from service.http.json_object import enumerated, object_of
-from service.negotiate.id_token import claims_of
+from service.negotiate.id_token import claim_names, token_of
 
 _OPTIONS = ("enableDetailedErrors", "closeOnAuthenticationExpiration")
-_MEMBERS = ("userId", "claims", "idToken", "claimTypeList", "lifetimeSeconds", *_OPTIONS)
+_GROUPS = ("groups", "groupTtlSeconds")
+_MEMBERS = ("userId", "claims", "idToken", "claimTypeList", "lifetimeSeconds", *_OPTIONS, *_GROUPS)
 _SHORTEST, _LONGEST = 60, 86_400  # seconds, as FANOUT_NEGOTIATE_LIFETIME
 _MAX_DEPTH = 16  # levels of nested claims
-_HEADER_OF = {"principal-id": "x-ms-client-principal-id", "principal-name": "x-ms-client-principal-name"}
+MAX_GROUPS: Final = 100  # of one user that the service keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class ClientIdentity:
     """For whom a token is asked; `user_id` is None for a client without a user.
 
     `lifetime` of the token is in seconds. `detailed_errors`: the client sees the reason of a close. `closes`: its
-    connection is closed when the token expires. None is for what the settings say.
+    connection is closed when the token expires. None is for what the settings say. The user is added to `groups` for
+    `group_ttl` seconds, None for as long as the token is valid.
     """
 
     user_id: str | None = None
@@ -39,15 +42,24 @@ class ClientIdentity:
     lifetime: float | None = None
     detailed_errors: bool | None = None
     closes: bool | None = None
+    groups: tuple[str, ...] = ()
+    group_ttl: int | None = None
 
 
-def identity_from_settings(settings: Settings, headers: Headers, query: QueryParams) -> ClientIdentity | None:
-    """Return the client that the settings find in a request; None when it may not have a token."""
-    for source in settings.negotiate_user:
-        user_id = _user_of_query(query) if source == "query" else _user_of_header(headers, _HEADER_OF[source])
-        if user_id:
-            return ClientIdentity(check_id(Scope.USER, user_id))
-    return ClientIdentity() if settings.negotiate_anonymous else None
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a caller asks for. The claims of its idToken with these names are added to those of `identity`."""
+
+    identity: ClientIdentity
+    id_token: str = ""
+    names: Sequence[str] = ()
+
+    def with_claims(self, claims: Mapping[str, Any]) -> ClientIdentity:
+        """Return the client, with what it takes from the claims of the idToken. Its own claims count before them."""
+        chosen = {name: claims[name] for name in self.names if claims.get(name) is not None}
+        if is_deep(chosen):
+            raise BadRequestError(f"Its claims are nested more than {_MAX_DEPTH} levels deep.", pointer="/idToken")
+        return replace(self.identity, claims=chosen | self.identity.claims)
 
 
 def steering_claims(identity: ClientIdentity, settings: Settings, expires: float) -> dict[str, str]:
@@ -58,35 +70,66 @@ def steering_claims(identity: ClientIdentity, settings: Settings, expires: float
     return claims | ({CLOSES: "true", CLOSES_AT: str(int(expires))} if closes else {})
 
 
-def identity_from_caller(body: bytes, query: QueryParams) -> ClientIdentity:
-    """Return the client that a caller names: in `?userId=`, and in an optional body.
+def asked_by_caller(body: bytes, query: QueryParams) -> Asked:
+    """Return what a caller asks for in `?userId=` and in an optional body.
 
     `{"userId":..,"claims":{..},"idToken":..,"claimTypeList":[..],"lifetimeSeconds":..,"enableDetailedErrors":..,
-    "closeOnAuthenticationExpiration":..}`, each of them optional. `claims` count before those of the idToken.
+    "closeOnAuthenticationExpiration":..,"groups":[..],"groupTtlSeconds":..}`, each of them optional.
     """
-    named = _user_of_query(query)
     document = _document(body)
-    user_id, claims = document.get("userId"), document.get("claims")
-    if user_id is not None and not isinstance(user_id, str):
-        raise BadRequestError("userId must be a string.", pointer="/userId")
+    chosen = _user(document, query)
+    claims = document.get("claims")
     if claims is not None and not isinstance(claims, dict):
         raise BadRequestError("claims must be an object.", pointer="/claims")
-    if claims is not None and _is_deep(claims):
+    if claims is not None and is_deep(claims):
         raise BadRequestError(f"claims are nested more than {_MAX_DEPTH} levels deep.", pointer="/claims")
-    if named and user_id and named != user_id:
-        raise BadRequestError("The query and the body name different users.", pointer="/userId")
-    named_claims = claims_of(document.get("idToken"), document.get("claimTypeList"))
-    if _is_deep(named_claims):
-        raise BadRequestError(f"Its claims are nested more than {_MAX_DEPTH} levels deep.", pointer="/idToken")
-    chosen = user_id or named
+    token, names = token_of(document.get("idToken")), claim_names(document.get("claimTypeList"))
+    if names and not token:
+        raise BadRequestError("claimTypeList names claims of an idToken, and there is none.", pointer="/claimTypeList")
     detailed, closes = (_switch(document, name) for name in _OPTIONS)
-    return ClientIdentity(
+    groups = _groups(document, chosen)
+    identity = ClientIdentity(
         check_id(Scope.USER, chosen) if chosen else None,
-        {**named_claims, **(claims or {})},
+        dict(claims or {}),
         _lifetime(document.get("lifetimeSeconds")),
         detailed,
         closes,
+        groups,
+        _group_ttl(document.get("groupTtlSeconds"), groups),
     )
+    return Asked(identity, token, names)
+
+
+def _user(document: Mapping[str, Any], query: QueryParams) -> str:
+    named, user_id = user_of_query(query), document.get("userId")
+    if user_id is not None and not isinstance(user_id, str):
+        raise BadRequestError("userId must be a string.", pointer="/userId")
+    if named and user_id and named != user_id:
+        raise BadRequestError("The query and the body name different users.", pointer="/userId")
+    return user_id or named
+
+
+def _groups(document: Mapping[str, Any], user_id: str) -> tuple[str, ...]:
+    groups = document.get("groups")
+    if groups is None or groups == []:
+        return ()
+    if not isinstance(groups, list) or not all(isinstance(name, str) for name in groups) or len(groups) > MAX_GROUPS:
+        raise BadRequestError(f"groups must be an array of at most {MAX_GROUPS} strings.", pointer="/groups")
+    if not user_id:
+        detail = "groups need a userId: a connection that does not exist yet cannot be added to a group, a user can."
+        raise BadRequestError(detail, pointer="/groups")
+    return tuple(dict.fromkeys(check_id(Scope.GROUP, name, f"/groups/{at}") for at, name in enumerate(groups)))
+
+
+def _group_ttl(value: object, groups: Sequence[str]) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_MEMBERSHIP_TTL:
+        detail = f"groupTtlSeconds must be a whole number from 0 to {MAX_MEMBERSHIP_TTL}."
+        raise BadRequestError(detail, pointer="/groupTtlSeconds")
+    if not groups:
+        raise BadRequestError("groupTtlSeconds is the lifetime of groups, and there are none.", pointer="/groups")
+    return value
 
 
 def _switch(document: Mapping[str, Any], name: str) -> bool | None:
@@ -114,7 +157,8 @@ def names_somebody(body: bytes) -> bool:
     return any(document.get(name) is not None for name in _MEMBERS)
 
 
-def _is_deep(value: object) -> bool:
+def is_deep(value: object) -> bool:
+    """Return whether a value is nested deeper than claims may be."""
     level = [value]
     for _ in range(_MAX_DEPTH):
         level = [inner for outer in level for inner in _inner(outer)]
@@ -137,20 +181,9 @@ def _document(body: bytes) -> dict[str, Any]:
     )
 
 
-def _user_of_query(query: QueryParams) -> str:
-    values = query.getlist("userId")
+def user_of_query(query: QueryParams, name: str = "userId") -> str:
+    """Return a parameter that names the user, "" for none."""
+    values = query.getlist(name)
     if len(values) > 1:
-        raise BadRequestError("Name one userId in the query.")
+        raise BadRequestError(f"Name one {name} in the query.")
     return values[0] if values else ""
-
-
-def _user_of_header(headers: Headers, name: str) -> str:
-    values = headers.getlist(name)
-    if len(values) > 1:
-        raise BadRequestError(f"The header {name} is present more than once.")
-    if not values:
-        return ""
-    try:
-        return values[0].encode("latin-1").decode()  # ASGI reads header bytes as Latin-1, gateways write UTF-8
-    except UnicodeDecodeError:
-        return values[0]

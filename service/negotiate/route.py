@@ -24,18 +24,20 @@ from service.http.problems import problem_of, response_of
 from service.http.request import ByteBudget, Hubs, announced_size, check_media_type, read_body
 from service.ingress.route import counted
 from service.negotiate.documents import DESCRIPTION, NEGOTIATE, NegotiateResponse
+from service.negotiate.id_token import claims_of
 from service.negotiate.identity import (
     ClientIdentity,
-    identity_from_caller,
-    identity_from_settings,
+    asked_by_caller,
     names_somebody,
     steering_claims,
 )
+from service.negotiate.joins import Joins, joins_of
+from service.negotiate.sources import ClientRequest, identity_from_settings
 
 _MAX_BODY = 64 * 1024  # the token that the claims go into has at most 4 KB
 _DEFAULT = "/negotiate"
 _NOT_USED = (
-    "userId and claims in the body are taken from callers with the right to negotiate only, and would be ignored. Send "
+    "What a body asks for is taken from callers with the right to negotiate only, and would be ignored. Send "
     "the API key, or no body."
 )
 
@@ -52,6 +54,7 @@ class Negotiate:
         clock: Clock,
         service: ConnectionString | None,
         budget: ByteBudget,
+        joins: Joins,
     ) -> None:
         self._settings = settings
         self._hubs = hubs
@@ -60,6 +63,7 @@ class Negotiate:
         self._clock = clock
         self._service = service
         self._budget = budget
+        self._joins = joins
 
     def router(self) -> APIRouter:
         """Return the route with its description, the same for the default hub, and the preflight of browsers."""
@@ -107,16 +111,22 @@ class Negotiate:
         lifetime = settings.negotiate_lifetime if identity.lifetime is None else identity.lifetime
         claims = identity.claims | steering_claims(identity, settings, now + lifetime)
         token = client_token(service, effective, user_id=identity.user_id, claims=claims, now=now, lifetime=lifetime)
+        if identity.groups:
+            caller.require(Right.SEND, hub)
+            await self._joins.store(hub, joins_of(identity, lifetime), request_id_of(request.scope))
         return NegotiateResponse(url=client_url(service, effective), access_token=token).to_json()
 
     async def _identity(self, request: Request, caller: Caller) -> ClientIdentity:
         with self._budget.hold(announced_size(request.headers, _MAX_BODY)):
             body = await read_body(request, _MAX_BODY, clock=self._clock, within=self._settings.body_timeout)
-        found = identity_from_settings(self._settings, request.headers, request.query_params)
+        peer = request.client.host if request.client else ""
+        sent = ClientRequest(request.headers, request.query_params, peer)
+        found = identity_from_settings(self._settings, sent)
         if Right.NEGOTIATE in caller.rights:
             if body.strip():  # some clients name a media type although they send no body
                 check_media_type(request.headers)
-            named = identity_from_caller(body, request.query_params)
+            asked = asked_by_caller(body, request.query_params)
+            named = asked.with_claims(claims_of(asked.id_token)) if asked.id_token else asked.identity
             return found if found is not None and named == ClientIdentity() else named
         if names_somebody(body):
             raise UnauthorizedError(_NOT_USED, label=caller.code)

@@ -189,12 +189,14 @@ def test_types_are_read_from_text() -> None:
             "FANOUT_EXECUTE": "true",
             "FANOUT_LEASE_SECONDS": "2.5",
             "FANOUT_NEGOTIATE_USER": " principal-id, query ,",
+            "FANOUT_NEGOTIATE_PEERS": "10.0.0.7, fd00::/8",
             "FANOUT_CORS_ORIGINS": "https://a.example,https://b.example",
         }
     )
     assert settings.execute == "true"
     assert settings.lease_seconds == 2.5
     assert settings.negotiate_user == ("principal-id", "query")
+    assert settings.negotiate_peers == ("10.0.0.7/32", "fd00::/8")
     assert settings.cors_origins == ("https://a.example", "https://b.example")
     assert load({"FANOUT_CORS_ORIGINS": " "}).cors_origins == ()
 

@@ -204,7 +204,7 @@ class Stack:
 
     async def start_ingress(self) -> None:
         """Start the ingress; it believes who sends x-ms-client-principal-id, for tests with clients."""
-        self._ingress = await self._serve("ingress", {"negotiate_user": "principal-id"})
+        self._ingress = await self._serve("ingress", {"negotiate_user": "principal-id", "negotiate_peers": "127.0.0.1"})
         await self._ingress.ready()
 
     def environment(self, settings: Mapping[str, object]) -> dict[str, str]:

@@ -105,6 +105,8 @@ _VALUES: dict[str, Any] = {
     "cors_headers": ["x-a", "x-b"],
     "hubs": ["chat", "news"],
     "metrics_hubs": ["chat", "news"],
+    "negotiate_user": ["query"],
+    "negotiate_peers": ["10.0.0.0/8", "192.0.2.7/32"],
 }
 
 

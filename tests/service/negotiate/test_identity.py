@@ -1,20 +1,37 @@
 """Whose token a negotiation asks for."""
 
+import base64
+import re
+
 import jwt
 import orjson
 import pytest
 from starlette.datastructures import Headers, QueryParams
 
 from fanout.environment import load
-from fanout.errors import BadRequestError, FanoutError
+from fanout.errors import BadRequestError, ConfigurationError, FanoutError
 from fanout.settings import Settings
-from service.negotiate.identity import ClientIdentity, identity_from_caller, identity_from_settings, steering_claims
+from service.negotiate.identity import MAX_GROUPS, ClientIdentity, steering_claims
+from tests.service.negotiate.asking import GATEWAY, identity_from_caller, identity_from_settings
 
-ID, NAME = "x-ms-client-principal-id", "x-ms-client-principal-name"
+PRINCIPAL = "x-ms-client-principal"
+ID, NAME = f"{PRINCIPAL}-id", f"{PRINCIPAL}-name"
 
 
-def settings(*sources: str, anonymous: bool = False) -> Settings:
-    return load({}, negotiate_user=sources, negotiate_anonymous=anonymous)
+def settings(*sources: str, anonymous: bool = False, claims: str = "", peers: str = "10.0.0.0/8") -> Settings:
+    named = {
+        "FANOUT_NEGOTIATE_USER": ",".join(sources),
+        "FANOUT_NEGOTIATE_CLAIMS": claims,
+        "FANOUT_NEGOTIATE_PEERS": peers,
+    }
+    return load(named, negotiate_anonymous=anonymous)
+
+
+def principal(*claims: object) -> str:
+    """The header as App Service Authentication writes it; a claim is a pair, or nothing that can be read."""
+    named = [{"typ": claim[0], "val": claim[1]} if isinstance(claim, tuple) else claim for claim in claims]
+    document = {"auth_typ": "aad", "claims": named, "name_typ": "name", "role_typ": "roles"}
+    return base64.b64encode(orjson.dumps(document)).decode()
 
 
 def headers(*pairs: tuple[str, str]) -> Headers:
@@ -77,6 +94,81 @@ def test_two_user_ids_in_the_query_are_refused() -> None:
 def test_a_user_id_the_service_would_not_take_is_refused() -> None:
     with pytest.raises(FanoutError):
         identity_from_settings(settings("query"), NO_HEADERS, QueryParams({"userId": "u" * 5000}))
+
+
+@pytest.mark.parametrize("source", ["principal-id", "principal-name", "principal:sub", "header:x-user"])
+@pytest.mark.parametrize(
+    ("peers", "peer", "believed"),
+    [
+        ("10.0.0.0/8", GATEWAY, True),
+        ("10.0.0.0/8", f"::ffff:{GATEWAY}", True),
+        ("10.0.0.0/8", "192.0.2.7", False),
+        ("10.0.0.0/8", "", False),
+        ("10.0.0.0/8", "a-socket", False),
+        ("10.1.2.3, fd00::/8", "fd12::1", True),
+        ("10.1.2.4", GATEWAY, False),
+        ("*", "", True),
+    ],
+)
+def test_a_header_is_believed_from_the_gateways_that_are_named_and_from_nobody_else(
+    source: str, peers: str, peer: str, believed: bool
+) -> None:
+    sent = headers((ID, "alice"), (NAME, "alice"), ("x-user", "alice"), (PRINCIPAL, principal(("sub", "alice"))))
+    found = identity_from_settings(settings(source, peers=peers), sent, NO_QUERY, peer)
+    assert found == (ClientIdentity("alice") if believed else None)
+
+
+def test_where_a_header_is_not_believed_the_next_place_counts_and_nothing_is_read_of_it() -> None:
+    broken = headers((PRINCIPAL, "?"), (PRINCIPAL, "?"))
+    sources = settings("principal:sub", "query:who", claims="role")
+    assert identity_from_settings(sources, broken, QueryParams("who=bob"), "192.0.2.7") == ClientIdentity("bob")
+
+
+@pytest.mark.parametrize("claims", ["", "role,roles,nothing"])
+def test_claims_of_a_principal_go_along_where_they_are_named(claims: str) -> None:
+    sent = headers((PRINCIPAL, principal(("sub", "alice"), ("role", "a"), ("roles", "x"), ("roles", "y"), ("z", "z"))))
+    found = identity_from_settings(settings("principal:sub", claims=claims), sent, NO_QUERY)
+    assert found == ClientIdentity("alice", {"role": "a", "roles": ["x", "y"]} if claims else {})
+
+
+def test_claims_of_a_principal_do_not_go_to_a_user_of_the_query() -> None:
+    sent = headers((PRINCIPAL, principal(("role", "admin"))))
+    found = identity_from_settings(settings("query", claims="role"), sent, QueryParams("userId=eve"))
+    assert found == ClientIdentity("eve")
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_a_principal_may_be_written_in_either_alphabet_and_without_padding(padded: bool) -> None:
+    value = base64.urlsafe_b64encode(b'{"claims":[{"typ":"sub","val":"\xe5\x8c\x97??>>"}]}').decode()
+    assert "_" in value
+    sent = headers((PRINCIPAL, value if padded else value.rstrip("=")))
+    assert identity_from_settings(settings("principal:sub"), sent, NO_QUERY) == ClientIdentity("\u5317??>>")
+
+
+@pytest.mark.parametrize(
+    "value", ["?", "e30x", "bm8ganNvbg==", "W10=", principal("sub"), principal(("sub", "a"), ("sub", "b")), "\xff"]
+)
+def test_a_principal_that_cannot_be_read_is_refused(value: str) -> None:
+    with pytest.raises(BadRequestError, match=PRINCIPAL):
+        identity_from_settings(settings("principal:sub"), headers((PRINCIPAL, value)), NO_QUERY)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("FANOUT_NEGOTIATE_USER", "cookie", "'cookie' is none of"),
+        ("FANOUT_NEGOTIATE_USER", "header:", "is none of"),
+        ("FANOUT_NEGOTIATE_USER", "header:a b", "not the name of a header"),
+        ("FANOUT_NEGOTIATE_USER", "principal:", "is none of"),
+        ("FANOUT_NEGOTIATE_USER", "query,header:X-User", "header:x-user is a header and anybody can send one"),
+        ("FANOUT_NEGOTIATE_USER", "principal-id", "FANOUT_NEGOTIATE_PEERS"),
+        ("FANOUT_NEGOTIATE_PEERS", "gateway.local", "not an address or a network"),
+        ("FANOUT_NEGOTIATE_CLAIMS", "role,asrs.s.uid", "steers the service"),
+    ],
+)
+def test_settings_that_would_believe_anybody_or_nobody_are_refused(variable: str, value: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(told)):
+        load({variable: value})
 
 
 # Callers that proved themselves
@@ -142,6 +234,17 @@ def test_query_and_body_may_name_the_same_user_or_one_of_them_a_user() -> None:
         (b'{"lifetimeSeconds":true}', "", "/lifetimeSeconds"),
         (b'{"enableDetailedErrors":"yes"}', "", "/enableDetailedErrors"),
         (b'{"closeOnAuthenticationExpiration":1}', "", "/closeOnAuthenticationExpiration"),
+        (b'{"idToken":"Bearer "}', "", "/idToken"),
+        (b'{"groups":["red"]}', "", "/groups"),
+        (b'{"groups":"red"}', "userId=a", "/groups"),
+        (b'{"groups":[7]}', "userId=a", "/groups"),
+        (b'{"groups":["red",""]}', "userId=a", "/groups/1"),
+        (orjson.dumps({"groups": ["red"] * (MAX_GROUPS + 1)}), "userId=a", "/groups"),
+        (b'{"groups":["red"],"groupTtlSeconds":-1}', "userId=a", "/groupTtlSeconds"),
+        (b'{"groups":["red"],"groupTtlSeconds":1.5}', "userId=a", "/groupTtlSeconds"),
+        (b'{"groups":["red"],"groupTtlSeconds":true}', "userId=a", "/groupTtlSeconds"),
+        (b'{"groups":["red"],"groupTtlSeconds":2147483648}', "userId=a", "/groupTtlSeconds"),
+        (b'{"groups":[],"groupTtlSeconds":60}', "userId=a", "/groups"),
         (b"", "userId=a&userId=b", None),
     ],
 )

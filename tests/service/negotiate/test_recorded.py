@@ -15,7 +15,8 @@ from fanout.environment import load
 from fanout.errors import BadRequestError
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import client_token
-from service.negotiate.identity import ClientIdentity, identity_from_caller, steering_claims
+from service.negotiate.identity import ClientIdentity, steering_claims
+from tests.service.negotiate.asking import identity_from_caller
 
 KEY = "k" * 44
 SERVICE = ConnectionString.parse(f"Endpoint=https://example.service.signalr.net;AccessKey={KEY};Version=1.0;")

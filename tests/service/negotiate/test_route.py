@@ -1,13 +1,23 @@
 """`POST /{hub}/negotiate`: who gets a token, for whom, and what is in it."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fanout.clock import SystemClock
+from fanout.errors import QueueError
+from fanout.log import get_logger
+from fanout.queue.entry import Admission
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import USER_ID_CLAIM, verify
+from fanout.signalr.message import GroupAction, Scope, Verb
+from service.callers.key_ring import KeyRing
 from tests.fakes import FakeClock
 from tests.service.apps import ACCESS_KEY, KEY, SERVICE, an_app, client_of, metric
+from tests.service.callers.test_api_key import SECRET, a_key
+from tests.service.memory_queue import MemoryQueue
 
 URL = "/chat/negotiate"
 BEARER = {"Authorization": f"Bearer {KEY}"}
@@ -100,7 +110,12 @@ async def test_others_get_the_user_that_the_settings_find_first(
     sources: tuple[str, ...], headers: dict[str, str], query: str, user: str | None, peer: str
 ) -> None:
     for anonymous in (False, True):
-        app = an_app(api_key=KEY, negotiate_user=sources, negotiate_anonymous=anonymous)
+        app = an_app(
+            api_key=KEY,
+            negotiate_user=sources,
+            negotiate_anonymous=anonymous,
+            negotiate_peers=("127.0.0.1", "192.0.2.7"),
+        )
         async with client_of(app, peer=peer) as client:
             answer = await client.post(URL + query, headers=headers)
         if user is None and not anonymous:
@@ -211,7 +226,7 @@ async def test_where_the_hubs_are_listed_others_are_refused_with_the_list() -> N
 
 
 async def test_an_applications_own_bearer_token_does_not_stand_in_the_way() -> None:
-    app = an_app(api_key=KEY, negotiate_user=("principal-id",))
+    app = an_app(api_key=KEY, negotiate_user=("principal-id",), negotiate_peers=("*",))
     async with client_of(app) as client:
         own = await client.post(URL, headers={"Authorization": "Bearer app-token", PRINCIPAL_ID: "alice"})
         wrong = await client.post(URL, headers={"X-API-Key": "wrong", PRINCIPAL_ID: "alice"})
@@ -220,13 +235,13 @@ async def test_an_applications_own_bearer_token_does_not_stand_in_the_way() -> N
 
 
 async def test_an_identity_header_that_stands_twice_is_refused() -> None:
-    async with client_of(an_app(negotiate_user=("principal-id",))) as client:
+    async with client_of(an_app(negotiate_user=("principal-id",), negotiate_peers=("*",))) as client:
         answer = await client.post(URL, headers=[(PRINCIPAL_ID, "alice"), (PRINCIPAL_ID, "eve")])
     assert answer.status_code == 400
 
 
 async def test_a_user_name_beyond_ascii_survives_the_header() -> None:
-    async with client_of(an_app(negotiate_user=("principal-name",))) as client:
+    async with client_of(an_app(negotiate_user=("principal-name",), negotiate_peers=("*",))) as client:
         for sent in ("Zo\u00eb".encode(), "Zo\u00eb".encode("latin-1")):
             answer = await client.post(URL, headers=[(PRINCIPAL_NAME.encode(), sent)])
             assert claims_of(answer.json())[USER_ID_CLAIM] == "Zo\u00eb"
@@ -324,3 +339,81 @@ async def test_a_preflight_allows_what_signalr_clients_send() -> None:
 
 async def test_the_token_belongs_to_the_service_of_the_connection_string() -> None:
     assert SERVICE.access_key not in repr(an_app())
+
+
+# Groups ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "ttl"),
+    [({}, 3600), ({"groupTtlSeconds": 0}, 0), ({"groupTtlSeconds": 60}, 60), ({"lifetimeSeconds": 120.9}, 120)],
+)
+async def test_the_user_is_added_to_groups_before_it_gets_its_token(asked: dict[str, Any], ttl: int) -> None:
+    queue = MemoryQueue()
+    wanted = {"userId": "alice", "groups": ["red", "blue", "red"], **asked}
+    async with client_of(an_app(queue, api_key=KEY)) as client:
+        answer = await client.post("/Chat/negotiate", json=wanted, headers=BEARER)
+    assert (answer.status_code, set(answer.json())) == (200, {"url", "accessToken"})
+    assert [submission.entry.hub for submission in queue.stored] == ["chat", "chat"]
+    assert [submission.entry.item for submission in queue.stored] == [
+        GroupAction(Verb.ADD, Scope.USER, "alice", group, ttl) for group in ("red", "blue")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("admission", "code"),
+    [(Admission.FULL, "queueFull"), (Admission.UNKNOWN, "queueSilent")],
+)
+async def test_there_is_no_token_where_a_join_is_not_stored(admission: Admission, code: str) -> None:
+    queue = MemoryQueue()
+    queue.outcomes[1] = admission
+    async with client_of(an_app(queue, api_key=KEY)) as client:
+        answer = await client.post(URL, json={"userId": "alice", "groups": ["red", "blue"]}, headers=BEARER)
+    assert (answer.status_code, answer.json()["code"], "accessToken" in answer.text) == (503, code, False)
+    assert answer.headers["Retry-After"] == "1"
+
+
+async def test_there_is_no_token_while_the_queue_is_away() -> None:
+    queue = MemoryQueue()
+    queue.error = QueueError("Redis is away.")
+    async with client_of(an_app(queue, api_key=KEY)) as client:
+        answer = await client.post(URL, json={"userId": "alice", "groups": ["red"]}, headers=BEARER)
+        others = await client.post(URL, json={"userId": "alice"}, headers=BEARER)
+    assert (answer.status_code, answer.json()["code"]) == (503, "queueUnavailable")
+    assert others.status_code == 200
+
+
+async def test_names_that_no_call_could_carry_are_refused() -> None:
+    wanted = {"userId": "\u5317" * 300, "groups": ["\u4eac" * 300]}
+    async with client_of(an_app(api_key=KEY)) as client:
+        answer = await client.post(URL, json=wanted, headers=BEARER)
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "namesTooLong")
+
+
+@pytest.mark.parametrize(("rights", "status"), [(("negotiate",), 403), (("negotiate", "send"), 200)])
+async def test_who_may_not_send_to_the_hub_may_not_add_to_its_groups(
+    rights: tuple[str, ...], status: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys"
+    file.write_bytes(a_key(rights=rights, hubs=("chat",)).text)
+    ring = KeyRing(None, str(file), SystemClock(), get_logger())
+    await ring.refresh()
+    queue = MemoryQueue()
+    app = replace(an_app(queue, api_key=KEY, api_keys_file=str(file)), keys=ring)
+    async with client_of(app) as client:
+        headers = {"X-API-Key": SECRET}
+        answer = await client.post(URL, json={"userId": "alice", "groups": ["red"]}, headers=headers)
+        without = await client.post(URL, json={"userId": "alice"}, headers=headers)
+    assert (answer.status_code, without.status_code, len(queue.stored)) == (status, 200, int(status == 200))
+    assert status == 200 or "send for hub chat" in answer.json()["detail"]
+
+
+async def test_no_answer_may_be_kept() -> None:
+    async with client_of(an_app(api_key=KEY)) as client:
+        answers = [await client.post(URL, headers=headers) for headers in ({}, BEARER)]
+        tokens = [(await client.post(URL, json={"userId": user}, headers=BEARER)).json() for user in ("a", "b")]
+    assert [(answer.status_code, answer.headers["Cache-Control"]) for answer in answers] == [
+        (401, "no-store"),
+        (200, "no-store"),
+    ]
+    assert tokens[0]["accessToken"] != tokens[1]["accessToken"]

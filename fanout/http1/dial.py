@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from fanout.clock import Clock
 from fanout.errors import NotSentError
+from fanout.http1.connection import TlsTransport, Transport, describe
 from fanout.http1.exchange import FramingError, Origin
 from fanout.http1.messages import read_head
 from fanout.http1.proxy import Proxy
-from fanout.http1.transport import TlsTransport, Transport, describe
 
 _MAX_ADDRESSES: Final = 4
 _READ_SIZE: Final = 16 * 1024

@@ -1,22 +1,40 @@
-"""A caller and what it may do: rights, and the hubs they hold for. Pure.
+"""A caller: what it may do, for which hubs, and the API key by which it is known. Pure.
 
-Rules guarded: this is the one place that decides whether a caller may do something. Who is unknown is told how to
-become known (401); who is known and may not is told which right is missing, and for which hub (403). What concerns no
-single hub needs a caller of all hubs. A pattern has at most one `*`, so that matching a name costs next to nothing and
-nobody has to guess what it matches.
+Rules guarded:
+
+- This is the one place that decides whether a caller may do something. Who is unknown is told how to become known
+  (401); who is known and may not is told which right is missing, and for which hub (403). What concerns no single hub
+  needs a caller of all hubs. A pattern has at most one `*`, so that matching a name costs next to nothing and nobody
+  has to guess what it matches.
+- What is kept of a key is the digest of a text with 256 random bits, so whoever reads it can neither send with it nor
+  guess it, and a slow hash would add nothing. The id in front of the secret finds the digest, so a key is compared with
+  one digest, in constant time. A key that cannot be read is never taken for one with more rights.
 """
 
+import hashlib
+import hmac
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from fanout.errors import FanoutError, ForbiddenError, UnauthorizedError
 
 ALL_HUBS: Final = ("*",)
 EVERY_HUB: Final = "*"  # in place of the name of a hub: what concerns all of them
+MAX_TEXT: Final = 16 * 1024  # bytes of one key as it is written down
 _MAX_PATTERNS: Final = 64
 _MAX_LENGTH: Final = 128  # characters of a pattern, and of a hub as a refusal repeats it
+_KEY_PREFIX: Final = "fanout"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_KEY_ID: Final = re.compile(r"[0-9a-f]{12}", re.ASCII)
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+# What a caller may do ------------------------------------------------------------------------------------------------
 
 
 class Right(StrEnum):
@@ -97,3 +115,94 @@ def hubs_of(patterns: Iterable[str]) -> tuple[str, ...]:
         if pattern.count("*") > 1 or not pattern or len(pattern) > _MAX_LENGTH or not pattern.isprintable():
             raise ValueError(f"{pattern[:_MAX_LENGTH]!r} is not a hub, nor a pattern with one *")
     return ALL_HUBS if EVERY_HUB in hubs else hubs
+
+
+# API keys ------------------------------------------------------------------------------------------------------------
+
+
+class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A key as it is kept. `sha256` is of the whole key, in hex; times are unix seconds, `expires` None for never."""
+
+    id: str
+    name: str
+    sha256: str
+    rights: tuple[str, ...]
+    hubs: tuple[str, ...]
+    created: float
+    expires: float | None = None
+
+    @property
+    def text(self) -> bytes:
+        """The key as it is written down: one line of JSON."""
+        return msgspec.json.encode(self)
+
+    @property
+    def caller(self) -> Caller:
+        """Who holds it."""
+        return Caller(self.name, rights_of(self.rights), hubs_of(self.hubs))
+
+    def has_expired(self, now: float) -> bool:
+        """Return whether it counts no longer, at this unix time."""
+        return self.expires is not None and now >= self.expires
+
+    def is_of(self, digest: bytes) -> bool:
+        """Return whether this is the digest of the key."""
+        return hmac.compare_digest(bytes.fromhex(self.sha256), digest)
+
+
+def secret_of(key_id: str, random: str) -> str:
+    """Return the key that its holder sends, from an id of 12 hex digits and a random text of 256 bits."""
+    return f"{_KEY_PREFIX}_{key_id}_{random}"
+
+
+def id_in(presented: str) -> str:
+    """Return the id of a key of this kind, "" for any other text."""
+    prefix, _, rest = presented.partition("_")
+    key_id, separator, secret = rest.partition("_")
+    return key_id if prefix == _KEY_PREFIX and separator and secret and _KEY_ID.fullmatch(key_id) else ""
+
+
+def digest_of(key: bytes) -> bytes:
+    """Return the digest under which a key is kept."""
+    return hashlib.sha256(key).digest()
+
+
+def parse_key(text: bytes) -> ApiKey:
+    """Read a key as it is written down; ValueError says what is wrong and shows nothing of it."""
+    try:
+        key = msgspec.json.decode(text, type=ApiKey)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise ValueError("it is not a key as `fanout keys create --print` writes it") from None
+    check_key(key)
+    return key
+
+
+def check_key(key: ApiKey) -> None:
+    """Raise ValueError when a key cannot be used."""
+    if not _NAME.fullmatch(key.name):
+        raise ValueError(
+            "a name is 1 to 64 letters, digits, dots, dashes or underscores, and begins with none of these"
+        )
+    if not (_KEY_ID.fullmatch(key.id) and _DIGEST.fullmatch(key.sha256)):
+        raise ValueError("it is not a key as `fanout keys create --print` writes it")
+    try:
+        rights_of(key.rights)
+    except ValueError:
+        raise ValueError(f"rights are {', '.join(Right)}") from None
+    hubs_of(key.hubs)
+
+
+def parse_keys(content: bytes) -> dict[str, ApiKey]:
+    """Read keys by id, one a line, without empty lines and those that begin with `#`. ValueError names the line."""
+    found: dict[str, ApiKey] = {}
+    for number, line in enumerate(content.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith(b"#"):
+            continue
+        try:
+            key = parse_key(line)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+        if key.id in found:
+            raise ValueError(f"line {number}: the id {key.id} stands twice")
+        found[key.id] = key
+    return found

@@ -16,8 +16,7 @@ from fanout.clock import Clock
 from fanout.errors import CallersUnavailableError, ConfigurationError, QueueError
 from fanout.log import Logger
 from service.aside import Aside
-from service.callers.api_key import MAX_TEXT, ApiKey, id_in, parse, parse_file
-from service.callers.caller import Caller
+from service.callers.caller import MAX_TEXT, ApiKey, Caller, id_in, parse_key, parse_keys
 
 INTERVAL: Final = 2.0  # seconds between two readings
 GOOD_FOR: Final = 300.0  # seconds that what was read last counts
@@ -132,7 +131,7 @@ class KeyRing:
         unreadable = 0
         for key_id, text in texts.items():
             try:
-                key = parse(text[:MAX_TEXT])
+                key = parse_key(text[:MAX_TEXT])
             except ValueError:
                 unreadable += 1
                 continue
@@ -165,6 +164,6 @@ def read_file(path: str) -> dict[str, ApiKey]:
     if len(content) > _MAX_FILE:
         raise ConfigurationError(f"The file of API keys {path!r} has more than {_MAX_FILE} bytes.")
     try:
-        return parse_file(content)
+        return parse_keys(content)
     except ValueError as error:
         raise ConfigurationError(f"The file of API keys {path!r}, {error}.") from None

@@ -20,8 +20,7 @@ from fanout.errors import ConfigurationError, QueueError
 from fanout.queue.api_keys import ApiKeys
 from fanout.queue.keys import Keys
 from fanout.units import parse_duration
-from service.callers.api_key import ApiKey, check, digest_of, parse, secret_of
-from service.callers.caller import Right
+from service.callers.caller import ApiKey, Right, check_key, digest_of, parse_key, secret_of
 from service.cli.render import cell, plain, table
 from service.cli.running import or_exit
 from service.outgoing import open_configured_redis
@@ -63,7 +62,7 @@ def create(name: str, rights: Sequence[str], hubs: Sequence[str], duration: str 
     digest = digest_of(secret.encode()).hex()
     key = ApiKey(key_id, name, digest, tuple(rights), tuple(hub.lower() for hub in hubs), round(now, 3), expires)
     try:
-        check(key)
+        check_key(key)
     except ValueError as error:
         raise click.UsageError(f"{error}.") from None
     if only_print:
@@ -125,7 +124,7 @@ def _seconds(text: str) -> float:
 
 def _row(key_id: str, text: bytes) -> list[str]:
     try:
-        key = parse(text)
+        key = parse_key(text)
     except ValueError:
         return [cell(key_id), "cannot be read", "-", "-", "-", "-"]
     until = "revoked" if key.expires is None else _time(key.expires)

@@ -17,8 +17,7 @@ from fanout.errors import ConfigurationError, UnauthorizedError
 from fanout.loopback import is_from_this_machine, is_loopback, is_of_no_other_origin
 from fanout.secret import Secret
 from fanout.settings import Settings
-from service.callers.api_key import digest_of
-from service.callers.caller import EVERY_HUB, Caller, Right
+from service.callers.caller import EVERY_HUB, Caller, Right, digest_of
 from service.callers.key_ring import KeyRing, read_file
 
 _MAKE_A_KEY = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fanout.http1.connection import Connection
+from fanout.http1.connection import Connection, Transport
 from fanout.http1.exchange import BrokenExchangeError, ExchangeTimeoutError, Limits, StaleConnectionError
-from fanout.http1.transport import Transport
 from tests.fanout.http1.scripted import ACCEPTED, OK
 
 LIMITS = Limits(idle_seconds=30.0, max_age_seconds=100.0)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import pytest
 import trustme
 
+from fanout.http1.connection import TlsTransport, Transport
 from fanout.http1.dial import default_tls
-from fanout.http1.transport import TlsTransport, Transport
 
 AUTHORITY = trustme.CA()
 MEGABYTES = os.urandom(3_000_000)

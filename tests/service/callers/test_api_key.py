@@ -6,8 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.callers.api_key import ApiKey, digest_of, id_in, parse, parse_file, secret_of
-from service.callers.caller import ALL_HUBS, Caller, Right
+from service.callers.caller import ALL_HUBS, ApiKey, Caller, Right, digest_of, id_in, parse_key, parse_keys, secret_of
 
 SECRET = secret_of("0123456789ab", "a_secret-of-the_tests")
 
@@ -22,7 +21,7 @@ def a_key(**fields: Any) -> ApiKey:
 
 def test_what_is_written_down_is_read_again_and_does_not_hold_the_key() -> None:
     key = a_key()
-    assert parse(key.text) == key
+    assert parse_key(key.text) == key
     assert key.is_of(digest_of(SECRET.encode()))
     assert not key.is_of(digest_of(SECRET.encode()[:-1]))
     assert "secret" not in key.text.decode()
@@ -65,13 +64,13 @@ def test_a_key_counts_until_it_expires() -> None:
 )  # fmt: skip
 def test_a_key_that_cannot_be_used_is_refused_without_being_shown(text: bytes) -> None:
     with pytest.raises(ValueError, match=r".") as refusal:
-        parse(text)
+        parse_key(text)
     assert a_key().sha256 not in str(refusal.value)
 
 
 def test_a_file_has_one_key_a_line_and_an_error_names_the_line() -> None:
     line = a_key().text
-    assert parse_file(b"# the keys\n\n" + line + b"\n") == {"0123456789ab": a_key()}
+    assert parse_keys(b"# the keys\n\n" + line + b"\n") == {"0123456789ab": a_key()}
     for content, text in ((line + b"\n" + line, "line 2: the id 0123456789ab stands twice"), (b"\nx", "line 2: it is")):
         with pytest.raises(ValueError, match=re.escape(text)):
-            parse_file(content)
+            parse_keys(content)

@@ -8,7 +8,7 @@ import pytest
 from fanout.environment import load
 from fanout.errors import CallersUnavailableError, ConfigurationError, QueueError, UnauthorizedError
 from fanout.log import get_logger
-from service.callers.api_key import digest_of
+from service.callers.caller import digest_of
 from service.callers.key_ring import GOOD_FOR, INTERVAL, KeyRing, read_file
 from service.http.auth import KEY_HOLDER, KEYLESS, WRONG_TOKEN, Guard, check_exposure
 from tests.fakes import FakeClock

@@ -15,7 +15,7 @@ from fanout.queue.pauses import Pauses
 from fanout.queue.survey import Surveyor
 from fanout.queue.traces import Traces, open_traces
 from fanout.redis.client import RedisClient
-from service.callers.api_key import ApiKey, digest_of, secret_of
+from service.callers.caller import ApiKey, digest_of, secret_of
 from service.callers.key_ring import KeyRing
 from tests.service.apps import ITEM, KEY, App, an_app, client_of
 

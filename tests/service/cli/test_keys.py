@@ -14,7 +14,7 @@ from fanout.clock import SystemClock
 from fanout.log import get_logger
 from fanout.queue.api_keys import MAX_KEYS, ApiKeys
 from fanout.redis.open import open_redis
-from service.callers.api_key import parse_file
+from service.callers.caller import parse_keys
 from service.callers.key_ring import KeyRing
 from service.cli.main import main
 from tests.service.apps import ITEM, KEY, an_app, served
@@ -66,7 +66,7 @@ async def test_what_is_stored_is_a_digest(redis_url: str, store: ApiKeys) -> Non
 
 async def test_a_key_for_a_file_is_stored_nowhere(redis_url: str, tmp_path: Path) -> None:
     made = await fanout(redis_url, "create", "a", "--right", "read", "--hub", "*", "--print")
-    [(key_id, key)] = parse_file(made.stdout.encode()).items()
+    [(key_id, key)] = parse_keys(made.stdout.encode()).items()
     assert (key.name, key.rights, key.expires) == ("a", ("read",), None)
     assert f"fanout_{key_id}_" in made.stderr
     assert (await fanout(redis_url, "list")).output == "There are no keys in Redis.\n"

@@ -9,6 +9,8 @@ from bench.rig import ROOT
 from tests.documents import files_not_to_open, files_to_read
 
 pytestmark = pytest.mark.process
+MOST_FILES = 37  # a newcomer has to open them; lower it whenever there are fewer
+BESIDE = {"fanout/queue/scripts.py", "fanout/signalr/routes.py"}  # read to follow a message: Lua, and its first call
 
 
 def test_the_files_of_a_warm_message_are_named_in_their_order_and_counted() -> None:
@@ -17,9 +19,11 @@ def test_the_files_of_a_warm_message_are_named_in_their_order_and_counted() -> N
     )
     files = [line for line in done.stdout.splitlines() if line.endswith(".py")]
     assert done.stdout.splitlines()[-1] == f"{len(files)} files"
+    assert len(files) <= MOST_FILES
     page = (ROOT / "docs" / "architecture.md").read_text()
-    unnamed = set(files).difference(files_to_read(page), files_not_to_open(page))
-    assert not unnamed, f"docs/architecture.md does not name {sorted(unnamed)}"
+    assert f"the number of files: {len(files)}." in page
+    on_path, _, _ = page.partition("\n## The path of a token\n")
+    assert {*files_to_read(on_path), *files_not_to_open(page)} - BESIDE == set(files)
     path = [
         name for name in files if name in {"service/ingress/route.py", "fanout/queue/stream.py", "workers/settler.py"}
     ]

@@ -127,29 +127,10 @@ class Parts:
         hubs, budget = Hubs(settings), self._budget()
         queue = self.queue if self.tracing is None else TracedQueue(self.queue)
         intake = Intake(queue, metrics, clock, traces=self.traces, delivery_log=self.delivery_log)
-        second_key = self.second_key or Secret(settings.second_access_key.get_secret_value())
-        barrier = None
-        if self.waiting is not None:
-            barrier = Barrier(self.waiting, clock, partitions=settings.partitions, within=settings.compat_wait)
+        batches = Ingress(settings, hubs, intake, guard, metrics, clock, limits_of(settings, service), budget)
         return _Routes(
-            self._traced(
-                Ingress(settings, hubs, intake, guard, metrics, clock, limits_of(settings, service), budget), MESSAGES
-            ),
-            self._traced(
-                Compatible(
-                    settings,
-                    hubs,
-                    intake,
-                    metrics,
-                    clock,
-                    budget,
-                    service=service,
-                    second_key=second_key,
-                    asked=self.asked,
-                    barrier=barrier,
-                ),
-                "/api/hubs",
-            ),
+            self._traced(batches, MESSAGES),
+            self._traced(self._compatible(hubs, intake, budget), "/api/hubs"),
             Negotiate(settings, hubs, guard, metrics, clock, service, budget, Joins(intake, budget)).router(),
             (
                 TraceAdmin(guard, self.traces).router(),
@@ -158,6 +139,17 @@ class Parts:
                 OverviewAdmin(guard, self._looks()).router(),
             ),
         )
+
+    def _compatible(self, hubs: Hubs, intake: Intake, budget: ByteBudget) -> Compatible:
+        settings, clock = self.settings, self.clock
+        second_key = self.second_key or Secret(settings.second_access_key.get_secret_value())
+        barrier = None
+        if self.waiting is not None:
+            barrier = Barrier(self.waiting, clock, partitions=settings.partitions, within=settings.compat_wait)
+        return Compatible(
+            settings, hubs, intake, self.metrics, clock, budget,
+            service=self.service, second_key=second_key, asked=self.asked, barrier=barrier,
+        )  # fmt: skip
 
     def _looks(self) -> Looks | None:
         if self.surveyor is None or self.pauses is None:

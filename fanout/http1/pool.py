@@ -60,11 +60,7 @@ class Pool:
         self._clock = clock
         self._tls = tls
         self._proxy = proxy
-        self._encode: Callable[[Request, bytes], bytes] = encode
-        if proxy is not None and origin.scheme == "http":
-            self._encode = partial(encode_for_proxy, authorization=proxy.authorization)
-        if more_lines is not None:
-            self._encode = partial(encode_with, more_lines, self._encode)
+        self._encode = _encoder(origin, proxy, more_lines)
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
@@ -245,3 +241,12 @@ class Pool:
         self.sweep()
         if self._connections:
             self._start_sweeping()
+
+
+def _encoder(
+    origin: Origin, proxy: Proxy | None, more_lines: Callable[[], bytes] | None
+) -> Callable[[Request, bytes], bytes]:
+    chosen: Callable[[Request, bytes], bytes] = encode
+    if proxy is not None and origin.scheme == "http":
+        chosen = partial(encode_for_proxy, authorization=proxy.authorization)
+    return chosen if more_lines is None else partial(encode_with, more_lines, chosen)

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fanout import __version__
 from fanout.errors import FanoutError
 from service.admin.dead_letters.documents import DeadLetterCommand
+from service.admin.hubs.documents import CloseCommand
 from service.admin.pauses import PauseCommand, ResumeCommand
 from service.compat.route import is_compatible
 from service.http.addresses import meant_address
@@ -49,6 +50,7 @@ _REQUESTS = (
     DeadLetterCommand,
     PauseCommand,
     ResumeCommand,
+    CloseCommand,
 )  # the documents that no answer of a route has
 _BEFORE_HUB, _AFTER_HUB = MESSAGES.split("{hub}")
 _EXPLAIN: dict[str, Any] = {

@@ -27,9 +27,11 @@ from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.tracing import Tracing
 from service.admin.dead_letters.route import DeadLetterAdmin
+from service.admin.hubs.route import HubAdmin
 from service.admin.overview.looks import Looks
 from service.admin.overview.route import OverviewAdmin
 from service.admin.pauses import PauseAdmin
+from service.admin.settings import ConfigAdmin
 from service.admin.traces import TraceAdmin
 from service.app import Role, create_app
 from service.callers.key_ring import KeyRing
@@ -128,6 +130,7 @@ class Parts:
         queue = self.queue if self.tracing is None else TracedQueue(self.queue)
         intake = Intake(queue, metrics, clock, traces=self.traces, delivery_log=self.delivery_log)
         batches = Ingress(settings, hubs, intake, guard, metrics, clock, limits_of(settings, service), budget)
+        looks = self._looks()
         return _Routes(
             self._traced(batches, MESSAGES),
             self._traced(self._compatible(hubs, intake, budget), "/api/hubs"),
@@ -135,8 +138,10 @@ class Parts:
             (
                 TraceAdmin(guard, self.traces).router(),
                 DeadLetterAdmin(settings, self.dead_letters, guard, metrics, clock, budget).router(),
-                PauseAdmin(settings, self.pauses, guard, clock, budget).router(),
-                OverviewAdmin(guard, self._looks()).router(),
+                PauseAdmin(settings, self.pauses, guard, clock, budget, looks).router(),
+                OverviewAdmin(guard, looks).router(),
+                ConfigAdmin(settings, guard).router(),
+                HubAdmin(settings, hubs, guard, clock, budget, intake=intake, asked=self.asked, looks=looks).router(),
             ),
         )
 

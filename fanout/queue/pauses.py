@@ -62,6 +62,11 @@ def of_service(route_class: RouteClass) -> str:
     return f"{_SERVICE}:{route_class.label}"
 
 
+def is_lifted_by(pause: Pause, targets: Sequence[str]) -> bool:
+    """Return whether lifting these targets ends a pause."""
+    return ALL in targets or pause.target in targets
+
+
 class Pauses:
     """The pauses of one queue."""
 
@@ -91,7 +96,7 @@ class Pauses:
 
     async def lift(self, targets: Sequence[str]) -> int:
         """End pauses; return how many there were. `all` ends every pause, those the service asked for included."""
-        lifted = [pause for pause in await self.current() if ALL in targets or pause.target in targets]
+        lifted = [pause for pause in await self.current() if is_lifted_by(pause, targets)]
         if lifted:
             await self._redis.ask("HDEL", self._keys.pauses, *(pause.target for pause in lifted))
         return len(lifted)

@@ -1,4 +1,4 @@
-"""The routes of pauses: `GET /v1/admin/pauses`, `POST /v1/admin/pauses/set` and `POST /v1/admin/pauses/lift`.
+"""The routes of pauses: `GET /v1/admin/pauses`, and `POST` to `.../set`, `.../lift` and `.../preview`.
 
 Rules guarded: only callers with the right to read are answered, and the right to administer is needed to change
 anything, for the hub that is named or for all. Nothing is paused or resumed by accident: a command names a hub, a class
@@ -17,9 +17,12 @@ from fanout.binding.names import check_hub
 from fanout.clock import Clock
 from fanout.errors import BadRequestError
 from fanout.log import get_logger
-from fanout.queue.pauses import ALL, Pause, Pauses, of_class, of_hub, of_service
+from fanout.queue.keys import hub_of_flow, scope_of_flow
+from fanout.queue.pauses import ALL, Pause, Pauses, is_lifted_by, of_class, of_hub, of_service
 from fanout.settings import Settings
-from fanout.signalr.message import RouteClass
+from fanout.signalr.message import RouteClass, Scope
+from service.admin.overview.figures import waiting_in
+from service.admin.overview.looks import Looks
 from service.callers.caller import EVERY_HUB, Caller, Right
 from service.http.auth import Guard
 from service.http.json_object import enumerated, object_of
@@ -29,7 +32,7 @@ from service.openapi.describe import HUB_PATTERN, REQUEST_ID, answer, body, busy
 from service.openapi.model import Absent, Count, Document
 
 PAUSES = "/v1/admin/pauses"
-SET, LIFT = f"{PAUSES}/set", f"{PAUSES}/lift"
+SET, LIFT, PREVIEW = f"{PAUSES}/set", f"{PAUSES}/lift", f"{PAUSES}/preview"
 _NO_STORE = {"Cache-Control": "no-store"}
 _MAX_BODY = 16 * 1024
 _MAX_SECONDS = 30 * 86_400.0
@@ -80,6 +83,13 @@ class ResumeCommand(_Target):
     """What to resume. A class is resumed whether it was paused by hand or because the service asked for it."""
 
 
+class PausePreview(Document):
+    """What a pause of a target would hold back, and what resuming it would lift. Nothing is changed."""
+
+    waiting: Count = Field(description="Entries that wait now and are concerned; of a class at most so many.")
+    pauses: list[PauseDocument] = Field(description="The pauses in force that resuming it would lift.")
+
+
 class Resumed(Document):
     """What was resumed."""
 
@@ -121,13 +131,20 @@ class PauseAdmin:
     """The handlers of the routes; `pauses` is None where they are not served."""
 
     def __init__(
-        self, settings: Settings, pauses: Pauses | None, guard: Guard, clock: Clock, budget: ByteBudget
+        self,
+        settings: Settings,
+        pauses: Pauses | None,
+        guard: Guard,
+        clock: Clock,
+        budget: ByteBudget,
+        looks: Looks | None = None,
     ) -> None:
         self._settings = settings
         self._pauses = pauses
         self._guard = guard
         self._clock = clock
         self._budget = budget
+        self._looks = looks
         self._log = get_logger()
 
     def router(self) -> APIRouter:
@@ -148,6 +165,12 @@ class PauseAdmin:
             Right.ADMIN, "liftPause", "Resume delivery", answers, requestBody=body(ResumeCommand, {"class": "send"})
         )
         router.add_api_route(LIFT, self.lift, methods=["POST"], response_model=None, **described)
+        answers = {200: answer(PausePreview, "What is concerned.", {"waiting": 7, "pauses": [_SHOWN]}), **_BAD}
+        described = _described(
+            Right.READ, "previewPause", "Tell what a pause would hold back, or what would be resumed", answers,
+            requestBody=body(ResumeCommand, {"hub": "chat"}),
+        )  # fmt: skip
+        router.add_api_route(PREVIEW, self.preview, methods=["POST"], response_model=None, **described)
         return router
 
     async def list(self, request: Request) -> Response:
@@ -162,7 +185,7 @@ class PauseAdmin:
         pauses = self._served()
         command = object_of(await self._body(request), (*_TARGETS, "seconds", "reason"), _EXPECTED)
         [target, *_asked] = _targets_of(command)
-        _require(caller, target)
+        _require(caller, Right.ADMIN, target)
         seconds, reason = _seconds_of(command), _reason_of(command)
         by = f"operator at {request.client.host}" if request.client else "operator"
         pause = await pauses.put(target, seconds=seconds, by=by, cause=reason)
@@ -174,10 +197,23 @@ class PauseAdmin:
         caller = self._guard.admit(request, Right.ADMIN)
         pauses = self._served()
         targets = _targets_of(object_of(await self._body(request), _TARGETS, _EXPECTED))
-        _require(caller, targets[0])
+        _require(caller, Right.ADMIN, targets[0])
         lifted = await pauses.lift(targets)
         self._log.warning("pauses.lifted", request_id=request_id_of(request.scope), target=targets[0], lifted=lifted)
         return _answer(Resumed.model_construct(lifted=lifted))
+
+    async def preview(self, request: Request) -> Response:
+        """Return what a pause would hold back, and what resuming would lift."""
+        caller = self._guard.admit(request, Right.READ)
+        pauses = self._served()
+        targets = _targets_of(object_of(await self._body(request), _TARGETS, _EXPECTED))
+        _require(caller, Right.READ, targets[0])
+        found = [document_of_pause(pause) for pause in await pauses.current() if is_lifted_by(pause, targets)]
+        waiting = 0
+        if self._looks is not None:
+            survey = (await self._looks.latest()).survey
+            waiting = waiting_in(survey, lambda flow: _concerns(targets[0], flow))
+        return _answer(PausePreview.model_construct(waiting=waiting, pauses=found))
 
     async def _body(self, request: Request) -> bytes:
         with self._budget.hold(announced_size(request.headers, _MAX_BODY)):
@@ -192,9 +228,17 @@ class PauseAdmin:
         return self._pauses
 
 
-def _require(caller: Caller, target: str) -> None:
+def _require(caller: Caller, right: Right, target: str) -> None:
     kind, _colon, name = target.partition(":")
-    caller.require(Right.ADMIN, name if kind == "hub" else EVERY_HUB)
+    caller.require(right, name if kind == "hub" else EVERY_HUB)
+
+
+def _concerns(target: str, flow: str) -> bool:
+    kind, _colon, name = target.partition(":")
+    if kind == "hub":
+        return hub_of_flow(flow) == name
+    is_broadcast = scope_of_flow(flow) is Scope.BROADCAST
+    return target == ALL or is_broadcast == (name == RouteClass.BROADCAST.label)
 
 
 def _targets_of(command: dict[str, object]) -> list[str]:

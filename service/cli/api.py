@@ -18,7 +18,7 @@ from fanout.errors import ConfigurationError, FanoutError
 from fanout.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
-_OK, _UNAUTHORIZED = 200, 401
+_OK, _ACCEPTED, _UNAUTHORIZED = 200, 202, 401
 _KEY = variable_of("api_key")
 
 
@@ -85,10 +85,11 @@ class Api:
             document = msgspec.json.decode(response.content, type=dict[str, msgspec.Raw])
         except (msgspec.DecodeError, UnicodeDecodeError):
             document = {}
-        expected = set(members) if response.status_code == _OK else {"detail"}
+        succeeded = response.status_code in (_OK, _ACCEPTED)
+        expected = set(members) if succeeded else {"detail"}
         if not expected & document.keys():
             raise ConfigurationError(f"{self.url} answered {response.status_code} and is not a fanout ingress.")
-        if response.status_code != _OK:
+        if not succeeded:
             detail = msgspec.json.decode(document["detail"], type=str)
             raise RefusedError(f"{detail} {self.key_advice(response)}".rstrip())
         return response

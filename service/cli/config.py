@@ -10,38 +10,63 @@ import sys
 from typing import Any
 
 import click
+import msgspec
 
 from fanout.clock import SystemClock
-from fanout.environment import load, text_of, variable_of
-from fanout.errors import ConfigurationError
-from fanout.log import MASK, configure
+from fanout.environment import load, variable_of
+from fanout.log import configure
 from fanout.queue.store import Finding
-from fanout.redis.address import parse
 from fanout.settings import ESSENTIAL, SUBJECTS, Settings
 from service.app import Role
+from service.cli.api import Api, RefusedError, api_key, url_option
+from service.cli.render import plain
 from service.cli.running import REFUSED, WRONG_CONFIGURATION, or_exit
 from service.cli.serve import ROLES
+from service.effective import shown
 from service.startup import check_connections, examine_settings
+
+_TIMEOUT = 10.0
 
 
 @click.command()
 @click.option("--changed", is_flag=True, help="Print only what differs from its default.")
 @click.option("--check", is_flag=True, help="Print nothing but what is wrong with the settings.")
 @click.option("--connect", is_flag=True, help="With --check: connect to Redis and the service too.")
+@click.option("--running", is_flag=True, help="Print the settings of the process that answers at --url.")
+@url_option("admin_url", "url")
 @click.option("--role", type=ROLES, default="all", show_default=True, help="With --check: the role to check for.")
-def config(role: Any, *, changed: bool, check: bool, connect: bool) -> None:
+def config(role: Any, url: str, *, running: bool, changed: bool, check: bool, connect: bool) -> None:
     """Print every setting with its effective value and its meaning, or check them with --check.
 
     The settings that an operator decides first come first, then the others by subject. Secrets are masked. Durations
     are written as 500ms, 30s, 10m or 1h, sizes as 64KiB or 16MiB. A secret may be read from a file whose path is in
     the variable with _FILE appended.
 
+    --running asks a service for the settings that it runs with; the API key is read from FANOUT_API_KEY.
+
     --check exits with 0 when the process would work, 2 when a setting cannot work, 1 when Redis or the service refuses.
     """
+    if running and (check or connect):
+        raise click.UsageError("--running asks another process; --check looks at the settings here.")
+    if running:
+        sys.exit(or_exit(lambda: _print_running(Api(url, api_key()), changed=changed)))
     settings = or_exit(load)
     if check:
         sys.exit(_check(settings, role, connect=connect))
     _print(settings, changed=changed)
+
+
+def _print_running(api: Api, *, changed: bool) -> int:
+    try:
+        response = api.checked(api.call("GET", "/v1/admin/config", timeout=_TIMEOUT), members={"settings"})
+    except RefusedError as error:
+        click.echo(f"fanout: {plain(error)}", err=True)
+        return REFUSED
+    for setting in msgspec.json.decode(response.content)["settings"]:
+        if setting["changed"] or not changed:
+            mark = click.style("  (set)", fg="green") if setting["changed"] else ""
+            click.echo(f"{click.style(plain(setting['name']), bold=True)}={plain(setting['value'])}{mark}")
+    return 0
 
 
 def _check(settings: Settings, role: Role, *, connect: bool) -> int:
@@ -71,7 +96,7 @@ def _print(settings: Settings, *, changed: bool) -> None:
             click.echo(f"\n{click.style(title, underline=True)}\n")
         for name in chosen:
             mark = click.style("  (set)", fg="green") if name in differing else ""
-            click.echo(f"{click.style(variable_of(name), bold=True)}={_shown(name, getattr(settings, name))}{mark}")
+            click.echo(f"{click.style(variable_of(name), bold=True)}={shown(name, getattr(settings, name))}{mark}")
             click.echo(f"    {Settings.model_fields[name].description}")
     if changed and not differing:
         click.echo("Every setting has its default.", err=True)
@@ -83,17 +108,3 @@ def _sections() -> list[tuple[str, list[str]]]:
         for subject in SUBJECTS
     ]
     return [("What to decide first", list(ESSENTIAL)), *rest]
-
-
-def _shown(name: str, value: Any) -> str:
-    text = text_of(name, value)
-    if name == "redis_url":
-        return _servers_of(text)
-    return MASK if text and hasattr(value, "get_secret_value") else text
-
-
-def _servers_of(url: str) -> str:
-    try:
-        return str(parse(url))
-    except ConfigurationError:
-        return MASK  # it cannot be parsed, so it is not known where the password ends

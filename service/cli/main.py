@@ -12,6 +12,7 @@ from service.cli.config import config
 from service.cli.dead_letters.commands import dead_letters
 from service.cli.dev import dev
 from service.cli.doctor import doctor
+from service.cli.hub import hub
 from service.cli.keys import keys
 from service.cli.pauses import pause, pauses, resume
 from service.cli.send import send
@@ -30,7 +31,7 @@ def main() -> None:
     """
 
 
-for command in (serve, dev, emulate, send, top, trace, dead_letters, pause, resume, pauses, keys, doctor, config):
+for command in (serve, dev, emulate, send, top, trace, dead_letters, pause, resume, pauses, hub, keys, doctor, config):
     main.add_command(command)
 
 if __name__ == "__main__":

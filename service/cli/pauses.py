@@ -1,6 +1,7 @@
 """`fanout pause`, `fanout resume` and `fanout pauses`: hold delivery back, let it go on, and see what is held back.
 
-Rule guarded: nothing is paused or resumed by accident: one of --hub, --class and --all has to be given.
+Rule guarded: nothing is paused or resumed by accident: one of --hub, --class and --all has to be given, and what it
+concerns is told and confirmed first, unless --yes is given.
 """
 
 import sys
@@ -20,6 +21,7 @@ from service.cli.running import or_exit
 F = TypeVar("F", bound=Callable[..., Any])
 _TIMEOUT = 10.0
 _PATH = "/v1/admin/pauses"
+_YES = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def _target_options(command: F) -> F:
@@ -41,18 +43,25 @@ def _target_options(command: F) -> F:
 @_target_options
 @click.option("--for", "duration", metavar="DURATION", help="For so long: 600, 90s, 10m. Without it until `resume`.")
 @click.option("--reason", default="", help="Why, for those who see it.")
-def pause(url: str, *, duration: str | None, reason: str, **target: Any) -> None:
+@_YES
+def pause(url: str, *, duration: str | None, reason: str, yes: bool, **target: Any) -> None:
     """Hold back the delivery to a hub, of a class of calls, or all of it.
 
     Messages are still accepted; they wait in the queue, in order. All workers obey within a second. Calls in flight end
     as they will. The API key is read from FANOUT_API_KEY.
     """
-    command = _target_of(**target) | ({"reason": reason} if reason else {})
+    meant = _target_of(**target)
+    command = meant | ({"reason": reason} if reason else {})
     if duration is not None:
         command["seconds"] = _seconds(duration)
 
     def work() -> int:
-        [item] = [_called(Api(url, api_key()), "POST", f"{_PATH}/set", {"target"}, command)]
+        api = Api(url, api_key())
+        waiting = _called(api, "POST", f"{_PATH}/preview", {"waiting"}, meant)["waiting"]
+        click.echo(f"This holds back {_words_of(meant)}: {waiting} entries wait now, and what is accepted.", err=True)
+        if not yes:
+            click.confirm("Pause?", abort=True, err=True)
+        [item] = [_called(api, "POST", f"{_PATH}/set", {"target"}, command)]
         click.echo("\n".join(_lines([item])))
         return 0
 
@@ -62,7 +71,8 @@ def pause(url: str, *, duration: str | None, reason: str, **target: Any) -> None
 @click.command()
 @url_option("admin_url", "url")
 @_target_options
-def resume(url: str, **target: Any) -> None:
+@_YES
+def resume(url: str, *, yes: bool, **target: Any) -> None:
     """Let delivery go on that was paused, by hand or because the service asked for it.
 
     Exit code 0: a pause was lifted; 1: there was none. The API key is read from FANOUT_API_KEY.
@@ -70,7 +80,15 @@ def resume(url: str, **target: Any) -> None:
     command = _target_of(**target)
 
     def work() -> int:
-        lifted = _called(Api(url, api_key()), "POST", f"{_PATH}/lift", {"lifted"}, command)["lifted"]
+        api = Api(url, api_key())
+        found = _called(api, "POST", f"{_PATH}/preview", {"waiting"}, command)
+        if not found["pauses"]:
+            click.echo(f"Nothing pauses {_words_of(command)}.")
+            return 1
+        click.echo("\n".join([*_lines(found["pauses"]), f"{found['waiting']} entries wait."]), err=True)
+        if not yes:
+            click.confirm("Resume?", abort=True, err=True)
+        lifted = _called(api, "POST", f"{_PATH}/lift", {"lifted"}, command)["lifted"]
         click.echo(f"{lifted} pause{'' if lifted == 1 else 's'} lifted.")
         return 0 if lifted else 1
 
@@ -103,6 +121,12 @@ def _target_of(*, hub: str | None, route_class: str | None, everything: bool) ->
     if len(target) != 1:
         raise click.UsageError("Give one of --hub, --class and --all.")
     return target
+
+
+def _words_of(target: dict[str, Any]) -> str:
+    if "all" in target:
+        return "everything"
+    return f"hub {plain(target['hub'])}" if "hub" in target else f"the class {plain(target['class'])}"
 
 
 def _seconds(text: str) -> float:

@@ -18,7 +18,8 @@ from fanout.metrics import DEAD_REASONS
 from fanout.queue.dead_letters import UNKNOWN, DeadLetter
 from fanout.queue.entry import Entry, UnreadableEntryError, decode, with_body
 from fanout.queue.keys import hub_of_flow
-from service.admin.dead_letters.reference import Cursor, LetterRef, parse_cursor, parse_ref
+from fanout.signalr.message import recipient_of
+from service.admin.dead_letters.reference import Cursor, LetterRef, last_before, parse_cursor, parse_ref
 from service.http.json_object import enumerated, object_of
 
 REASONS = (*DEAD_REASONS, UNKNOWN)
@@ -26,7 +27,8 @@ LIST_LIMIT, MAX_LIST = 100, 1000
 MAX_LETTERS = 10_000  # in one replay or purge
 MAX_IDS = 1000
 MAX_MESSAGE_ID = 1024
-FILTERS = ("hub", "reason", "messageId", "before")
+MAX_NAME = 1024  # characters of a user, group or connection
+FILTERS = ("hub", "reason", "to", "messageId", "since", "before")
 MEMBERS = ("ids", *FILTERS, "all", "dryRun", "limit", "cursor")
 _QUERY_NAMES = (*FILTERS, "limit", "cursor")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
@@ -34,17 +36,23 @@ _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 _LATEST = 10**14  # milliseconds; the year 5138
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_NOTHING_NAMED = 'Nothing is named. Send {"ids":[...]}, or some of hub, reason, messageId and before, or {"all":true}.'
+_NOTHING_NAMED = f'Nothing is named. Send {{"ids":[...]}}, or some of {enumerated(FILTERS)}, or {{"all":true}}.'
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Conditions on a letter; None means any. `before` is the unix millisecond before which it was parked."""
+    """Conditions on a letter; None means any.
+
+    `to` is the user, group or connection that its message is for, or the member of a group action. `since` and `before`
+    are the unix milliseconds between which it was parked; the second is not part of it.
+    """
 
     hub: str | None = None
     reason: str | None = None
     message_id: str | None = None
     before: int | None = None
+    to: str | None = None
+    since: int | None = None
 
     @property
     def empty(self) -> bool:
@@ -52,13 +60,18 @@ class Selection:
         return self == Selection()
 
     def matches(self, letter: DeadLetter) -> bool:
-        """Return whether a letter matches. `before` is not tested, because the scan ends there."""
+        """Return whether a letter matches. Its time is not tested, because the scan begins and ends there."""
         if self.reason not in (None, letter.cause.reason):
             return False
-        if self.hub is None and self.message_id is None:
+        if (self.hub, self.to, self.message_id) == (None, None, None):
             return True
         entry = entry_of(letter)
-        return entry is not None and self.hub in (None, entry.hub) and self.message_id in (None, entry.message_id)
+        return (
+            entry is not None
+            and self.hub in (None, entry.hub)
+            and self.to in (None, recipient_of(entry.item))
+            and self.message_id in (None, entry.message_id)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,23 +126,25 @@ def parse_command(body: bytes) -> Command:
 
 
 def parse_selection(given: dict[str, object]) -> Selection:
-    """Parse hub, reason, messageId and before, where given; BadRequestError points at what is wrong."""
-    hub, reason, message_id = (_text(given, name) for name in ("hub", "reason", "messageId"))
-    before = parse_time(given["before"]) if "before" in given else None
+    """Parse the filters that are given; BadRequestError points at what is wrong."""
+    hub, reason, to, message_id = (_text(given, name) for name in ("hub", "reason", "to", "messageId"))
+    since, before = (parse_time(given[name], name) if name in given else None for name in ("since", "before"))
     if reason is not None and reason not in REASONS:
         raise BadRequestError(f"reason must be one of {', '.join(REASONS)}.", pointer="/reason")
     if message_id is not None and len(message_id) > MAX_MESSAGE_ID:
         raise BadRequestError(f"messageId may have at most {MAX_MESSAGE_ID} characters.", pointer="/messageId")
-    return Selection(_hub(hub), reason, message_id, before)
+    if to is not None and len(to) > MAX_NAME:
+        raise BadRequestError(f"to may have at most {MAX_NAME} characters.", pointer="/to")
+    return Selection(_hub(hub), reason, message_id, before, to, since)
 
 
-def parse_time(value: object) -> int:
+def parse_time(value: object, name: str = "before") -> int:
     """Parse unix seconds or ISO 8601 (UTC unless it has an offset) into a unix millisecond, rounded up."""
     millisecond = _from_seconds(value) if isinstance(value, int | float) else _from_text(value)
     if millisecond is None or not 0 <= millisecond < _LATEST:
         raise BadRequestError(
-            "before must be unix seconds, or a time like 2026-05-04T09:12:33Z (UTC unless it has an offset).",
-            pointer="/before",
+            f"{name} must be unix seconds, or a time like 2026-05-04T09:12:33Z (UTC unless it has an offset).",
+            pointer=f"/{name}",
         )
     return millisecond
 
@@ -155,7 +170,8 @@ def _from_text(value: object) -> int | None:
 
 def _bounded(start: Cursor, selection: Selection) -> Cursor:
     bounds = [bound for bound in (start.before, selection.before) if bound is not None]
-    return Cursor(start.after, min(bounds, default=None))
+    after = start.after if selection.since is None else max(start.after, last_before(selection.since))
+    return Cursor(after, min(bounds, default=None))
 
 
 def _object(body: bytes) -> dict[str, object]:

@@ -14,6 +14,7 @@ from service.admin.dead_letters.command import (
     MAX_LETTERS,
     MAX_LIST,
     MAX_MESSAGE_ID,
+    MAX_NAME,
     REASONS,
 )
 from service.callers.caller import Right
@@ -27,7 +28,9 @@ PURGE = f"{DEAD_LETTERS}/purge"
 
 _ID_PATTERN = "^[0-9]{1,4}:[0-9]{1,19}-[0-9]{1,19}$"
 _CURSOR_PATTERN = r"^[0-9]{1,19}-[0-9]{1,19}\.[0-9]{1,4}\.[0-9]{1,15}$"
-_BEFORE = "Only letters parked before this time: unix seconds, or ISO 8601 (UTC unless it has an offset)."
+_FORM = "unix seconds, or ISO 8601 (UTC unless it has an offset)."
+_SINCE = f"Only letters parked at this time or later: {_FORM}"
+_BEFORE = f"Only letters parked before this time: {_FORM}"
 
 LetterId = Annotated[
     str, Field(pattern=_ID_PATTERN, description="The partition, and the id in its stream of dead letters.")
@@ -40,6 +43,14 @@ MessageId = Annotated[
         min_length=1,
         max_length=MAX_MESSAGE_ID,
         description="Only letters of this message. A message with many targets has many entries.",
+    ),
+]
+Recipient = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_NAME,
+        description="Only letters for this user, group or connection, or with this member of a group action.",
     ),
 ]
 Cursor = Annotated[
@@ -89,7 +100,9 @@ class DeadLetterQuery(Document):
 
     hub: Hub | Absent = None
     reason: Reason | Absent = None
+    to: Recipient | Absent = None
     message_id: MessageId | Absent = None
+    since: Annotated[str, Field(min_length=1)] | Absent = Field(None, description=_SINCE)
     before: Annotated[str, Field(min_length=1)] | Absent = Field(None, description=_BEFORE)
     limit: int = Field(LIST_LIMIT, ge=1, le=MAX_LIST)
     cursor: Cursor | Absent = None
@@ -103,7 +116,9 @@ class DeadLetterCommand(Document):
     ids: Annotated[list[LetterId], Field(min_length=1, max_length=MAX_IDS)] | Absent = None
     hub: Hub | Absent = None
     reason: Reason | Absent = None
+    to: Recipient | Absent = None
     message_id: MessageId | Absent = None
+    since: float | str | Absent = Field(None, description=_SINCE)
     before: float | str | Absent = Field(None, description=_BEFORE)
     all: bool | Absent = Field(None, description="Select every dead letter. Not together with ids or filters.")
     dry_run: bool | Absent = Field(None, description="Only count the letters that match.")

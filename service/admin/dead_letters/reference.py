@@ -13,6 +13,7 @@ from fanout.queue.dead_letters import DeadLetter, LetterKey
 _ID = re.compile(r"([0-9]{1,4}):([0-9]{1,19})-([0-9]{1,19})")
 _STREAM_ID = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
 _CURSOR = re.compile(r"([0-9]{1,19})-([0-9]{1,19})\.([0-9]{1,4})\.([0-9]{1,15})")
+_MAX_PARTITION = 9999  # by the form of an id
 _MAX = 2**63  # stream ids could be larger; no clock produces such
 
 
@@ -63,6 +64,11 @@ def ref_at(partition: int, stream_id: bytes) -> LetterRef:
     """Return the reference of a letter that the queue returned."""
     millisecond, _, counter = stream_id.partition(b"-")
     return LetterRef(int(millisecond), int(counter), partition)
+
+
+def last_before(millisecond: int) -> LetterRef:
+    """Return the last reference that a letter parked before this unix millisecond could have."""
+    return LetterRef(millisecond - 1, _MAX - 1, _MAX_PARTITION) if millisecond > 0 else LetterRef(0, 0, 0)
 
 
 def acceptance_order(ref: LetterRef, letter: DeadLetter) -> LetterRef:

@@ -6,7 +6,7 @@ entry that is stored raises the count of its stream, and one that is settled or 
 deleted in between was empty, and one that is new begins at nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fanout.queue.keys import hub_of_flow
@@ -67,6 +67,12 @@ def overview_of(now: Survey, before: Survey | None, most_hubs: int) -> Overview:
     seconds = 0.0 if before is None else max(0.0, now.at - before.at)
     rest = _rest_of(now, ranked[most_hubs:])
     return Overview(seconds, _sum(partitions), ranked[:most_hubs], rest, partitions)
+
+
+def waiting_in(survey: Survey, is_meant: Callable[[str], bool]) -> int:
+    """Return how many entries wait in the flows that are meant."""
+    flows = (row for state in survey.partitions for row in state.flows.items())
+    return sum(found.entries for flow, found in flows if is_meant(flow))
 
 
 def _changes(state: PartitionState, earlier: PartitionState) -> Iterator[tuple[str, Figures]]:

@@ -25,7 +25,13 @@ FILTERS = (
         type=click.Choice(REASONS),
         help=f"Only letters with this reason: {', '.join(REASONS)}.",
     ),
+    click.option("--to", metavar="NAME", help="Only letters for this user, group or connection."),
     click.option("--message-id", "messageId", metavar="ID", help="Only letters of this message."),
+    click.option(
+        "--since",
+        metavar="TIME",
+        help="Only letters parked at this time or later: 2026-05-04T09:12:33Z (UTC), or unix seconds.",
+    ),
     click.option(
         "--before",
         metavar="TIME",

@@ -55,6 +55,18 @@ REQUESTS = (
             Asked("POST", f"/v1/admin/dead-letters/{action}", "admin", "news", {"hub": "news"}),
         )
     ),
+    Asked("GET", "/v1/admin/config", "read"),
+    *(
+        asked
+        for hub in ("chat", "news")
+        for asked in (
+            Asked("GET", f"/v1/admin/hubs/{hub}/exists", "read", hub),
+            Asked("GET", f"/v1/admin/hubs/{hub}/connections", "read", hub),
+            Asked("POST", f"/v1/admin/hubs/{hub}/close", "admin", hub, {"all": True}),
+            Asked("POST", "/v1/admin/pauses/preview", "read", hub, {"hub": hub}),
+        )
+    ),
+    Asked("POST", "/v1/admin/pauses/preview", "read", "*", {"all": True}),
     Asked("GET", "/v1/admin/overview", "read"),
     Asked("GET", "/v1/admin/pauses", "read"),
     *(

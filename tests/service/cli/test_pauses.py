@@ -24,29 +24,34 @@ async def url(redis_url: str) -> AsyncIterator[str]:
     await redis_client.aclose()
 
 
-async def fanout(url: str, *arguments: str, key: str = KEY) -> Result:
+async def fanout(url: str, *arguments: str, key: str = KEY, answer: str = "") -> Result:
     command = [*arguments, "--url", url]
-    return await asyncio.to_thread(CliRunner().invoke, main, command, env={"FANOUT_API_KEY": key})
+    return await asyncio.to_thread(CliRunner().invoke, main, command, env={"FANOUT_API_KEY": key}, input=answer)
 
 
 async def test_a_hub_is_paused_listed_and_resumed(url: str) -> None:
-    paused = await fanout(url, "pause", "--hub", "chat", "--for", "10m", "--reason", "an update")
+    refused = await fanout(url, "pause", "--hub", "chat", answer="n\n")
+    assert (refused.exit_code, (await fanout(url, "pauses")).output) == (1, "Nothing is paused.\n")
+    paused = await fanout(url, "pause", "--hub", "chat", "--for", "10m", "--reason", "an update", answer="y\n")
     assert paused.exit_code == 0, paused.output
+    assert paused.stderr.startswith("This holds back hub chat: 0 entries wait now, and what is accepted.\nPause?")
     listed = await fanout(url, "pauses")
-    assert listed.output == paused.output
+    assert listed.output == paused.stdout
     heading, line = listed.output.splitlines()
     assert heading.split() == ["TARGET", "SINCE", "(UTC)", "UNTIL", "(UTC)", "BY", "CAUSE"]
     assert line.startswith("hub:chat")
     assert line.endswith("an update")
-    resumed = await fanout(url, "resume", "--hub", "chat")
-    assert (resumed.exit_code, resumed.output) == (0, "1 pause lifted.\n")
+    assert (await fanout(url, "resume", "--hub", "chat", answer="n\n")).exit_code == 1
+    resumed = await fanout(url, "resume", "--hub", "chat", "--yes")
+    assert (resumed.exit_code, resumed.stdout) == (0, "1 pause lifted.\n")
+    assert "hub:chat" in resumed.stderr
     assert (await fanout(url, "pauses")).output == "Nothing is paused.\n"
-    assert (await fanout(url, "resume", "--all")).exit_code == 1
+    assert (await fanout(url, "resume", "--all", "--yes")).exit_code == 1
 
 
 async def test_a_class_and_everything_can_be_paused_without_an_end(url: str) -> None:
-    await fanout(url, "pause", "--class", "broadcast")
-    await fanout(url, "pause", "--all")
+    await fanout(url, "pause", "--class", "broadcast", "--yes")
+    await fanout(url, "pause", "--all", "--yes")
     items = json.loads((await fanout(url, "pauses", "--json")).output)["items"]
     assert [(item["target"], item["until"]) for item in items] == [("class:broadcast", None), ("all", None)]
     assert "resumed" in (await fanout(url, "pauses")).output

@@ -20,7 +20,7 @@ from service.admin.dead_letters.command import (
     parse_selection,
     parse_time,
 )
-from service.admin.dead_letters.reference import Cursor, LetterRef
+from service.admin.dead_letters.reference import Cursor, LetterRef, last_before
 from tests.builders import an_entry
 
 
@@ -31,6 +31,9 @@ from tests.builders import an_entry
         ("hub=chat&limit=7", Command(Selection(hub="chat"), 7, Cursor())),
         ("before=2", Command(Selection(before=2000), LIST_LIMIT, Cursor(before=2000))),
         ("cursor=5-1.3.900", Command(Selection(), LIST_LIMIT, Cursor(LetterRef(5, 1, 3), 900))),
+        ("to=a+b", Command(Selection(to="a b"), LIST_LIMIT, Cursor())),
+        ("since=2", Command(Selection(since=2000), LIST_LIMIT, Cursor(last_before(2000)))),
+        ("since=0.002&cursor=5-1.3.900", Command(Selection(since=2), LIST_LIMIT, Cursor(LetterRef(5, 1, 3), 900))),
         ("cursor=5-1.3.900&before=0.1", Command(Selection(before=100), LIST_LIMIT, Cursor(LetterRef(5, 1, 3), 100))),
         ("cursor=5-1.3.900&before=1", Command(Selection(before=1000), LIST_LIMIT, Cursor(LetterRef(5, 1, 3), 900))),
     ],
@@ -79,6 +82,8 @@ def a_letter(reason: str = "refused", data: bytes | None = None) -> DeadLetter:
         (Selection(message_id="m1"), True),
         (Selection(message_id="m2"), False),
         (Selection("chat", "refused", "m1"), True),
+        (Selection(to="alice"), True),
+        (Selection(to="bob", hub="chat"), False),
         (Selection("chat", "tooOld", "m1"), False),
         (Selection("news", "refused", "m1"), False),
     ],

@@ -77,6 +77,11 @@ async def test_letters_of_all_partitions_come_in_the_order_in_which_they_were_pa
         ({"reason": "refused"}, "acd"),
         ({"messageId": "d"}, "d"),
         ({"before": "3"}, "ab"),
+        ({"since": "3"}, "cd"),
+        ({"since": "2", "before": "3"}, "b"),
+        ({"since": "0"}, "abcd"),
+        ({"to": "2"}, "b"),
+        ({"to": "3", "hub": "chat"}, ""),
         ({"before": "1970-01-01T00:00:03.001Z"}, "abc"),
         ({"before": "1970-01-01T02:00:02+02:00"}, "a"),
         ({"before": "1970-01-01"}, ""),
@@ -100,7 +105,7 @@ async def test_a_list_may_be_narrowed(one_redis: RedisClient, query: dict[str, s
         "limit=0", "limit=1001", "limit=-1", "limit=1.5", "limit=ten", "limit=", "limit=1&limit=2", "reason=refusd",
         "reason=", "hub=", "hub=1st", "messageId=", f"messageId={'m' * 1025}", "before=soon", "before=", "before=-1",
         "before=1e3", "before=1_000", "before=999999999999", "cursor=1", "cursor=0-0.0.9999999999999999", "cursor=",
-        "hubs=chat", "dryRun=true", "ids=1",
+        "hubs=chat", "dryRun=true", "ids=1", "since=soon", "to=", f"to={'m' * 1025}",
     ],
 )  # fmt: skip
 async def test_a_query_that_is_not_understood_is_refused_by_name(one_redis: RedisClient, query: str) -> None:

@@ -1,0 +1,159 @@
+"""The routes about one hub: `GET /v1/admin/hubs/{hub}/exists`, `.../connections` and `POST .../close`.
+
+Rules guarded: only callers with the right to read the hub are answered, and the right to administer it is needed to
+close it. Nothing is closed by accident: the body says `"all": true`. The closing is queued like everything that is
+delivered, so that it is repeated until the service has done it.
+"""
+
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fanout.binding.batch import Batch, ParsedItem
+from fanout.clock import Clock
+from fanout.environment import CONNECTION_STRING
+from fanout.errors import BadRequestError, NotConfiguredError, QueueFullError, QueueSilentError
+from fanout.log import get_logger
+from fanout.queue.keys import hub_of_flow
+from fanout.settings import Settings
+from fanout.signalr.message import CloseConnections, Scope
+from service.admin.hubs.documents import (
+    CLOSE,
+    CLOSE_DESCRIPTION,
+    CONNECTIONS,
+    CONNECTIONS_DESCRIPTION,
+    EXISTS,
+    EXISTS_DESCRIPTION,
+    MAX_REASON,
+    Closing,
+    Existence,
+)
+from service.admin.hubs.questions import existence_in, existence_of, listing_in, listing_of
+from service.admin.overview.figures import waiting_in
+from service.admin.overview.looks import Looks
+from service.callers.caller import Right
+from service.compat.questions import Answer, Question, Service
+from service.http.auth import Guard
+from service.http.json_object import object_of
+from service.http.middleware import request_id_of
+from service.http.request import ByteBudget, Hubs, announced_size, check_media_type, read_body
+from service.ingress.intake import Intake
+from service.ingress.outcome import BatchOptions, Stored
+from service.openapi.model import Document
+
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+_MAX_BODY: Final = 16 * 1024
+_EXPECTED: Final = '{"all":true}, with a reason or dryRun'
+
+
+class HubAdmin:
+    """The handlers of the routes; `looks` is None where nothing is told of the queue, `asked` without a service."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        hubs: Hubs,
+        guard: Guard,
+        clock: Clock,
+        budget: ByteBudget,
+        *,
+        intake: Intake,
+        asked: Service | None,
+        looks: Looks | None,
+    ) -> None:
+        self._settings = settings
+        self._hubs = hubs
+        self._guard = guard
+        self._clock = clock
+        self._budget = budget
+        self._intake = intake
+        self._asked = asked
+        self._looks = looks
+        self._log = get_logger()
+
+    def router(self) -> APIRouter:
+        """Return the routes with their descriptions."""
+        router = APIRouter(tags=["admin"], default_response_class=Response)
+        router.add_api_route(EXISTS, self.exists, response_model=None, **EXISTS_DESCRIPTION)
+        router.add_api_route(CONNECTIONS, self.connections, response_model=None, **CONNECTIONS_DESCRIPTION)
+        router.add_api_route(
+            CLOSE, self.close, methods=["POST"], status_code=202, response_model=None, **CLOSE_DESCRIPTION
+        )
+        return router
+
+    async def exists(self, request: Request) -> Response:
+        """Return whether the service knows a connection, a user, a group or a membership."""
+        hub = self._hub_of(request, Right.READ)
+        question = existence_of(request.query_params, hub, self._settings.application)
+        return _answer(Existence.model_construct(exists=existence_in(await self._ask(question))))
+
+    async def connections(self, request: Request) -> Response:
+        """Return a page of the connections of a group."""
+        hub = self._hub_of(request, Right.READ)
+        question = listing_of(request.query_params, hub, self._settings.application)
+        return _answer(listing_in(await self._ask(question)))
+
+    async def close(self, request: Request) -> Response:
+        """Queue the closing of every connection of a hub, or only tell what waits for it."""
+        hub = self._hub_of(request, Right.ADMIN)
+        command = object_of(await self._body(request), ("all", "reason", "dryRun"), _EXPECTED)
+        reason, dry = _reason_of(command), command.get("dryRun", False)
+        if command.get("all") is not True:
+            raise BadRequestError(f"The body must be {_EXPECTED}.", pointer="/all")
+        if not isinstance(dry, bool):
+            raise BadRequestError("dryRun must be true or false.", pointer="/dryRun")
+        waiting = await self._waiting(hub)
+        message_id = None if dry else await self._close(hub, reason, request_id_of(request.scope))
+        return _answer(Closing.model_construct(waiting=waiting, message_id=message_id), 202)
+
+    async def _waiting(self, hub: str) -> int:
+        if self._looks is None:
+            return 0
+        look = await self._looks.latest()
+        return waiting_in(look.survey, lambda flow: hub_of_flow(flow) == hub)
+
+    async def _close(self, hub: str, reason: str, request_id: str) -> str:
+        item = CloseConnections(Scope.BROADCAST, "", reason, ())
+        batch = Batch((ParsedItem(0, (item,)),), is_plain=True)
+        outcome = await self._intake(hub, batch, BatchOptions(request_id))
+        if not isinstance(outcome, Stored):
+            raise _not_stored(outcome)
+        self._log.warning("hub.closing", request_id=request_id, hub=hub)
+        return outcome.message_ids[0]
+
+    def _hub_of(self, request: Request, right: Right) -> str:
+        caller = self._guard.admit(request, right)
+        hub = self._hubs.check(request.path_params["hub"])
+        caller.require(right, hub)
+        return hub
+
+    async def _ask(self, question: Question) -> Answer:
+        if self._asked is None:
+            raise NotConfiguredError(f"{CONNECTION_STRING} is not set, so the service cannot be asked.")
+        return await self._asked.ask(question)
+
+    async def _body(self, request: Request) -> bytes:
+        with self._budget.hold(announced_size(request.headers, _MAX_BODY)):
+            content = await read_body(request, _MAX_BODY, clock=self._clock, within=self._settings.body_timeout)
+        if content.strip():
+            check_media_type(request.headers)
+        return content
+
+
+def _not_stored(outcome: object) -> QueueFullError | QueueSilentError:
+    items = getattr(outcome, "items", ())
+    full = any(getattr(item, "code", "") == "queueFull" for item in items)
+    return QueueFullError("The queue is full.") if full else QueueSilentError("Redis did not answer.")
+
+
+def _reason_of(command: dict[str, object]) -> str:
+    match command.get("reason", ""):
+        case str(reason) if len(reason) <= MAX_REASON:
+            return reason
+    raise BadRequestError(f"reason must be text of at most {MAX_REASON} characters.", pointer="/reason")
+
+
+def _answer(document: Document, status: int = 200) -> Response:
+    return Response(document.to_json(), status, _NO_STORE, "application/json")

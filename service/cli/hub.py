@@ -1,0 +1,128 @@
+"""`fanout hub`: asks the service about one hub, and closes all its connections.
+
+Rules guarded: nothing is closed that was not told and confirmed first, unless --yes is given. Exit code 0: yes, or
+done. 1: no, refused or not confirmed. 2: a wrong option, or no ingress.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+import msgspec
+
+from service.cli.api import Api, RefusedError, api_key, url_option
+from service.cli.render import cell, plain, table
+from service.cli.running import REFUSED, or_exit
+
+_TIMEOUT: Final = 30.0
+_MAX_PAGE: Final = 200
+
+
+@click.group()
+def hub() -> None:
+    """Ask the service who is connected to a hub, or close all its connections.
+
+    \b
+    fanout hub exists chat --user alice
+    fanout hub exists chat --user alice --group red
+    fanout hub connections chat --group red
+    fanout hub close chat --reason maintenance
+
+    The API key is read from FANOUT_API_KEY.
+    """  # noqa: D301 - click reads the backspace character as "do not re-wrap"
+
+
+@hub.command()
+@url_option("admin_url", "url")
+@click.option("--connection", help="Whether this connection is there.")
+@click.option("--user", help="Whether this user has a connection; with --group whether it is a member.")
+@click.option("--group", help="Whether this group has a connection.")
+@click.argument("name", metavar="HUB")
+def exists(url: str, name: str, **names: str | None) -> None:
+    """Say whether a connection, a user, a group or a membership exists. Exit code 0: yes; 1: no."""
+    asked = {kind: value for kind, value in names.items() if value is not None}
+
+    def work(api: Api) -> int:
+        found = _called(api, "GET", _path(name, "exists"), "exists", params=asked)["exists"]
+        click.echo("yes" if found else "no")
+        return 0 if found else 1
+
+    _run(url, work)
+
+
+@hub.command()
+@url_option("admin_url", "url")
+@click.option("--group", required=True, help="The group; the service lists the connections of groups alone.")
+@click.option("--limit", type=click.IntRange(1), default=200, show_default=True, help="List at most N.")
+@click.argument("name", metavar="HUB")
+def connections(url: str, name: str, group: str, limit: int) -> None:
+    """List the connections of a group with their users."""
+
+    def work(api: Api) -> int:
+        items: list[dict[str, Any]] = []
+        query = {"group": group}
+        while len(items) < limit:
+            query["limit"] = str(min(_MAX_PAGE, limit - len(items)))
+            page = _called(api, "GET", _path(name, "connections"), "items", params=query)
+            items += page["items"]
+            if page["next"] is None or not page["items"]:
+                break
+            query["cursor"] = page["next"]
+        else:
+            click.echo("There may be more: raise --limit.", err=True)
+        rows = [[cell(item["connectionId"]), cell(item["userId"])] for item in items]
+        click.echo("\n".join(table([["CONNECTION", "USER"], *rows])) if rows else "There are none.")
+        return 0
+
+    _run(url, work)
+
+
+@hub.command()
+@url_option("admin_url", "url")
+@click.option("--reason", default="", help="Told to the clients, where detailed errors are enabled.")
+@click.option("--dry-run", is_flag=True, help="Only say what waits; close nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.argument("name", metavar="HUB")
+def close(url: str, name: str, reason: str, *, dry_run: bool, yes: bool) -> None:
+    """Close every connection of a hub.
+
+    The closing is queued and repeated until the service has done it. Clients may connect again at once. How many
+    connections a hub has the service does not say.
+    """
+    command: dict[str, Any] = {"all": True} | ({"reason": reason} if reason else {})
+
+    def work(api: Api) -> int:
+        path = _path(name, "close")
+        waiting = _called(api, "POST", path, "waiting", json={**command, "dryRun": True})["waiting"]
+        click.echo(f"This closes every connection of hub {plain(name)}. Entries of it that wait: {waiting}.", err=True)
+        if dry_run:
+            return 0
+        if not yes:
+            click.confirm("Close them?", abort=True, err=True)
+        done = _called(api, "POST", path, "waiting", json=command)
+        click.echo(f"Queued as {plain(done['messageId'])}.")
+        return 0
+
+    _run(url, work)
+
+
+def _path(name: str, what: str) -> str:
+    return f"/v1/admin/hubs/{quote(name, safe='').replace('.', '%2E')}/{what}"
+
+
+def _called(api: Api, method: str, path: str, member: str, **content: Any) -> Any:
+    response = api.checked(api.call(method, path, timeout=_TIMEOUT, **content), members={member})
+    return msgspec.json.decode(response.content)
+
+
+def _run(url: str, work: Callable[[Api], int]) -> None:
+    def attempt() -> int:
+        try:
+            return work(Api(url, api_key()))
+        except RefusedError as error:
+            click.echo(f"fanout: {plain(error)}", err=True)
+            return REFUSED
+
+    sys.exit(or_exit(attempt))

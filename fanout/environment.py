@@ -14,13 +14,14 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from fanout.errors import ConfigurationError
+from fanout.identity_settings import SEPARATOR, companion_of, connection_string_of
 from fanout.settings import Settings
 from fanout.settings_rules import setting_meant, trim_key
 from fanout.units import DURATION, SIZE, Unit, format_duration, format_size
 
 PREFIX = "FANOUT_"
 CONNECTION_STRING = "AzureSignalRConnectionString"
-_IDENTITY_BASED = f"{CONNECTION_STRING}__".upper()  # Functions apps: ...__serviceUri, ...__credential
+_IDENTITY_BASED = f"{CONNECTION_STRING}{SEPARATOR}".upper()  # Functions apps: ...__serviceUri, ...__credential
 # Settings that other programs read too, under names of their own.
 _SHARED = {
     "connection_string": CONNECTION_STRING,
@@ -109,14 +110,20 @@ def _values_of(environ: Mapping[str, str], names: Collection[str]) -> tuple[dict
             continue  # both spellings of HTTPS_PROXY are set: the one in lower case counts, as with other programs
         field = name or _secret_of_file(variable)
         if field is None:
-            if variable.upper().startswith((PREFIX, _IDENTITY_BASED)):
+            if _is_ours(variable):
                 findings.append(_unknown(variable))
         elif field in names:
             try:
                 _store(values, field, text if name else read_secret(variable, text))
             except ConfigurationError as error:
                 findings.append(str(error))
+    if "connection_string" in names:
+        findings += _store_identity(values, environ)
     return values, findings
+
+
+def _is_ours(variable: str) -> bool:
+    return variable.upper().startswith((PREFIX, _IDENTITY_BASED)) and not companion_of(variable, CONNECTION_STRING)
 
 
 def _field_of(variable: str) -> str | None:
@@ -143,6 +150,23 @@ def _store(values: dict[str, Any], name: str, text: str) -> None:
         values[name] = text
 
 
+def _store_identity(values: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
+    # Stores the connection string that a service by identity means, where there is one, and returns what is wrong.
+    given = {name: text for variable, text in environ.items() if (name := companion_of(variable, CONNECTION_STRING))}
+    if not any(text.strip() for text in given.values()):
+        return []
+    if values.get("connection_string", "").strip():
+        companion = f"{CONNECTION_STRING}{SEPARATOR}{min(given)}"
+        return [
+            f"{CONNECTION_STRING} and {companion}: set one of the two, a connection string or a service by identity."
+        ]
+    try:
+        values["connection_string"] = connection_string_of(CONNECTION_STRING, given)
+    except ConfigurationError as error:
+        return list(error.findings)
+    return []
+
+
 def read_secret(variable: str, path: str) -> str:
     """Return what a file holds without the space around it; ConfigurationError when it cannot be used."""
     try:
@@ -158,8 +182,8 @@ def read_secret(variable: str, path: str) -> str:
 def _unknown(variable: str) -> str:
     if variable.upper().startswith(_IDENTITY_BASED):
         return (
-            f"{variable} asks for a connection with Microsoft Entra ID, which this version cannot make. Set "
-            f"{CONNECTION_STRING} to a connection string with an AccessKey."
+            f"{variable} is not a setting of this version: serviceUri, credential, clientId, tenantId, clientSecret, "
+            f"serverEndpoint and clientEndpoint may follow {CONNECTION_STRING}{SEPARATOR}."
         )
     close = setting_meant(variable[len(PREFIX) :], [field for field in Settings.model_fields if field not in _SHARED])
     hint = f"Did you mean {variable_of(close)}?" if close else "`fanout config` lists the known ones."

@@ -194,6 +194,10 @@ class NotSentError(TransportError):
     label = "notSent"
 
 
+class TokenUnavailableError(NotSentError):
+    """No identity token can be had now, so that no call can be made; the text says why."""
+
+
 class MaybeSentError(TransportError):
     """The request was written, wholly or in part, and no answer arrived: its outcome is unknown."""
 

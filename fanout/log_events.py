@@ -207,6 +207,17 @@ EVENTS: Final = (
         "at start: the service refuses the key or the API version; nothing will be delivered (every minute)",
     ),
     _event("service.unavailable", "warning", "detail", "at start: the service did not answer (every minute)"),
+    _event("service.identity", "info", "identity endpoint", "at start: calls are made with this identity"),
+    _event(
+        "identity.renewed", "info", "what seconds", "a new identity token is in force, which ends in so many seconds"
+    ),
+    _event(
+        "identity.failed",
+        "warning",
+        "what reason seconds",
+        "warning: an identity token could not be renewed, which is tried again; the former one ends in `seconds`, and"
+        " while there is none, deliveries wait",
+    ),
     _event("secrets.changed", "info", "setting", "the file of a secret holds another one, which is in force now"),
     _event(
         "secrets.refused",

@@ -24,6 +24,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 # How one REST call that was not delivered ended.
 FAILURES = (
     "notSent",
+    "noToken",
     "maybeSent",
     "throttled",
     "unavailable",

@@ -43,8 +43,10 @@ from service.http.middleware import RequestTimes
 from service.http.probes import Probes, Readiness
 from service.http.refusals import Refusals
 from service.http.request import ByteBudget, Hubs
+from service.identities import Identities
 from service.ingress.intake import Intake
 from service.ingress.route import Ingress, limits_of
+from service.negotiate.client_tokens import ClientTokens, client_tokens_of
 from service.negotiate.joins import Joins
 from service.negotiate.route import Negotiate
 from service.openapi import docs
@@ -88,6 +90,7 @@ class Parts:
     api_key: Secret | None = None
     tracing: Tracing | None = None
     keys: KeyRing | None = None
+    identities: Identities | None = None
 
     def build(self) -> Applications:
         """Give each listener its routes."""
@@ -134,7 +137,9 @@ class Parts:
         return _Routes(
             self._traced(batches, MESSAGES),
             self._traced(self._compatible(hubs, intake, budget), "/api/hubs"),
-            Negotiate(settings, hubs, guard, metrics, clock, service, budget, Joins(intake, budget)).router(),
+            Negotiate(
+                settings, hubs, guard, metrics, clock, service, budget, Joins(intake, budget), self._client_tokens()
+            ).router(),
             (
                 TraceAdmin(guard, self.traces).router(),
                 DeadLetterAdmin(settings, self.dead_letters, guard, metrics, clock, budget).router(),
@@ -160,6 +165,11 @@ class Parts:
         if self.surveyor is None or self.pauses is None:
             return None
         return Looks(self.surveyor, self.pauses, self.queue.memory_ratio, self.clock)
+
+    def _client_tokens(self) -> ClientTokens | None:
+        if self.service is None or self.asked is None:
+            return None
+        return client_tokens_of(self.service, self.asked, self.clock, self.identities or Identities(self.clock))
 
     def _traced(self, route: ASGIApp, path: str) -> ASGIApp:
         return route if self.tracing is None else TracedRoute(route, self.tracing, path)

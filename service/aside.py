@@ -1,8 +1,8 @@
-"""Reads files beside the event loop, so that a volume that hangs holds up neither the loop nor the end of the process.
+"""Runs what may hang beside the event loop: reading a file of a volume, asking for an identity token.
 
-Rules guarded: the thread is a daemon, because the end of a process waits for every other thread, also for one that will
-never return. There is at most one thread for each file: a reading that was not waited for any longer is waited for
-again the next time.
+Rules guarded: it holds up neither the loop nor the end of the process. The thread is a daemon, because the end of a
+process waits for every other thread, also for one that will never return. There is at most one thread for each file or
+identity: a run that was not waited for any longer is waited for again the next time.
 """
 
 import asyncio
@@ -50,5 +50,5 @@ def _started(function: Callable[[], T]) -> "asyncio.Future[T]":
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle)
 
-    threading.Thread(target=run, name="reading a file", daemon=True).start()
+    threading.Thread(target=run, name="aside", daemon=True).start()
     return future

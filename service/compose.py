@@ -39,6 +39,7 @@ from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.message import RouteClass
 from fanout.tracing import Tracing, calling, header_lines
 from service.callers.key_ring import KeyRing
+from service.identities import Identities
 from service.outgoing import open_client, open_configured_redis
 from service.tracing import open_tracing
 from workers.bodies import Bodies
@@ -82,6 +83,7 @@ class Resources:
     redis_password: Secret = field(default_factory=Secret)
     tracing: Tracing | None = None
     key_ring: KeyRing | None = None
+    identities: Identities = field(kw_only=True)
 
 
 @asynccontextmanager
@@ -110,7 +112,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
             ring = KeyRing(ApiKeys(redis_client, keys), settings.api_keys_file, clock, get_logger())
             yield Resources(
                 settings, clock, metrics, redis_client, keys, stream, dead_letters, get_logger(), traces, durability,
-                password, tracing, ring,
+                password, tracing, ring, identities=Identities(clock),
             )  # fmt: skip
     finally:
         await redis_client.aclose()
@@ -143,6 +145,7 @@ def open_endpoint(
     service: ConnectionString,
     on_refused: Callable[[], None] = lambda: None,
     tracing: Tracing | None = None,
+    identities: Identities | None = None,
 ) -> Endpoint:
     """Build what a worker needs of one instance of the service; nothing is connected yet.
 
@@ -156,8 +159,9 @@ def open_endpoint(
     tokens = tokens_within(settings.memory_limit or memory_limit(), settings.token_cache)
     more_lines = None if tracing is None else _trace_lines
     client = open_client(
-        settings, service, clock, limits, cache_size=tokens, on_refused=on_refused, more_lines=more_lines
-    )
+        settings, service, clock, limits, cache_size=tokens, on_refused=on_refused, more_lines=more_lines,
+        identities=identities,
+    )  # fmt: skip
     joined = Bounds() if settings.execute == "true" and not settings.application else None
     gate = Gate(Window(settings.concurrency), ceilings_of(settings), random.random, pause_cap=settings.pause_cap)
     sender = (

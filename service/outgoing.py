@@ -23,7 +23,7 @@ from fanout.secret import Secret
 from fanout.settings import Settings
 from fanout.signalr.client import Client, service_address
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.credentials import AccessKeyCredential
+from service.identities import Identities, credential_of
 
 
 def open_client(
@@ -35,10 +35,12 @@ def open_client(
     cache_size: int,
     on_refused: Callable[[], None],
     more_lines: Callable[[], bytes] | None = None,
+    identities: Identities | None = None,
 ) -> Client:
     """Build the client of one instance of the service; nothing is connected yet.
 
-    `on_refused` is called when the service refuses a token. `more_lines` is that of `Pool`.
+    `on_refused` is called when the service refuses a token. `more_lines` is that of `Pool`. `identities` are those of
+    the process where it has some.
     """
     address = service_address(
         service, audience=settings.audience, api_version=settings.api_version, application=settings.application
@@ -46,7 +48,7 @@ def open_client(
     origin = origin_of(service)
     tls = trusted(settings) if origin.scheme == "https" else None
     pool = Pool(origin, limits, clock, tls, proxy_to(settings, origin), more_lines)
-    credential = AccessKeyCredential(service.key, clock, lifetime=settings.token_lifetime, on_refused=on_refused)
+    credential = credential_of(settings, service, clock, on_refused=on_refused, identities=identities)
     client = Client(pool, credential, address, clock, cache_size=cache_size)
     service.key.when_replaced(client.forget_tokens)
     return client

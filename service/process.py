@@ -61,7 +61,10 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
     settings = plan.settings
     service = check_settings(settings, plan.role)
     with _listening(plan) as listeners:
-        async with open_resources(settings, clock) as resources, open_service(service, settings, clock) as asked:
+        async with (
+            open_resources(settings, clock) as resources,
+            open_service(service, settings, clock, resources.identities) as asked,
+        ):
             for correction in settings.corrections:
                 resources.log.warning("settings.corrected", correction=correction)
             readiness, queue = Readiness(), CheckedQueue(resources.stream)
@@ -70,12 +73,16 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
             servers = _servers(parts, listeners)
 
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(server.serve()) for server in servers]
-                tasks.append(group.create_task(_watch(resources, readiness, service)))
-                tasks.append(group.create_task(resources.stream.run()))
-                tasks.append(group.create_task(rotation.files.run()))
-                tasks.append(group.create_task(_read_keys(plan, resources)))
-                tasks.append(group.create_task(measure_loop_lag(resources.metrics.loop_lag_seconds, clock)))
+                works = (
+                    *(server.serve() for server in servers),
+                    _watch(resources, readiness, service),
+                    resources.stream.run(),
+                    rotation.files.run(),
+                    resources.identities.run(),
+                    _read_keys(plan, resources),
+                    measure_loop_lag(resources.metrics.loop_lag_seconds, clock),
+                )
+                tasks = [group.create_task(work) for work in works]
                 await asyncio.sleep(0)  # the servers listen before Redis is asked
                 starting = open_queue(queue, lambda: prepare_store(resources, service), clock, resources.log)
                 if await _finishes(starting, before=stopping):
@@ -159,6 +166,7 @@ def _parts(
         api_key=rotation.api_key,
         tracing=resources.tracing,
         keys=_key_ring(plan, resources),
+        identities=resources.identities,
     )
 
 
@@ -189,7 +197,12 @@ async def _watch(resources: Resources, readiness: Readiness, service: Connection
     if service is not None:
         if proxy := proxy_to(settings, origin_of(service)):
             resources.log.info("service.proxy", proxy=str(proxy), endpoint=service.server_endpoint)
-        await watch_access(lambda: probe(service, settings, clock), readiness, resources.metrics, clock, resources.log)
+        if service.entra is not None:
+            resources.log.info("service.identity", identity=service.entra.text, endpoint=service.server_endpoint)
+        identities = resources.identities
+        await watch_access(
+            lambda: probe(service, settings, clock, identities), readiness, resources.metrics, clock, resources.log
+        )
 
 
 async def _retire(
@@ -219,8 +232,9 @@ async def _work_until(
         await retiring
         return
     endpoint = open_endpoint(
-        resources.settings, resources.clock, resources.metrics, service, on_refused, resources.tracing
-    )
+        resources.settings, resources.clock, resources.metrics, service, on_refused, resources.tracing,
+        resources.identities,
+    )  # fmt: skip
     worker = build_worker(resources, endpoint, with_ingress=plan.role == "all")
     readiness.watch("worker", worker.warning)
     try:

@@ -1,4 +1,4 @@
-"""What may change in a secret while the process runs: the key or password alone.
+"""What may change in a secret while the process runs: the key, the client secret or the password alone.
 
 Rule guarded: a file that names another service or another Redis changes nothing, because messages are queued there and
 delivered there; it is told that this needs a restart.
@@ -12,7 +12,7 @@ from fanout.errors import ConfigurationError
 from fanout.redis.address import Login, RedisAddress, parse
 from fanout.secret import Secret
 from fanout.settings import Settings
-from fanout.signalr.connection_string import ConnectionString, require_access_key
+from fanout.signalr.connection_string import ConnectionString
 from service.compose import Resources
 from service.secret_files import SecretFiles
 
@@ -66,10 +66,8 @@ def _watch_redis(files: SecretFiles, settings: Settings, password: Secret) -> No
 
 
 def _renew_key(service: ConnectionString, text: str) -> None:
-    renewed = require_access_key(ConnectionString.parse(text))
-    if replace(renewed, key=service.key) != service:
+    if not service.renew(ConnectionString.parse(text)):
         raise ConfigurationError(_RESTART.format("service"))
-    service.key.replace(renewed.access_key)
 
 
 def _renew_api_key(api_key: Secret, text: str) -> None:

@@ -19,12 +19,13 @@ from fanout.queue.keys import Keys
 from fanout.queue.store import Finding, inspect
 from fanout.redis.durability import durability_of
 from fanout.settings import Settings
-from fanout.signalr.connection_string import ConnectionString, require_access_key
+from fanout.signalr.connection_string import ConnectionString
 from service.app import Role
 from service.doctor.probe import Access, ProbeResult, probe
 from service.http.auth import check_exposure
 from service.http.probes import Queue as ProbedQueue
 from service.http.probes import Readiness
+from service.identities import check_identity
 from service.ingress.intake import Queue as IntakeQueue
 from service.outgoing import check_redis_url, check_way, open_configured_redis
 
@@ -64,7 +65,9 @@ def examine_settings(settings: Settings, role: Role) -> tuple[ConnectionString |
 def _service(settings: Settings, *, needed: bool) -> ConnectionString | None:
     text = settings.connection_string.get_secret_value()
     if text:
-        return require_access_key(ConnectionString.parse(text))
+        service = ConnectionString.parse(text)
+        check_identity(service)
+        return service
     if needed:
         raise ConfigurationError(
             f"{CONNECTION_STRING} is not set: name the service to deliver to. "

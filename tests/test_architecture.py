@@ -25,13 +25,15 @@ KEYS = {
     "secrets": ("service.", "emulator."),
     "subprocess": (),
     "opentelemetry": ("fanout.spans",),
-    "threading": ("fanout.spans", "service.aside"),  # a farewell that blocks; a file whose volume hangs
+    "azure": ("service.identity_tokens",),
+    # A farewell that blocks, a file whose volume hangs, a request for a token.
+    "threading": ("fanout.spans", "service.aside"),
 }
 # What a room may know of the ground floor, besides itself: a room that is not listed may know all of it.
 ROOMS = {
     "fanout.http1.": ("fanout.clock", "fanout.errors"),
     "fanout.redis.": ("fanout.clock", "fanout.errors", "fanout.log", "fanout.secret"),
-    "fanout.signalr.": ("fanout.clock", "fanout.errors", "fanout.http1.", "fanout.secret"),
+    "fanout.signalr.": ("fanout.clock", "fanout.errors", "fanout.http1.", "fanout.renewal", "fanout.secret"),
     "fanout.binding.": ("fanout.errors", "fanout.signalr.message", "fanout.signalr.routes"),
 }
 PURE = (
@@ -66,6 +68,7 @@ PURE = (
     "fanout.queue.keys",
     "fanout.queue.entry",
     "fanout.loopback",
+    "fanout.identity_settings",
 )
 # What can be called without HTTP, so that another source than the HTTP route can use it.
 HTTP_FREE = ("service.ingress.intake", "service.ingress.outcome", "fanout.binding.batch")

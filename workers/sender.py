@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from fanout.clock import Clock
-from fanout.errors import MaybeSentError, NotSentError
+from fanout.errors import MaybeSentError, NotSentError, TokenUnavailableError
 from fanout.http1.exchange import BrokenExchangeError, Response, StaleConnectionError
 from fanout.metrics import Metrics
 from fanout.queue.entry import Entry
@@ -130,6 +130,8 @@ def _is_foreign(response: Response) -> bool:
 
 def _unanswered(error: NotSentError | MaybeSentError) -> Outcome:
     match error:
+        case TokenUnavailableError():
+            return NotSent(str(error), no_token=True)
         case NotSentError():
             return NotSent(str(error))
         case BrokenExchangeError(answered=int(status)) if status < _FIRST_NOT_TAKEN:

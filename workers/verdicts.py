@@ -4,7 +4,7 @@ Source: docs/sources.md, statuses. Rules guarded:
 - A status has one meaning, in one table that the code reads and the documentation prints.
 - Retries are bounded by age and, far above what an outage needs, by count. A call refused for speed is no attempt.
 - Backoff is exponential with full jitter and never shorter than the service's own Retry-After.
-- A token is renewed once for each entry.
+- A token is renewed once for each entry. Where no identity token can be had, entries wait, however old they become.
 - What is refused by something before the service, or for a reason that concerns everybody (401, 403, 404 without a
   known code, a redirect, a web page), waits until others are served while it is refused. It does not die of an outage.
 - Gone is an outcome of its own: what the call names does not exist any more. There is nothing to repeat, and nobody was
@@ -23,6 +23,7 @@ from fanout.signalr.message import CloseConnections, GroupAction, Item, Message,
 
 THROTTLED = "throttled"
 OUTCOME_UNKNOWN = "outcomeUnknown"
+NO_TOKEN = "noToken"  # noqa: S105 - the name of a failure
 _MAX_DOUBLINGS = 30
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
@@ -113,9 +114,10 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Nothing of the request was written."""
+    """Nothing of the request was written. `no_token`: because no identity token can be had."""
 
     detail: str
+    no_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,8 @@ def judge(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy)
     verdict = _ruled(entry, outcome, attempt, policy)
     if not isinstance(verdict, Again) or verdict.failure == THROTTLED:
         return verdict  # where the service sets the pace, nothing becomes too old by waiting for it
+    if verdict.failure == NO_TOKEN:
+        return verdict  # no entry is the cause
     status = outcome.status if isinstance(outcome, Answered) else 0
     outside = _OUTSIDE.get(verdict.failure)
     if attempt.age >= policy.max_age:
@@ -271,8 +275,8 @@ def _ruled(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy
             return Gone()
         case Answered():
             return _answered(entry, outcome, attempt, policy, wait)
-        case NotSent():
-            return Again(wait, "notSent")
+        case NotSent(no_token=no_token):
+            return Again(wait, NO_TOKEN if no_token else "notSent")
         case MaybeSent(detail, stale):
             if isinstance(entry.item, Message) and not _repeats_unknown(entry.item, policy):
                 return Dead(OUTCOME_UNKNOWN, "maybeSent", 0, detail)

@@ -8,7 +8,8 @@ became something else. Rule guarded: the access key never appears in a repr, a l
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 from urllib.parse import urlsplit
 
 from fanout.errors import ConfigurationError
@@ -28,18 +29,44 @@ _QUOTES = tuple("\"'`\u201c\u201d\u2018\u2019")
 _ASSIGNMENT = re.compile(r"(?:export\s+)?([\w.:\-]+)\s*[=:]\s*[\"']?\s*Endpoint\s*=", re.IGNORECASE)
 _SERVICE_URI = re.compile(r"(?:^|;)\s*serviceUri\s*=", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"<[^>]*>|\{[^}]*\}|^\*+$|^\.\.\.$")
-_ENTRA_TYPES = frozenset({"azure", "azure.msi", "azure.app", "aad"})
+# The vendor knows no azure.workload; it is what `__credential=workloadidentity` of a Functions app means.
+_ENTRA_TYPES = frozenset({"azure", "azure.msi", "azure.app", "azure.workload", "aad"})
+
+IdentityKind = Literal["default", "managed", "workload", "secret", "certificate"]
 
 
 @dataclass(frozen=True, slots=True)
 class EntraIdentity:
-    """The identity of `AuthType=`: azure, azure.msi, azure.app or aad. The other fields are "" when not given."""
+    """The identity of an `AuthType=`. The other fields are "" when not given. The secret may be replaced."""
 
-    auth_type: str
-    client_id: str
-    tenant_id: str
-    client_secret: str = field(repr=False)
-    client_cert: str
+    auth_type: str = "azure"
+    client_id: str = ""
+    tenant_id: str = ""
+    client_secret: Secret = field(default_factory=Secret, repr=False)
+    client_cert: str = ""
+
+    @property
+    def kind(self) -> IdentityKind:
+        """How its tokens are got: `default` tries what the machine has, one after another."""
+        if self.auth_type == "azure.msi" or (self.auth_type == "aad" and not self.tenant_id):
+            return "managed"
+        if self.auth_type in {"azure.app", "aad"}:
+            return "secret" if self.client_secret.value else "certificate"
+        return "workload" if self.auth_type == "azure.workload" else "default"
+
+    @property
+    def text(self) -> str:
+        """What it is, in words and without a secret."""
+        named = f" {self.client_id}" if self.client_id else ""
+        match self.kind:
+            case "secret" | "certificate":
+                return f"the app registration{named} of tenant {self.tenant_id}, by its {self.kind}"
+            case "managed":
+                return f"the managed identity{named}" if named else "the system-assigned managed identity"
+            case "workload":
+                return f"the workload identity{named}"
+            case _:
+                return "the default chain of identities" + (f", client{named}" if named else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +74,7 @@ class ConnectionString:
     """Where one service instance is and how to authenticate to it; URLs carry no trailing slash.
 
     Audiences are made of `endpoint`. REST calls go to `server_endpoint` and clients to `client_endpoint`; both default
-    to `endpoint`. Exactly one of `key` and `entra` is set. The key may be replaced while the process runs.
+    to `endpoint`. Exactly one of `key` and `entra` is set. Secrets may be replaced while the process runs.
     """
 
     endpoint: str
@@ -73,6 +100,19 @@ class ConnectionString:
         host = (urlsplit(self.endpoint).hostname or "").lower()
         return f"{host}/{application}" if application else host
 
+    def renew(self, other: "ConnectionString") -> bool:
+        """Put the secrets of `other` in force. Return False, and change nothing, where it names something else."""
+        entra = other.entra
+        if entra is not None and self.entra is not None:
+            entra = replace(entra, client_secret=self.entra.client_secret)
+        if replace(other, key=self.key, entra=entra) != self:
+            return False
+        if self.entra is not None and other.entra is not None:
+            self.entra.client_secret.replace(other.entra.client_secret.value)
+        else:
+            self.key.replace(other.access_key)
+        return True
+
     @classmethod
     def parse(cls, text: str) -> "ConnectionString":
         """Parse `Endpoint=...;AccessKey=...;Version=1.0;`; ConfigurationError names the mistake in one line."""
@@ -93,16 +133,6 @@ class ConnectionString:
         )
 
 
-def require_access_key(service: ConnectionString) -> ConnectionString:
-    """Return `service`; ConfigurationError when it asks for Microsoft Entra ID instead of an access key."""
-    if service.entra is not None:
-        raise ConfigurationError(
-            f"The connection string asks for AuthType={service.entra.auth_type} (Microsoft Entra ID), which this "
-            "version cannot do. Use the connection string that carries an AccessKey."
-        )
-    return service
-
-
 def _entra(pairs: dict[str, str]) -> EntraIdentity | None:
     auth_type = pairs.get("AuthType", "").lower()
     if auth_type not in _ENTRA_TYPES:
@@ -111,14 +141,20 @@ def _entra(pairs: dict[str, str]) -> EntraIdentity | None:
         auth_type=auth_type,
         client_id=pairs.get("ClientId", ""),
         tenant_id=pairs.get("TenantId", ""),
-        client_secret=pairs.get("ClientSecret", ""),
+        client_secret=Secret(pairs.get("ClientSecret", "")),
         client_cert=pairs.get("ClientCert") or pairs.get("ClientCertPath", ""),
     )
-    if auth_type == "azure.app" and not (
-        identity.client_id and identity.tenant_id and (identity.client_secret or identity.client_cert)
-    ):
-        raise ConfigurationError("AuthType=azure.app needs ClientId, TenantId and ClientSecret or ClientCert.")
+    _check_app(identity)
     return identity
+
+
+def _check_app(identity: EntraIdentity) -> None:
+    if identity.kind not in {"secret", "certificate"}:
+        return
+    if not (identity.client_id and identity.tenant_id and (identity.client_secret.value or identity.client_cert)):
+        raise ConfigurationError(
+            f"AuthType={identity.auth_type} needs ClientId, TenantId and ClientSecret or ClientCert."
+        )
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -156,8 +192,8 @@ def _check_whole(text: str) -> None:
         )
     if _SERVICE_URI.search(text):
         raise ConfigurationError(
-            "The connection string names a serviceUri, which needs Microsoft Entra ID. This version cannot do that: "
-            "use the connection string that carries an AccessKey."
+            "The connection string names a serviceUri, which is a setting of its own: "
+            "AzureSignalRConnectionString__serviceUri. Or write Endpoint=https://...;AuthType=azure;."
         )
 
 

@@ -1,13 +1,14 @@
 """Signs and checks the tokens of the service, and defines what the client asks for them: a `Credential`.
 
 Source: docs/sources.md, rest-tokens and client-tokens. Rules guarded: no token and no key reaches a log or a repr, and
-no call leaves with a token that is about to expire. An access key is the one credential today. An identity token, which
-has to be waited for, is another class of the same protocol.
+no call leaves with a token that is about to expire. An access key is one credential; the token of an identity, which
+has to be waited for, is another one (`entra`).
 """
 
 import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import jwt
@@ -39,9 +40,18 @@ class InvalidTokenError(ValueError):
     """A presented token is refused; the text is the reason, free of the token itself."""
 
 
-def sign(key: str, claims: Mapping[str, Any]) -> str:
-    """Sign `claims` with HS256, the key's text as its bytes, header {"alg","typ"} only."""
-    return jwt.encode(dict(claims), key.encode(), algorithm="HS256")
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key with the id that tokens signed with it must carry, "" for none."""
+
+    value: str = field(repr=False)
+    key_id: str = ""
+
+
+def sign(key: str, claims: Mapping[str, Any], key_id: str = "") -> str:
+    """Sign `claims` with HS256, the key's text as its bytes; the header has `kid` where there is a `key_id`."""
+    headers = {"kid": key_id} if key_id else None
+    return jwt.encode(dict(claims), key.encode(), algorithm="HS256", headers=headers)
 
 
 def rest_token(key: str, audience: str, expires: int) -> str:
@@ -103,9 +113,16 @@ def client_url(service: ConnectionString, hub: str) -> str:
 
 
 def client_token(
-    service: ConnectionString, hub: str, *, user_id: str | None, claims: Mapping[str, Any], now: float, lifetime: float
+    service: ConnectionString,
+    hub: str,
+    *,
+    user_id: str | None,
+    claims: Mapping[str, Any],
+    now: float,
+    lifetime: float,
+    key: SigningKey | None = None,
 ) -> str:
-    """Sign a client's access token for `hub` (lower case, application prefix included).
+    """Sign a client's access token for `hub` (lower case, application prefix included) with `key` or the access key.
 
     Claims of the caller that collide with registered ones are renamed `asrs.u.<name>`. Raises BadRequestError for a
     claim that steers the service and is none of SERVICE_CLAIMS_ALLOWED, and TokenTooLongError when the token is over
@@ -123,7 +140,7 @@ def client_token(
         "iss": ISSUER,
         "aud": client_audience(service, hub),
     }
-    token = sign(service.access_key, payload)
+    token = sign(service.access_key, payload) if key is None else sign(key.value, payload, key.key_id)
     if len(token) > MAX_TOKEN_LENGTH:
         raise TokenTooLongError(
             f"The access token has {len(token)} characters, the service takes {MAX_TOKEN_LENGTH}: send fewer claims."
@@ -154,6 +171,11 @@ class Authorization(msgspec.Struct, frozen=True, gc=False):
         if not (token.isascii() and token.isprintable()) or " " in token:
             raise ValueError("A token is one word of visible ASCII.")
         return cls(HeaderLines(f"Authorization: Bearer {token}\r\n".encode("ascii")), renew_at)
+
+    @property
+    def value(self) -> str:
+        """The value of the header, for a client that writes headers itself."""
+        return self.lines.text.decode("ascii").partition(": ")[2].rstrip()
 
     def __repr__(self) -> str:
         return f"<Authorization until {self.renew_at:.0f}>"

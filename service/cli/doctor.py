@@ -20,12 +20,13 @@ from fanout.errors import BadRequestError, ConfigurationError, QueueError
 from fanout.queue.evidence import Evidence
 from fanout.queue.keys import Keys
 from fanout.settings import Settings
-from fanout.signalr.connection_string import ConnectionString, require_access_key
+from fanout.signalr.connection_string import ConnectionString
 from service.cli.running import or_exit
 from service.doctor.examination import examine, holds
 from service.doctor.findings import Finding, Outcome
 from service.doctor.proposals import proposals
 from service.doctor.target import Options
+from service.identities import check_identity
 from service.outgoing import open_configured_redis
 
 _FAMILY_WIDTH: Final = 10
@@ -110,12 +111,15 @@ def _service(settings: Settings) -> ConnectionString:
         raise ConfigurationError(
             f"{CONNECTION_STRING} is not set: name the service to examine. `fanout emulate` prints one."
         )
-    return require_access_key(ConnectionString.parse(text))
+    service = ConnectionString.parse(text)
+    check_identity(service)
+    return service
 
 
 def heading(service: ConnectionString, settings: Settings, options: Options) -> str:
     """Return what is examined; it contains no secret."""
-    return f"{service.server_endpoint}, hub {options.hub}, api-version {settings.api_version}\n"
+    identity = "" if service.entra is None else f", as {service.entra.text}"
+    return f"{service.server_endpoint}, hub {options.hub}, api-version {settings.api_version}{identity}\n"
 
 
 def row(finding: Finding) -> str:

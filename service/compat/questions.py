@@ -13,15 +13,17 @@ from typing import Final
 import httpx
 
 from fanout.clock import Clock
-from fanout.errors import FanoutError
+from fanout.errors import FanoutError, TokenUnavailableError
 from fanout.settings import Settings
 from fanout.signalr.client import MARK
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.credentials import rest_token
+from fanout.signalr.credentials import Credential
+from service.identities import Identities, credential_of
 from service.outgoing import origin_of, proxy_to, trusted
 
 _MAX_ANSWER: Final = 4 * 1024 * 1024
 _CONNECTIONS: Final = 64
+_UNAUTHORIZED: Final = 401
 _GOES_ALONG: Final = ("accept", "content-type", "asrs-user-agent")
 _COMES_BACK: Final = ("content-type", "x-ms-error-code", "www-authenticate", "retry-after", "x-ms-request-id")
 
@@ -57,11 +59,19 @@ class Answer:
 class Service:
     """The service as it is asked; made by `open_service`."""
 
-    def __init__(self, service: ConnectionString, settings: Settings, clock: Clock, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self,
+        service: ConnectionString,
+        settings: Settings,
+        clock: Clock,
+        http: httpx.AsyncClient,
+        credential: Credential,
+    ) -> None:
         self._service = service
         self._settings = settings
         self._clock = clock
         self._http = http
+        self._credential = credential
 
     async def ask(self, question: Question) -> Answer:
         """Return the answer, whatever its status; ServiceUnavailableError when none came."""
@@ -71,14 +81,18 @@ class Service:
                 return await self._ask(question)
         except TimeoutError:
             raise ServiceUnavailableError(f"The SignalR service did not answer within {limit:g} s.") from None
+        except TokenUnavailableError:  # the reason is in the log: it is not for callers
+            raise ServiceUnavailableError("There is no token for the SignalR service now.") from None
         except httpx.HTTPError:
             raise ServiceUnavailableError("The SignalR service cannot be reached.") from None
 
     async def _ask(self, question: Question) -> Answer:
         url = self._service.server_endpoint + question.raw_path + ("?" if question.raw_query else "")
         headers = {name: question.headers[name] for name in _GOES_ALONG if name in question.headers} | {MARK: "1"}
+        authorization = None
         if question.signed:
-            headers["authorization"] = f"Bearer {self._token(question.raw_path)}"
+            authorization = await self._credential.authorization(self._audience + question.raw_path)
+            headers["authorization"] = authorization.value
         async with self._http.stream(
             question.method, url + question.raw_query, headers=headers, content=question.body or None
         ) as response:
@@ -89,23 +103,26 @@ class Service:
                     raise ServiceUnavailableError(
                         f"The answer of the SignalR service is larger than {_MAX_ANSWER} bytes."
                     )
+            if authorization is not None and response.status_code == _UNAUTHORIZED:
+                self._credential.refused(authorization)
             kept = {name: response.headers[name] for name in _COMES_BACK if name in response.headers}
             return Answer(response.status_code, kept, bytes(body))
 
-    def _token(self, raw_path: str) -> str:
-        service, settings = self._service, self._settings
-        audience = service.server_endpoint if settings.audience == "server" else service.endpoint
-        return rest_token(service.access_key, audience + raw_path, int(self._clock.wall() + settings.token_lifetime))
+    @property
+    def _audience(self) -> str:
+        service = self._service
+        return service.server_endpoint if self._settings.audience == "server" else service.endpoint
 
 
 @asynccontextmanager
 async def open_service(
-    service: ConnectionString | None, settings: Settings, clock: Clock
+    service: ConnectionString | None, settings: Settings, clock: Clock, identities: Identities | None = None
 ) -> AsyncIterator[Service | None]:
     """Open the way to the service for the duration of the block; None where no service is configured."""
     if service is None:
         yield None
         return
+    credential = credential_of(settings, service, clock, identities=identities)
     origin = origin_of(service)
     proxy = proxy_to(settings, origin)
     async with httpx.AsyncClient(
@@ -115,4 +132,4 @@ async def open_service(
         limits=httpx.Limits(max_connections=_CONNECTIONS),
         timeout=None,  # noqa: S113 - the clock bounds each call
     ) as http:
-        yield Service(service, settings, clock, http)
+        yield Service(service, settings, clock, http, credential)

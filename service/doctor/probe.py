@@ -13,13 +13,15 @@ from typing import Final
 from fanout.clock import Clock
 from fanout.environment import CONNECTION_STRING, variable_of
 from fanout.settings import Settings
-from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.connection_string import ConnectionString, EntraIdentity
 from service.doctor.findings import CheckFailedError
 from service.doctor.target import Options, SignedRequest, Target, open_target
+from service.identities import Identities
 
 _HUB: Final = "fanoutprobe"
 _REFUSED: Final = frozenset({401, 403})
 _BAD_REQUEST: Final = 400
+_UNAUTHORIZED: Final = 401
 _SERVER_ERROR: Final = 500
 _LOOP: Final = 508  # what this service answers to its own calls
 
@@ -42,11 +44,13 @@ class ProbeResult:
     detail: str
 
 
-async def probe(service: ConnectionString, settings: Settings, clock: Clock) -> ProbeResult:
+async def probe(
+    service: ConnectionString, settings: Settings, clock: Clock, identities: Identities | None = None
+) -> ProbeResult:
     """Ask the service; every failure is a result."""
     options = Options(_HUB, timeout=settings.attempt_timeout)
     try:
-        async with open_target(service, settings, options, clock) as target:
+        async with open_target(service, settings, options, clock, identities) as target:
             await target.request(SignedRequest("HEAD", "/api/health"))
             status = await target.status_of(f"/users/{target.unique_name('nobody')}")
             return _judged(status, target)
@@ -55,7 +59,9 @@ async def probe(service: ConnectionString, settings: Settings, clock: Clock) -> 
 
 
 def _judged(status: int, target: Target) -> ProbeResult:
-    endpoint = target.service.server_endpoint
+    endpoint, identity = target.service.server_endpoint, target.service.entra
+    if status in _REFUSED and identity is not None:
+        return ProbeResult(Access.KEY_REFUSED, f"{endpoint} {refusal_of(status, identity)} Nothing will be delivered.")
     if status in _REFUSED:
         return ProbeResult(
             Access.KEY_REFUSED,
@@ -77,4 +83,20 @@ def _judged(status: int, target: Target) -> ProbeResult:
         )
     if status >= _SERVER_ERROR:
         return ProbeResult(Access.UNAVAILABLE, f"{endpoint} cannot be used now: it answered {status}.")
-    return ProbeResult(Access.GRANTED, f"{endpoint} accepts the access key.")
+    accepted = "the access key" if identity is None else f"{identity.text}"
+    return ProbeResult(Access.GRANTED, f"{endpoint} accepts {accepted}.")
+
+
+def refusal_of(status: int, identity: EntraIdentity) -> str:
+    """Return what a 401 or 403 to an identity means, and what to do."""
+    if status == _UNAUTHORIZED:
+        return (
+            f"does not accept the token of {identity.text} ({status}): it must be of the tenant of the service, and "
+            "the clock of this machine must be right. Right after access keys or the service were changed it may take "
+            "some minutes."
+        )
+    return (
+        f"does not let {identity.text} in ({status}): give it the role SignalR Service Owner, or SignalR REST API "
+        "Owner where nobody negotiates here, on the service. It takes up to 30 minutes to take effect. If it has it, "
+        "look at the network rules of the service."
+    )

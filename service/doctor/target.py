@@ -15,21 +15,26 @@ from urllib.parse import quote
 import httpx
 
 from fanout.clock import Clock
-from fanout.errors import FanoutError
+from fanout.errors import FanoutError, TokenUnavailableError
 from fanout.http1.exchange import Limits, Response
 from fanout.settings import Settings
 from fanout.signalr.client import MARK, Client
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.credentials import client_token, client_url, rest_token
+from fanout.signalr.credentials import Authorization, Credential, client_url
 from fanout.signalr.message import GroupAction, Item, Scope, Verb
+from service.compat.questions import Service
 from service.doctor.client_connection import ClientConnection, Negotiation, connect_client
 from service.doctor.findings import CheckFailedError, printable
+from service.identities import Identities, credential_of
+from service.negotiate.client_tokens import ClientTokens, client_tokens_of
+from service.negotiate.identity import ClientIdentity
 from service.outgoing import open_client, origin_of, proxy_to, trusted
 
 _CONNECTIONS = 32
 _CACHED_TOKENS = 1000
 _SUCCESS = range(200, 300)
 _THROTTLED = 429
+_UNAUTHORIZED = 401
 _MAX_TRIES = 8  # of one throttled call
 _BUSY = f"Answered {_THROTTLED} {_MAX_TRIES} times: the service is too busy to be examined now."
 _DEFAULT_PAUSE = 1.0  # seconds between tries without a Retry-After
@@ -91,7 +96,11 @@ class Target:
         clock: Clock,
         delivery: Client,
         http: httpx.AsyncClient,
+        credential: Credential,
+        client_tokens: ClientTokens,
     ) -> None:
+        self._client_tokens = client_tokens
+        self._credential = credential
         self.service = service
         self.settings = settings
         self.options = options
@@ -157,18 +166,28 @@ class Target:
         await self.clock.sleep(min(pause, self.options.timeout))
 
     async def _request(self, request: SignedRequest) -> httpx.Response:
+        authorization: Authorization | None = None
         headers = {MARK: "1"} | ({"content-type": "application/json"} if request.body else {})
         if request.audience:
-            expires = int(self.clock.wall() + self.settings.token_lifetime)
-            headers["authorization"] = f"Bearer {rest_token(self.service.access_key, request.audience, expires)}"
+            authorization = await self._authorization(request.audience)
+            headers["authorization"] = authorization.value
         url = self.service.server_endpoint + request.path + (f"?{request.query}" if request.query else "")
         try:
             async with self.clock.timeout(self.options.timeout):
-                return await self._http.request(request.method, url, headers=headers, content=request.body)
+                answer = await self._http.request(request.method, url, headers=headers, content=request.body)
         except TimeoutError:
             raise CheckFailedError(f"No answer within {self.options.timeout:g} s.") from None
         except httpx.HTTPError as error:
             raise CheckFailedError(f"No answer: {printable(str(error) or type(error).__name__)}.") from None
+        if authorization is not None and answer.status_code == _UNAUTHORIZED:
+            self._credential.refused(authorization)
+        return answer
+
+    async def _authorization(self, audience: str) -> Authorization:
+        try:
+            return await self._credential.authorization(audience)
+        except TokenUnavailableError as error:
+            raise CheckFailedError(str(error)) from None
 
     async def status_of(self, rest: str) -> int:
         """Ask whether something under the scratch hub exists, and return the status."""
@@ -186,7 +205,7 @@ class Target:
         """Connect a real client, as a new user unless one is named; its memberships end with the block."""
         user = user or self.unique_name("user")
         try:
-            async with connect_client(self._negotiation(user), self._http, self.clock) as client:
+            async with connect_client(await self._negotiation(user), self._http, self.clock) as client:
                 yield client
         finally:
             if user in self.joined:
@@ -198,17 +217,11 @@ class Target:
             await self._forget(user)
         return tuple(sorted(self.joined))
 
-    def _negotiation(self, user: str) -> Negotiation:
+    async def _negotiation(self, user: str) -> Negotiation:
         application = self.settings.application.lower()
         hub = f"{application}_{self.options.hub}" if application else self.options.hub
-        token = client_token(
-            self.service,
-            hub,
-            user_id=user,
-            claims={},
-            now=self.clock.wall(),
-            lifetime=self.settings.negotiate_lifetime,
-        )
+        lifetime = self.settings.negotiate_lifetime
+        token = await self._client_tokens.issue(hub, ClientIdentity(user), self.clock.wall(), lifetime)
         return Negotiation(client_url(self.service, hub), token, user, self.nonce, self.options.timeout)
 
     async def _forget(self, user: str) -> None:
@@ -230,11 +243,20 @@ def accepted(response: Response) -> int:
 
 @asynccontextmanager
 async def open_target(
-    service: ConnectionString, settings: Settings, options: Options, clock: Clock
+    service: ConnectionString,
+    settings: Settings,
+    options: Options,
+    clock: Clock,
+    identities: Identities | None = None,
 ) -> AsyncIterator[Target]:
     """Open the clients of a service for the duration of the block."""
+    identities = identities or Identities(clock)
+    credential = credential_of(settings, service, clock, identities=identities)
     limits = Limits(_CONNECTIONS, connect_timeout=options.timeout, request_timeout=options.timeout)
-    client = open_client(settings, service, clock, limits, cache_size=_CACHED_TOKENS, on_refused=lambda: None)
+    client = open_client(
+        settings, service, clock, limits, cache_size=_CACHED_TOKENS, on_refused=lambda: None,
+        identities=identities,
+    )  # fmt: skip
     proxy = proxy_to(settings, origin_of(service))
     try:
         async with httpx.AsyncClient(
@@ -243,6 +265,8 @@ async def open_target(
             proxy=None if proxy is None else httpx.Proxy(str(proxy), headers=proxy.headers),
             timeout=None,  # noqa: S113 - the clock bounds each call
         ) as http:
-            yield Target(service, settings, options, clock, client, http)
+            asked = Service(service, settings, clock, http, credential)
+            tokens = client_tokens_of(service, asked, clock, identities)
+            yield Target(service, settings, options, clock, client, http, credential, tokens)
     finally:
         await client.aclose()

@@ -10,9 +10,10 @@ from typing import Final, get_args
 from urllib.parse import urlsplit
 
 from fanout.settings import Settings
-from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.connection_string import ConnectionString, EntraIdentity
 from fanout.signalr.routes import ApiVersion
 from service.doctor.findings import CheckFailedError
+from service.doctor.probe import refusal_of
 from service.doctor.reach import ANSWERS
 from service.doctor.target import Check, SignedRequest, Target
 
@@ -34,19 +35,34 @@ def version_check(version: str) -> str:
 
 def checks(service: ConnectionString, settings: Settings) -> tuple[Check, ...]:
     """Return the checks of this family."""
+    others = [version for version in VERSIONS if version != settings.api_version]
+    versions = (
+        Check(FAMILY, version_check(settings.api_version), partial(_version, settings.api_version), ACCEPTED),
+        *(Check(FAMILY, version_check(other), partial(_version, other), ACCEPTED, relied_on=False) for other in others),
+    )
+    if service.entra is not None:  # its token names no URL
+        return (Check(FAMILY, ACCEPTED, _identity, needs=ANSWERS), *versions)
     hosts = [(ENDPOINT, service.endpoint, settings.audience == "endpoint")]
     if service.server_endpoint != service.endpoint:
         hosts.append((SERVER, service.server_endpoint, settings.audience == "server"))
-    others = [version for version in VERSIONS if version != settings.api_version]
     return (
         Check(FAMILY, ACCEPTED, _configured, needs=ANSWERS),
         *(Check(FAMILY, name, partial(_on, base), ANSWERS, relied_on=chosen) for name, base, chosen in hosts),
         Check(FAMILY, "audience with the api-version query", _with_query, ANSWERS, relied_on=False),
         Check(FAMILY, "audience with the port left out or added", _other_port, ANSWERS, relied_on=False),
         Check(FAMILY, "a token for another URL is refused", _foreign, ACCEPTED, relied_on=False),
-        Check(FAMILY, version_check(settings.api_version), partial(_version, settings.api_version), ACCEPTED),
-        *(Check(FAMILY, version_check(other), partial(_version, other), ACCEPTED, relied_on=False) for other in others),
+        *versions,
     )
+
+
+async def _identity(target: Target) -> str:
+    identity = target.service.entra or EntraIdentity()
+    status = await _status(target, target.audience_base)
+    if status in _REFUSED:
+        raise CheckFailedError(f"The service {refusal_of(status, identity)}")
+    if status >= _SERVER_ERRORS:
+        raise CheckFailedError(f"Answered {status}, which says nothing about the token.")
+    return identity.text
 
 
 async def _configured(target: Target) -> str:

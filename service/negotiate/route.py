@@ -5,6 +5,8 @@ is asked for and will not be used is refused, never ignored. Refusals carry the 
 learn why. Source: docs/sources.md, client-tokens.
 """
 
+from dataclasses import replace
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +17,7 @@ from fanout.errors import FanoutError, NotConfiguredError, UnauthorizedError
 from fanout.metrics import Metrics
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.credentials import client_token, client_url
+from fanout.signalr.credentials import client_url
 from service.callers.caller import Caller, Right
 from service.http.auth import Guard
 from service.http.cors import cors_headers, preflight_headers
@@ -23,6 +25,7 @@ from service.http.middleware import request_id_of
 from service.http.problems import problem_of, response_of
 from service.http.request import ByteBudget, Hubs, announced_size, check_media_type, read_body
 from service.ingress.route import counted
+from service.negotiate.client_tokens import ClientTokens, SignedTokens
 from service.negotiate.documents import DESCRIPTION, NEGOTIATE, NegotiateResponse
 from service.negotiate.id_token import claims_of
 from service.negotiate.identity import (
@@ -55,6 +58,7 @@ class Negotiate:
         service: ConnectionString | None,
         budget: ByteBudget,
         joins: Joins,
+        client_tokens: ClientTokens | None = None,
     ) -> None:
         self._settings = settings
         self._hubs = hubs
@@ -64,6 +68,7 @@ class Negotiate:
         self._service = service
         self._budget = budget
         self._joins = joins
+        self._client_tokens = client_tokens
 
     def router(self) -> APIRouter:
         """Return the route with its description, the same for the default hub, and the preflight of browsers."""
@@ -110,7 +115,8 @@ class Negotiate:
         now = self._clock.wall()
         lifetime = settings.negotiate_lifetime if identity.lifetime is None else identity.lifetime
         claims = identity.claims | steering_claims(identity, settings, now + lifetime)
-        token = client_token(service, effective, user_id=identity.user_id, claims=claims, now=now, lifetime=lifetime)
+        tokens = self._client_tokens or SignedTokens(service)
+        token = await tokens.issue(effective, replace(identity, claims=claims), now, lifetime)
         if identity.groups:
             caller.require(Right.SEND, hub)
             await self._joins.store(hub, joins_of(identity, lifetime), request_id_of(request.scope))
@@ -141,6 +147,6 @@ class Negotiate:
         service = self._service
         if service is None:
             raise NotConfiguredError(f"There is no service to send clients to: {CONNECTION_STRING} is not set.")
-        if not service.access_key:
+        if not service.access_key and self._client_tokens is None:
             raise NotConfiguredError(f"{CONNECTION_STRING} has no AccessKey, with which tokens of clients are signed.")
         return service

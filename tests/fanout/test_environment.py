@@ -237,11 +237,6 @@ def test_the_password_of_a_proxy_is_a_secret() -> None:
     assert SECRET not in repr(load({"HTTPS_PROXY": f"http://user:{SECRET}@proxy"}))
 
 
-def test_an_identity_based_connection_is_refused_instead_of_ignored() -> None:
-    with pytest.raises(ConfigurationError, match="__serviceUri asks for a connection with Microsoft Entra"):
-        load({"AzureSignalRConnectionString__serviceUri": "https://abc.service.signalr.net"})
-
-
 @pytest.mark.parametrize("text", [" the-key-of-the-tests\n", '"the-key-of-the-tests"', "' the-key-of-the-tests '"])
 def test_a_key_is_trimmed_and_that_is_said_without_the_key(text: str) -> None:
     settings = load({"FANOUT_API_KEY": text})

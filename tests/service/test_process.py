@@ -194,7 +194,7 @@ async def test_no_connection_string_is_one_clear_line(tmp_path: Path) -> None:
     [
         ("Endpoint=http://x;Version=1.0;", "no AccessKey="),
         ("AccessKey=abc", "no Endpoint="),
-        ("Endpoint=http://x;AuthType=azure.msi;", "Entra ID"),
+        ("Endpoint=http://x;AuthType=azure.msi;", "identity tokens in clear text"),
     ],
 )
 async def test_a_connection_string_that_cannot_be_used_is_one_clear_line(tmp_path: Path, text: str, clue: str) -> None:

@@ -21,9 +21,10 @@ from fanout.queue.keys import KEYS
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient, ServerClient
 from fanout.settings import Settings
-from fanout.signalr.connection_string import ConnectionString, require_access_key
+from fanout.signalr.connection_string import ConnectionString
 from service import compose as assembly
 from service.compose import Resources
+from service.identities import Identities
 from tests.simulation.coverage import LEASE
 from tests.simulation.instruments import instrumented, writing_both
 from tests.simulation.loop import SimulatedClock
@@ -32,9 +33,7 @@ from tests.simulation.service_model import ModelPool, ServiceModel
 from tests.simulation.store_network import StoreNetwork
 from workers.worker import Worker
 
-_SERVICE = require_access_key(
-    ConnectionString.parse("Endpoint=http://far.example;AccessKey=" + "k" * 44 + ";Version=1.0;")
-)
+_SERVICE = ConnectionString.parse("Endpoint=http://far.example;AccessKey=" + "k" * 44 + ";Version=1.0;")
 _METRICS = Metrics()  # not read; made once because making it is slow
 
 
@@ -70,7 +69,9 @@ class ProcessFactory:
         redis_client = self._redis(clock)
         log = cast("Logger", JournalLog(self._observer, name))
         stream, letters = self._stream(redis_client, clock), self._letters(redis_client)
-        resources = Resources(self._settings, clock, _METRICS, redis_client, KEYS, stream, letters, log)
+        resources = Resources(
+            self._settings, clock, _METRICS, redis_client, KEYS, stream, letters, log, identities=Identities(clock)
+        )
         chance = {
             "socket": SimpleNamespace(gethostname=lambda: name.partition("-")[0]),
             "os": SimpleNamespace(getpid=lambda: 0),

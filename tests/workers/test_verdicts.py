@@ -360,6 +360,12 @@ def test_a_date_means_the_seconds_until_then(seconds: int) -> None:
 # The table ------------------------------------------------------------------------------------------------------------
 
 
+def test_where_there_is_no_token_an_entry_waits_however_old_it_is() -> None:
+    for age in (0.0, 3600.0, 1e6):
+        assert judged(NotSent("no token", no_token=True), age=age) == Again(0.1, "noToken")
+    assert judged(NotSent("no token", no_token=True), number=10**6) == Again(15.0, "noToken")
+
+
 def test_every_label_of_the_table_is_in_the_closed_sets_of_the_metrics() -> None:
     for rule in [*TABLE, rule_of(999)]:
         if rule.message is not Ruling.DELIVERED:

@@ -123,6 +123,45 @@ def test_an_app_registration_takes_a_certificate_under_either_name(certificate: 
     assert service.entra.client_cert == "/p.pem"
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("AuthType=azure", "default"),
+        ("AuthType=azure.msi", "managed"),
+        ("AuthType=aad", "managed"),
+        ("AuthType=aad;ClientId=i", "managed"),
+        ("AuthType=aad;ClientId=i;TenantId=t;ClientSecret=s", "secret"),
+        ("AuthType=azure.app;ClientId=i;TenantId=t;ClientSecret=s", "secret"),
+        ("AuthType=azure.app;ClientId=i;TenantId=t;ClientCert=/c.pem", "certificate"),
+    ],
+)
+def test_what_an_auth_type_means(text: str, kind: str) -> None:
+    entra = parse(f"Endpoint=https://h;{text}").entra
+    assert entra is not None
+    assert entra.kind == kind
+
+
+@pytest.mark.parametrize("text", ["AuthType=azure.app;ClientId=i;TenantId=t", "AuthType=aad;TenantId=t"])
+def test_an_app_registration_without_a_proof_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="needs ClientId, TenantId and ClientSecret or ClientCert"):
+        parse(f"Endpoint=https://h;{text}")
+
+
+def test_secrets_are_renewed_where_nothing_else_changes() -> None:
+    app = "Endpoint=https://h;AuthType=azure.app;ClientId=i;TenantId=t;ClientSecret="
+    service = parse(app + "old")
+    assert service.renew(parse(app + "new"))
+    assert service.entra is not None
+    assert service.entra.client_secret.value == "new"
+    for other in ("Endpoint=https://h;AccessKey=k", "Endpoint=https://h;AuthType=azure", app.replace("=t", "=u") + "x"):
+        assert not service.renew(parse(other))
+    assert service.entra.client_secret.value == "new"
+    keyed = parse("Endpoint=https://h;AccessKey=k")
+    assert not keyed.renew(parse(app + "old"))
+    assert keyed.renew(parse("Endpoint=https://h;AccessKey=l"))
+    assert keyed.access_key == "l"
+
+
 def test_no_repr_shows_a_secret() -> None:
     assert KEY not in repr(parse(f"Endpoint=https://h;AccessKey={KEY}"))
     app = parse("Endpoint=https://h;AuthType=azure.app;ClientId=i;TenantId=t;ClientSecret=hush")

@@ -86,7 +86,7 @@ async def test_the_audience_that_is_taken_is_proposed(service: Service) -> None:
     ("text", "arguments", "words"),
     [
         ("", (), f"{NAME} is not set"),
-        ("Endpoint=http://x;AuthType=azure;", (), "Entra"),
+        ("Endpoint=http://x;AuthType=azure;", (), "clear text"),
         ("Endpoint=http://x;AccessKey=k;", ("--hub", "1bad"), "hub name"),
     ],
 )

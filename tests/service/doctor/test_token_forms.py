@@ -1,15 +1,25 @@
 """Which tokens are taken is found out form by form."""
 
+from pathlib import Path
+
 import pytest
 
 from emulator.config import WELL_KNOWN_KEY, EmulatorConfig
+from emulator.control.faults import FaultRule, Match
 from fanout.environment import load
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.doctor import token_forms
-from service.doctor.target import Check, Target
+from service.doctor.delivery import MANY
+from service.doctor.examination import checks_of, examine
+from service.doctor.probe import Access, probe
+from service.doctor.reach import ANSWERS
+from service.doctor.routes import CONNECTS
+from service.doctor.target import Check, Target, open_target
 from service.doctor.token_forms import ACCEPTED, ENDPOINT, SERVER, other_port, version_check
-from tests.service.doctor.examining import examined, failed, run_check
+from tests.authority import CLIENT, SECRET, TENANT, authority, token_number
+from tests.emulator.running import running
+from tests.service.doctor.examining import examined, failed, options, run_check
 
 
 def all_of(target: Target) -> tuple[Check, ...]:
@@ -73,3 +83,33 @@ async def test_each_host_is_tried_for_itself() -> None:
 )
 def test_the_other_form_of_a_port(base: str, other: str) -> None:
     assert other_port(base) == other
+
+
+async def test_an_identity_is_proved_and_its_refusals_say_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with authority(tmp_path) as entra:
+        for name, value in entra.environ.items():
+            monkeypatch.setenv(name, value)
+        config = EmulatorConfig(entra_tokens=(token_number(1),))
+        async with running(config) as service:
+            app = f"AuthType=azure.app;ClientId={CLIENT};TenantId={TENANT};ClientSecret={SECRET}"
+            where = ConnectionString.parse(f"Endpoint={service.base};{app}")
+            wanted = {ANSWERS, ACCEPTED, CONNECTS, f"{MANY} messages arrive in order"}
+            all_checks = checks_of(where, load({}))
+            checks = [each for each in all_checks if each.name in wanted]
+            found = {each.name: each async for each in examine(where, load({}), options(), service.clock, checks)}
+            assert found.keys() == wanted
+            assert [each for each in found.values() if each.harmful] == []
+            assert CLIENT in found[ACCEPTED].detail
+            assert ENDPOINT not in {each.name for each in all_checks}
+            entra.given.append("used up: the emulator accepts the first token only")
+            async with open_target(where, load({}), options(), service.clock) as target:
+                words = await failed(target, all_of(target), ACCEPTED)
+            assert words.startswith(f"The service does not accept the token of the app registration {CLIENT}")
+            result = await probe(where, load({}), service.clock)
+            assert result.access is Access.KEY_REFUSED
+            service.emulator.faults.set([FaultRule("status", Match(path="/api/hubs"), 403)])
+            result = await probe(where, load({}), service.clock)
+            assert "give it the role SignalR Service Owner" in result.detail
+            assert SECRET not in result.detail

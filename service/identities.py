@@ -1,0 +1,121 @@
+"""The identities of one process: what proves to the service, and to Redis, who calls.
+
+Rules guarded: an identity has one token for each of the two, whoever needs it, and it is renewed ahead of its end while
+the process runs. An identity without the library is refused at start with what to install. An identity token never
+leaves in clear text for another machine.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+from fanout.clock import Clock
+from fanout.errors import ConfigurationError
+from fanout.log import Logger, get_logger
+from fanout.loopback import is_loopback
+from fanout.renewal import Renewed, Term
+from fanout.settings import Settings
+from fanout.signalr.connection_string import ConnectionString, EntraIdentity
+from fanout.signalr.credentials import AccessKeyCredential, Credential
+from fanout.signalr.entra import SCOPE, EntraCredential
+
+T = TypeVar("T")
+
+_MISSING: Final = (
+    "Microsoft Entra ID needs an extra: pip install 'signalr-fanout[entra]', or build the image with EXTRAS=entra."
+)
+
+
+class RenewalLog:
+    """Logs what becomes of tokens."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+
+    def renewed(self, what: str, seconds: float) -> None:
+        self._log.info("identity.renewed", what=what, seconds=round(seconds))
+
+    def failed(self, what: str, reason: str, seconds: float) -> None:
+        self._log.warning("identity.failed", what=what, reason=reason, seconds=round(seconds))
+
+
+class Identities:
+    """The tokens of the identities that a process has."""
+
+    def __init__(self, clock: Clock, log: Logger | None = None) -> None:
+        self._clock = clock
+        self._listener = RenewalLog(log or get_logger())
+        self._tokens: dict[tuple[EntraIdentity, str], Renewed[str]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    def __repr__(self) -> str:
+        return f"<Identities {list(self._tokens.values())}>"
+
+    def tokens(self, identity: EntraIdentity, scope: str, what: str) -> Renewed[str]:
+        """Return the tokens of an identity for a scope, the same for all who ask; `what` names them in the log."""
+        known = self._tokens.get((identity, scope))
+        if known is None:
+            check_library()
+            from service.identity_tokens import IdentityTokens  # noqa: PLC0415 - what it imports is there with the extra only
+
+            known = Renewed(what, IdentityTokens(identity, scope, self._clock).fetch, self._clock, self._listener)
+            self._tokens[identity, scope] = known
+            if self._group is not None:
+                self._group.create_task(known.run())
+        return known
+
+    def renewed(self, what: str, fetch: Callable[[], Awaitable[Term[T]]]) -> Renewed[T]:
+        """Return another value that is renewed; before its end only when somebody asks for it."""
+        return Renewed(what, fetch, self._clock, self._listener)
+
+    async def run(self) -> None:
+        """Renew all tokens ahead of their end, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for tokens in self._tokens.values():
+                group.create_task(tokens.run())
+            await asyncio.Event().wait()  # others may be asked for later
+
+
+def check_library() -> None:
+    """Raise ConfigurationError where the extra for identities is not installed."""
+    try:
+        import service.identity_tokens  # noqa: F401, PLC0415 - what it imports is there with the extra only
+    except ImportError:
+        raise ConfigurationError(_MISSING) from None
+
+
+def check_identity(service: ConnectionString) -> None:
+    """Raise ConfigurationError where a service by identity cannot be called as configured."""
+    if service.entra is None:
+        return
+    check_library()
+    parts = urlsplit(service.server_endpoint)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise ConfigurationError(
+            f"{service.server_endpoint} would get identity tokens in clear text: name it by https://, or use an access "
+            "key."
+        )
+
+
+def credential_of(
+    settings: Settings,
+    service: ConnectionString,
+    clock: Clock,
+    *,
+    on_refused: Callable[[], None] = lambda: None,
+    identities: Identities | None = None,
+) -> Credential:
+    """Return what proves to the service who calls: its access key, or the identity of its connection string.
+
+    `on_refused` is called when the service refuses a token that was signed with the access key.
+    """
+    if service.entra is None:
+        return AccessKeyCredential(service.key, clock, lifetime=settings.token_lifetime, on_refused=on_refused)
+    return EntraCredential(service_tokens(service.entra, clock, identities), clock)
+
+
+def service_tokens(identity: EntraIdentity, clock: Clock, identities: Identities | None = None) -> Renewed[str]:
+    """Return the tokens of an identity for the service."""
+    return (identities or Identities(clock)).tokens(identity, SCOPE, "token for the SignalR service")

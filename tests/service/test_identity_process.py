@@ -1,0 +1,88 @@
+"""A process that calls the service by identity: it waits for the authority, delivers, negotiates, and tells nobody."""
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from emulator.config import EmulatorConfig
+from tests.authority import CLIENT, SECRET, TENANT, Authority, authority, token_number
+from tests.emulator.running import END, HANDSHAKE, Service, SignalRClient, running
+from tests.service.programs import Program, program
+
+pytestmark = pytest.mark.process
+
+API_KEY = "the-key-of-the-tests"
+NAME = "AzureSignalRConnectionString"
+
+
+def environ(redis_url: str, port: int, entra: Authority) -> dict[str, str]:
+    return entra.environ | {
+        "FANOUT_REDIS_URL": redis_url,
+        "FANOUT_PORT": "0",
+        "FANOUT_API_KEY": API_KEY,
+        f"{NAME}__serviceUri": f"http://127.0.0.1:{port}",
+        f"{NAME}__clientId": CLIENT,
+        f"{NAME}__tenantId": TENANT,
+        f"{NAME}__clientSecret": SECRET,
+    }
+
+
+async def call(port: int, path: str, document: object) -> httpx.Response:
+    async with httpx.AsyncClient(headers={"x-api-key": API_KEY}) as http:
+        return await http.post(f"http://127.0.0.1:{port}{path}", json=document)
+
+
+async def negotiated(port: int) -> SignalRClient:
+    """Negotiate as a backend does, and connect with what it answers."""
+    asked = {"userId": "alice", "claims": {"team": "blue"}}
+    answer = await call(port, "/chat/negotiate", asked)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    url = f"{found['url'].replace('http', 'ws', 1)}&access_token={found['accessToken']}"
+    socket = await connect(url, ping_interval=None)
+    await socket.send(HANDSHAKE % "json")
+    assert await asyncio.wait_for(socket.recv(), 5) == "{}" + END
+    return SignalRClient(socket)
+
+
+async def test_messages_wait_for_the_authority_and_for_a_token_that_is_accepted(redis_url: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        entra = stack.enter_context(authority(tmp_path))
+        entra.refusal = "AADSTS90033: A transient error has occurred."
+        config = EmulatorConfig(
+            entra_tokens=(token_number(2),), keys=("nobody has this access key, which is long enough",)
+        )
+        async with (
+            running(config) as service,
+            program(tmp_path / "run", "serve", **environ(redis_url, service.port, entra)) as fanout,
+        ):
+            port = await fanout.port()
+            answer = await call(port, "/v1/hubs/chat/messages", {"userId": "alice", "target": "t", "arguments": [1]})
+            assert answer.status_code == 202, answer.text
+            await fanout.until(lambda: len(fanout.lines_of("identity.failed")) > 1)
+            assert (await call(port, "/chat/negotiate", {"userId": "alice"})).status_code == 503
+            entra.refusal = ""  # the first token is refused by the service, the second is not
+            await fanout.until(lambda: 202 in statuses(service))
+            assert statuses(service) == [401, 202]
+            client = await negotiated(port)
+            answer = await call(port, "/v1/hubs/chat/messages", {"userId": "alice", "target": "t", "arguments": [2]})
+            assert '"arguments":[2]' in await client.receive()
+            await client.socket.close()
+            _says_what_it_should(fanout, entra)
+
+
+def statuses(service: Service) -> list[int | None]:
+    """Return how the sends were answered, in order."""
+    return [entry.status for entry in service.emulator.journal.entries() if entry.path.endswith(":send")]
+
+
+def _says_what_it_should(fanout: Program, entra: Authority) -> None:
+    [line] = fanout.lines_of("service.identity")
+    assert line["identity"] == f"the app registration {CLIENT} of tenant {TENANT}, by its secret"
+    assert entra.given == [token_number(1), token_number(2)]
+    for secret in (SECRET, *entra.given):
+        assert secret not in fanout.err

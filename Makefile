@@ -63,14 +63,14 @@ lowest: $(VENV)/.test ## the tests of single modules with the lowest versions th
 	@REDIS_KINDS=valkey .venv-lowest/bin/python -m pytest --quiet -p no:cacheprovider -W ignore::DeprecationWarning \
 	  --numprocesses $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist worksteal -m "not process" tests/fanout tests/workers tests/service tests/emulator $(ARGS)
 
-image-test: $(VENV)/.test ## build the image and run it, as root; needs buildah, podman, runc and mmdebstrap (BASE=an image that is there)
+image-test: $(VENV)/.test ## build the image, run it, and run the chart's pods of it, as root; needs buildah, podman, runc and mmdebstrap (BASE=an image that is there)
 	@$(BIN)/python -m tests.image $(BASE)
 
 release-check: $(VENV)/.test ## build packages and chart into dist/ and check their versions and contents; publishes nothing
 	@$(BIN)/python -m tests.release
 
-sbom: $(VENV)/.test ## write sbom.json, the parts of the image's environment, as CycloneDX
-	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json
+sbom: $(VENV)/.test ## write sbom.json (FILE=another), the parts of the image's environment, as CycloneDX
+	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --of JSON -o $(or $(FILE),sbom.json)
 
 requirements: $(VENV)/.test ## renew the pinned requirements
 	@for set in ":requirements.txt" "--extra otel:requirements-otel.txt" "--extra entra:requirements-entra.txt" "--extra dev:requirements-run.txt" "--extra dev --extra otel --extra entra --group test:requirements-test.txt" "--extra dev --extra otel --extra entra --group test --group bench:requirements-bench.txt"; do \

@@ -90,8 +90,8 @@ class Collector:
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
-    """Run a receiver for the duration of the block."""
+def collecting(host: str = "127.0.0.1") -> Iterator[Collector]:
+    """Run a receiver for the duration of the block, at an address of this machine."""
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):
@@ -107,9 +107,9 @@ def collecting() -> Iterator[Collector]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server calls it by
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer((host, 0), Handler) as server:
         server.daemon_threads = True
-        collector.url = f"http://127.0.0.1:{server.server_address[1]}"
+        collector.url = f"http://{host}:{server.server_address[1]}"
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         serving.start()
         try:

@@ -54,6 +54,10 @@ class Engine:
             "run", "--detach", "--name", name, "--network", "fanout", "--no-healthcheck", "--pull=never",
             *options, *variables, image, *arguments,
         )  # fmt: skip
+        return self.address(name)
+
+    def address(self, name: str) -> str:
+        """Return the address of a container on the network of the run."""
         networks: Mapping[str, Any] = self.inspect(name)["NetworkSettings"]["Networks"]
         return str(networks["fanout"]["IPAddress"])
 
@@ -62,15 +66,30 @@ class Engine:
         found: Mapping[str, Any] = json.loads(self.podman("container", "inspect", name))[0]
         return found
 
-    def podman(self, *arguments: str) -> str:
-        """Run podman and return what it printed."""
+    def pod(self, name: str) -> Mapping[str, Any]:
+        """Return what podman knows of a pod."""
+        found: Mapping[str, Any] = json.loads(self.podman("pod", "inspect", name))
+        return found
+
+    def logs(self, name: str) -> str:
+        """Return what a container has written, on both of its channels."""
+        return self.podman("logs", name, errors=True)
+
+    def take(self, image: str) -> None:
+        """Copy an image that this machine has."""
+        archive = str(self.directory / "image.tar")
+        self._run("podman", "save", "--output", archive, image)
+        self.podman("load", "--input", archive)
+
+    def podman(self, *arguments: str, errors: bool = False) -> str:
+        """Run podman and return what it printed, with what it wrote as errors if that is wanted."""
         networks = ("--network-config-dir", f"{self.directory}/networks")
-        return self._run("podman", *self._storage(), *networks, *arguments)
+        return self._run("podman", *self._storage(), *networks, *arguments, errors=errors)
 
     def _storage(self) -> tuple[str, ...]:
         return "--storage-driver", "overlay", "--root", f"{self.directory}/root", "--runroot", f"{self.directory}/run"
 
-    def _run(self, *command: str) -> str:
+    def _run(self, *command: str, errors: bool = False) -> str:
         configuration = self.directory / "containers.conf"
         configuration.write_text(_CONFIGURATION)
         done = subprocess.run(
@@ -79,4 +98,4 @@ class Engine:
         )  # fmt: skip
         if done.returncode:
             raise EngineError(f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-        return done.stdout
+        return done.stdout + (done.stderr if errors else "")

@@ -207,7 +207,7 @@ EVENTS: Final = (
         "at start: the service refuses the key or the API version; nothing will be delivered (every minute)",
     ),
     _event("service.unavailable", "warning", "detail", "at start: the service did not answer (every minute)"),
-    _event("service.identity", "info", "identity endpoint", "at start: calls are made with this identity"),
+    _event("identity.used", "info", "identity endpoint", "at start: who calls the service, or logs in to Redis"),
     _event(
         "identity.renewed", "info", "what seconds", "a new identity token is in force, which ends in so many seconds"
     ),

@@ -83,6 +83,12 @@ class QueueSettings(BaseModel):
         SecretStr(""),
         description="Password of Redis, as it is and not percent-encoded, where FANOUT_REDIS_URL has none.",
     )
+    redis_auth: Literal["password", "entra"] = Field(
+        "password",
+        description="How to log in to Redis: `password`, where there is one, or `entra`, with a token of Microsoft "
+        "Entra ID as the password (Azure Managed Redis). The user is that of FANOUT_REDIS_URL, or else the object id "
+        "of the identity, which is that of the service where it has one. Needs the extra `entra`.",
+    )
     redis_ca: str = Field(
         "",
         description="File with certificate authorities to trust for `rediss://`, in addition to those of the system.",

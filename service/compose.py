@@ -91,7 +91,8 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
     """Open them for the duration of the block; nothing is connected yet."""
     keys = Keys(settings.namespace)
     password = Secret()
-    redis_client = open_configured_redis(settings, clock, password)
+    identities = Identities(clock)
+    redis_client = open_configured_redis(settings, clock, password, identities)
     durability = durability_of(settings.durability, settings.durability_replicas, settings.durability_timeout)
     try:
         stream = Stream(
@@ -112,7 +113,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
             ring = KeyRing(ApiKeys(redis_client, keys), settings.api_keys_file, clock, get_logger())
             yield Resources(
                 settings, clock, metrics, redis_client, keys, stream, dead_letters, get_logger(), traces, durability,
-                password, tracing, ring, identities=Identities(clock),
+                password, tracing, ring, identities=identities,
             )  # fmt: skip
     finally:
         await redis_client.aclose()

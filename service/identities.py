@@ -11,17 +11,20 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from fanout.clock import Clock
-from fanout.errors import ConfigurationError
+from fanout.environment import variable_of
+from fanout.errors import ConfigurationError, TokenUnavailableError
 from fanout.log import Logger, get_logger
 from fanout.loopback import is_loopback
+from fanout.redis.address import Login, RedisAddress
 from fanout.renewal import Renewed, Term
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString, EntraIdentity
-from fanout.signalr.credentials import AccessKeyCredential, Credential
+from fanout.signalr.credentials import AccessKeyCredential, Credential, InvalidTokenError, unverified_claims
 from fanout.signalr.entra import SCOPE, EntraCredential
 
 T = TypeVar("T")
 
+REDIS_SCOPE: Final = "https://redis.azure.com/.default"
 _MISSING: Final = (
     "Microsoft Entra ID needs an extra: pip install 'signalr-fanout[entra]', or build the image with EXTRAS=entra."
 )
@@ -38,6 +41,44 @@ class RenewalLog:
 
     def failed(self, what: str, reason: str, seconds: float) -> None:
         self._log.warning("identity.failed", what=what, reason=reason, seconds=round(seconds))
+
+
+class RedisLogins:
+    """Logs in to Redis with a token as the password, as `username` or else as the identity that the token names."""
+
+    def __init__(self, tokens: Renewed[str], username: str) -> None:
+        self._tokens = tokens
+        self._username = username
+
+    async def login(self) -> Login:
+        """Return the login in force; TokenUnavailableError when there is none."""
+        login = self._login((await self._tokens.get()).value)
+        if not login.username:
+            raise TokenUnavailableError(
+                "The token for Redis names no object id: put the user name into FANOUT_REDIS_URL."
+            )
+        return login
+
+    def when_renewed(self, callback: Callable[[Login], None]) -> None:
+        """Run `callback` with each login that comes into force."""
+
+        def tell(term: Term[str]) -> None:
+            login = self._login(term.value)
+            if login.username:
+                callback(login)
+
+        self._tokens.when_renewed(tell)
+
+    def _login(self, token: str) -> Login:
+        return Login(self._username or object_id_of(token), token)
+
+
+def object_id_of(token: str) -> str:
+    """Return the object id of the identity that a token was given to, "" where it names none."""
+    try:
+        return str(unverified_claims(token).get("oid", ""))
+    except InvalidTokenError:
+        return ""
 
 
 class Identities:
@@ -114,6 +155,42 @@ def credential_of(
     if service.entra is None:
         return AccessKeyCredential(service.key, clock, lifetime=settings.token_lifetime, on_refused=on_refused)
     return EntraCredential(service_tokens(service.entra, clock, identities), clock)
+
+
+def redis_identity(settings: Settings) -> EntraIdentity:
+    """Return the identity that logs in to Redis: that of the service, or else whatever the machine has."""
+    try:
+        service = ConnectionString.parse(settings.connection_string.get_secret_value() or " ")
+    except ConfigurationError:  # it is a finding of its own
+        return EntraIdentity()
+    return service.entra or EntraIdentity()
+
+
+def check_redis_login(settings: Settings, address: RedisAddress) -> None:
+    """Raise ConfigurationError where Redis is to be logged in to with an identity, and cannot be as configured."""
+    if settings.redis_auth != "entra":
+        return
+    check_library()
+    variable = variable_of("redis_auth")
+    if address.login.password:
+        raise ConfigurationError(f"{variable}=entra logs in with a token: remove the password of Redis.")
+    hosts = [node.host for node in address.nodes]
+    if address.tls is None and not all(map(is_loopback, hosts)):
+        raise ConfigurationError(
+            f"{variable}=entra would send identity tokens in clear text: write rediss:// in {variable_of('redis_url')}."
+        )
+
+
+def redis_logins(settings: Settings, address: RedisAddress, identities: Identities) -> RedisLogins | None:
+    """Return how to log in to Redis with an identity, None where that is not asked for.
+
+    Raises ConfigurationError where it cannot be done as configured.
+    """
+    if settings.redis_auth != "entra":
+        return None
+    check_redis_login(settings, address)
+    tokens = identities.tokens(redis_identity(settings), REDIS_SCOPE, "token for Redis")
+    return RedisLogins(tokens, address.login.username)
 
 
 def service_tokens(identity: EntraIdentity, clock: Clock, identities: Identities | None = None) -> Renewed[str]:

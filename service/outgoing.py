@@ -23,7 +23,7 @@ from fanout.secret import Secret
 from fanout.settings import Settings
 from fanout.signalr.client import Client, service_address
 from fanout.signalr.connection_string import ConnectionString
-from service.identities import Identities, credential_of
+from service.identities import Identities, check_redis_login, credential_of, redis_logins
 
 
 def open_client(
@@ -54,7 +54,9 @@ def open_client(
     return client
 
 
-def open_configured_redis(settings: Settings, clock: Clock, password: Secret | None = None) -> RedisClient:
+def open_configured_redis(
+    settings: Settings, clock: Clock, password: Secret | None = None, identities: Identities | None = None
+) -> RedisClient:
     """Return the client of the configured Redis, not yet connected; ConfigurationError when it cannot be used.
 
     `password` becomes the one in force, and may be replaced: it counts from the next connection.
@@ -62,13 +64,16 @@ def open_configured_redis(settings: Settings, clock: Clock, password: Secret | N
     url, given = _redis_of(settings)
     password = password or Secret()
     password.replace(given)
-    return open_redis(url, clock, ca=settings.redis_ca, password=password, time_limit=settings.redis_timeout)
+    address = parse(url, ca=settings.redis_ca, password=given)
+    logins = redis_logins(settings, address, identities or Identities(clock))
+    limit = settings.redis_timeout
+    return open_redis(url, clock, ca=settings.redis_ca, password=password, logins=logins, time_limit=limit)
 
 
 def check_redis_url(settings: Settings) -> None:
-    """Raise ConfigurationError when the address of Redis cannot be used."""
+    """Raise ConfigurationError when the address of Redis, or the login to it, cannot be used."""
     url, password = _redis_of(settings)
-    parse(url, ca=settings.redis_ca, password=password)
+    check_redis_login(settings, parse(url, ca=settings.redis_ca, password=password))
 
 
 def origin_of(service: ConnectionString) -> Origin:

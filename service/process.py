@@ -35,6 +35,7 @@ from service.http.connection import Timeouts
 from service.http.probes import PROBE_PATHS, Readiness
 from service.http.refusals import Refusals
 from service.http.server import Server, ServerLimits
+from service.identities import redis_identity
 from service.measurements import measure_loop_lag
 from service.outgoing import origin_of, proxy_to
 from service.rotation import Rotation, rotation_of
@@ -194,11 +195,13 @@ async def _finishes(work: Coroutine[Any, Any, None], *, before: asyncio.Event) -
 
 async def _watch(resources: Resources, readiness: Readiness, service: ConnectionString | None) -> None:
     settings, clock = resources.settings, resources.clock
+    if settings.redis_auth == "entra":
+        resources.log.info("identity.used", identity=redis_identity(settings).text, endpoint="Redis")
     if service is not None:
         if proxy := proxy_to(settings, origin_of(service)):
             resources.log.info("service.proxy", proxy=str(proxy), endpoint=service.server_endpoint)
         if service.entra is not None:
-            resources.log.info("service.identity", identity=service.entra.text, endpoint=service.server_endpoint)
+            resources.log.info("identity.used", identity=service.entra.text, endpoint=service.server_endpoint)
         identities = resources.identities
         await watch_access(
             lambda: probe(service, settings, clock, identities), readiness, resources.metrics, clock, resources.log

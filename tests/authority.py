@@ -24,22 +24,27 @@ TENANT = "11111111-2222-3333-4444-555555555555"
 CLIENT = "66666666-7777-8888-9999-000000000000"
 SECRET = "client-secret-of-the-test"
 OBJECT = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
+SCOPE = "https://signalr.azure.com/.default"
 _KEY = "the key of the authority, which nobody else has"
 
 
-def token_number(number: int, scope: str = "https://signalr.azure.com/.default") -> str:
-    """Return the token that the authority gives out as its `number`th, from 1."""
+def token_number(number: int, scope: str = SCOPE) -> str:
+    """Return the token that the authority gives out as its `number`th for a scope, from 1."""
     return jwt.encode({"aud": scope.removesuffix("/.default"), "oid": OBJECT, "jti": str(number)}, _KEY)
 
 
 @dataclass
 class Authority:
-    """What it was asked, and how it answers: `refusal` is an error for everybody, `lifetime` that of a token."""
+    """What it was asked, and how it answers.
+
+    `refusal` is its answer to who asks for a token for SignalR, "" for a token. `lifetime` is that of a token.
+    """
 
     port: int
     ca: Path
     asked: list[dict[str, str]] = field(default_factory=list)
     given: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
     refusal: str = ""
     lifetime: int = 3600
     refresh_in: int | None = None
@@ -69,9 +74,11 @@ class Authority:
                 "token_endpoint": f"{base}/oauth2/v2.0/token",
             }
         self.asked.append(dict(form))
-        if self.refusal:
+        scope = form.get("scope") or form["resource"]
+        if self.refusal and "signalr" in scope:
             return 401, {"error": "invalid_client", "error_description": self.refusal}
-        token = token_number(len(self.given) + 1, form.get("scope") or form["resource"])
+        count = self.counts[scope] = self.counts.get(scope, 0) + 1
+        token = token_number(count, scope)
         self.given.append(token)
         answer: dict[str, Any] = {"access_token": token, "token_type": "Bearer", "expires_in": self.lifetime}
         if path == "/msi":

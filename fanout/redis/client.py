@@ -17,6 +17,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from fanout.clock import Clock
 from fanout.errors import QueueError, QueueFullError, QueueSilentError
+from fanout.redis.address import Login
 from fanout.redis.connection import Pending, Request, ServerConnection
 from fanout.redis.durability import Durability, confirmed
 from fanout.redis.pool import CONNECTION_ERRORS, MAX_CONNECTIONS, ConnectionPool, reason_of
@@ -159,6 +160,10 @@ class ServerClient(RedisClient):
 
     async def aclose(self) -> None:
         self._pool.close()
+
+    def log_in(self, login: Login) -> None:
+        """Log in again on the open connections: what they logged in with ends."""
+        self._pool.log_in(login)
 
     async def _submit(self, request: Request, limit: float) -> Pending:
         try:

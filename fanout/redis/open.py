@@ -6,6 +6,7 @@ certificate file that cannot be read refuses the start instead of failing each c
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakSet
 
 from redis.asyncio.connection import (
     AbstractConnection,
@@ -24,6 +25,7 @@ from fanout.errors import ConfigurationError
 from fanout.redis.address import Login, Node, RedisAddress, Tls, parse
 from fanout.redis.client import RedisClient, ServerClient
 from fanout.redis.cluster import ClusterClient
+from fanout.redis.login import LoginProvider, Logins
 from fanout.redis.sentinel import Sentinels
 from fanout.secret import Secret
 
@@ -31,40 +33,56 @@ Find = Callable[[], Awaitable[Node]]
 
 
 def open_redis(
-    url: str, clock: Clock, *, ca: str = "", password: Secret | None = None, time_limit: float = 2.0
+    url: str,
+    clock: Clock,
+    *,
+    ca: str = "",
+    password: Secret | None = None,
+    logins: Logins | None = None,
+    time_limit: float = 2.0,
 ) -> RedisClient:
     """Return the client of `url`, not yet connected. Raise ConfigurationError when the URL cannot be used.
 
     `ca` is a file of certificate authorities to trust besides those of the machine, and `password` that of the
     servers, where the URL names none; else it becomes that of the URL. It may be replaced: each new connection logs in
-    with what it is then. `time_limit` is for how many seconds connecting or a call may make no progress.
+    with what it is then. With `logins` connections log in as these say. `time_limit` is for how many seconds connecting
+    or a call may make no progress.
     """
     password = password or Secret()
     address = parse(url, ca=ca, password=password.value)
     password.replace(address.login.password)
-    factory = ConnectionFactory(address, password)
+    factory = ConnectionFactory(address, password, logins)
+
+    def open_server(make: Callable[[], AbstractConnection]) -> ServerClient:
+        client = ServerClient(make, clock, time_limit=time_limit)
+        factory.clients.add(client)
+        return client
 
     def open_node(node: Node) -> ServerClient:
-        return ServerClient(lambda: factory.server(node), clock, time_limit=time_limit)
+        return open_server(lambda: factory.server(node))
 
     match address.deployment:
         case "cluster":
             return ClusterClient(open_node, address.nodes, clock)
         case "sentinel":
             sentinels = Sentinels(factory.sentinel, address.nodes, address.service, clock)
-            return ServerClient(lambda: factory.master(sentinels.master), clock, time_limit=time_limit)
+            return open_server(lambda: factory.master(sentinels.master))
         case "single":
             if address.path:
-                return ServerClient(factory.socket, clock, time_limit=time_limit)
+                return open_server(factory.socket)
             return open_node(address.nodes[0])
 
 
 class ConnectionFactory:
-    """Builds unconnected connections to the servers of one address."""
+    """Builds unconnected connections to the servers of one address. `clients` log in again with each new login."""
 
-    def __init__(self, address: RedisAddress, password: Secret) -> None:
+    def __init__(self, address: RedisAddress, password: Secret, logins: Logins | None = None) -> None:
         self._address = address
         self._password = password
+        self._provider = None if logins is None else LoginProvider(logins)
+        self.clients: WeakSet[ServerClient] = WeakSet()
+        if logins is not None:
+            logins.when_renewed(self._log_in)
         self._context = None if address.tls is None else _context(address.tls)
 
     def __repr__(self) -> str:
@@ -72,32 +90,40 @@ class ConnectionFactory:
 
     def server(self, node: Node) -> AbstractConnection:
         """Build a connection to one server."""
-        return self._build(Connection, _SecureConnection, self._login, host=node.host, port=node.port, db=self._db)
+        return self._build(Connection, _SecureConnection, self._proof, host=node.host, port=node.port, db=self._db)
 
     def socket(self) -> AbstractConnection:
         """Build a connection to the unix socket."""
-        return UnixDomainSocketConnection(path=self._address.path, db=self._db, **_login(self._login), **_options())
+        return UnixDomainSocketConnection(path=self._address.path, db=self._db, **self._proof, **_options())
 
     def sentinel(self, node: Node) -> AbstractConnection:
         """Build a connection to a Sentinel."""
-        return self._build(Connection, _SecureConnection, self._address.sentinel_login, host=node.host, port=node.port)
+        return self._build(
+            Connection, _SecureConnection, _login(self._address.sentinel_login), host=node.host, port=node.port
+        )
 
     def master(self, find: Find) -> AbstractConnection:
         """Build a connection that asks `find` for the master whenever it connects."""
-        return self._build(_MasterConnection, _SecureMasterConnection, self._login, find=find, db=self._db)
+        return self._build(_MasterConnection, _SecureMasterConnection, self._proof, find=find, db=self._db)
 
     @property
-    def _login(self) -> Login:
-        return Login(self._address.login.username, self._password.value)
+    def _proof(self) -> dict[str, Any]:
+        if self._provider is not None:
+            return {"credential_provider": self._provider}
+        return _login(Login(self._address.login.username, self._password.value))
+
+    def _log_in(self, login: Login) -> None:
+        for client in tuple(self.clients):
+            client.log_in(login)
 
     @property
     def _db(self) -> int:
         return self._address.db
 
     def _build(
-        self, plain: type[Connection], secured: type["_SecureConnection"], login: Login, **where: Any
+        self, plain: type[Connection], secured: type["_SecureConnection"], proof: dict[str, Any], **where: Any
     ) -> Connection:
-        arguments = {**where, **_login(login), **_options()}
+        arguments = {**where, **proof, **_options()}
         return plain(**arguments) if self._context is None else secured(context=self._context, **arguments)
 
 
@@ -152,7 +178,7 @@ def _context(tls: Tls) -> RedisSSLContext:
     return context
 
 
-def _login(login: Login) -> dict[str, str | None]:
+def _login(login: Login) -> dict[str, Any]:
     return {"username": login.username or None, "password": login.password or None}
 
 

@@ -9,16 +9,21 @@ meets another server process or another history of its data than the one before 
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+from typing import Any
+from weakref import WeakSet
 
 from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 
 from fanout.clock import Clock
 from fanout.errors import QueueError
+from fanout.redis.address import Login
 from fanout.redis.connection import MAX_SHARED, Pending, Request, ServerConnection
 
 MAX_CONNECTIONS = 8  # few are enough, because requests of one turn of the event loop share one
 IDLE_SECONDS = 60.0
+_REFUSED = -1  # the epoch of a connection that may not log in any more
 CONNECTION_ERRORS = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError, TimeoutError)
 
 
@@ -49,6 +54,8 @@ class ConnectionPool:
         self._identity: tuple[bytes, ...] | None = None
         self._is_known = False
         self._closed = False
+        self._login: Login | None = None  # the latest that open connections were told
+        self._open_ones: WeakSet[ServerConnection] = WeakSet()
         self.generation = 0
 
     def __repr__(self) -> str:
@@ -101,10 +108,30 @@ class ConnectionPool:
         for connection in idle:
             connection.abort()
 
+    def log_in(self, login: Login) -> None:
+        """Log in again on every open connection. One that is refused is closed when it is free."""
+        self._login = login
+        self._idle = []  # each comes back when it has its reply
+        for connection in tuple(self._open_ones):
+            if not connection.is_lost and connection.epoch == self._epoch:
+                self._log_in(connection, login)
+
     def close(self) -> None:
         """Close idle connections now and those in use when they become free."""
         self._closed = True
         self.expire()
+
+    def _log_in(self, connection: ServerConnection, login: Login) -> None:
+        pending = connection.send(Request([("AUTH", login.username, login.password)]))
+        pending.future.add_done_callback(partial(self._logged_in, connection))
+
+    def _logged_in(self, connection: ServerConnection, replies: "asyncio.Future[list[Any]]") -> None:
+        if replies.cancelled() or replies.exception() is not None or replies.result() in ([b"OK"], ["OK"]):
+            return
+        connection.epoch = _REFUSED
+        if connection in self._idle:
+            self._idle.remove(connection)
+            connection.abort()
 
     def _may_use_connection(self, request: Request) -> bool:
         return request.blocking or (self._busy < self._max and not self._waiters)
@@ -140,7 +167,7 @@ class ConnectionPool:
             raise
 
     async def _open(self) -> ServerConnection:
-        inner = self._make()
+        login, inner = self._login, self._make()
         connection = ServerConnection(inner, self._epoch, self._on_free)
         try:
             await connection.open()
@@ -155,6 +182,9 @@ class ConnectionPool:
         if self._is_known and (connection.identity is None or connection.identity != self._identity):
             self.generation += 1
         self._identity, self._is_known = connection.identity, True
+        self._open_ones.add(connection)
+        if self._login is not None and self._login is not login:  # there was another one while it logged in
+            self._log_in(connection, self._login)
         return connection
 
     def _on_free(self, connection: ServerConnection) -> None:

@@ -1,7 +1,8 @@
 """A process that calls the service by identity: it waits for the authority, delivers, negotiates, and tells nobody."""
 
 import asyncio
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -9,19 +10,24 @@ import pytest
 from websockets.asyncio.client import connect
 
 from emulator.config import EmulatorConfig
-from tests.authority import CLIENT, SECRET, TENANT, Authority, authority, token_number
+from service.identities import REDIS_SCOPE
+from tests.authority import CLIENT, OBJECT, SECRET, TENANT, Authority, authority, token_number
 from tests.emulator.running import END, HANDSHAKE, Service, SignalRClient, running
+from tests.redis_kinds import MAKES
+from tests.redis_servers import PORT, USUAL, RedisProcess
 from tests.service.programs import Program, program
 
 pytestmark = pytest.mark.process
 
 API_KEY = "the-key-of-the-tests"
+_ALL = "~* &* +@all"
 NAME = "AzureSignalRConnectionString"
 
 
-def environ(redis_url: str, port: int, entra: Authority) -> dict[str, str]:
+def environ(redis_port: int, port: int, entra: Authority) -> dict[str, str]:
     return entra.environ | {
-        "FANOUT_REDIS_URL": redis_url,
+        "FANOUT_REDIS_URL": f"redis://127.0.0.1:{redis_port}",
+        "FANOUT_REDIS_AUTH": "entra",
         "FANOUT_PORT": "0",
         "FANOUT_API_KEY": API_KEY,
         f"{NAME}__serviceUri": f"http://127.0.0.1:{port}",
@@ -49,16 +55,28 @@ async def negotiated(port: int) -> SignalRClient:
     return SignalRClient(socket)
 
 
-async def test_messages_wait_for_the_authority_and_for_a_token_that_is_accepted(redis_url: str, tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        entra = stack.enter_context(authority(tmp_path))
+@contextmanager
+def redis_for(user: str, password: str) -> Iterator[RedisProcess]:
+    """Run a Redis that lets nobody in but the operator, and this user."""
+    users = ("default off", f"operator on >operator {_ALL}", f"{user} on >{password} {_ALL}")
+    options = [word for each in users for word in ("--user", *each.split())]
+    login = {"username": "operator", "password": "operator"}
+    server = RedisProcess(next(iter(MAKES.values())), "--port", PORT, *options, *USUAL, login=login).start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+async def test_messages_wait_for_the_authority_and_for_a_token_that_is_accepted(tmp_path: Path) -> None:
+    with authority(tmp_path) as entra, redis_for(OBJECT, token_number(1, REDIS_SCOPE)) as redis:
         entra.refusal = "AADSTS90033: A transient error has occurred."
         config = EmulatorConfig(
             entra_tokens=(token_number(2),), keys=("nobody has this access key, which is long enough",)
         )
         async with (
             running(config) as service,
-            program(tmp_path / "run", "serve", **environ(redis_url, service.port, entra)) as fanout,
+            program(tmp_path / "run", "serve", **environ(redis.port, service.port, entra)) as fanout,
         ):
             port = await fanout.port()
             answer = await call(port, "/v1/hubs/chat/messages", {"userId": "alice", "target": "t", "arguments": [1]})
@@ -81,8 +99,9 @@ def statuses(service: Service) -> list[int | None]:
 
 
 def _says_what_it_should(fanout: Program, entra: Authority) -> None:
-    [line] = fanout.lines_of("service.identity")
-    assert line["identity"] == f"the app registration {CLIENT} of tenant {TENANT}, by its secret"
-    assert entra.given == [token_number(1), token_number(2)]
+    lines = fanout.lines_of("identity.used")
+    assert {line["identity"] for line in lines} == {f"the app registration {CLIENT} of tenant {TENANT}, by its secret"}
+    assert len(lines) == 2
+    assert sorted(entra.given) == sorted([token_number(1), token_number(2), token_number(1, REDIS_SCOPE)])
     for secret in (SECRET, *entra.given):
         assert secret not in fanout.err

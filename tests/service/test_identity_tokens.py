@@ -27,7 +27,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
 @pytest.fixture(name="entra")
 def _entra(running: Authority, monkeypatch: pytest.MonkeyPatch) -> Authority:
     running.asked.clear()
-    running.given.clear()
+    running.counts.clear()
     running.refusal, running.refresh_in = "", None
     for name, value in running.environ.items():
         monkeypatch.setenv(name, value)

@@ -103,7 +103,6 @@ async def test_an_identity_is_proved_and_its_refusals_say_what_to_do(
             assert [each for each in found.values() if each.harmful] == []
             assert CLIENT in found[ACCEPTED].detail
             assert ENDPOINT not in {each.name for each in all_checks}
-            entra.given.append("used up: the emulator accepts the first token only")
             async with open_target(where, load({}), options(), service.clock) as target:
                 words = await failed(target, all_of(target), ACCEPTED)
             assert words.startswith(f"The service does not accept the token of the app registration {CLIENT}")

@@ -55,6 +55,9 @@ lists every broken one. No message repeats a credential.
 - credentials.redisUrl.value is no URL: it starts with redis://, rediss:// or unix://.
 {{- end }}
 {{- end }}
+{{- if and .Values.config.apiKeysFile (include "signalr-fanout.hasCredential" (dict "root" . "credential" "apiKeys")) }}
+- config.apiKeysFile and credentials.apiKeys are both given: choose one.
+{{- end }}
 {{- if eq (.Values.containerPort | int) (.Values.adminPort | int) }}
 - containerPort and adminPort are both {{ .Values.adminPort | int }}: give each its own.
 {{- end }}
@@ -268,7 +271,7 @@ steps of 64 MiB, and not less than is good for an installation of any size. With
 {{- define "signalr-fanout.environmentProblems" -}}
 {{- range .values.extraEnv }}
 {{- $name := upper .name }}
-{{- if has $name (list "AZURESIGNALRCONNECTIONSTRING" "FANOUT_REDIS_URL" "FANOUT_REDIS_PASSWORD" "FANOUT_API_KEY") }}
+{{- if has $name (list "AZURESIGNALRCONNECTIONSTRING" "FANOUT_REDIS_URL" "FANOUT_REDIS_PASSWORD" "FANOUT_API_KEY" "FANOUT_SECOND_ACCESS_KEY" "AZURESIGNALRCONNECTIONSTRING_FILE" "FANOUT_REDIS_URL_FILE" "FANOUT_REDIS_PASSWORD_FILE" "FANOUT_API_KEY_FILE" "FANOUT_SECOND_ACCESS_KEY_FILE") }}
 - {{ $.role }}.extraEnv: {{ .name }} is a credential and belongs in credentials, which keeps it in a Secret.
 {{- else if has $name (list "FANOUT_HOST" "FANOUT_PORT" "FANOUT_ADMIN_PORT") }}
 - {{ $.role }}.extraEnv: {{ .name }} is set by listenAddress, containerPort and adminPort.

@@ -32,7 +32,8 @@ spec:
       labels:
         {{- include "signalr-fanout.podLabels" . | nindent 8 }}
       annotations:
-        # A changed credential changes this sum, and so rolls the pods. Settings do it by the name of their ConfigMap.
+        # Changes with what a process does not follow by itself, and so rolls the pods: see credentialSum. Settings do it
+        # by the name of their ConfigMap.
         checksum/credentials: {{ include "signalr-fanout.credentialSum" $root | quote }}
         {{- with $role.podAnnotations }}
         {{- toYaml . | nindent 8 }}
@@ -78,6 +79,12 @@ volumes:
   - name: tmp
     emptyDir:
       sizeLimit: {{ $root.Values.tmpSizeLimit }}
+  {{- with include "signalr-fanout.credentialSources" (dict "root" $root "callers" (eq .role "ingress")) | trim }}
+  - name: fanout-credentials
+    projected:
+      sources:
+        {{- . | nindent 8 }}
+  {{- end }}
   {{- with $role.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -122,7 +129,7 @@ args:
   - --port
   - {{ $root.Values.containerPort | quote }}
 env:
-  {{- include "signalr-fanout.credentialVariables" (dict "root" $root "callers" (eq .role "ingress")) | trim | nindent 2 }}
+  {{- include "signalr-fanout.credentialVariables" (dict "root" $root "callers" (eq .role "ingress") "files" true) | trim | nindent 2 }}
   - name: FANOUT_ADMIN_PORT
     value: {{ $root.Values.adminPort | quote }}
   {{- with $role.extraEnv }}
@@ -168,6 +175,12 @@ securityContext:
 volumeMounts:
   - name: tmp
     mountPath: /tmp
+  {{- if include "signalr-fanout.credentialSources" (dict "root" $root "callers" (eq .role "ingress")) | trim }}
+  - name: fanout-credentials
+    # The whole directory: a file that is mounted by itself (subPath) never changes.
+    mountPath: {{ include "signalr-fanout.credentialsPath" . }}
+    readOnly: true
+  {{- end }}
   {{- with $role.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

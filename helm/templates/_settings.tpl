@@ -36,18 +36,27 @@ find their own while a rollout is under way.
 {{- end -}}
 
 {{/*
-A sum of the credentials that changes when one of them does. derivePassword is slow on purpose (scrypt), because the sum
-can be read by those who may read pods, and a credential must not be guessed from it. It is computed once for all pods.
+A sum of what rolls the pods when it changes. As environment variables that is every credential. As files it is where
+the service and Redis are, without key and password, because a process follows these and nothing else. derivePassword is
+slow on purpose (scrypt), because the sum can be read by those who may read pods, and a credential must not be guessed
+from it. It is computed once for all pods.
 */}}
 {{- define "signalr-fanout.credentialSum" -}}
 {{- if not (hasKey .Values "credentialSum") -}}
 {{- $sum := "" -}}
-{{- with include "signalr-fanout.secretData" . | trim -}}
+{{- $summed := include (.Values.mountCredentials | ternary "signalr-fanout.credentialPlaces" "signalr-fanout.secretData") . -}}
+{{- with $summed | trim -}}
 {{- $sum = derivePassword 1 "maximum" . $.Release.Name $.Release.Namespace | sha256sum | trunc 16 -}}
 {{- end -}}
 {{- $_ := set .Values "credentialSum" $sum -}}
 {{- end -}}
 {{- .Values.credentialSum -}}
+{{- end -}}
+
+{{/* The connection string without its key, and the URL of Redis without its password. */}}
+{{- define "signalr-fanout.credentialPlaces" -}}
+{{- with .Values.credentials.connectionString.value }}{{ regexReplaceAll "(?i)accesskey\\s*=[^;]*" . "" }}{{ end }}
+{{ with .Values.credentials.redisUrl.value }}{{ regexReplaceAll ":[^:/@]*@" . "@" }}{{ end }}
 {{- end -}}
 
 {{/* The data of the Secret: the credentials that were given as values. */}}
@@ -57,16 +66,6 @@ can be read by those who may read pods, and a credential must not be guessed fro
 {{ $credential.key }}: {{ $credential.value | b64enc | quote }}
 {{- end }}
 {{- end }}
-{{- end -}}
-
-{{/* One environment variable that comes from a Secret. Takes a dict of root, variable and credential (its name). */}}
-{{- define "signalr-fanout.secretVariable" -}}
-{{- $credential := index .root.Values.credentials .credential -}}
-- name: {{ .variable }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ default (include "signalr-fanout.secretName" .root) $credential.existingSecret }}
-      key: {{ $credential.key }}
 {{- end -}}
 
 {{/* "true" when the credential comes from somewhere. Takes a dict of root and credential. */}}

@@ -45,40 +45,6 @@ key: {{ .Values.credentials.apiKey.key }}
 {{- end -}}
 {{- end -}}
 
-{{/* The credentials as environment variables. Takes a dict of root and whether callers are served. */}}
-{{- define "signalr-fanout.credentialVariables" -}}
-{{- $root := .root -}}
-{{- if $root.Values.demo }}
-- name: AzureSignalRConnectionString
-  # The emulator's own key, which every emulator of this kind has.
-  value: Endpoint=http://{{ include "signalr-fanout.emulatorName" $root }}.{{ $root.Release.Namespace }};Port=8888;AccessKey=ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH;Version=1.0;
-{{- else }}
-{{- include "signalr-fanout.secretVariable" (dict "root" $root "variable" "AzureSignalRConnectionString" "credential" "connectionString") | nindent 0 }}
-{{- end }}
-{{- if include "signalr-fanout.usesValkey" $root }}
-- name: VALKEY_PASSWORD
-  valueFrom:
-    secretKeyRef:
-      name: {{ include "signalr-fanout.generatedName" $root }}
-      key: valkey-password
-- name: FANOUT_REDIS_URL
-  value: redis://:$(VALKEY_PASSWORD)@{{ include "signalr-fanout.valkeyName" $root }}.{{ $root.Release.Namespace }}:6379/0
-{{- else }}
-{{- include "signalr-fanout.secretVariable" (dict "root" $root "variable" "FANOUT_REDIS_URL" "credential" "redisUrl") | nindent 0 }}
-{{- if include "signalr-fanout.hasCredential" (dict "root" $root "credential" "redisPassword") }}
-{{- include "signalr-fanout.secretVariable" (dict "root" $root "variable" "FANOUT_REDIS_PASSWORD" "credential" "redisPassword") | nindent 0 }}
-{{- end }}
-{{- end }}
-{{- if .callers }}
-{{- with include "signalr-fanout.apiKeySource" $root }}
-- name: FANOUT_API_KEY
-  valueFrom:
-    secretKeyRef:
-      {{- . | nindent 6 }}
-{{- end }}
-{{- end }}
-{{- end -}}
-
 {{/* A generated text that stays as it is once a cluster has it. Takes a dict of root and key. */}}
 {{- define "signalr-fanout.kept" -}}
 {{- $old := lookup "v1" "Secret" .root.Release.Namespace (include "signalr-fanout.generatedName" .root) -}}

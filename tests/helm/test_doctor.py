@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fanout.clock import SystemClock
+from fanout.environment import load
 from fanout.queue.evidence import Evidence
 from fanout.queue.keys import Keys
 from fanout.redis.open import open_redis
@@ -42,12 +43,16 @@ def test_it_runs_in_the_environment_of_the_pods_that_deliver() -> None:
         job = release.one("Job", "-doctor")
         theirs = environment(release, role)
         ours = environment_of(release, container_of(job))
-        assert theirs.items() - ours.items() <= {
-            ("FANOUT_ADMIN_PORT", theirs["FANOUT_ADMIN_PORT"]),
-            ("FANOUT_API_KEY", theirs.get("FANOUT_API_KEY", "")),
+        variables = {name for name, value in theirs.items() if ours.get(name) != value}
+        assert variables <= {f"{each}_FILE" for each in ("AzureSignalRConnectionString", "FANOUT_REDIS_URL")} | {
+            "FANOUT_ADMIN_PORT",
+            "FANOUT_API_KEY_FILE",
         }
+        their_settings, our_settings = load(theirs), load(ours)
+        assert our_settings.connection_string == their_settings.connection_string
+        assert our_settings.redis_url == their_settings.redis_url
         assert ours["HTTPS_PROXY"] == "http://proxy:3128"
-        assert "FANOUT_API_KEY" not in ours
+        assert not our_settings.api_key.get_secret_value()
         spec = job["spec"]["template"]["spec"]
         assert (volume in spec["volumes"], mount in container_of(job)["volumeMounts"]) == (True, True)
         assert spec["nodeSelector"] == {"a": "b"}

@@ -37,7 +37,6 @@ KEY = "bm90LWEtcmVhbC1rZXktanVzdC1hbi1leGFtcGxlLTAwMDA="
         ({"config": {"logLevel": "verbose"}}, "logLevel"),
         ({"config": {"retryBase": 0}}, "retryBase"),
         ({"config": {"corsOrigins": "https://a.example"}}, "corsOrigins"),
-        ({"config": {"negotiateUser": ["cookie"]}}, "negotiateUser"),
         ({"config": {"apiKey": "x"}}, "apiKey"),
         ({"config": {"redisUrl": "x"}}, "redisUrl"),
         ({"credentials": {"apiKey": "plain"}}, "apiKey"),
@@ -102,6 +101,10 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
         ({"credentials": {"apiKey": {"existingSecret": "x"}}}, "credentials.apiKey: give value or existingSecret"),
         ({"credentials": {"connectionString": {"value": KEY}}}, "credentials.connectionString.value is no connection"),
         ({"credentials": {"redisUrl": {"value": KEY}}}, "credentials.redisUrl.value is no URL"),
+        (
+            {"credentials": {"apiKeys": {"value": KEY}}, "config": {"apiKeysFile": "/keys"}},
+            "config.apiKeysFile and credentials.apiKeys are both given",
+        ),
         ({"credentials": {"redisUrl": {"value": ""}, "redisPassword": {"value": KEY}}}, "credentials.redisPassword is"),
         ({"ingress": {"enabled": False}, "worker": {"enabled": False}}, "nothing would run"),
         ({"ingress": {"terminationGracePeriodSeconds": 39}}, "ingress.terminationGracePeriodSeconds is 39"),
@@ -127,6 +130,7 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
             "worker.podDisruptionBudget: give minAvailable or maxUnavailable",
         ),
         ({"worker": {"extraEnv": [{"name": "FANOUT_API_KEY", "value": KEY}]}}, "belongs in credentials"),
+        ({"worker": {"extraEnv": [{"name": "FANOUT_API_KEY_FILE", "value": "/k"}]}}, "belongs in credentials"),
         ({"worker": {"extraEnv": [{"name": "fanout_redis_url", "value": KEY}]}}, "belongs in credentials"),
         ({"worker": {"extraEnv": [{"name": "AzureSignalRConnectionString", "value": KEY}]}}, "belongs in credentials"),
         (

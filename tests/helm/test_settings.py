@@ -9,6 +9,8 @@ import hashlib
 import json
 import re
 import shlex
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -19,17 +21,19 @@ from fanout.environment import load, variable_of
 from fanout.metrics import Metrics
 from fanout.settings import ClientSettings, Settings
 from tests.documents import PROXIES
-from tests.helm.release import CHART, ROLES, Object, Release, chart, example, install, render
+from tests.helm.release import CHART, ROLES, Object, Release, chart, example, install, merged, render
 
 CREDENTIALS = {
     "connection_string": "connectionString",
     "redis_url": "redisUrl",
     "redis_password": "redisPassword",
     "api_key": "apiKey",
+    "second_access_key": "secondAccessKey",
 }
+KEYS_FILE = "apiKeys"  # a credential that the process only takes as a file
 # Set by listenAddress, containerPort and adminPort or as extraEnv, or settings of the command line.
 ELSEWHERE = {"auth", "host", "port", "admin_port", *PROXIES, *ClientSettings.model_fields}
-EXTRA = {*PROXIES, "second_access_key"}  # given as extraEnv: few installations have them
+EXTRA = set(PROXIES)  # given as extraEnv: few installations have them
 FIELDS = sorted(set(Settings.model_fields) - set(CREDENTIALS) - ELSEWHERE - EXTRA)
 BOUNDS = ("type", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "items")
 
@@ -53,29 +57,50 @@ def offered() -> dict[str, Object]:
 
 
 def environment(release: Release, role: str) -> dict[str, str]:
-    """Put the environment of a role's pod together."""
-    return environment_of(release, release.container(role))
+    """Put the environment of a role's pod together, with the files that it names."""
+    found = environment_of(release, release.container(role))
+    files = mounted(release, role)
+    written = Path(mkdtemp())
+    for name, value in found.items():
+        if value in files:
+            copy = written / Path(value).name
+            copy.write_text(files[value])
+            found[name] = str(copy)
+    return found
 
 
 def environment_of(release: Release, container: Object) -> dict[str, str]:
     """Put the environment of a container together as the kubelet does, from the release's Secrets and ConfigMaps."""
-    secrets = {thing["metadata"]["name"]: thing["data"] for thing in release.of_kind("Secret")}
     found: dict[str, str] = dict(release.settings())
-    others: dict[str, str] = {}  # names the process does not know, which others refer to
     for variable in container["env"]:
-        if "value" in variable:
-            text = re.sub(r"\$\((\w+)\)", lambda match: others[match[1]], variable["value"])
-        else:
-            source = variable["valueFrom"]["secretKeyRef"]
-            text = base64.b64decode(secrets[source["name"]][source["key"]]).decode()
-        (others if variable["name"].startswith("VALKEY_") else found)[variable["name"]] = text
+        found[variable["name"]] = (
+            variable["value"] if "value" in variable else secret_text(release, variable["valueFrom"]["secretKeyRef"])
+        )
     return found
+
+
+def secret_text(release: Release, source: Object) -> str:
+    secrets = {thing["metadata"]["name"]: thing["data"] for thing in release.of_kind("Secret")}
+    return base64.b64decode(secrets[source["name"]][source["key"]]).decode()
+
+
+def mounted(release: Release, role: str) -> dict[str, str]:
+    """Return the files that a role's container has from the release's Secrets, by their paths."""
+    mounts = {mount["name"]: mount for mount in release.container(role)["volumeMounts"]}
+    return {
+        f"{mounts[volume['name']]['mountPath']}/{item['path']}": secret_text(
+            release, {"name": source["secret"]["name"], "key": item["key"]}
+        )
+        for volume in release.pod(role)["spec"]["volumes"]
+        for source in volume.get("projected", {}).get("sources", [])
+        for item in source["secret"]["items"]
+    }
 
 
 def test_every_secret_of_the_process_is_a_credential_of_the_chart() -> None:
     secret = {name for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
     assert secret - EXTRA == set(CREDENTIALS)
-    assert set(chart().values["credentials"]) == set(CREDENTIALS.values())
+    assert set(chart().values["credentials"]) == {*CREDENTIALS.values(), KEYS_FILE}
 
 
 def test_every_setting_is_offered_and_no_other() -> None:
@@ -152,16 +177,45 @@ def test_the_drain_of_the_chart_starts_from_the_default_of_the_process() -> None
 # Credentials -------------------------------------------------------------------------------------------------------
 
 
-def test_credentials_reach_the_process_that_needs_them() -> None:
-    given = {**example("minimal")["credentials"], "redisPassword": {"value": "p%#/@"}}
-    release = install({"credentials": {"redisPassword": given["redisPassword"]}})
+@pytest.mark.parametrize("as_files", [True, False])
+def test_credentials_reach_the_process_that_needs_them(as_files: bool) -> None:
+    more = {"redisPassword": {"value": "p%#/@"}, "secondAccessKey": {"value": "other"}}
+    given = {**example("minimal")["credentials"], **more}
+    release = install({"credentials": more, "mountCredentials": as_files})
     ingress, worker = (load(environment(release, role)) for role in ROLES)
     for field, name in CREDENTIALS.items():
         assert getattr(ingress, field).get_secret_value() == given[name]["value"]
+    assert set(ingress.secret_files) == (set(CREDENTIALS) if as_files else set())
     assert worker.connection_string == ingress.connection_string
     assert (worker.redis_url, worker.redis_password) == (ingress.redis_url, ingress.redis_password)
     # A worker serves no callers.
-    assert worker.api_key.get_secret_value() == ""
+    assert (worker.api_key.get_secret_value(), worker.second_access_key.get_secret_value()) == ("", "")
+
+
+@pytest.mark.parametrize("as_files", [True, False])
+def test_the_keys_of_callers_are_a_file_of_the_ingress(as_files: bool) -> None:
+    keys = '{"id":"0123456789ab"}\n'
+    release = install({"credentials": {"apiKeys": {"value": keys}}, "mountCredentials": as_files})
+    path = environment(release, "ingress")["FANOUT_API_KEYS_FILE"]
+    assert Path(path).read_text() == keys
+    assert "FANOUT_API_KEYS_FILE" not in environment(release, "worker")
+    assert keys not in mounted(release, "worker").values()
+    assert bool(mounted(release, "worker")) is as_files
+    for pod in (release.one("Pod"), *release.of_kind("Job")):
+        assert "FANOUT_API_KEYS_FILE" not in json.dumps(pod)
+
+
+def test_credentials_of_the_trial_are_files_too() -> None:
+    release = render({"demo": True})
+    settings = load(environment(release, "ingress"))
+    assert set(settings.secret_files) == {"redis_password", "api_key"}
+    assert "@" not in settings.redis_url.get_secret_value()
+
+
+def test_no_file_is_mounted_by_itself_because_such_a_file_never_changes() -> None:
+    mounts = install(base="full").container("ingress")["volumeMounts"]
+    assert [mount for mount in mounts if "credentials" in mount["name"] and "subPath" not in mount]
+    assert not [mount for mount in mounts if "subPath" in mount]
 
 
 @pytest.mark.parametrize("base", ["minimal", "full"])
@@ -180,6 +234,17 @@ def test_no_credential_is_seen_outside_the_secret(base: str) -> None:
 def test_credentials_kept_elsewhere_are_only_pointed_at() -> None:
     release = render(example("existing-secrets"))
     assert release.of_kind("Secret") == []
+    (volume,) = (each for each in release.pod("ingress")["spec"]["volumes"] if "projected" in each)
+    sources = [(each["secret"]["name"], each["secret"]["items"][0]) for each in volume["projected"]["sources"]]
+    assert sources == [
+        ("signalr", {"key": "primary", "path": "connection-string"}),
+        ("queue-redis", {"key": "url", "path": "redis-url"}),
+        ("signalr", {"key": "front-door", "path": "api-key"}),
+    ]
+
+
+def test_credentials_kept_elsewhere_may_be_variables() -> None:
+    release = render(merged(example("existing-secrets"), {"mountCredentials": False}))
     sources = {
         variable["name"]: variable["valueFrom"]["secretKeyRef"]
         for variable in release.container("ingress")["env"]
@@ -190,6 +255,7 @@ def test_credentials_kept_elsewhere_are_only_pointed_at() -> None:
         "FANOUT_REDIS_URL": {"name": "queue-redis", "key": "url"},
         "FANOUT_API_KEY": {"name": "signalr", "key": "front-door"},
     }
+    assert not [volume for volume in release.pod("ingress")["spec"]["volumes"] if "projected" in volume]
 
 
 def test_callers_of_the_ingress_reach_no_metrics_and_no_administration() -> None:
@@ -210,6 +276,43 @@ def test_a_change_of_settings_or_credentials_rolls_the_pods(role: str) -> None:
     assert before["spec"] != setting["spec"]
     assert before["spec"] == credential["spec"]
     assert before["metadata"]["annotations"] != credential["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    ("credential", "key", "place"),
+    [
+        (
+            "connectionString",
+            "Endpoint=https://a.example;AccessKey={};Version=1.0;",
+            "Endpoint=https://b.example;AccessKey=k;",
+        ),
+        (
+            "connectionString",
+            "accesskey = {};Endpoint=https://a.example",
+            "Endpoint=https://a.example;ServerEndpoint=x;",
+        ),
+        ("redisUrl", "rediss://user:{}@redis.example:6380/0", "rediss://user:one@other.example:6380/0"),
+        ("redisUrl", "redis://:{}@redis.example", "redis://other:one@redis.example"),
+    ],
+)
+def test_a_key_that_the_process_follows_rolls_nothing_and_another_place_does(
+    role: str, credential: str, key: str, place: str
+) -> None:
+    texts = (key.format("one"), key.format("two+%40="), place)
+    sums = [
+        install({"credentials": {credential: {"value": text}}}).pod(role)["metadata"]["annotations"] for text in texts
+    ]
+    assert sums[0] == sums[1] != sums[2]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_as_a_variable_every_credential_rolls_the_pods(role: str) -> None:
+    sums = [
+        install({"credentials": {"apiKey": {"value": key}}, "mountCredentials": False}).pod(role)["metadata"]
+        for key in ("one" * 10, "two" * 10)
+    ]
+    assert sums[0] != sums[1]
 
 
 def test_pods_of_two_versions_each_find_their_own_settings_while_a_rollout_is_under_way() -> None:

@@ -62,9 +62,8 @@ def test_a_password_and_a_key_are_made_and_reach_both_sides() -> None:
     assert {name: len(text) for name, text in data.items()} == {"api-key": 40, "valkey-password": 40}
     settings = load(environment(release, "ingress"))
     assert settings.api_key.get_secret_value() == data["api-key"]
-    assert settings.redis_url.get_secret_value() == (
-        f"redis://:{data['valkey-password']}@demo-signalr-fanout-valkey.prod:6379/0"
-    )
+    assert settings.redis_url.get_secret_value() == "redis://demo-signalr-fanout-valkey.prod:6379/0"
+    assert settings.redis_password.get_secret_value() == data["valkey-password"]
 
 
 def test_what_is_made_is_kept_where_a_cluster_has_it() -> None:

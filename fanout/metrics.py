@@ -289,7 +289,7 @@ class Metrics:
         )
         self.compatible_behind = new.counter(
             "fanout_compatible_behind",
-            "Questions passed through before all that the caller wrote was delivered: FANOUT_COMPAT_WAIT was over.",
+            "Questions that may not see all that was queued before: FANOUT_COMPAT_WAIT was over, or too much waits.",
         )
         self.negotiated = new.counters(
             "fanout_negotiate_requests", "Negotiations answered, by status class.", "status", STATUSES

@@ -60,16 +60,22 @@ _SDK_TRANSPORT: Final = (
     "This service does not take the persistent connections of the SDK: set "
     "AzureSignalRServiceTransportType=Transient in the application's settings (ServiceTransportType.Transient in code)."
 )
+_ACCESS_KEY: Final = frozenset({"/api/auth/accessKey", "/api/v1/auth/accessKey"})
+_ENTRA: Final = (
+    "This service recognises its callers by the access key of the SignalR service and gives out no keys for callers of "
+    "Microsoft Entra ID: use a connection string with AccessKey= in the application's settings."
+)
 _LOOP: Final = (
     "This call was sent by signalr-fanout and came back to it: its AzureSignalRConnectionString must name the SignalR "
     "service and not this service."
 )
+_OTHERS: Final = frozenset({"/server", *_HEALTH, *_ACCESS_KEY})
 _NO_SUCH_CALL: Final = "The REST API of Azure SignalR Service has no such operation."
 
 
 def is_compatible(path: str) -> bool:
     """Return whether a decoded path is one of these routes."""
-    return path.startswith(("/api/hubs/", "/api/v1/hubs/", "/server/")) or path == "/server" or path in _HEALTH
+    return path.startswith(("/api/hubs/", "/api/v1/hubs/", "/server/")) or path in _OTHERS
 
 
 class Compatible:
@@ -147,6 +153,8 @@ class Compatible:
             return Problem("loop", 508, _LOOP)
         if path == "/server" or path.startswith("/server/"):
             return Problem("persistentTransport", 400, _SDK_TRANSPORT)
+        if path in _ACCESS_KEY:
+            return Problem("entraCaller", 400, _ENTRA)
         return None
 
     def _authenticate(self, request: RequestScope, path: str, query: str) -> None:

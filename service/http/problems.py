@@ -146,6 +146,11 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         "The persistent transport of the SDK is not served",
         "Set AzureSignalRServiceTransportType=Transient, or remove the setting: transient is the default.",
     ),
+    "entraCaller": ProblemType(
+        400,
+        "Callers of Microsoft Entra ID are not served",
+        "Use a connection string with AccessKey= in the application: this service recognises its callers by that key.",
+    ),
     "loop": ProblemType(
         508,
         "This service would deliver to itself",

@@ -4,11 +4,13 @@ Rule guarded: the paths and operations come from the table that the routes thems
 same without an api-version, and are named in the description only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from fanout.binding.refusals import ITEM_CODES
 from service.compat.address import ROUTES, promised_status
-from service.openapi.describe import HUB, path, query_parameter
+from service.http.problems import PROBLEM_TYPES, title_of
+from service.openapi.describe import HUB, path, query_parameter, refusal
 
 TAG: Final = "compatible"
 SECURITY_SCHEME: Final = {
@@ -54,19 +56,95 @@ _SUMMARIES: Final = {
     "list_connections": "List the connections of a group", "invoke": "Invoke a client method and wait for its result",
     "generate_token": "Generate a client token", "execute": "Execute commands",
 }  # fmt: skip
-_TEXT: Final = {"text/plain": {"schema": {"type": "string"}}}
-_DETAIL: Final = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorDetail"}}} | _TEXT
-_PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
-_REFUSALS: Final[dict[str, Any]] = {
-    "400": {"description": "The call is not valid: one sentence, then its code.", "content": _TEXT},
-    "401": {"description": "The token is missing or not accepted: one sentence, then its code.", "content": _TEXT},
-    "404": {"description": "There is no such operation, or what is asked for does not exist.", "content": _DETAIL},
-    "408": {"description": "The body did not come in time.", "content": _DETAIL},
-    "413": {"description": "The body is larger than the service takes.", "content": _DETAIL},
-    "415": {"description": "The body is of a type that is not taken.", "content": _DETAIL},
-    "500": {"description": "An unexpected error.", "content": _PROBLEM},
-    "503": {"description": "No room in time, the queue is away, or the service does not answer.", "content": _DETAIL},
-    "508": {"description": "A delivery of this service came back to it.", "content": _DETAIL},
+# What `calls` and the checks of names find wrong with a call; each refusal begins with a sentence of its own.
+_INVALID: Final = (
+    "invalidRequest", "unknownHub", "invalidHub", "invalidApplication", "invalidUserId", "invalidGroupName",
+    "invalidConnectionId", "emptyTarget", "argumentsNotAnArray", "tooDeep", "invalidTtl", "namesTooLong", "uriTooLong",
+)  # fmt: skip
+_SENTENCES: Final = {
+    "invalidRequest": 'The body must be a JSON object with a string "target" and an array "arguments".',
+    "unauthorized": "The call carries no token: send Authorization: Bearer, signed with the service's access key.",
+    "wrongKey": "The token expired: the token must be signed with the service's access key, for the URL called.",
+    "notFound": "The REST API of Azure SignalR Service has no such operation.",
+}
+
+
+def _sentence(code: str) -> str:
+    return _SENTENCES.get(code) or (PROBLEM_TYPES[code].advice if code in PROBLEM_TYPES else ITEM_CODES[code])
+
+
+def _in_text(*codes: str) -> dict[str, Any]:
+    """Describe refusals that are one sentence, then the code: the vendor's SDK shows them as text of an exception."""
+    shown = {code: f"{_sentence(code)}\nCode: {code}. Request: 9f2c4e1ab03d5577.\n" for code in codes}
+    return {"text/plain": {"schema": {"type": "string"}, "examples": _examples(shown)}}
+
+
+def _in_detail(*codes: str) -> dict[str, Any]:
+    """Describe refusals in the shape of the service's own. The `/api/v1` form has them as text."""
+    usual: dict[str, Any] = {"target": None, "details": [], "inner": None}
+    shown = {code: {"code": code, "message": _sentence(code)} | usual for code in codes}
+    schema = {"$ref": "#/components/schemas/ErrorDetail"}
+    return {"application/json": {"schema": schema, "examples": _examples(shown)}} | _in_text(*codes)
+
+
+def _examples(shown: Mapping[str, Any]) -> dict[str, Any]:
+    return {code: {"summary": title_of(code), "value": value} for code, value in shown.items()}
+
+
+_TEXT: Final = {"type": "string"}
+_ERROR_CODE: Final = {
+    "x-ms-error-code": {"description": "What the vendor's SDK looks at.", "required": False, "schema": _TEXT}
+}
+_CHALLENGE: Final = {
+    "WWW-Authenticate": {"description": "What is wrong with the token.", "required": False, "schema": _TEXT}
+}
+
+
+def _refusal(description: str, content: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return {"description": description, "content": content, "headers": {**_ERROR_CODE, **(more or {})}}
+
+
+_NO_TOKEN: Final = _refusal(
+    "The token is missing or not accepted: one sentence, then its code.",
+    _in_text("unauthorized", "wrongKey"),
+    _CHALLENGE,
+)
+_UNAVAILABLE: Final = (
+    "overloaded", "queueFull", "queueUnavailable", "queueSilent", "notConfigured", "serviceUnavailable",
+)  # fmt: skip
+# By name, because every operation has nearly all of them.
+RESPONSES: Final[dict[str, Any]] = {
+    "CompatibleInvalid": _refusal("The call is not valid: one sentence, then its code.", _in_text(*_INVALID)),
+    "CompatibleNoToken": _NO_TOKEN,
+    "CompatibleNotFound": _refusal(
+        "There is no such operation, or what is asked for does not exist.", _in_detail("notFound")
+    ),
+    "CompatibleTooSlow": _refusal("The body did not come in time.", _in_detail("bodyTooSlow")),
+    "CompatibleTooLarge": _refusal("The body is larger than the service takes.", _in_detail("bodyTooLarge")),
+    "CompatibleOtherType": _refusal("The body is of a type that is not taken.", _in_detail("unsupportedMediaType")),
+    "CompatibleUnexpected": refusal("An unexpected error.", "internal"),
+    "CompatibleUnavailable": _refusal(
+        "No room in time, the queue is away, or the service does not answer.", _in_detail(*_UNAVAILABLE)
+    ),
+    "CompatibleLoop": _refusal("A delivery of this service came back to it.", _in_detail("loop")),
+}
+_STATUSES: Final = ("400", "401", "404", "408", "413", "415", "500", "503", "508")
+_REFUSALS: Final = {
+    status: {"$ref": f"#/components/responses/{name}"} for status, name in zip(_STATUSES, RESPONSES, strict=True)
+}
+_HEALTH: Final[dict[str, Any]] = {
+    "summary": "Ask for the health of the service",
+    "description": "Passed through to the SignalR service, without a token.",
+    "tags": [TAG],
+    "security": [{}],
+    "responses": {
+        "2XX": {"description": "What the service answered."},
+        **{status: _REFUSALS[status] for status in ("408", "413", "500", "503", "508")},
+    },
+}
+_NOT_SERVED: Final[dict[str, tuple[str, str, str]]] = {  # operationId, summary and code by path
+    "/server/": ("persistent-transport", "Not served: the persistent transport of the SDK", "persistentTransport"),
+    "/api/v1/auth/accessKey": ("access-key", "Not served: keys for callers of Microsoft Entra ID", "entraCaller"),
 }
 
 
@@ -78,6 +156,21 @@ def paths() -> dict[str, Any]:
         words = [f"{{{_LETTERS[word]}}}" if word in _LETTERS else word for word in shape]
         described["/".join(["/api/hubs/{hub}", *words])] = {
             method.lower(): _operation(method, shape, operation, names) for method, operation in methods.items()
+        }
+    described["/api/health"] = {method: {"operationId": f"{method}-health"} | _HEALTH for method in ("get", "head")}
+    for address, (name, summary, code) in _NOT_SERVED.items():
+        described[address] = {
+            "get": {
+                "operationId": name,
+                "summary": summary,
+                "tags": [TAG],
+                "security": [{}],
+                "responses": {
+                    "400": _refusal("It names the setting to change.", _in_text(code)),
+                    "500": _REFUSALS["500"],
+                    "508": _REFUSALS["508"],
+                },
+            }
         }
     return described
 

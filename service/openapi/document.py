@@ -42,3 +42,4 @@ def complete(
         document["paths"][batch.MESSAGES] = {"post": batch.OPERATION}
     if with_compatible:
         document["paths"] |= compatible.paths()
+        components["responses"] = compatible.RESPONSES

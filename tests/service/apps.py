@@ -32,6 +32,7 @@ ACCESS_KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH"
 SERVICE = ConnectionString.parse(f"Endpoint=https://example.service.signalr.net;AccessKey={ACCESS_KEY};Version=1.0;")
 BATCH = "/v1/hubs/chat/messages"
 ITEM: dict[str, Any] = {"userId": "alice", "target": "newMessage", "arguments": ["hi"]}
+_CODE_IN_TEXT = re.compile(r"\nCode: (\w+)\. Request: ")  # in a refusal of the compatible routes
 
 
 App = Parts
@@ -133,6 +134,8 @@ class Documented:
             assert code in content[media_type].get("examples", {code}) or code in ITEM_CODES, (
                 f"{code} is not documented"
             )
+        if code := _CODE_IN_TEXT.search(response.text):
+            assert code[1] in content[media_type]["examples"] or code[1] in ITEM_CODES, f"{code[1]} is not documented"
         for name, header in described.get("headers", {}).items():
             assert name in response.headers or not header["required"]
 
@@ -151,7 +154,9 @@ class Documented:
             if operation is not None and re.fullmatch(pattern, request.url.path):
                 responses: dict[str, dict[str, Any]] = operation["responses"]
                 assert str(response.status_code) in responses, f"{path}: {response.status_code} is not documented"
-                return responses[str(response.status_code)]
+                described = responses[str(response.status_code)]
+                name = described.get("$ref", "").removeprefix("#/components/responses/")
+                return self._document["components"]["responses"][name] if name else described
         return None
 
 

@@ -230,6 +230,13 @@ async def test_the_persistent_transport_is_answered_with_what_to_set(target: str
     assert "AzureSignalRServiceTransportType=Transient" in answer.text.partition("\n")[0]
 
 
+@pytest.mark.parametrize("path", ["/api/auth/accessKey", "/api/v1/auth/accessKey"])
+async def test_who_asks_for_a_key_of_entra_is_told_what_to_use(path: str) -> None:
+    answer = await call(an_app(), "GET", f"{path}?{V}")
+    assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (400, "text/plain")
+    assert "use a connection string with AccessKey=" in answer.text.partition("\n")[0]
+
+
 @pytest.mark.parametrize(("method", "path"), [("PATCH", "/api/hubs/chat/:send"), ("POST", "/api/hubs/chat/nothing")])
 async def test_what_the_service_has_not_is_not_found(method: str, path: str) -> None:
     answer = await call(an_app(), method, path)

@@ -5,9 +5,10 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator, meta
 
+from fanout.binding.refusals import ITEM_CODES
 from service.compat.address import ROUTES, address_of
 from service.http.problems import MEDIA_TYPE, PROBLEM_TYPES
-from tests.service.apps import an_app
+from tests.service.apps import an_app, client_of
 
 
 def document() -> dict[str, Any]:
@@ -38,7 +39,7 @@ def named_examples(node: Any) -> list[tuple[dict[str, Any], str, Any]]:
 
 def test_every_route_is_described() -> None:
     operations = {(method, path): each for path, item in document()["paths"].items() for method, each in item.items()}
-    own = [key for key in operations if not key[1].startswith("/api/")]
+    own = [key for key in operations if not key[1].startswith(("/api/", "/server/"))]
     assert sorted(own) == [
         ("get", "/backlog"),
         ("get", "/livez"),
@@ -86,8 +87,9 @@ def test_every_compatible_route_is_described_with_an_id_of_its_own() -> None:
 
 def test_every_reference_leads_somewhere() -> None:
     whole = document()
-    names = {reference.removeprefix("#/components/schemas/") for reference in references(whole)}
-    assert names <= set(whole["components"]["schemas"])
+    found = {tuple(reference.removeprefix("#/components/").split("/")) for reference in references(whole)}
+    assert all(name in whole["components"][kind] for kind, name in found)
+    names = {name for _kind, name in found}
     assert {"Batch", "Item", "Receipt", "ProblemDocument", "DeadLetterCommand", "NegotiateRequest", "Trace"} <= names
 
 
@@ -117,9 +119,34 @@ def test_every_refusal_shows_its_codes_with_an_example_of_each() -> None:
         Draft202012Validator(schema | {"components": whole["components"]}).validate(example)
     elsewhere = {
         *("headTooSlow", "headTooLarge"),  # before a route is known
-        *("configuration", "loop", "persistentTransport"),  # of the compatible routes, in text
+        "configuration",  # at the start
     }
-    assert {code for _schema, code, _example in found} == PROBLEM_TYPES.keys() - elsewhere
+    codes = {code for _schema, code, _example in found}
+    assert codes - ITEM_CODES.keys() == PROBLEM_TYPES.keys() - elsewhere
+
+
+def test_every_refusal_of_the_compatible_routes_shows_its_codes_in_each_shape_it_has() -> None:
+    whole = document()
+    for path, item in whole["paths"].items():
+        for operation in item.values() if path.startswith(("/api/", "/server/")) else ():
+            for status, described in operation["responses"].items():
+                response = (
+                    whole["components"]["responses"][described["$ref"].rpartition("/")[2]]
+                    if "$ref" in described
+                    else described
+                )
+                assert status.startswith("2") or response["content"], (path, status)
+                for kind, content in response.get("content", {}).items():
+                    assert content["examples"], (path, status, kind)
+                    for code, example in content["examples"].items():
+                        assert kind != "text/plain" or f"\nCode: {code}. " in example["value"]
+
+
+async def test_the_text_of_a_refusal_is_as_in_its_example() -> None:
+    shown = document()["components"]["responses"]["CompatibleNoToken"]["content"]["text/plain"]["examples"]
+    async with client_of(an_app()) as client:
+        answer = await client.post("/api/hubs/chat/:send")
+    assert answer.text.partition("Request: ")[0] == shown["unauthorized"]["value"].partition("Request: ")[0]
 
 
 def test_the_statuses_of_the_batch_route_are_all_there() -> None:

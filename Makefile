@@ -3,6 +3,8 @@
 PORT ?= 8080
 EMULATOR_PORT ?= 8888
 PYTHON ?= python3
+# The oldest Python that the client supports, by version or path.
+OLDEST ?= 3.9
 JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -57,11 +59,15 @@ docs: $(VENV)/.test ## write settings and verdicts into README and chart, the da
 	@$(BIN)/python -m tests.helm.golden_files
 
 lowest: $(VENV)/.test ## the tests of single modules with the lowest versions that pyproject.toml allows
-	@rm -rf .venv-lowest && $(BIN)/uv venv --quiet --python $(BIN)/python .venv-lowest
+	@rm -rf .venv-lowest .venv-client && $(BIN)/uv venv --quiet --python $(BIN)/python .venv-lowest
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -r pyproject.toml --extra dev --extra otel --extra entra
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python $(LOWEST_TOOLS)
 	@REDIS_KINDS=valkey .venv-lowest/bin/python -m pytest --quiet -p no:cacheprovider -W ignore::DeprecationWarning \
 	  --numprocesses $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist worksteal -m "not process" tests/fanout tests/workers tests/service tests/emulator $(ARGS)
+	@if $(BIN)/uv venv --quiet --no-python-downloads --python $(OLDEST) .venv-client 2>/dev/null; then \
+	  $(BIN)/uv pip install --quiet --python .venv-client/bin/python --resolution lowest-direct ./client && \
+	  TEST_CLIENT_PYTHON=$(CURDIR)/.venv-client/bin/python $(BIN)/pytest --quiet -p no:cacheprovider tests/client/test_oldest.py; \
+	else echo "No Python 3.9 here: the client is not tried with it."; fi
 
 image-test: $(VENV)/.test ## build the image, run it, and run the chart's pods of it, as root; needs buildah, podman, runc and mmdebstrap (BASE=an image that is there)
 	@$(BIN)/python -m tests.image $(BASE)
@@ -79,7 +85,7 @@ requirements: $(VENV)/.test ## renew the pinned requirements
 	done
 
 clean: ## remove the virtual environment and caches
-	@rm -rf $(VENV) .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	@rm -rf $(VENV) .venv-lowest .venv-client .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,7 +1,8 @@
-"""The examples of docs/client.md and client/README.md run, and the three forms of a case make the same calls.
+"""The examples of docs/client.md and client/README.md run, and the four forms of a case make the same calls.
 
 The functions are called as the host calls them, with the types of azure-functions. What the output binding would be
-given is POSTed to the service, which accepts what the binding accepts.
+given is POSTed to the service, which accepts what the binding accepts. For the drop-in it becomes the calls that the
+vendor's extension makes of it (tests/recorded/functions.jsonl), signed with the access key.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any
 import jwt
 import pytest
 
+from emulator.config import WELL_KNOWN_KEY
 from tests.client.conftest import KEY, Service
 
 func = pytest.importorskip("azure.functions", reason="azure-functions supports no Python from 3.13 on")
@@ -64,9 +66,15 @@ def calls_of(service: Service, before: int, count: int) -> set[Call]:
     """Return the calls after the first `before`, with their bodies in one form."""
     entries = service.calls("chat", before + count)[before:]
     assert len(entries) == count
+    # The extension writes Target and Arguments, and what arrives is delivered as it came.
+    bodies = [json.loads(entry["body"] or "{}") for entry in entries]
     return {
-        (entry["method"], entry["path"], json.dumps(json.loads(entry["body"] or "null"), sort_keys=True))
-        for entry in entries
+        (
+            entry["method"],
+            entry["path"],
+            json.dumps({name.lower(): value for name, value in body.items()}, sort_keys=True),
+        )
+        for entry, body in zip(entries, bodies, strict=True)
     }
 
 
@@ -80,13 +88,15 @@ def test_binding_client_and_plain_http_make_the_same_calls(service: Service, cas
     with environment(service) as variables:
         for send in (
             lambda: _by_binding(service, binding),
+            lambda: _by_drop_in(service, binding),
             lambda: _by_client(client),
             lambda: subprocess.run(["bash", "-ec", curl], env=variables, check=True, capture_output=True),
         ):
             before = len(service.calls("chat", 0))
             send()
             made.append(calls_of(service, before, count))
-    assert made[0] == made[1] == made[2]
+    assert made[0] == made[1] == made[2] == made[3]
+    assert "ServerEndpoint=https://<fanout>;" in CASES[case]
     assert len(made[0]) == count
 
 
@@ -100,6 +110,33 @@ def _by_binding(service: Service, code: str) -> None:
         url, content=json.dumps(out.value), headers={"X-API-Key": KEY, "Content-Type": "application/json"}
     )
     assert answer.status_code == 202, answer.text
+
+
+def _by_drop_in(service: Service, code: str) -> None:
+    built, _close = function_in(code)
+    out = Out()
+    built.get_user_function()(request(), out)
+    outputs = json.loads(out.value)
+    for method, place, body in [_call_of(item) for item in (outputs if isinstance(outputs, list) else [outputs])]:
+        path = f"/api/hubs/chat{place}"
+        token = jwt.encode({"aud": f"{service.url}{path}", "exp": 4_000_000_000}, WELL_KNOWN_KEY, algorithm="HS256")
+        answer = service.http.request(
+            method,
+            f"{service.url}{path}?api-version=2022-06-01",
+            content=body,
+            headers={"Authorization": f"Bearer {token}"} | ({"Content-Type": "application/json"} if body else {}),
+        )
+        assert answer.is_success, answer.text
+
+
+def _call_of(item: dict[str, Any]) -> tuple[str, str, bytes]:
+    """Return the call that the vendor's extension makes of an output."""
+    user, group = item.get("userId"), item.get("groupName")
+    if "action" in item:
+        return ("PUT" if item["action"] == "add" else "DELETE"), f"/users/{user}/groups/{group}", b""
+    where = f"/users/{user}" if user else f"/groups/{group}" if group else ""
+    body = {"Target": item["target"], "Arguments": item["arguments"]}
+    return "POST", f"{where}/:send", json.dumps(body).encode()
 
 
 def _by_client(code: str) -> None:

@@ -1,6 +1,8 @@
 """The house as drawn: which floor knows which, and which room holds which key (see README, "The house")."""
 
 import ast
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -98,7 +100,12 @@ def imports(path: Path) -> set[str]:
 
 
 MODULES = modules()
-IMPORTS = {name: imports(path) for name, path in MODULES.items()}
+
+
+@cache
+def imported() -> Mapping[str, set[str]]:
+    """Return what each module imports; read when the first test asks, because every test process collects this file."""
+    return {name: imports(path) for name, path in MODULES.items()}
 
 
 def ours(names: set[str]) -> set[str]:
@@ -110,7 +117,7 @@ def may(module: str, holders: tuple[str, ...]) -> bool:
 
 
 def test_floors_import_downwards_only() -> None:
-    for module, names in IMPORTS.items():
+    for module, names in imported().items():
         floor = module.split(".", maxsplit=1)[0]
         if floor not in FLOORS:
             continue
@@ -119,13 +126,13 @@ def test_floors_import_downwards_only() -> None:
 
 
 def test_the_product_and_its_client_do_not_import_each_other() -> None:
-    for module, names in IMPORTS.items():
+    for module, names in imported().items():
         packages = {name.split(".")[0] for name in ours(names)}
         assert packages <= {CLIENT} if module.startswith(CLIENT) else CLIENT not in packages, module
 
 
 def test_there_are_no_cycles() -> None:
-    left = {module: ours(names) - {module} for module, names in IMPORTS.items()}
+    left = {module: ours(names) - {module} for module, names in imported().items()}
     while left:
         free = {module for module, names in left.items() if not names & left.keys()}
         assert free, f"cycle among {sorted(left)}"
@@ -133,12 +140,14 @@ def test_there_are_no_cycles() -> None:
 
 
 def test_only_the_assembly_knows_the_workers() -> None:
-    knowing = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == "workers" for name in names)}
+    knowing = {module for module, names in imported().items() if any(name.split(".")[0] == "workers" for name in names)}
     assert {module for module in knowing if not module.startswith("workers")} == {"service.compose"}
 
 
 def test_only_the_command_line_and_dev_know_the_emulator() -> None:
-    knowing = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == "emulator" for name in names)}
+    knowing = {
+        module for module, names in imported().items() if any(name.split(".")[0] == "emulator" for name in names)
+    }
     assert {module for module in knowing if not module.startswith("emulator")} == {
         "service.cli.dev",
         "service.cli.serve",
@@ -155,7 +164,7 @@ def test_the_emulator_knows_the_protocol_and_nothing_of_the_queue() -> None:
         "fanout.loopback",
         "fanout.serving",
     )
-    for module, names in IMPORTS.items():
+    for module, names in imported().items():
         if module.startswith("emulator"):
             assert all(name.startswith(allowed) for name in ours(names) if name.startswith("fanout.")), module
 
@@ -163,7 +172,7 @@ def test_the_emulator_knows_the_protocol_and_nothing_of_the_queue() -> None:
 @pytest.mark.parametrize("room", sorted(ROOMS))
 def test_a_room_knows_only_its_neighbours(room: str) -> None:
     known = (room, room.removesuffix("."), *ROOMS[room])
-    for module, names in IMPORTS.items():
+    for module, names in imported().items():
         if module.startswith(room):
             below = {name for name in ours(names) if name.startswith("fanout.")}
             assert not [name for name in below if not name.startswith(known)], module
@@ -171,7 +180,7 @@ def test_a_room_knows_only_its_neighbours(room: str) -> None:
 
 @pytest.mark.parametrize("library", sorted(KEYS))
 def test_each_door_has_one_key(library: str) -> None:
-    users = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == library for name in names)}
+    users = {module for module, names in imported().items() if any(name.split(".")[0] == library for name in names)}
     assert {module for module in users if not may(module, KEYS[library])} == set()
 
 
@@ -181,15 +190,15 @@ def test_what_another_source_may_call_knows_no_http(module: str) -> None:
     while left:
         name = left.pop()
         known.add(name)
-        left |= ours(IMPORTS[name]) - known
-    libraries = {library.split(".")[0] for name in known for library in IMPORTS[name]}
+        left |= ours(imported()[name]) - known
+    libraries = {library.split(".")[0] for name in known for library in imported()[name]}
     assert not libraries & {"starlette", "fastapi", "uvicorn", "httptools", "httpx"}
     assert not [name for name in known if name.startswith("service.http")]
 
 
 @pytest.mark.parametrize("module", PURE)
 def test_pure_modules_stay_pure(module: str) -> None:
-    assert not {name.split(".")[0] for name in IMPORTS[module]} & IMPURE
+    assert not {name.split(".")[0] for name in imported()[module]} & IMPURE
 
 
 def test_the_environment_is_read_in_one_place() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fanout.queue.entry import Entry
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from tests.builders import a_join, a_message, an_entry
+from tests.examples import examples
 from tests.workers.helpers import a_flow
 from workers.coalescer import Bounds, Plan, may_be_expired, plan
 from workers.partition import BufferedEntry
@@ -310,7 +311,7 @@ ONE_GROUP = st.lists(
 
 
 @given(ONE_GROUP, ANY_BOUNDS)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_every_message_meets_the_members_it_would_have_met_and_the_same_are_left(
     entries: list[BufferedEntry], bounds: Bounds | None
 ) -> None:
@@ -324,7 +325,7 @@ def test_every_message_meets_the_members_it_would_have_met_and_the_same_are_left
 
 
 @given(LANES, ANY_BOUNDS)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_the_same_holds_where_members_leave_all_groups(entries: list[BufferedEntry], bounds: Bounds | None) -> None:
     met, service = played(entries)
     _plans, went, _gone = sequence_of(entries, bounds)

@@ -13,6 +13,7 @@ from fanout.queue.entry import Entry
 from fanout.queue.stream import START
 from fanout.signalr.message import Priority, RouteClass, Scope
 from tests.builders import a_join, a_message, an_entry
+from tests.examples import examples
 from tests.workers.helpers import a_flow, a_partition, buffered_in
 from workers.lane import DelayQueue, FairQueue, Lane
 from workers.partition import BufferedEntry, OwnedPartition, order_of
@@ -635,7 +636,7 @@ class World(RuleBasedStateMachine):
         buffered.flow.known.discard(buffered.id)
 
 
-World.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+World.TestCase.settings = settings(max_examples=examples(200), stateful_step_count=40, deadline=None)
 test_any_interleaving_delivers_everything_once_and_in_order = pytest.mark.timeout(60)(World.TestCase)
 
 

@@ -11,6 +11,7 @@ from fanout.binding.batch import ERROR_CODES, BatchLimits, ParsedItem, RejectedI
 from fanout.binding.properties import KNOWN
 from fanout.errors import BadRequestError
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
+from tests.examples import examples
 
 LIMITS = BatchLimits(
     max_items=1000, max_targets=1000, max_message=1_000_000, endpoints=("https://east-1.service.signalr.net",)
@@ -236,7 +237,7 @@ _values = _scalars | st.lists(_scalars | st.lists(_text), max_size=3) | st.dicti
 _objects = st.dictionaries(_names | _text, _values, max_size=6)
 
 
-@settings(max_examples=400, deadline=None)  # a busy machine is no counterexample
+@settings(max_examples=examples(400), deadline=None)  # a busy machine is no counterexample
 @given(st.lists(_objects | _values, max_size=4))
 def test_every_json_array_gets_one_verdict_per_element(elements: list[object]) -> None:
     results = parse_batch(msgspec.json.encode(elements), LIMITS).results
@@ -250,7 +251,7 @@ def test_every_json_array_gets_one_verdict_per_element(elements: list[object]) -
             assert result.calls
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.binary(max_size=3), st.integers(0, 200), st.integers(0, 3), st.sampled_from(range(len(EXAMPLES))))
 def test_a_damaged_body_is_read_or_refused_and_nothing_else(patch: bytes, start: int, cut: int, example: int) -> None:
     body = EXAMPLES[example][0].encode()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fanout.binding.batch import BatchLimits, ParsedItem, RejectedItem, parse_batch
 from fanout.signalr.message import Item, Message, Priority, Scope
+from tests.examples import examples
 
 LIMITS = BatchLimits(max_items=1000, max_targets=1000, max_message=2_000_000)
 B, U, G, C = Scope.BROADCAST, Scope.USER, Scope.GROUP, Scope.CONNECTION
@@ -63,7 +64,7 @@ def body_of(document: str) -> bytes:
     return item.body
 
 
-@settings(max_examples=400, deadline=None)  # a busy machine is no counterexample
+@settings(max_examples=examples(400), deadline=None)  # a busy machine is no counterexample
 @given(json_arrays, st.sampled_from(["arguments", "Arguments", "ARGUMENTS"]), _blank)
 def test_arguments_survive_byte_for_byte(arguments: str, name: str, blank: str) -> None:
     document = f'{{"target":"t",{blank}"{name}"{blank}:{blank}{arguments}{blank}}}'

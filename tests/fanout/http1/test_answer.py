@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fanout.http1.exchange import BrokenExchangeError, Limits, MalformedAnswerError, StaleConnectionError
 from fanout.http1.messages import AnswerReader
+from tests.examples import examples
 from tests.fanout.http1.reading import Outcome
 from tests.fanout.http1.reading import read as read_by_pieces
 
@@ -93,7 +94,7 @@ _WORDS += [
 ]
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(
     pieces=st.lists(st.one_of(st.binary(max_size=12), st.sampled_from(_WORDS)), max_size=16),
     method=st.sampled_from(["POST", "HEAD"]),

@@ -141,6 +141,7 @@ async def test_a_span_begins_with_as_many_hashes_as_the_one_before_it_would_have
     assert 0 < await redis_client.ask("PTTL", SEEN) <= 3 * window
 
 
+@pytest.mark.slow
 async def test_each_remembered_id_takes_little_however_many_there_are(redis_client: RedisClient) -> None:
     """Small hashes in the compact form: none is costly to expire, and no setting of the server is relied on."""
     _now, window = await middle_of_a_span(redis_client)

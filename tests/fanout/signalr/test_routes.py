@@ -15,6 +15,7 @@ from fanout.metrics import CLASSES
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, RouteClass, Scope, Verb, class_of
 from fanout.signalr.routes import Route, execute_body, execute_route, route_of
 from tests.builders import a_join, a_message
+from tests.examples import examples
 
 U, G, C = Scope.USER, Scope.GROUP, Scope.CONNECTION
 OPENAPI = Path(__file__).parents[4] / "shared" / "signalr-rest" / "azure-signalr.2022-06-01.json"
@@ -126,7 +127,7 @@ def test_a_user_stands_in_the_filter_as_one_odata_string(user: str, escaped: str
     assert route.path == "/api/hubs/chat/:execute"
 
 
-@settings(max_examples=1000, deadline=None)  # a busy machine is no counterexample
+@settings(max_examples=examples(1000), deadline=None)  # a busy machine is no counterexample
 @given(_users, _users)
 @example("a", "a'")
 @example("' or userId ne '", "a")

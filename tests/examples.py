@@ -1,0 +1,10 @@
+"""With how many examples a property is tried: with all of them, or with a quarter in `make quick`."""
+
+import os
+
+IS_QUICK = bool(os.environ.get("QUICK_EXAMPLES"))
+
+
+def examples(count: int) -> int:
+    """Return how many examples to try of the `count` that the whole suite tries."""
+    return count // 4 if IS_QUICK else count

@@ -38,6 +38,7 @@ from service.callers.key_ring import KeyRing
 from service.compat.barrier import Barrier, Waiting
 from service.compat.questions import Service
 from service.compat.route import Compatible
+from service.console import route as console
 from service.http.auth import Guard
 from service.http.middleware import RequestTimes
 from service.http.probes import Probes, Readiness
@@ -119,8 +120,9 @@ class Parts:
             return Applications(_documented(served(routers, prefix, self.page), guarded))
         routers = [probes.router(), probes.metrics_router(), *routes.admin]
         everything = served([*routers, routes.negotiate])  # described, and nothing listens for it
+        shared = [] if self.page is None else [console.router()]  # the page uses files of the console
         return Applications(
-            served([probes.router(), routes.negotiate], prefix, self.page),
+            served([probes.router(), *shared, routes.negotiate], prefix, self.page),
             _documented(create_app(self.refusals, times, routers), described=everything),
         )
 
@@ -146,6 +148,7 @@ class Parts:
                 PauseAdmin(settings, self.pauses, guard, clock, budget, looks).router(),
                 OverviewAdmin(guard, looks).router(),
                 ConfigAdmin(settings, guard).router(),
+                console.router(),
                 HubAdmin(settings, hubs, guard, clock, budget, intake=intake, asked=self.asked, looks=looks).router(),
             ),
         )

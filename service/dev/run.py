@@ -93,6 +93,7 @@ def banner(plan: DevPlan, settings: Settings, port: int) -> str:
         f"  and send to everybody on it:\n\n"
         f"    curl -s {base}/v1/hubs/chat/messages -H 'Content-Type: application/json' -d '{body}'\n\n"
         f"  Where to look:\n\n"
+        f"    console       {base}/console (figures, pauses, dead letters, traces)\n"
         f"    API           {base}/docs\n"
         f"    metrics       {base}/metrics\n"
         f"{emulator}"

@@ -5,8 +5,10 @@ The last is the only test of `service/dev/page`. It finds elements as a visitor 
 
 import json
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from emulator.config import WELL_KNOWN_KEY
@@ -15,6 +17,7 @@ from tests.clients.scenario import TARGETS, Listener, check, expected_count, mes
 
 pytestmark = pytest.mark.browser
 # Numbers that do not survive being decoded and encoded again.
+PRODUCT_KEY = "the key of this test"
 EXACT = '[{"total": 1.10, "account": 12345678901234567890}, "it\'s"]'
 
 
@@ -80,12 +83,48 @@ async def test_the_description_of_the_api_renders_without_a_request_to_another_h
     assert any(url.endswith("/openapi.json") for url in rendered["requested"])
 
 
-async def test_the_page_asks_for_the_key_where_one_is_set(run_script: RunScript, chromium: str, tmp_path: Path) -> None:
-    key = "the key of this test"
-    with running_product(tmp_path, FANOUT_API_KEY=key) as (ingress_url, _emulator_url):
-        async with run_script("use_page_with_key.mjs", chromium, ingress_url, key) as page:
-            assert await page.next("refused") == {"event": "refused", "overflow": 0}
-            assert await page.next("received") == {"event": "received", "complaints": []}
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The product with an API key: the URLs of ingress and emulator."""
+    with running_product(tmp_path_factory.mktemp("keyed"), FANOUT_API_KEY=PRODUCT_KEY) as urls:
+        yield urls
+
+
+async def test_the_page_asks_for_the_key_where_one_is_set(
+    keyed: tuple[str, str], run_script: RunScript, chromium: str
+) -> None:
+    async with run_script("use_page_with_key.mjs", chromium, keyed[0], PRODUCT_KEY) as page:
+        assert await page.next("refused") == {"event": "refused", "overflow": 0}
+        assert await page.next("received") == {"event": "received", "complaints": []}
+
+
+async def test_the_console_shows_a_dead_letter_pauses_a_hub_and_replays(
+    keyed: tuple[str, str], listener: Listener, run_script: RunScript, chromium: str, tmp_path: Path
+) -> None:
+    ingress_url, emulator_url = keyed
+    visit = (chromium, f"{ingress_url}/console", PRODUCT_KEY, listener.hub, str(tmp_path))
+    async with (
+        httpx.AsyncClient(trust_env=False, headers={"X-API-Key": PRODUCT_KEY}) as http,
+        run_script("use_console.mjs", *visit) as page,
+    ):
+        opened = await page.next("open")
+        assert (opened["kept"], opened["partitions"]) == ([["apiKey"], 0, ""], 16)
+        await http.put(f"{emulator_url}/emulator/faults", json=[{"kind": "status", "status": 400, "times": 1}])
+        body = f'{{"userId":"{listener.user}","target":"refused","arguments":{EXACT}}}'
+        headers = {"Content-Type": "application/json"}
+        sent = await http.post(f"{ingress_url}/v1/hubs/{listener.hub}/messages", content=body, headers=headers)
+        assert sent.status_code == 202, sent.text
+        dead = await page.next("dead")
+        assert _words(EXACT[1:-1]) in _words(dead["message"])
+        assert dead["trace"] == ["accepted", "read by a worker", "attempt 1", "settled"]
+        await page.next("paused")
+        await page.next("replayed")
+        assert (await http.get(f"{ingress_url}/v1/admin/dead-letters")).json()["items"] == []
+        narrow = await page.next("narrow")
+        assert (max(narrow["overflow"]), narrow["nameless"]) == (0, [])
+        left = await page.next("left")
+        assert (left["complaints"], left["foreign"], left["kept"]) == ([], [], 0)
+    assert len(_pictures(tmp_path)) == 8
 
 
 async def test_the_page_of_the_emulator_causes_a_dead_letter_and_shows_the_call(

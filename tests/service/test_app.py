@@ -53,6 +53,22 @@ async def test_the_page_is_at_the_root_and_its_files_beside_it(tmp_path: Path) -
     assert hub.status_code == 200
 
 
+async def test_the_console_is_a_page_without_data_that_loads_only_its_own_files() -> None:
+    async with client_of(an_app(api_key=KEY)) as client:
+        page = await client.get("/console")
+        for name in re.findall(r'(?:src|href)="(console/[^"]+)"', page.text):
+            assert (await client.get(f"/{name}")).status_code == 200, name
+        script = (await client.get("/console/app.js")).text
+        for name in re.findall(r'from "\./([^"]+)"', script):
+            assert (await client.get(f"/console/{name}")).headers["content-type"].startswith("text/javascript"), name
+        assert (await client.get("/console/route.py")).status_code == 404
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self';" in policy
+    assert "frame-ancestors 'none'; require-trusted-types-for 'script'" in policy
+    assert "unsafe" not in policy
+    assert page.headers["cache-control"] == "no-store"
+
+
 async def test_the_type_of_a_problem_leads_to_its_explanation() -> None:
     async with client_of(an_app()) as client:
         problem = (await client.post(BATCH, json={})).json()
@@ -117,11 +133,13 @@ async def test_with_a_port_for_administration_the_other_has_none_of_it() -> None
     async with asking(main) as callers, asking(admin) as operators:
         main_statuses = {path: (await callers.get(path)).status_code for path in (*PRIVATE, "/livez", "/readyz")}
         admin_statuses = {path: (await operators.get(path)).status_code for path in (*PRIVATE, "/livez", "/readyz")}
+        consoles = [(await each.get("/console")).status_code for each in (callers, operators)]
         sent = await operators.post(BATCH, json=ITEM, headers={"X-API-Key": KEY})
         described = (await operators.get("/openapi.json")).json()["paths"]
     assert main_statuses == {**dict.fromkeys(PRIVATE, 404), "/livez": 200, "/readyz": 200}
     expected = {**dict.fromkeys(PRIVATE, 200), "/livez": 200, "/readyz": 200, "/v1/admin/messages/m/trace": 401}
     assert admin_statuses == expected
+    assert consoles == [404, 200]
     assert sent.status_code == 404
     assert {"/v1/hubs/{hub}/messages", "/{hub}/negotiate", "/metrics", "/v1/admin/dead-letters"} <= described.keys()
 

@@ -3,7 +3,7 @@
 // A message that this page sent may have a stamp as its last argument: {"sentAt": milliseconds}, and in a series also
 // {"n", "of"}. The stamp is shown as latency and position, not as an argument.
 
-import { elementTexts, layOut } from "./raw-json.js";
+import { elementTexts, layOut } from "../console/raw-json.js";
 
 const KEPT = 200;
 const LONGEST = 6000;

@@ -7,7 +7,7 @@
 //
 // A lost connection is opened again with exponential backoff. Every change of state is reported to `onState`.
 
-import { memberText } from "./raw-json.js";
+import { memberText } from "../console/raw-json.js";
 
 const SEPARATOR = "\u001e";
 const INVOCATION = 1;

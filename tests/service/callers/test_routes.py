@@ -82,6 +82,8 @@ REQUESTS = (
     Asked("GET", "/metrics", "read"),
     Asked("GET", "/backlog", "read"),
     Asked("GET", "/docs", "read"),
+    Asked("GET", "/console", ""),
+    Asked("GET", "/console/app.js", ""),
     Asked("GET", "/openapi.json", "read"),
     Asked("GET", "/livez", ""),
     Asked("GET", "/readyz", ""),

@@ -1,0 +1,1 @@
+"""The page for operators: figures, pauses, dead letters and traces in a browser."""

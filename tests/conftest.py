@@ -7,16 +7,22 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from fanout.clock import SystemClock
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from service.dev.private_redis import find_server, private_redis
 from tests import log_lines
+from tests.examples import IS_QUICK, examples
 from tests.redis_kinds import KINDS, Store, borrowed
 
 # These try the loggers themselves, with events made up for it.
 LOGGERS_OF_THEIR_OWN = {"tests.fanout.test_log"}
+
+settings.register_profile("quick", max_examples=examples(100))  # the library's own default is 100
+if IS_QUICK:
+    settings.load_profile("quick")
 
 
 def servers() -> dict[str, str]:

@@ -13,7 +13,7 @@ LOWEST_TOOLS := pytest pytest-asyncio pytest-timeout pytest-xdist hypothesis tru
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test lint types unit lowest image-test release-check sbom format bench simulate fuzz soak docs requirements clean
+.PHONY: help run quick test lint types unit lowest image-test kube-test release-check sbom format bench simulate fuzz soak docs requirements clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,6 +71,9 @@ lowest: $(VENV)/.test ## the tests of single modules with the lowest versions th
 
 image-test: $(VENV)/.test ## build the image, run it, and run the chart's pods of it, as root; needs buildah, podman, runc and mmdebstrap (BASE=an image that is there)
 	@$(BIN)/python -m tests.image $(BASE)
+
+kube-test: $(VENV)/.test ## install, upgrade, roll back and remove the chart in a real API server; needs etcd (KUBE_APISERVER=a binary, else it is compiled once, as root)
+	@$(BIN)/python -m tests.kube
 
 release-check: $(VENV)/.test ## build packages and chart into dist/ and check their versions and contents; publishes nothing
 	@$(BIN)/python -m tests.release

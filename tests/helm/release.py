@@ -82,9 +82,11 @@ class Release:
                 yield thing["spec"]
 
 
-def render(values: Object, *, name: str = "demo", namespace: str = "prod") -> Release:
-    """Render the chart with these values alone; HelmError where Helm refuses."""
-    files = chart().render(values, name=name, namespace=namespace)
+def render(
+    values: Object, *, name: str = "demo", namespace: str = "prod", of: helm_python.Chart | None = None
+) -> Release:
+    """Render the chart, or another `of` it, with these values alone; HelmError where Helm refuses."""
+    files = (of or chart()).render(values, name=name, namespace=namespace)
     notes = next(text for path, text in files.items() if path.endswith("NOTES.txt"))
     objects = [
         thing

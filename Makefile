@@ -60,7 +60,7 @@ docs: $(VENV)/.test ## write settings and verdicts into README and chart, the da
 
 lowest: $(VENV)/.test ## the tests of single modules with the lowest versions that pyproject.toml allows
 	@rm -rf .venv-lowest .venv-client && $(BIN)/uv venv --quiet --python $(BIN)/python .venv-lowest
-	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -r pyproject.toml --extra dev --extra otel --extra entra
+	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -r pyproject.toml --extra dev --extra otel --extra entra --extra jwt
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python $(LOWEST_TOOLS)
 	@REDIS_KINDS=valkey .venv-lowest/bin/python -m pytest --quiet -p no:cacheprovider -W ignore::DeprecationWarning \
 	  --numprocesses $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist worksteal -m "not process" tests/fanout tests/workers tests/service tests/emulator $(ARGS)
@@ -82,7 +82,7 @@ sbom: $(VENV)/.test ## write sbom.json (FILE=another), the parts of the image's 
 	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --of JSON -o $(or $(FILE),sbom.json)
 
 requirements: $(VENV)/.test ## renew the pinned requirements
-	@for set in ":requirements.txt" "--extra otel:requirements-otel.txt" "--extra entra:requirements-entra.txt" "--extra dev:requirements-run.txt" "--extra dev --extra otel --extra entra --group test:requirements-test.txt" "--extra dev --extra otel --extra entra --group test --group bench:requirements-bench.txt"; do \
+	@for set in "--extra jwt:requirements.txt" "--extra jwt --extra otel:requirements-otel.txt" "--extra jwt --extra entra:requirements-entra.txt" "--extra jwt --extra dev:requirements-run.txt" "--extra jwt --extra dev --extra otel --extra entra --group test:requirements-test.txt" "--extra jwt --extra dev --extra otel --extra entra --group test --group bench:requirements-bench.txt"; do \
 	  $(BIN)/uv pip compile pyproject.toml $${set%%:*} --universal --python-version 3.11 --generate-hashes --upgrade -q \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o $${set##*:} || exit 1; \
 	done

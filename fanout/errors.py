@@ -15,6 +15,7 @@ REFUSALS: Final = (
     "invalidIdempotencyKey",
     "unauthorized",
     "wrongKey",
+    "invalidToken",
     "forbidden",
     "notFound",
     "unknownHub",

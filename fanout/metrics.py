@@ -200,6 +200,12 @@ GAUGES = (
         "How long ago the API keys of callers were read; past 300 they count no longer. 0 where none are read.",
     ),
     Definition(
+        INGRESS,
+        "gauge",
+        "fanout_issuer_keys_age_seconds",
+        "How long ago the keys of token issuers were fetched; past 86400 they count no longer. 0 where none are.",
+    ),
+    Definition(
         PROCESS,
         "counter",
         "fanout_trace_events_skipped",

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from fanout.caller_metrics import MAX_CALLERS
 from fanout.settings_rules import check_caller
+from fanout.units import Duration
 
 
 class CallerSettings(BaseModel):
@@ -18,6 +19,49 @@ class CallerSettings(BaseModel):
         "",
         description="`redis`: an ingress starts without FANOUT_API_KEY, and its callers have the keys that `fanout "
         "keys` made. Keys in Redis count in any case; this says that they are enough to start.",
+    )
+    jwt_issuers: tuple[str, ...] = Field(
+        (),
+        max_length=8,
+        description="Issuers whose tokens (JWT) callers may send as `Authorization: Bearer`, comma-separated, each as "
+        "it stands in `iss`. With Entra ID `https://login.microsoftonline.com/<tenant>/v2.0`. Needs the extra `jwt`.",
+    )
+    jwt_audience: tuple[str, ...] = Field(
+        (),
+        description="What tokens must be for (`aud`), comma-separated; one of them is enough. With Entra ID the client "
+        "id of the app registration of this service, or its Application ID URI.",
+    )
+    jwt_jwks_url: str = Field(
+        "",
+        description="Where the keys of the issuer are (a JSON Web Key Set). Without it the issuer's "
+        "`/.well-known/openid-configuration` says so.",
+    )
+    jwt_algorithms: tuple[
+        Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"], ...
+    ] = Field(
+        ("RS256", "PS256", "ES256"),
+        min_length=1,
+        description="Algorithms with which tokens may be signed, comma-separated. Shared keys (`HS256`) are not taken.",
+    )
+    jwt_leeway: Duration = Field(
+        30.0, ge=0, le=300, description="How far the clocks of issuer and ingress may be apart."
+    )
+    jwt_name_claims: tuple[str, ...] = Field(
+        ("azp", "appid", "client_id", "sub"),
+        min_length=1,
+        description="Claims that name the caller, comma-separated; the first that a token has counts.",
+    )
+    jwt_roles_claims: tuple[str, ...] = Field(
+        ("roles",),
+        min_length=1,
+        description="Claims whose values are roles, comma-separated: a list, or a text with spaces in between (`scp`). "
+        "`azp` makes the id of the calling app a role.",
+    )
+    jwt_roles: tuple[str, ...] = Field(
+        (),
+        max_length=200,
+        description="What roles allow, comma-separated: `Orders.Writer=send:orders-* negotiate:orders-*`. A role "
+        "`fanout.send:orders-*` needs no entry.",
     )
     metrics_callers: tuple[str, ...] = Field(
         (),

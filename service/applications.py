@@ -35,6 +35,7 @@ from service.admin.settings import ConfigAdmin
 from service.admin.traces import TraceAdmin
 from service.app import Role, create_app
 from service.callers.key_ring import KeyRing
+from service.callers.tokens import KeysFirst, TokenCallers
 from service.compat.barrier import Barrier, Waiting
 from service.compat.questions import Service
 from service.compat.route import Compatible
@@ -92,15 +93,20 @@ class Parts:
     tracing: Tracing | None = None
     keys: KeyRing | None = None
     identities: Identities | None = None
+    tokens: TokenCallers | None = None
 
     def build(self) -> Applications:
         """Give each listener its routes."""
         probes = Probes(self.queue, self.metrics, self.readiness, self.clock, self.pauses)
-        guard = (Guard if self.tracing is None else TracedGuard)(self.settings, self.keys, self.api_key)
+        guard = (Guard if self.tracing is None else TracedGuard)(
+            self.settings, self.keys, self.api_key, self.tokens
+        )  # fmt: skip
         times = RequestTimes(self.metrics, self.clock)
-        if self.keys is not None:
-            self.readiness.watch("callers", guard.warning)
-        self.metrics.gauges.watch(api_keys_age_seconds=self.keys.age if self.keys is not None else lambda: 0.0)
+        self.readiness.watch("callers", guard.warning)
+        self.metrics.gauges.watch(
+            api_keys_age_seconds=self.keys.age if self.keys is not None else lambda: 0.0,
+            issuer_keys_age_seconds=self.tokens.age if self.tokens is not None else lambda: 0.0,
+        )
         if self.role == "worker":  # it has no callers, so its port is for administration
             routers = [probes.router(), probes.metrics_router()]
             return Applications(_documented(create_app(self.refusals, times, routers)))
@@ -109,8 +115,10 @@ class Parts:
     def _with_callers(self, guard: Guard, probes: Probes, times: RequestTimes, routes: "_Routes") -> Applications:
         def served(routers: Sequence[APIRouter], prefix: str = "", page: Path | None = None) -> FastAPI:
             ingress, compatible = routes.ingress, routes.compatible
-            return create_app(
-                self.refusals, times, routers, ingress=ingress, compatible=compatible, page=page, prefix=prefix
+            return self._with_tokens(
+                create_app(
+                    self.refusals, times, routers, ingress=ingress, compatible=compatible, page=page, prefix=prefix
+                )
             )
 
         prefix = self.settings.path_prefix
@@ -123,8 +131,14 @@ class Parts:
         shared = [] if self.page is None else [console.router()]  # the page uses files of the console
         return Applications(
             served([probes.router(), *shared, routes.negotiate], prefix, self.page),
-            _documented(create_app(self.refusals, times, routers), described=everything),
+            _documented(self._with_tokens(create_app(self.refusals, times, routers)), described=everything),
         )
+
+    def _with_tokens(self, app: FastAPI) -> FastAPI:
+        # The routes that ask who calls have the keys of issuers fetched first.
+        if self.tokens is not None:
+            app.add_middleware(KeysFirst, tokens=self.tokens)
+        return app
 
     def _routes(self, guard: Guard) -> "_Routes":
         """Make the routes of those who call and of those who operate."""
@@ -137,7 +151,7 @@ class Parts:
         batches = Ingress(settings, hubs, intake, guard, metrics, clock, limits_of(settings, service), budget)
         looks = self._looks()
         return _Routes(
-            self._traced(batches, MESSAGES),
+            self._traced(batches if self.tokens is None else KeysFirst(batches, self.tokens), MESSAGES),
             self._traced(self._compatible(hubs, intake, budget), "/api/hubs"),
             Negotiate(
                 settings, hubs, guard, metrics, clock, service, budget, Joins(intake, budget), self._client_tokens()

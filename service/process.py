@@ -28,6 +28,7 @@ from fanout.signalr.connection_string import ConnectionString
 from service.app import Role
 from service.applications import Parts
 from service.callers.key_ring import KeyRing
+from service.callers.tokens import open_tokens
 from service.compat.questions import Service, open_service
 from service.compose import Resources, build_worker, open_endpoint, open_resources, prepare_store
 from service.doctor.probe import probe
@@ -80,7 +81,7 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
                     resources.stream.run(),
                     rotation.files.run(),
                     resources.identities.run(),
-                    _read_keys(plan, resources),
+                    _read_keys(parts),
                     measure_loop_lag(resources.metrics.loop_lag_seconds, clock),
                 )
                 tasks = [group.create_task(work) for work in works]
@@ -168,13 +169,16 @@ def _parts(
         tracing=resources.tracing,
         keys=_key_ring(plan, resources),
         identities=resources.identities,
+        tokens=None if plan.role == "worker" else open_tokens(settings, clock, resources.log),
     )
 
 
-async def _read_keys(plan: Plan, resources: Resources) -> None:
-    ring = _key_ring(plan, resources)
-    if ring is not None:
-        await ring.run()
+async def _read_keys(parts: Parts) -> None:
+    # What callers are recognised by: keys from Redis and a file, and those of issuers of tokens.
+    async with asyncio.TaskGroup() as group:
+        for source in (parts.keys, parts.tokens):
+            if source is not None:
+                group.create_task(source.run())
 
 
 def _key_ring(plan: Plan, resources: Resources) -> KeyRing | None:

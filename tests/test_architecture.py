@@ -16,8 +16,14 @@ PACKAGES = {**dict.fromkeys((*FLOORS, "emulator"), ROOT), CLIENT: ROOT / "client
 KEYS = {
     "redis": ("fanout.redis.",),
     "httptools": ("fanout.http1.", "emulator."),
-    "httpx": ("service.cli.", "service.compat.questions", "service.doctor.", "signalr_fanout."),
-    "jwt": ("fanout.signalr.credentials",),
+    "httpx": (
+        "service.callers.issuer",
+        "service.cli.",
+        "service.compat.questions",
+        "service.doctor.",
+        "signalr_fanout.",
+    ),
+    "jwt": ("fanout.signalr.credentials", "service.callers.jwks"),
     "fastapi": ("service.", "emulator."),
     "starlette": ("service.", "emulator."),
     "uvicorn": ("fanout.serving", "emulator."),

@@ -104,7 +104,7 @@ _SHOWN: dict[str, Any] = {
     "cause": "status 429 (Retry-After: 86400 s)",
 }
 _REFUSALS = {
-    401: refusal("The caller did not authenticate.", "unauthorized", "wrongKey"),
+    401: refusal("The caller did not authenticate.", "unauthorized", "wrongKey", "invalidToken"),
     403: refusal("The caller lacks the right, or has it for other hubs.", "forbidden"),
     500: refusal("An unexpected error.", "internal"),
     503: busy("The queue does not answer.", "queueUnavailable", "queueSilent"),

@@ -57,7 +57,7 @@ _DESCRIPTION: dict[str, Any] = {
     "summary": "Return the life of one message, as far as it is kept",
     "responses": {
         200: answer(Trace, "What is kept of it.", _TRACED),
-        401: refusal("The caller is not known.", "unauthorized", "wrongKey"),
+        401: refusal("The caller is not known.", "unauthorized", "wrongKey", "invalidToken"),
         403: refusal("The caller may not read of all hubs.", "forbidden"),
         404: refusal(
             "Traces are not kept (traceOff), or none of this id is (traceUnknown).", "traceOff", "traceUnknown"

@@ -14,7 +14,7 @@ Rules guarded:
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -50,9 +50,9 @@ class Right(StrEnum):
 class Caller:
     """Who calls; `name` is for logs and says how the caller was recognised.
 
-    `hubs` are lower-case patterns. `refusal` is "" for known callers, otherwise what to do to become known; `code` is
-    then the code of the refusal. `is_client` says whether a client may be negotiated for that the settings find a user
-    for.
+    `hubs` are lower-case patterns. `grants` has them by right, where they differ; `hubs` is empty then. `refusal` is ""
+    for known callers, otherwise what to do to become known; `code` is then the code of the refusal. `is_client` says
+    whether a client may be negotiated for that the settings find a user for.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Caller:
     refusal: str = ""
     code: str = "unauthorized"
     is_client: bool = False
+    grants: Mapping[Right, tuple[str, ...]] | None = None
 
     def require(self, right: Right, hub: str = "") -> None:
         """Return when the caller has `right` on `hub`; otherwise raise what `refusal_of` returns.
@@ -81,9 +82,10 @@ def refusal_of(caller: Caller, right: Right, hub: str = "") -> FanoutError | Non
     where = "what concerns all hubs" if hub == EVERY_HUB else f"hub {hub[:_MAX_LENGTH].lower()}" if hub else "any hub"
     if right not in caller.rights:
         return ForbiddenError(f"The caller has no right to {right.value} here: it needs {right.value} for {where}.")
-    if hub and not any(matches(pattern, hub.lower()) for pattern in caller.hubs):
+    hubs = caller.hubs if caller.grants is None else caller.grants[right]
+    if hub and not any(matches(pattern, hub.lower()) for pattern in hubs):
         return ForbiddenError(
-            f"The caller has the right {right.value}, and not for {where}: it has it for {', '.join(caller.hubs)}."
+            f"The caller has the right {right.value}, and not for {where}: it has it for {', '.join(hubs)}."
         )
     return None
 

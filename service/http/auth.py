@@ -19,6 +19,7 @@ from fanout.secret import Secret
 from fanout.settings import Settings
 from service.callers.caller import EVERY_HUB, Caller, Right, digest_of
 from service.callers.key_ring import KeyRing, read_file
+from service.callers.tokens import TokenCallers, check_tokens
 
 _MAKE_A_KEY = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
@@ -48,17 +49,24 @@ FOREIGN = Caller(
 class Guard:
     """Recognises callers by the digests of their keys."""
 
-    def __init__(self, settings: Settings, ring: KeyRing | None = None, api_key: Secret | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ring: KeyRing | None = None,
+        api_key: Secret | None = None,
+        tokens: TokenCallers | None = None,
+    ) -> None:
         """`ring` has the keys besides that of the settings; None where there are no others.
 
-        `api_key` is that of the settings as it is now, which may be replaced.
+        `api_key` is that of the settings as it is now, which may be replaced. `tokens` is None where none are taken.
         """
         self._key = api_key or Secret(settings.api_key.get_secret_value())
         self._digest = _digest_of(self._key)
         self._key.when_replaced(self._take_key)
         self._local = settings.auth == "none"
         self._ring = None if self._local else ring
-        others = bool(settings.api_keys_file or settings.api_keys)
+        self._tokens = tokens
+        others = bool(settings.api_keys_file or settings.api_keys or settings.jwt_issuers)
         self._takes_keys = self._digest is not None or (others and not self._local)
 
     def __repr__(self) -> str:
@@ -66,11 +74,10 @@ class Guard:
 
     def warning(self) -> str:
         """Return why nobody can call, or what is wrong with the reading of keys; "" for nothing."""
-        if self._ring is None:
-            return ""
-        if self._digest is None and self._ring.is_empty:
+        if self._ring is not None and self._digest is None and self._tokens is None and self._ring.is_empty:
             return "There is no API key, so nobody can call. Make one with `fanout keys create`."
-        return self._ring.warning()
+        sources = (self._ring, self._tokens)
+        return " ".join(text for source in sources if source is not None and (text := source.warning()))
 
     def _take_key(self) -> None:
         self._digest = _digest_of(self._key)
@@ -99,7 +106,10 @@ class Guard:
         token = token.strip()
         if not token or scheme.lower() != "bearer":
             return KEYLESS
-        return self._holder(token) or WRONG_TOKEN
+        holder = self._holder(token)
+        if holder is None and self._tokens is not None:
+            holder = self._tokens.find(token)
+        return holder or WRONG_TOKEN
 
     def _holder(self, presented: str) -> Caller | None:
         # Who holds a key. That of the settings comes first, because nothing else has to be asked then.
@@ -126,10 +136,11 @@ def _digest_of(key: Secret) -> bytes | None:
 def check_exposure(settings: Settings, host: str) -> None:
     """Raise ConfigurationError when nobody could be recognised, or strangers would be served."""
     key, local, auth = bool(settings.api_key.get_secret_value()), settings.auth == "none", variable_of("auth")
-    for name in ("api_keys_file", "api_keys"):
+    check_tokens(settings)
+    for name in ("api_keys_file", "api_keys", "jwt_issuers"):
         if getattr(settings, name) and local:
             raise ConfigurationError(f"{variable_of(name)} and {auth}=none are both set: remove one of them.")
-    key = key or bool(settings.api_keys)
+    key = key or bool(settings.api_keys or settings.jwt_issuers)
     if settings.api_keys_file:
         key = bool(read_file(settings.api_keys_file)) or key
     if key and local:
@@ -137,8 +148,9 @@ def check_exposure(settings: Settings, host: str) -> None:
     if not key and not local:
         raise ConfigurationError(
             f"No caller could be recognised: set {variable_of('api_key')} to a long random text, for example of "
-            f"{_MAKE_A_KEY}, or set {variable_of('api_keys')}=redis and make keys with `fanout keys create`. To try "
-            f"the service on this machine alone, use `fanout dev` or set {auth}=none."
+            f"{_MAKE_A_KEY}, or set {variable_of('api_keys')}=redis and make keys with `fanout keys create`, or "
+            f"{variable_of('jwt_issuers')} for tokens. To try the service on this machine alone, use `fanout dev` or "
+            f"set {auth}=none."
         )
     if local and not is_loopback(host):
         raise ConfigurationError(

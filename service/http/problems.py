@@ -53,6 +53,11 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         "The key is not one of this service",
         "Send a key that the service has, and that was not revoked and has not expired.",
     ),
+    "invalidToken": ProblemType(
+        401,
+        "The token is not accepted",
+        "Send a token of an issuer that the service knows, for its audience, that has not expired.",
+    ),
     "forbidden": ProblemType(403, "The caller may not do this", "Use a key that has the right."),
     "notFound": ProblemType(404, "There is nothing at this address", "/openapi.json lists what there is."),
     "traceOff": ProblemType(
@@ -102,9 +107,9 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     ),
     "callersUnavailable": ProblemType(
         503,
-        "The API keys cannot be read",
+        "Whether a key or token counts cannot be found out",
         "Repeat after Retry-After; nothing was queued. Keys that Redis holds count for five minutes after it stopped "
-        "answering; FANOUT_API_KEY and the keys of a file count without it.",
+        "answering; FANOUT_API_KEY and the keys of a file count without it. Keys of issuers of tokens count for a day.",
     ),
     "overloaded": ProblemType(
         503,
@@ -212,8 +217,16 @@ def problem_of(error: FanoutError) -> Problem:
     elif isinstance(error, SlowBodyError):
         headers["Connection"] = "close"  # the rest of the body is not waited for
     elif isinstance(error, UnauthorizedError):
-        headers["WWW-Authenticate"] = CHALLENGE
+        headers["WWW-Authenticate"] = challenge_of(error)
     return Problem(code, error.status, str(error), headers, members)
+
+
+def challenge_of(error: UnauthorizedError) -> str:
+    """Return the challenge of a 401; it says what is wrong with a token (RFC 6750)."""
+    if error.label != "invalidToken":
+        return CHALLENGE
+    reason = "".join(character for character in str(error) if character not in '"\\')
+    return f'{CHALLENGE}, error="invalid_token", error_description="{reason}"'
 
 
 def problem_of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:

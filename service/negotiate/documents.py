@@ -62,6 +62,7 @@ DESCRIPTION: dict[str, Any] = {
             "No user was found and clients without one are not served, or the body names one without a key.",
             "unauthorized",
             "wrongKey",
+            "invalidToken",
         ),
         403: refusal("The caller lacks the right negotiate, or has it for other hubs.", "forbidden"),
         408: refusal("The body did not arrive within FANOUT_BODY_TIMEOUT.", "bodyTooSlow"),

@@ -134,6 +134,8 @@ class Negotiate:
             asked = asked_by_caller(body, request.query_params)
             named = asked.with_claims(claims_of(asked.id_token)) if asked.id_token else asked.identity
             return found if found is not None and named == ClientIdentity() else named
+        if not caller.refusal and (found is None or names_somebody(body)):
+            caller.require(Right.NEGOTIATE)  # it is known, and without the right it is a client like any other
         if names_somebody(body):
             raise UnauthorizedError(_NOT_USED, label=caller.code)
         if found is None:

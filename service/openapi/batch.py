@@ -180,7 +180,7 @@ OPERATION: dict[str, Any] = {
             "invalidIdempotencyKey",
             invalidItems=_INVALID,
         ),
-        "401": refusal("The caller is not known.", "unauthorized", "wrongKey"),
+        "401": refusal("The caller is not known.", "unauthorized", "wrongKey", "invalidToken"),
         "403": refusal("The caller may not send.", "forbidden"),
         "408": refusal("The body did not come within FANOUT_BODY_TIMEOUT.", "bodyTooSlow"),
         "413": refusal("The body is larger than FANOUT_MAX_BODY.", "bodyTooLarge"),

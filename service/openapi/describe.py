@@ -104,6 +104,6 @@ def callers(right: Right) -> list[Any]:
 
 
 READ_REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: refusal("The caller did not authenticate.", "unauthorized", "wrongKey"),
+    401: refusal("The caller did not authenticate.", "unauthorized", "wrongKey", "invalidToken"),
     403: refusal("The caller lacks the right, or has it for other hubs.", "forbidden"),
 }

@@ -164,7 +164,7 @@ _REST = {"more": True, "next": _CURSOR_SHOWN, "before": "2026-11-22T22:57:18.627
 _UNKNOWN = "The queue is unavailable or full; nothing of this request is known to have been done."
 _UNAVAILABLE = ("queueUnavailable", "queueSilent")
 _REFUSALS = {
-    401: refusal("The caller did not authenticate.", "unauthorized", "wrongKey"),
+    401: refusal("The caller did not authenticate.", "unauthorized", "wrongKey", "invalidToken"),
     403: refusal("The caller lacks the right, or has it for other hubs.", "forbidden"),
     500: refusal("An unexpected error.", "internal"),
     503: busy(_UNKNOWN, *_UNAVAILABLE),

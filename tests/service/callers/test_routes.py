@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import httpx
 import pytest
@@ -17,10 +18,19 @@ from fanout.queue.traces import Traces, open_traces
 from fanout.redis.client import RedisClient
 from service.callers.caller import ApiKey, digest_of, secret_of
 from service.callers.key_ring import KeyRing
+from service.callers.tokens import open_tokens
 from tests.service.apps import ITEM, KEY, App, an_app, client_of
+from tests.service.callers.issuing import AUDIENCE, IssuerServer, an_issuer
 
 UNKNOWN, ADMITTED = 401, 200  # ADMITTED stands for whatever is neither 401 nor 403
 RIGHTS = ("send", "negotiate", "read", "admin")
+# Tokens: their roles, and the hubs on which each right holds that they give.
+TOKENS: dict[str, tuple[list[str], dict[str, str]]] = {
+    **{f"a token with {right}": ([f"fanout.{right}:cha*"], {right: "chat"}) for right in RIGHTS},
+    "a token with several roles": (["fanout.send:chat", "fanout.read:*", "x"], {"send": "chat", "read": "*"}),
+    "a token with a role of the settings": (["Chat.Admin"], {"admin": "chat", "send": "*"}),
+    "a token without roles": ([], {}),
+}
 
 
 @dataclass(frozen=True)
@@ -91,18 +101,25 @@ REQUESTS = (
 )
 
 
-def expected(asked: Asked, rights: set[str] | None, hubs: str) -> int:
-    """Return the answer to a caller with these rights on these hubs ("*", "chat"); None for one who is not known."""
+def expected(asked: Asked, rights: dict[str, str] | None) -> int:
+    """Return the answer to a caller with these rights, each on its hubs ("*", "chat"); None for one not known."""
     if not asked.right:
         return ADMITTED
     if rights is None:
         return UNKNOWN
-    has = asked.right in rights or (asked.right == "read" and "admin" in rights)
-    return ADMITTED if has and hubs in ("*", asked.hub) else 403
+    counted = [asked.right, "admin"] if asked.right == "read" else [asked.right]
+    return ADMITTED if any(rights.get(right) in ("*", asked.hub) for right in counted) else 403
 
 
 @pytest.fixture
-async def keyed(one_redis: RedisClient) -> AsyncIterator[tuple[App, dict[str, str]]]:
+async def issuer() -> AsyncIterator[IssuerServer]:
+    """An issuer of tokens."""
+    async with an_issuer() as server:
+        yield server
+
+
+@pytest.fixture
+async def keyed(one_redis: RedisClient, issuer: IssuerServer) -> AsyncIterator[tuple[App, dict[str, str]]]:
     """An application with a key for each right, on all hubs and on those that begin with chat, and an expired one."""
     clock, store, secrets = SystemClock(), ApiKeys(one_redis), dict[str, str]()
     kinds: list[tuple[str, str, str, float | None]] = [
@@ -117,35 +134,60 @@ async def keyed(one_redis: RedisClient) -> AsyncIterator[tuple[App, dict[str, st
     ring = KeyRing(store, "", clock, get_logger())
     await ring.refresh()
     async with open_traces(one_redis, clock, KEYS, keep=60, max_per_second=10) as traces:
-        yield _app(one_redis, ring, traces), secrets
+        yield _app(one_redis, ring, traces, issuer), secrets
 
 
-def _app(redis_client: RedisClient, ring: KeyRing, traces: Traces) -> App:
+def _app(redis_client: RedisClient, ring: KeyRing, traces: Traces, issuer: IssuerServer) -> App:
     letters = DeadLetters(redis_client, partitions=16)
-    app = replace(an_app(api_key=KEY, partitions=16), keys=ring, dead_letters=letters, traces=traces)
-    surveyor = Surveyor(redis_client, SystemClock(), partitions=16)
-    return replace(app, pauses=Pauses(redis_client), surveyor=surveyor)
+    roles = ("Chat.Admin=admin:chat send:*",)
+    app = an_app(
+        api_key=KEY, partitions=16, jwt_issuers=(issuer.url,), jwt_audience=(AUDIENCE,), jwt_roles=roles,
+    )  # fmt: skip
+    tokens = open_tokens(app.settings, app.clock, get_logger())
+    app = replace(app, keys=ring, dead_letters=letters, pauses=Pauses(redis_client), traces=traces, tokens=tokens)
+    return replace(app, surveyor=Surveyor(redis_client, SystemClock(), partitions=16))
 
 
-async def test_every_route_has_one_answer_for_every_kind_of_caller(keyed: tuple[App, dict[str, str]]) -> None:
-    app, secrets = keyed
-    kinds: dict[str, tuple[dict[str, str], set[str] | None, str]] = {
-        "nobody": ({}, None, "*"),
-        "a wrong key": ({"X-API-Key": "another"}, None, "*"),
-        "a wrong token": ({"Authorization": "Bearer another"}, None, "*"),
-        "a wrong secret": ({"X-API-Key": f"{secrets['admin:*']}x"}, None, "*"),
-        "an expired key": ({"X-API-Key": secrets.pop("expired")}, None, "*"),
-        "the key of the settings": ({"X-API-Key": KEY}, set(RIGHTS), "*"),
+def kinds_of_callers(secrets: dict[str, str], issuer: IssuerServer) -> dict[str, tuple[dict[str, str], Any]]:
+    """The headers that each kind of caller sends, and what it may do; None for one who is not known."""
+    admin, now = ["fanout.admin:*"], SystemClock().wall()
+    unknown = {
+        "nobody": {},
+        "a wrong key": {"X-API-Key": "another"},
+        "a wrong token": {"Authorization": "Bearer another"},
+        "a wrong secret": {"X-API-Key": f"{secrets['admin:*']}x"},
+        "an expired key": {"X-API-Key": secrets.pop("expired")},
+        "an expired token": bearer(issuer.token(now - 7200, roles=admin)),
+        "a token for another audience": bearer(issuer.token(now, aud="api://other", roles=admin)),
+        "a token of another issuer": bearer(issuer.token(now, iss="https://other.example.com", roles=admin)),
+        "a token signed by somebody else": bearer(issuer.token(now, kid="somebody", roles=admin)),
+        "a token instead of a key": {"X-API-Key": issuer.token(now, roles=admin)},
     }
+    kinds: dict[str, tuple[dict[str, str], Any]] = {kind: (headers, None) for kind, headers in unknown.items()}
+    kinds["the key of the settings"] = ({"X-API-Key": KEY}, dict.fromkeys(RIGHTS, "*"))
     for kind, secret in secrets.items():
         right, _, hubs = kind.partition(":")
-        kinds[kind] = ({"Authorization": f"Bearer {secret}"}, {right}, "*" if hubs == "*" else "chat")
+        kinds[kind] = (bearer(secret), {right: "*" if hubs == "*" else "chat"})
+    for kind, (roles, rights) in TOKENS.items():
+        kinds[kind] = (bearer(issuer.token(now, roles=roles)), rights)
+    return kinds
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def test_every_route_has_one_answer_for_every_kind_of_caller(
+    keyed: tuple[App, dict[str, str]], issuer: IssuerServer
+) -> None:
+    app, secrets = keyed
+    kinds = kinds_of_callers(secrets, issuer)
     for number, asked in enumerate(REQUESTS):
         # Each from a peer of its own, because one that tries many wrong keys is answered slowly.
         async with client_of(app, peer=f"192.0.2.{number}") as client:
-            for kind, (headers, rights, hubs) in kinds.items():
+            for kind, (headers, rights) in kinds.items():
                 answer = await client.request(asked.method, asked.path, json=asked.body, headers=headers)
-                wanted = expected(asked, rights, hubs)
+                wanted = expected(asked, rights)
                 status = answer.status_code if answer.status_code in (401, 403) else ADMITTED
                 assert status == wanted, f"{asked} by {kind}: {answer.status_code} {answer.text[:200]}"
                 _explained(answer, asked)

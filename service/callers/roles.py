@@ -1,0 +1,85 @@
+"""What the roles in a token allow: `fanout.send:orders-*`, or a role of any name that a setting gives a meaning. Pure.
+
+A grant is a right and the hubs it holds for, as `send:orders-*`. A role `fanout.<grant>` is that grant. Any other role
+means what FANOUT_JWT_ROLES says, `Orders.Writer=send:orders-* negotiate:orders-*`, and nothing where it says nothing.
+
+Rules guarded: nobody gets a right or a hub by accident: both have to be named. A role that cannot be read gives
+nothing, and takes nothing away.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from service.callers.caller import ALL_HUBS, Caller, Right, hubs_of
+
+PREFIX: Final = "fanout."
+_MAX_ROLES: Final = 256  # roles of one token that are looked at
+_EXPECTED: Final = "a grant is a right and a hub, as send:orders-* or read:*"
+
+Grant = tuple[Right, str]
+
+
+def parse_grant(text: str) -> Grant:
+    """Read a grant; ValueError says what is wrong."""
+    name, colon, pattern = text.partition(":")
+    if not colon or name not in tuple(Right):
+        raise ValueError(f"{text[:80]!r}: {_EXPECTED}; rights are {', '.join(Right)}")
+    [hub] = hubs_of([pattern])
+    return Right(name), hub
+
+
+def parse_roles(entries: Iterable[str]) -> Mapping[str, Sequence[Grant]]:
+    """Read the grants of roles, each as `ROLE=GRANT GRANT`; ValueError says what is wrong."""
+    roles: dict[str, Sequence[Grant]] = {}
+    for entry in entries:
+        role, equals, text = entry.partition("=")
+        role, words = role.strip(), text.split()
+        if not equals or not role or not words:
+            raise ValueError(f"{entry[:80]!r} is not ROLE=GRANT, where {_EXPECTED}")
+        if role in roles:
+            raise ValueError(f"the role {role[:80]!r} stands twice")
+        roles[role] = [parse_grant(word) for word in words]
+    return MappingProxyType(roles)
+
+
+def roles_in(claims: Mapping[str, object], names: Iterable[str]) -> list[str]:
+    """Return the roles that stand in the named claims: a list of texts, or one text with spaces in between."""
+    found: list[str] = []
+    for name in names:
+        value = claims.get(name)
+        if isinstance(value, str):
+            found += value.split()
+        elif isinstance(value, list):
+            found += [each for each in value if isinstance(each, str)]
+    return found[:_MAX_ROLES]
+
+
+def caller_with(name: str, roles: Iterable[str], meanings: Mapping[str, Sequence[Grant]]) -> Caller:
+    """Return the caller of this name with what its roles allow."""
+    hubs: dict[Right, list[str]] = {}
+    for role in roles:
+        for right, hub in _grants_of(role, meanings):
+            hubs.setdefault(right, []).append(hub)
+            if right is Right.ADMIN:
+                hubs.setdefault(Right.READ, []).append(hub)
+    grants = {right: _together(patterns) for right, patterns in hubs.items()}
+    is_client = Right.NEGOTIATE not in grants  # then it is whoever the settings find in its request
+    if all(patterns is ALL_HUBS for patterns in grants.values()):
+        return Caller(name, frozenset(grants), is_client=is_client)
+    return Caller(name, frozenset(grants), (), is_client=is_client, grants=grants)
+
+
+def _grants_of(role: str, meanings: Mapping[str, Sequence[Grant]]) -> Sequence[Grant]:
+    if role in meanings:
+        return meanings[role]
+    if not role.startswith(PREFIX):
+        return ()
+    try:
+        return (parse_grant(role.removeprefix(PREFIX)),)
+    except ValueError:
+        return ()
+
+
+def _together(patterns: Sequence[str]) -> tuple[str, ...]:
+    return ALL_HUBS if "*" in patterns else tuple(dict.fromkeys(patterns))

@@ -26,6 +26,14 @@ class CallerMetrics:
         self._accepted = self.counters.counters(
             "fanout_caller_accepted", "Entries stored, by caller.", "caller", values
         )
+        self._limited = self.counters.counters(
+            "fanout_caller_limited", "Requests refused because their caller sent more than it may.", "caller", values
+        )
+
+    def limited(self, caller: str) -> None:
+        """Count a request that was refused because the caller has sent what it may."""
+        if self.is_enabled:
+            _child(self._limited, caller).inc()
 
     def accepted(self, caller: str, entries: int) -> None:
         """Count a batch, and its entries that were stored."""

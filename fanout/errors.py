@@ -5,6 +5,7 @@ which label names it in metrics and as the `code` of problem details (`label`). 
 in the module that wraps the library.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 # Why a request or a connection was refused, besides the codes of items: the codes of problem documents, and of a
@@ -33,6 +34,7 @@ REFUSALS: Final = (
     "idempotencyConflict",
     "messageIdConflict",
     "callersUnavailable",
+    "rateLimited",
     "overloaded",
     "queueFull",
     "queueUnavailable",
@@ -166,6 +168,18 @@ class QueueFullError(QueueError):
     """The queue is at its configured depth, or the store is out of memory."""
 
     label = "queueFull"
+
+
+class RateLimitedError(FanoutError):
+    """A caller sent more than it may. `headers` say how much it may send, and it may come again after `retry_after`."""
+
+    status = 429
+    label = "rateLimited"
+
+    def __init__(self, detail: str, *, retry_after: float, headers: Mapping[str, str]) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        self.headers = headers
 
 
 class OverloadedError(FanoutError):

@@ -5,9 +5,10 @@ Rules guarded: as in `fanout.settings`, of which these are a part.
 
 from typing import Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from fanout.caller_metrics import MAX_CALLERS
+from fanout.quota import parse_bytes, parse_rate
 from fanout.settings_rules import check_caller
 from fanout.units import Duration
 
@@ -63,6 +64,15 @@ class CallerSettings(BaseModel):
         description="What roles allow, comma-separated: `Orders.Writer=send:orders-* negotiate:orders-*`. A role "
         "`fanout.send:orders-*` needs no entry.",
     )
+    caller_rate: str = Field(
+        "",
+        description="How many requests each caller may send that has no limit of its own: `100/s`, `6000/m`, "
+        "`50000/h`. All ingresses together count; past it requests are answered 429. Empty sets no limit.",
+    )
+    caller_bytes: str = Field(
+        "",
+        description="How large the bodies of these requests may be together: `1MiB/s`, `2GiB/h`. Empty sets no limit.",
+    )
     metrics_callers: tuple[str, ...] = Field(
         (),
         max_length=MAX_CALLERS,
@@ -70,6 +80,12 @@ class CallerSettings(BaseModel):
         "API keys, `api-key` for FANOUT_API_KEY, `access-key` for the compatible routes. All others count together, as "
         "`other`. At most 50 may be named. Empty counts none.",
     )
+
+    @field_validator("caller_rate", "caller_bytes")
+    @classmethod
+    def _limits_are_rates(cls, text: str, info: ValidationInfo) -> str:
+        (parse_rate if info.field_name == "caller_rate" else parse_bytes)(text)
+        return text
 
     @field_validator("metrics_callers")
     @classmethod

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
+from fanout import quota
 from fanout.clock import Clock
 from fanout.delivery_log import DeliveryLog
 from fanout.environment import CONNECTION_STRING
 from fanout.errors import NotConfiguredError
 from fanout.memory import body_budget, memory_limit
 from fanout.metrics import Metrics
+from fanout.queue.allowances import Allowances
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.pauses import Pauses
 from fanout.queue.survey import Surveyor
@@ -35,6 +37,7 @@ from service.admin.settings import ConfigAdmin
 from service.admin.traces import TraceAdmin
 from service.app import Role, create_app
 from service.callers.key_ring import KeyRing
+from service.callers.quotas import Quotas
 from service.callers.tokens import KeysFirst, TokenCallers
 from service.compat.barrier import Barrier, Waiting
 from service.compat.questions import Service
@@ -94,6 +97,7 @@ class Parts:
     keys: KeyRing | None = None
     identities: Identities | None = None
     tokens: TokenCallers | None = None
+    allowances: Allowances | None = None
 
     def build(self) -> Applications:
         """Give each listener its routes."""
@@ -148,11 +152,14 @@ class Parts:
         hubs, budget = Hubs(settings), self._budget()
         queue = self.queue if self.tracing is None else TracedQueue(self.queue)
         intake = Intake(queue, metrics, clock, traces=self.traces, delivery_log=self.delivery_log)
-        batches = Ingress(settings, hubs, intake, guard, metrics, clock, limits_of(settings, service), budget)
+        quotas = Quotas(
+            self.allowances, clock, metrics.by_caller, quota.limits_of(settings.caller_rate, settings.caller_bytes)
+        )
+        batches = Ingress(settings, hubs, intake, guard, metrics, clock, limits_of(settings, service), budget, quotas)
         looks = self._looks()
         return _Routes(
             self._traced(batches if self.tokens is None else KeysFirst(batches, self.tokens), MESSAGES),
-            self._traced(self._compatible(hubs, intake, budget), "/api/hubs"),
+            self._traced(self._compatible(hubs, intake, budget, quotas), "/api/hubs"),
             Negotiate(
                 settings, hubs, guard, metrics, clock, service, budget, Joins(intake, budget), self._client_tokens()
             ).router(),
@@ -167,7 +174,7 @@ class Parts:
             ),
         )
 
-    def _compatible(self, hubs: Hubs, intake: Intake, budget: ByteBudget) -> Compatible:
+    def _compatible(self, hubs: Hubs, intake: Intake, budget: ByteBudget, quotas: Quotas) -> Compatible:
         settings, clock = self.settings, self.clock
         second_key = self.second_key or Secret(settings.second_access_key.get_secret_value())
         barrier = None
@@ -175,7 +182,7 @@ class Parts:
             barrier = Barrier(self.waiting, clock, partitions=settings.partitions, within=settings.compat_wait)
         return Compatible(
             settings, hubs, intake, self.metrics, clock, budget,
-            service=self.service, second_key=second_key, asked=self.asked, barrier=barrier,
+            service=self.service, second_key=second_key, asked=self.asked, barrier=barrier, quotas=quotas,
         )  # fmt: skip
 
     def _looks(self) -> Looks | None:

@@ -20,6 +20,7 @@ from fanout.clock import Clock
 from fanout.delivery_log import open_delivery_log
 from fanout.environment import variable_of
 from fanout.log import Logger
+from fanout.queue.allowances import Allowances
 from fanout.queue.pauses import Pauses
 from fanout.queue.survey import Surveyor
 from fanout.serving import listen, port_of
@@ -169,6 +170,7 @@ def _parts(
         tracing=resources.tracing,
         keys=_key_ring(plan, resources),
         identities=resources.identities,
+        allowances=Allowances(resources.redis_client, resources.keys),
         tokens=None if plan.role == "worker" else open_tokens(settings, clock, resources.log),
     )
 

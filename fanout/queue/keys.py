@@ -220,6 +220,10 @@ class Keys:
         """Return what the keys of remembered ids begin with."""
         return f"{self.namespace}:{{{partition}}}:seen"
 
+    def allowance(self, caller: str) -> str:
+        """Return the key of what a caller with a limit may still send. It holds a digest: tokens name callers."""
+        return f"{self.namespace}:allowance:{_digest(caller)}"
+
     def trace(self, message_id: str) -> str:
         """Return the key of one message's trace. It holds a digest because callers choose the ids."""
         return f"{self.namespace}:trace:{_digest(message_id)}"

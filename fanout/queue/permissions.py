@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from fanout.errors import QueueError
-from fanout.queue import scripts, survey, worker_scripts
+from fanout.queue import allowances, scripts, survey, worker_scripts
 from fanout.queue.keys import Keys
 from fanout.redis.client import Argument, RedisClient, Script
 from fanout.redis.durability import Durability
@@ -19,6 +19,7 @@ _DIRECT = frozenset(
     {"GET", "SET", "HDEL", "HGET", "HGETALL", "INFO", "LRANGE", "LTRIM", "PEXPIRE", "PING", "RPUSH"}
     | {"SELECT", "SMEMBERS", "TIME", "XADD", "XRANGE", "XREAD", "XREVRANGE"}
 )
+_MODULES = (scripts, worker_scripts, survey, allowances)
 _SCRIPTED = frozenset({"EVAL", "EVALSHA"})  # what runs the check itself
 # The arguments behind a command; the others take a key alone.
 _KEYLESS: Mapping[str, tuple[str, ...]] = {
@@ -51,9 +52,8 @@ return missing
 
 def commands(*, cluster: bool = False, durability: Durability | None = None) -> list[str]:
     """Return every command that ingress and workers use, as an access list names it (`xinfo|stream` in capitals)."""
-    texts = [
-        s.text for module in (scripts, worker_scripts, survey) for s in vars(module).values() if isinstance(s, Script)
-    ]
+    found = [each for module in _MODULES for each in vars(module).values()]
+    texts = [each.text for each in found if isinstance(each, Script)]
     called = {"|".join(filter(None, match)) for text in texts for match in _CALL.findall(text)}
     needed = called | _DIRECT | _SCRIPTED
     if cluster:

@@ -22,6 +22,7 @@ from typing import Final
 import msgspec
 
 from fanout.errors import FanoutError, ForbiddenError, UnauthorizedError
+from fanout.quota import Limits, limits_of
 
 ALL_HUBS: Final = ("*",)
 EVERY_HUB: Final = "*"  # in place of the name of a hub: what concerns all of them
@@ -52,7 +53,7 @@ class Caller:
 
     `hubs` are lower-case patterns. `grants` has them by right, where they differ; `hubs` is empty then. `refusal` is ""
     for known callers, otherwise what to do to become known; `code` is then the code of the refusal. `is_client` says
-    whether a client may be negotiated for that the settings find a user for.
+    whether a client may be negotiated for that the settings find a user for. `limits` are those of its own, if any.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Caller:
     code: str = "unauthorized"
     is_client: bool = False
     grants: Mapping[Right, tuple[str, ...]] | None = None
+    limits: Limits | None = None
 
     def require(self, right: Right, hub: str = "") -> None:
         """Return when the caller has `right` on `hub`; otherwise raise what `refusal_of` returns.
@@ -122,8 +124,12 @@ def hubs_of(patterns: Iterable[str]) -> tuple[str, ...]:
 # API keys ------------------------------------------------------------------------------------------------------------
 
 
-class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A key as it is kept. `sha256` is of the whole key, in hex; times are unix seconds, `expires` None for never."""
+class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A key as it is kept. `sha256` is of the whole key, in hex; times are unix seconds, `expires` None for never.
+
+    `rate` and `size` are the limits of its holder, as `100/s` and `1MiB/s`, "" for none. An ingress that does not know
+    them does not take the key.
+    """
 
     id: str
     name: str
@@ -132,6 +138,8 @@ class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hubs: tuple[str, ...]
     created: float
     expires: float | None = None
+    rate: str = ""
+    size: str = ""
 
     @property
     def text(self) -> bytes:
@@ -141,7 +149,8 @@ class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def caller(self) -> Caller:
         """Who holds it."""
-        return Caller(self.name, rights_of(self.rights), hubs_of(self.hubs))
+        limits = limits_of(self.rate, self.size)
+        return Caller(self.name, rights_of(self.rights), hubs_of(self.hubs), limits=limits)
 
     def has_expired(self, now: float) -> bool:
         """Return whether it counts no longer, at this unix time."""
@@ -192,6 +201,10 @@ def check_key(key: ApiKey) -> None:
     except ValueError:
         raise ValueError(f"rights are {', '.join(Right)}") from None
     hubs_of(key.hubs)
+    try:
+        limits_of(key.rate, key.size)
+    except ValueError as error:
+        raise ValueError(f"a limit {error}") from None
 
 
 def parse_keys(content: bytes) -> dict[str, ApiKey]:

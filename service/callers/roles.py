@@ -8,16 +8,28 @@ nothing, and takes nothing away.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from fanout.quota import Limits, limits_of, parse_bytes, parse_rate
 from service.callers.caller import ALL_HUBS, Caller, Right, hubs_of
 
 PREFIX: Final = "fanout."
 _MAX_ROLES: Final = 256  # roles of one token that are looked at
+_LIMITS: Final = frozenset({"rate", "bytes"})
 _EXPECTED: Final = "a grant is a right and a hub, as send:orders-* or read:*"
 
 Grant = tuple[Right, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a role means: what it allows, and how much its callers may send; "" for no limit of their own."""
+
+    grants: Sequence[Grant]
+    rate: str = ""
+    size: str = ""
 
 
 def parse_grant(text: str) -> Grant:
@@ -29,9 +41,9 @@ def parse_grant(text: str) -> Grant:
     return Right(name), hub
 
 
-def parse_roles(entries: Iterable[str]) -> Mapping[str, Sequence[Grant]]:
-    """Read the grants of roles, each as `ROLE=GRANT GRANT`; ValueError says what is wrong."""
-    roles: dict[str, Sequence[Grant]] = {}
+def parse_roles(entries: Iterable[str]) -> Mapping[str, Meaning]:
+    """Read what roles mean, each as `ROLE=GRANT GRANT`, also `rate:100/s bytes:1MiB/s`; ValueError names a mistake."""
+    roles: dict[str, Meaning] = {}
     for entry in entries:
         role, equals, text = entry.partition("=")
         role, words = role.strip(), text.split()
@@ -39,8 +51,16 @@ def parse_roles(entries: Iterable[str]) -> Mapping[str, Sequence[Grant]]:
             raise ValueError(f"{entry[:80]!r} is not ROLE=GRANT, where {_EXPECTED}")
         if role in roles:
             raise ValueError(f"the role {role[:80]!r} stands twice")
-        roles[role] = [parse_grant(word) for word in words]
+        roles[role] = _meaning(words)
     return MappingProxyType(roles)
+
+
+def _meaning(words: Sequence[str]) -> Meaning:
+    stated = {name: text for name, _, text in (word.partition(":") for word in words) if name in _LIMITS}
+    grants = [parse_grant(word) for word in words if word.partition(":")[0] not in _LIMITS]
+    meaning = Meaning(grants, stated.get("rate", ""), stated.get("bytes", ""))
+    limits_of(meaning.rate, meaning.size)
+    return meaning
 
 
 def roles_in(claims: Mapping[str, object], names: Iterable[str]) -> list[str]:
@@ -55,30 +75,38 @@ def roles_in(claims: Mapping[str, object], names: Iterable[str]) -> list[str]:
     return found[:_MAX_ROLES]
 
 
-def caller_with(name: str, roles: Iterable[str], meanings: Mapping[str, Sequence[Grant]]) -> Caller:
-    """Return the caller of this name with what its roles allow."""
+def caller_with(name: str, roles: Iterable[str], meanings: Mapping[str, Meaning]) -> Caller:
+    """Return the caller of this name with what its roles allow; of several limits the largest counts."""
     hubs: dict[Right, list[str]] = {}
-    for role in roles:
-        for right, hub in _grants_of(role, meanings):
+    found = [meaning for role in roles if (meaning := _meaning_of(role, meanings))]
+    for meaning in found:
+        for right, hub in meaning.grants:
             hubs.setdefault(right, []).append(hub)
             if right is Right.ADMIN:
                 hubs.setdefault(Right.READ, []).append(hub)
     grants = {right: _together(patterns) for right, patterns in hubs.items()}
     is_client = Right.NEGOTIATE not in grants  # then it is whoever the settings find in its request
     if all(patterns is ALL_HUBS for patterns in grants.values()):
-        return Caller(name, frozenset(grants), is_client=is_client)
-    return Caller(name, frozenset(grants), (), is_client=is_client, grants=grants)
+        return Caller(name, frozenset(grants), is_client=is_client, limits=_limits_of(found))
+    return Caller(name, frozenset(grants), (), is_client=is_client, grants=grants, limits=_limits_of(found))
 
 
-def _grants_of(role: str, meanings: Mapping[str, Sequence[Grant]]) -> Sequence[Grant]:
+def _meaning_of(role: str, meanings: Mapping[str, Meaning]) -> Meaning | None:
     if role in meanings:
         return meanings[role]
     if not role.startswith(PREFIX):
-        return ()
+        return None
     try:
-        return (parse_grant(role.removeprefix(PREFIX)),)
+        return Meaning((parse_grant(role.removeprefix(PREFIX)),))
     except ValueError:
-        return ()
+        return None
+
+
+def _limits_of(meanings: Sequence[Meaning]) -> Limits | None:
+    requests = [quota for meaning in meanings if (quota := parse_rate(meaning.rate))]
+    sizes = [quota for meaning in meanings if (quota := parse_bytes(meaning.size))]
+    limits = Limits(*(max(quotas, key=lambda each: each.rate, default=None) for quotas in (requests, sizes)))
+    return None if limits == Limits() else limits
 
 
 def _together(patterns: Sequence[str]) -> tuple[str, ...]:

@@ -47,11 +47,22 @@ def keys() -> None:
     help="On which hubs: a name, or a pattern with one *; may be given several times. '*' is all of them.",
 )  # fmt: skip
 @click.option("--for", "duration", metavar="DURATION", help="For so long: 12h, 90d. Without it until it is revoked.")
+@click.option("--rate", default="", metavar="N/s", help="How many requests it may send: 100/s, 6000/m, 50000/h.")
+@click.option("--bytes", "size", default="", metavar="SIZE/s", help="How large their bodies may be together: 1MiB/s.")
 @click.option(
     "--print", "only_print", is_flag=True,
     help="Store nothing: print the line for the file of FANOUT_API_KEYS_FILE, and the key on standard error.",
 )  # fmt: skip
-def create(name: str, rights: Sequence[str], hubs: Sequence[str], duration: str | None, *, only_print: bool) -> None:
+def create(
+    name: str,
+    rights: Sequence[str],
+    hubs: Sequence[str],
+    duration: str | None,
+    rate: str,
+    size: str,
+    *,
+    only_print: bool,
+) -> None:
     """Make a key for the caller NAME and print it. It cannot be shown again.
 
     Several keys may have one name: make the new one, change the caller, revoke the old one.
@@ -60,7 +71,8 @@ def create(name: str, rights: Sequence[str], hubs: Sequence[str], duration: str 
     secret = secret_of(key_id, secrets.token_urlsafe(32))
     expires = None if duration is None else now + _seconds(duration)
     digest = digest_of(secret.encode()).hex()
-    key = ApiKey(key_id, name, digest, tuple(rights), tuple(hub.lower() for hub in hubs), round(now, 3), expires)
+    patterns = tuple(hub.lower() for hub in hubs)
+    key = ApiKey(key_id, name, digest, tuple(rights), patterns, round(now, 3), expires, rate, size)
     try:
         check_key(key)
     except ValueError as error:
@@ -84,7 +96,7 @@ def list_keys(*, as_json: bool) -> None:
             click.echo(msgspec.json.encode(msgspec.json.decode(text)).decode())
         return
     rows = [_row(key_id, text) for key_id, text in sorted(texts.items())]
-    heading = ["ID", "NAME", "RIGHTS", "HUBS", "CREATED (UTC)", "UNTIL (UTC)"]
+    heading = ["ID", "NAME", "RIGHTS", "HUBS", "LIMITS", "CREATED (UTC)", "UNTIL (UTC)"]
     click.echo("\n".join(table([heading, *rows])) if rows else "There are no keys in Redis.")
 
 
@@ -126,9 +138,11 @@ def _row(key_id: str, text: bytes) -> list[str]:
     try:
         key = parse_key(text)
     except ValueError:
-        return [cell(key_id), "cannot be read", "-", "-", "-", "-"]
+        return [cell(key_id), "cannot be read", "-", "-", "-", "-", "-"]
     until = "revoked" if key.expires is None else _time(key.expires)
-    return [key.id, cell(key.name), ",".join(key.rights), cell(",".join(key.hubs)), _time(key.created), until]
+    limits = ",".join(filter(None, (key.rate, key.size))) or "-"
+    hubs = cell(",".join(key.hubs))
+    return [key.id, cell(key.name), ",".join(key.rights), hubs, limits, _time(key.created), until]
 
 
 def _time(seconds: float) -> str:

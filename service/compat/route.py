@@ -10,6 +10,7 @@ service that comes back to it is refused. The route is plain ASGI, as that of ba
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -20,7 +21,15 @@ from starlette.types import Receive, Scope, Send
 from fanout.binding.batch import Batch, ParsedItem
 from fanout.clock import Clock
 from fanout.environment import CONNECTION_STRING
-from fanout.errors import FanoutError, NotConfiguredError, OverloadedError, QueueError, QueueFullError, QueueSilentError
+from fanout.errors import (
+    FanoutError,
+    NotConfiguredError,
+    OverloadedError,
+    QueueError,
+    QueueFullError,
+    QueueSilentError,
+    RateLimitedError,
+)
 from fanout.log import get_logger
 from fanout.metrics import Metrics
 from fanout.secret import Secret
@@ -29,6 +38,7 @@ from fanout.signalr.client import MARK
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import InvalidTokenError
 from fanout.signalr.message import Item
+from service.callers.quotas import Quotas, announced_length
 from service.compat.address import Address, address_of, promised_status
 from service.compat.answer import refused, taken, unauthorized
 from service.compat.barrier import Barrier
@@ -94,6 +104,7 @@ class Compatible:
         second_key: Secret,
         asked: Service | None,
         barrier: Barrier | None,
+        quotas: Quotas,
     ) -> None:
         """`asked` and `barrier` are None where nothing is passed through, or nothing is waited for."""
         self._settings = settings
@@ -105,6 +116,7 @@ class Compatible:
         self._tokens = None if service is None else _tokens_of(service, second_key)
         self._asked = asked
         self._barrier = barrier
+        self._quotas = quotas
         self._log = get_logger()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,6 +130,8 @@ class Compatible:
             return await self._answer(request)
         except FanoutError as error:
             problem = problem_of(error)
+            if problem.status == HTTPStatus.TOO_MANY_REQUESTS:  # which the vendor's SDK never repeats
+                problem = replace(problem, status=int(HTTPStatus.SERVICE_UNAVAILABLE))
         except MissingTokenError:
             problem = unauthorized(None)
         except InvalidTokenError as error:
@@ -176,11 +190,28 @@ class Compatible:
         """Queue what a call asks for; a FanoutError when it is not stored."""
         until = self._clock.monotonic() + self._settings.compat_hold
         has_body = address.operation in WITH_BODY
+        await self._within_limits(announced_length(request.headers), until)
         with Holding(self._budget) as holding:
             room = _Room(self._clock, holding, until)
             body = await self._body(request, room) if has_body else b""
+            if self._quotas.default is not None:
+                self._quotas.owe(ACCESS_KEY, self._quotas.default, len(body) - announced_length(request.headers))
             item = item_of(address, query, body, request.headers.get("content-type", ""))
             await self._store(request, hub, item, holding, until)
+
+    async def _within_limits(self, size: int, until: float) -> None:
+        """Wait until the callers of these routes may send so many bytes; RateLimitedError when that takes too long."""
+        limits = self._quotas.default
+        while limits is not None:
+            try:
+                await self._quotas.spend(ACCESS_KEY, limits, size)
+            except RateLimitedError as error:
+                left = until - self._clock.monotonic()
+                if error.retry_after >= left:
+                    raise
+                await self._clock.sleep(max(error.retry_after, _FIRST_PAUSE))
+            else:
+                return
 
     async def _body(self, request: RequestScope, room: "_Room") -> bytes:
         settings, headers = self._settings, request.headers

@@ -16,7 +16,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fanout.binding.refusals import ITEM_CODES
-from fanout.errors import BadRequestError, FanoutError, OverloadedError, QueueError, SlowBodyError, UnauthorizedError
+from fanout.errors import (
+    BadRequestError,
+    FanoutError,
+    OverloadedError,
+    QueueError,
+    RateLimitedError,
+    SlowBodyError,
+    UnauthorizedError,
+)
 from service.openapi.model import Absent, Count, Document
 
 MEDIA_TYPE = "application/problem+json"
@@ -110,6 +118,12 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         "Whether a key or token counts cannot be found out",
         "Repeat after Retry-After; nothing was queued. Keys that Redis holds count for five minutes after it stopped "
         "answering; FANOUT_API_KEY and the keys of a file count without it. Keys of issuers of tokens count for a day.",
+    ),
+    "rateLimited": ProblemType(
+        429,
+        "The caller has sent as much as it may",
+        "Repeat after Retry-After; nothing was queued. `RateLimit` tells what is left, `RateLimit-Policy` the limits. "
+        "The compatible routes answer 503.",
     ),
     "overloaded": ProblemType(
         503,
@@ -214,6 +228,8 @@ def problem_of(error: FanoutError) -> Problem:
         members["errors"] = [{"pointer": error.pointer, "code": code, "detail": str(error)}]
     elif isinstance(error, QueueError | OverloadedError):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    elif isinstance(error, RateLimitedError):
+        headers = {"Retry-After": str(max(1, math.ceil(error.retry_after))), **error.headers}
     elif isinstance(error, SlowBodyError):
         headers["Connection"] = "close"  # the rest of the body is not waited for
     elif isinstance(error, UnauthorizedError):

@@ -7,6 +7,7 @@ ASGI: what a framework does around a request, and a model for each item, would e
 """
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from http import HTTPStatus
 from types import MappingProxyType
@@ -24,9 +25,11 @@ from fanout.clock import Clock
 from fanout.counters import Counter
 from fanout.errors import FanoutError
 from fanout.metrics import Metrics
+from fanout.quota import Limits
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service.callers.caller import Right
+from service.callers.quotas import CountedBody, Quotas, announced_length
 from service.http.auth import Guard
 from service.http.middleware import JsonAnswer, RequestScope
 from service.http.problems import Problem, problem_of, response_of
@@ -66,6 +69,7 @@ class Ingress:
         clock: Clock,
         limits: BatchLimits,
         budget: ByteBudget,
+        quotas: Quotas,
     ) -> None:
         self._settings = settings
         self._hubs = hubs
@@ -75,6 +79,7 @@ class Ingress:
         self._clock = clock
         self._limits = limits
         self._budget = budget
+        self._quotas = quotas
         self._refused = ("emptyAddress",) if settings.empty_address == "refuse" else ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,13 +100,33 @@ class Ingress:
         return response_of(answer, request.request_id)
 
     async def _take(self, request: RequestScope) -> Accepted | Problem:
-        headers, settings = request.headers, self._settings
+        headers = request.headers
         caller = self._guard.caller_of(request.scope, headers)
         named = request.path_param("hub")
         caller.require(Right.SEND, named)
         hub = self._hubs.check(named)
         check_media_type(headers)
         options = _options_of(request, caller.name)
+        limits = caller.limits or self._quotas.default
+        if limits is None:
+            return await self._answer(request, hub, options)
+        return await self._within(limits, request, hub, options)
+
+    async def _within(
+        self, limits: Limits, request: RequestScope, hub: str, options: BatchOptions
+    ) -> Accepted | Problem:
+        """Answer a caller that has limits; RateLimitedError when it may not send now."""
+        size, body = announced_length(request.headers), CountedBody(request.receive)
+        headers = await self._quotas.spend(options.caller, limits, size)
+        request.receive = body
+        try:
+            answer = await self._answer(request, hub, options)
+        finally:
+            self._quotas.owe(options.caller, limits, body.size - size)
+        return _with(answer, headers)
+
+    async def _answer(self, request: RequestScope, hub: str, options: BatchOptions) -> Accepted | Problem:
+        headers, settings = request.headers, self._settings
         with self._budget.hold(announced_size(headers, settings.max_body)) as holding:
             return answer_of(await self._store(request, hub, options, holding), options)
 
@@ -122,6 +147,12 @@ def _options_of(request: RequestScope, caller: str) -> BatchOptions:
     if "prefer" in headers or "idempotency-key" in headers:
         return options_of(request.all_headers, request.request_id, caller)
     return BatchOptions(request.request_id, caller=caller)
+
+
+def _with(answer: Accepted | Problem, headers: Mapping[str, str]) -> Accepted | Problem:
+    if isinstance(answer, Accepted):
+        return structs.replace(answer, headers={**answer.headers, **headers})
+    return replace(answer, headers={**answer.headers, **headers})
 
 
 def limits_of(settings: Settings, service: ConnectionString | None) -> BatchLimits:

@@ -191,6 +191,7 @@ OPERATION: dict[str, Any] = {
             "idempotencyConflict",
             "messageIdConflict",
         ),
+        "429": busy("The caller has sent as much as it may.", "rateLimited"),
         "500": refusal("An unexpected error.", "internal"),
         "503": busy(
             "The queue is full or silent; with `results` when some items may be stored.",

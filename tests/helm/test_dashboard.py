@@ -21,6 +21,7 @@ NOT_SHOWN = {
     "fanout_backpressure_total",
     "fanout_caller_accepted_total",
     "fanout_caller_batches_total",
+    "fanout_caller_limited_total",
     "fanout_compatible_behind_total",
     "fanout_compatible_requests_total",
     "fanout_hub_accepted_total",

@@ -12,12 +12,13 @@ from click.testing import CliRunner, Result
 
 from fanout.clock import SystemClock
 from fanout.log import get_logger
+from fanout.queue.allowances import Allowances
 from fanout.queue.api_keys import MAX_KEYS, ApiKeys
 from fanout.redis.open import open_redis
 from service.callers.caller import parse_keys
 from service.callers.key_ring import KeyRing
 from service.cli.main import main
-from tests.service.apps import ITEM, KEY, an_app, served
+from tests.service.apps import BATCH, ITEM, KEY, an_app, served
 
 
 @pytest.fixture
@@ -54,6 +55,25 @@ async def test_a_key_is_made_used_listed_and_revoked_while_the_ingress_runs(redi
         assert await sent("chat") == 401
     assert (await fanout(redis_url, "revoke", key_id)).exit_code == 1
     assert (await fanout(redis_url, "list")).output == "There are no keys in Redis.\n"
+
+
+async def test_a_key_has_the_limits_that_it_is_made_with(redis_url: str, store: ApiKeys) -> None:
+    ring = KeyRing(store, "", SystemClock(), get_logger())
+    options = ("--right", "send", "--hub", "chat", "--rate", "2/h", "--bytes", "1MiB/h")
+    secret = (await fanout(redis_url, "create", "orders", *options)).stdout.strip()
+    assert "2/h,1MiB/h" in (await fanout(redis_url, "list")).output
+    redis_client = open_redis(redis_url, SystemClock())
+    app = replace(an_app(api_key=KEY), keys=ring, allowances=Allowances(redis_client))
+    await ring.refresh()
+    async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+        sent = [
+            await client.post(BATCH, json=ITEM, headers={"X-API-Key": key}) for key in (secret, secret, secret, KEY)
+        ]
+    assert [answer.status_code for answer in sent] == [202, 202, 429, 202]
+    assert "RateLimit" not in sent[3].headers
+    await redis_client.aclose()
+    refused = await fanout(redis_url, "create", "a", "--right", "send", "--hub", "chat", "--rate", "fast")
+    assert (refused.exit_code, "a limit must be a number per second" in refused.output) == (2, True)
 
 
 async def test_what_is_stored_is_a_digest(redis_url: str, store: ApiKeys) -> None:

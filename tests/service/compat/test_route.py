@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import jwt
 import pytest
 
 from fanout.errors import QueueError
+from fanout.queue.allowances import Allowances
 from fanout.queue.entry import Admission
+from fanout.redis.client import RedisClient
 from fanout.signalr.client import MARK
 from fanout.signalr.message import CloseConnections, GroupAction, Message, Scope, Verb
 from fanout.signalr.routes import route_of
@@ -209,6 +212,26 @@ async def test_without_room_in_time_the_answer_is_503(*, full: bool) -> None:
     answer = await call(app, "POST", f"/api/hubs/chat/:send?{V}", HELLO)
     assert (answer.status_code, answer.json()["code"]) == (503, "queueFull" if full else "queueUnavailable")
     assert metric(app, "fanout_backpressure_total") == 1
+
+
+async def test_past_the_limit_of_callers_the_answer_is_503_and_not_429(one_redis: RedisClient) -> None:
+    app = replace(an_app(caller_rate="1/h", compat_hold=1), allowances=Allowances(one_redis))
+    assert (await call(app, "POST", f"{HUB}/:send?{V}", HELLO, content_type="application/json")).status_code == 202
+    answer = await call(app, "POST", f"{HUB}/:send?{V}", HELLO, content_type="application/json")
+    assert (answer.status_code, answer.json()["code"]) == (503, "rateLimited")
+    assert int(answer.headers["Retry-After"]) > 3000
+
+
+async def test_a_call_past_the_limit_waits_for_its_turn(one_redis: RedisClient) -> None:
+    queue = MemoryQueue()
+    app = replace(an_app(queue, caller_rate="10/s", caller_bytes="1MiB/s"), allowances=Allowances(one_redis))
+    async with client_of(app, peer="203.0.113.9") as client:
+        headers = signed(f"{HUB}/:send?{V}") | {"content-type": "application/json"}
+        answers = await asyncio.gather(
+            *[client.post(f"{HUB}/:send?{V}", content=chunks(HELLO), headers=headers) for _ in range(13)]
+        )
+    assert {answer.status_code for answer in answers} == {202}
+    assert len(queue.stored) == 13
 
 
 async def test_what_may_be_stored_is_not_stored_again() -> None:

@@ -151,4 +151,4 @@ async def test_the_text_of_a_refusal_is_as_in_its_example() -> None:
 
 def test_the_statuses_of_the_batch_route_are_all_there() -> None:
     responses = document()["paths"]["/v1/hubs/{hub}/messages"]["post"]["responses"]
-    assert set(responses) == {"202", "400", "401", "403", "408", "413", "415", "422", "500", "503"}
+    assert set(responses) == {"202", "400", "401", "403", "408", "413", "415", "422", "429", "500", "503"}

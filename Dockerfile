@@ -15,11 +15,12 @@ RUN python -m venv --without-pip /opt/fanout
 
 WORKDIR /src
 
-# requirements-otel.txt for an image that can send spans (docs/tracing.md).
+# requirements-otel.txt for an image that can send spans (docs/tracing.md), requirements-entra.txt for one that calls by
+# identity (docs/entra.md).
 ARG REQUIREMENTS=requirements.txt
 
 # The dependencies first: this layer is built anew only when the lock changes. Every file has to match its hash.
-COPY requirements.txt requirements-otel.txt ./
+COPY requirements.txt requirements-otel.txt requirements-entra.txt ./
 RUN pip --python /opt/fanout/bin/python install --require-hashes -r "${REQUIREMENTS}"
 
 COPY pyproject.toml README.md LICENSE ./

@@ -26,7 +26,8 @@ T = TypeVar("T")
 
 REDIS_SCOPE: Final = "https://redis.azure.com/.default"
 _MISSING: Final = (
-    "Microsoft Entra ID needs an extra: pip install 'signalr-fanout[entra]', or build the image with EXTRAS=entra."
+    "Microsoft Entra ID needs an extra: pip install 'signalr-fanout[entra]', or an image built with "
+    "--build-arg REQUIREMENTS=requirements-entra.txt."
 )
 
 

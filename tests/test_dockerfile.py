@@ -197,7 +197,7 @@ def _sent(path: str) -> bool:
 def test_what_is_copied_is_in_the_build_context(instructions: list[dict[str, Any]]) -> None:
     copies = [value.split() for value in _values(instructions, "COPY") if "--from" not in value]
     sources = [source.removeprefix("./") for words in copies for source in words[:-1]]
-    assert len(sources) == 9
+    assert len(sources) == 10
     for source in sources:
         assert _sent(source), source
 

@@ -1,7 +1,8 @@
 """Sends a message through a release and waits until a worker has delivered it to a client of the service.
 
 `helm test` runs this in a pod of the release's own image. TEST_URL is the ingress. Where it is empty an ingress is
-started here, because a release of workers alone has none. The credentials are those of the release.
+started here, because a release of workers alone has none. The credentials are those of the release. Where the service
+is called by identity there is no key to sign the client's token with, and the client negotiates.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import uuid
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
+from fanout.environment import load
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import client_token, client_url
 
@@ -40,22 +42,40 @@ async def main() -> None:
 
 async def deliver(url: str) -> None:
     """Send one message to a client that has connected, and wait for it."""
-    service = ConnectionString.parse(os.environ["AzureSignalRConnectionString"])
-    application = os.environ.get("FANOUT_APPLICATION", "").lower()
-    hub = f"{application}_{HUB}" if application else HUB
     user, mark = f"helm-test-{uuid.uuid4().hex}", uuid.uuid4().hex
-    token = client_token(service, hub, user_id=user, claims={}, now=time.time(), lifetime=300)
     key = os.environ.get("FANOUT_API_KEY", "")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     async with (
         httpx.AsyncClient(headers=headers, timeout=10, trust_env=False) as http,
         asyncio.timeout(READY_WITHIN + PATIENCE),
     ):
-        address = client_url(service, hub).replace("http", "ws", 1)
-        async with connect(address, additional_headers={"Authorization": f"Bearer {token}"}) as client:
+        address, token = await negotiated(http, url, user)
+        bearer = {"Authorization": f"Bearer {token}"}
+        async with connect(address.replace("http", "ws", 1), additional_headers=bearer) as client:
             await client.send(json.dumps({"protocol": "json", "version": 1}) + END)
             await send(http, url, {"userId": user, "target": "helmTest", "arguments": [mark], "messageId": mark})
             await received(client, mark)
+
+
+async def negotiated(http: httpx.AsyncClient, url: str, user: str) -> tuple[str, str]:
+    """Return where the client connects, and its token."""
+    settings = load()
+    service = ConnectionString.parse(settings.connection_string.get_secret_value())
+    if service.entra is None:
+        hub = f"{settings.application.lower()}_{HUB}" if settings.application else HUB
+        token = client_token(service, hub, user_id=user, claims={}, now=time.time(), lifetime=300)
+        return client_url(service, hub), token
+    while True:
+        try:
+            answer = await http.post(f"{url}/{HUB}/negotiate", json={"userId": user})
+        except httpx.TransportError as error:
+            print("not reached:", error, flush=True)
+        else:
+            print("negotiated:", answer.status_code, "" if answer.is_success else answer.text[:500], flush=True)
+            if answer.is_success:
+                found = answer.json()
+                return found["url"], found["accessToken"]
+        await asyncio.sleep(2)
 
 
 async def send(http: httpx.AsyncClient, url: str, message: dict[str, object]) -> None:

@@ -4,7 +4,7 @@ lists every broken one. No message repeats a credential.
 */}}
 {{- define "signalr-fanout.checks" -}}
 {{- $problems := list -}}
-{{- range list "credentialProblems" "roleProblems" "kedaProblems" "hardeningProblems" "objectProblems" -}}
+{{- range list "credentialProblems" "identityProblems" "roleProblems" "kedaProblems" "hardeningProblems" "objectProblems" -}}
 {{- $found := include (printf "signalr-fanout.%s" .) $ | trim -}}
 {{- if $found -}}
 {{- $problems = append $problems $found -}}
@@ -32,8 +32,8 @@ lists every broken one. No message repeats a credential.
 {{- if include "signalr-fanout.hasCredential" (dict "root" . "credential" "connectionString") }}
 - demo: true delivers to the emulator, and credentials.connectionString names a service: choose one.
 {{- end }}
-{{- else if not (include "signalr-fanout.hasCredential" (dict "root" . "credential" "connectionString")) }}
-- credentials.connectionString is required: the Azure SignalR Service to deliver to, as value or as the name of an existingSecret; or demo: true to try it with an emulator.
+{{- else if not (include "signalr-fanout.hasService" .) }}
+- credentials.connectionString is required: the Azure SignalR Service to deliver to, as value or as the name of an existingSecret; or identity.serviceUri, to call it by identity; or demo: true to try it with an emulator.
 {{- end }}
 {{- with .Values.credentials.connectionString.value }}
 {{- if not (regexMatch "(?i)(^|;)\\s*endpoint\\s*=" .) }}

@@ -52,6 +52,7 @@ environment variables.
   # The emulator's own key, which every emulator of this kind has.
   value: Endpoint=http://{{ include "signalr-fanout.emulatorName" $root }}.{{ $root.Release.Namespace }};Port=8888;AccessKey=ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH;Version=1.0;
 {{- end }}
+{{- include "signalr-fanout.identityVariables" $root }}
 {{- if include "signalr-fanout.usesValkey" $root }}
 - name: FANOUT_REDIS_URL
   value: redis://{{ include "signalr-fanout.valkeyName" $root }}.{{ $root.Release.Namespace }}:6379/0

@@ -70,6 +70,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- $role := index .root.Values .role -}}
 {{ include "signalr-fanout.roleSelectorLabels" . }}
 {{ omit (include "signalr-fanout.releaseLabels" .root | fromYaml) "helm.sh/chart" "app.kubernetes.io/managed-by" | toYaml }}
+{{- with include "signalr-fanout.identityLabel" (dict "root" .root "labels" $role.podLabels) }}
+{{ . }}
+{{- end }}
 {{- with $role.podLabels }}
 {{ toYaml . }}
 {{- end }}

@@ -55,7 +55,7 @@ from it. It is computed once for all pods.
 
 {{/* The connection string without its key, and the URL of Redis without its password. */}}
 {{- define "signalr-fanout.credentialPlaces" -}}
-{{- with .Values.credentials.connectionString.value }}{{ regexReplaceAll "(?i)accesskey\\s*=[^;]*" . "" }}{{ end }}
+{{- with .Values.credentials.connectionString.value }}{{ regexReplaceAll "(?i)(accesskey|clientsecret)\\s*=[^;]*" . "" }}{{ end }}
 {{ with .Values.credentials.redisUrl.value }}{{ regexReplaceAll ":[^:/@]*@" . "@" }}{{ end }}
 {{- end -}}
 

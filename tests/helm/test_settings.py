@@ -135,6 +135,10 @@ _VALUES: dict[str, Any] = {
 }
 
 
+# What has to stand beside a value.
+_NEEDS: dict[str, Object] = {"redis_auth": {"credentials": {"redisUrl": {"value": "rediss://h"}}}}
+
+
 def _another(field: str) -> Any:
     """Choose a legal value of a field that is not its default."""
     if field in _VALUES:
@@ -157,7 +161,7 @@ def _another(field: str) -> Any:
 def test_a_setting_reaches_the_process(field: str) -> None:
     """The process reads back what the user wrote in values, through ConfigMap and environment."""
     value = _another(field)
-    release = install({"config": {camel(field): value}})
+    release = install(merged({"config": {camel(field): value}}, _NEEDS.get(field, {})))
     assert list(release.settings()) == [variable_of(field)]
     settings = load(environment(release, "ingress"))
     assert plain(getattr(settings, field)) == value

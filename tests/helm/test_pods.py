@@ -131,8 +131,10 @@ def test_the_memory_limit_follows_from_the_sizes_in_the_settings(
 def test_tmp_is_the_only_place_to_write_to() -> None:
     release = install()
     for role in ROLES:
-        assert release.container(role)["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
-        assert release.pod(role)["spec"]["volumes"] == [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]
+        tmp, *read_only = release.container(role)["volumeMounts"]
+        assert tmp == {"name": "tmp", "mountPath": "/tmp"}
+        assert [(mount["name"], mount["readOnly"]) for mount in read_only] == [("fanout-credentials", True)]
+        assert release.pod(role)["spec"]["volumes"][0] == {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}
 
 
 # Draining ------------------------------------------------------------------------------------------------------------
@@ -171,8 +173,8 @@ def test_what_users_bring_arrives_where_it_belongs() -> None:
     assert worker["spec"]["affinity"]["podAntiAffinity"]
     assert [container["name"] for container in worker["spec"]["containers"]] == ["worker", "sidecar"]
     assert [container["name"] for container in worker["spec"]["initContainers"]] == ["wait"]
-    assert worker["spec"]["volumes"][1]["secret"] == {"secretName": "redis-ca"}
-    assert worker["spec"]["containers"][0]["volumeMounts"][1]["mountPath"] == "/etc/redis-ca"
+    assert worker["spec"]["volumes"][-1]["secret"] == {"secretName": "redis-ca"}
+    assert worker["spec"]["containers"][0]["volumeMounts"][-1]["mountPath"] == "/etc/redis-ca"
     assert {"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"} in worker["spec"]["containers"][0]["env"]
     assert worker["spec"]["containers"][0]["envFrom"][1]["configMapRef"]["name"] == "site"
 

@@ -98,6 +98,7 @@ REQUESTS = (
     Asked("GET", "/livez", ""),
     Asked("GET", "/readyz", ""),
     Asked("GET", "/problems/forbidden", ""),
+    Asked("GET", "/server/", ""),
 )
 
 

@@ -289,16 +289,27 @@ steps of 64 MiB, and not less than is good for an installation of any size. With
 {{- end }}
 {{- end -}}
 
+{{/* The port of the REST calls that a connection string leads to. */}}
+{{- define "signalr-fanout.portOfService" -}}
+{{- $server := regexFind "(?i)(^|;)\\s*serverendpoint\\s*=[^;]*" . -}}
+{{- $url := $server | default (regexFind "(?i)(^|;)\\s*endpoint\\s*=[^;]*" .) -}}
+{{- $written := regexFind ":[0-9]+/?\\s*$" $url | regexFind "[0-9]+" -}}
+{{- if not $server -}}
+{{- $written = regexFind "(?i)(^|;)\\s*port\\s*=\\s*[0-9]+" . | regexFind "[0-9]+$" | default $written -}}
+{{- end -}}
+{{- $written | default (regexMatch "(?i)=\\s*http:" $url | ternary "80" "443") -}}
+{{- end -}}
+
 {{/* Names that a pod may have once, and that the chart or another entry has taken. A cluster's own refusal is hard to read. */}}
 {{- define "signalr-fanout.nameProblems" -}}
-{{- $containers := concat (list (dict "name" .role)) .values.initContainers .values.extraContainers -}}
+{{- $containers := concat (list (dict "name" .role)) (.values.initContainers | default list) (.values.extraContainers | default list) -}}
 {{- range $name := include "signalr-fanout.twice" (dict "things" $containers "key" "name") | fromJsonArray }}
 - {{ $.role }}: two containers are named {{ $name }}; the name {{ $.role }} is that of the process.
 {{- end }}
-{{- range $name := include "signalr-fanout.twice" (dict "things" (prepend .values.extraVolumes (dict "name" "tmp")) "key" "name") | fromJsonArray }}
+{{- range $name := include "signalr-fanout.twice" (dict "things" (prepend (.values.extraVolumes | default list) (dict "name" "tmp")) "key" "name") | fromJsonArray }}
 - {{ $.role }}.extraVolumes: two volumes are named {{ $name }}; tmp is the chart's own.
 {{- end }}
-{{- range $path := include "signalr-fanout.twice" (dict "things" (prepend .values.extraVolumeMounts (dict "mountPath" "/tmp")) "key" "mountPath") | fromJsonArray }}
+{{- range $path := include "signalr-fanout.twice" (dict "things" (prepend (.values.extraVolumeMounts | default list) (dict "mountPath" "/tmp")) "key" "mountPath") | fromJsonArray }}
 - {{ $.role }}.extraVolumeMounts: two volumes are mounted at {{ $path }}; at /tmp is the chart's own.
 {{- end }}
 {{- range $name := include "signalr-fanout.twice" (dict "things" .values.extraEnv "key" "name") | fromJsonArray }}
@@ -370,8 +381,8 @@ Sentinels stand servers, whose ports are not in it: networkPolicy.redis.port, or
 - networkPolicy.redis.port is required with credentials.redisUrl.existingSecret, because the chart does not see the port in that URL.
 {{- end }}
 {{- with .Values.credentials.connectionString.value }}
-{{- $named := regexFind "(?i)(^|;)\\s*port\\s*=\\s*[0-9]+" . | regexFind "[0-9]+$" }}
-{{- if and $named (ne ($named | int) ($.Values.networkPolicy.service.port | int)) }}
+{{- $named := include "signalr-fanout.portOfService" . }}
+{{- if ne ($named | int) ($.Values.networkPolicy.service.port | int) }}
 - networkPolicy.service.port is {{ $.Values.networkPolicy.service.port | int }}, but credentials.connectionString.value names port {{ $named }}: the pods could not reach the service.
 {{- end }}
 {{- end }}

@@ -225,6 +225,15 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
             "networkPolicy.service.port is 443, but credentials.connectionString.value names port 8888",
         ),
         (
+            {
+                "networkPolicy": {"enabled": True},
+                "credentials": {
+                    "connectionString": {"value": "Endpoint=https://x;Port=443;ServerEndpoint=https://y:8443/"}
+                },
+            },
+            "names port 8443",
+        ),
+        (
             {"credentials": {"redisUrl": {"value": ""}}, "valkey": {"maxMemory": "450mb"}},
             "valkey.resources.limits.memory is 512Mi, too little for valkey.maxMemory 450mb",
         ),
@@ -277,6 +286,11 @@ def test_values_that_do_not_fit_together_are_refused_in_words(values: Object, me
 def test_one_value_is_asked_for_and_the_way_without_it_is_named() -> None:
     with pytest.raises(helm_python.HelmRenderError, match=r"credentials.connectionString is required.*demo: true"):
         render({})
+
+
+def test_a_list_that_is_null_is_an_empty_one() -> None:
+    lists = ("initContainers", "extraContainers", "extraVolumes", "extraVolumeMounts", "extraEnv", "extraEnvFrom")
+    assert install({"worker": dict.fromkeys(lists)}).objects == install().objects
 
 
 def test_workers_alone_need_no_key_for_callers() -> None:

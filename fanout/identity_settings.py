@@ -24,6 +24,8 @@ _PARTS: Final = {
 _CREDENTIAL: Final = "credential"
 _NAMES: Final = {name.lower(): name for name in (*_PARTS, _CREDENTIAL)}
 _AUTH_TYPES: Final = {"managedidentity": "azure.msi", "workloadidentity": "azure.workload"}
+# What would do nothing beside it.
+_UNUSED: Final = {"managedidentity": ("tenantId", "clientSecret"), "workloadidentity": ("clientSecret",)}
 
 
 def companion_of(variable: str, base: str) -> str:
@@ -52,10 +54,10 @@ def connection_string_of(base: str, values: Mapping[str, str]) -> str:
 
 def _auth_type(base: str, given: Mapping[str, str]) -> str:
     chosen = given.get(_CREDENTIAL, "").lower()
-    app = [name for name in ("tenantId", "clientSecret") if name in given]
-    if chosen == "managedidentity" and app:
+    unused = [name for name in _UNUSED.get(chosen, ()) if name in given]
+    if unused:
         raise ConfigurationError(
-            f"{base}{SEPARATOR}{app[0]} belongs to an app registration, and {_CREDENTIAL}=managedidentity uses none: "
+            f"{base}{SEPARATOR}{unused[0]} belongs to an app registration, and {_CREDENTIAL}={chosen} uses none: "
             "remove one of the two."
         )
     if chosen:

@@ -194,6 +194,12 @@ GAUGES = (
         "1 while the service refuses the access key, asked at start and every minute until it accepts it.",
     ),
     Definition(
+        PROCESS,
+        "gauge",
+        "fanout_identity_token_seconds",
+        "Seconds until the first identity token of this process ends, 0 while there is none. Only with an identity.",
+    ),
+    Definition(
         INGRESS,
         "gauge",
         "fanout_api_keys_age_seconds",

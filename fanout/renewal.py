@@ -86,6 +86,11 @@ class Renewed(Generic[T]):
         return self._term if self._term is not None and self._term.is_usable(now) else None
 
     @property
+    def fails(self) -> bool:
+        """Whether it could not be renewed the last time."""
+        return self._failures > 0
+
+    @property
     def seconds_left(self) -> float:
         """Seconds until the value in force ends, 0 without one."""
         return 0.0 if self._term is None else max(0.0, self._term.ends_at - self._clock.wall())

@@ -109,6 +109,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
             ) as traces,
             open_tracing(clock, metrics, enabled=settings.otel) as tracing,
         ):
+            metrics.gauges.watch(identity_token_seconds=identities.seconds_left)
             metrics.gauges.watch(trace_events_skipped=lambda: traces.skipped, trace_events_lost=lambda: traces.lost)
             ring = KeyRing(ApiKeys(redis_client, keys), settings.api_keys_file, clock, get_logger())
             yield Resources(

@@ -111,6 +111,15 @@ class Identities:
         """Return another value that is renewed; before its end only when somebody asks for it."""
         return Renewed(what, fetch, self._clock, self._listener)
 
+    def warning(self) -> str:
+        """Return which tokens could not be renewed, "" when all could. The reasons are for the log alone."""
+        failing = [tokens.what for tokens in self._tokens.values() if tokens.fails]
+        return f"The {' and the '.join(failing)} cannot be renewed; the log says why." if failing else ""
+
+    def seconds_left(self) -> float | None:
+        """Return the seconds until the first token ends, None where there is no identity."""
+        return min((tokens.seconds_left for tokens in self._tokens.values()), default=None)
+
     async def run(self) -> None:
         """Renew all tokens ahead of their end, until cancelled."""
         async with asyncio.TaskGroup() as group:

@@ -13,7 +13,6 @@ import logging
 from typing import Any, Final, Protocol
 
 from azure.core.credentials import AccessTokenInfo
-from azure.core.exceptions import AzureError
 from azure.identity import (
     CertificateCredential,
     ClientSecretCredential,
@@ -64,8 +63,8 @@ class IdentityTokens:
         try:
             info = await self._asking.result()
         except TimeoutError:
-            raise  # it is an OSError
-        except (AzureError, ValueError, OSError) as error:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a library of credentials raises, there is no token
             raise TokenUnavailableError(_reason(error)) from None
         if not _is_one_word(info.token):
             raise TokenUnavailableError("what was given is no token")
@@ -97,9 +96,12 @@ def credential_of(identity: EntraIdentity) -> Azure:
         case "managed":
             return ManagedIdentityCredential(client_id=identity.client_id or None, **options)
         case _:
-            chosen = {"managed_identity_client_id": identity.client_id} if identity.client_id else {}
+            chosen = {
+                "managed_identity_client_id": identity.client_id,
+                "workload_identity_tenant_id": identity.tenant_id,
+            }
             return DefaultAzureCredential(
-                **chosen,
+                **{name: value for name, value in chosen.items() if value},
                 exclude_shared_token_cache_credential=True,
                 exclude_visual_studio_code_credential=True,
                 exclude_broker_credential=True,

@@ -71,6 +71,7 @@ async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
             for correction in settings.corrections:
                 resources.log.warning("settings.corrected", correction=correction)
             readiness, queue = Readiness(), CheckedQueue(resources.stream)
+            readiness.watch("identity", resources.identities.warning)
             rotation = rotation_of(resources, service)
             parts = _parts(plan, resources, queue, readiness, service, asked, rotation)
             servers = _servers(parts, listeners)

@@ -92,10 +92,10 @@ sum(rate(fanout_http_request_seconds_count{PODS,route="messages",status="5xx"}[2
   "expr" `
 max(fanout_service_key_refused{PODS}) > 0
 or
-sum(rate(fanout_failed_attempts_total{PODS,failure=~"unauthorized|forbidden"}[5m]))
+sum(rate(fanout_failed_attempts_total{PODS,failure=~"unauthorized|forbidden|noToken"}[5m]))
   / sum(rate(fanout_send_seconds_count{PODS}[5m])) > THRESHOLD`
-  "summary" "The service refuses the access key."
-  "description" "Check the connection string and the clock of the nodes; a rotated key has to reach credentials.connectionString.") }}
+  "summary" "The service refuses the access key or the identity, or there is no identity token."
+  "description" "Check the connection string and the clock of the nodes; a rotated key has to reach credentials.connectionString. With Entra ID look at identity.failed in the log, and at the role of the identity.") }}
 {{- include "signalr-fanout.alert" (dict "root" . "name" "FanoutLeasesFlapping"
   "expr" "sum(increase(fanout_leases_lost_total{PODS}[10m])) > THRESHOLD"
   "summary" "Workers lose their partitions again and again."

@@ -59,6 +59,10 @@ def test_names_have_no_case_and_hosts_may_be_named() -> None:
             URI | {f"{NAME}__credential": "managedidentity", f"{NAME}__clientSecret": "hush"},
             "clientSecret belongs to an app registration",
         ),
+        (
+            URI | {f"{NAME}__credential": "workloadidentity", f"{NAME}__clientSecret": "hush"},
+            "credential=workloadidentity uses none",
+        ),
         (URI | {f"{NAME}__managedIdentityResourceId": "hush"}, "managedIdentityResourceId is not a setting"),
     ],
 )

@@ -17,6 +17,7 @@ PROMTOOL = shutil.which("promtool")
 OF_THE_CLIENT_LIBRARY = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"}
 # A number that says nothing over time, or that another panel says better.
 NOT_SHOWN = {
+    "fanout_identity_token_seconds",  # only with Entra ID, and renewals that fail are in the log and in /readyz
     "fanout_api_keys_age_seconds",  # past its bound the refusals say so
     "fanout_backpressure_total",
     "fanout_caller_accepted_total",

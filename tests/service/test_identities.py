@@ -90,8 +90,12 @@ async def test_one_identity_has_one_token_for_a_scope_however_many_ask(
     with authority(tmp_path) as found:
         for name, value in found.environ.items():
             monkeypatch.setenv(name, value)
+        assert identities.seconds_left() == 0.0
         assert (await first.get()).value == token_number(1, "https://h/.default")
+        assert first.seconds_left > 3500
+        assert identities.warning() == ""
     assert SECRET not in repr(identities)
+    assert Identities(SystemClock()).seconds_left() is None
 
 
 async def test_redis_is_logged_in_to_as_the_user_of_the_url_or_the_object_id() -> None:

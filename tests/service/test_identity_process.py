@@ -1,6 +1,8 @@
 """A process that calls the service by identity: it waits for the authority, delivers, negotiates, and tells nobody."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +17,12 @@ from tests.authority import CLIENT, OBJECT, SECRET, TENANT, Authority, authority
 from tests.emulator.running import END, HANDSHAKE, Service, SignalRClient, running
 from tests.redis_kinds import MAKES
 from tests.redis_servers import PORT, USUAL, RedisProcess
-from tests.service.programs import Program, program
+from tests.service.programs import ROOT, Program, program
 
 pytestmark = pytest.mark.process
 
 API_KEY = "the-key-of-the-tests"
+SCRIPT = ROOT / "helm" / "files" / "delivery_test.py"
 _ALL = "~* &* +@all"
 NAME = "AzureSignalRConnectionString"
 
@@ -40,6 +43,11 @@ def environ(redis_port: int, port: int, entra: Authority) -> dict[str, str]:
 async def call(port: int, path: str, document: object) -> httpx.Response:
     async with httpx.AsyncClient(headers={"x-api-key": API_KEY}) as http:
         return await http.post(f"http://127.0.0.1:{port}{path}", json=document)
+
+
+async def warnings(port: int) -> str:
+    async with httpx.AsyncClient() as http:
+        return (await http.get(f"http://127.0.0.1:{port}/readyz")).text
 
 
 async def negotiated(port: int) -> SignalRClient:
@@ -83,6 +91,7 @@ async def test_messages_wait_for_the_authority_and_for_a_token_that_is_accepted(
             assert answer.status_code == 202, answer.text
             await fanout.until(lambda: len(fanout.lines_of("identity.failed")) > 1)
             assert (await call(port, "/chat/negotiate", {"userId": "alice"})).status_code == 503
+            assert "The token for the SignalR service cannot be renewed" in await warnings(port)
             entra.refusal = ""  # the first token is refused by the service, the second is not
             await fanout.until(lambda: 202 in statuses(service))
             assert statuses(service) == [401, 202]
@@ -90,7 +99,15 @@ async def test_messages_wait_for_the_authority_and_for_a_token_that_is_accepted(
             answer = await call(port, "/v1/hubs/chat/messages", {"userId": "alice", "target": "t", "arguments": [2]})
             assert '"arguments":[2]' in await client.receive()
             await client.socket.close()
+            await the_test_of_the_chart_passes(environ(redis.port, service.port, entra), port)
             _says_what_it_should(fanout, entra)
+
+
+async def the_test_of_the_chart_passes(given: dict[str, str], port: int) -> None:
+    """Run what `helm test` runs in a pod: it has no key of the service, so that its client negotiates."""
+    where = {"TEST_URL": f"http://127.0.0.1:{port}", "PATH": os.environ["PATH"]}
+    process = await asyncio.create_subprocess_exec(sys.executable, str(SCRIPT), cwd=ROOT, env=given | where)
+    assert await asyncio.wait_for(process.wait(), 30) == 0
 
 
 def statuses(service: Service) -> list[int | None]:

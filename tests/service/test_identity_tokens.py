@@ -104,6 +104,15 @@ async def test_a_refusal_is_its_reason_without_a_secret(entra: Authority) -> Non
     assert SECRET not in str(caught.value)
 
 
+async def test_a_mistake_of_the_library_is_no_token_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(identity: EntraIdentity) -> None:
+        raise KeyError("expires_in")
+
+    monkeypatch.setattr("service.identity_tokens.credential_of", broken)
+    with pytest.raises(TokenUnavailableError, match="expires_in"):
+        await tokens_of(APP).fetch()
+
+
 async def test_an_authority_that_is_away_or_not_trusted_is_a_reason(
     entra: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:

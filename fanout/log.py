@@ -68,6 +68,12 @@ def get_logger(**bound: Any) -> Logger:
     return cast("Logger", structlog.get_logger(**bound))
 
 
+def get_audit_logger() -> Logger:
+    """Return the logger of the audit log, whose lines can be told apart and are written whatever the level is."""
+    bound = structlog.make_filtering_bound_logger(logging.INFO)
+    return cast("Logger", structlog.wrap_logger(None, wrapper_class=bound, stream="audit"))
+
+
 class LimitedWarnings:
     """Warnings of which one of each kind is written per interval; the next one says how many were left out.
 

@@ -240,6 +240,28 @@ EVENTS: Final = (
         "a request was refused; of each code at most ten lines in ten seconds, and `left_out` counts the others. Before"
         " a request is known there is only `peer`",
     ),
+    _event(
+        "audit.acted audit.read audit.negotiated",
+        "info",
+        "stream request_id caller peer forwarded? method path status hub? target? matched? count? seconds? dry? "
+        "left_out?",
+        "audit log: a caller acted on the queue or the service, read what administration shows, or negotiated for a"
+        " client that it named; `forwarded` is whom a gateway of FANOUT_NEGOTIATE_PEERS says it forwards. Of reading"
+        " and negotiating at most ten lines for a caller in ten seconds",
+        dry=("boolean",),
+    ),
+    _event(
+        "audit.refused",
+        "info",
+        "stream request_id peer method path status code detail left_out?",
+        "audit log: a caller is not known, or may not, as `detail` says; of each code at most ten lines in ten seconds",
+    ),
+    _event(
+        "audit.key_added audit.key_removed",
+        "info",
+        "stream source key name rights hubs",
+        "audit log: an API key counts from now on, or no longer; every ingress says so",
+    ),
     _event("request.failed", "error", "request_id method path exception?", "a bug: please report it"),
     _event("request.broken_off", "error", "path exception?", "a bug: please report it"),
 )

@@ -17,6 +17,7 @@ from fanout.clock import Clock
 from fanout.delivery_log import DeliveryLog
 from fanout.environment import CONNECTION_STRING
 from fanout.errors import NotConfiguredError
+from fanout.log import get_audit_logger
 from fanout.memory import body_budget, memory_limit
 from fanout.metrics import Metrics
 from fanout.queue.allowances import Allowances
@@ -43,6 +44,7 @@ from service.compat.barrier import Barrier, Waiting
 from service.compat.questions import Service
 from service.compat.route import Compatible
 from service.console import route as console
+from service.http.audit import Audit
 from service.http.auth import Guard
 from service.http.middleware import RequestTimes
 from service.http.probes import Probes, Readiness
@@ -54,6 +56,7 @@ from service.ingress.route import Ingress, limits_of
 from service.negotiate.client_tokens import ClientTokens, client_tokens_of
 from service.negotiate.joins import Joins
 from service.negotiate.route import Negotiate
+from service.negotiate.sources import is_believed
 from service.openapi import docs
 from service.openapi.batch import MESSAGES
 from service.startup import Queue
@@ -119,7 +122,7 @@ class Parts:
     def _with_callers(self, guard: Guard, probes: Probes, times: RequestTimes, routes: "_Routes") -> Applications:
         def served(routers: Sequence[APIRouter], prefix: str = "", page: Path | None = None) -> FastAPI:
             ingress, compatible = routes.ingress, routes.compatible
-            return self._with_tokens(
+            return self._surrounded(
                 create_app(
                     self.refusals, times, routers, ingress=ingress, compatible=compatible, page=page, prefix=prefix
                 )
@@ -135,11 +138,15 @@ class Parts:
         shared = [] if self.page is None else [console.router()]  # the page uses files of the console
         return Applications(
             served([probes.router(), *shared, routes.negotiate], prefix, self.page),
-            _documented(self._with_tokens(create_app(self.refusals, times, routers)), described=everything),
+            _documented(self._surrounded(create_app(self.refusals, times, routers)), described=everything),
         )
 
-    def _with_tokens(self, app: FastAPI) -> FastAPI:
-        # The routes that ask who calls have the keys of issuers fetched first.
+    def _surrounded(self, app: FastAPI) -> FastAPI:
+        # The routes that ask who calls have the keys of issuers fetched first, and what they did goes to the audit log.
+        peers = self.settings.negotiate_peers
+        app.add_middleware(
+            Audit, log=get_audit_logger(), clock=self.clock, believes=lambda peer: is_believed(peers, peer)
+        )
         if self.tokens is not None:
             app.add_middleware(KeysFirst, tokens=self.tokens)
         return app

@@ -17,7 +17,7 @@ from fanout.clock import Clock
 from fanout.counters import Gauges
 from fanout.delivery_log import open_delivery_log
 from fanout.http1.exchange import Limits
-from fanout.log import Logger, get_logger
+from fanout.log import Logger, get_audit_logger, get_logger
 from fanout.memory import memory_limit, read_ahead, tokens_within
 from fanout.metrics import Metrics
 from fanout.queue.api_keys import ApiKeys
@@ -111,7 +111,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         ):
             metrics.gauges.watch(identity_token_seconds=identities.seconds_left)
             metrics.gauges.watch(trace_events_skipped=lambda: traces.skipped, trace_events_lost=lambda: traces.lost)
-            ring = KeyRing(ApiKeys(redis_client, keys), settings.api_keys_file, clock, get_logger())
+            ring = KeyRing(ApiKeys(redis_client, keys), settings.api_keys_file, clock, get_logger(), get_audit_logger())
             yield Resources(
                 settings, clock, metrics, redis_client, keys, stream, dead_letters, get_logger(), traces, durability,
                 password, tracing, ring, identities=identities,

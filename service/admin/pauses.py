@@ -24,6 +24,7 @@ from fanout.signalr.message import RouteClass, Scope
 from service.admin.overview.figures import waiting_in
 from service.admin.overview.looks import Looks
 from service.callers.caller import EVERY_HUB, Caller, Right
+from service.http.audit import note
 from service.http.auth import Guard
 from service.http.json_object import enumerated, object_of
 from service.http.middleware import request_id_of
@@ -187,6 +188,7 @@ class PauseAdmin:
         [target, *_asked] = _targets_of(command)
         _require(caller, Right.ADMIN, target)
         seconds, reason = _seconds_of(command), _reason_of(command)
+        note(request.scope, target=target, seconds=seconds)
         by = f"operator at {request.client.host}" if request.client else "operator"
         pause = await pauses.put(target, seconds=seconds, by=by, cause=reason)
         self._log.warning("pauses.set", request_id=request_id_of(request.scope), target=target, seconds=seconds)
@@ -199,6 +201,7 @@ class PauseAdmin:
         targets = _targets_of(object_of(await self._body(request), _TARGETS, _EXPECTED))
         _require(caller, Right.ADMIN, targets[0])
         lifted = await pauses.lift(targets)
+        note(request.scope, target=targets[0], count=lifted)
         self._log.warning("pauses.lifted", request_id=request_id_of(request.scope), target=targets[0], lifted=lifted)
         return _answer(Resumed.model_construct(lifted=lifted))
 

@@ -83,11 +83,14 @@ def refusal_of(caller: Caller, right: Right, hub: str = "") -> FanoutError | Non
         return UnauthorizedError(caller.refusal, label=caller.code)
     where = "what concerns all hubs" if hub == EVERY_HUB else f"hub {hub[:_MAX_LENGTH].lower()}" if hub else "any hub"
     if right not in caller.rights:
-        return ForbiddenError(f"The caller has no right to {right.value} here: it needs {right.value} for {where}.")
+        return ForbiddenError(
+            f"The caller {caller.name} has no right to {right.value} here: it needs {right.value} for {where}."
+        )
     hubs = caller.hubs if caller.grants is None else caller.grants[right]
     if hub and not any(matches(pattern, hub.lower()) for pattern in hubs):
         return ForbiddenError(
-            f"The caller has the right {right.value}, and not for {where}: it has it for {', '.join(hubs)}."
+            f"The caller {caller.name} has the right {right.value}, and not for {where}: it has it for "
+            f"{', '.join(hubs)}."
         )
     return None
 

@@ -51,12 +51,13 @@ class Known:
 class KeyRing:
     """The keys of a process. `path` is "" without a file; `store` is None where keys are not kept in Redis."""
 
-    def __init__(self, store: Store | None, path: str, clock: Clock, log: Logger) -> None:
+    def __init__(self, store: Store | None, path: str, clock: Clock, log: Logger, audit: Logger | None = None) -> None:
         self._store = store
         self._path = path
         self._file = Aside(partial(read_file, path), clock, within=_TIMEOUT)
         self._clock = clock
         self._log = log
+        self._audit = audit
         self._sources: dict[str, Known] = {}
         self._failing: dict[str, str] = {}
 
@@ -143,7 +144,12 @@ class KeyRing:
         return found
 
     def _know(self, name: str, known: Known) -> None:
-        self._sources[name] = known
+        former, self._sources[name] = self._sources.get(name), known
+        if former is not None and self._audit is not None:
+            for event, key in changes_of(former, known):
+                self._audit.info(
+                    event, source=name, key=key.id, name=key.name, rights=",".join(key.rights), hubs=",".join(key.hubs)
+                )
         if self._failing.pop(name, None):
             self._log.info("callers.readable_again", source=name, keys=len(known.keys))
 
@@ -151,6 +157,13 @@ class KeyRing:
         if name not in self._failing:
             self._log.warning("callers.unreadable", source=name, reason=reason)
         self._failing[name] = reason
+
+
+def changes_of(former: Known, known: Known) -> list[tuple[str, ApiKey]]:
+    """Return the keys that are gone and those that are new, each with its event; a changed key is both."""
+    gone = [key for name, (key, _) in former.keys.items() if name not in known.keys or known.keys[name][0] != key]
+    new = [key for name, (key, _) in known.keys.items() if name not in former.keys or former.keys[name][0] != key]
+    return [*(("audit.key_removed", key) for key in gone), *(("audit.key_added", key) for key in new)]
 
 
 def read_file(path: str) -> dict[str, ApiKey]:

@@ -115,7 +115,7 @@ class RequestMiddleware:
         problem = refusal_in(scope)
         if problem is None:
             return
-        peer = _peer_of(scope)
+        peer = peer_of(scope)
         if status == _UNAUTHORIZED:
             await self._refusals.slow_down(problem, peer)
         self._refusals.note(
@@ -123,7 +123,8 @@ class RequestMiddleware:
         )
 
 
-def _peer_of(scope: Scope) -> str:
+def peer_of(scope: Scope) -> str:
+    """Return the address that a request came from, "" where it has none."""
     client: tuple[str, int] | None = scope.get("client")
     return client[0] if client else ""
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import Final
 
 from fanout.clock import Clock
-from fanout.log import get_logger
+from fanout.log import get_audit_logger, get_logger
 from fanout.metrics import Metrics
 from service.http.problems import Problem
 
@@ -24,6 +24,7 @@ _MAX_PEERS: Final = 1024
 _LINES: Final = 10  # of one code
 _PERIOD: Final = 10.0  # seconds
 _MAX_PATH: Final = 200
+_AUDITED: Final = frozenset({401, 403})
 _WARNINGS: Final = frozenset({401, 403, 500, 503})
 
 
@@ -34,12 +35,16 @@ class Refusals:
         self._counters = metrics.refused
         self._clock = clock
         self._log = get_logger()
-        self._samples: dict[str, _Sample] = {}
+        self._audit = get_audit_logger()
+        self._samples: dict[str, Sample] = {}
+        self._audited: dict[str, Sample] = {}
         self._attempts = _Attempts()
         self._slowed = 0  # answers that wait now
 
     def note(self, problem: Problem, *, request_id: str, peer: str, method: str, path: str) -> None:
         """Count a refused request, and log it unless its code was logged often enough lately."""
+        if problem.status in _AUDITED:
+            self._note_audited(problem, request_id=request_id, peer=peer, method=method, path=path[:_MAX_PATH])
         self._count(
             problem.code,
             warning=problem.status in _WARNINGS,
@@ -50,6 +55,13 @@ class Refusals:
             path=path[:_MAX_PATH],
             detail=problem.detail,
         )
+
+    def _note_audited(self, problem: Problem, **fields: object) -> None:
+        left_out = self._audited.setdefault(problem.code, Sample()).take(self._clock.monotonic())
+        if left_out is not None:
+            more = {"left_out": left_out} if left_out else {}
+            code, status, detail = problem.code, problem.status, problem.detail
+            self._audit.info("audit.refused", code=code, status=status, detail=detail, **fields, **more)
 
     def note_connection(self, code: str, peer: str) -> None:
         """Count what was refused before it was a request."""
@@ -69,7 +81,7 @@ class Refusals:
 
     def _count(self, code: str, *, warning: bool, **fields: object) -> None:
         self._counters.get(code, self._counters["internal"]).inc()
-        sample = self._samples.setdefault(code, _Sample())
+        sample = self._samples.setdefault(code, Sample())
         left_out = sample.take(self._clock.monotonic())
         if left_out is None:
             return
@@ -95,7 +107,7 @@ class _Attempts:
         return min(_MAX_DELAY, max(0, count + 1 - _FREE_ATTEMPTS) * _DELAY_STEP)
 
 
-class _Sample:
+class Sample:
     """Lets a number of lines through in each period."""
 
     __slots__ = ("_began", "_left_out", "_lines")

@@ -19,6 +19,7 @@ from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import client_url
 from service.callers.caller import Caller, Right
+from service.http.audit import Deed, note, note_caller
 from service.http.auth import Guard
 from service.http.cors import cors_headers, preflight_headers
 from service.http.middleware import request_id_of
@@ -104,8 +105,10 @@ class Negotiate:
     async def _negotiate(self, request: Request) -> bytes:
         caller = self._guard.caller_of(request.scope, request.headers, self._settings.cors_origins)
         if not caller.is_client:
+            note_caller(request.scope, Deed.NEGOTIATED, caller.name)
             caller.require(Right.NEGOTIATE)
         hub = self._hubs.negotiated(request.path_params.get("hub", ""))
+        note(request.scope, hub=hub)
         if not caller.is_client:
             caller.require(Right.NEGOTIATE, hub)
         service = self._signing_service()

@@ -34,6 +34,7 @@ from service.admin.dead_letters.reference import parse_ref
 from service.admin.dead_letters.rendering import details_of, summary_of, time_of
 from service.admin.dead_letters.scan import FilteredScan, Scan
 from service.callers.caller import EVERY_HUB, Right
+from service.http.audit import note
 from service.http.auth import Guard
 from service.http.middleware import request_id_of
 from service.http.problems import Problem, response_of
@@ -120,6 +121,7 @@ class DeadLetterAdmin:
         caller.require(Right.ADMIN, command.selection.hub or EVERY_HUB)
         runner = CommandRunner(letters, settings.partitions, clock, self._metrics)
         report = await runner.run(command, action)
+        note(request.scope, hub=command.selection.hub, matched=report.matched, count=report.done, dry=command.dry)
         if not command.dry:
             (self._metrics.replayed if action == "replayed" else self._metrics.purged).inc(report.done)
             self._log_report(request, action, report)

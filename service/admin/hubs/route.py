@@ -35,6 +35,7 @@ from service.admin.overview.figures import waiting_in
 from service.admin.overview.looks import Looks
 from service.callers.caller import Right
 from service.compat.questions import Answer, Question, Service
+from service.http.audit import note
 from service.http.auth import Guard
 from service.http.json_object import object_of
 from service.http.middleware import request_id_of
@@ -105,6 +106,7 @@ class HubAdmin:
         if not isinstance(dry, bool):
             raise BadRequestError("dryRun must be true or false.", pointer="/dryRun")
         waiting = await self._waiting(hub)
+        note(request.scope, dry=dry)
         message_id = None if dry else await self._close(hub, reason, request_id_of(request.scope))
         return _answer(Closing.model_construct(waiting=waiting, message_id=message_id), 202)
 
@@ -126,6 +128,7 @@ class HubAdmin:
     def _hub_of(self, request: Request, right: Right) -> str:
         caller = self._guard.admit(request, right)
         hub = self._hubs.check(request.path_params["hub"])
+        note(request.scope, hub=hub)
         caller.require(right, hub)
         return hub
 

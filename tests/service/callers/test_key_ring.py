@@ -1,17 +1,21 @@
 """Which keys a process knows: read again every two seconds, good for a while without the store, then nobody's."""
 
+import json
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
 import pytest
+import structlog
 
 from fanout.environment import load
 from fanout.errors import CallersUnavailableError, ConfigurationError, QueueError, UnauthorizedError
-from fanout.log import get_logger
+from fanout.log import configure, get_audit_logger, get_logger
 from service.callers.caller import digest_of
 from service.callers.key_ring import GOOD_FOR, INTERVAL, KeyRing, read_file
 from service.http.auth import KEY_HOLDER, KEYLESS, WRONG_TOKEN, Guard, check_exposure
 from tests.fakes import FakeClock
+from tests.log_lines import fault_of
 from tests.service.apps import KEY
 from tests.service.callers.test_api_key import SECRET, a_key
 
@@ -154,6 +158,28 @@ async def test_keys_in_redis_are_enough_to_start_where_the_settings_say_so_and_i
     await ring.refresh()
     assert guard.warning() == ""
     assert guard.caller_of(scope, {"x-api-key": SECRET}).name == "orders"
+
+
+async def test_keys_that_come_and_go_stand_in_the_audit_log(capsys: pytest.CaptureFixture[str]) -> None:
+    shelf, stream = a_shelf(), StringIO()
+    configure(level="error", style="json", stream=stream)
+    ring = KeyRing(shelf, "", FakeClock(), get_logger(), get_audit_logger())
+    await ring.refresh()
+    assert stream.getvalue() == ""  # those that are there at the start are no news
+    shelf.keys = {a_key().id: a_key(hubs=("news", "chat")).text}
+    await ring.refresh()
+    shelf.keys = {}
+    await ring.refresh()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    structlog.reset_defaults()
+    assert [fault_of(line) for line in lines] == ["", "", ""]
+    assert [(line["event"], line["hubs"]) for line in lines] == [
+        ("audit.key_removed", ",".join(a_key().hubs)),
+        ("audit.key_added", "news,chat"),
+        ("audit.key_removed", "news,chat"),
+    ]
+    assert {(line["key"], line["name"], line["source"]) for line in lines} == {(a_key().id, "orders", "redis")}
+    assert a_key().sha256 not in stream.getvalue()
 
 
 def test_a_file_of_keys_is_enough_to_start_and_is_checked_at_the_start(tmp_path: Path) -> None:

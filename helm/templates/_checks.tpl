@@ -55,6 +55,11 @@ lists every broken one. No message repeats a credential.
 - credentials.redisUrl.value is no URL: it starts with redis://, rediss:// or unix://.
 {{- end }}
 {{- end }}
+{{- range .Values.config.negotiateUser }}
+{{- if and (not (regexMatch "^(query|token)" .)) (not $.Values.config.negotiatePeers) }}
+- config.negotiateUser: {{ . }} is a header that anybody can send: config.negotiatePeers lists the gateways whose headers are believed.
+{{- end }}
+{{- end }}
 {{- if and .Values.config.apiKeysFile (include "signalr-fanout.hasCredential" (dict "root" . "credential" "apiKeys")) }}
 - config.apiKeysFile and credentials.apiKeys are both given: choose one.
 {{- end }}

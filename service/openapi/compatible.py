@@ -132,6 +132,7 @@ _STATUSES: Final = ("400", "401", "404", "408", "413", "415", "500", "503", "508
 _REFUSALS: Final = {
     status: {"$ref": f"#/components/responses/{name}"} for status, name in zip(_STATUSES, RESPONSES, strict=True)
 }
+_OTHER: Final = {"description": "Any other answer of the service, as it came."}
 _HEALTH: Final[dict[str, Any]] = {
     "summary": "Ask for the health of the service",
     "description": "Passed through to the SignalR service, without a token.",
@@ -139,6 +140,7 @@ _HEALTH: Final[dict[str, Any]] = {
     "security": [{}],
     "responses": {
         "2XX": {"description": "What the service answered."},
+        "default": _OTHER,
         **{status: _REFUSALS[status] for status in ("408", "413", "500", "503", "508")},
     },
 }
@@ -215,3 +217,4 @@ def _successes(operation: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield status, {"description": "Queued."}
     if not statuses:
         yield "2XX", {"description": "What the service answered."}
+        yield "default", _OTHER

@@ -101,6 +101,7 @@ def test_a_bad_value_is_refused_by_name(values: Object, named: str) -> None:
         ({"credentials": {"apiKey": {"existingSecret": "x"}}}, "credentials.apiKey: give value or existingSecret"),
         ({"credentials": {"connectionString": {"value": KEY}}}, "credentials.connectionString.value is no connection"),
         ({"credentials": {"redisUrl": {"value": KEY}}}, "credentials.redisUrl.value is no URL"),
+        ({"config": {"negotiateUser": ["query", "principal-id"]}}, "principal-id is a header that anybody can send"),
         (
             {"credentials": {"apiKeys": {"value": KEY}}, "config": {"apiKeysFile": "/keys"}},
             "config.apiKeysFile and credentials.apiKeys are both given",

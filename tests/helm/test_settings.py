@@ -150,7 +150,7 @@ def _another(field: str) -> Any:
         "integer": default + 1 if isinstance(default, int) else None,
         "number": default / 2 if isinstance(default, float | int) else None,
         "string": "news",
-        "array": ["query"] if schema.get("items", {}).get("enum") else ["https://a.example", "https://b.example"],
+        "array": schema.get("items", {}).get("enum", ["https://a.example", "https://b.example"])[:2],
     }
     if "enum" in schema:
         return next(choice for choice in schema["enum"] if choice != default)

@@ -1,7 +1,8 @@
 """A look at the whole queue for those who operate it: what waits in each flow, and which worker owns which partition.
 
 Rules guarded: a survey changes nothing and takes nobody's place. It asks for a bounded number of partitions at a time,
-and of each partition for a bounded number of flows one by one: the others are counted together.
+and of each partition for a bounded number of flows one by one, those with the most first. The others are counted
+together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from fanout.queue.sharing import live_workers_of
 from fanout.queue.whole_slot import REFUSE_MOVE
 from fanout.redis.client import Call, RedisClient, Script, reply_or_raise
 
-_MAX_FLOWS = 20_000  # that are told apart in one survey
+_MAX_FLOWS = 5000  # that are told apart in one survey
 _AT_A_TIME = 64  # partitions that are asked about in one round trip
 _HEAD = 6  # members of a reply before its flows
 _ROW = 4  # members of a reply for each flow
@@ -31,10 +32,15 @@ SURVEY = Script(
 refuse_move(KEYS[1])
 local answer = {redis.call('GET', KEYS[5]) or '', redis.call('XLEN', KEYS[2]),
                 tonumber(redis.call('GET', KEYS[3]) or 0), tonumber(redis.call('GET', KEYS[4]) or 0), 0, 0}
-for k, stream in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-  if k > tonumber(ARGV[1]) then
+local streams, most, lengths = redis.call('SMEMBERS', KEYS[1]), tonumber(ARGV[1]), {}
+if #streams > most then
+  for _, stream in ipairs(streams) do lengths[stream] = redis.call('XLEN', stream) end
+  table.sort(streams, function(one, other) return lengths[one] > lengths[other] end)
+end
+for k, stream in ipairs(streams) do
+  if k > most then
     answer[5] = answer[5] + 1
-    answer[6] = answer[6] + redis.call('XLEN', stream)
+    answer[6] = answer[6] + lengths[stream]
   elseif redis.call('EXISTS', stream) == 1 then
     local info, length, oldest, added = redis.call('XINFO', 'STREAM', stream), 0, 0, 0
     for i = 1, #info, 2 do

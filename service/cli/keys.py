@@ -26,6 +26,7 @@ from service.cli.running import or_exit
 from service.outgoing import open_configured_redis
 
 T = TypeVar("T")
+_HEADING = ("ID", "NAME", "RIGHTS", "HUBS", "LIMITS", "CREATED (UTC)", "UNTIL (UTC)")
 
 
 @click.group()
@@ -96,17 +97,25 @@ def list_keys(*, as_json: bool) -> None:
             click.echo(msgspec.json.encode(msgspec.json.decode(text)).decode())
         return
     rows = [_row(key_id, text) for key_id, text in sorted(texts.items())]
-    heading = ["ID", "NAME", "RIGHTS", "HUBS", "LIMITS", "CREATED (UTC)", "UNTIL (UTC)"]
-    click.echo("\n".join(table([heading, *rows])) if rows else "There are no keys in Redis.")
+    click.echo("\n".join(table([_HEADING, *rows])) if rows else "There are no keys in Redis.")
 
 
 @keys.command()
 @click.argument("key_id", metavar="ID")
-def revoke(key_id: str) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+def revoke(key_id: str, *, yes: bool) -> None:
     """Revoke a key by its id, as `list` shows it; it also stands in the key, between the underscores.
 
-    Exit code 0: it counts for nothing within a few seconds; 1: there was none.
+    Whose key it is is told first. Exit code 0: it counts for nothing within a few seconds; 1: there was none, or it was
+    not confirmed.
     """
+    text = _with_keys(lambda store: store.all()).get(key_id)
+    if text is None:
+        click.echo(f"There is no key {plain(key_id)} in Redis.")
+        sys.exit(1)
+    click.echo("\n".join(table([_HEADING, _row(key_id, text)])), err=True)
+    if not yes:
+        click.confirm("Revoke it?", abort=True, err=True)
     removed = _with_keys(lambda store: store.remove(key_id))
     click.echo(f"The key {plain(key_id)} is revoked." if removed else f"There is no key {plain(key_id)} in Redis.")
     sys.exit(0 if removed else 1)

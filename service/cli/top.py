@@ -6,6 +6,7 @@ flicker. Without a terminal, or with --once, the figures are printed once.
 """
 
 import asyncio
+import errno
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -77,11 +78,17 @@ class _Watching:
         """Show readings until SIGINT or SIGTERM."""
         stopping = asyncio.Event()
         stop_on_signals(stopping)
-        with _own_screen(active=not self._as_json):
-            async with asyncio.TaskGroup() as group:
-                showing = group.create_task(self._show(interval))
-                await stopping.wait()
-                showing.cancel()
+        is_read = True
+        try:
+            with _own_screen(active=not self._as_json):
+                async with asyncio.TaskGroup() as group:
+                    showing = group.create_task(self._show(interval))
+                    await stopping.wait()
+                    showing.cancel()
+        except* BrokenPipeError:
+            is_read = False
+        if not is_read:
+            raise BrokenPipeError(errno.EPIPE, "nobody reads the output")  # click ends the process quietly
         return 0
 
     async def _show(self, interval: float) -> None:

@@ -9,15 +9,15 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from fanout.queue.survey import PartitionState, Survey
-from service.admin.overview.figures import Figures, overview_of, share_of_workers
-from service.admin.overview.looks import Look
+from service.admin.overview.figures import Figures, limited, share_of_workers
+from service.admin.overview.looks import MOST_HUBS, Look
 from service.admin.pauses import PauseDocument, document_of_pause
 from service.callers.caller import Right
 from service.openapi.describe import READ_REFUSALS, REQUEST_ID, answer, busy, callers, query_parameter, refusal
 from service.openapi.model import Count, Document
 
 OVERVIEW: Final = "/v1/admin/overview"
-HUBS_SHOWN, MOST_HUBS = 20, 200
+HUBS_SHOWN: Final = 20
 _MOST_NAMES: Final = 1024  # workers, endpoints, pauses
 _MAX_NAME: Final = 300  # characters; an application and a hub have at most 257
 
@@ -127,9 +127,9 @@ DESCRIPTION: Final[dict[str, Any]] = {
 
 
 def document_of(look: Look, most_hubs: int, *, version: str) -> OverviewDocument:
-    """Return the document of a look, with rates where there is an earlier survey."""
+    """Return the document of a look."""
     survey = look.survey
-    overview = overview_of(survey, look.before, most_hubs)
+    overview = limited(look.overview, most_hubs)
     at, seconds, rest = survey.at, overview.seconds, overview.rest
     states = zip(survey.partitions, overview.partitions, strict=True)
     shares = sorted(share_of_workers(survey).items())

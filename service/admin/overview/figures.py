@@ -101,6 +101,15 @@ def _sum(figures: Iterable[Figures]) -> Figures:
     return total
 
 
+def limited(overview: Overview, most_hubs: int) -> Overview:
+    """Return the same figures with at most so many hubs one by one."""
+    hidden = overview.hubs[most_hubs:]
+    if not hidden:
+        return overview
+    figures = _sum(figures for _hub, figures in hidden).plus(overview.rest.figures)
+    return replace(overview, hubs=overview.hubs[:most_hubs], rest=Rest(overview.rest.hubs + len(hidden), figures))
+
+
 def share_of_workers(survey: Survey) -> Mapping[str, int]:
     """Return how many partitions each worker owns: those that are live, and those that still hold a lease."""
     owned = dict.fromkeys(survey.workers, 0)

@@ -11,24 +11,27 @@ from dataclasses import dataclass
 from typing import Final
 
 from fanout.clock import Clock
-from fanout.errors import QueueError
+from fanout.errors import QueueError, QueueSilentError
 from fanout.queue.pauses import Pause, Pauses
 from fanout.queue.survey import Survey, Surveyor
+from service.admin.overview.figures import Overview, overview_of
 
 Memory = Callable[[], Awaitable[float | None]]
+MOST_HUBS: Final = 200  # that are told apart
 _FRESH: Final = 1.0  # seconds for which a look is answered again
+_WITHIN: Final = 3.0  # seconds that one look may take
 _COMPARED: Final = 30.0  # seconds after which an earlier look says nothing of the rate of now
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at the queue, when it began by the clock of this process, and the one before, for the rates."""
+    """One look at the queue, when it began by the clock of this process, and its figures, worked out once."""
 
     began: float
     survey: Survey
+    overview: Overview
     pauses: Sequence[Pause]
     memory_ratio: float | None
-    before: Survey | None = None
 
 
 class Looks:
@@ -42,16 +45,16 @@ class Looks:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._last: Look | None = None
-        self._asked_at = float("-inf")
+        self._ended = float("-inf")
         self._error: QueueError | None = None
 
     async def latest(self) -> Look:
         """Return a look that is at most a second old; QueueError when Redis did not answer."""
         async with self._lock:
             now = self._clock.monotonic()
-            if now - self._asked_at >= _FRESH:
-                self._asked_at = now
+            if now - self._ended >= _FRESH:
                 await self._look(now)
+                self._ended = self._clock.monotonic()  # who waited meanwhile gets this look, however long it took
             if self._error is not None:
                 raise self._error
             if self._last is None:
@@ -62,14 +65,13 @@ class Looks:
         earlier = self._last
         is_recent = earlier is not None and began - earlier.began <= _COMPARED
         try:
-            survey, pauses = await self._surveyor.look(), await self._pauses.current()
-            memory_ratio = await self._memory()
-        except QueueError as error:
-            self._error = error
+            async with self._clock.timeout(_WITHIN):
+                survey, pauses = await self._surveyor.look(), await self._pauses.current()
+                memory_ratio = await self._memory()
+        except (QueueError, TimeoutError) as error:
+            silent = QueueSilentError(f"Redis did not answer within {_WITHIN:g} s.")
+            self._error = error if isinstance(error, QueueError) else silent
             return
-        except BaseException:
-            self._asked_at = float("-inf")  # whoever asked went away, so the next one looks
-            raise
         self._error = None
         before = earlier.survey if earlier is not None and is_recent else None
-        self._last = Look(began, survey, [*pauses], memory_ratio, before)
+        self._last = Look(began, survey, overview_of(survey, before, MOST_HUBS), [*pauses], memory_ratio)

@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from fanout import __version__
 from fanout.errors import BadRequestError
-from service.admin.overview.documents import DESCRIPTION, HUBS_SHOWN, MOST_HUBS, OVERVIEW, document_of
-from service.admin.overview.looks import Looks
+from service.admin.overview.documents import DESCRIPTION, HUBS_SHOWN, OVERVIEW, document_of
+from service.admin.overview.looks import MOST_HUBS, Looks
 from service.callers.caller import EVERY_HUB, Right
 from service.http.auth import Guard
 

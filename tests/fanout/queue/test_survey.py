@@ -44,10 +44,11 @@ async def test_what_waits_is_told_by_flow_with_the_owner_of_each_partition(redis
 
 async def test_flows_beyond_the_bound_are_counted_together(redis_client: RedisClient) -> None:
     stream = Stream(redis_client, SystemClock(), partitions=1, max_bytes=0, dedup_window=60.0)
-    await stream.append([entry(f"hub{number}") for number in range(5)])
+    await stream.append([entry(f"hub{number}") for number in range(5) for _ in range(1 + number % 4)])
     reply = await redis_client.run(SURVEY, KEYS.measured(0), [2])
-    assert reply[4:6] == [3, 3]
-    assert (len(reply) - 6) // 4 == 2
+    assert reply[4:6] == [3, 4]
+    shown = [reply[at : at + 2] for at in (6, 10)]
+    assert shown == [[KEYS.stream(0, name).encode(), count] for name, count in (("bhub3", 4), ("bhub2", 3))]
 
 
 async def test_thousands_of_flows_in_one_partition_are_answered(redis_client: RedisClient) -> None:
@@ -56,5 +57,5 @@ async def test_thousands_of_flows_in_one_partition_are_answered(redis_client: Re
     for start in range(0, flows, 1000):
         await stream.append([entry(f"hub{number}") for number in range(start, start + 1000)])
     found = await Surveyor(redis_client, SystemClock(), partitions=1).look()
-    assert len(found.partitions[0].flows) == flows
+    assert (len(found.partitions[0].flows), found.partitions[0].entries) == (flows, flows)
     assert (await stream.depth()).entries == (flows,)

@@ -51,7 +51,9 @@ async def test_a_key_is_made_used_listed_and_revoked_while_the_ingress_runs(redi
         listed = await fanout(redis_url, "list")
         assert [line.split()[:4] for line in listed.output.splitlines()][1] == [key_id, "orders", "send", "chat*"]
         assert secret not in listed.output
-        assert (await fanout(redis_url, "revoke", key_id)).exit_code == 0
+        kept = await fanout(redis_url, "revoke", key_id)  # nobody answers the question
+        assert (kept.exit_code, key_id in kept.output) == (1, True)
+        assert (await fanout(redis_url, "revoke", key_id, "--yes")).exit_code == 0
         assert await sent("chat") == 401
     assert (await fanout(redis_url, "revoke", key_id)).exit_code == 1
     assert (await fanout(redis_url, "list")).output == "There are no keys in Redis.\n"

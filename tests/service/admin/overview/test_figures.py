@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from fanout.queue.survey import FlowState, PartitionState, Survey
-from service.admin.overview.figures import Figures, overview_of, share_of_workers
+from service.admin.overview.figures import Figures, limited, overview_of, share_of_workers
 
 
 def survey(at: float, *partitions: Mapping[str, FlowState], owners: tuple[str, ...] = ()) -> Survey:
@@ -45,6 +45,8 @@ def test_of_many_hubs_those_with_the_most_are_shown_and_the_rest_is_summed() -> 
     assert [hub for hub, _figures in found.hubs] == ["hub5", "hub4"]
     assert (found.rest.hubs, found.rest.figures) == (3, Figures(6, 51.0))
     assert found.queue.entries == 15
+    assert limited(overview_of(survey(100.0, flows), None, 4), 2) == found
+    assert limited(found, 2) is found
 
 
 def test_the_share_of_a_worker_is_what_it_holds_even_when_it_is_not_live() -> None:

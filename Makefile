@@ -36,7 +36,7 @@ types: $(VENV)/.test ## mypy --strict
 	@$(BIN)/mypy
 
 unit: $(VENV)/.test ## the tests alone, side by side (ARGS="-k lanes" hands arguments to pytest, JOBS=0 is one by one)
-	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 format: $(VENV)/.test ## rewrite the code in the house format
 	@$(BIN)/ruff check --fix .

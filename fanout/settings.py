@@ -28,7 +28,8 @@ class ServiceSettings(BaseModel):
     connection_string: SecretStr = Field(
         SecretStr(""),
         description="Connection string of the Azure SignalR Service to deliver to: "
-        "`Endpoint=...;AccessKey=...;Version=1.0;`. Functions apps use the same name.",
+        "`Endpoint=...;AccessKey=...;Version=1.0;`, or `Endpoint=...;AuthType=azure;` for Microsoft Entra ID. "
+        "Functions apps use the same name.",
     )
     second_access_key: SecretStr = Field(
         SecretStr(""),

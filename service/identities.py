@@ -7,6 +7,7 @@ leaves in clear text for another machine.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -110,6 +111,12 @@ class Identities:
     def renewed(self, what: str, fetch: Callable[[], Awaitable[Term[T]]]) -> Renewed[T]:
         """Return another value that is renewed; before its end only when somebody asks for it."""
         return Renewed(what, fetch, self._clock, self._listener)
+
+    async def prepare(self) -> None:
+        """Get all tokens that can be had, for a command that may wait for them longer than for a connection."""
+        for tokens in self._tokens.values():
+            with suppress(TokenUnavailableError):  # what needs it reports the reason
+                await tokens.get()
 
     def warning(self) -> str:
         """Return which tokens could not be renewed, "" when all could. The reasons are for the log alone."""

@@ -25,7 +25,7 @@ from service.doctor.probe import Access, ProbeResult, probe
 from service.http.auth import check_exposure
 from service.http.probes import Queue as ProbedQueue
 from service.http.probes import Readiness
-from service.identities import check_identity
+from service.identities import Identities, check_identity
 from service.ingress.intake import Queue as IntakeQueue
 from service.outgoing import check_redis_url, check_way, open_configured_redis
 
@@ -88,11 +88,13 @@ async def check_connections(settings: Settings, service: ConnectionString | None
 
 async def _redis_findings(settings: Settings, clock: Clock) -> list[Finding]:
     try:
-        redis_client = open_configured_redis(settings, clock)
+        identities = Identities(clock)
+        redis_client = open_configured_redis(settings, clock, identities=identities)
     except ConfigurationError:
         return []  # a finding about the settings
     durability = durability_of(settings.durability, settings.durability_replicas, settings.durability_timeout)
     try:
+        await identities.prepare()
         async with clock.timeout(_CONNECT_TIMEOUT):
             return await inspect(redis_client, settings.partitions, durability, keys=Keys(settings.namespace))
     except QueueError as error:

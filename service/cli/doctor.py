@@ -26,7 +26,7 @@ from service.doctor.examination import examine, holds
 from service.doctor.findings import Finding, Outcome
 from service.doctor.proposals import proposals
 from service.doctor.target import Options
-from service.identities import check_identity
+from service.identities import Identities, check_identity
 from service.outgoing import open_configured_redis
 
 _FAMILY_WIDTH: Final = 10
@@ -87,9 +87,11 @@ async def _recorded(service: ConnectionString, settings: Settings, findings: Seq
     proposed, clock = proposals(findings, settings).get(variable_of("execute")), SystemClock()
     if proposed is None:
         return "Nothing was recorded: `:execute` could not be tried."
-    redis_client = or_exit(lambda: open_configured_redis(settings, clock))
+    identities = Identities(clock)
+    redis_client = or_exit(lambda: open_configured_redis(settings, clock, identities=identities))
     evidence, proved = Evidence(redis_client, Keys(settings.namespace)), proposed == "true"
     try:
+        await identities.prepare()
         await evidence.record(service.server_endpoint, proved=proved, at=clock.wall())
     except QueueError as error:
         raise click.ClickException(f"Nothing was recorded: {error}") from None

@@ -23,6 +23,7 @@ from fanout.units import parse_duration
 from service.callers.caller import ApiKey, Right, check_key, digest_of, parse_key, secret_of
 from service.cli.render import cell, plain, table
 from service.cli.running import or_exit
+from service.identities import Identities
 from service.outgoing import open_configured_redis
 
 T = TypeVar("T")
@@ -125,8 +126,10 @@ def _with_keys(work: Callable[[ApiKeys], Awaitable[T]]) -> T:
     settings, clock = load(), SystemClock()
 
     async def run() -> T:
-        redis_client = open_configured_redis(settings, clock)
+        identities = Identities(clock)
+        redis_client = open_configured_redis(settings, clock, identities=identities)
         try:
+            await identities.prepare()
             return await work(ApiKeys(redis_client, Keys(settings.namespace)))
         except QueueError as error:
             raise ConfigurationError(f"Redis: {error}") from None

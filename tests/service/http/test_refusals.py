@@ -28,6 +28,9 @@ def test_the_log_has_some_lines_of_many_and_each_says_what_it_left_out() -> None
         clock.jump(11)
         refusals.note(Problem("unauthorized", 401, "No."), **WHERE)
         refusals.note(Problem("unauthorized", 401, "No."), **WHERE)
+    audited = [line for line in lines if line["event"] == "audit.refused"]
+    lines = [line for line in lines if line not in audited]
+    assert [line.get("left_out", 0) for line in audited] == [0] * 10 + [90, 0]
     unauthorized = [line for line in lines if line["code"] == "unauthorized"]
     assert len(unauthorized) == 12
     assert [line.get("left_out", 0) for line in unauthorized] == [0] * 10 + [90, 0]

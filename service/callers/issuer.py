@@ -76,6 +76,8 @@ class Issuer:
 
     async def look_for(self, kid: str) -> None:
         """Fetch the keys when this one is not known, unless that was tried a moment ago."""
+        if self.key(kid) is not None:
+            return  # a token whose key is known does not wait for a fetch
         async with self._lock:
             if self.key(kid) is None and self._clock.monotonic() - self._tried_at >= RETRY:
                 await self._refresh()
@@ -110,6 +112,8 @@ class Issuer:
         if not isinstance(url, str) or document.get("issuer") != self.name:
             raise ValueError(f"its {_DISCOVERY} is not the configuration of an issuer of this name")
         check_url(url)
+        if self.name.startswith("https:") and not url.lower().startswith("https:"):
+            raise ValueError("its configuration names keys that are not behind https://")
         return url
 
     def _counts(self) -> bool:

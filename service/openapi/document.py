@@ -20,7 +20,8 @@ _SECURITY: Mapping[str, Any] = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key, which has rights on hubs. The roles of a route name the right that it needs.",
+        "description": "An API key, or a token (JWT) of an issuer that the settings name. Either has rights on hubs. "
+        "The roles of a route name the right that it needs.",
     },
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "accessKey": compatible.SECURITY_SCHEME,

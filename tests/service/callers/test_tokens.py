@@ -189,6 +189,38 @@ async def test_an_issuer_that_does_not_answer_is_waited_for_a_while(issuer: Issu
     issuer.held.set()
 
 
+async def test_a_token_whose_key_is_known_does_not_wait_for_the_issuer(issuer: IssuerServer) -> None:
+    clock = StillClock()
+    tokens = callers_of(issuer, clock=clock)
+    await tokens.look_for_key(issuer.token(clock.wall()))
+    clock.jump(RETRY)
+    issuer.held = asyncio.Event()
+    looking = asyncio.create_task(tokens.look_for_key(issuer.token(clock.wall(), kid="two")))
+    await until(lambda: len(issuer.asked) == 3)
+    tokens._headers.clear()
+    assert (await found(tokens, issuer.token(clock.wall(), n=1))).refusal == ""
+    assert not looking.done()
+    issuer.held.set()
+    await looking
+
+
+async def test_an_issuer_behind_https_may_not_name_keys_that_are_not() -> None:
+    answers = {
+        "https://i.example.com/.well-known/openid-configuration": (
+            b'{"issuer":"https://i.example.com","jwks_uri":"http://localhost/keys"}'
+        )
+    }
+
+    async def fetch(url: str) -> bytes:
+        return answers[url]
+
+    settings = load({}, jwt_issuers=("https://i.example.com",), jwt_audience=(AUDIENCE,))
+    tokens = open_tokens(settings, StillClock(), get_logger(), fetch)
+    assert tokens is not None
+    await tokens.look_for_key(IssuerServer("https://i.example.com").token(0))
+    assert "not behind https://" in tokens.warning()
+
+
 async def test_keys_are_fetched_again_without_being_asked_for(issuer: IssuerServer) -> None:
     clock = StillClock()
     tokens = callers_of(issuer, clock=clock, jwt_jwks_url=f"{issuer.url}/keys")

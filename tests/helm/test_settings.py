@@ -126,6 +126,8 @@ def test_values_show_every_setting_with_its_default() -> None:
 
 
 _VALUES: dict[str, Any] = {
+    "caller_rate": "100/s",
+    "caller_bytes": "1MiB/s",
     "path_prefix": "/news",
     "cors_headers": ["x-a", "x-b"],
     "hubs": ["chat", "news"],

@@ -157,7 +157,8 @@ class NegotiateSettings(BaseModel):
         description="Where the user id of a caller without an API key comes from. A comma-separated list, the first "
         "match is used: `principal-id` and `principal-name` (the `x-ms-client-principal-*` headers of App Service "
         "Authentication), `principal:<type>` (a claim in its `x-ms-client-principal`), `header:<name>` (any other "
-        "header), `query` (`?userId=`) and `query:<name>`. Headers are believed from FANOUT_NEGOTIATE_PEERS only. With "
+        "header), `token:<claim>` (a claim of a token of FANOUT_NEGOTIATE_ISSUERS), `query` (`?userId=`) and "
+        "`query:<name>`. Headers are believed from FANOUT_NEGOTIATE_PEERS only. With "
         "`query` any caller may claim any id.",
     )
     negotiate_peers: tuple[str, ...] = Field(
@@ -169,7 +170,23 @@ class NegotiateSettings(BaseModel):
     negotiate_claims: tuple[str, ...] = Field(
         (),
         description="Claims that go along into the token of a client from where its user id comes from, "
-        "comma-separated, by their exact names: those of `x-ms-client-principal`.",
+        "comma-separated, by their exact names: those of the token or of `x-ms-client-principal`.",
+    )
+    negotiate_issuers: tuple[str, ...] = Field(
+        (),
+        max_length=8,
+        description="Issuers of the tokens (JWT) that clients present of themselves, as `Authorization: Bearer` or "
+        "`idToken`, comma-separated, each as it stands in `iss`. Where one is named, every idToken is verified. Needs "
+        "the extra `jwt`; FANOUT_JWT_ALGORITHMS and FANOUT_JWT_LEEWAY hold for these too.",
+    )
+    negotiate_audience: tuple[str, ...] = Field(
+        (),
+        description="What the tokens of clients must be for (`aud`), comma-separated; one of them is enough.",
+    )
+    negotiate_jwks_url: str = Field(
+        "",
+        description="Where the keys of the issuer of clients' tokens are. Without it the issuer's "
+        "`/.well-known/openid-configuration` says so.",
     )
     negotiate_anonymous: bool = Field(
         default=False, description="Issue tokens to clients without a user id instead of refusing them with 401."

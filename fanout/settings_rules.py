@@ -21,7 +21,7 @@ _HOST: Final = re.compile(r"[a-z0-9.\-]+|[0-9a-f:.]+", re.ASCII)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _QUOTES: Final = ("'", '"')
 _PLAIN_SOURCES: Final = ("principal-id", "principal-name", "query")
-_NAMED_SOURCES: Final = ("principal", "header", "query")
+_NAMED_SOURCES: Final = ("token", "principal", "header", "query")
 _CLOSE: Final = 0.65  # how much of two words is the same where one is a misspelling of the other: `uri` and `url`
 
 
@@ -84,7 +84,7 @@ def check_user_source(text: str) -> str:
 def check_peers(peers: Iterable[str], sources: Iterable[str]) -> tuple[str, ...]:
     """Return addresses as networks; sources that are headers need some, because anybody can send a header."""
     networks = tuple(each if each == "*" else _network(each) for each in peers)
-    believed = [source for source in sources if not source.startswith("query")]
+    believed = [source for source in sources if not source.startswith(("query", "token:"))]
     if believed and not networks:
         raise ValueError(
             f"name the addresses of the gateways whose headers are believed, because {believed[0]} is a header and "

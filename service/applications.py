@@ -57,6 +57,7 @@ from service.negotiate.client_tokens import ClientTokens, client_tokens_of
 from service.negotiate.joins import Joins
 from service.negotiate.route import Negotiate
 from service.negotiate.sources import is_believed
+from service.negotiate.tokens import UserTokens
 from service.openapi import docs
 from service.openapi.batch import MESSAGES
 from service.startup import Queue
@@ -101,6 +102,7 @@ class Parts:
     identities: Identities | None = None
     tokens: TokenCallers | None = None
     allowances: Allowances | None = None
+    user_tokens: UserTokens | None = None
 
     def build(self) -> Applications:
         """Give each listener its routes."""
@@ -167,9 +169,7 @@ class Parts:
         return _Routes(
             self._traced(batches if self.tokens is None else KeysFirst(batches, self.tokens), MESSAGES),
             self._traced(self._compatible(hubs, intake, budget, quotas), "/api/hubs"),
-            Negotiate(
-                settings, hubs, guard, metrics, clock, service, budget, Joins(intake, budget), self._client_tokens()
-            ).router(),
+            self._negotiate(hubs, guard, intake, budget),
             (
                 TraceAdmin(guard, self.traces).router(),
                 DeadLetterAdmin(settings, self.dead_letters, guard, metrics, clock, budget).router(),
@@ -196,6 +196,22 @@ class Parts:
         if self.surveyor is None or self.pauses is None:
             return None
         return Looks(self.surveyor, self.pauses, self.queue.memory_ratio, self.clock)
+
+    def _negotiate(self, hubs: Hubs, guard: Guard, intake: Intake, budget: ByteBudget) -> APIRouter:
+        if self.user_tokens is not None:
+            self.readiness.watch("negotiate", self.user_tokens.warning)
+        return Negotiate(
+            self.settings,
+            hubs,
+            guard,
+            self.metrics,
+            self.clock,
+            self.service,
+            budget,
+            Joins(intake, budget),
+            self.user_tokens,
+            self._client_tokens(),
+        ).router()
 
     def _client_tokens(self) -> ClientTokens | None:
         if self.service is None or self.asked is None:

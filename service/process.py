@@ -39,6 +39,7 @@ from service.http.refusals import Refusals
 from service.http.server import Server, ServerLimits
 from service.identities import redis_identity
 from service.measurements import measure_loop_lag
+from service.negotiate.tokens import open_user_tokens
 from service.outgoing import origin_of, proxy_to
 from service.rotation import Rotation, rotation_of
 from service.startup import CheckedQueue, Queue, check_settings, open_queue, watch_access
@@ -173,13 +174,14 @@ def _parts(
         identities=resources.identities,
         allowances=Allowances(resources.redis_client, resources.keys),
         tokens=None if plan.role == "worker" else open_tokens(settings, clock, resources.log),
+        user_tokens=None if plan.role == "worker" else open_user_tokens(settings, clock, resources.log),
     )
 
 
 async def _read_keys(parts: Parts) -> None:
-    # What callers are recognised by: keys from Redis and a file, and those of issuers of tokens.
+    # What callers and clients are recognised by: keys from Redis and a file, and those of issuers of tokens.
     async with asyncio.TaskGroup() as group:
-        for source in (parts.keys, parts.tokens):
+        for source in (parts.keys, parts.tokens, parts.user_tokens):
             if source is not None:
                 group.create_task(source.run())
 

@@ -27,6 +27,7 @@ from service.http.probes import Queue as ProbedQueue
 from service.http.probes import Readiness
 from service.identities import Identities, check_identity
 from service.ingress.intake import Queue as IntakeQueue
+from service.negotiate.tokens import check_user_tokens
 from service.outgoing import check_redis_url, check_way, open_configured_redis
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
@@ -53,6 +54,7 @@ def examine_settings(settings: Settings, role: Role) -> tuple[ConnectionString |
         lambda: check_way(settings, service[0]) if service and service[0] else None,
         lambda: check_redis_url(settings),
         lambda: None if role == "worker" else check_exposure(settings, settings.host),
+        lambda: None if role == "worker" else check_user_tokens(settings),
     )
     for check in checks:
         try:

@@ -22,7 +22,9 @@ class NegotiateRequest(Document):
     user_id: str | None = Field(None, max_length=1024)
     claims: dict[str, Any] | None = Field(None, description="Claims of the token, besides those of the service.")
     id_token: str | None = Field(
-        None, description="A JSON Web Token of the caller's own, with or without `Bearer `. It is read, not verified."
+        None,
+        description="A JSON Web Token of the user, with or without `Bearer `. It is verified where "
+        "FANOUT_NEGOTIATE_ISSUERS names its issuer, and clients may send it then; otherwise it is only read.",
     )
     claim_type_list: list[str] | None = Field(None, description="The claims of `idToken` that go into the token.")
     lifetime_seconds: float | None = Field(None, ge=60, le=86_400, description="How long the token is valid.")
@@ -59,12 +61,15 @@ DESCRIPTION: dict[str, Any] = {
         200: answer(NegotiateResponse, "Where to connect, and with what."),
         400: refusal("The hub, the query or the body is not valid.", "invalidRequest", "unknownHub"),
         401: refusal(
-            "No user was found and clients without one are not served, or the body names one without a key.",
+            "No user was found and clients without one are not served, the body names one without a key, or the "
+            "client's token is not accepted.",
             "unauthorized",
             "wrongKey",
             "invalidToken",
         ),
-        403: refusal("The caller lacks the right negotiate, or has it for other hubs.", "forbidden"),
+        403: refusal(
+            "The caller lacks the right negotiate, or has it for other hubs, or its token names no user.", "forbidden"
+        ),
         408: refusal("The body did not arrive within FANOUT_BODY_TIMEOUT.", "bodyTooSlow"),
         413: refusal(
             "The body is too large, or the token would be longer than the 4,096 characters of the service.",
@@ -102,7 +107,8 @@ DESCRIPTION: dict[str, Any] = {
             NegotiateRequest,
             {"userId": "alice", "claims": {"role": "admin"}, "groups": ["red"], "groupTtlSeconds": 3600},
             required=False,
-            description="Read from callers with an API key only.",
+            description="Read from callers with the right negotiate. Clients may send idToken and claimTypeList where "
+            "FANOUT_NEGOTIATE_ISSUERS is set.",
         ),
     },
 }

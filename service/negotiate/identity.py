@@ -23,6 +23,7 @@ from service.negotiate.id_token import claim_names, token_of
 _OPTIONS = ("enableDetailedErrors", "closeOnAuthenticationExpiration")
 _GROUPS = ("groups", "groupTtlSeconds")
 _MEMBERS = ("userId", "claims", "idToken", "claimTypeList", "lifetimeSeconds", *_OPTIONS, *_GROUPS)
+_OF_CLIENTS = ("idToken", "claimTypeList")  # what a client may say of itself, where its token is verified
 _SHORTEST, _LONGEST = 60, 86_400  # seconds, as FANOUT_NEGOTIATE_LIFETIME
 _MAX_DEPTH = 16  # levels of nested claims
 MAX_GROUPS: Final = 100  # of one user that the service keeps
@@ -34,7 +35,8 @@ class ClientIdentity:
 
     `lifetime` of the token is in seconds. `detailed_errors`: the client sees the reason of a close. `closes`: its
     connection is closed when the token expires. None is for what the settings say. The user is added to `groups` for
-    `group_ttl` seconds, None for as long as the token is valid.
+    `group_ttl` seconds, None for as long as the token is valid. `until` is the unix time after which the token must not
+    be valid, None for no such time.
     """
 
     user_id: str | None = None
@@ -44,6 +46,7 @@ class ClientIdentity:
     closes: bool | None = None
     groups: tuple[str, ...] = ()
     group_ttl: int | None = None
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,6 @@ def asked_by_caller(body: bytes, query: QueryParams) -> Asked:
         raise BadRequestError("claims must be an object.", pointer="/claims")
     if claims is not None and is_deep(claims):
         raise BadRequestError(f"claims are nested more than {_MAX_DEPTH} levels deep.", pointer="/claims")
-    token, names = token_of(document.get("idToken")), claim_names(document.get("claimTypeList"))
-    if names and not token:
-        raise BadRequestError("claimTypeList names claims of an idToken, and there is none.", pointer="/claimTypeList")
     detailed, closes = (_switch(document, name) for name in _OPTIONS)
     groups = _groups(document, chosen)
     identity = ClientIdentity(
@@ -97,6 +97,13 @@ def asked_by_caller(body: bytes, query: QueryParams) -> Asked:
         groups,
         _group_ttl(document.get("groupTtlSeconds"), groups),
     )
+    return _token_asked_for(document, identity)
+
+
+def _token_asked_for(document: Mapping[str, Any], identity: ClientIdentity) -> Asked:
+    token, names = token_of(document.get("idToken")), claim_names(document.get("claimTypeList"))
+    if names and not token:
+        raise BadRequestError("claimTypeList names claims of an idToken, and there is none.", pointer="/claimTypeList")
     return Asked(identity, token, names)
 
 
@@ -148,13 +155,19 @@ def _lifetime(value: object) -> float | None:
     return float(value)
 
 
-def names_somebody(body: bytes) -> bool:
-    """Return whether a body asks for a user, claims or options; what is not such a document asks for nothing."""
+def asked_by_client(body: bytes, *, with_token: bool) -> Asked | None:
+    """Return what a client asks for itself; None when it asks for what only a caller with the right to it may.
+
+    A body that is no such document asks for nothing. `with_token`: the idToken of a client is verified, so it counts.
+    """
     try:
         document = _document(body)
     except BadRequestError:
-        return False
-    return any(document.get(name) is not None for name in _MEMBERS)
+        return Asked(ClientIdentity())
+    own = _OF_CLIENTS if with_token else ()
+    if any(document.get(name) is not None for name in _MEMBERS if name not in own):
+        return None
+    return _token_asked_for(document, ClientIdentity())
 
 
 def is_deep(value: object) -> bool:

@@ -5,7 +5,9 @@ is asked for and will not be used is refused, never ignored. Refusals carry the 
 learn why. Source: docs/sources.md, client-tokens.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -13,7 +15,7 @@ from starlette.responses import Response
 
 from fanout.clock import Clock
 from fanout.environment import CONNECTION_STRING
-from fanout.errors import FanoutError, NotConfiguredError, UnauthorizedError
+from fanout.errors import FanoutError, ForbiddenError, NotConfiguredError, UnauthorizedError
 from fanout.metrics import Metrics
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
@@ -30,13 +32,15 @@ from service.negotiate.client_tokens import ClientTokens, SignedTokens
 from service.negotiate.documents import DESCRIPTION, NEGOTIATE, NegotiateResponse
 from service.negotiate.id_token import claims_of
 from service.negotiate.identity import (
+    Asked,
     ClientIdentity,
     asked_by_caller,
-    names_somebody,
+    asked_by_client,
     steering_claims,
 )
 from service.negotiate.joins import Joins, joins_of
-from service.negotiate.sources import ClientRequest, identity_from_settings
+from service.negotiate.sources import ClientRequest, bearer_of, identity_from_settings
+from service.negotiate.tokens import INVALID_TOKEN, UserTokens
 
 _MAX_BODY = 64 * 1024  # the token that the claims go into has at most 4 KB
 _DEFAULT = "/negotiate"
@@ -59,6 +63,7 @@ class Negotiate:
         service: ConnectionString | None,
         budget: ByteBudget,
         joins: Joins,
+        user_tokens: UserTokens | None = None,
         client_tokens: ClientTokens | None = None,
     ) -> None:
         self._settings = settings
@@ -69,6 +74,7 @@ class Negotiate:
         self._service = service
         self._budget = budget
         self._joins = joins
+        self._user_tokens = user_tokens
         self._client_tokens = client_tokens
 
     def router(self) -> APIRouter:
@@ -113,10 +119,11 @@ class Negotiate:
             caller.require(Right.NEGOTIATE, hub)
         service = self._signing_service()
         identity = await self._identity(request, caller)
-        settings = self._settings
-        effective = f"{settings.application.lower()}_{hub}" if settings.application else hub
-        now = self._clock.wall()
+        settings, now = self._settings, self._clock.wall()
         lifetime = settings.negotiate_lifetime if identity.lifetime is None else identity.lifetime
+        if identity.until is not None:
+            lifetime = _capped(lifetime, identity.until - now)
+        effective = f"{settings.application.lower()}_{hub}" if settings.application else hub
         claims = identity.claims | steering_claims(identity, settings, now + lifetime)
         tokens = self._client_tokens or SignedTokens(service)
         token = await tokens.issue(effective, replace(identity, claims=claims), now, lifetime)
@@ -128,25 +135,55 @@ class Negotiate:
     async def _identity(self, request: Request, caller: Caller) -> ClientIdentity:
         with self._budget.hold(announced_size(request.headers, _MAX_BODY)):
             body = await read_body(request, _MAX_BODY, clock=self._clock, within=self._settings.body_timeout)
-        peer = request.client.host if request.client else ""
-        sent = ClientRequest(request.headers, request.query_params, peer)
-        found = identity_from_settings(self._settings, sent)
         if Right.NEGOTIATE in caller.rights:
-            if body.strip():  # some clients name a media type although they send no body
-                check_media_type(request.headers)
-            asked = asked_by_caller(body, request.query_params)
-            named = asked.with_claims(claims_of(asked.id_token)) if asked.id_token else asked.identity
-            return found if found is not None and named == ClientIdentity() else named
-        if not caller.refusal and (found is None or names_somebody(body)):
-            caller.require(Right.NEGOTIATE)  # it is known, and without the right it is a client like any other
-        if names_somebody(body):
+            return await self._of_caller(request, body)
+        return await self._of_client(request, caller, body)
+
+    async def _of_caller(self, request: Request, body: bytes) -> ClientIdentity:
+        if body.strip():  # some clients name a media type although they send no body
+            check_media_type(request.headers)
+        asked = asked_by_caller(body, request.query_params)
+        verified = await self._verified_id_token(asked.id_token) if asked.id_token else None
+        claims = verified if verified is not None else claims_of(asked.id_token) if asked.id_token else {}
+        found = identity_from_settings(self._settings, _sent(request, verified))
+        if found is not None and asked.identity == ClientIdentity():
+            asked = replace(asked, identity=found)
+        return _with_token(asked, claims, verified)
+
+    async def _of_client(self, request: Request, caller: Caller, body: bytes) -> ClientIdentity:
+        tokens = self._user_tokens
+        asked = asked_by_client(body, with_token=tokens is not None)
+        if asked is None:
+            if not caller.refusal:
+                caller.require(Right.NEGOTIATE)
             raise UnauthorizedError(_NOT_USED, label=caller.code)
-        if found is None:
-            raise UnauthorizedError(
-                f"The settings find no user in this request, and clients without one are not served. {caller.refusal}",
-                label=caller.code,
+        verified = None
+        if asked.id_token:
+            verified = await self._verified_id_token(asked.id_token)
+        elif tokens is not None and (bearer := bearer_of(request.headers)):
+            verified = await tokens.claims(bearer)
+        found = identity_from_settings(self._settings, _sent(request, verified))
+        if found is not None:
+            return _with_token(replace(asked, identity=found), verified or {}, verified)
+        if verified is not None:
+            raise ForbiddenError(
+                "The token is accepted and names no user: it has no claim that the settings take the user id from."
             )
-        return found
+        if not caller.refusal:
+            caller.require(Right.NEGOTIATE)  # it is known, and without the right it is a client like any other
+        raise UnauthorizedError(
+            f"The settings find no user in this request, and clients without one are not served. {caller.refusal}",
+            label=caller.code,
+        )
+
+    async def _verified_id_token(self, token: str) -> Mapping[str, Any] | None:
+        # The claims of an idToken, where one has to be verified: then it has to be of one of the issuers.
+        if self._user_tokens is None:
+            return None
+        claims = await self._user_tokens.claims(token)
+        if claims is None:
+            raise UnauthorizedError("The idToken is not of an issuer that this service knows.", label=INVALID_TOKEN)
+        return claims
 
     def _signing_service(self) -> ConnectionString:
         service = self._service
@@ -155,3 +192,19 @@ class Negotiate:
         if not service.access_key and self._client_tokens is None:
             raise NotConfiguredError(f"{CONNECTION_STRING} has no AccessKey, with which tokens of clients are signed.")
         return service
+
+
+def _sent(request: Request, token: Mapping[str, Any] | None = None) -> ClientRequest:
+    peer = request.client.host if request.client else ""
+    return ClientRequest(request.headers, request.query_params, peer, token)
+
+
+def _with_token(asked: Asked, claims: Mapping[str, Any], verified: Mapping[str, Any] | None) -> ClientIdentity:
+    # A client is known no longer than the token is valid that says who it is. One that is not verified says nothing.
+    return replace(asked.with_claims(claims), until=None if verified is None else float(verified["exp"]))
+
+
+def _capped(lifetime: float, left: float) -> float:
+    if left < 1:
+        raise UnauthorizedError("The token of the client has expired.", label=INVALID_TOKEN)
+    return min(lifetime, left)

@@ -43,11 +43,15 @@ class _Principal(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
-    """What a request says of its client. `peer` is the address it came from, "" for none."""
+    """What a request says of its client. `peer` is the address it came from, "" for none.
+
+    `token` are the claims of a token that was verified, None without one.
+    """
 
     headers: Headers
     query: QueryParams
     peer: str
+    token: Mapping[str, Any] | None = None
 
 
 def identity_from_settings(settings: Settings, request: ClientRequest) -> ClientIdentity | None:
@@ -55,8 +59,11 @@ def identity_from_settings(settings: Settings, request: ClientRequest) -> Client
     believed = is_believed(settings.negotiate_peers, request.peer)
     for source in settings.negotiate_user:
         kind, _, name = source.partition(":")
+        claims: dict[str, Any] = {}
         if kind == "query":
-            user_id, claims = user_of_query(request.query, name or "userId"), {}
+            user_id = user_of_query(request.query, name or "userId")
+        elif kind == "token":
+            user_id, claims = _user_of_token(settings, request.token or {}, name)
         elif believed:
             user_id, claims = _user_of_gateway(request.headers, kind, name), _claims(settings, request.headers)
         else:
@@ -81,6 +88,11 @@ def is_believed(peers: tuple[str, ...], peer: str) -> bool:
 @lru_cache(maxsize=16)
 def _networks(peers: tuple[str, ...]) -> Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     return [ipaddress.ip_network(each) for each in peers]
+
+
+def _user_of_token(settings: Settings, token: Mapping[str, Any], name: str) -> tuple[str, dict[str, Any]]:
+    found = token.get(name)
+    return (found, named_claims(token, settings.negotiate_claims)) if isinstance(found, str) else ("", {})
 
 
 def _user_of_gateway(headers: Headers, kind: str, name: str) -> str:
@@ -125,6 +137,12 @@ def principal_claims(text: str) -> dict[str, str | list[str]]:
         else:
             found[claim.typ] = [known, claim.val]
     return found
+
+
+def bearer_of(headers: Headers) -> str:
+    """Return the bearer token of a request, "" for none."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _header(headers: Headers, name: str) -> str:

@@ -289,6 +289,13 @@ async def test_without_a_key_to_sign_with_the_operator_is_named_as_the_one_to_ac
     assert "AzureSignalRConnectionString" in answer.json()["detail"]
 
 
+async def test_refreshing_a_connection_is_not_offered() -> None:
+    async with client_of(an_app()) as client:
+        refreshed = await client.post("/chat/refresh?id=token")
+        assert "tokenLifetimeSeconds" not in (await client.post(URL)).json()
+    assert (refreshed.status_code, refreshed.json()["code"]) == (404, "notFound")
+
+
 async def test_get_is_refused_with_405() -> None:
     async with client_of(an_app()) as client:
         answer = await client.get(URL)

@@ -28,7 +28,8 @@ _PATH: Final = "/v1/admin/overview"
 _TIMEOUT: Final = 5.0
 _WIDE: Final = 200  # columns where there is no terminal
 _BETWEEN: Final = 1.1  # seconds between two readings that a rate is made of; the service looks once a second
-_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # another screen without a cursor, and back
+_ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"  # another screen, without a cursor, where long lines do not wrap
+_LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 _HOME, _TO_END_OF_LINE, _TO_END = "\x1b[H", "\x1b[K", "\x1b[J"
 
 

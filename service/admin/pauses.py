@@ -17,11 +17,11 @@ from fanout.binding.names import check_hub
 from fanout.clock import Clock
 from fanout.errors import BadRequestError
 from fanout.log import get_logger
-from fanout.queue.keys import hub_of_flow, scope_of_flow
+from fanout.queue.keys import scope_of_flow
 from fanout.queue.pauses import ALL, Pause, Pauses, is_lifted_by, of_class, of_hub, of_service
 from fanout.settings import Settings
 from fanout.signalr.message import RouteClass, Scope
-from service.admin.overview.figures import waiting_in
+from service.admin.overview.figures import place_of_flow, waiting_in
 from service.admin.overview.looks import Looks
 from service.callers.caller import EVERY_HUB, Caller, Right
 from service.http.audit import note
@@ -239,7 +239,7 @@ def _require(caller: Caller, right: Right, target: str) -> None:
 def _concerns(target: str, flow: str) -> bool:
     kind, _colon, name = target.partition(":")
     if kind == "hub":
-        return hub_of_flow(flow) == name
+        return place_of_flow(flow)[0] == name
     is_broadcast = scope_of_flow(flow) is Scope.BROADCAST
     return target == ALL or is_broadcast == (name == RouteClass.BROADCAST.label)
 

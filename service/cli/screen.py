@@ -46,7 +46,8 @@ class _Table:
 def lines_of(overview: Row, width: int, height: int | None = None) -> list[str]:
     """Return the lines of an overview; without a height all of them."""
     head = [*_totals(overview), *_pauses(overview["pauses"])]
-    tables = [_hubs(overview), _workers(overview), _partitions(overview["partitions"])]
+    several = [_endpoints(overview)] if len(overview["endpoints"]) > 1 else []
+    tables = [_hubs(overview), *several, _workers(overview), _partitions(overview["partitions"])]
     if height is not None:
         tables = _fitted(tables, height - len(head))
     return [cut(line, width) for line in head][:height] + [line for each in tables for line in each.lines(width)]
@@ -91,7 +92,7 @@ def _totals(overview: Row) -> list[str]:
         f"dead letters {whole(queue['deadLetters'])}",
     )
     return [
-        f"fanout {plain(overview['version'])}  {at} UTC  to {', '.join(map(plain, overview['endpoints'])) or '-'}",
+        f"fanout {plain(overview['version'])}  {at} UTC  to {', '.join(map(plain, overview['deliversTo'])) or '-'}",
         "  ".join(figures),
         f"{size(queue['bytes'])} wait  Redis {redis['latencySeconds'] * 1000:.1f} ms{memory}",
         *([f"NO OWNER for {unowned} of {len(partitions)} partitions: what is in them waits"] if unowned else []),
@@ -120,6 +121,11 @@ def _hubs(overview: Row) -> _Table:
     if others["hubs"]:
         rows.append([f"{whole(others['hubs'])} other", *_figures(others)])
     return _Table(("HUB", *_FIGURES), rows)
+
+
+def _endpoints(overview: Row) -> _Table:
+    rows = [[plain(each["endpoint"] or "(unnamed)"), *_figures(each)] for each in overview["endpoints"]]
+    return _Table(("ENDPOINT", *_FIGURES), rows)
 
 
 def _workers(overview: Row) -> _Table:

@@ -16,7 +16,6 @@ from fanout.clock import Clock
 from fanout.environment import CONNECTION_STRING
 from fanout.errors import BadRequestError, NotConfiguredError, QueueFullError, QueueSilentError
 from fanout.log import get_logger
-from fanout.queue.keys import hub_of_flow
 from fanout.settings import Settings
 from fanout.signalr.message import CloseConnections, Scope
 from service.admin.hubs.documents import (
@@ -31,7 +30,7 @@ from service.admin.hubs.documents import (
     Existence,
 )
 from service.admin.hubs.questions import existence_in, existence_of, listing_in, listing_of
-from service.admin.overview.figures import waiting_in
+from service.admin.overview.figures import place_of_flow, waiting_in
 from service.admin.overview.looks import Looks
 from service.callers.caller import Right
 from service.compat.questions import Answer, Question, Service
@@ -114,7 +113,7 @@ class HubAdmin:
         if self._looks is None:
             return 0
         look = await self._looks.latest()
-        return waiting_in(look.survey, lambda flow: hub_of_flow(flow) == hub)
+        return waiting_in(look.survey, lambda flow: place_of_flow(flow)[0] == hub)
 
     async def _close(self, hub: str, reason: str, request_id: str) -> str:
         item = CloseConnections(Scope.BROADCAST, "", reason, ())

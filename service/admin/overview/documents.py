@@ -62,6 +62,12 @@ class PartitionFigures(QueueFigures):
     dead_letters: Count
 
 
+class EndpointFigures(QueueFigures):
+    """The figures of what goes to one endpoint."""
+
+    endpoint: str = Field(description='Its name in the settings; "" for the one without a name.')
+
+
 class WorkerShare(Document):
     """A worker and how much it owns."""
 
@@ -86,7 +92,10 @@ class OverviewDocument(Document):
     other_hubs: OtherHubs
     partitions: list[PartitionFigures] = Field(max_length=_MOST_NAMES)
     workers: list[WorkerShare] = Field(max_length=_MOST_NAMES)
-    endpoints: list[str] = Field(max_length=_MOST_NAMES, description="What this queue is delivered to.")
+    endpoints: list[EndpointFigures] = Field(
+        max_length=_MOST_NAMES, description="Those that entries were stored for lately."
+    )
+    delivers_to: list[str] = Field(max_length=_MOST_NAMES, description="The services that this queue is delivered to.")
     pauses: list[PauseDocument] = Field(max_length=_MOST_NAMES)
     redis: StoreFigures
 
@@ -101,7 +110,8 @@ _SHOWN: Final[dict[str, Any]] = {
     "otherHubs": {"hubs": 0} | _NONE,
     "partitions": [{"partition": 0, "owner": "worker-0-7-5f3a1c", "deadLetters": 3} | _FIGURES],
     "workers": [{"worker": "worker-0-7-5f3a1c", "partitions": 1}],
-    "endpoints": ["example.service.signalr.net"],
+    "endpoints": [{"endpoint": ""} | _FIGURES],
+    "deliversTo": ["example.service.signalr.net"],
     "pauses": [],
     "redis": {"latencySeconds": 0.0004, "memoryRatio": 0.12},
 }
@@ -147,7 +157,11 @@ def document_of(look: Look, most_hubs: int, *, version: str) -> OverviewDocument
             WorkerShare.model_construct(worker=worker[:_MAX_NAME], partitions=count)
             for worker, count in shares[:_MOST_NAMES]
         ],
-        endpoints=[name[:_MAX_NAME] for name in survey.endpoints[:_MOST_NAMES]],
+        endpoints=[
+            EndpointFigures.model_construct(endpoint=name[:_MAX_NAME], **_members(figures, at, seconds))
+            for name, figures in overview.endpoints[:_MOST_NAMES]
+        ],
+        delivers_to=[name[:_MAX_NAME] for name in survey.endpoints[:_MOST_NAMES]],
         pauses=[document_of_pause(pause) for pause in look.pauses[:_MOST_NAMES]],
         redis=_store(look),
     )

@@ -13,6 +13,7 @@ from fanout.queue.keys import hub_of_flow
 from fanout.queue.survey import FlowState, PartitionState, Survey
 
 _NOTHING = FlowState(0, 0.0, 0)
+_AT = "@"  # with several endpoints the hub of a flow is `hub@endpoint`; no hub and no application has this in its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +49,34 @@ class Overview:
     queue: Figures
     hubs: Sequence[tuple[str, Figures]]
     rest: Rest
+    endpoints: Sequence[tuple[str, Figures]]
     partitions: Sequence[Figures]
 
 
 def overview_of(now: Survey, before: Survey | None, most_hubs: int) -> Overview:
     """Return the figures of a survey, with rates since an earlier one; at most so many hubs one by one."""
     hubs: dict[str, Figures] = {}
+    endpoints: dict[str, Figures] = {}
     partitions: list[Figures] = []
     for number, state in enumerate(now.partitions):
         earlier = before.partitions[number] if before is not None else state
         total = Figures(state.left_out_entries)
         for flow, figures in _changes(state, earlier):
-            hub = hub_of_flow(flow)
+            hub, endpoint = place_of_flow(flow)
             hubs[hub] = hubs.get(hub, Figures()).plus(figures)
+            endpoints[endpoint] = endpoints.get(endpoint, Figures()).plus(figures)
             total = total.plus(figures)
         partitions.append(total)
     ranked = sorted(hubs.items(), key=lambda row: (-row[1].entries, -row[1].came, row[0]))
     seconds = 0.0 if before is None else max(0.0, now.at - before.at)
     rest = _rest_of(now, ranked[most_hubs:])
-    return Overview(seconds, _sum(partitions), ranked[:most_hubs], rest, partitions)
+    return Overview(seconds, _sum(partitions), ranked[:most_hubs], rest, sorted(endpoints.items()), partitions)
+
+
+def place_of_flow(flow: str) -> tuple[str, str]:
+    """Return the hub of a flow and the name of its endpoint, "" for the one without a name."""
+    hub, _at, endpoint = hub_of_flow(flow).partition(_AT)
+    return hub, endpoint
 
 
 def waiting_in(survey: Survey, is_meant: Callable[[str], bool]) -> int:

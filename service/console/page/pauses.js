@@ -80,7 +80,7 @@ async function set() {
 
 async function lift({ target }) {
   const [kind, ...rest] = target.split(":");
-  const name = rest.join(":");
+  const name = rest.join(":").split("@")[0]; // what an endpoint asked for is lifted for all of them
   const named = targetOf(kind === "hub" || kind === "all" ? kind : name, name);
   const { waiting, pauses } = await ask("pauses/preview", named);
   const others = pauses.length > 1 ? ` This lifts ${pauses.length} pauses: ${pauses.map((each) => each.target).join(", ")}.` : "";

@@ -19,10 +19,14 @@ export function showQueue(overview, onPause) {
   by("latency").textContent = `${(redis.latencySeconds * 1000).toFixed(1)} ms`;
   by("memory").textContent = redis.memoryRatio === null ? "" : `${Math.round(redis.memoryRatio * 100)} % of its memory`;
   by("version").textContent = overview.version;
-  by("endpoints").textContent = overview.endpoints.join(", ") || "–";
+  by("endpoints").textContent = overview.deliversTo.join(", ") || "–";
   by("hub-names").replaceChildren(...overview.hubs.map(({ hub }) => Object.assign(make("option"), { value: hub })));
   showNotices(overview);
   fill("hubs", hubRows(overview, onPause), 6);
+  by("endpoint-table").hidden = overview.endpoints.length < 2;
+  fill("endpoint-rows", overview.endpoints.map((each) => row(each.endpoint || "(unnamed)", [
+    whole(each.entries), age(each.oldestAgeSeconds), ...figures(each),
+  ])), 5);
   fill("workers", workerRows(overview), 5);
   fill("partitions", partitions.map(partitionRow), 6);
   const unowned = partitions.filter(({ owner }) => owner === null).length;

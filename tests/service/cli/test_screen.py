@@ -28,7 +28,8 @@ def an_overview(hubs: int = 2, partitions: int = 4, **more: Any) -> dict[str, An
             for number in range(partitions)
         ],
         "workers": [{"worker": "worker-0", "partitions": partitions - 1}],
-        "endpoints": ["example.service.signalr.net"],
+        "endpoints": [{"endpoint": ""} | figures(12_345, 4.2)],
+        "deliversTo": ["example.service.signalr.net"],
         "pauses": [],
         "redis": {"latencySeconds": 0.0008, "memoryRatio": 0.24},
     } | more
@@ -53,6 +54,11 @@ def test_everything_is_there_once_and_figures_stand_in_columns() -> None:
         "worker-0     3        6   2.0 s   3.0    3.0",
     ]
     assert [line.split()[0] for line in lines[13:]] == ["PARTITION", "0", "3", "2", "1"]
+
+
+def test_several_endpoints_have_a_table_of_their_own() -> None:
+    lines = lines_of(an_overview(endpoints=[{"endpoint": name} | figures(1) for name in ("", "east")]), 100)
+    assert [line.split()[0] for line in lines[9:12]] == ["ENDPOINT", "(unnamed)", "east"]
 
 
 def test_pauses_say_until_when_by_whom_and_why() -> None:
@@ -87,7 +93,7 @@ def test_a_long_name_gives_way_to_its_figures() -> None:
 
 
 def test_names_cannot_write_to_the_terminal() -> None:
-    overview = an_overview(endpoints=["\x1b[2Jevil"], version="1\r2")
+    overview = an_overview(deliversTo=["\x1b[2Jevil"], version="1\r2")
     overview["hubs"][0]["hub"] = "a\x1b]0;title\x07"
     assert all(line.isprintable() for line in lines_of(overview, 120))
 

@@ -23,6 +23,12 @@ def test_a_hub_has_the_figures_of_all_its_flows_in_all_partitions() -> None:
     assert [each.entries for each in found.partitions] == [2, 3]
 
 
+def test_with_several_endpoints_a_hub_is_the_sum_and_each_endpoint_has_its_own_figures() -> None:
+    found = overview_of(survey(100.0, {"bchat": FlowState(2, 90.0, 2), "bchat@east": FlowState(3, 80.0, 3)}), None, 10)
+    assert found.hubs == [("chat", Figures(5, 80.0))]
+    assert found.endpoints == [("", Figures(2, 90.0)), ("east", Figures(3, 80.0))]
+
+
 def test_what_came_and_left_is_read_from_the_streams() -> None:
     before = survey(100.0, {"bchat": FlowState(10, 90.0, 50), "bold": FlowState(1, 90.0, 1)})
     now = survey(102.0, {"bchat": FlowState(4, 99.0, 70), "bnew": FlowState(1, 101.0, 3)})

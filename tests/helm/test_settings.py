@@ -134,8 +134,6 @@ _VALUES: dict[str, Any] = {
     "metrics_hubs": ["chat", "news"],
     "negotiate_user": ["query"],
     "negotiate_peers": ["10.0.0.0/8", "192.0.2.7/32"],
-    "caller_rate": "100/s",
-    "caller_bytes": "1MiB/s",
     "jwt_algorithms": ["ES256"],
 }
 

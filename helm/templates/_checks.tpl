@@ -311,11 +311,11 @@ steps of 64 MiB, and not less than is good for an installation of any size. With
 {{- range $name := include "signalr-fanout.twice" (dict "things" $containers "key" "name") | fromJsonArray }}
 - {{ $.role }}: two containers are named {{ $name }}; the name {{ $.role }} is that of the process.
 {{- end }}
-{{- range $name := include "signalr-fanout.twice" (dict "things" (prepend (.values.extraVolumes | default list) (dict "name" "tmp")) "key" "name") | fromJsonArray }}
-- {{ $.role }}.extraVolumes: two volumes are named {{ $name }}; tmp is the chart's own.
+{{- range $name := include "signalr-fanout.twice" (dict "things" (concat (list (dict "name" "tmp") (dict "name" "fanout-credentials")) (.values.extraVolumes | default list)) "key" "name") | fromJsonArray }}
+- {{ $.role }}.extraVolumes: two volumes are named {{ $name }}; tmp and fanout-credentials are the chart's own.
 {{- end }}
-{{- range $path := include "signalr-fanout.twice" (dict "things" (prepend (.values.extraVolumeMounts | default list) (dict "mountPath" "/tmp")) "key" "mountPath") | fromJsonArray }}
-- {{ $.role }}.extraVolumeMounts: two volumes are mounted at {{ $path }}; at /tmp is the chart's own.
+{{- range $path := include "signalr-fanout.twice" (dict "things" (concat (list (dict "mountPath" "/tmp") (dict "mountPath" (include "signalr-fanout.credentialsPath" .))) (.values.extraVolumeMounts | default list)) "key" "mountPath") | fromJsonArray }}
+- {{ $.role }}.extraVolumeMounts: two volumes are mounted at {{ $path }}; there is one of the chart's own, or another of yours.
 {{- end }}
 {{- range $name := include "signalr-fanout.twice" (dict "things" .values.extraEnv "key" "name") | fromJsonArray }}
 - {{ $.role }}.extraEnv: {{ $name }} is given twice.

@@ -1,8 +1,8 @@
 """A release of the chart as containers, by `podman kube play`, and real traffic through it.
 
 Rule guarded: what runs is what the chart renders. Changed is only what podman has no part for: the names of Services
-become host aliases of the pods, the StatefulSet becomes its pod. The test does what else a kubelet would do: it asks
-the probes, and puts a variable in the place of `$(NAME)` in another.
+become host aliases of the pods, the StatefulSet becomes its pod, files of Secrets are mounted as those of ConfigMaps,
+and probes are asked by the test in the place of a kubelet.
 """
 
 import base64
@@ -30,7 +30,6 @@ _VALUES: Object = {
     "config": {"partitions": 4},
 }
 _STARTED = re.compile(r"^Pod:\n([0-9a-f]{64})\nContainers?:\n([0-9a-f]{64})$", re.MULTILINE)
-_REFERENCE = re.compile(r"\$\((\w+)\)")
 _PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
@@ -70,7 +69,8 @@ class Cluster:
         template = thing if thing["kind"] == "Pod" else thing["spec"]["template"]
         played = thing if thing["kind"] == "Deployment" else {**template, "apiVersion": "v1", "kind": "Pod"}
         file = self.engine.directory / "pod.yaml"
-        file.write_text(yaml.safe_dump_all([*self.release.of_kind("ConfigMap"), self._playable(played, thing)]))
+        maps = [*self.release.of_kind("ConfigMap"), *self._files(template["spec"])]
+        file.write_text(yaml.safe_dump_all([*maps, self._playable(played, thing)]))
         out = self.engine.podman("kube", "play", "--network", "fanout", str(file))
         pods = [self._pod(pod, container, template["spec"]) for pod, container in _STARTED.findall(out)]
         for service in self.release.of_kind("Service"):
@@ -81,23 +81,26 @@ class Cluster:
     def _pod(self, name: str, container: str, spec: Object) -> Pod:
         return Pod(self.engine.address(self.engine.pod(name)["InfraContainerID"]), container, spec)
 
-    def _secret(self, reference: re.Match[str]) -> str:
-        key = reference[1].lower().replace("_", "-")
-        return base64.b64decode(self.release.one("Secret")["data"][key]).decode()
+    def _files(self, spec: Object) -> Iterator[Object]:
+        secret = self.release.one("Secret")["data"]
+        for volume in (volume for volume in spec.get("volumes", []) if "projected" in volume):
+            items = [item for source in volume["projected"]["sources"] for item in source["secret"]["items"]]
+            data = {item["path"]: base64.b64decode(secret[item["key"]]).decode() for item in items}
+            yield {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": volume["name"]}, "data": data}
 
     def _playable(self, thing: Object, original: Object) -> Object:
         played = copy.deepcopy(thing)
         played["metadata"]["name"] = original["metadata"]["name"]
         spec = played["spec"]["template"]["spec"] if played["kind"] == "Deployment" else played["spec"]
         spec["hostAliases"] = [{"ip": address, "hostnames": [name]} for name, address in self.names.items()]
+        for volume in spec.get("volumes", []):
+            if volume.pop("projected", None):
+                volume["configMap"] = {"name": volume["name"]}
         for container in spec["containers"]:
             # It would have systemd ask the probes, with a curl that the image does not have, and publish the ports on
             # this machine.
             for left_out in (*_PROBES, "ports"):
                 container.pop(left_out, None)
-            for variable in container.get("env", []):
-                if "value" in variable:
-                    variable["value"] = _REFERENCE.sub(self._secret, variable["value"])
         return played
 
 

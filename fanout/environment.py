@@ -7,12 +7,14 @@ error.
 
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_origin
 
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from fanout.environment_endpoints import LISTED, Found, find_connections
 from fanout.errors import ConfigurationError
 from fanout.identity_settings import SEPARATOR, companion_of, connection_string_of
 from fanout.settings import Settings
@@ -54,7 +56,9 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
 def load_some(names: Collection[str], environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Read these settings only; the others have their defaults, whatever the environment holds."""
     environ = os.environ if environ is None else environ
-    values, findings = _values_of(environ, names)
+    endpoints = _endpoints_of(environ) if "connection_string" in names else Found()
+    values, findings = _values_of({k: v for k, v in environ.items() if k not in endpoints.taken}, names)
+    findings += endpoints.findings
     try:
         settings = Settings(**{**values, **overrides})
     except ValidationError as error:
@@ -63,7 +67,22 @@ def load_some(names: Collection[str], environ: Mapping[str, str] | None = None, 
         raise ConfigurationError(*findings)
     found = ((_secret_of_file(variable), path) for variable, path in environ.items())
     files = {field: path for field, path in found if field is not None and field in names}
-    return settings.noted(_corrections(values), secret_files=files)
+    files |= {each.variable[: -len(FILE_SUFFIX)]: each.path for each in endpoints.connections if each.path}
+    return settings.noted(_corrections(values), secret_files=files, named_connections=endpoints.connections)
+
+
+def _endpoints_of(environ: Mapping[str, str]) -> Found:
+    listed = next((text for name, text in environ.items() if name.upper() == LISTED), "")
+    found = find_connections(environ, [name.strip() for name in listed.split(",") if name.strip()])
+    connections, findings = list(found.connections), list(found.findings)
+    for place, each in enumerate(connections):
+        try:
+            text = read_secret(each.variable, each.path) if each.path else each.text.get_secret_value()
+        except ConfigurationError as error:
+            findings.append(str(error))
+        else:
+            connections[place] = replace(each, text=SecretStr(text))
+    return Found(tuple(connections), tuple(findings), found.taken)
 
 
 def _corrections(values: Mapping[str, Any]) -> list[str]:
@@ -73,8 +92,8 @@ def _corrections(values: Mapping[str, Any]) -> list[str]:
 
 
 def variable_of(field: str) -> str:
-    """Return the name of the environment variable of a field."""
-    return _SHARED.get(field) or PREFIX + field.upper()
+    """Return the name of the environment variable of a field; what is no field is the name of a variable."""
+    return _SHARED.get(field) or (PREFIX + field.upper() if field in Settings.model_fields else field)
 
 
 def standard_variable(name: str) -> str:

@@ -80,13 +80,13 @@ EVENTS: Final = (
     _event(
         "delivery.settled",
         "info",
-        "end id hub operation partition entry status attempts age took sampled?",
+        "end id hub endpoint operation partition entry status attempts age took sampled?",
         "an entry left the queue",
     ),
     _event(
         "delivery.attempt",
         "info",
-        "id hub attempt failure status detail again_in",
+        "id hub endpoint attempt failure status detail again_in",
         "a call did not deliver; `detail` is the cause in words, or what the service answered",
     ),
     _event("service.proxy", "info", "proxy endpoint", "at start: calls go through a proxy"),
@@ -98,28 +98,41 @@ EVENTS: Final = (
         "warning: an entry is of a newer `format` than this worker `reads`; its lane stands still, or its flow where"
         " the lane is not known. Once for each partition and format; see [Upgrading](#upgrading)",
     ),
+    _event("endpoint.online", "info", "endpoint", "an endpoint answers again: clients are sent there"),
+    _event(
+        "endpoint.offline",
+        "warning",
+        "endpoint",
+        "warning: an endpoint does not answer: clients are sent to others, and what is queued for it waits",
+    ),
+    _event(
+        "endpoint.unknown",
+        "warning",
+        "endpoint partition",
+        "warning: messages wait for an endpoint that is not configured here; they stay in the queue. Once for each",
+    ),
     _event(
         "delivery.dead",
         "warning",
-        "reason id hub operation status attempts detail left_out",
+        "reason id hub endpoint operation status attempts detail left_out",
         "warning: an entry became a dead letter; one line per reason in 10 seconds, `left_out` counts the others",
     ),
     _event(
         "delivery.credentials_refused",
         "warning",
-        "status id hub operation left_out",
+        "status id hub endpoint operation left_out",
         "warning: the service answered 401 or 403; one line per kind in 10 seconds",
     ),
     _event(
         "delivery.paused",
         "warning",
-        "class seconds rate asked left_out",
-        "warning: a 429 pauses a class of calls; one line per class in 10 seconds",
+        "class endpoint seconds rate asked left_out",
+        "warning: a 429 pauses a class of calls to an endpoint; one line for both in 10 seconds",
     ),
     _event(
         "delivery.paced",
         "warning",
-        "class rate refused_anyway left_out",
+        "class endpoint rate refused_anyway left_out",
         "warning: what was learned of the rate, or of refusals that do not come from it",
     ),
     _event(

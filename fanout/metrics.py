@@ -15,9 +15,10 @@ from fanout import __version__
 from fanout.binding.refusals import ITEM_CODES, WARNING_CODES
 from fanout.caller_metrics import CallerMetrics
 from fanout.counters import Counters, Definition, Gauges
+from fanout.endpoint_metrics import EndpointMetrics, endpoint_gauges
 from fanout.errors import REFUSALS
 from fanout.hub_metrics import HubMetrics
-from fanout.signalr.message import OPERATIONS, Scope
+from fanout.signalr.message import OPERATIONS, UNNAMED, Scope
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -58,9 +59,9 @@ _WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 _CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
-QUEUE, INGRESS, DELIVERY, BY_HUB = "The queue", "The ingress", "Delivery", "By hub"
+QUEUE, INGRESS, DELIVERY, BY_HUB, BY_ENDPOINT = "The queue", "The ingress", "Delivery", "By hub", "By endpoint"
 WORKER, REDIS, PROCESS = "The state of a worker", "Redis", "The process"
-SECTIONS = (QUEUE, INGRESS, DELIVERY, BY_HUB, WORKER, REDIS, PROCESS)
+SECTIONS = (QUEUE, INGRESS, DELIVERY, BY_HUB, BY_ENDPOINT, WORKER, REDIS, PROCESS)
 _BY_CLASS = (("class", CLASSES),)
 
 GAUGES = (
@@ -105,9 +106,7 @@ GAUGES = (
     ),
     Definition(WORKER, "counter", "fanout_leases_gained", "Leases on partitions this worker took."),
     Definition(WORKER, "counter", "fanout_leases_lost", "Leases that expired or were taken before they were released."),
-    Definition(
-        WORKER, "gauge", "fanout_in_flight", "REST calls in flight or not yet settled; at most FANOUT_CONCURRENCY."
-    ),
+    Definition(WORKER, "gauge", "fanout_in_flight", "REST calls in flight or not yet settled; see FANOUT_CONCURRENCY."),
     Definition(
         WORKER,
         "gauge",
@@ -230,20 +229,27 @@ GAUGES = (
         "fanout_spans_lost",
         "Spans dropped because their queue was full or the OpenTelemetry collector did not take them.",
     ),
+    *endpoint_gauges(BY_ENDPOINT),
 )
 
 
 class Metrics:
     """The instruments of one process, in a registry of their own.
 
-    `key_refused` is True while the service refuses the access key, None when it was not asked. `hubs` and `callers` are
-    those that are counted one by one, from settings. `has_examples` is True where histograms keep traces as examples.
+    `refusals_of_keys` says of each endpoint that was asked whether it refuses its access key. `hubs` and `callers` are
+    those that are counted one by one, from settings, `endpoints` names and labels of what is delivered to.
+    `has_examples` is True where histograms keep traces as examples.
     """
 
-    def __init__(self, hubs: Sequence[str] = (), callers: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        hubs: Sequence[str] = (),
+        callers: Sequence[str] = (),
+        endpoints: Sequence[tuple[str, str]] = (("", UNNAMED),),
+    ) -> None:
         self.registry = CollectorRegistry()
         self.gauges = Gauges(GAUGES)
-        self.key_refused: bool | None = None
+        self.refusals_of_keys: dict[str, bool] = {}
         self.has_examples = False
         ingress, delivery, process = Counters(INGRESS), Counters(DELIVERY), Counters(PROCESS)
         self._define_ingress(ingress)
@@ -253,7 +259,9 @@ class Metrics:
         )
         self.by_hub = HubMetrics(BY_HUB, hubs, _WAIT_BUCKETS)
         self.by_caller = CallerMetrics(INGRESS, callers)
-        collectors = (ingress, self.by_caller.counters, delivery, self.by_hub.counters, process, self.gauges)
+        self.by_endpoint = EndpointMetrics(BY_ENDPOINT, endpoints)
+        apart = (self.by_caller.counters, self.by_hub.counters, self.by_endpoint.counters)
+        collectors = (ingress, delivery, *apart, process, self.gauges)
         self.definitions = [definition for collector in collectors for definition in collector.definitions]
         for collector in collectors:
             self.registry.register(collector)
@@ -262,6 +270,11 @@ class Metrics:
             build_info=lambda: {__version__: 1},
             service_key_refused=lambda: None if self.key_refused is None else float(self.key_refused),
         )
+
+    @property
+    def key_refused(self) -> bool | None:
+        """Whether an access key is refused, None when no endpoint was asked."""
+        return any(self.refusals_of_keys.values()) if self.refusals_of_keys else None
 
     def _define_ingress(self, new: Counters) -> None:
         self.accepted = new.counters(

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 
 from fanout.binding.names import check_application, check_hub
+from fanout.environment_endpoints import NamedConnection
 from fanout.hub_metrics import MAX_HUBS
 from fanout.queue.keys import DEFAULT_NAMESPACE, check_namespace
 from fanout.settings_callers import CallerSettings
@@ -30,6 +31,13 @@ class ServiceSettings(BaseModel):
         description="Connection string of the Azure SignalR Service to deliver to: "
         "`Endpoint=...;AccessKey=...;Version=1.0;`, or `Endpoint=...;AuthType=azure;` for Microsoft Entra ID. "
         "Functions apps use the same name.",
+    )
+    connection_string_settings: tuple[str, ...] = Field(
+        (),
+        description="Further variables that hold connection strings, as `connectionStringSetting` of a Functions app "
+        "names them; each is an endpoint of that name. Endpoints can also be written as "
+        "`Azure__SignalR__Endpoints__NAME` or `AzureSignalRConnectionString__NAME`, with `__secondary` where clients "
+        "are to go there only if no other is online. See docs/endpoints.md.",
     )
     second_access_key: SecretStr = Field(
         SecretStr(""),
@@ -342,6 +350,7 @@ class Settings(
 
     _corrections: tuple[str, ...] = PrivateAttr(())
     _secret_files: Mapping[str, str] = PrivateAttr({})
+    _named_connections: tuple[NamedConnection, ...] = PrivateAttr(())
 
     @property
     def corrections(self) -> tuple[str, ...]:
@@ -350,13 +359,28 @@ class Settings(
 
     @property
     def secret_files(self) -> Mapping[str, str]:
-        """The files that secrets were read from, by the name of the setting."""
+        """The files that secrets were read from, by the name of the setting, or of the variable of an endpoint."""
         return self._secret_files
 
-    def noted(self, corrections: Iterable[str], *, secret_files: Mapping[str, str]) -> "Settings":
-        """Return these settings with a note of what was corrected, and of the files that secrets were read from."""
+    @property
+    def named_connections(self) -> tuple[NamedConnection, ...]:
+        """The endpoints with names, besides that of `connection_string`."""
+        return self._named_connections
+
+    def noted(
+        self,
+        corrections: Iterable[str],
+        *,
+        secret_files: Mapping[str, str],
+        named_connections: tuple[NamedConnection, ...] = (),
+    ) -> "Settings":
+        """Return these settings with a note of what was corrected, and of what no field holds.
+
+        That is the files that secrets were read from, and the endpoints with names.
+        """
         self._corrections = tuple(corrections)
         self._secret_files = secret_files
+        self._named_connections = named_connections
         return self
 
 

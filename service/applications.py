@@ -4,8 +4,8 @@ Rules guarded: one budget bounds the request bodies of all routes, and one guard
 operators is on a port of its own where there is one, and else asks for a caller that may read.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from fanout.queue.survey import Surveyor
 from fanout.queue.traces import Traces
 from fanout.secret import Secret
 from fanout.settings import Settings
-from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.endpoints import Endpoints, ServiceEndpoint
 from fanout.tracing import Tracing
 from service.admin.dead_letters.route import DeadLetterAdmin
 from service.admin.hubs.route import HubAdmin
@@ -44,6 +44,7 @@ from service.compat.barrier import Barrier, Waiting
 from service.compat.questions import Service
 from service.compat.route import Compatible
 from service.console import route as console
+from service.health import Health
 from service.http.audit import Audit
 from service.http.auth import Guard
 from service.http.middleware import RequestTimes
@@ -75,8 +76,9 @@ class Applications(NamedTuple):
 class Parts:
     """What the applications of a process are made of; None for what it does without.
 
-    `waiting` and `asked` are what compatible calls look into before they ask the service, and the service they ask.
-    `second_key`, the other access key of the service, and `api_key` are those of the settings where not given.
+    `waiting` is what compatible calls look into before they ask the service, and `asked` the ways to the endpoints by
+    name. `second_key`, the other access key of the first endpoint, and `api_key` are those of the settings where not
+    given. Without `health` all endpoints count as online.
     """
 
     settings: Settings
@@ -86,7 +88,8 @@ class Parts:
     clock: Clock
     readiness: Readiness
     refusals: Refusals
-    service: ConnectionString | None = None
+    endpoints: Endpoints | None = None
+    health: Health | None = None
     traces: Traces | None = None
     dead_letters: DeadLetters | None = None
     pauses: Pauses | None = None
@@ -94,7 +97,7 @@ class Parts:
     delivery_log: DeliveryLog | None = None
     page: Path | None = None
     waiting: Waiting | None = None
-    asked: Service | None = None
+    asked: Mapping[str, Service] = field(default_factory=dict)
     second_key: Secret | None = None
     api_key: Secret | None = None
     tracing: Tracing | None = None
@@ -155,17 +158,20 @@ class Parts:
 
     def _routes(self, guard: Guard) -> "_Routes":
         """Make the routes of those who call and of those who operate."""
-        settings, metrics, clock, service = self.settings, self.metrics, self.clock, self.service
-        if service is None:
+        settings, metrics, clock, endpoints = self.settings, self.metrics, self.clock, self.endpoints
+        if endpoints is None:
             self.readiness.add("service", _no_service)
         hubs, budget = Hubs(settings), self._budget()
         queue = self.queue if self.tracing is None else TracedQueue(self.queue)
-        intake = Intake(queue, metrics, clock, traces=self.traces, delivery_log=self.delivery_log)
+        legs = ("",) if endpoints is None else endpoints.keys
+        intake = Intake(queue, metrics, clock, traces=self.traces, delivery_log=self.delivery_log, endpoints=legs)
         quotas = Quotas(
             self.allowances, clock, metrics.by_caller, quota.limits_of(settings.caller_rate, settings.caller_bytes)
         )
-        batches = Ingress(settings, hubs, intake, guard, metrics, clock, limits_of(settings, service), budget, quotas)
+        limits = limits_of(settings, endpoints)
+        batches = Ingress(settings, hubs, intake, guard, metrics, clock, limits, budget, quotas)
         looks = self._looks()
+        asked = None if endpoints is None else self.asked.get(endpoints.first.key)
         return _Routes(
             self._traced(batches if self.tokens is None else KeysFirst(batches, self.tokens), MESSAGES),
             self._traced(self._compatible(hubs, intake, budget, quotas), "/api/hubs"),
@@ -177,7 +183,7 @@ class Parts:
                 OverviewAdmin(guard, looks).router(),
                 ConfigAdmin(settings, guard).router(),
                 console.router(),
-                HubAdmin(settings, hubs, guard, clock, budget, intake=intake, asked=self.asked, looks=looks).router(),
+                HubAdmin(settings, hubs, guard, clock, budget, intake=intake, asked=asked, looks=looks).router(),
             ),
         )
 
@@ -189,8 +195,11 @@ class Parts:
             barrier = Barrier(self.waiting, clock, partitions=settings.partitions, within=settings.compat_wait)
         return Compatible(
             settings, hubs, intake, self.metrics, clock, budget,
-            service=self.service, second_key=second_key, asked=self.asked, barrier=barrier, quotas=quotas,
+            endpoints=self.endpoints, second_key=second_key, asked=self.asked, barrier=barrier, quotas=quotas,
         )  # fmt: skip
+
+    def _is_online(self, endpoint: ServiceEndpoint) -> bool:
+        return self.health is None or self.health.is_online(endpoint)
 
     def _looks(self) -> Looks | None:
         if self.surveyor is None or self.pauses is None:
@@ -206,17 +215,21 @@ class Parts:
             guard,
             self.metrics,
             self.clock,
-            self.service,
+            self.endpoints,
             budget,
             Joins(intake, budget),
             self.user_tokens,
             self._client_tokens(),
+            self._is_online,
         ).router()
 
-    def _client_tokens(self) -> ClientTokens | None:
-        if self.service is None or self.asked is None:
-            return None
-        return client_tokens_of(self.service, self.asked, self.clock, self.identities or Identities(self.clock))
+    def _client_tokens(self) -> dict[str, ClientTokens]:
+        identities = self.identities or Identities(self.clock)
+        return {
+            each.key: client_tokens_of(each.service, self.asked[each.key], self.clock, identities)
+            for each in self.endpoints or ()
+            if each.key in self.asked
+        }
 
     def _traced(self, route: ASGIApp, path: str) -> ASGIApp:
         return route if self.tracing is None else TracedRoute(route, self.tracing, path)

@@ -9,9 +9,10 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from fanout.clock import Clock
 from fanout.counters import Gauges
@@ -36,7 +37,8 @@ from fanout.redis.durability import Durability, durability_of
 from fanout.secret import Secret
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
-from fanout.signalr.message import RouteClass
+from fanout.signalr.endpoints import Endpoints
+from fanout.signalr.message import RouteClass, label_of
 from fanout.tracing import Tracing, calling, header_lines
 from service.callers.key_ring import KeyRing
 from service.identities import Identities
@@ -45,10 +47,11 @@ from service.tracing import open_tracing
 from workers.bodies import Bodies
 from workers.coalescer import Bounds
 from workers.dispatch import Dispatcher
-from workers.endpoint import Endpoint
+from workers.endpoint import Endpoint, watch_endpoints
 from workers.flight import Flights
 from workers.gate import Gate, Window
 from workers.joining import Joining
+from workers.lane import Lane
 from workers.ownership import Ownership
 from workers.partition import StoreClock
 from workers.peers import Peers
@@ -102,7 +105,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         dead_letters = DeadLetters(
             redis_client, keys, partitions=settings.partitions, max_bytes=settings.max_dead_bytes
         )
-        metrics = Metrics(settings.metrics_hubs, settings.metrics_callers)
+        metrics = Metrics(settings.metrics_hubs, settings.metrics_callers, endpoints=_endpoint_names(settings))
         async with (
             open_traces(
                 redis_client, clock, keys, keep=settings.trace_keep, max_per_second=settings.trace_max_per_second
@@ -120,8 +123,15 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         await redis_client.aclose()
 
 
-async def prepare_store(resources: Resources, service: ConnectionString | None = None) -> None:
-    """Check Redis, and log what may lose accepted messages. `service` is what is delivered to, where that is known.
+def _endpoint_names(settings: Settings) -> list[tuple[str, str]]:
+    """Return the names of what is delivered to, as the queue and as metrics have them."""
+    names = [each.name for each in settings.named_connections]
+    unnamed = [""] if settings.connection_string.get_secret_value() or not names else []
+    return [(name.lower(), label_of(name.lower())) for name in (*unnamed, *names)]
+
+
+async def prepare_store(resources: Resources, endpoints: Endpoints | None = None) -> None:
+    """Check Redis, and log what may lose accepted messages. `endpoints` are delivered to, where that is known.
 
     Raises QueueError when it is away, and ConfigurationError when it cannot be used as configured.
     """
@@ -131,7 +141,7 @@ async def prepare_store(resources: Resources, service: ConnectionString | None =
         settings.partitions,
         resources.durability,
         keys=resources.keys,
-        endpoints=[] if service is None else [service.identity(settings.application)],
+        endpoints=list(dict.fromkeys(each.service.identity(settings.application) for each in endpoints or ())),
     )
     for finding in findings:
         resources.log.warning("store.unsafe", finding=finding.text)
@@ -148,17 +158,21 @@ def open_endpoint(
     on_refused: Callable[[], None] = lambda: None,
     tracing: Tracing | None = None,
     identities: Identities | None = None,
+    *,
+    name: str = "",
+    share: float = 1.0,
 ) -> Endpoint:
     """Build what a worker needs of one instance of the service; nothing is connected yet.
 
-    `on_refused` is called when the service refuses a token.
+    `on_refused` is called when the service refuses a token. `name` is that in the keys of the queue, and `share` its
+    part of the memory for tokens.
     """
     limits = Limits(
         connections=settings.concurrency,
         connect_timeout=settings.connect_timeout,
         request_timeout=settings.attempt_timeout,
     )
-    tokens = tokens_within(settings.memory_limit or memory_limit(), settings.token_cache)
+    tokens = max(1, int(share * tokens_within(settings.memory_limit or memory_limit(), settings.token_cache)))
     more_lines = None if tracing is None else _trace_lines
     client = open_client(
         settings, service, clock, limits, cache_size=tokens, on_refused=on_refused, more_lines=more_lines,
@@ -171,35 +185,47 @@ def open_endpoint(
         if tracing is None
         else TracedSender(client, clock, metrics, tracing, joined=joined)
     )
-    return Endpoint(client, sender, gate, address=service.server_endpoint)
+    return Endpoint(client, sender, gate, name=name, address=service.server_endpoint)
+
+
+def open_endpoints(resources: Resources, endpoints: Endpoints, on_refused: Callable[[], None]) -> list[Endpoint]:
+    """Build what a worker needs of all endpoints. `on_refused` is called when one of them refuses a token."""
+    settings, clock, metrics, tracing = resources.settings, resources.clock, resources.metrics, resources.tracing
+    share, identities = 1 / len(endpoints), resources.identities
+    return [
+        open_endpoint(
+            settings, clock, metrics, each.service, on_refused, tracing, identities, name=each.key, share=share
+        )
+        for each in endpoints
+    ]
 
 
 def _trace_lines() -> bytes:
     return header_lines(calling.get())
 
 
-def build_worker(resources: Resources, endpoint: Endpoint, *, with_ingress: bool = False) -> Worker:
-    """Build a worker that delivers to one endpoint, in a process of its own or in that of an ingress."""
+def build_worker(resources: Resources, endpoints: Sequence[Endpoint], *, with_ingress: bool = False) -> Worker:
+    """Build a worker that delivers to these endpoints, in a process of its own or in that of an ingress."""
     settings, clock, metrics, log = resources.settings, resources.clock, resources.metrics, resources.log
     stream, redis_client, keys = resources.stream, resources.redis_client, resources.keys
-    gate = endpoint.gate
+    by_name = {endpoint.name: endpoint for endpoint in endpoints}
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     limit = settings.memory_limit or memory_limit()
     room = settings.read_ahead_bytes or read_ahead(limit, with_ingress=with_ingress)
-    schedule, store_clock = Schedule(room=room, held_until=gate.held_until), StoreClock()
+    schedule, store_clock = Schedule(room=room, held_until=partial(_held_until, by_name)), StoreClock()
     settler = Settler(stream, resources.dead_letters, clock, metrics)
     sweeps = Sweeps(Presence(redis_client, keys), schedule, settler, clock, metrics, bound=settings.order_wait)
-    reader = Reader(stream, schedule, settler, sweeps, clock, metrics, log)
+    reader = Reader(stream, schedule, settler, sweeps, clock, metrics, log, endpoints=by_name)
     bodies = Bodies(stream, clock, room=room)
     leases = Leases(redis_client, clock, keys, worker=name, lifetime=settings.lease_seconds)
     ownership = Ownership(leases, schedule, store_clock, clock, log, partitions=settings.partitions)
     telemetry = _telemetry(resources, store_clock)
-    channel = PaceChannel(redis_client, clock, keys, worker=name)
-    peers = Peers(channel, Pauses(redis_client, keys), gate, schedule, clock, log)
+    channels = {each: PaceChannel(redis_client, clock, keys, worker=name, endpoint=each) for each in by_name}
+    peers = Peers(channels, Pauses(redis_client, keys), endpoints, schedule, clock, log)
     dispatcher = Dispatcher(
         Flights(
             schedule,
-            endpoint,
+            by_name,
             settler,
             bodies,
             sweeps,
@@ -211,11 +237,15 @@ def build_worker(resources: Resources, endpoint: Endpoint, *, with_ingress: bool
         )
     )
     _watch_worker(metrics.gauges, dispatcher, schedule, ownership)
-    _watch_endpoint(metrics.gauges, endpoint, clock)
+    watch_endpoints(metrics.gauges, endpoints, clock)
     return Worker(
-        ownership, reader, dispatcher, settler, sweeps, peers, _joining(resources, endpoint), clock, log,
+        ownership, reader, dispatcher, settler, sweeps, peers, _joining(resources, endpoints), clock, log,
         grace=settings.shutdown_grace,
     )  # fmt: skip
+
+
+def _held_until(endpoints: Mapping[str, Endpoint], lane: Lane, now: float) -> float | None:
+    return endpoints[lane.flow.endpoint].gate.held_until(lane, now)
 
 
 def _telemetry(resources: Resources, store_clock: StoreClock) -> Telemetry:
@@ -225,12 +255,12 @@ def _telemetry(resources: Resources, store_clock: StoreClock) -> Telemetry:
     return Telemetry(*parts) if tracing is None else TracedTelemetry(tracing, *parts)
 
 
-def _joining(resources: Resources, endpoint: Endpoint) -> Joining | None:
+def _joining(resources: Resources, endpoints: Sequence[Endpoint]) -> list[Joining]:
     settings = resources.settings
     if settings.execute != "auto" or settings.application:
-        return None
+        return []
     evidence = Evidence(resources.redis_client, resources.keys)
-    return Joining(evidence, endpoint.address, endpoint.sender, resources.clock, resources.log)
+    return [Joining(evidence, each.address, each.sender, resources.clock, resources.log) for each in endpoints]
 
 
 def policy_of(settings: Settings) -> RetryPolicy:
@@ -263,28 +293,3 @@ def _watch_worker(gauges: Gauges, dispatcher: Dispatcher, schedule: Schedule, ow
         leases_lost=lambda: ownership.lost,
         held_lanes=lambda: ownership.held,
     )
-
-
-def _watch_endpoint(gauges: Gauges, endpoint: Endpoint, clock: Clock) -> None:
-    client, gate = endpoint.client, endpoint.gate
-    gauges.watch(
-        tokens=lambda: client.cache_stats.kept,
-        token_cache_hits=lambda: client.cache_stats.hits,
-        token_cache_misses=lambda: client.cache_stats.misses,
-        connections=lambda: client.pool.stats.idle + client.pool.stats.busy,
-        connections_opened=lambda: client.pool.stats.opened,
-        connections_reused=lambda: client.pool.stats.reused,
-        window=lambda: gate.window.limit,
-        paused_hubs=lambda: gate.paused_hubs,
-    )
-    gauges.watch(
-        refused_anyway=lambda: {each.label: gate.paces[each].doubt.share for each in RouteClass},
-        rate_limit=lambda: {each.label: gate.paces[each].rate for each in RouteClass},
-        rate_share=lambda: {each.label: gate.paces[each].share for each in RouteClass},
-        breaker_open=lambda: {each.label: gate.held_back(each) for each in RouteClass},
-        pause_seconds=lambda: _pauses_left(gate, clock.monotonic()),
-    )
-
-
-def _pauses_left(gate: Gate, now: float) -> dict[str, float]:
-    return {each.label: gate.pause_ends_at(each, now) - now for each in RouteClass}

@@ -9,9 +9,10 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,15 @@ from fanout.queue.pauses import Pauses
 from fanout.queue.survey import Surveyor
 from fanout.serving import listen, port_of
 from fanout.settings import Settings
-from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.endpoints import Endpoints, ServiceEndpoint
 from service.app import Role
 from service.applications import Parts
 from service.callers.key_ring import KeyRing
 from service.callers.tokens import open_tokens
-from service.compat.questions import Service, open_service
-from service.compose import Resources, build_worker, open_endpoint, open_resources, prepare_store
+from service.compat.questions import Service, open_services
+from service.compose import Resources, build_worker, open_endpoints, open_resources, prepare_store
 from service.doctor.probe import probe
+from service.health import Health
 from service.http.connection import Timeouts
 from service.http.probes import PROBE_PATHS, Readiness
 from service.http.refusals import Refusals
@@ -63,40 +65,43 @@ class Plan:
 async def run(plan: Plan, clock: Clock, stopping: asyncio.Event) -> None:
     """Run one process until `stopping` is set; an error in any of its tasks ends it and is raised."""
     settings = plan.settings
-    service = check_settings(settings, plan.role)
+    endpoints = check_settings(settings, plan.role)
     with _listening(plan) as listeners:
         async with (
             open_resources(settings, clock) as resources,
-            open_service(service, settings, clock, resources.identities) as asked,
+            open_services(endpoints, settings, clock, resources.identities) as asked,
         ):
             for correction in settings.corrections:
                 resources.log.warning("settings.corrected", correction=correction)
             readiness, queue = Readiness(), CheckedQueue(resources.stream)
             readiness.watch("identity", resources.identities.warning)
-            rotation = rotation_of(resources, service)
-            parts = _parts(plan, resources, queue, readiness, service, asked, rotation)
+            rotation = rotation_of(resources, endpoints)
+            health = None if endpoints is None else Health(endpoints, asked, clock, resources.log)
+            parts = _parts(plan, resources, queue, readiness, endpoints, asked, health, rotation)
             servers = _servers(parts, listeners)
 
             async with asyncio.TaskGroup() as group:
-                works = (
-                    *(server.serve() for server in servers),
-                    _watch(resources, readiness, service),
-                    resources.stream.run(),
-                    rotation.files.run(),
-                    resources.identities.run(),
-                    _read_keys(parts),
-                    measure_loop_lag(resources.metrics.loop_lag_seconds, clock),
-                )
+                works = [*(server.serve() for server in servers), *_background(parts, resources, rotation)]
                 tasks = [group.create_task(work) for work in works]
                 await asyncio.sleep(0)  # the servers listen before Redis is asked
-                starting = open_queue(queue, lambda: prepare_store(resources, service), clock, resources.log)
+                starting = open_queue(queue, lambda: prepare_store(resources, endpoints), clock, resources.log)
                 if await _finishes(starting, before=stopping):
                     _announce(plan, listeners, resources.log)
                     retiring = group.create_task(_retire(stopping, servers, readiness, clock, plan.lame_duck))
-                    await _work_until(retiring, plan, resources, service, readiness, rotation.files.look)
+                    await _work_until(retiring, plan, resources, endpoints, readiness, rotation.files.look)
                 readiness.draining = True
                 for task in tasks:
                     task.cancel()
+
+
+def _background(parts: Parts, resources: Resources, rotation: Rotation) -> Sequence[Coroutine[Any, Any, None]]:
+    if resources.settings.redis_auth == "entra":
+        identity = redis_identity(resources.settings).text
+        resources.log.info("identity.used", identity=identity, endpoint="Redis")
+    works = [_watch(resources, parts.readiness, endpoint) for endpoint in parts.endpoints or ()]
+    works += [] if parts.health is None else [parts.health.run()]
+    works += [resources.stream.run(), rotation.files.run(), resources.identities.run(), _read_keys(parts)]
+    return [*works, measure_loop_lag(resources.metrics.loop_lag_seconds, resources.clock)]
 
 
 @contextmanager
@@ -145,11 +150,14 @@ def _parts(
     resources: Resources,
     queue: Queue,
     readiness: Readiness,
-    service: ConnectionString | None,
-    asked: Service | None,
+    endpoints: Endpoints | None,
+    asked: Mapping[str, Service],
+    health: Health | None,
     rotation: Rotation,
 ) -> Parts:
     settings, clock, metrics = resources.settings, resources.clock, resources.metrics
+    if health is not None:
+        readiness.watch("endpoints", health.warning)
     return Parts(
         settings,
         plan.role,
@@ -158,7 +166,8 @@ def _parts(
         clock,
         readiness,
         Refusals(metrics, clock),
-        service=service,
+        endpoints=endpoints,
+        health=health,
         traces=resources.traces,
         dead_letters=resources.dead_letters,
         pauses=Pauses(resources.redis_client, resources.keys),
@@ -202,19 +211,14 @@ async def _finishes(work: Coroutine[Any, Any, None], *, before: asyncio.Event) -
     return finished
 
 
-async def _watch(resources: Resources, readiness: Readiness, service: ConnectionString | None) -> None:
-    settings, clock = resources.settings, resources.clock
-    if settings.redis_auth == "entra":
-        resources.log.info("identity.used", identity=redis_identity(settings).text, endpoint="Redis")
-    if service is not None:
-        if proxy := proxy_to(settings, origin_of(service)):
-            resources.log.info("service.proxy", proxy=str(proxy), endpoint=service.server_endpoint)
-        if service.entra is not None:
-            resources.log.info("identity.used", identity=service.entra.text, endpoint=service.server_endpoint)
-        identities = resources.identities
-        await watch_access(
-            lambda: probe(service, settings, clock, identities), readiness, resources.metrics, clock, resources.log
-        )
+async def _watch(resources: Resources, readiness: Readiness, endpoint: ServiceEndpoint) -> None:
+    settings, clock, service = resources.settings, resources.clock, endpoint.service
+    if proxy := proxy_to(settings, origin_of(service)):
+        resources.log.info("service.proxy", proxy=str(proxy), endpoint=service.server_endpoint)
+    if service.entra is not None:
+        resources.log.info("identity.used", identity=service.entra.text, endpoint=service.server_endpoint)
+    ask = partial(probe, service, settings, clock, resources.identities)
+    await watch_access(ask, readiness, resources.metrics, clock, resources.log, endpoint.name)
 
 
 async def _retire(
@@ -236,18 +240,15 @@ async def _work_until(
     retiring: "asyncio.Task[None]",
     plan: Plan,
     resources: Resources,
-    service: ConnectionString | None,
+    endpoints: Endpoints | None,
     readiness: Readiness,
     on_refused: Callable[[], None],
 ) -> None:
-    if plan.role == "ingress" or service is None:
+    if plan.role == "ingress" or endpoints is None:
         await retiring
         return
-    endpoint = open_endpoint(
-        resources.settings, resources.clock, resources.metrics, service, on_refused, resources.tracing,
-        resources.identities,
-    )  # fmt: skip
-    worker = build_worker(resources, endpoint, with_ingress=plan.role == "all")
+    opened = open_endpoints(resources, endpoints, on_refused)
+    worker = build_worker(resources, opened, with_ingress=plan.role == "all")
     readiness.watch("worker", worker.warning)
     try:
         async with asyncio.TaskGroup() as group:
@@ -256,7 +257,8 @@ async def _work_until(
             retiring.cancel()
             worker.stop()
     finally:
-        await endpoint.aclose()
+        for endpoint in opened:
+            await endpoint.aclose()
 
 
 def _announce(plan: Plan, listeners: Sequence[socket.socket], log: Logger) -> None:

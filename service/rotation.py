@@ -7,12 +7,13 @@ delivered there; it is told that this needs a restart.
 from dataclasses import dataclass, replace
 from functools import partial
 
-from fanout.environment import load, variable_of
+from fanout.environment import FILE_SUFFIX, load, variable_of
 from fanout.errors import ConfigurationError
 from fanout.redis.address import Login, RedisAddress, parse
 from fanout.secret import Secret
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.endpoints import Endpoints, ServiceEndpoint
 from service.compose import Resources
 from service.secret_files import SecretFiles
 
@@ -28,27 +29,27 @@ class Rotation:
     api_key: Secret
 
 
-def rotation_of(resources: Resources, service: ConnectionString | None) -> Rotation:
+def rotation_of(resources: Resources, endpoints: Endpoints | None) -> Rotation:
     """Follow the files that the secrets of a process came from."""
     settings = resources.settings
     files = SecretFiles(settings.secret_files, resources.clock, resources.log)
     second_key = Secret(settings.second_access_key.get_secret_value())
-    _watch_service(files, settings, service, second_key)
+    files.watch("second_access_key", second_key.value, second_key.replace)
+    for endpoint in endpoints or ():
+        _watch_endpoint(files, settings, endpoint)
     _watch_redis(files, settings, resources.redis_password)
     api_key = Secret(settings.api_key.get_secret_value())
     files.watch("api_key", api_key.value, partial(_renew_api_key, api_key))
     return Rotation(files, second_key, api_key)
 
 
-def _watch_service(
-    files: SecretFiles, settings: Settings, service: ConnectionString | None, second_key: Secret
-) -> None:
-    def take(text: str) -> None:
-        if service is not None:
-            _renew_key(service, text)
-
-    files.watch("connection_string", settings.connection_string.get_secret_value(), take)
-    files.watch("second_access_key", second_key.value, second_key.replace)
+def _watch_endpoint(files: SecretFiles, settings: Settings, endpoint: ServiceEndpoint) -> None:
+    take = partial(_renew_key, endpoint.service)
+    if not endpoint.name:
+        files.watch("connection_string", settings.connection_string.get_secret_value(), take)
+    for each in settings.named_connections:
+        if each.name == endpoint.name and each.path:
+            files.watch(each.variable[: -len(FILE_SUFFIX)], each.text.get_secret_value(), take)
 
 
 def _watch_redis(files: SecretFiles, settings: Settings, password: Secret) -> None:

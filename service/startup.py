@@ -9,8 +9,11 @@ until it does the process says so loudly, and still accepts messages, which are 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
+from pydantic import SecretStr
+
 from fanout.clock import Clock
 from fanout.environment import CONNECTION_STRING
+from fanout.environment_endpoints import NamedConnection
 from fanout.errors import ConfigurationError, QueueError
 from fanout.log import Logger
 from fanout.metrics import Metrics
@@ -20,6 +23,7 @@ from fanout.queue.store import Finding, inspect
 from fanout.redis.durability import durability_of
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.endpoints import Endpoints, ServiceEndpoint
 from service.app import Role
 from service.doctor.probe import Access, ProbeResult, probe
 from service.http.auth import check_exposure
@@ -37,21 +41,21 @@ _CONNECT_TIMEOUT = 5.0
 _NOT_CHECKED = "Redis has not been checked yet."
 
 
-def check_settings(settings: Settings, role: Role) -> ConnectionString | None:
-    """Return the service to deliver to; ConfigurationError with everything in the settings that cannot work."""
-    service, findings = examine_settings(settings, role)
+def check_settings(settings: Settings, role: Role) -> Endpoints | None:
+    """Return what is delivered to; ConfigurationError with everything in the settings that cannot work."""
+    endpoints, findings = examine_settings(settings, role)
     if findings:
         raise ConfigurationError(*findings)
-    return service
+    return endpoints
 
 
-def examine_settings(settings: Settings, role: Role) -> tuple[ConnectionString | None, list[str]]:
-    """Return the service to deliver to, where it can be read, and everything in the settings that cannot work."""
-    service: list[ConnectionString | None] = []
+def examine_settings(settings: Settings, role: Role) -> tuple[Endpoints | None, list[str]]:
+    """Return what is delivered to, where it can be read, and everything in the settings that cannot work."""
+    found: list[Endpoints | None] = []
     findings: list[str] = []
     checks: Sequence[Callable[[], object]] = (
-        lambda: service.append(_service(settings, needed=role != "ingress")),
-        lambda: check_way(settings, service[0]) if service and service[0] else None,
+        lambda: found.append(_endpoints(settings, needed=role != "ingress")),
+        lambda: _check_ways(settings, found[0] if found else None),
         lambda: check_redis_url(settings),
         lambda: None if role == "worker" else check_exposure(settings, settings.host),
         lambda: None if role == "worker" else check_user_tokens(settings),
@@ -61,15 +65,31 @@ def examine_settings(settings: Settings, role: Role) -> tuple[ConnectionString |
             check()
         except ConfigurationError as error:
             findings += error.findings
-    return (service[0] if service else None), findings
+    return (found[0] if found else None), findings
 
 
-def _service(settings: Settings, *, needed: bool) -> ConnectionString | None:
+def _check_ways(settings: Settings, endpoints: Endpoints | None) -> None:
+    for endpoint in endpoints or ():
+        check_way(settings, endpoint.service)
+
+
+def _endpoints(settings: Settings, *, needed: bool) -> Endpoints | None:
+    endpoints: list[ServiceEndpoint] = []
+    findings: list[str] = []
     text = settings.connection_string.get_secret_value()
-    if text:
-        service = ConnectionString.parse(text)
-        check_identity(service)
-        return service
+    unnamed = [NamedConnection(CONNECTION_STRING, "", "Primary", SecretStr(text))] if text else []
+    for each in (*unnamed, *settings.named_connections):
+        try:
+            service = ConnectionString.parse(each.text.get_secret_value())
+            check_identity(service)
+        except ConfigurationError as error:
+            findings += [f"{each.variable}: {finding}" if each.name else finding for finding in error.findings]
+        else:
+            endpoints.append(ServiceEndpoint(each.name, service, each.type, each.variable))
+    if findings:
+        raise ConfigurationError(*findings)
+    if endpoints:
+        return Endpoints.of(endpoints)
     if needed:
         raise ConfigurationError(
             f"{CONNECTION_STRING} is not set: name the service to deliver to. "
@@ -78,11 +98,11 @@ def _service(settings: Settings, *, needed: bool) -> ConnectionString | None:
     return None
 
 
-async def check_connections(settings: Settings, service: ConnectionString | None, clock: Clock) -> list[Finding]:
+async def check_connections(settings: Settings, endpoints: Endpoints | None, clock: Clock) -> list[Finding]:
     """Return what is wrong with Redis and the service. It changes nothing in either."""
     findings = await _redis_findings(settings, clock)
-    if service is not None:
-        result = await probe(service, settings, clock)
+    for endpoint in endpoints or ():
+        result = await probe(endpoint.service, settings, clock)
         if result.access is not Access.GRANTED:
             findings.append(Finding(result.detail, fatal=True))
     return findings
@@ -176,22 +196,28 @@ async def open_queue(queue: CheckedQueue, prepare: Callable[[], Awaitable[None]]
 
 
 async def watch_access(
-    ask: Callable[[], Awaitable[ProbeResult]], readiness: Readiness, metrics: Metrics, clock: Clock, log: Logger
+    ask: Callable[[], Awaitable[ProbeResult]],
+    readiness: Readiness,
+    metrics: Metrics,
+    clock: Clock,
+    log: Logger,
+    endpoint: str = "",
 ) -> None:
     """Ask the service at start, and again while it does not accept the key; report every refusal.
 
-    ConfigurationError when the service asked is this one.
+    `endpoint` names the one that is asked. ConfigurationError when the service asked is this one.
     """
+    name = f"service {endpoint}".rstrip()
     while True:
         result = await ask()
-        metrics.key_refused = result.access is Access.KEY_REFUSED
+        metrics.refusals_of_keys[endpoint] = result.access is Access.KEY_REFUSED
         if result.access is Access.LOOP:
             raise ConfigurationError(result.detail)
         if result.access is Access.GRANTED:
-            readiness.clear_warning("service")
+            readiness.clear_warning(name)
             log.info("service.access_granted", detail=result.detail)
             return
-        readiness.warn("service", result.detail)
+        readiness.warn(name, result.detail)
         report = log.warning if result.access is Access.UNAVAILABLE else log.error
         report(_EVENTS[result.access], detail=result.detail)
         await clock.sleep(_PROBE_INTERVAL)

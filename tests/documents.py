@@ -36,6 +36,7 @@ PROXIES = ("https_proxy", "http_proxy", "no_proxy")
 # of the command line.
 NOT_IN_CHART = {
     "connection_string",
+    "connection_string_settings",
     "second_access_key",
     "redis_url",
     "redis_password",

@@ -23,12 +23,13 @@ def encode(entry: Entry) -> bytes:
     return msgspec.msgpack.encode(parts)
 
 
-def decode(data: bytes, hub: str) -> Entry:
+def decode(data: bytes, hub: str, endpoint: str = "") -> Entry:
     """Read an entry of either format."""
     try:
         version, _flags, _lane, message_id, item, body_ref, body_size = msgspec.msgpack.decode(data)
         if version == NEWER:
-            return Entry(hub, message_id, msgspec.msgpack.decode(item["item"], type=Item), body_ref, body_size)
+            read = msgspec.msgpack.decode(item["item"], type=Item)
+            return Entry(hub, message_id, read, body_ref, body_size, endpoint=endpoint)
     except (msgspec.DecodeError, TypeError, ValueError):
         pass
-    return _older_decode(data, hub)
+    return _older_decode(data, hub, endpoint)

@@ -1,7 +1,8 @@
 """Starts calls: takes lanes whose heads may go, and makes a `Flight` of each as long as there are places in flight.
 
-Rules guarded: calls are started wherever a place becomes free, without a task in between. One timer serves all that
-waits for its time: postponed lanes, and classes of calls that are held back. An error in a callback ends `run`.
+Rules guarded: calls are started wherever a place becomes free, without a task in between. Each endpoint has places of
+its own, so that a slow one takes none of another. One timer serves all that waits for its time: postponed lanes, and
+classes of calls that are held back. An error in a callback ends `run`.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from math import inf
 
 from fanout.signalr.message import RouteClass
 from workers.coalescer import plan
+from workers.endpoint import Endpoint
 from workers.flight import Flight, Flights
 from workers.lane import Lane
 from workers.partition import BufferedEntry
@@ -20,12 +22,13 @@ _AT_ONCE = 16  # lanes that look for room again whenever some was given back
 
 
 class Dispatcher:
-    """Starts the calls of one worker. The window of the endpoint's gate says how many may be in flight."""
+    """Starts the calls of one worker. The window of each endpoint's gate says how many may be in flight there."""
 
     def __init__(self, flights: Flights) -> None:
         self._flights = flights
         self._schedule = flights.schedule
-        self._gate = flights.gate
+        self._endpoints = tuple(flights.endpoints.values())
+        self._first, *self._others = self._endpoints
         self._clock = flights.clock
         self._without_room: deque[Lane] = deque()
         flights.attach(fill=self._fill, wake=self.wake, fail=self._fail)
@@ -84,28 +87,37 @@ class Dispatcher:
             return
 
     def _openings(self, now: float) -> list[float]:
-        if not self._gate.holds_back:
-            return []
-        return [self._gate.opens_at(each, now) for each in RouteClass if self._schedule.ready_in(each)]
+        openings: list[float] = []
+        for endpoint in self._endpoints:
+            if endpoint.gate.holds_back:
+                classes = [each for each in RouteClass if self._schedule.ready_in(each, endpoint.name)]
+                openings += [endpoint.gate.opens_at(each, now) for each in classes]
+        return openings
 
     def _fill(self) -> None:
         """Start calls as long as there are lanes that may go and places for them."""
-        flights, gate, schedule = self._flights, self._gate, self._schedule
-        self._looked_at = self._clock.monotonic()
-        while flights.group is not None and not self._closed:
-            now = self._looked_at
-            if flights.starting and gate.holds_back:
-                return  # the gate has not counted it yet
-            classes = gate.open_classes(now, flights.count)
-            lane = schedule.take(now, classes) if classes else None
-            if lane is None:
-                return
-            if flights.may_go(lane, now):
-                self._start(lane, now)
-            self._looked_at = self._clock.monotonic()
+        self._looked_at = self._fill_places(self._first)
+        for endpoint in self._others:
+            self._looked_at = min(self._looked_at, self._fill_places(endpoint))
 
-    def _start(self, lane: Lane, now: float) -> None:
-        bounds = self._flights.sender.bounds
+    def _fill_places(self, endpoint: Endpoint) -> float:
+        """Start calls to one endpoint; return when it was looked last whether one may go."""
+        flights, gate, schedule = self._flights, endpoint.gate, self._schedule
+        now = self._clock.monotonic()
+        while flights.group is not None and not self._closed:
+            if endpoint.starting and gate.holds_back:
+                break  # the gate has not counted it yet
+            classes = gate.open_classes(now, endpoint.in_flight)
+            lane = schedule.take(now, classes, endpoint.name) if classes else None
+            if lane is None:
+                break
+            if flights.may_go(lane, now):
+                self._start(endpoint, lane, now)
+            now = self._clock.monotonic()
+        return now
+
+    def _start(self, endpoint: Endpoint, lane: Lane, now: float) -> None:
+        bounds = endpoint.sender.bounds
         if lane.plain and bounds is None:
             self._begin(lane, (lane.waiting[0],), now)
             return
@@ -114,7 +126,7 @@ class Dispatcher:
             self._begin(lane, todo.call, now)
             return
         self._settle(lane, todo.superseded)
-        if lane.route_class not in self._gate.open_classes(now, self._flights.count):
+        if lane.route_class not in endpoint.gate.open_classes(now, endpoint.in_flight):
             self._schedule.release(lane)  # its head is of another class now, and waits with that
             self._work.set()
         elif self._flights.may_go(lane, now):

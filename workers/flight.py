@@ -11,13 +11,14 @@ Rules guarded:
 - Nothing is sent under a lease that may have run out, nor past the gate. Being held back is no attempt.
 - The lane moves on as soon as its head is delivered and does not wait for the store.
 - A call of several messages that is refused harms none of them: each is judged in a call of its own.
+- A call concerns the endpoint of its lane alone: places in flight, pace, breakers and tokens are those of the endpoint.
 
 A call is no task: it is written where a place became free, and what follows is done in the callback of its answer. Only
 what has to wait, for the store or a connection, is a task.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from fanout.clock import Clock
@@ -57,17 +58,17 @@ _STOOD_STILL = 0.01  # seconds between two steps past which the process may have
 class Flights:
     """What all calls of one worker share: the stations they pass, and how many are in flight.
 
-    `random` returns numbers in [0, 1). `tell` hands a slowdown and its cause to the other workers.
+    `endpoints` are those that it delivers to, by name. `random` returns numbers in [0, 1). `tell` hands a slowdown of
+    an endpoint and its cause to the other workers.
     """
 
     def __init__(
-        self, schedule: Schedule, endpoint: Endpoint, settler: Settler, bodies: Bodies, sweeps: Sweeps,
+        self, schedule: Schedule, endpoints: Mapping[str, Endpoint], settler: Settler, bodies: Bodies, sweeps: Sweeps,
         telemetry: Telemetry, policy: RetryPolicy, clock: Clock, random: Callable[[], float],
-        tell: Callable[[RouteClass, Slowdown, str], None],
+        tell: Callable[[str, RouteClass, Slowdown, str], None],
     ) -> None:  # fmt: skip
         self.schedule = schedule
-        self.sender = endpoint.sender
-        self.gate = endpoint.gate
+        self.endpoints = endpoints
         self.settler = settler
         self.bodies = bodies
         self.sweeps = sweeps
@@ -79,12 +80,15 @@ class Flights:
         self.fill: Callable[[], None]
         self.wake: Callable[[], None]
         self.fail: Callable[[BaseException], None]
-        self.count = 0
-        self.starting = 0  # calls that wait for their task, so that the gate has not counted them yet
         self.group: asyncio.TaskGroup | None = None  # while the dispatcher runs
 
     def __repr__(self) -> str:
         return f"<Flights {self.count} in flight>"
+
+    @property
+    def count(self) -> int:
+        """How many calls are in flight or not yet settled."""
+        return sum(endpoint.in_flight for endpoint in self.endpoints.values())
 
     def attach(
         self, *, fill: Callable[[], None], wake: Callable[[], None], fail: Callable[[BaseException], None]
@@ -98,7 +102,7 @@ class Flights:
             lane.partition.doubt()  # what is dropped here has to come again before anything behind it goes
             self.schedule.drop(lane.partition)
             return False
-        until = self.gate.held_until(lane, now)
+        until = self.endpoints[lane.flow.endpoint].gate.held_until(lane, now)
         if until is not None:
             self.postpone(lane, until)
             return False
@@ -117,13 +121,14 @@ class Flight:
     """One call for the first entries of a lane."""
 
     __slots__ = (
-        "_attempts", "_began_at", "_borrows", "_call", "_end", "_entries", "_flights", "_lane", "_outcome",
+        "_attempts", "_began_at", "_borrows", "_call", "_end", "_endpoint", "_entries", "_flights", "_lane", "_outcome",
         "_route_class", "_took",
     )  # fmt: skip
 
     def __init__(self, flights: Flights, lane: Lane, call: Sequence[BufferedEntry], now: float) -> None:
         """`call` has its room reserved in `flights.bodies`."""
         self._flights = flights
+        self._endpoint = flights.endpoints[lane.flow.endpoint]
         self._lane = lane
         self._call = call
         self._entries = entries = [buffered.entry for buffered in call]
@@ -141,7 +146,7 @@ class Flight:
     def begin(self) -> None:
         """Take a place in flight, and send at once or as soon as the store or a connection lets the call go."""
         flights, head = self._flights, self._call[0]
-        flights.count += 1
+        self._endpoint.in_flight += 1
         self._lane.partition.began_call()
         item = head.entry.item
         if isinstance(item, Message) and item.ttl is not None and may_be_expired(head, flights.telemetry.age):
@@ -170,18 +175,18 @@ class Flight:
 
     def _send(self) -> None:
         """Write the request if a connection is free, otherwise wait for one."""
-        flights = self._flights
+        endpoint = self._endpoint
         if self._borrows:
-            flights.starting += 1
+            endpoint.starting += 1
             self._task(self._fetch_bodies())
-        elif len(self._call) > 1 or not flights.sender.start(self._entries[0], self.leaving, self.answered):
-            flights.starting += 1
+        elif len(self._call) > 1 or not endpoint.sender.start(self._entries[0], self.leaving, self.answered):
+            endpoint.starting += 1
             self._task(self._wait_for_connection())
 
     async def _fetch_bodies(self) -> None:
         """Fetch the bodies that stand beside the stream, then send."""
         flights = self._flights
-        flights.starting -= 1
+        self._endpoint.starting -= 1
         try:
             bodies = [await flights.bodies.get(b) if b.entry.body_ref else b"" for b in self._call]
         except BaseException:
@@ -192,12 +197,12 @@ class Flight:
             return
         pairs = zip(self._entries, bodies, strict=True)
         self._entries = [with_body(entry, body) if body else entry for entry, body in pairs]
-        flights.starting += 1
+        self._endpoint.starting += 1
         await self._wait_for_connection()
 
     async def _wait_for_connection(self) -> None:
-        flights = self._flights
-        flights.starting -= 1
+        flights, endpoint = self._flights, self._endpoint
+        endpoint.starting -= 1
         if not self._may_still_go() or self._grew_old():
             self.land()
             flights.fill()
@@ -206,32 +211,32 @@ class Flight:
         self.leaving()
         flights.fill()
         try:
-            outcome = await flights.sender.send(self._entries)
+            outcome = await endpoint.sender.send(self._entries)
         except BaseException:
-            flights.gate.abandoned(self._route_class, self._lane.key)
+            endpoint.gate.abandoned(self._route_class, self._lane.key)
             self.land()
             raise
         self.answered(outcome)
 
     def leaving(self) -> None:
         """Count the call: it is about to be written."""
-        flights, lane = self._flights, self._lane
+        flights, lane, gate = self._flights, self._lane, self._endpoint.gate
         lane.count_attempt()
         flights.telemetry.began(self._call, lane.attempts, uncounted=lane.uncounted)
-        flights.gate.began(self._route_class, lane, self._began_at)
-        if flights.gate.holds_back:
+        gate.began(self._route_class, lane, self._began_at)
+        if gate.holds_back:
             flights.wake()
 
     def answered(self, outcome: Outcome) -> None:
         """Learn from the outcome and do what follows. Called by a transport, so that it must not raise."""
-        flights = self._flights
+        flights, gate = self._flights, self._endpoint.gate
         try:
             if flights.group is None:  # the worker has stopped: the outcome changes nothing any more
-                flights.gate.abandoned(self._route_class, self._lane.key)
+                gate.abandoned(self._route_class, self._lane.key)
                 self.land()
                 return
             # Asked before the outcome itself changes the answer.
-            proven = outcome is not TAKEN and flights.gate.is_proven(self._route_class, self._lane.hub)
+            proven = outcome is not TAKEN and gate.is_proven(self._route_class, self._lane.hub)
             self._learn(outcome, proven=proven)
             self._follow(outcome, proven=proven)
             flights.fill()
@@ -239,32 +244,33 @@ class Flight:
             flights.fail(error)
 
     def _learn(self, outcome: Outcome, *, proven: bool) -> None:
-        flights = self._flights
+        flights, gate = self._flights, self._endpoint.gate
         now = flights.clock.monotonic()
         self._took = now - self._began_at
         sign = Sign.SERVED if outcome is TAKEN else sign_of(self._call[0].entry, outcome, proven=proven)
-        slowdown = flights.gate.ended(
+        slowdown = gate.ended(
             self._route_class,
             self._lane.key,
             outcome,
             sign,
             now=now,
             took=self._took,
-            in_flight=flights.count,
+            in_flight=self._endpoint.in_flight,
             pressed=outcome is not TAKEN and self._is_pressed(),
         )
         if slowdown is not None:
-            flights.telemetry.slowed(self._route_class, slowdown)
-            flights.tell(self._route_class, slowdown, describe(outcome))
-        for route_class, hub in flights.gate.take_recovered():
+            flights.telemetry.slowed(self._endpoint.label, self._route_class, slowdown)
+            flights.tell(self._endpoint.name, self._route_class, slowdown, describe(outcome))
+        for route_class, hub in gate.take_recovered():
             flights.schedule.hurry(now, route_class, hub)
             flights.wake()
-        if flights.gate.holds_back:
+        if gate.holds_back:
             flights.wake()
 
     def _is_pressed(self) -> bool:
         """Return whether more of the class waits than is sent."""
-        return len(self._lane.waiting) > len(self._call) or self._flights.schedule.ready_in(self._route_class) > 0
+        ready = self._flights.schedule.ready_in(self._route_class, self._endpoint.name)
+        return len(self._lane.waiting) > len(self._call) or ready > 0
 
     def _follow(self, outcome: Outcome, *, proven: bool) -> None:
         """Deliver, repeat, split or bury."""
@@ -272,7 +278,7 @@ class Flight:
         if outcome is TAKEN and telemetry.traces is None:
             self._deliver(outcome, DELIVERED)
             return
-        if len(call) > 1 and flights.sender.refused_joining(outcome):
+        if len(call) > 1 and self._endpoint.sender.refused_joining(outcome):
             self._split()
             return
         attempt = self._attempt(proven=proven)
@@ -292,7 +298,7 @@ class Flight:
 
     def _attempt(self, *, proven: bool) -> Attempt:
         flights, lane, age = self._flights, self._lane, self._flights.telemetry.age(self._call[0])
-        alone = flights.gate.is_alone(lane.key)
+        alone = self._endpoint.gate.is_alone(lane.key)
         return Attempt(lane.attempts, age, flights.random(), renewed=lane.renewed, proven=proven, alone=alone)
 
     def _deliver(self, outcome: Outcome, end: End) -> None:
@@ -308,7 +314,7 @@ class Flight:
         flights, lane = self._flights, self._lane
         if again.renew:
             lane.note_renewal()
-            flights.sender.renew_token([buffered.entry for buffered in self._call])
+            self._endpoint.sender.renew_token([buffered.entry for buffered in self._call])
         if again.failure == THROTTLED:
             lane.uncount_attempt()
         flights.postpone(lane, flights.clock.monotonic() + again.delay, backs_off=not again.asked)
@@ -358,16 +364,17 @@ class Flight:
 
     def land(self) -> None:
         """Give the place in flight back. This happens once for each call."""
-        self._flights.count -= 1
+        self._endpoint.in_flight -= 1
         if self._borrows:
             self._flights.bodies.release(self._call)
         self._lane.partition.ended_call()
 
     def _may_still_go(self) -> bool:
         # Since the lane was taken its lease may have run out, its class been paused, or its breaker opened.
-        flights, lane = self._flights, self._lane
+        flights, lane, endpoint = self._flights, self._lane, self._endpoint
         now = flights.clock.monotonic()
-        if lane.partition.may_act(now) and lane.route_class not in flights.gate.open_classes(now, flights.count - 1):
+        open_classes = endpoint.gate.open_classes(now, endpoint.in_flight - 1)
+        if lane.partition.may_act(now) and lane.route_class not in open_classes:
             flights.schedule.release(lane)
             flights.wake()
             return False

@@ -264,6 +264,22 @@ class FairQueue:
         return lane
 
 
+class ReadyLanes:
+    """The lanes of one endpoint that are ready, by class. `turn` says which class is looked at first."""
+
+    __slots__ = ("queues", "turn")
+
+    def __init__(self) -> None:
+        self.queues = tuple(FairQueue() for _ in RouteClass)
+        self.turn = 0
+
+    def __repr__(self) -> str:
+        return f"<ReadyLanes {len(self)}>"
+
+    def __len__(self) -> int:
+        return sum(map(len, self.queues))
+
+
 class DelayQueue:
     """Lanes whose time has not come: postponed, or their hub is held back.
 
@@ -310,10 +326,12 @@ class DelayQueue:
                 self._heap[place] = (now, number, lane)
         heapify(self._heap)
 
-    def hurry_refused(self, now: float, route_class: RouteClass) -> None:
-        """Make those due at `now` whose last call of this class was refused for its speed."""
+    def hurry_refused(self, now: float, route_class: RouteClass, endpoint: str = "") -> None:
+        """Make those of an endpoint due at `now` whose last call of this class was refused for its speed."""
         for place, (until, number, lane) in enumerate(self._heap):
-            if until > now and lane.uncounted and lane.route_class is route_class:
+            if until <= now or lane.flow.endpoint != endpoint:
+                continue
+            if lane.uncounted and lane.route_class is route_class:
                 self._heap[place] = (now, number, lane)
         heapify(self._heap)
 

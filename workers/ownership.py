@@ -68,6 +68,11 @@ class Ownership:
         """The partitions owned now in which such entries were met, and their newest format."""
         return {owned.number: owned.needs for owned in self._owned.values() if owned.needs}
 
+    @property
+    def unknown_endpoints(self) -> frozenset[str]:
+        """The endpoints that are not configured here and have flows in the partitions owned now."""
+        return frozenset[str]().union(*(owned.unknown_endpoints for owned in self._owned.values()))
+
     async def run(self, start_reading: StartReading) -> None:
         """Beat until cancelled. `start_reading` starts the reader of a new partition and returns its task.
 

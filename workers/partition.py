@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from fanout.queue.entry import Entry
-from fanout.queue.keys import hub_of_flow, priority_of_flow
+from fanout.queue.keys import hub_and_endpoint, hub_of_flow, priority_of_flow
 from fanout.queue.leases import Lease
 from fanout.queue.stream import START
 
@@ -49,6 +49,8 @@ class BufferedEntry(msgspec.Struct, frozen=True, gc=False):
 class OwnedFlow:
     """One flow of an owned partition: how far it was read, and what of it is in memory.
 
+    `hub` is that of its lanes' keys, `origin` the hub and the `endpoint` that it is made of.
+
     `cursor` is the last id read; `behind` means that the stream may hold more than was read. `known` are the ids that
     are in memory and not settled; `waiting` entries of `size` bytes are in lanes, `resting` bytes of them in lanes that
     are postponed; `left` were read and left in the stream. `average` is the size of an entry, as it was lately.
@@ -65,12 +67,14 @@ class OwnedFlow:
         "barriers",
         "behind",
         "cursor",
+        "endpoint",
         "first_held",
         "held",
         "hub",
         "known",
         "left",
         "name",
+        "origin",
         "partition",
         "priority",
         "resting",
@@ -84,6 +88,8 @@ class OwnedFlow:
         self.partition = partition
         self.name = name
         self.hub = hub_of_flow(name)
+        self.origin = hub_and_endpoint(self.hub)
+        self.endpoint = self.origin[1]
         self.priority = priority_of_flow(name)
         self.cursor = START
         self.behind = True
@@ -108,6 +114,7 @@ class OwnedPartition:
     """One partition from taking its lease until giving it back.
 
     `flows` are those that may hold entries, by name. `hungry` are lanes to be fetched for, as the schedule asks for it.
+    `left_alone` are flows of endpoints that are not configured here, with the name of the endpoint: nobody reads them.
     `chunk` is how many bytes a read asks for; it adapts to the link. Its reader sets `on_wake`. `needs` is the newest
     format of an entry that was met and that this process cannot read, 0 for none.
     """
@@ -120,6 +127,7 @@ class OwnedPartition:
         self.hungry: deque[Any] = deque()
         self.on_wake: Callable[[], None] = _nothing
         self.chunk = _CHUNK
+        self.left_alone: dict[str, str] = {}
         self.needs = 0
         self.in_flight = 0
         self.ended = False
@@ -134,6 +142,11 @@ class OwnedPartition:
     @property
     def number(self) -> int:
         return self.lease.partition
+
+    @property
+    def unknown_endpoints(self) -> frozenset[str]:
+        """The endpoints that are not configured here and may have entries in this partition."""
+        return frozenset(self.left_alone.values())
 
     @property
     def known(self) -> int:

@@ -1,9 +1,10 @@
 """Redis in: reads owned partitions into the lanes, flow by flow, and fetches what lanes had to leave behind.
 
 Rules guarded: a flow is read only as far as there is room for it, and one that is full of what cannot go holds back no
-other. A new owner starts at the beginning of each stream, so that what its predecessor left comes first. An entry that
-is broken is moved to the dead letters and stops nothing. One of a newer format is left where it is, with all that
-stands behind it in its lane, for a worker that can read it; see `ownership` for how the partition comes to that.
+other. A flow of an endpoint that is not configured here is not read at all. A new owner starts at the beginning of each
+stream, so that what its predecessor left comes first. An entry that is broken is moved to the dead letters and stops
+nothing. One of a newer format is left where it is, with all that stands behind it in its lane, for a worker that can
+read it; see `ownership` for how the partition comes to that.
 
 Two tasks read a partition. `_listen` waits in the store for all flows that have been read to their end, and for word of
 new ones. `_catch_up` reads those that are behind, when there is room, and fetches for lanes, in turns; nothing it does
@@ -11,7 +12,7 @@ waits in the store.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import ParamSpec, TypeVar
 
 from fanout.clock import Clock
@@ -21,8 +22,9 @@ from fanout.metrics import Metrics
 from fanout.queue.changes import read_marker
 from fanout.queue.dead_letters import DeathCause, Parked
 from fanout.queue.entry import VERSION, Entry, NewerEntryError, StoredEntry, UnreadableEntryError, decode, weight_of
-from fanout.queue.keys import is_known_flow, lane_in_flow, lane_of
+from fanout.queue.keys import hub_and_endpoint, hub_of_flow, is_known_flow, lane_in_flow, lane_of
 from fanout.queue.stream import START, Stream
+from fanout.signalr.message import label_of
 from workers.lane import Lane
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
 from workers.schedule import Schedule
@@ -44,7 +46,7 @@ _T = TypeVar("_T")
 
 
 class Reader:
-    """Fills the lanes of one worker."""
+    """Fills the lanes of one worker. `endpoints` are the names of those that it delivers to."""
 
     _decode = staticmethod(decode)
 
@@ -57,8 +59,11 @@ class Reader:
         clock: Clock,
         metrics: Metrics,
         log: Logger,
+        *,
+        endpoints: Collection[str] = ("",),
     ) -> None:
         self._stream = stream
+        self._endpoints = endpoints
         self._schedule = schedule
         self._settler = settler
         self._sweeps = sweeps
@@ -67,6 +72,7 @@ class Reader:
         self._log = log
         self._reading = 0
         self._warned: set[tuple[int, int]] = set()  # partitions and formats that were met
+        self._unknown_endpoints: set[str] = set()  # that were met
 
     def __repr__(self) -> str:
         return f"<Reader of {self._reading} partitions>"
@@ -86,9 +92,21 @@ class Reader:
 
     async def _find_flows(self, owned: OwnedPartition) -> None:
         for name in await self._ask(owned, self._stream.flows, owned.number):
-            if name not in owned.flows:
+            endpoint = hub_and_endpoint(hub_of_flow(name))[1]
+            if endpoint not in self._endpoints:
+                await self._leave_alone(owned, name, endpoint)
+            elif name not in owned.flows:
                 owned.flows[name] = OwnedFlow(owned, name)
                 owned.wake()
+
+    async def _leave_alone(self, owned: OwnedPartition, name: str, endpoint: str) -> None:
+        """Leave a flow in the store whose endpoint is configured elsewhere, or not any more."""
+        if not await self._ask(owned, self._stream.read, owned.number, {name: START}, most=1):
+            return
+        if endpoint not in self._unknown_endpoints:
+            self._unknown_endpoints.add(endpoint)
+            self._log.warning("endpoint.unknown", endpoint=label_of(endpoint), partition=owned.number)
+        owned.left_alone[name] = endpoint
 
     def _is_doubtful(self, owned: OwnedPartition) -> bool:
         if owned.generation == self._stream.generation(owned.number):
@@ -201,12 +219,13 @@ class Reader:
 
     def _buffered(self, lane: Lane, stored: StoredEntry) -> BufferedEntry:
         return BufferedEntry(
-            lane.flow, stored.id, self._decode(stored.data, lane.hub), stored.stored_at, weight_of(stored.data)
+            lane.flow, stored.id, self._decode(stored.data, *lane.flow.origin), stored.stored_at, weight_of(stored.data)
         )
 
     async def _take_in(self, flow: OwnedFlow, entries: Sequence[StoredEntry]) -> bool:
         """Put what was read into the lanes; return whether all of it was taken."""
         room, hub, held = self._schedule.room_of(flow), flow.hub, flow.held
+        bare_hub, endpoint = flow.origin
         read = self._decode if is_known_flow(flow.name) else _decode_nothing
         for place, stored in enumerate(entries):
             if room <= 0 and place:  # one at least, so that an entry larger than the room is read all the same
@@ -216,7 +235,7 @@ class Reader:
             if stored.id in flow.known:
                 continue
             try:
-                entry = read(stored.data, hub)
+                entry = read(stored.data, bare_hub, endpoint)
             except UnreadableEntryError as error:
                 if await self._pass_by(flow, stored, error):
                     continue
@@ -253,7 +272,7 @@ class Reader:
                 "entry.newer",
                 partition=owned.number,
                 id=stored.id.decode(),
-                hub=flow.hub,
+                hub=flow.origin[0],
                 format=error.version,
                 reads=VERSION,
                 stops="lane" if key else "flow",
@@ -269,10 +288,11 @@ class Reader:
         cause = DeathCause(reason="unreadable", status=0, attempts=0, detail=detail)
         if await self._settler.park_unread(flow, Parked(flow.name, stored), cause):
             self._metrics.dead["unreadable"].inc()
+            self._metrics.by_endpoint.dead[flow.endpoint].inc()
             if self._metrics.by_hub.is_enabled:
-                self._metrics.by_hub.died(flow.hub)
+                self._metrics.by_hub.died(flow.origin[0])
             self._log.error("entry.unreadable", partition=flow.partition.number, id=stored.id.decode(), detail=detail)
 
 
-def _decode_nothing(_data: bytes, _hub: str) -> Entry:
+def _decode_nothing(_data: bytes, _hub: str, _endpoint: str) -> Entry:
     raise NewerEntryError(VERSION + 1)  # what waits in a flow of a kind we do not know, and in which order, is unknown

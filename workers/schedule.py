@@ -3,17 +3,18 @@
 Rules guarded:
 - A lane has at most one call in flight, and a retry waits in its lane while the other lanes go on.
 - Hubs take turns, and so do the lanes of a hub: neither a long lane nor a hub with many lanes starves another.
-- A class of calls that is held back holds back no other class.
+- A class of calls that is held back holds back no other class, and an endpoint no other endpoint.
 - No lane and no flow fills the worker's memory. Each flow has its part of the room. Past `depth` entries, and when its
   head has to be retried while memory is short, the rest of a lane is left in the stream, remembered by id, and fetched
   when the lane has room. Where heads alone are too many, they are left there too until their time has come. The part
   of a flow shrinks when others need theirs; what waits for its time in it then goes back to the stream.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from fanout.signalr.message import Message, RouteClass, class_of
-from workers.lane import DelayQueue, FairQueue, HeldUntil, Lane, never_held
+from workers.lane import DelayQueue, HeldUntil, Lane, ReadyLanes, never_held
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
 
 _CLASSES = tuple(RouteClass)
@@ -33,13 +34,12 @@ class Schedule:
         self._most_lanes = max(_FEWEST_LANES, room // _PER_LANE)
         self._held_until = held_until
         self._lanes: dict[tuple[OwnedFlow, str], Lane] = {}
-        self._ready = tuple(FairQueue() for _ in _CLASSES)
+        self._ready: dict[str, ReadyLanes] = defaultdict(ReadyLanes)  # by endpoint
         self._delayed = DelayQueue(held_until)
         self._waiting = 0
         self._size = 0
         self._left = 0
         self._busy = 0  # flows that hold something
-        self._turn = 0
 
     def __repr__(self) -> str:
         return (
@@ -67,11 +67,11 @@ class Schedule:
     @property
     def ready(self) -> int:
         """How many lanes may go as far as the schedule is concerned."""
-        return sum(map(len, self._ready))
+        return sum(map(len, self._ready.values()))
 
-    def ready_in(self, route_class: RouteClass) -> int:
-        """Return how many ready lanes have a head of this class."""
-        return len(self._ready[route_class])
+    def ready_in(self, route_class: RouteClass, endpoint: str = "") -> int:
+        """Return how many ready lanes of an endpoint have a head of this class."""
+        return len(self._ready[endpoint].queues[route_class])
 
     def room_of(self, flow: OwnedFlow) -> int:
         """Return how many bytes more a flow may hold; not more than 0 means that it is not to be read.
@@ -107,7 +107,7 @@ class Schedule:
         if lane is None:
             lane = self._lanes[place] = Lane(key, flow)
             self._append(lane, buffered)
-            self._ready[class_of(buffered.entry.item)].append(lane)
+            self._ready[flow.endpoint].queues[class_of(buffered.entry.item)].append(lane)
             return True
         if not lane.has_left and len(lane.waiting) < self._depth:
             failing = lane.postponed or lane.attempts > 1
@@ -119,17 +119,18 @@ class Schedule:
         flow.left += 1
         return False
 
-    def take(self, now: float, classes: Sequence[RouteClass] = _CLASSES) -> Lane | None:
-        """Remove and return the next lane whose head may go; None when there is none.
+    def take(self, now: float, classes: Sequence[RouteClass] = _CLASSES, endpoint: str = "") -> Lane | None:
+        """Remove and return the next lane of an endpoint whose head may go; None when there is none.
 
         It belongs to the caller until `advance`, `release` or `postpone`. Only heads of `classes` are considered. The
         classes take turns; see `FairQueue` for what does in each.
         """
         if self._delayed:
             self.wake_due(now)
-        self._turn += 1
+        ready = self._ready[endpoint]
+        ready.turn += 1
         for i in range(len(classes)):
-            queue = self._ready[classes[(self._turn + i) % len(classes)]]
+            queue = ready.queues[classes[(ready.turn + i) % len(classes)]]
             while queue:
                 lane = queue.popleft()
                 if not lane.dropped:
@@ -142,14 +143,17 @@ class Schedule:
         for lane in self._delayed.due(now):
             if lane.waiting:
                 lane.flow.resting -= _weight_of(lane.waiting)
-                self._ready[lane.route_class].append(lane)
+                self._ready[lane.flow.endpoint].queues[lane.route_class].append(lane)
                 count += 1
             else:
                 self._ask(lane)
         return count
 
     def hurry(self, now: float, route_class: RouteClass, hub: str) -> None:
-        """Make the lanes of a hub due at once that wait to repeat a call of this class: such calls succeed again."""
+        """Make the lanes of a hub due at once that wait to repeat a call of this class: such calls succeed again.
+
+        `hub` is that of their keys, with its endpoint.
+        """
         self._delayed.hurry(now, route_class, hub)
 
     def advance(self, lane: Lane, count: int = 1) -> None:
@@ -178,7 +182,7 @@ class Schedule:
         if lane.dropped:
             return
         if lane.waiting:
-            self._ready[class_of(lane.waiting[0].entry.item)].append(lane)
+            self._ready[lane.flow.endpoint].queues[class_of(lane.waiting[0].entry.item)].append(lane)
         if lane.index is not None and len(lane.waiting) <= self._depth // 4:
             self._ask(lane)
         elif not lane.waiting and lane.fetching is None:
@@ -214,9 +218,9 @@ class Schedule:
         lane.flow.resting += _weight_of(lane.waiting)
         self._delayed.put(lane, until)
 
-    def hurry_refused(self, now: float, route_class: RouteClass) -> None:
-        """Make the lanes due at once whose head was refused for its speed: an operator lifted the pause."""
-        self._delayed.hurry_refused(now, route_class)
+    def hurry_refused(self, now: float, route_class: RouteClass, endpoint: str = "") -> None:
+        """Make the lanes of an endpoint due at once whose head was refused for its speed: the pause was lifted."""
+        self._delayed.hurry_refused(now, route_class, endpoint)
 
     def next_due(self) -> float | None:
         """Return when the next postponed lane is due; None when none is postponed."""

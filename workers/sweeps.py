@@ -318,7 +318,7 @@ class Sweeps:
             for row in rows:
                 while chosen and order_of(chosen[0].buffered.id) < order_of(row.id):
                     self._pass(fences, chosen.pop(0), joins, now, messages=messages)
-                member = _member_of(row, flow.hub)
+                member = _member_of(row)
                 messages = messages or member == ""
                 joins.update((member,) if member else ())
             if end is None:
@@ -372,16 +372,16 @@ def _is_head(lane: Lane, id_: bytes) -> bool:
 def _key_aside(head: BufferedEntry, member: str) -> str:
     # One for each member and group: what goes there comes from one lane, so that it stays in its order.
     item = head.entry.item
-    return f"{head.entry.hub}\n{member}\n{item.group if isinstance(item, GroupAction) else ''}"
+    return f"{head.entry.place}\n{member}\n{item.group if isinstance(item, GroupAction) else ''}"
 
 
 def _later(now: float, since: float) -> float:
     return now + min(_LATEST, max(_SOONEST, (now - since) * _PATIENCE))
 
 
-def _member_of(row: StoredEntry, hub: str) -> str | None:
+def _member_of(row: StoredEntry) -> str | None:
     """Return who joins or leaves with an entry, "" for a message; None for a marker and what cannot be read."""
     try:
-        return joining(decode(row.data, hub).item) or ""
+        return joining(decode(row.data, "").item) or ""
     except UnreadableEntryError:
         return None

@@ -16,7 +16,7 @@ from fanout.log import LimitedWarnings, Logger
 from fanout.metrics import CLASSES, Metrics
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.traces import Detail, TraceEvent, Traces, What
-from fanout.signalr.message import RouteClass, class_of, operation_of, recipient_of
+from fanout.signalr.message import RouteClass, class_of, label_of, operation_of, recipient_of
 from workers.pace import Slowdown
 from workers.partition import BufferedEntry, StoreClock
 from workers.verdicts import Again, Answered, Attempt, Dead, Delivered, Gone, Outcome, Verdict, describe
@@ -43,6 +43,7 @@ class Telemetry:
         self._metrics = metrics
         self._delivery_seconds = [metrics.delivery_seconds[each.label,] for each in RouteClass]
         self._by_hub = metrics.by_hub if metrics.by_hub.is_enabled else None
+        self._by_endpoint = metrics.by_endpoint
         self._log = log
         self._clock = clock
         self._store_clock = store_clock
@@ -83,6 +84,7 @@ class Telemetry:
                 id=entry.message_id,
                 hub=entry.hub,
                 operation=operation_of(entry.item),
+                endpoint=label_of(entry.endpoint),
             )
         detail = describe(outcome)
         for buffered in call:
@@ -90,6 +92,7 @@ class Telemetry:
                 "delivery.attempt",
                 id=buffered.entry.message_id,
                 hub=buffered.entry.hub,
+                endpoint=label_of(buffered.entry.endpoint),
                 attempt=attempt.number,
                 failure=verdict.failure,
                 status=_status(outcome),
@@ -97,22 +100,23 @@ class Telemetry:
                 again_in=round(verdict.delay, 3) if isinstance(verdict, Again) else None,
             )
 
-    def slowed(self, route_class: RouteClass, slowdown: Slowdown) -> None:
-        """Record that the service refused a call for its speed and how long the class pauses, or what was learned."""
+    def slowed(self, endpoint: str, route_class: RouteClass, slowdown: Slowdown) -> None:
+        """Record that an endpoint refused a call for its speed and how long the class pauses, or what was learned."""
         name = CLASSES[route_class]
         rate = None if isinf(slowdown.found.rate) else round(slowdown.found.rate, 3)
         if not slowdown.pause:
             share = round(slowdown.share, 4)
-            self._warnings.warn("delivery.paced", name, rate=rate, refused_anyway=share, **{"class": name})
+            about = {"class": name, "endpoint": endpoint}
+            self._warnings.warn("delivery.paced", f"{name} {endpoint}", rate=rate, refused_anyway=share, **about)
             return
         self._metrics.slowdowns[name].inc()
         self._warnings.warn(
             "delivery.paused",
-            name,
+            f"{name} {endpoint}",
             seconds=round(slowdown.pause, 3),
             rate=rate,
             asked=slowdown.asked,
-            **{"class": name},
+            **{"class": name, "endpoint": endpoint},
         )
 
     def ended(self, call: Sequence[BufferedEntry], end: End) -> None:
@@ -120,6 +124,7 @@ class Telemetry:
         counters = self._metrics.gone if end == GONE else self._metrics.delivered
         for buffered in call:
             counters[operation_of(buffered.entry.item)].inc()
+        self._by_endpoint.settled[call[0].flow.endpoint].value += len(call)
         if self._by_hub is not None:
             self._by_hub.settled(call[0].entry.hub, len(call))
 
@@ -141,18 +146,19 @@ class Telemetry:
     def superseded(self, buffered: BufferedEntry) -> None:
         """Record an entry that was settled because a newer one waits."""
         self._metrics.superseded.inc()
-        self._count_by_hub(buffered)
+        self._count_apart(buffered)
         self._record_end(buffered, "superseded", 0, self._sample(important=True), attempts=0, took=0.0)
 
     def expired(self, buffered: BufferedEntry, attempts: int) -> None:
         """Record a message whose time to live is over."""
         self._metrics.expired.inc()
-        self._count_by_hub(buffered)
+        self._count_apart(buffered)
         self._record_end(buffered, "expired", 0, self._sample(important=True), attempts=attempts, took=0.0)
 
     def parked(self, buffered: BufferedEntry, cause: DeathCause) -> None:
         """Record an entry that is in the dead letters now."""
         self._metrics.dead[cause.reason].inc()
+        self._by_endpoint.dead[buffered.flow.endpoint].inc()
         if self._by_hub is not None:
             self._by_hub.died(buffered.entry.hub)
         stands_for = self._sample(important=True)
@@ -163,13 +169,15 @@ class Telemetry:
             reason=cause.reason,
             id=buffered.entry.message_id,
             hub=buffered.entry.hub,
+            endpoint=label_of(buffered.entry.endpoint),
             operation=operation_of(buffered.entry.item),
             status=cause.status,
             attempts=cause.attempts,
             detail=cause.detail,
         )
 
-    def _count_by_hub(self, buffered: BufferedEntry) -> None:
+    def _count_apart(self, buffered: BufferedEntry) -> None:
+        self._by_endpoint.settled[buffered.flow.endpoint].inc()
         if self._by_hub is not None:
             self._by_hub.settled(buffered.entry.hub, 1)
 
@@ -202,6 +210,7 @@ class Telemetry:
             "end": end,
             "id": buffered.entry.message_id,
             "hub": buffered.entry.hub,
+            "endpoint": label_of(buffered.entry.endpoint),
             "operation": operation_of(buffered.entry.item),
             "partition": buffered.partition.number,
             "entry": buffered.id.decode(),
@@ -219,6 +228,8 @@ class Telemetry:
         if self.traces is not None:
             # A message for several has an entry for each of them.
             leg = {"to": recipient_of(buffered.entry.item), **detail, "entry": buffered.id.decode()}
+            if buffered.entry.endpoint:
+                leg["endpoint"] = buffered.entry.endpoint
             event = TraceEvent(self._clock.wall(), what, leg)
             self.traces.record(buffered.entry.message_id, event)
 

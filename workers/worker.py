@@ -5,12 +5,13 @@ are settled while the leases are still renewed, and the leases are released last
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from fanout.clock import Clock
 from fanout.log import Logger
 from fanout.queue.entry import VERSION
+from fanout.signalr.message import label_of
 from workers.dispatch import Dispatcher
 from workers.joining import Joining
 from workers.ownership import Ownership
@@ -24,7 +25,7 @@ from workers.sweeps import Sweeps
 class Worker:
     """Delivers until it is stopped. `grace`: seconds that calls in flight have at the end.
 
-    `joining` is None where it is configured whether messages share calls.
+    `joining` has nothing where it is configured whether messages share calls, and else one for each endpoint.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Worker:
         settler: Settler,
         sweeps: Sweeps,
         peers: Peers,
-        joining: Joining | None,
+        joining: Sequence[Joining],
         clock: Clock,
         log: Logger,
         *,
@@ -62,6 +63,9 @@ class Worker:
 
     def warning(self) -> str:
         """Return what its operator should know although it works; "" for nothing."""
+        return "; ".join(filter(None, (self._newer_entries(), self._unknown_endpoints())))
+
+    def _newer_entries(self) -> str:
         newer = self.ownership.newer
         if not newer:
             return ""
@@ -69,6 +73,16 @@ class Worker:
         return (
             f"entries of a newer format ({max(newer.values())}, this worker reads {VERSION}) wait in partitions "
             f"{numbers}; their destinations stand still until a worker of a newer version runs"
+        )
+
+    def _unknown_endpoints(self) -> str:
+        unknown = self.ownership.unknown_endpoints
+        if not unknown:
+            return ""
+        names = ", ".join(sorted(map(label_of, unknown)))
+        return (
+            f"messages may wait for endpoints that are not configured here ({names}); they stay in the queue until a "
+            "worker that has these endpoints runs"
         )
 
     async def run(self) -> None:
@@ -87,8 +101,7 @@ class Worker:
                     self.sweeps.run(),
                     *self.peers.tasks(on_change),
                 ]
-                if self.joining is not None:
-                    stations.append(self.joining.run())
+                stations += [joining.run() for joining in self.joining]
                 until_drained = [inner.create_task(station) for station in stations]
                 await self._stopping.wait()
                 await self._drain()

@@ -22,7 +22,7 @@ from msgspec import UNSET, Raw, UnsetType, structs
 from fanout.binding.action_item import read_action
 from fanout.binding.destinations import too_many
 from fanout.binding.document import Document, read_document, unquoted
-from fanout.binding.endpoints import check_endpoints
+from fanout.binding.endpoints import select_endpoints
 from fanout.binding.json_text import has_replacement, tokens_of
 from fanout.binding.message_item import read_message
 from fanout.binding.names import is_plain_name
@@ -146,12 +146,14 @@ class _Reader:
 
     def _parsed(self, properties: Properties, index: int) -> ParsedItem:
         values, warnings = properties.values, self._unknown(properties) if properties.unknown else ()
+        endpoints = None
         if "endpoints" in values:
-            warnings += check_endpoints(properties, self._limits.endpoints)
+            selected = select_endpoints(properties, self._limits.endpoints, self._limits.endpoint_names)
+            endpoints, warnings = selected.names, warnings + selected.warnings
         message_id = _message_id_of(properties) if "messageId" in values else None
         content = _content_of(properties, self._limits)
         fingerprint = b"" if message_id is None else fingerprint_of(content.calls)
-        return ParsedItem(index, content.calls, message_id, fingerprint, warnings + content.warnings)
+        return ParsedItem(index, content.calls, message_id, fingerprint, warnings + content.warnings, endpoints)
 
     def _unknown(self, properties: Properties) -> tuple[ItemWarning, ...]:
         self._looked_at += len(properties.unknown)

@@ -12,12 +12,17 @@ from fanout.signalr.message import Item
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """How much one batch may hold. `max_message` is in bytes, `endpoints` are the URLs this process delivers to."""
+    """How much one batch may hold. `max_message` is in bytes.
+
+    `endpoints` are the URLs that this process delivers to, and `endpoint_names` what these are called in the queue, in
+    the same order; without names there is one endpoint, or none.
+    """
 
     max_items: int
     max_targets: int
     max_message: int
     endpoints: tuple[str, ...] = ()
+    endpoint_names: tuple[str, ...] = ()
 
 
 class ItemWarning(msgspec.Struct, frozen=True, gc=False):
@@ -36,13 +41,17 @@ class ItemContent(msgspec.Struct, frozen=True, gc=False):
 
 
 class ParsedItem(msgspec.Struct, frozen=True, gc=False):
-    """An item that can be delivered. `fingerprint` has 16 bytes, or none where the item has no `messageId`."""
+    """An item that can be delivered. `fingerprint` has 16 bytes, or none where the item has no `messageId`.
+
+    `endpoints` are the names of those that it is for, None for all that are configured.
+    """
 
     index: int
     calls: tuple[Item, ...]
     message_id: str | None = None
     fingerprint: bytes = b""
     warnings: tuple[ItemWarning, ...] = ()
+    endpoints: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ entries of one lane keep their order in it. No settlement is larger than the scr
 are its share of the whole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from fanout.queue.keys import Keys
@@ -35,13 +35,21 @@ class Group:
 class PartitionAppend:
     """What one request has for one partition."""
 
-    __slots__ = ("groups", "latest", "mark", "partition")
+    __slots__ = ("bodies", "groups", "latest", "mark", "partition")
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.groups: list[tuple[str, Group]] = []
         self.latest: dict[str, Group] = {}  # by flow
+        self.bodies: dict[str, str] = {}  # by list: flows of several endpoints share them
         self.mark = 0
+
+    def body_ref(self, list_id: str, make: Callable[[], str]) -> str:
+        """Return the name of the body of a list; the first of its groups has it made."""
+        ref = self.bodies.get(list_id)
+        if ref is None:
+            ref = self.bodies[list_id] = make()
+        return ref
 
     def group(self, flow: str, list_id: str) -> Group:
         """Return the group of the next submission: the latest of its flow, unless it is part of another list."""

@@ -29,7 +29,7 @@ from typing import Literal
 import msgspec
 
 from fanout.queue.entry import VERSION, Submission
-from fanout.queue.keys import lane_of
+from fanout.queue.keys import flow_named, lane_of
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 
 _MOST = 500  # sweeps of one stage, so that no marker grows large
@@ -97,12 +97,12 @@ def joining(item: Item) -> str | None:
 
 def group_flow(hub: str) -> str:
     """Return the flow in which what concerns groups of a hub stands."""
-    return _JOINING + hub
+    return flow_named(_JOINING, hub)
 
 
 def sweep_flow(member: str, hub: str) -> str:
     """Return the flow in which a sweep of a member stands."""
-    return member[0] + hub
+    return flow_named(member[0], hub)
 
 
 def stages_of(submissions: Sequence[Submission]) -> list[list[int]]:
@@ -138,9 +138,9 @@ class _Planner:
 
     def place(self, together: Sequence[Submission]) -> int:
         """Return the stage of submissions that stay together."""
-        stage = max(self._earliest(one.entry.hub, one.entry.item) for one in together)
+        stage = max(self._earliest(one.entry.place, one.entry.item) for one in together)
         for one in together:
-            self._note(one.entry.hub, one.entry.item, stage)
+            self._note(one.entry.place, one.entry.item, stage)
         return stage
 
     def _earliest(self, hub: str, item: Item) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from fanout.queue.keys import hub_at
 from fanout.signalr.message import Item, Message
 
 VERSION = 1  # the newest format this process reads; it reads the older ones too
@@ -29,7 +30,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     `hub` is in lower case, `application/hub` where the caller named an application of its own, and `message_id` is what
     a person can follow it by. Where `body_ref` names a body beside the stream, that body has `body_size` bytes and
     `item.body` is empty until it was fetched. `link` is the trace context that its spans continue, "" for none. `after`
-    are the markers, by partition, that a sweep waits for (see `changes`).
+    are the markers, by partition, that a sweep waits for (see `changes`). `endpoint` names the instance of the service
+    that it is for, "" for the one without a name. Hub and endpoint are those of the flow and not among the bytes.
     """
 
     hub: str
@@ -39,6 +41,12 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     body_size: int = 0
     link: str = ""
     after: tuple[bytes, ...] = ()
+    endpoint: str = ""
+
+    @property
+    def place(self) -> str:
+        """The hub as it stands in the keys of lanes and flows."""
+        return hub_at(self.hub, self.endpoint) if self.endpoint else self.hub
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
@@ -170,7 +178,7 @@ def encode(entry: Entry) -> bytes:
     return _encoder.encode((_FIRST, 0, entry.message_id, entry.item))
 
 
-def decode(data: bytes, hub: str) -> Entry:
+def decode(data: bytes, hub: str, endpoint: str = "") -> Entry:
     """Read stored bytes of a hub's flow. Raise NewerEntryError, or UnreadableEntryError when they are broken."""
     try:
         form = _decoder.decode(data)
@@ -178,7 +186,7 @@ def decode(data: bytes, hub: str) -> Entry:
         raise _refusal(data, error) from None
     if form.version != _FIRST or form.flags:
         raise _refusal(data, None)
-    return Entry(hub, form.message_id, form.item, form.body_ref, form.body_size, form.link, form.after)
+    return Entry(hub, form.message_id, form.item, form.body_ref, form.body_size, form.link, form.after, endpoint)
 
 
 def _refusal(data: bytes, error: BaseException | None) -> UnreadableEntryError:
@@ -207,7 +215,7 @@ def with_body(entry: Entry, body: bytes) -> Entry:
     if not isinstance(entry.item, Message):
         return entry
     item = msgspec.structs.replace(entry.item, body=body)
-    return Entry(entry.hub, entry.message_id, item, entry.body_ref, entry.body_size, entry.link)
+    return _with_item(entry, item, entry.body_ref, entry.body_size)
 
 
 def apart(entry: Entry, body_ref: str) -> Entry:
@@ -215,4 +223,8 @@ def apart(entry: Entry, body_ref: str) -> Entry:
     if not isinstance(entry.item, Message):
         return entry
     item = msgspec.structs.replace(entry.item, body=b"")
-    return Entry(entry.hub, entry.message_id, item, body_ref, len(entry.item.body), entry.link)
+    return _with_item(entry, item, body_ref, len(entry.item.body))
+
+
+def _with_item(entry: Entry, item: Message, body_ref: str, body_size: int) -> Entry:
+    return Entry(entry.hub, entry.message_id, item, body_ref, body_size, entry.link, endpoint=entry.endpoint)

@@ -8,6 +8,11 @@ own, except those to a group: none of them may overtake a group action that was 
 A flow is all lanes of one hub, one kind of destination and one priority that live in one partition. It has a stream of
 its own, so that what waits in one flow holds back no other.
 
+Each endpoint has lanes and flows of its own, so that a dead one holds back no other: the hub in a key is
+`hub@endpoint`, or the hub alone for the endpoint without a name. The partition depends on the destination and not on
+the endpoint: what one item has for several endpoints is stored in one atomic step, and its body once. The name of such
+a flow begins with a mark, so that a process that knows no endpoints leaves it alone.
+
 Rules guarded: the keys of lanes and flows, and the keys in Redis, are made and taken apart nowhere else. Every key in
 Redis begins with the namespace, so that several services can share one Redis. All keys of a partition carry its number
 as the hash tag, so that they share one Cluster slot and one script may use them together. No other braces may appear in
@@ -38,21 +43,33 @@ _OF_PRIORITY = {Priority.HIGH: _HIGH, Priority.NORMAL: _LETTER, Priority.LOW: _L
 _NORMAL = Priority.NORMAL
 _OTHER_PRIORITIES = frozenset(letter for letter, priority in _PRIORITY.items() if priority is not _NORMAL)
 _END_OF_HUB = "\n"  # no hub name holds one, so the first one ends the hub whatever the destination's name holds
+_AT = "@"  # neither a hub nor an application name holds one
 
 
 # Lanes and flows -----------------------------------------------------------------------------------------------------
 
 
 class Destination(NamedTuple):
-    """What one lane is for: a hub, a kind of destination in it, and its name ("" for a broadcast)."""
+    """What one lane is for: a hub at an endpoint, a kind of destination in it, and its name ("" for a broadcast)."""
 
     hub: str
     scope: Scope
     name: str
 
 
+def hub_at(hub: str, endpoint: str) -> str:
+    """Return the hub as it stands in keys: with the name of the endpoint, where it has one."""
+    return f"{hub}{_AT}{endpoint}" if endpoint else hub
+
+
+def hub_and_endpoint(hub: str) -> tuple[str, str]:
+    """Take apart what `hub_at` made: a hub and the name of an endpoint."""
+    bare, _at, endpoint = hub.partition(_AT)
+    return bare, endpoint
+
+
 def lane_of(hub: str, item: Item) -> str:
-    """Return the key of the lane an item belongs to."""
+    """Return the key of the lane an item belongs to; here and below `hub` is what `hub_at` returns."""
     if isinstance(item, Message):
         letters = _LETTER if item.priority is _NORMAL else _OF_PRIORITY[item.priority]
         return f"{hub}{_END_OF_HUB}{letters[item.scope]}{item.to}"
@@ -68,7 +85,9 @@ def place_of(hub: str, item: Item, partitions: int) -> tuple[str, int, str]:
     if type(item) is Message and item.priority is _NORMAL:
         letter = _LETTER[item.scope]
         lane = f"{hub}{_END_OF_HUB}{letter}{item.to}"
-        return lane, crc32(lane.encode()) % partitions, letter + hub
+        if _AT not in hub:
+            return lane, crc32(lane.encode()) % partitions, letter + hub
+        return lane, partition_of(lane, partitions), flow_named(letter, hub)
     lane = lane_of(hub, item)
     return lane, partition_of(lane, partitions), flow_of(lane)
 
@@ -80,7 +99,7 @@ def destination_of(key: str) -> Destination:
 
 
 def hub_of(key: str) -> str:
-    """Return the hub of a lane key; cheaper than `destination_of`, and asked for each call."""
+    """Return the hub of a lane key, with its endpoint; cheaper than `destination_of`, and asked for each call."""
     return key.partition(_END_OF_HUB)[0]
 
 
@@ -88,24 +107,32 @@ def partition_of(key: str, partitions: int) -> int:
     """Return the partition of a lane. It depends on destination and `partitions` alone, so it never changes."""
     hub, _end, rest = key.partition(_END_OF_HUB)
     if rest[:1] in _OTHER_PRIORITIES:  # all that concerns one destination lives in one partition
-        key = f"{hub}{_END_OF_HUB}{_LETTER[_SCOPE[rest[0]]]}{rest[1:]}"
+        rest = _LETTER[_SCOPE[rest[0]]] + rest[1:]
+        key = f"{hub}{_END_OF_HUB}{rest}"
+    if _AT in hub:
+        key = f"{hub_and_endpoint(hub)[0]}{_END_OF_HUB}{rest}"
     return crc32(key.encode()) % partitions
 
 
 def flow_of(key: str) -> str:
     """Return the name of the flow a lane belongs to: the letter of its kind and priority, then the hub."""
     hub, _end, rest = key.partition(_END_OF_HUB)
-    return rest[0] + hub
+    return flow_named(rest[0], hub)
+
+
+def flow_named(letter: str, hub: str) -> str:
+    """Return the name of the flow of a kind and priority, given by its letter."""
+    return f"{_AT}{letter}{hub}" if _AT in hub else letter + hub
 
 
 def scope_of_flow(flow: str) -> Scope | None:
     """Return the kind of destination of a flow's name; None for one that a newer version made."""
-    return _SCOPE.get(flow[:1])
+    return _SCOPE.get(flow.removeprefix(_AT)[:1])
 
 
 def hub_of_flow(flow: str) -> str:
-    """Return the hub of a flow's name."""
-    return flow[1:]
+    """Return the hub of a flow's name, with its endpoint."""
+    return flow.removeprefix(_AT)[1:]
 
 
 def priority_of_flow(flow: str) -> Priority:
@@ -113,16 +140,17 @@ def priority_of_flow(flow: str) -> Priority:
 
     So it is of a flow of a kind that only a newer process knows.
     """
-    return _PRIORITY.get(flow[:1], _NORMAL)
+    return _PRIORITY.get(flow.removeprefix(_AT)[:1], _NORMAL)
 
 
 def is_known_flow(flow: str) -> bool:
     """Return whether this process knows what kind of destination waits in a flow, and in which order."""
-    return flow[:1] in _PRIORITY
+    return flow.removeprefix(_AT)[:1] in _PRIORITY
 
 
 def lane_in_flow(flow: str, rest: str) -> str:
     """Return the key of the lane `rest` (a lane without its hub) in a flow; "" when it belongs to no such flow."""
+    flow = flow.removeprefix(_AT)
     return f"{flow[1:]}{_END_OF_HUB}{rest}" if rest and rest[0] == flow[:1] else ""
 
 
@@ -150,15 +178,13 @@ class Keys:
         """A sorted set: live workers by the millisecond at which their heartbeat expires."""
         return f"{self.namespace}:workers"
 
-    @property
-    def pace_notices(self) -> str:
-        """A stream: slowdowns that workers share."""
-        return f"{self.namespace}:pace-notices"
+    def pace_notices(self, endpoint: str = "") -> str:
+        """Return the key of a stream: slowdowns of an endpoint that workers share."""
+        return f"{self.namespace}:pace-notices{f'@{endpoint}' if endpoint else ''}"
 
-    @property
-    def demand(self) -> str:
-        """A hash by worker: until when its demand counts, and how many lanes of each class wait."""
-        return f"{self.namespace}:demand"
+    def demand(self, endpoint: str = "") -> str:
+        """Return the key of a hash by worker: until when its demand counts, and how many lanes of each class wait."""
+        return f"{self.namespace}:demand{f'@{endpoint}' if endpoint else ''}"
 
     @property
     def pauses(self) -> str:

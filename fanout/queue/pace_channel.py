@@ -47,12 +47,15 @@ OnNotice = Callable[[PaceNotice], None]
 
 
 class PaceChannel:
-    """One worker's end of the exchange with the other workers."""
+    """One worker's end of the exchange with the other workers, about one endpoint."""
 
-    def __init__(self, redis_client: RedisClient, clock: Clock, keys: Keys = KEYS, *, worker: str) -> None:
+    def __init__(
+        self, redis_client: RedisClient, clock: Clock, keys: Keys = KEYS, *, worker: str, endpoint: str = ""
+    ) -> None:
         self._redis = redis_client
         self._clock = clock
-        self._keys = keys
+        self._notices = keys.pace_notices(endpoint)
+        self._demand = keys.demand(endpoint)
         self.worker = worker
         self._last = b""
         self._outgoing: list[PaceNotice] = []
@@ -96,16 +99,12 @@ class PaceChannel:
             demand = own_demand()
             text = ",".join(f"{value:g}" for value in demand)
             with suppress(QueueError):  # the last share remains in force
-                rows = await self._redis.run(
-                    EXCHANGE_DEMAND, [self._keys.demand], [self.worker, _DEMAND_LIFETIME_MS, text]
-                )
+                rows = await self._redis.run(EXCHANGE_DEMAND, [self._demand], [self.worker, _DEMAND_LIFETIME_MS, text])
                 on_others(_sums(rows, self.worker, len(demand)))
             await self._clock.sleep(_DEMAND_INTERVAL)
 
     async def _recent(self) -> list[PaceNotice]:
-        time, rows = await self._redis.call(
-            ("TIME",), ("XREVRANGE", self._keys.pace_notices, "+", "-", "COUNT", _MAX_RECENT)
-        )
+        time, rows = await self._redis.call(("TIME",), ("XREVRANGE", self._notices, "+", "-", "COUNT", _MAX_RECENT))
         now = int(reply_or_raise(time)[0]) + int(reply_or_raise(time)[1]) / 1e6
         self._last = bytes(reply_or_raise(rows)[0][0]) if reply_or_raise(rows) else b"0-0"
         ages = [now - int(bytes(row[0]).partition(b"-")[0]) / 1000 for row in reversed(rows)]
@@ -114,7 +113,7 @@ class PaceChannel:
         return [notice for age, notice in notices if notice.pause > 0 and not (notice.asked and age > _FRESH)]
 
     async def _next(self) -> list[PaceNotice]:
-        command: Command = ("XREAD", "BLOCK", int(_BLOCK * 1000), "STREAMS", self._keys.pace_notices, self._last)
+        command: Command = ("XREAD", "BLOCK", int(_BLOCK * 1000), "STREAMS", self._notices, self._last)
         reply = await self._redis.ask(*command, time_limit=_BLOCK + 2, blocking=True)
         if not reply:
             return []
@@ -124,7 +123,7 @@ class PaceChannel:
 
     def _command(self, notice: PaceNotice) -> Command:
         return (
-            "XADD", self._keys.pace_notices, "MAXLEN", "~", _MAX_NOTICES, "*",
+            "XADD", self._notices, "MAXLEN", "~", _MAX_NOTICES, "*",
             "w", self.worker, "c", notice.route_class, "p", notice.pause,
             "r", notice.rate, "t", notice.taken, "u", notice.refused, "s", notice.share,
             "a", int(notice.asked), "x", int(notice.capped),

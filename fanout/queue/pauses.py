@@ -15,6 +15,7 @@ from fanout.redis.client import Argument, RedisClient, reply_or_raise
 from fanout.signalr.message import RouteClass
 
 ALL = "all"
+_AT = "@"  # in front of the name of an endpoint
 _HUB, _CLASS, _SERVICE = "hub", "class", "service"
 
 
@@ -33,6 +34,16 @@ class Pause(msgspec.Struct, frozen=True):
         return self.target.startswith(f"{_SERVICE}:")
 
     @property
+    def endpoint(self) -> str | None:
+        """The endpoint that asked for it, "" for the one without a name; None where it holds back all of them."""
+        return self.target.partition(_AT)[2] if self.is_asked else None
+
+    @property
+    def everywhere(self) -> str:
+        """The target without the endpoint that asked for it."""
+        return self.target.partition(_AT)[0] if self.is_asked else self.target
+
+    @property
     def hub(self) -> str | None:
         """The hub that is held back, if it is one."""
         kind, _colon, name = self.target.partition(":")
@@ -43,7 +54,7 @@ class Pause(msgspec.Struct, frozen=True):
         """The classes of calls that are held back in every hub; none for a pause of a hub."""
         if self.target == ALL:
             return tuple(RouteClass)
-        kind, _colon, name = self.target.partition(":")
+        kind, _colon, name = self.target.partition(_AT)[0].partition(":")
         return tuple(each for each in RouteClass if kind != _HUB and each.label == name)
 
 
@@ -57,14 +68,17 @@ def of_class(route_class: RouteClass) -> str:
     return f"{_CLASS}:{route_class.label}"
 
 
-def of_service(route_class: RouteClass) -> str:
-    """Return the target of a pause that the service asked for."""
-    return f"{_SERVICE}:{route_class.label}"
+def of_service(route_class: RouteClass, endpoint: str = "") -> str:
+    """Return the target of a pause that an endpoint asked for."""
+    return f"{_SERVICE}:{route_class.label}" + (f"{_AT}{endpoint}" if endpoint else "")
 
 
 def is_lifted_by(pause: Pause, targets: Sequence[str]) -> bool:
-    """Return whether lifting these targets ends a pause."""
-    return ALL in targets or pause.target in targets
+    """Return whether lifting these targets ends a pause.
+
+    A target of `of_service` without an endpoint ends what any endpoint asked for.
+    """
+    return not frozenset(targets).isdisjoint((ALL, pause.target, pause.everywhere))
 
 
 class Pauses:
@@ -89,9 +103,9 @@ class Pauses:
         reply = await self._redis.run(PUT_PAUSE, [self._keys.pauses], [target, lasts, _note(by, cause), 0])
         return _decoded(target, b"%b %b %b" % (*reply, _note(by, cause)))
 
-    async def keep(self, route_class: RouteClass, *, seconds: float, by: str, cause: str) -> None:
-        """Set a pause that the service asked for, unless there is one that ends later."""
-        arguments: list[Argument] = [of_service(route_class), round(seconds * 1000), _note(by, cause), 1]
+    async def keep(self, route_class: RouteClass, endpoint: str = "", *, seconds: float, by: str, cause: str) -> None:
+        """Set a pause that an endpoint asked for, unless there is one that ends later."""
+        arguments: list[Argument] = [of_service(route_class, endpoint), round(seconds * 1000), _note(by, cause), 1]
         await self._redis.run(PUT_PAUSE, [self._keys.pauses], arguments)
 
     async def lift(self, targets: Sequence[str]) -> int:

@@ -68,7 +68,7 @@ class _Staged:
             self._take(sweeps, [_NOT_STORED] * len(sweeps))
             return False
         ids = {mark.flow: before[k * self._partitions : (k + 1) * self._partitions] for k, mark in enumerate(last)}
-        waiting = [self._waiting(k, ids[group_flow(self._submissions[k].entry.hub)]) for k in sweeps]
+        waiting = [self._waiting(k, ids[group_flow(self._submissions[k].entry.place)]) for k in sweeps]
         self._take(sweeps, await self._try([], waiting, []) if waiting else [])
         self._before = [k for k in sweeps if self.receipts[k].stream_id]
         return _are_stored([self.receipts[k] for k in sweeps])
@@ -96,7 +96,7 @@ class _Staged:
         hubs: dict[str, dict[str, None]] = {}
         for position in sweeps:
             entry = self._submissions[position].entry
-            hubs.setdefault(entry.hub, {})[swept_by(entry.item) or ""] = None
+            hubs.setdefault(entry.place, {})[swept_by(entry.item) or ""] = None
         return [Mark(group_flow(hub), marker_before(members)) for hub, members in hubs.items()]
 
     def _marks_behind(self) -> list[Mark]:
@@ -104,7 +104,7 @@ class _Staged:
         for position in self._before:
             entry, receipt = self._submissions[position].entry, self.receipts[position]
             sweep = Sweep(swept_by(entry.item) or "", receipt.partition, receipt.stream_id)
-            hubs.setdefault(entry.hub, []).append(sweep)
+            hubs.setdefault(entry.place, []).append(sweep)
         return [Mark(group_flow(hub), marker_behind(sweeps)) for hub, sweeps in hubs.items()]
 
     def _waiting(self, position: int, marks: Sequence[Receipt]) -> Submission:

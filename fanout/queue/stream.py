@@ -313,7 +313,8 @@ class Stream:
         for position, submission in enumerate(submissions):
             entry = submission.entry
             item = entry.item
-            lane, partition, flow = place_of(entry.hub, item, self._partitions)
+            hub = entry.place if entry.endpoint else entry.hub
+            lane, partition, flow = place_of(hub, item, self._partitions)
             share = shares.get(partition)
             if share is None:
                 share = shares[partition] = PartitionAppend(partition)
@@ -343,13 +344,16 @@ class Stream:
         list_id = submission.list_id or f"\n{position}"
         group = share.group(flow, list_id)
         if not group.positions and isinstance(entry.item, Message):
-            group.body_ref, group.text = f"{self._origin}{next(self._numbers):x}", entry.item.body
+            group.body_ref, group.text = share.body_ref(list_id, self._next_body), entry.item.body
             if submission.dedup_id is not None:
                 group.guard = guard_of(dedup_mark(entry.hub, submission.dedup_id, flow), submission.fingerprint)
         data = encode(apart(entry, group.body_ref))
         share.mark = share.mark or crc32(data)
         group.entries.append(data)
         group.positions.append(position)
+
+    def _next_body(self) -> str:
+        return f"{self._origin}{next(self._numbers):x}"
 
     def _note(self, share: PartitionAppend, reply: Any, receipts: list[Receipt]) -> None:
         if isinstance(reply, Exception):

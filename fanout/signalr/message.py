@@ -12,6 +12,8 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
+UNNAMED = "default"  # what the endpoint without a name is called
+
 
 class Scope(StrEnum):
     """The kind of destination. The values are used in metrics, logs and the API."""
@@ -110,6 +112,11 @@ class RouteClass(IntEnum):
     def label(self) -> str:
         """The label of metrics."""
         return self.name.lower()
+
+
+def label_of(endpoint: str) -> str:
+    """Return what people read for the name of an endpoint, which is "" for the one without a name."""
+    return endpoint or UNNAMED
 
 
 def operation_of(item: Item) -> str:

@@ -14,9 +14,10 @@ import msgspec
 
 from fanout.clock import SystemClock
 from fanout.environment import load, variable_of
-from fanout.log import configure
+from fanout.log import MASK, configure
 from fanout.queue.store import Finding
 from fanout.settings import ESSENTIAL, SUBJECTS, Settings
+from fanout.signalr.message import label_of
 from service.app import Role
 from service.cli.api import Api, RefusedError, api_key, url_option
 from service.cli.render import plain
@@ -98,7 +99,12 @@ def _print(settings: Settings, *, changed: bool) -> None:
             mark = click.style("  (set)", fg="green") if name in differing else ""
             click.echo(f"{click.style(variable_of(name), bold=True)}={shown(name, getattr(settings, name))}{mark}")
             click.echo(f"    {Settings.model_fields[name].description}")
-    if changed and not differing:
+    if settings.named_connections:
+        click.echo(f"\n{click.style('Endpoints with names', underline=True)}\n")
+    for each in settings.named_connections:
+        kind = f"{label_of(each.name)}, {each.type.lower()}"
+        click.echo(f"{click.style(each.variable, bold=True)}={each.path or MASK}\n    The endpoint {kind}.")
+    if changed and not differing and not settings.named_connections:
         click.echo("Every setting has its default.", err=True)
 
 

@@ -6,7 +6,7 @@ are the calls at the same time and the wait for each.
 """
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +18,7 @@ from fanout.settings import Settings
 from fanout.signalr.client import MARK
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import Credential
+from fanout.signalr.endpoints import Endpoints
 from service.identities import Identities, credential_of
 from service.outgoing import origin_of, proxy_to, trusted
 
@@ -115,13 +116,20 @@ class Service:
 
 
 @asynccontextmanager
+async def open_services(
+    endpoints: Endpoints | None, settings: Settings, clock: Clock, identities: Identities | None = None
+) -> AsyncIterator[Mapping[str, Service]]:
+    """Open the ways to all endpoints for the duration of the block, by the names that these have in the queue."""
+    async with AsyncExitStack() as stack:
+        ways = {each.key: open_service(each.service, settings, clock, identities) for each in endpoints or ()}
+        yield {name: await stack.enter_async_context(way) for name, way in ways.items()}
+
+
+@asynccontextmanager
 async def open_service(
-    service: ConnectionString | None, settings: Settings, clock: Clock, identities: Identities | None = None
-) -> AsyncIterator[Service | None]:
-    """Open the way to the service for the duration of the block; None where no service is configured."""
-    if service is None:
-        yield None
-        return
+    service: ConnectionString, settings: Settings, clock: Clock, identities: Identities | None = None
+) -> AsyncIterator[Service]:
+    """Open the way to one endpoint for the duration of the block."""
     credential = credential_of(settings, service, clock, identities=identities)
     origin = origin_of(service)
     proxy = proxy_to(settings, origin)

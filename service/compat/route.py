@@ -5,11 +5,12 @@ An application that has the service's SDK, or a Functions app, sends here by its
 what asks something is passed through to the service, after what the caller wrote before has been delivered.
 
 Rules guarded: only the access key of the service opens these routes, and the API keys of this service do not matter
-here. A request waits for room before it is refused, because the vendor's SDK repeats nothing by itself. A call of this
-service that comes back to it is refused. The route is plain ASGI, as that of batches.
+here. With several endpoints a call concerns only the one whose key signed it, because the SDK makes a call for each. A
+request waits for room before it is refused, because the vendor's SDK repeats nothing by itself. A call of this service
+that comes back to it is refused. The route is plain ASGI, as that of batches.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
@@ -32,12 +33,12 @@ from fanout.errors import (
 )
 from fanout.log import get_logger
 from fanout.metrics import Metrics
+from fanout.queue.keys import hub_at
 from fanout.secret import Secret
 from fanout.settings import Settings
 from fanout.signalr.client import MARK
-from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import InvalidTokenError
-from fanout.signalr.message import Item
+from fanout.signalr.endpoints import Endpoints
 from service.callers.quotas import Quotas, announced_length
 from service.compat.address import Address, address_of, promised_status
 from service.compat.answer import refused, taken, unauthorized
@@ -53,7 +54,7 @@ from service.compat.calls import (
     version_of,
 )
 from service.compat.questions import Question, Service
-from service.compat.tokens import AccessTokens, CalledUrl
+from service.compat.tokens import AccessTokens, CalledUrl, signer_of
 from service.http.middleware import RequestScope
 from service.http.problems import PREFIX, Problem, problem_of
 from service.http.request import ByteBudget, Holding, Hubs, announced_size, check_media_type, read_body
@@ -100,20 +101,21 @@ class Compatible:
         clock: Clock,
         budget: ByteBudget,
         *,
-        service: ConnectionString | None,
+        endpoints: Endpoints | None,
         second_key: Secret,
-        asked: Service | None,
+        asked: Mapping[str, Service],
         barrier: Barrier | None,
         quotas: Quotas,
     ) -> None:
-        """`asked` and `barrier` are None where nothing is passed through, or nothing is waited for."""
+        """`asked` are the ways to the endpoints by name. `barrier` is None where nothing is waited for."""
         self._settings = settings
         self._hubs = hubs
         self._intake = intake
         self._metrics = metrics
         self._clock = clock
         self._budget = budget
-        self._tokens = None if service is None else _tokens_of(service, second_key)
+        self._tokens = _tokens_of(endpoints, second_key)
+        self._first = "" if endpoints is None else endpoints.first.key
         self._asked = asked
         self._barrier = barrier
         self._quotas = quotas
@@ -148,18 +150,20 @@ class Compatible:
             return refused(refusal, scope, request.request_id)
         query = scope["query_string"].decode("latin-1")
         if path in _HEALTH:
-            return await self._pass_through(request, path, query, behind=False, signed=False)
+            return await self._pass_through(request, self._first, path, query, behind=False, signed=False)
         address = address_of(scope["method"], path)
         if address is None:
             return refused(Problem("notFound", 404, _NO_SUCH_CALL), scope, request.request_id)
-        self._authenticate(request, path, query)
+        endpoint = self._authenticate(request, path, query)
         asked = Query.parse(query)
         hub = hub_with_application(self._hubs.check(address.hub), asked, self._settings.application)
         status = promised_status(address.operation, version_of(address, asked))
         if status is None:
-            behind = self._barrier is not None and not await self._barrier.passed(hub, lanes_asked_about(address))
-            return await self._pass_through(request, path, query, behind=behind)
-        await self._take(request, address, asked, hub)
+            behind = self._barrier is not None and not await self._barrier.passed(
+                hub_at(hub, endpoint), lanes_asked_about(address)
+            )
+            return await self._pass_through(request, endpoint, path, query, behind=behind)
+        await self._take(request, address, asked, hub, endpoint)
         return taken(status)
 
     def _refusal(self, request: RequestScope, path: str) -> Problem | None:
@@ -171,8 +175,9 @@ class Compatible:
             return Problem("entraCaller", 400, _ENTRA)
         return None
 
-    def _authenticate(self, request: RequestScope, path: str, query: str) -> None:
-        if self._tokens is None:
+    def _authenticate(self, request: RequestScope, path: str, query: str) -> str:
+        """Return the name of the endpoint whose key signed the call; InvalidTokenError when none did."""
+        if not self._tokens:
             raise NotConfiguredError(f"{CONNECTION_STRING} is not set, so no caller can be recognised.")
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
@@ -180,13 +185,13 @@ class Compatible:
         host, now = request.headers.get("host", ""), self._clock.wall()
         prefix = request.scope.get(PREFIX, "")
         try:
-            self._tokens.check(token.strip(), CalledUrl(host, path, query), now)
+            return signer_of(self._tokens, token.strip(), CalledUrl(host, path, query), now)
         except InvalidTokenError:
             if not prefix:
                 raise
-            self._tokens.check(token.strip(), CalledUrl(host, prefix + path, query), now)
+            return signer_of(self._tokens, token.strip(), CalledUrl(host, prefix + path, query), now)
 
-    async def _take(self, request: RequestScope, address: Address, query: Query, hub: str) -> None:
+    async def _take(self, request: RequestScope, address: Address, query: Query, hub: str, endpoint: str) -> None:
         """Queue what a call asks for; a FanoutError when it is not stored."""
         until = self._clock.monotonic() + self._settings.compat_hold
         has_body = address.operation in WITH_BODY
@@ -197,7 +202,8 @@ class Compatible:
             if self._quotas.default is not None:
                 self._quotas.owe(ACCESS_KEY, self._quotas.default, len(body) - announced_length(request.headers))
             item = item_of(address, query, body, request.headers.get("content-type", ""))
-            await self._store(request, hub, item, holding, until)
+            batch = Batch((ParsedItem(0, (item,), endpoints=(endpoint,)),), is_plain=True)
+            await self._store(request, hub, batch, holding, until)
 
     async def _within_limits(self, size: int, until: float) -> None:
         """Wait until the callers of these routes may send so many bytes; RateLimitedError when that takes too long."""
@@ -224,12 +230,9 @@ class Compatible:
         check_size(body, settings.max_message)
         return body
 
-    async def _store(self, request: RequestScope, hub: str, item: Item, holding: Holding, until: float) -> None:
+    async def _store(self, request: RequestScope, hub: str, batch: Batch, holding: Holding, until: float) -> None:
         # A call that found no room is tried again for a while: for the SDK there is no other way than to wait.
-        batch, options = (
-            Batch((ParsedItem(0, (item,)),), is_plain=True),
-            BatchOptions(request.request_id, caller=ACCESS_KEY),
-        )
+        options = BatchOptions(request.request_id, caller=ACCESS_KEY)
         pause, held = _FIRST_PAUSE, holding.size
         while True:
             try:
@@ -245,9 +248,10 @@ class Compatible:
                 return
 
     async def _pass_through(
-        self, request: RequestScope, path: str, query: str, *, behind: bool, signed: bool = True
+        self, request: RequestScope, endpoint: str, path: str, query: str, *, behind: bool, signed: bool = True
     ) -> Response:
-        if self._asked is None:
+        asked = self._asked.get(endpoint)
+        if asked is None:
             raise NotConfiguredError(f"{CONNECTION_STRING} is not set, so the service cannot be asked.")
         settings = self._settings
         with Holding(self._budget) as holding:
@@ -256,7 +260,7 @@ class Compatible:
             await room.hold(size)
             body = await read_body(request, settings.max_message, clock=self._clock, within=settings.body_timeout)
             method = request.scope["method"]
-            answer = await self._asked.ask(Question(method, path, query, request.headers, body, signed))
+            answer = await asked.ask(Question(method, path, query, request.headers, body, signed))
         headers = dict(answer.headers)
         if behind:
             self._metrics.compatible_behind.inc()
@@ -320,8 +324,14 @@ def _check(outcome: Outcome) -> None:
         raise _ERRORS.get(failed.code, QueueSilentError)(failed.detail)
 
 
-def _tokens_of(service: ConnectionString, second_key: Secret) -> AccessTokens:
-    return AccessTokens((service.key, second_key), (service.endpoint, service.server_endpoint))
+def _tokens_of(endpoints: Endpoints | None, second_key: Secret) -> list[tuple[str, AccessTokens]]:
+    """Return what is accepted for each endpoint; `second_key` is that of the first."""
+    tokens: list[tuple[str, AccessTokens]] = []
+    for endpoint in endpoints or ():
+        service = endpoint.service
+        keys = (service.key,) if tokens else (service.key, second_key)
+        tokens.append((endpoint.key, AccessTokens(keys, (service.endpoint, service.server_endpoint))))
+    return tokens
 
 
 def _raw_path(scope: Scope) -> str:

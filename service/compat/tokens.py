@@ -59,6 +59,28 @@ class AccessTokens:
             raise InvalidTokenError("The audience is invalid")
 
 
+class WrongKeyError(InvalidTokenError):
+    """The token was signed with another key."""
+
+
+def signer_of(tokens: Sequence[tuple[str, AccessTokens]], token: str, called: CalledUrl, now: float) -> str:
+    """Return the name of the endpoint whose key signed a token; InvalidTokenError says why there is none.
+
+    Where a key fits, what is wrong besides is said, and not that the other keys do not fit.
+    """
+    reason = InvalidTokenError("The signature is invalid")
+    for name, accepted in tokens:
+        try:
+            accepted.check(token, called, now)
+        except WrongKeyError:
+            continue
+        except InvalidTokenError as error:
+            reason = error
+        else:
+            return name
+    raise reason
+
+
 def _signed_claims(token: str, keys: Iterable[str]) -> Mapping[str, Any]:
     if len(token) > MAX_TOKEN_LENGTH:
         raise InvalidTokenError("AccessToken must not be longer than 4K")
@@ -72,7 +94,7 @@ def _signed_claims(token: str, keys: Iterable[str]) -> Mapping[str, Any]:
     # A list, not a generator: how long the check takes says nothing of which key it was.
     matches = [hmac.compare_digest(_signature(key, signed), parts[2]) for key in keys if key]
     if not any(matches):
-        raise InvalidTokenError("The signature is invalid")
+        raise WrongKeyError("The signature is invalid")
     return claims
 
 

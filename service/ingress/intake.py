@@ -66,7 +66,10 @@ class Held(Protocol):
 
 
 class Intake:
-    """Stores batches; holds nothing of any of them. `traces` and `delivery_log` are None where none are kept."""
+    """Stores batches; holds nothing of any of them. `traces` and `delivery_log` are None where none are kept.
+
+    `endpoints` are the names of those that get what names none: each entry has a leg for each of them.
+    """
 
     def __init__(
         self,
@@ -76,7 +79,9 @@ class Intake:
         *,
         traces: Traces | None = None,
         delivery_log: DeliveryLog | None = None,
+        endpoints: Sequence[str] = ("",),
     ) -> None:
+        self._endpoints = endpoints
         self._queue = queue
         self._metrics = metrics
         self._clock = clock
@@ -95,9 +100,9 @@ class Intake:
         if rejected:
             self._metrics.rejected.inc(len(rejected))
             return Refused(rejected, len(batch.results))
-        submissions = submissions_of(batch, hub, options)
+        submissions = submissions_of(batch, hub, options, self._endpoints)
         if holding is not None:
-            copies = _copies_of(batch) if len(submissions) > len(batch.results) else 0
+            copies = _copies_of(batch, len(self._endpoints)) if len(submissions) > len(batch.results) else 0
             holding.resize(holding.size + _ENTRY * len(submissions) + copies)
         key = None if options.key is None else f"{options.caller}\n{options.key}"
         if key is not None and not await self._queue.claim_key(hub, key, options.fingerprint):
@@ -105,7 +110,7 @@ class Intake:
         asked_at = self._clock.wall()  # a worker may be done with an entry before its receipt is here
         is_small = holding is not None and holding.size <= _PART
         receipts = await self._append(submissions, is_small=is_small) if submissions else []
-        outcome = outcome_of(batch, submissions, receipts, options.id_prefix(hub))
+        outcome = outcome_of(batch, submissions, receipts, options.id_prefix(hub), len(self._endpoints))
         self._count(hub, options.caller, submissions, receipts, outcome)
         self._count_warnings(batch)
         self._trace(submissions, receipts, asked_at, options.caller)
@@ -199,6 +204,8 @@ def _accepted_event(submission: Submission, receipt: Receipt, at: float, caller:
     detail: dict[str, str | int] = {"admission": receipt.admission.value, "hub": submission.entry.hub}
     detail["operation"] = operation_of(submission.entry.item)
     detail["to"] = recipient_of(submission.entry.item)
+    if submission.entry.endpoint:
+        detail["endpoint"] = submission.entry.endpoint
     if caller:
         detail["caller"] = caller
     if receipt.stream_id:
@@ -206,10 +213,14 @@ def _accepted_event(submission: Submission, receipt: Receipt, at: float, caller:
     return TraceEvent(at, "accepted", detail)
 
 
-def _copies_of(batch: Batch) -> int:
-    # The body of a list goes to each partition that it touches.
-    lists = [result.calls for result in batch.results if isinstance(result, ParsedItem) and len(result.calls) > 1]
-    return sum(len(calls[0].body) * min(_COPIES, len(calls)) for calls in lists if isinstance(calls[0], Message))
+def _copies_of(batch: Batch, endpoints: int) -> int:
+    # The body of a list goes to each partition that it touches, once for each flow there.
+    lists = [result.calls for result in batch.results if isinstance(result, ParsedItem)]
+    return sum(
+        len(calls[0].body) * (min(_COPIES, len(calls)) * endpoints - (len(calls) == 1))
+        for calls in lists
+        if isinstance(calls[0], Message)
+    )
 
 
 def _parts_of(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:

@@ -132,8 +132,11 @@ def rejected_of(batch: Batch, options: BatchOptions) -> list[RejectedItem]:
     return [] if options.lenient and len(rejected) < len(batch.results) else rejected
 
 
-def submissions_of(batch: Batch, hub: str, options: BatchOptions) -> list[Submission]:
-    """Return the entries of a batch in order."""
+def submissions_of(batch: Batch, hub: str, options: BatchOptions, endpoints: Sequence[str] = ("",)) -> list[Submission]:
+    """Return the entries of a batch in order: for each destination one for each endpoint, called its leg.
+
+    `endpoints` are the names of those that get what names none.
+    """
     prefix = options.id_prefix(hub)
     submissions: list[Submission] = []
     for parsed in batch.results:
@@ -141,20 +144,26 @@ def submissions_of(batch: Batch, hub: str, options: BatchOptions) -> list[Submis
             continue
         message_id = parsed.message_id or f"{prefix}.{parsed.index}"
         dedup_id, fingerprint = _dedup_id(parsed, options), parsed.fingerprint or options.fingerprint
-        list_id = str(parsed.index) if len(parsed.calls) > 1 else ""
+        legs = endpoints if parsed.endpoints is None else parsed.endpoints
+        list_id = str(parsed.index) if len(parsed.calls) > 1 or len(legs) > 1 else ""
         for item in parsed.calls:
             own_id = None if dedup_id is None else dedup_id + _member_of(item)
-            submissions.append(Submission(Entry(hub, message_id, item), own_id, fingerprint, list_id))
+            for endpoint in legs:
+                entry = Entry(hub, message_id, item, endpoint=endpoint)
+                submissions.append(Submission(entry, own_id, fingerprint, list_id))
     return submissions
 
 
 def outcome_of(
-    batch: Batch, submissions: Sequence[Submission], receipts: Sequence[Receipt], prefix: str
+    batch: Batch, submissions: Sequence[Submission], receipts: Sequence[Receipt], prefix: str, legs: int = 1
 ) -> Stored | Mixed:
-    """Decide what became of the items once the receipts are in: one for each submission, in order."""
+    """Decide what became of the items once the receipts are in: one for each submission, in order.
+
+    `legs` is how many entries a destination has that names no endpoints.
+    """
     if batch.is_plain and _all_accepted(receipts):
         return Stored(
-            [submission.entry.message_id for submission in submissions], "" if _has_own_ids(batch) else prefix
+            [submission.entry.message_id for submission in submissions[::legs]], "" if _has_own_ids(batch) else prefix
         )
     items: list[ItemOutcome] = []
     taken = 0
@@ -162,8 +171,9 @@ def outcome_of(
         if isinstance(result, RejectedItem):
             items.append(ItemOutcome(result.index, "rejected", "", result.code, result.detail, result.pointer))
             continue
-        end = taken + len(result.calls)
-        items.append(_item_outcome(result, receipts[taken:end], prefix))
+        own_legs = legs if result.endpoints is None else len(result.endpoints)
+        end = taken + len(result.calls) * own_legs
+        items.append(_item_outcome(result, _joined(receipts[taken:end], own_legs), prefix))
         taken = end
     return Mixed(tuple(items))
 
@@ -173,6 +183,18 @@ def stored_ids(outcome: Stored | Mixed) -> Sequence[str]:
     if isinstance(outcome, Stored):
         return outcome.message_ids
     return [item.message_id for item in outcome.items if item.status != "rejected"]
+
+
+def _joined(receipts: Sequence[Receipt], legs: int) -> Sequence[Receipt]:
+    """Return one receipt for each destination: of its legs the one that decides."""
+    if legs == 1:
+        return receipts
+    return [min(receipts[k : k + legs], key=_gravity) for k in range(0, len(receipts), legs)]
+
+
+def _gravity(receipt: Receipt) -> int:
+    found = (receipt.admission, None), (receipt.admission, bool(receipt.entry_id))
+    return next(place for place, (key, _status, _code) in enumerate(_VERDICTS) if key in found)
 
 
 def _all_accepted(receipts: Sequence[Receipt]) -> bool:

@@ -27,7 +27,7 @@ from fanout.errors import FanoutError
 from fanout.metrics import Metrics
 from fanout.quota import Limits
 from fanout.settings import Settings
-from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.endpoints import Endpoints
 from service.callers.caller import Right
 from service.callers.quotas import CountedBody, Quotas, announced_length
 from service.http.auth import Guard
@@ -155,13 +155,15 @@ def _with(answer: Accepted | Problem, headers: Mapping[str, str]) -> Accepted | 
     return replace(answer, headers={**answer.headers, **headers})
 
 
-def limits_of(settings: Settings, service: ConnectionString | None) -> BatchLimits:
+def limits_of(settings: Settings, endpoints: Endpoints | None) -> BatchLimits:
     """Return the limits under which batches are parsed."""
+    all_of_them = () if endpoints is None else endpoints.all
     return BatchLimits(
         max_items=settings.max_items,
         max_targets=settings.max_targets,
         max_message=settings.max_message,
-        endpoints=(service.endpoint,) if service else (),
+        endpoints=tuple(each.service.endpoint for each in all_of_them),
+        endpoint_names=tuple(each.key for each in all_of_them),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from fanout.binding.action_item import MAX_MEMBERSHIP_TTL
+from fanout.signalr.endpoints import EndpointType
 from service.negotiate.identity import MAX_GROUPS
 from service.openapi.describe import HUB, REQUEST_ID, answer, body, refusal
 from service.openapi.model import Document
@@ -53,12 +54,31 @@ class NegotiateResponse(Document):
     access_token: str
 
 
+class EndpointOffer(Document):
+    """One endpoint, as the signalRNegotiation binding of Functions names it."""
+
+    endpoint_type: EndpointType
+    name: str = Field(description="Its name, empty for the endpoint of AzureSignalRConnectionString.")
+    endpoint: str = Field(description="The address of the service.")
+    online: bool = Field(description="Whether it answered when it was asked for its health last.")
+    connection_info: NegotiateResponse
+
+
+class NegotiateAllResponse(Document):
+    """All endpoints, with `?endpoints=all`: the caller chooses one of them."""
+
+    endpoints: list[EndpointOffer]
+
+
 DESCRIPTION: dict[str, Any] = {
     "operation_id": "negotiate",
     "summary": "Return the address of the service and a token for it",
     "tags": ["clients"],
     "responses": {
-        200: answer(NegotiateResponse, "Where to connect, and with what."),
+        200: answer(
+            NegotiateResponse | NegotiateAllResponse,
+            "Where to connect, and with what; with `endpoints=all` this for each endpoint.",
+        ),
         400: refusal("The hub, the query or the body is not valid.", "invalidRequest", "unknownHub"),
         401: refusal(
             "No user was found and clients without one are not served, the body names one without a key, or the "
@@ -100,6 +120,13 @@ DESCRIPTION: dict[str, Any] = {
                 "description": "Whose token: for callers with an API key, and for others where FANOUT_NEGOTIATE_USER "
                 "lists `query`.",
                 "schema": {"type": "string", "maxLength": 1024},
+            },
+            {
+                "name": "endpoints",
+                "in": "query",
+                "required": False,
+                "description": "`all` returns every endpoint with a token for it, instead of one that is chosen here.",
+                "schema": {"type": "string", "enum": ["all"]},
             },
             REQUEST_ID,
         ],

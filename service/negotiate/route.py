@@ -1,12 +1,16 @@
 """Sends clients to the service: `POST /{hub}/negotiate` answers `{url, accessToken}`.
 
+With several endpoints a client goes to any online primary one, or else to any online secondary one. With
+`?endpoints=all` the caller gets all of them and chooses.
+
 Rules guarded: who may have a token for whom is decided by the caller's rights, and for clients by the settings. What
 is asked for and will not be used is refused, never ignored. Refusals carry the CORS headers too, or a page could not
 learn why. Source: docs/sources.md, client-tokens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from secrets import SystemRandom
 from typing import Any
 
 from fastapi import APIRouter
@@ -15,12 +19,13 @@ from starlette.responses import Response
 
 from fanout.clock import Clock
 from fanout.environment import CONNECTION_STRING
-from fanout.errors import FanoutError, ForbiddenError, NotConfiguredError, UnauthorizedError
+from fanout.errors import BadRequestError, FanoutError, ForbiddenError, NotConfiguredError, UnauthorizedError
 from fanout.metrics import Metrics
 from fanout.settings import Settings
-from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import client_url
+from fanout.signalr.endpoints import Endpoints, ServiceEndpoint
 from service.callers.caller import Caller, Right
+from service.health import choose
 from service.http.audit import Deed, note, note_caller
 from service.http.auth import Guard
 from service.http.cors import cors_headers, preflight_headers
@@ -29,7 +34,13 @@ from service.http.problems import problem_of, response_of
 from service.http.request import ByteBudget, Hubs, announced_size, check_media_type, read_body
 from service.ingress.route import counted
 from service.negotiate.client_tokens import ClientTokens, SignedTokens
-from service.negotiate.documents import DESCRIPTION, NEGOTIATE, NegotiateResponse
+from service.negotiate.documents import (
+    DESCRIPTION,
+    NEGOTIATE,
+    EndpointOffer,
+    NegotiateAllResponse,
+    NegotiateResponse,
+)
 from service.negotiate.id_token import claims_of
 from service.negotiate.identity import (
     Asked,
@@ -42,6 +53,7 @@ from service.negotiate.joins import Joins, joins_of
 from service.negotiate.sources import ClientRequest, bearer_of, identity_from_settings
 from service.negotiate.tokens import INVALID_TOKEN, UserTokens
 
+_RANDOM = SystemRandom()
 _MAX_BODY = 64 * 1024  # the token that the claims go into has at most 4 KB
 _DEFAULT = "/negotiate"
 _NOT_USED = (
@@ -51,7 +63,10 @@ _NOT_USED = (
 
 
 class Negotiate:
-    """The handlers of the route; `service` is None without a connection string."""
+    """The handlers of the route; `endpoints` is None without a connection string.
+
+    `is_online` says where clients may be sent, and `random` returns numbers in [0, 1).
+    """
 
     def __init__(
         self,
@@ -60,18 +75,22 @@ class Negotiate:
         guard: Guard,
         metrics: Metrics,
         clock: Clock,
-        service: ConnectionString | None,
+        endpoints: Endpoints | None,
         budget: ByteBudget,
         joins: Joins,
-        user_tokens: UserTokens | None = None,
-        client_tokens: ClientTokens | None = None,
+        user_tokens: UserTokens | None,
+        client_tokens: Mapping[str, ClientTokens],
+        is_online: Callable[[ServiceEndpoint], bool],
+        random: Callable[[], float] = _RANDOM.random,
     ) -> None:
         self._settings = settings
         self._hubs = hubs
         self._guard = guard
         self._metrics = metrics
         self._clock = clock
-        self._service = service
+        self._endpoints = endpoints
+        self._is_online = is_online
+        self._random = random
         self._budget = budget
         self._joins = joins
         self._user_tokens = user_tokens
@@ -117,7 +136,10 @@ class Negotiate:
         note(request.scope, hub=hub)
         if not caller.is_client:
             caller.require(Right.NEGOTIATE, hub)
-        service = self._signing_service()
+        endpoints = self._configured()
+        wants_all = _wants_all(request)
+        chosen = endpoints.all if wants_all else (choose(endpoints, self._is_online, self._random),)
+        issuers = [self._tokens_of(endpoint) for endpoint in chosen]
         identity = await self._identity(request, caller)
         settings, now = self._settings, self._clock.wall()
         lifetime = settings.negotiate_lifetime if identity.lifetime is None else identity.lifetime
@@ -125,12 +147,29 @@ class Negotiate:
             lifetime = _capped(lifetime, identity.until - now)
         effective = f"{settings.application.lower()}_{hub}" if settings.application else hub
         claims = identity.claims | steering_claims(identity, settings, now + lifetime)
-        tokens = self._client_tokens or SignedTokens(service)
-        token = await tokens.issue(effective, replace(identity, claims=claims), now, lifetime)
+        named = replace(identity, claims=claims)
+        tokens = [await issuer.issue(effective, named, now, lifetime) for issuer in issuers]
         if identity.groups:
             caller.require(Right.SEND, hub)
             await self._joins.store(hub, joins_of(identity, lifetime), request_id_of(request.scope))
-        return NegotiateResponse(url=client_url(service, effective), access_token=token).to_json()
+        answers = [
+            NegotiateResponse(url=client_url(endpoint.service, effective), access_token=token)
+            for endpoint, token in zip(chosen, tokens, strict=True)
+        ]
+        return self._all_of_them(chosen, answers) if wants_all else answers[0].to_json()
+
+    def _all_of_them(self, endpoints: Sequence[ServiceEndpoint], answers: Sequence[NegotiateResponse]) -> bytes:
+        offers = [
+            EndpointOffer(
+                endpoint_type=endpoint.type,
+                name=endpoint.name,
+                endpoint=endpoint.service.endpoint,
+                online=self._is_online(endpoint),
+                connection_info=answer,
+            )
+            for endpoint, answer in zip(endpoints, answers, strict=True)
+        ]
+        return NegotiateAllResponse(endpoints=offers).to_json()
 
     async def _identity(self, request: Request, caller: Caller) -> ClientIdentity:
         with self._budget.hold(announced_size(request.headers, _MAX_BODY)):
@@ -185,13 +224,17 @@ class Negotiate:
             raise UnauthorizedError("The idToken is not of an issuer that this service knows.", label=INVALID_TOKEN)
         return claims
 
-    def _signing_service(self) -> ConnectionString:
-        service = self._service
-        if service is None:
+    def _configured(self) -> Endpoints:
+        if self._endpoints is None:
             raise NotConfiguredError(f"There is no service to send clients to: {CONNECTION_STRING} is not set.")
-        if not service.access_key and self._client_tokens is None:
-            raise NotConfiguredError(f"{CONNECTION_STRING} has no AccessKey, with which tokens of clients are signed.")
-        return service
+        return self._endpoints
+
+    def _tokens_of(self, endpoint: ServiceEndpoint) -> ClientTokens:
+        tokens = self._client_tokens.get(endpoint.key)
+        if tokens is None and not endpoint.service.access_key:
+            name = endpoint.variable or CONNECTION_STRING
+            raise NotConfiguredError(f"{name} has no AccessKey, with which tokens of clients are signed.")
+        return tokens or SignedTokens(endpoint.service)
 
 
 def _sent(request: Request, token: Mapping[str, Any] | None = None) -> ClientRequest:
@@ -208,3 +251,10 @@ def _capped(lifetime: float, left: float) -> float:
     if left < 1:
         raise UnauthorizedError("The token of the client has expired.", label=INVALID_TOKEN)
     return min(lifetime, left)
+
+
+def _wants_all(request: Request) -> bool:
+    asked = request.query_params.get("endpoints")
+    if asked in (None, "all"):
+        return asked is not None
+    raise BadRequestError("The parameter endpoints can only be `all`, which returns every endpoint with its token.")

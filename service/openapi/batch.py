@@ -66,8 +66,9 @@ ITEM: dict[str, Any] = {
         "reason": {"type": ["string", "null"], "description": "Told to a client whose connection is closed."},
         "endpoints": {
             "type": ["array", "null"],
-            "items": {"type": "object"},
-            "description": "As the signalREndpoints binding gives them.",
+            "items": {"type": ["object", "string"]},
+            "description": "The endpoints that it is for, each by name, or as the signalREndpoints binding gives it; "
+            "null for all.",
         },
     },
 }

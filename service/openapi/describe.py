@@ -4,6 +4,7 @@ Rule guarded: a refusal looks the same in the description of every route, as it 
 come from the models of the routes; here they are only referred to.
 """
 
+from types import UnionType
 from typing import Any
 
 from pydantic import BaseModel
@@ -22,7 +23,7 @@ def content(schema: str, media_type: str = "application/json", example: Any = No
     return {media_type: described}
 
 
-def answer(model: type[BaseModel], description: str, example: Any = None) -> dict[str, Any]:
+def answer(model: type[BaseModel] | UnionType, description: str, example: Any = None) -> dict[str, Any]:
     """Describe an answer in JSON."""
     return {"model": model, "description": description} | (
         {"content": {"application/json": {"example": example}}} if example is not None else {}

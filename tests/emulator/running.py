@@ -116,15 +116,17 @@ class Service:
 
 
 @asynccontextmanager
-async def running(config: EmulatorConfig | None = None, clock: Clock | None = None) -> AsyncIterator[Service]:
-    """Run an emulator for the duration of the block."""
+async def running(
+    config: EmulatorConfig | None = None, clock: Clock | None = None, *, port: int = 0
+) -> AsyncIterator[Service]:
+    """Run an emulator for the duration of the block, on any free port where none is named."""
     clock = clock or SystemClock()
     emulator = create_emulator(config or EmulatorConfig(), clock)
-    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as tasks:
-        server = tasks.create_task(serve(emulator, port=0, ready=port.set_result))
+        server = tasks.create_task(serve(emulator, port=port, ready=ready.set_result))
         async with httpx.AsyncClient() as http:
-            yield Service(emulator, clock, await port, http)
+            yield Service(emulator, clock, await ready, http)
         server.cancel()
         while isinstance(clock, FakeClock) and not server.done():
             await clock.advance(1)  # closing the clients takes time

@@ -90,9 +90,9 @@ def test_what_a_worker_keeps_is_exported_by_workers_only() -> None:
 def test_a_key_that_was_not_asked_about_has_no_value() -> None:
     metrics = Metrics()
     assert metrics.registry.get_sample_value("fanout_service_key_refused") is None
-    metrics.key_refused = False
+    metrics.refusals_of_keys[""] = False
     assert metrics.registry.get_sample_value("fanout_service_key_refused") == 0
-    metrics.key_refused = True
+    metrics.refusals_of_keys["east"] = True
     assert metrics.registry.get_sample_value("fanout_service_key_refused") == 1
 
 

@@ -56,7 +56,8 @@ class Member:
 
     @property
     def pace(self) -> Pace:
-        return self.worker.dispatcher._gate.paces[RouteClass.SEND]
+        [endpoint] = self.worker.dispatcher._endpoints
+        return endpoint.gate.paces[RouteClass.SEND]
 
     def metric(self, line: str) -> float:
         """Read one series."""
@@ -81,7 +82,7 @@ class Fleet:
         resources = await self._exits.enter_async_context(open_resources(configured, SystemClock()))
         endpoint = open_endpoint(configured, SystemClock(), resources.metrics, self._service)
         self._exits.push_async_callback(endpoint.aclose)
-        self.members.append(Member(resources, build_worker(resources, endpoint)))
+        self.members.append(Member(resources, build_worker(resources, [endpoint])))
         return self.members[-1]
 
     async def start(self, count: int, **settings: object) -> list[Member]:

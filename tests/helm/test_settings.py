@@ -33,7 +33,7 @@ CREDENTIALS = {
 KEYS_FILE = "apiKeys"  # a credential that the process only takes as a file
 # Set by listenAddress, containerPort and adminPort or as extraEnv, or settings of the command line.
 ELSEWHERE = {"auth", "host", "port", "admin_port", *PROXIES, *ClientSettings.model_fields}
-EXTRA = set(PROXIES)  # given as extraEnv: few installations have them
+EXTRA = {*PROXIES, "connection_string_settings"}  # given as extraEnv: few installations have them
 FIELDS = sorted(set(Settings.model_fields) - set(CREDENTIALS) - ELSEWHERE - EXTRA)
 BOUNDS = ("type", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "items")
 

@@ -17,6 +17,7 @@ from fanout.clock import Clock, SystemClock
 from fanout.environment import load
 from fanout.metrics import Metrics
 from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.endpoints import Endpoints
 from service.app import Role
 from service.applications import Parts
 from service.http.connection import Timeouts
@@ -58,7 +59,7 @@ def an_app(
         clock=clock,
         readiness=Readiness(),
         refusals=Refusals(metrics, clock),
-        service=service,
+        endpoints=None if service is None else Endpoints.single(service),
         page=page,
     )
 

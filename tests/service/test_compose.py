@@ -79,7 +79,7 @@ async def test_the_state_of_a_new_worker_can_be_read_as_metrics(redis_url: str) 
     configured = load({}, redis_url=redis_url, units=2, concurrency=64)
     async with open_resources(configured, SystemClock()) as resources:
         endpoint = open_endpoint(configured, SystemClock(), resources.metrics, service)
-        build_worker(resources, endpoint)
+        build_worker(resources, [endpoint])
         lines = resources.metrics.render().decode().splitlines()
         await endpoint.aclose()
     assert "fanout_window 64.0" in lines

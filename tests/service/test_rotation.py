@@ -18,6 +18,7 @@ from fanout.log import Logger
 from fanout.secret import Secret
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import rest_token
+from fanout.signalr.endpoints import Endpoints
 from service.compose import open_resources
 from service.rotation import rotation_of
 from service.secret_files import SecretFiles
@@ -243,7 +244,7 @@ async def test_a_file_that_names_another_place_is_refused(
     settings = load({f"{variable}_FILE": str(file)})
     service = ConnectionString.parse(f"Endpoint=https://a.net;{OTHERS}")
     async with open_resources(settings, SystemClock()) as resources:
-        files = rotation_of(replace(resources, clock=clock, log=cast("Logger", log)), service).files
+        files = rotation_of(replace(resources, clock=clock, log=cast("Logger", log)), Endpoints.single(service)).files
         async with looking(files):
             file.write_text(after)
             await until_logged(log, clock, 1)

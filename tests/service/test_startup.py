@@ -34,9 +34,9 @@ GOOD = "Endpoint=https://a.example;AccessKey=key;Version=1.0;"
 
 
 def test_settings_that_can_work_name_the_service() -> None:
-    service = check_settings(load({}, auth="none", connection_string=GOOD), "all")
-    assert service is not None
-    assert service.endpoint == "https://a.example"
+    endpoints = check_settings(load({}, auth="none", connection_string=GOOD), "all")
+    assert endpoints is not None
+    assert [each.service.endpoint for each in endpoints] == ["https://a.example"]
 
 
 @pytest.mark.parametrize(("role", "needed"), [("all", True), ("worker", True), ("ingress", False)])

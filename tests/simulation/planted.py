@@ -55,10 +55,10 @@ async def settled_once_at_most(stream: Stream, work: Work) -> list[bool | None]:
 class TwoHeads(Schedule):
     """Makes a lane with more entries ready twice."""
 
-    def take(self, now: float, classes: Sequence[RouteClass] = tuple(RouteClass)) -> Lane | None:
-        lane = super().take(now, classes)
+    def take(self, now: float, classes: Sequence[RouteClass] = tuple(RouteClass), endpoint: str = "") -> Lane | None:
+        lane = super().take(now, classes, endpoint)
         if lane is not None and len(lane.waiting) > 1 and lane.attempts == 0:
-            self._ready[lane.route_class].append(lane)
+            self._ready[endpoint].queues[lane.route_class].append(lane)
         return lane
 
 

@@ -42,7 +42,7 @@ def heard_by_none(pace: Pace, slowdown: Slowdown, now: float) -> None:
 class SilentPeers(Peers):
     """Publishes nothing."""
 
-    def tell(self, route_class: RouteClass, slowdown: Slowdown, cause: str) -> None:
+    def tell(self, endpoint: str, route_class: RouteClass, slowdown: Slowdown, cause: str) -> None:
         pass
 
 
@@ -62,9 +62,9 @@ class HopefulPeers(Peers):
     async def _look(self) -> None:
         while True:
             try:
-                await self._channel._redis.ask("PING", time_limit=0.1)
+                await self._channels[""]._redis.ask("PING", time_limit=0.1)
             except QueueError:
-                for pace in self._gate.paces:
+                for pace in (pace for endpoint in self._endpoints for pace in endpoint.gate.paces):
                     pace.limit = Limit()
             await self._clock.sleep(0.02)
 

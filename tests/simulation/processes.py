@@ -83,7 +83,7 @@ class ProcessFactory:
             endpoint = assembly.open_endpoint(self._settings, clock, _METRICS, _SERVICE)
             pool = ModelPool(self._service, clock, request_timeout=self._settings.attempt_timeout)
             endpoint.client.pool = cast("Pool", pool)
-            return assembly.build_worker(resources, endpoint)
+            return assembly.build_worker(resources, [endpoint])
 
     def stream(self, clock: SimulatedClock, chance: Random, newer: float) -> Stream:
         """Build the queue as a producer sees it; it writes `newer`, a part of all entries, in the newer format."""

@@ -121,7 +121,7 @@ class Rig:
         self.dispatcher = Dispatcher(
             Flights(
                 self.schedule,
-                endpoint,
+                {"": endpoint},
                 self.settler,
                 self.bodies,
                 Sweeps(cast("Presence", None), self.schedule, self.settler, self.clock, metrics, bound=1.0),
@@ -133,7 +133,7 @@ class Rig:
             )
         )
 
-    def tell(self, route_class: RouteClass, slowdown: Slowdown, cause: str) -> None:
+    def tell(self, _endpoint: str, route_class: RouteClass, slowdown: Slowdown, cause: str) -> None:
         self.told.append((route_class, slowdown, cause))
 
     async def put(
@@ -198,6 +198,7 @@ async def test_a_delivered_entry_is_settled_counted_and_told(redis_client: Redis
         "end": "delivered",
         "id": "id of hi",
         "hub": "chat",
+        "endpoint": "default",
         "operation": "sendToUser",
         "partition": 0,
         "entry": buffered.id.decode(),

@@ -53,7 +53,16 @@ async def delivering(redis_client: RedisClient, endpoint: Endpoint, partition: i
     telemetry = Telemetry(metrics, log, clock, store_clock)
     dispatcher = Dispatcher(
         Flights(
-            schedule, endpoint, settler, bodies, sweeps, telemetry, POLICY, clock, lambda: 0.5, lambda *_slowdown: None
+            schedule,
+            {"": endpoint},
+            settler,
+            bodies,
+            sweeps,
+            telemetry,
+            POLICY,
+            clock,
+            lambda: 0.5,
+            lambda *_slowdown: None,
         )
     )
     [owned] = await taken(redis_client, clock, partition)
@@ -94,4 +103,4 @@ async def test_two_endpoints_in_one_process_share_nothing(redis_client: RedisCli
             path = request.target.partition("?")[0]
             assert verify(token, [key], [f"http://127.0.0.1:{end.port}{path}"])
     assert (one.client.cache_stats.kept, other.client.cache_stats.kept) == (1, 5)
-    assert "<Endpoint <Client" in repr(one)
+    assert "<Endpoint default <Client" in repr(one)

@@ -77,8 +77,8 @@ class Rig:
         bodies = Bodies(stream, self.clock, room=0)
         sweeps = Sweeps(cast("Presence", None), self.schedule, settler, self.clock, Metrics(), bound=1.0)
         self.flights = Flights(
-            self.schedule, endpoint, settler, bodies, sweeps, telemetry, policy,
-            self.clock, lambda: 0.5, lambda _class, _slowdown, _cause: self.calls.append("tell"),
+            self.schedule, {"": endpoint}, settler, bodies, sweeps, telemetry, policy,
+            self.clock, lambda: 0.5, lambda *_slowdown: self.calls.append("tell"),
         )  # fmt: skip
         self.flights.attach(
             fill=lambda: self.calls.append("fill"), wake=lambda: self.calls.append("wake"), fail=self.errors.append
@@ -169,7 +169,7 @@ async def test_a_joined_call_that_is_refused_is_split_and_its_place_is_free() ->
     async with asyncio.TaskGroup() as group:
         rig = Rig(group)
         joined = Flight(rig.flights, rig.lane, tuple(rig.lane.waiting), rig.clock.monotonic())
-        rig.flights.count += 1
+        rig.flights.endpoints[""].in_flight += 1
         rig.partition.began_call()
         joined.leaving()
         joined.answered(Answered(413))

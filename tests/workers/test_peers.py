@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -16,10 +18,17 @@ from fanout.redis.client import RedisClient
 from fanout.signalr.message import RouteClass
 from tests.builders import a_message, an_entry
 from tests.workers.helpers import Head, Lines, a_partition, buffered_in, until
+from workers.endpoint import Endpoint
 from workers.gate import Gate, Window
+from workers.limit import Found
+from workers.pace import Slowdown
 from workers.peers import Peers
 from workers.schedule import Schedule
 from workers.verdicts import Answered, Sign
+
+if TYPE_CHECKING:
+    from fanout.signalr.client import Client
+    from workers.sender import Sender
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +46,8 @@ class Peer:
         self.changes = 0
         self.lines = Lines()
         self.pauses = Pauses(redis_client)
-        self.peers = Peers(self.pace_channel, self.pauses, self.gate, self.lanes, self.clock, self.lines.log)
+        endpoint = Endpoint(cast("Client", None), cast("Sender", None), self.gate)
+        self.peers = Peers({"": self.pace_channel}, self.pauses, [endpoint], self.lanes, self.clock, self.lines.log)
         self._owned = a_partition()
 
     def waits(self, count: int) -> None:
@@ -72,7 +82,7 @@ def refuse(peer: Peer, retry_after: float | None) -> None:
     answer = Answered(429, "", retry_after)
     slowdown = peer.gate.ended(RouteClass.SEND, Head().key, answer, Sign.THROTTLED, now=now, took=0.0, in_flight=1)
     assert slowdown is not None
-    peer.peers.tell(RouteClass.SEND, slowdown, "status 429")
+    peer.peers.tell("", RouteClass.SEND, slowdown, "status 429")
 
 
 async def test_a_retry_after_seen_by_one_worker_pauses_all_within_a_tenth_of_a_second(
@@ -123,7 +133,7 @@ async def test_who_starts_while_a_pause_runs_keeps_to_it(redis_client: RedisClie
     async with one.at_work():
         refuse(one, 60.0)
         async with asyncio.timeout(5):
-            while not await redis_client.ask("XLEN", KEYS.pace_notices):  # noqa: ASYNC110 - the store tells nobody
+            while not await redis_client.ask("XLEN", KEYS.pace_notices()):  # noqa: ASYNC110 - the store tells nobody
                 await asyncio.sleep(0.01)
     async with late.at_work():
         await until(lambda: late.gate.opens_at(RouteClass.SEND, time.monotonic()) > time.monotonic() + 50)
@@ -194,3 +204,29 @@ async def test_a_worker_that_starts_after_a_pause_was_lifted_does_not_obey_it(re
     await asyncio.sleep(2.1)  # the notice of the pause is old
     async with late.at_work():
         assert SEND in open_classes(late)
+
+
+async def test_what_an_endpoint_asked_for_holds_back_that_endpoint_alone_at_every_worker(
+    redis_client: RedisClient,
+) -> None:
+    pauses, clock = Pauses(redis_client), SystemClock()
+    await pauses.keep(RouteClass.SEND, "east", seconds=60.0, by="w", cause="status 429")
+    await pauses.put(of_hub("chat"), seconds=60.0, by="operator", cause="")
+    endpoints = [
+        Endpoint(cast("Client", None), cast("Sender", None), Gate(Window(8), {}, lambda: 0.0), name=name)
+        for name in ("", "east")
+    ]
+    channels = {each.name: PaceChannel(redis_client, clock, worker="w", endpoint=each.name) for each in endpoints}
+    peers = Peers(channels, pauses, endpoints, Schedule(), clock, Lines().log)
+    home, east = (endpoint.gate for endpoint in endpoints)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work) for work in peers.tasks(lambda: None)]
+        await until(lambda: SEND in home.open_classes(clock.monotonic(), 0))
+        assert SEND not in east.open_classes(clock.monotonic(), 0)
+        assert home.held_until(Head("chat\nu1"), clock.monotonic()) is not None
+        assert east.held_until(Head("chat@east\nu1"), clock.monotonic()) is not None
+        peers.tell("east", ACTION, Slowdown(30.0, Found(inf), asked=True), "status 429")
+        await until(lambda: ACTION not in east.open_classes(clock.monotonic(), 0))
+        assert ACTION in home.open_classes(clock.monotonic(), 0)
+        for task in tasks:
+            task.cancel()

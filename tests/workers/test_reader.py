@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
@@ -17,7 +18,7 @@ from fanout.queue.keys import KEYS
 from fanout.queue.presence import Presence
 from fanout.queue.stream import START, FlowRead, Stream
 from fanout.redis.client import RedisClient
-from fanout.signalr.message import Scope
+from fanout.signalr.message import RouteClass, Scope
 from tests.builders import a_message, an_entry
 from tests.fakes import FakeClock
 from tests.queue_layout import USERS, put, waiting_in
@@ -443,3 +444,39 @@ async def test_a_flow_whose_part_shrank_below_what_waits_in_it_is_read_on(redis_
         lanes = bench.lanes._lanes
         await until(lambda: sum(len(lane.waiting) for lane in lanes.values() if lane.key.endswith(alive)) == 2)
         assert a_flow(owned).size <= 80_000 // 16
+
+
+async def test_what_waits_for_an_endpoint_that_is_not_configured_stays_and_is_told_once(
+    redis_client: RedisClient,
+) -> None:
+    bench = Bench(redis_client)
+    legs = [Submission(an_entry(a_message(ALICE, text=text))) for text in ("1", "2")]
+    away = [structs.replace(leg, entry=structs.replace(leg.entry, endpoint="east")) for leg in legs]
+    await bench.stream.append([*away, *legs])
+    [owned] = await taken(redis_client, bench.clock, 0)
+    async with bench.reading(owned):
+        assert await bench.delivered(2) == ["1", "2"]
+        await bench.stream.append([*away, *legs])
+        assert await bench.delivered(2) == ["1", "2"]
+    assert await waiting_in(redis_client, 1) == 4
+    assert (sorted(owned.unknown_endpoints), owned.needs) == (["east"], 0)
+    assert bench.lines.of("endpoint.unknown") == [{"endpoint": "east", "partition": 0}]
+
+
+async def test_the_legs_of_a_configured_endpoint_come_in_order_with_its_name(redis_client: RedisClient) -> None:
+    bench = Bench(redis_client)
+    bench.reader = Reader(
+        bench.stream, bench.lanes, bench.settler, bench.sweeps, bench.clock, bench.metrics, bench.lines.log,
+        endpoints=("", "east"),
+    )  # fmt: skip
+    entries = [an_entry(a_message(ALICE, text=str(number))) for number in range(3)]
+    for entry in entries:
+        await bench.stream.append([Submission(structs.replace(entry, endpoint=name)) for name in ("", "east")])
+    [owned] = await taken(redis_client, bench.clock, 0)
+    async with bench.reading(owned):
+        await until(lambda: bench.lanes.waiting == 6)
+    lane = bench.lanes.take(0.0, endpoint="east")
+    assert lane is not None
+    assert [buffered.entry for buffered in lane.waiting] == [structs.replace(e, endpoint="east") for e in entries]
+    assert bench.lanes.take(0.0, endpoint="east") is None
+    assert (bench.lanes.ready_in(RouteClass.SEND), bench.lanes.ready_in(RouteClass.SEND, "east")) == (1, 0)

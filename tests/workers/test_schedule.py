@@ -583,7 +583,12 @@ class World(RuleBasedStateMachine):
     @invariant()
     def a_lane_is_in_one_place(self) -> None:
         ready = [
-            lane for queue in self.lanes._ready for hubs in queue._levels for lanes in hubs.values() for lane in lanes
+            lane
+            for of_endpoint in self.lanes._ready.values()
+            for queue in of_endpoint.queues
+            for hubs in queue._levels
+            for lanes in hubs.values()
+            for lane in lanes
         ]
         places = [lane for lane in ready if not lane.dropped]
         places += [lane for _until, _count, lane in self.lanes._delayed._heap if not lane.dropped]
@@ -783,3 +788,20 @@ def test_a_lane_that_was_dropped_meanwhile_never_comes() -> None:
     assert queue.next_at() is None
     queue.put(gone, 1.0)
     assert list(queue.due(2.0)) == []
+
+
+def test_an_endpoint_has_turns_and_refused_lanes_of_its_own() -> None:
+    lanes, owned = Schedule(), a_partition()
+    for number, flow in enumerate(("uchat", "@uchat@east", "@uchat@east"), 1):
+        lanes.add(f"{flow.removeprefix('@')[1:]}\nu{number}", buffered_in(owned, number, f"u{number}", flow=flow))
+    assert (lanes.ready, lanes.ready_in(RouteClass.SEND), lanes.ready_in(RouteClass.SEND, "east")) == (3, 1, 2)
+    east, home = lanes.take(0.0, endpoint="east"), lanes.take(0.0)
+    assert east is not None
+    assert home is not None
+    assert (east.key, home.key, lanes.take(0.0)) == ("chat@east\nu2", "chat\nu1", None)
+    for lane in (east, home):
+        lane.uncounted = True
+        lanes.postpone(lane, 300.0)
+    lanes.hurry_refused(1.0, RouteClass.SEND, "east")
+    assert lanes.wake_due(1.0) == 1
+    assert (lanes.ready_in(RouteClass.SEND), lanes.ready_in(RouteClass.SEND, "east")) == (0, 2)

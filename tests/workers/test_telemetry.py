@@ -145,8 +145,8 @@ def test_refused_credentials_are_a_warning(status: int, failure: str) -> None:
 def test_a_pause_is_a_warning_and_is_counted_by_class() -> None:
     telemetry, metrics, lines = a_telemetry()
     for pause in (1.5, 2.0):
-        telemetry.slowed(RouteClass.SEND, Slowdown(pause, Found(inf), asked=True))
-    telemetry.slowed(RouteClass.BROADCAST, Slowdown(1.0, Found(2.0)))
+        telemetry.slowed("default", RouteClass.SEND, Slowdown(pause, Found(inf), asked=True))
+    telemetry.slowed("default", RouteClass.BROADCAST, Slowdown(1.0, Found(2.0)))
     assert lines.warned == {"delivery.paused"}
     assert [(line["class"], line["seconds"]) for line in lines.of("delivery.paused")] == [
         ("send", 1.5),
@@ -157,7 +157,7 @@ def test_a_pause_is_a_warning_and_is_counted_by_class() -> None:
 
 def test_what_is_learned_without_a_pause_is_a_warning_of_its_own() -> None:
     telemetry, metrics, lines = a_telemetry()
-    telemetry.slowed(RouteClass.SEND, Slowdown(0.0, Found(inf), share=0.05))
+    telemetry.slowed("default", RouteClass.SEND, Slowdown(0.0, Found(inf), share=0.05))
     [line] = lines.of("delivery.paced")
     assert (line["class"], line["rate"], line["refused_anyway"]) == ("send", None, 0.05)
     assert metrics.slowdowns["send"].value == 0

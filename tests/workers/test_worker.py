@@ -109,18 +109,18 @@ async def a_rig(
     gate, pace_channel = Gate(Window(concurrency), {}, lambda: 0.5), PaceChannel(redis_client, clock, worker="w")
     lanes = Schedule(held_until=gate.held_until)
     telemetry = Telemetry(metrics, lines.log, clock, store_clock)
-    peers = Peers(pace_channel, Pauses(redis_client), gate, lanes, clock, lines.log)
     leases = lease(redis_client, clock, worker="w", lifetime=10.0)
     async with calling(end.port) as client:
         endpoint = Endpoint(client, Sender(client, clock, metrics), gate)
+        peers = Peers({"": pace_channel}, Pauses(redis_client), [endpoint], lanes, clock, lines.log)
         sweeps = Sweeps(Presence(redis_client), lanes, settler, clock, metrics, bound=1.0)
         reader = Reader(stream, lanes, settler, sweeps, clock, metrics, lines.log)
         bodies = Bodies(stream, clock, room=1_000_000)
         dispatcher = Dispatcher(
-            Flights(lanes, endpoint, settler, bodies, sweeps, telemetry, POLICY, clock, lambda: 0.5, peers.tell)
+            Flights(lanes, {"": endpoint}, settler, bodies, sweeps, telemetry, POLICY, clock, lambda: 0.5, peers.tell)
         )
         ownership = Ownership(leases, lanes, store_clock, clock, lines.log, partitions=PARTITIONS)
-        worker = Worker(ownership, reader, dispatcher, settler, sweeps, peers, None, clock, lines.log, grace=grace)
+        worker = Worker(ownership, reader, dispatcher, settler, sweeps, peers, [], clock, lines.log, grace=grace)
         yield Rig(redis_client, end, worker, stream, lines)
 
 

@@ -17,7 +17,7 @@ from fanout.errors import BadRequestError
 from fanout.metrics import DEAD_REASONS
 from fanout.queue.dead_letters import UNKNOWN, DeadLetter
 from fanout.queue.entry import Entry, UnreadableEntryError, decode, with_body
-from fanout.queue.keys import hub_of_flow
+from fanout.queue.keys import hub_and_endpoint, hub_of_flow
 from fanout.signalr.message import recipient_of
 from service.admin.dead_letters.reference import Cursor, LetterRef, last_before, parse_cursor, parse_ref
 from service.http.json_object import enumerated, object_of
@@ -88,7 +88,7 @@ class Command:
 def entry_of(letter: DeadLetter) -> Entry | None:
     """Decode the entry of a letter; None when this version cannot."""
     try:
-        entry = decode(letter.entry.data, hub_of_flow(letter.flow))
+        entry = decode(letter.entry.data, *hub_and_endpoint(hub_of_flow(letter.flow)))
     except UnreadableEntryError:
         return None
     return with_body(entry, letter.body) if letter.body else entry

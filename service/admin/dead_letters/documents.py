@@ -68,7 +68,8 @@ class DeadLetter(Document):
     status: Count = Field(description="The last HTTP status; 0 when there was no answer.")
     attempts: Count = Field(description="Calls made.")
     detail: str = Field(description="What the service answered.")
-    hub: str | None = Field(description="null, as the next three, when the entry cannot be read.")
+    hub: str | None = Field(description="null, as the next four, when the entry cannot be read.")
+    endpoint: str | None = Field(description="The endpoint it was for, `default` for the one without a name.")
     message_id: str | None
     operation: str | None = Field(description="sendToUser, broadcast, addUser and so on, as in the metrics.")
     to: str | None = Field(
@@ -153,6 +154,7 @@ _SHOWN = {
     "attempts": 1,
     "detail": "HTTP 400",
     "hub": "chat",
+    "endpoint": "default",
     "messageId": "order-1",
     "operation": "sendToUser",
     "to": "alice",

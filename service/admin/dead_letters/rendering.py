@@ -20,6 +20,7 @@ from fanout.signalr.message import (
     Message,
     Priority,
     Scope,
+    label_of,
     operation_of,
     recipient_of,
 )
@@ -73,6 +74,7 @@ def _summary(ref: LetterRef, letter: DeadLetter, entry: Entry | None) -> dict[st
         "attempts": cause.attempts,
         "detail": cause.detail,
         "hub": entry.hub if entry else None,
+        "endpoint": label_of(entry.endpoint) if entry else None,
         "messageId": entry.message_id if entry else None,
         "operation": operation_of(entry.item) if entry else None,
         "to": recipient_of(entry.item) if entry else None,

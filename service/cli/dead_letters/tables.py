@@ -12,8 +12,11 @@ import msgspec
 from service.cli.render import cell, json_lines, plain, table
 
 _COLUMNS = {"id": "ID", "parkedAt": "PARKED", "reason": "REASON", "status": "STATUS", "attempts": "TRIES", "hub": "HUB"}
-_COLUMNS |= {"operation": "OPERATION", "to": "TO", "messageId": "MESSAGE ID"}
-_FACTS = ("id", "parkedAt", "reason", "status", "attempts", "detail", "hub", "operation", "to", "messageId", "bytes")
+_COLUMNS |= {"endpoint": "ENDPOINT", "operation": "OPERATION", "to": "TO", "messageId": "MESSAGE ID"}
+_FACTS = (
+    *("id", "parkedAt", "reason", "status", "attempts", "detail", "hub", "endpoint", "operation", "to", "messageId"),
+    "bytes",
+)
 _UNREADABLE = "This version cannot read the entry. Its bytes, in base64:"
 
 Group = tuple[str, str]  # reason, hub

@@ -50,7 +50,7 @@ def test_the_other_endpoints_of_a_list_are_named_in_a_warning() -> None:
         ('[{"endpoint":"http://localhost:8889"}]', "noEndpointSelected", "/endpoints"),
         ("{}", "invalidEndpoints", "/endpoints"),
         ('"https://x.service.signalr.net"', "invalidEndpoints", "/endpoints"),
-        ('["https://x.service.signalr.net"]', "invalidEndpoints", "/endpoints"),
+        ('["https://x.service.signalr.net"]', "invalidEndpoints", "/endpoints/0"),
         ("[null]", "invalidEndpoints", "/endpoints"),
         ('[{"name":"x"}]', "invalidEndpoints", "/endpoints/0"),
         ('[{"endpoint":"x"}]', "invalidEndpoints", "/endpoints/0"),
@@ -73,3 +73,39 @@ def test_endpoints_that_select_nothing_are_refused(endpoints: str, code: str, po
 def test_without_configured_endpoints_no_list_selects_anything() -> None:
     result = judged('[{"endpoint":"https://x.service.signalr.net"}]', BatchLimits(1, 1, 1000))
     assert isinstance(result, RejectedItem)
+
+
+TWO = BatchLimits(
+    max_items=10,
+    max_targets=10,
+    max_message=10_000,
+    endpoints=("https://x.service.signalr.net", "https://y.service.signalr.net"),
+    endpoint_names=("", "east"),
+)
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "names"),
+    [
+        ("null", None),
+        ('["East"]', ("east",)),
+        ('["default"]', ("",)),
+        ('["default","east","east"]', None),
+        ('[{"name":"east"}]', ("east",)),
+        ('[{"name":"EAST","endpoint":null,"endpointType":"Secondary"}]', ("east",)),
+        ('[{"name":"any","endpoint":"https://Y.service.signalr.net/"}]', ("east",)),
+        ('[{"endpoint":"https://y.service.signalr.net"},{"endpoint":"https://z.service.signalr.net"}]', ("east",)),
+    ],
+)
+def test_endpoints_narrow_an_item_by_name_or_by_url(endpoints: str, names: tuple[str, ...] | None) -> None:
+    result = judged(endpoints, TWO)
+    assert isinstance(result, ParsedItem), result
+    assert result.endpoints == names
+
+
+@pytest.mark.parametrize("endpoints", ['["west"]', '[{"name":"west"}]', '["east","west"]', '[""]'])
+def test_a_name_that_is_not_configured_is_refused_with_those_that_are(endpoints: str) -> None:
+    result = judged(endpoints, TWO)
+    assert isinstance(result, RejectedItem), result
+    assert result.code == "invalidEndpoints"
+    assert "there are default, east" in result.detail

@@ -34,7 +34,7 @@ def test_a_namespace_that_would_break_a_key_is_refused(text: str) -> None:
 
 
 def test_keys_of_no_partition_carry_no_hash_tag_of_one() -> None:
-    names = [KEYS.partitions, KEYS.endpoints, KEYS.workers, KEYS.pace_notices, KEYS.demand, KEYS.trace("{1}")]
+    names = [KEYS.partitions, KEYS.endpoints, KEYS.workers, KEYS.pace_notices(), KEYS.demand("east"), KEYS.trace("{1}")]
     assert "{" not in "".join(names)
 
 

@@ -8,7 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.queue.keys import Destination, destination_of, flow_of, hub_of, lane_of, partition_of, place_of
+from fanout.queue.changes import group_flow, sweep_flow
+from fanout.queue.keys import (
+    Destination,
+    destination_of,
+    flow_of,
+    hub_and_endpoint,
+    hub_at,
+    hub_of,
+    hub_of_flow,
+    is_known_flow,
+    lane_in_flow,
+    lane_of,
+    partition_of,
+    place_of,
+    priority_of_flow,
+    scope_of_flow,
+)
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Priority, Scope, Verb
 from tests.builders import a_message
 
@@ -101,3 +117,35 @@ def test_lanes_spread_over_all_partitions() -> None:
     counts = Counter(partition_of(f"chat\nuuser{number}", 16) for number in range(16_000))
     assert len(counts) == 16
     assert max(counts.values()) < 2 * min(counts.values())
+
+
+# Endpoints ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("priority", Priority)
+@pytest.mark.parametrize("scope", Scope)
+def test_the_legs_of_an_item_live_in_one_partition_and_in_flows_of_their_own(scope: Scope, priority: Priority) -> None:
+    item = Message(scope, "alice", b"{}", priority=priority)
+    lane, partition, flow = place_of("app/chat", item, 16)
+    east = hub_at("app/chat", "east")
+    other_lane, other_partition, other_flow = place_of(east, item, 16)
+    assert (other_partition, partition_of(other_lane, 16)) == (partition, partition)
+    assert len({lane, other_lane}) == len({flow, other_flow}) == 2
+    assert (flow_of(other_lane), hub_of(other_lane), hub_of_flow(other_flow)) == (other_flow, east, east)
+    assert hub_and_endpoint(east) == ("app/chat", "east")
+    assert (scope_of_flow(other_flow), priority_of_flow(other_flow)) == (scope_of_flow(flow), priority_of_flow(flow))
+    assert is_known_flow(other_flow)
+    assert lane_in_flow(other_flow, other_lane.partition("\n")[2]) == other_lane
+    assert other_lane == lane_of(east, item)
+
+
+def test_without_a_name_of_an_endpoint_every_key_is_as_it_was() -> None:
+    assert hub_at("chat", "") == "chat"
+    assert hub_and_endpoint("chat") == ("chat", "")
+    assert place_of("chat", a_message("alice"), 16) == ("chat\nualice", 10, "uchat")
+
+
+def test_a_process_that_knows_no_endpoints_does_not_know_their_flows() -> None:
+    flows = [flow_of(lane_of("chat@east", a_message("a"))), group_flow("chat@east"), sweep_flow("ualice", "chat@east")]
+    assert flows == ["@uchat@east", "@gchat@east", "@uchat@east"]
+    assert (group_flow("chat"), sweep_flow("ualice", "chat")) == ("gchat", "uchat")

@@ -123,7 +123,7 @@ async def test_a_worker_that_starts_late_learns_the_pauses_still_running_and_for
 async def until_stored(redis_client: RedisClient, count: int) -> None:
     """Wait for so many notices in the store."""
     async with asyncio.timeout(5):
-        while await redis_client.ask("XLEN", KEYS.pace_notices) < count:  # noqa: ASYNC110 - the store tells nobody
+        while await redis_client.ask("XLEN", KEYS.pace_notices()) < count:  # noqa: ASYNC110 - the store tells nobody
             await asyncio.sleep(0.01)
 
 
@@ -153,7 +153,7 @@ async def test_shares_are_of_what_the_others_want_by_class(redis_client: RedisCl
 
 async def test_the_demand_of_a_worker_that_fell_silent_expires(redis_client: RedisClient) -> None:
     gone = str(int(time.time() * 1000) - 1000)
-    await redis_client.ask("HSET", KEYS.demand, "dead", f"{gone}:9,9,9", "other version", f"{gone}0:1")
+    await redis_client.ask("HSET", KEYS.demand(), "dead", f"{gone}:9,9,9", "other version", f"{gone}0:1")
     heard: list[Sequence[float]] = []
     async with asyncio.TaskGroup() as group:
         sharing = PaceChannel(redis_client, SystemClock(), worker="w").run_exchanging_demand(
@@ -163,7 +163,7 @@ async def test_the_demand_of_a_worker_that_fell_silent_expires(redis_client: Red
         await until(lambda: bool(heard))
         task.cancel()
     assert heard[0] == [0.0, 0.0, 0.0]
-    assert await redis_client.ask("HEXISTS", KEYS.demand, "dead") == 0
+    assert await redis_client.ask("HEXISTS", KEYS.demand(), "dead") == 0
 
 
 async def test_while_the_store_is_down_the_last_share_stands_and_nothing_falls(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ async def test_no_more_is_kept_than_is_needed(redis_client: RedisClient) -> None
             pace_channel.publish(SLOW)
         await until_stored(redis_client, 900)
         await redis_client.ask("PING")
-    assert await redis_client.ask("XLEN", KEYS.pace_notices) < 1300
+    assert await redis_client.ask("XLEN", KEYS.pace_notices()) < 1300
 
 
 @pytest.mark.parametrize("number", [0.0, 0.123456789, inf])

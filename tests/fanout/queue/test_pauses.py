@@ -74,3 +74,21 @@ async def test_a_pause_says_what_it_holds_back(
 ) -> None:
     pause = await Pauses(redis_client).put(target, seconds=1.0, by="w", cause="")
     assert (pause.hub, pause.route_classes, pause.is_asked) == (hub, classes, asked)
+
+
+async def test_a_pause_that_an_endpoint_asked_for_is_its_own_and_is_lifted_with_the_class(
+    redis_client: RedisClient,
+) -> None:
+    pauses = Pauses(redis_client)
+    for endpoint in ("", "east"):
+        await pauses.keep(SEND, endpoint, seconds=60.0, by="w", cause="status 429")
+    await pauses.put(of_class(SEND), seconds=60.0, by="operator", cause="")
+    found = {pause.target: (pause.endpoint, pause.route_classes) for pause in await pauses.current()}
+    assert found == {
+        "service:send": ("", (SEND,)),
+        "service:send@east": ("east", (SEND,)),
+        "class:send": (None, (SEND,)),
+    }
+    assert await pauses.lift([of_service(SEND, "east")]) == 1
+    await pauses.keep(SEND, "east", seconds=60.0, by="w", cause="status 429")
+    assert await pauses.lift([of_class(SEND), of_service(SEND)]) == 3

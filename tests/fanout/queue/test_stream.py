@@ -335,3 +335,25 @@ async def test_more_entries_than_one_script_takes_are_settled(redis_client: Redi
     await redis_client.call(*(("XADD", KEYS.stream(0, USERS), stream_id, "e", "x") for stream_id in ids))
     assert await stream.settle([(0, lease.token, [Settled(USERS, "", 65 * len(ids), ids)])]) == [True]
     assert await redis_client.ask("XLEN", KEYS.stream(0, USERS)) == 0
+
+
+async def test_the_legs_of_a_large_message_are_stored_together_and_share_its_body(redis_client: RedisClient) -> None:
+    stream, item = a_stream(redis_client), a_message(text="x" * (INLINE + 1))
+    submission = Submission(an_entry(item), "m", b"f" * 16, "0")
+    legs = [replace(submission, entry=replace(submission.entry, endpoint=name)) for name in ("", "east", "west")]
+    receipts = await stream.append(legs)
+    assert {receipt.admission for receipt in receipts} == {Admission.ACCEPTED}
+    [partition] = {receipt.partition for receipt in receipts}
+    found = await entries_in(stream, partition)
+    assert [flow for flow, _stored in found] == ["@uchat@east", "@uchat@west", "uchat"]
+    [ref] = {decode(stored.data, "chat").body_ref for _flow, stored in found}
+    assert await redis_client.ask("HGET", KEYS.body(partition, ref), "n") == b"3"
+    again = await stream.append([*legs, replace(submission, entry=replace(submission.entry, endpoint="new"))])
+    assert [receipt.admission for receipt in again] == [Admission.DUPLICATE] * 3 + [Admission.ACCEPTED]
+    [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=10).acquire((partition,))
+    for flow, stored in await entries_in(stream, partition):
+        own = decode(stored.data, "chat").body_ref
+        settled = Settled(flow, own, weight_of(stored.data), [stored.id])
+        assert await stream.body(partition, own) == item.body
+        assert await stream.settle([(partition, lease.token, [settled])]) == [True]
+    assert await stream.body(partition, ref) is None

@@ -47,7 +47,10 @@ async def a_place() -> AsyncIterator[Place]:
     async with running() as service:
         parsed = ConnectionString.parse(connection_string(service.port))
         app = an_app(queue, api_key=KEY, service=parsed, redis_url=f"redis://:{SECRET}@redis.example/0")
-        async with open_service(parsed, app.settings, SystemClock()) as asked, served(replace(app, asked=asked)) as url:
+        async with (
+            open_service(parsed, app.settings, SystemClock()) as asked,
+            served(replace(app, asked={"": asked})) as url,
+        ):
             yield Place(url, queue, service)
 
 

@@ -50,7 +50,7 @@ async def ask(
         token = jwt.encode({"aud": f"http://127.0.0.1:8080{path}", "exp": 4_000_000_000}, ACCESS_KEY)
         headers = {"Authorization": f"Bearer {token}", "asrs-user-agent": "sdk/1.0", "x-secret": "s"}
         async with open_service(service, load({}, **settings), clock) as asked:
-            app = replace(an_app(service=service, clock=clock), asked=asked)
+            app = replace(an_app(service=service, clock=clock), asked={"": asked})
             async with client_of(app) as client:
                 call = asyncio.create_task(
                     client.request(method, f"{path}?{V}&userId=u", content=body or None, headers=headers)

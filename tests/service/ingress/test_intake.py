@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from fanout.binding.batch import Batch, BatchLimits, parse_batch
+from fanout.binding.batch import Batch, BatchLimits, ParsedItem, parse_batch
 from fanout.clock import SystemClock
 from fanout.errors import (
     IdempotencyConflictError,
@@ -31,6 +31,7 @@ from service.ingress.outcome import (
     stored_ids,
     submissions_of,
 )
+from tests.builders import a_message
 from tests.service.memory_queue import MemoryQueue
 
 A, D, C, F, U = Admission.ACCEPTED, Admission.DUPLICATE, Admission.CONFLICT, Admission.FULL, Admission.UNKNOWN
@@ -314,3 +315,50 @@ async def test_what_entries_and_lists_add_is_held_while_they_are_stored() -> Non
         with budget.hold(100 * MIB - holding.size), pytest.raises(OverloadedError):
             await an_intake(queue)("chat", TWO_TARGETS, STRICT, holding)
     assert len(queue.stored) == 2
+
+
+# Legs: one entry for each endpoint ------------------------------------------------------------------------------------
+
+ENDPOINTS = ("", "east")
+
+
+def with_legs(queue: MemoryQueue) -> Intake:
+    return Intake(queue, Metrics(), SystemClock(), endpoints=ENDPOINTS)
+
+
+async def test_an_item_has_a_leg_for_each_endpoint_and_one_result() -> None:
+    queue = MemoryQueue()
+    batch = batch_of(b'[{"target":"t","userId":"a","arguments":[]},{"target":"t","arguments":[]}]')
+    assert await with_legs(queue)("chat", batch, STRICT) == Stored(["o.0", "o.1"], "o")
+    legs = [(each.entry.message_id, each.entry.place, each.list_id) for each in queue.stored]
+    assert legs == [("o.0", "chat", "0"), ("o.0", "chat@east", "0"), ("o.1", "chat", "1"), ("o.1", "chat@east", "1")]
+
+
+async def test_of_the_legs_of_an_item_the_gravest_decides_and_targets_are_counted_once() -> None:
+    batch = batch_of(b'[{"target":"t","userIds":["a","b"]},{"target":"t","userId":"c"},{"target":"t","messageId":"m"}]')
+    queue = MemoryQueue()
+    intake = with_legs(queue)
+    first = await intake("chat", batch, STRICT)
+    assert isinstance(first, Mixed)
+    assert first.items[0].target_counts == {"accepted": 2}
+    queue.outcomes = {1: Admission.FULL, 5: Admission.UNKNOWN}
+    second = await intake("chat", batch, STRICT)
+    assert isinstance(second, Mixed)
+    assert [(item.status, item.targets, item.target_counts) for item in second.items] == [
+        ("failed", 2, {"full": 1, "accepted": 1}),
+        ("failed", 0, None),
+        ("duplicate", 0, None),
+    ]
+
+
+def test_an_item_that_names_endpoints_has_legs_for_these_alone() -> None:
+    calls = (a_message("a"),)
+    batch = Batch((ParsedItem(0, calls, endpoints=("east",)), ParsedItem(1, calls)))
+    submissions = submissions_of(batch, "chat", STRICT, ENDPOINTS)
+    assert [(each.entry.message_id, each.entry.endpoint) for each in submissions] == [
+        ("o.0", "east"), ("o.1", ""), ("o.1", "east"),
+    ]  # fmt: skip
+    receipts = [Receipt(each) for each in (Admission.ACCEPTED, Admission.ACCEPTED, Admission.DUPLICATE)]
+    outcome = outcome_of(batch, submissions, receipts, "o", legs=2)
+    assert isinstance(outcome, Mixed)
+    assert [item.status for item in outcome.items] == ["accepted", "accepted"]

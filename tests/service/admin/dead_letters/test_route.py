@@ -47,7 +47,8 @@ async def test_a_list_tells_of_each_letter_why_and_what(one_redis: RedisClient) 
     assert size > 60
     assert item == {
         "id": name, "parkedAt": "2026-11-22T22:57:18.626Z", "reason": "refused", "status": 400, "attempts": 1,
-        "detail": "HTTP 400", "hub": "chat", "messageId": "order-1", "operation": "sendToUser", "to": "alice",
+        "detail": "HTTP 400", "hub": "chat", "endpoint": "default", "messageId": "order-1", "operation": "sendToUser",
+        "to": "alice",
     }  # fmt: skip
     assert answer.json()["next"] is None
 

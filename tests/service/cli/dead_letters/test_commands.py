@@ -18,7 +18,7 @@ from tests.queue_layout import waiting_in
 from tests.service.admin.dead_letters.parked import PARTITIONS, an_admin_app, park, park_entry, park_row
 from tests.service.apps import KEY, served
 
-HEADING = "ID PARKED REASON STATUS TRIES HUB OPERATION TO MESSAGE ID"
+HEADING = "ID PARKED REASON STATUS TRIES HUB ENDPOINT OPERATION TO MESSAGE ID"
 
 
 @pytest.fixture
@@ -43,9 +43,10 @@ async def test_a_list_is_a_table_oldest_first(one_redis: RedisClient, url: str) 
     assert (result.exit_code, result.stderr) == (0, "")
     heading, first, second, third = result.stdout.splitlines()
     assert heading.split() == HEADING.split()
-    assert first.split() == [three, "1970-01-01T00:00:00.003Z", "sleepy", "0", "0", "-", "-", "-", "-"]
+    assert first.split() == [three, "1970-01-01T00:00:00.003Z", "sleepy", "0", "0", "-", "-", "-", "-", "-"]
     assert second.split()[:3] == [one, "1970-01-01T00:00:01.000Z", "refused"]
-    assert third.split() == [two, "1970-01-01T00:00:02.000Z", "tooOld", "400", "1", "chat", "addUser", "alice", "m1"]
+    about = ["tooOld", "400", "1", "chat", "default", "addUser", "alice", "m1"]
+    assert third.split() == [two, "1970-01-01T00:00:02.000Z", *about]
     assert heading.index("REASON") == second.index("refused") == third.index("tooOld")
 
 

@@ -53,6 +53,13 @@ environment variables.
   value: Endpoint=http://{{ include "signalr-fanout.emulatorName" $root }}.{{ $root.Release.Namespace }};Port=8888;AccessKey=ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH;Version=1.0;
 {{- end }}
 {{- include "signalr-fanout.identityVariables" $root }}
+{{- range $root.Values.endpoints }}
+- name: Azure__SignalR__Endpoints__{{ .name }}{{ if .secondary }}__secondary{{ end }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ .existingSecret }}
+      key: {{ .key | default "connection-string" }}
+{{- end }}
 {{- if include "signalr-fanout.usesValkey" $root }}
 - name: FANOUT_REDIS_URL
   value: redis://{{ include "signalr-fanout.valkeyName" $root }}.{{ $root.Release.Namespace }}:6379/0

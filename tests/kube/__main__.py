@@ -66,6 +66,7 @@ async def _run(etcd: str, api_server: str, folder: Path) -> int:
     failed = 0
     async with running(etcd, api_server, folder) as cluster, asyncio.TaskGroup() as tasks:
         hooks = tasks.create_task(cluster.finish_hooks())
+        await checks.install_definitions(cluster)
         for check in CHECKS:
             name = check.__name__.replace("_", " ")
             try:

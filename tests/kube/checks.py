@@ -12,6 +12,7 @@ from typing import Any
 import helm_python
 import yaml
 
+from tests.helm.custom_resources import KINDS
 from tests.helm.release import CHART, Object, Release, example, merged, render
 from tests.kube.cluster import OPERATOR, TENANT, Cluster
 
@@ -24,20 +25,26 @@ _OLDER = {
     'kubeVersion: ">=1.25.0-0"\n': "",
 }
 _OLDEST = 25
-# Fields that came after 1.20, and custom resources, which the server does not know.
-_PLAIN: Object = {
-    "service": {"loadBalancerClass": ""},
-    "expose": {"httpRoute": {"enabled": False}},
-    "metrics": {"serviceMonitor": {"enabled": False}, "prometheusRule": {"enabled": False}},
-}
+_CLIENT = "66666666-7777-8888-9999-000000000000"
+_PLURALS = {"PrometheusRule": "prometheusrules", "HTTPRoute": "httproutes"}
+# Fields that came after 1.20.
+_WITHOUT_NEWER: Object = {"service": {"loadBalancerClass": ""}}
 VARIANTS: dict[str, Object] = {
     "minimal": example("minimal"),
     "existing-secrets": example("existing-secrets"),
-    "full": merged(example("full"), _PLAIN),
+    "full": merged(example("full"), _WITHOUT_NEWER),
     "demo": DEMO,
     "one value": {"credentials": {"connectionString": example("minimal")["credentials"]["connectionString"]}},
     "all": merged(example("minimal"), {"mode": "all"}),
     "workers alone": merged(example("minimal"), {"ingress": {"enabled": False}}),
+    "keda": merged(example("minimal"), {"keda": {"enabled": True}, "metrics": {"podMonitor": {"enabled": True}}}),
+    "identity": merged(
+        example("minimal"),
+        {
+            "credentials": {"connectionString": {"value": ""}},
+            "identity": {"serviceUri": "https://example.service.signalr.net", "workload": True, "clientId": _CLIENT},
+        },
+    ),
     "node port": merged(example("minimal"), {"service": {"type": "NodePort", "nodePort": 30123}}),
 }
 
@@ -102,6 +109,27 @@ def _older(cluster: Cluster) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
     return target
+
+
+async def install_definitions(cluster: Cluster) -> None:
+    """Define the custom resources that the chart can make, without a schema of their own."""
+    things = [thing for name in ("full", "keda") for thing in render(VARIANTS[name]).objects if thing["kind"] in KINDS]
+    for version, kind in sorted({(thing["apiVersion"], thing["kind"]) for thing in things}):
+        (group, number), plural = version.split("/"), _PLURALS.get(kind, f"{kind.lower()}s")
+        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        spec = {
+            "group": group, "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
+            "versions": [{"name": number, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+        }  # fmt: skip
+        # The Gateway API is a protected group, which wants to hear who approved.
+        approval = {"api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/gateway-api"}
+        metadata = {"name": f"{plural}.{group}", "annotations": approval}
+        await cluster.post(
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {"metadata": metadata, "spec": spec}
+        )
+        async with asyncio.timeout(30):
+            while await cluster.get(f"/apis/{version}/{plural}") is None:  # noqa: ASYNC110 - the server takes its time
+                await asyncio.sleep(0.1)
 
 
 # The checks -----------------------------------------------------------------------------------------------------------
@@ -183,9 +211,9 @@ async def changes_its_shape(cluster: Cluster) -> None:
     one = await new(cluster, "shapes")
     await one.install(DEMO)
     # Not back to the demo: a server of 1.20 leaves an empty valueFrom where a value is applied in its place.
-    for name in ("one value", "minimal", "full", "all", "workers alone", "minimal"):
+    for name in ("one value", "minimal", "full", "all", "keda", "workers alone", "identity", "minimal"):
         await one.upgrade(VARIANTS[name])
-    assert len(await asyncio.to_thread(one.helm.history, NAME)) == 7
+    assert len(await asyncio.to_thread(one.helm.history, NAME)) == 9
 
 
 async def leaves_the_number_of_pods_to_the_autoscaler(cluster: Cluster) -> None:

@@ -157,6 +157,13 @@ GAUGES = (
         _BY_CLASS,
     ),
     Definition(WORKER, "gauge", "fanout_paused_hubs", "Hubs that an operator paused."),
+    Definition(
+        QUEUE,
+        "gauge",
+        "fanout_pauses",
+        "Pauses in force, as Redis knows them, by who asked: an operator, or the service for a second or more.",
+        (("cause", ("operator", "service")),),
+    ),
     Definition(WORKER, "gauge", "fanout_connections", "Open connections to the service."),
     Definition(WORKER, "counter", "fanout_connections_opened", "Connections opened to the service."),
     Definition(WORKER, "counter", "fanout_connections_reused", "REST calls that used an open connection."),

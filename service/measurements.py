@@ -11,6 +11,7 @@ from fanout.counters import Histogram
 from fanout.errors import QueueError
 from fanout.metrics import Metrics
 from fanout.queue.entry import Depth
+from fanout.queue.pauses import Pauses
 
 _TIMEOUT = 1.0
 _LAG_INTERVAL = 0.1
@@ -29,17 +30,20 @@ class MeasuredQueue(Protocol):
 class QueueReadings:
     """The last readings of queue and store, exported as metrics."""
 
-    def __init__(self, queue: MeasuredQueue, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, queue: MeasuredQueue, metrics: Metrics, clock: Clock, pauses: Pauses | None = None) -> None:
         self._queue = queue
         self._clock = clock
+        self._pauses = pauses
         self._read_at = float("-inf")
         self._depth: Depth | None = None
         self._latency: float | None = None
         self._memory: float | None = None
+        self._paused: dict[str, float] | None = None
         metrics.gauges.watch(
             queue_depth=self._by_partition,
             oldest_age_seconds=lambda: None if self._depth is None else self._depth.ages,
             partitions=self._by_state,
+            pauses=lambda: self._paused,
             dead_letters=lambda: None if self._depth is None else self._depth.dead_letters,
             redis_up=lambda: float(self._depth is not None),
             redis_latency_seconds=lambda: self._latency,
@@ -61,18 +65,25 @@ class QueueReadings:
             return None
         return {"owned": len(self._depth.entries) - self._depth.unowned, "unowned": self._depth.unowned}
 
+    async def _by_cause(self) -> dict[str, float] | None:
+        if self._pauses is None:
+            return None
+        asked = [pause.is_asked for pause in await self._pauses.current()]
+        return {"operator": float(asked.count(False)), "service": float(asked.count(True))}
+
     async def refresh(self) -> None:
         """Read again, unless that was done within the last second."""
         began = self._clock.monotonic()
         if began - self._read_at < _TIMEOUT:
             return
         self._read_at = began
-        self._depth = self._latency = self._memory = None
+        self._depth = self._latency = self._memory = self._paused = None
         try:
             async with self._clock.timeout(_TIMEOUT):
                 self._depth = await self._queue.depth()
                 self._latency = self._clock.monotonic() - began
                 self._memory = await self._queue.memory_ratio()
+                self._paused = await self._by_cause()
         except (QueueError, TimeoutError):
             return
 

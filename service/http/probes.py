@@ -125,7 +125,7 @@ class Probes:
         self._clock = clock
         self._pauses = pauses
         readiness.add("queue", queue.ping)
-        self._readings = QueueReadings(queue, metrics, clock)
+        self._readings = QueueReadings(queue, metrics, clock, pauses)
 
     def router(self) -> APIRouter:
         """Return the routes with their descriptions."""

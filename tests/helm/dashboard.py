@@ -165,6 +165,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (
                 (known("fanout_breaker_open", "class"), "hubs held back, {{class}}"),
                 (known("fanout_paused_hubs"), "hubs paused"),
+                (known("fanout_pauses", "cause"), "pauses, {{cause}}"),
                 (total("fanout_held_lanes"), "destinations that wait for a newer worker"),
             ),
         ),

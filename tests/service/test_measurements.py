@@ -8,9 +8,10 @@ from fanout.counters import Histogram
 from fanout.errors import QueueError
 from fanout.metrics import Metrics
 from fanout.queue.entry import Depth
+from fanout.queue.pauses import ALL, Pauses, of_class, of_hub
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
-from fanout.signalr.message import Scope
+from fanout.signalr.message import RouteClass, Scope
 from service.measurements import QueueReadings, measure_loop_lag
 from tests.fakes import FakeClock
 
@@ -73,8 +74,23 @@ async def test_when_redis_is_away_nothing_old_is_shown() -> None:
         "fanout_dead_letters",
         "fanout_redis_latency",
         "fanout_partitions",
+        "fanout_pauses",
     ):
         assert name not in text
+
+
+async def test_pauses_are_counted_by_who_asked(redis_client: RedisClient) -> None:
+    clock, metrics, pauses = FakeClock(), Metrics(), Pauses(redis_client)
+    await pauses.put(of_hub("chat"), seconds=None, by="operator at 127.0.0.1", cause="an update")
+    await pauses.put(of_class(RouteClass.SEND), seconds=60, by="operator at 127.0.0.1", cause="")
+    await pauses.keep(RouteClass.SEND, seconds=30, by="worker-a", cause="429")
+    readings = QueueReadings(Measured(clock), metrics, clock, pauses)
+    await readings.refresh()
+    assert [sample(metrics, "fanout_pauses", cause=cause) for cause in ("operator", "service")] == [2, 1]
+    await pauses.lift([ALL])
+    clock.jump(1.1)
+    await readings.refresh()
+    assert [sample(metrics, "fanout_pauses", cause=cause) for cause in ("operator", "service")] == [0, 0]
 
 
 async def test_the_memory_of_a_real_redis_is_a_share(redis_client: RedisClient) -> None:

@@ -18,7 +18,7 @@ from fanout.settings_callers import CallerSettings
 from fanout.settings_http import ListenerSettings, NegotiateSettings
 from fanout.settings_rules import check_name
 from fanout.signalr.routes import API_VERSION, ApiVersion
-from fanout.units import Duration, Unit
+from fanout.units import Duration, Size, Unit
 
 _MIB = 1024 * 1024
 
@@ -139,13 +139,13 @@ class QueueSettings(BaseModel):
         description="Number of parts the queue is divided into, and the largest number of workers that can share "
         "it. Fixed when a Redis is used for the first time.",
     )
-    max_bytes: Annotated[int, Unit("bytes")] = Field(
+    max_bytes: Size = Field(
         0,
         ge=0,
         description="Maximum size of what waits in all partitions together. At this size the ingress answers 503 until "
         "workers have caught up. 0 takes 60 % of the `maxmemory` of Redis, or 1 GiB where it has none.",
     )
-    max_dead_bytes: Annotated[int, Unit("bytes")] = Field(
+    max_dead_bytes: Size = Field(
         0,
         ge=0,
         description="Maximum size of all dead letters together. Beyond it the oldest are deleted and counted. They do "
@@ -171,7 +171,7 @@ class DeliverySettings(BaseModel):
         description="Maximum number of REST calls in flight per worker process. A killed worker repeats at most that "
         "many.",
     )
-    read_ahead_bytes: Annotated[int, Unit("bytes")] = Field(
+    read_ahead_bytes: Size = Field(
         0,
         ge=0,
         description="Maximum size of the entries a worker process holds in memory, and once more of the large bodies "

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from fanout.environment import CONNECTION_STRING, load, text_of, unit_of, variable_of
 from fanout.errors import ConfigurationError
 from fanout.settings import ESSENTIAL, SUBJECTS, Settings
+from fanout.units import SIZE, parse_size
 
 SECRET = "hushhush-0123456789"
 
@@ -35,6 +36,12 @@ def test_the_default_of_every_setting_is_one_that_could_be_set(name: str) -> Non
 @pytest.mark.parametrize(("name", "field"), Settings.model_fields.items())
 def test_every_number_but_a_port_has_a_unit(name: str, field: FieldInfo) -> None:
     assert (unit_of(field) is not None) == (field.annotation in (int, float) and "port" not in name)
+
+
+@pytest.mark.parametrize("name", [name for name, field in Settings.model_fields.items() if unit_of(field) == SIZE])
+def test_every_setting_in_bytes_takes_a_size_with_a_unit(name: str) -> None:
+    size = {"max_message": "900KiB"}.get(name, "512MiB")
+    assert getattr(load({variable_of(name): size}), name) == parse_size(size)
 
 
 def test_every_setting_has_one_subject_and_ten_of_them_come_first() -> None:

@@ -65,7 +65,7 @@ def test_the_schema_is_one() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        {**PAUSED, "class": "send", "seconds": 1.5, "rate": None, "asked": True, "left_out": 0},
+        {**PAUSED, "class": "send", "endpoint": "default", "seconds": 1.5, "rate": None, "asked": True, "left_out": 0},
         {**PAUSED, "target": "hub:chat", "seconds": None, "cause": "", "by": "operator"},
         {"event": "lease.taken", "level": "info", **AT, "partition": 3, "fence": 7},
         {"event": "anything", "level": "warning", **AT, "logger": "asyncio", "more": 1},

@@ -219,18 +219,18 @@ class FairQueue:
     not for all. Each step costs the same, however many lanes there are.
     """
 
-    __slots__ = ("_count", "_levels", "_turn")
+    __slots__ = ("_levels", "_turn", "count")
 
     def __init__(self) -> None:
         self._levels: tuple[dict[tuple[str, bool], deque[Lane]], ...] = ({}, {}, {})  # in the order of their turns
-        self._count = 0
+        self.count = 0  # read by every call: `len` would cost a call of its own
         self._turn = 0
 
     def __repr__(self) -> str:
-        return f"<FairQueue {self._count} lanes>"
+        return f"<FairQueue {self.count} lanes>"
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def append(self, lane: Lane) -> None:
         """Put a lane behind the others of its hub."""
@@ -241,11 +241,11 @@ class FairQueue:
         if queue is None:
             queue = queues[place] = deque()
         queue.append(lane)
-        self._count += 1
+        self.count += 1
 
     def popleft(self) -> Lane:
         """Remove and return the next lane; IndexError when there is none."""
-        if not self._count:
+        if not self.count:
             raise IndexError("no lane is ready")
         self._turn += 1
         order = _LEVELS if self._turn % _OTHERS_TURN else _LEVELS_REVERSED
@@ -256,7 +256,7 @@ class FairQueue:
         place = next(iter(queues))
         queue = queues[place]
         lane = queue.popleft()
-        self._count -= 1
+        self.count -= 1
         if not queue or len(queues) > 1:
             del queues[place]
         if queue:

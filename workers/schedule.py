@@ -131,7 +131,7 @@ class Schedule:
         ready.turn += 1
         for i in range(len(classes)):
             queue = ready.queues[classes[(ready.turn + i) % len(classes)]]
-            while queue:
+            while queue.count:
                 lane = queue.popleft()
                 if not lane.dropped:
                     return lane

@@ -36,6 +36,13 @@ def endpoint_gauges(section: str) -> Sequence[Definition]:
             "Seconds until the longest pause of the endpoint ends; 0 without one, +Inf until it is lifted.",
             _BY_ENDPOINT,
         ),
+        Definition(
+            section,
+            "gauge",
+            "fanout_endpoint_online",
+            "1 when the endpoint answered this process when it was asked last, else 0. Only with several endpoints.",
+            _BY_ENDPOINT,
+        ),
     )
 
 

@@ -43,6 +43,12 @@ class Health:
         names = [endpoint.label for endpoint in self._endpoints if not self.is_online(endpoint)]
         return f"offline: {', '.join(names)}; what is sent to them waits in the queue" if names else ""
 
+    def by_label(self) -> Mapping[str, float] | None:
+        """Return 1 for each endpoint that is online and 0 for the others; None where nothing is asked."""
+        if len(self._endpoints) == 1:
+            return None
+        return {endpoint.label: float(self.is_online(endpoint)) for endpoint in self._endpoints}
+
     async def run(self) -> None:
         """Ask until cancelled; nothing is asked where there is no choice."""
         if len(self._endpoints) > 1:

@@ -158,6 +158,7 @@ def _parts(
     settings, clock, metrics = resources.settings, resources.clock, resources.metrics
     if health is not None:
         readiness.watch("endpoints", health.warning)
+        metrics.gauges.watch(endpoint_online=health.by_label)
     return Parts(
         settings,
         plan.role,

@@ -96,6 +96,10 @@ sum(rate(fanout_failed_attempts_total{PODS,failure=~"unauthorized|forbidden|noTo
   / sum(rate(fanout_send_seconds_count{PODS}[5m])) > THRESHOLD`
   "summary" "The service refuses the access key or the identity, or there is no identity token."
   "description" "Check the connection string and the clock of the nodes; a rotated key has to reach credentials.connectionString. With Entra ID look at identity.failed in the log, and at the role of the identity.") }}
+{{- include "signalr-fanout.alert" (dict "root" . "name" "FanoutEndpointOffline"
+  "expr" "1 - avg by (endpoint) (fanout_endpoint_online{PODS}) > THRESHOLD"
+  "summary" "One of several endpoints does not answer."
+  "description" "{{ $value | humanizePercentage }} of the pods get no answer from the endpoint {{ $labels.endpoint }}. They send clients elsewhere; what is queued for it waits.") }}
 {{- include "signalr-fanout.alert" (dict "root" . "name" "FanoutLeasesFlapping"
   "expr" "sum(increase(fanout_leases_lost_total{PODS}[10m])) > THRESHOLD"
   "summary" "Workers lose their partitions again and again."

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fanout.metrics import DELIVERY, INGRESS, PROCESS, QUEUE, REDIS, WORKER
+from fanout.metrics import BY_ENDPOINT, DELIVERY, INGRESS, PROCESS, QUEUE, REDIS, WORKER
 from tests.helm.release import CHART
 
 PATH = CHART / "files" / "dashboard.json"
@@ -17,6 +17,7 @@ _OVERVIEW = "Overview"
 _COLUMNS = 24
 _RATE = "$__rate_interval"
 _POD = "{{pod}}"
+_ENDPOINT = "{{endpoint}}"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ def total(metric: str, *by: str, labels: str = "") -> str:
 def known(metric: str, *by: str, labels: str = "") -> str:
     """Return a gauge that every pod exports alike."""
     return f"max{_by(by)}({metric}{{SELF{labels}}})"
+
+
+def _average(metric: str, *by: str) -> str:
+    return f"avg{_by(by)}({metric}{{SELF}})"
 
 
 def _summed(expression: str, by: Sequence[str]) -> str:
@@ -144,6 +149,29 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Calls repeated, messages joined",
             "ops",
             ((rate("fanout_retries_total"), "repeated"), (rate("fanout_joined_total"), "joined")),
+        ),
+    ),
+    BY_ENDPOINT: (
+        Panel(
+            "Endpoints online",
+            "percentunit",
+            ((_average("fanout_endpoint_online", "endpoint"), _ENDPOINT),),
+            "Share of the pods that an endpoint answers. Nothing is shown where there is only one.",
+        ),
+        Panel("Settled", "ops", ((rate("fanout_endpoint_settled_total", "endpoint"), _ENDPOINT),)),
+        Panel("Given up, by endpoint", "ops", ((rate("fanout_endpoint_dead_total", "endpoint"), _ENDPOINT),)),
+        Panel("Calls in flight to endpoints", "short", ((total("fanout_endpoint_in_flight", "endpoint"), _ENDPOINT),)),
+        Panel(
+            "Endpoints that fail",
+            "short",
+            ((known("fanout_endpoint_breaker_open", "endpoint"), _ENDPOINT),),
+            "Hubs that are held back, once for each class of calls.",
+        ),
+        Panel(
+            "Pauses of endpoints",
+            "s",
+            ((known("fanout_endpoint_pause_seconds", "endpoint"), _ENDPOINT),),
+            "Seconds left.",
         ),
     ),
     WORKER: (

@@ -37,6 +37,8 @@ ANY = {
     'fanout_partitions{state="unowned"}': "0x240",
     "fanout_dead_letters": "0x240",
     "fanout_service_key_refused": "0x240",
+    'fanout_endpoint_online{endpoint="east"}': "1x240",
+    'fanout_endpoint_online{endpoint="west"}': "1x240",
 }
 INGRESS = {
     **ANY,
@@ -116,6 +118,7 @@ AGE = 'fanout_oldest_age_seconds{destination="user"}'
 DEPTH = 'fanout_queue_depth{partition="0"}'
 OWNED, UNOWNED = 'fanout_partitions{state="owned"}', 'fanout_partitions{state="unowned"}'
 FAILED = 'fanout_http_request_seconds_count{route="messages",status="5xx"}'
+WEST = 'fanout_endpoint_online{endpoint="west"}'
 DEAD = 'fanout_dead_total{reason="refused"}'
 IN_TIME = 'fanout_delivery_seconds_bucket{class="send",le="60.0"}'
 FIRES: list[tuple[str, list[str], Changes, str]] = [
@@ -155,6 +158,8 @@ FIRES: list[tuple[str, list[str], Changes, str]] = [
         {'fanout_failed_attempts_total{failure="noToken"}': "0+30x240"},
         "5m",
     ),
+    ("an endpoint is offline", ["FanoutEndpointOffline"], {WEST: "0x240"}, "6m"),
+    ("one pod has no way to an endpoint", ["FanoutEndpointOffline"], {f"work-a {WEST}": "0x240"}, "6m"),
     ("leases flap", ["FanoutLeasesFlapping"], {"work-a fanout_leases_lost_total": "0x10 1x15 2x15 3x15 4x180"}, "30m"),
     ("dead letters grow", ["FanoutDeadLettersGrowing"], {f"work-a {DEAD}": "0+3x240"}, "60m"),
     ("Redis is away", ["FanoutRedisDown"], {**dict.fromkeys(OF_REDIS), "fanout_redis_up": "0x240"}, "2m"),
@@ -234,6 +239,8 @@ SILENT: dict[str, Changes] = {
     "a pod that is gone, and its partitions taken over": _TAKEN_OVER,
     "Redis that restarts": {"fanout_redis_up": "1x20 0 1x220"},
     "a failover that loses every lease once": {"fanout_leases_lost_total": "0x20 8x220"},
+    "an endpoint that is away for four minutes": {WEST: "1x20 0x7 1x212"},
+    "there is one endpoint": {WEST: None, 'fanout_endpoint_online{endpoint="east"}': None},
     "a breaker that opens for a moment": {'fanout_breaker_open{class="send"}': "0x20 1 0x220"},
 }
 

@@ -88,6 +88,8 @@ async def test_a_dead_endpoint_neither_blocks_nor_doubles_what_the_other_gets_an
         assert await metric(http, 'fanout_endpoint_settled_total{endpoint="default"}') == expected
         assert await metric(http, 'fanout_endpoint_settled_total{endpoint="east"}') == 0
         assert await metric(http, 'fanout_failed_attempts_total{failure="notSent"}') > 0
+        online = [await metric(http, f'fanout_endpoint_online{{endpoint="{name}"}}') for name in ("default", "east")]
+        assert online == [1, 0]
         first = sequence_of(home)
         async with running(EmulatorConfig(keys=(EAST_KEY,)), port=east_port) as east:
             await fanout.until(lambda: sum(map(len, sequence_of(east).values())) == expected, within=60)

@@ -59,6 +59,7 @@ async def test_an_endpoint_is_offline_from_an_answer_that_is_none_until_one_that
         seen = []
         for _ in range(3):
             await clock.advance(0)
+            assert health.by_label() == {"a": 1.0, "b": float(health.is_online(ALL.all[1])), "c": 1.0}
             seen.append((health.is_online(ALL.all[1]), health.warning()))
             await clock.advance(10)
         task.cancel()
@@ -68,4 +69,6 @@ async def test_an_endpoint_is_offline_from_an_answer_that_is_none_until_one_that
 
 
 async def test_a_single_endpoint_is_not_asked() -> None:
-    await Health(Endpoints.single(at("").service), {}, FakeClock(), Lines().log).run()
+    health = Health(Endpoints.single(at("").service), {}, FakeClock(), Lines().log)
+    await health.run()
+    assert health.by_label() is None

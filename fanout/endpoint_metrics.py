@@ -43,6 +43,12 @@ def endpoint_gauges(section: str) -> Sequence[Definition]:
             "1 when the endpoint answered this process when it was asked last, else 0. Only with several endpoints.",
             _BY_ENDPOINT,
         ),
+        Definition(
+            section,
+            "gauge",
+            "fanout_unknown_endpoint_entries",
+            "Entries in the whole queue that wait for endpoints which are not configured here, all of these together.",
+        ),
     )
 
 
@@ -62,5 +68,6 @@ class EndpointMetrics:
         dead = self.counters.counters(
             "fanout_endpoint_dead", "Entries parked as dead letters, by endpoint.", "endpoint", labels
         )
+        self.names = frozenset(name for name, _label in names)
         self.settled = {name: settled[label] for name, label in names}
         self.dead = {name: dead[label] for name, label in names}

@@ -11,6 +11,7 @@ from fanout.counters import Histogram
 from fanout.errors import QueueError
 from fanout.metrics import Metrics
 from fanout.queue.entry import Depth
+from fanout.queue.keys import hub_and_endpoint, hub_of_flow
 from fanout.queue.pauses import Pauses
 
 _TIMEOUT = 1.0
@@ -34,6 +35,7 @@ class QueueReadings:
         self._queue = queue
         self._clock = clock
         self._pauses = pauses
+        self._endpoints = metrics.by_endpoint.names
         self._read_at = float("-inf")
         self._depth: Depth | None = None
         self._latency: float | None = None
@@ -43,6 +45,7 @@ class QueueReadings:
             queue_depth=self._by_partition,
             oldest_age_seconds=lambda: None if self._depth is None else self._depth.ages,
             partitions=self._by_state,
+            unknown_endpoint_entries=self._for_unknown_endpoints,
             pauses=lambda: self._paused,
             dead_letters=lambda: None if self._depth is None else self._depth.dead_letters,
             redis_up=lambda: float(self._depth is not None),
@@ -59,6 +62,12 @@ class QueueReadings:
         if self._depth is None:
             return None
         return {str(number): float(entries) for number, entries in enumerate(self._depth.entries)}
+
+    def _for_unknown_endpoints(self) -> float | None:
+        if self._depth is None:
+            return None
+        flows = ((hub_and_endpoint(hub_of_flow(each.flow))[1], each.entries) for each in self._depth.flows)
+        return float(sum(entries for endpoint, entries in flows if endpoint not in self._endpoints))
 
     def _by_state(self) -> dict[str, float] | None:
         if self._depth is None:

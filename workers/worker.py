@@ -5,7 +5,7 @@ are settled while the leases are still renewed, and the leases are released last
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
 from fanout.clock import Clock
@@ -20,6 +20,8 @@ from workers.peers import Peers
 from workers.reader import Reader
 from workers.settler import Settler
 from workers.sweeps import Sweeps
+
+_MOST_NAMES = 16  # of endpoints in one warning
 
 
 class Worker:
@@ -63,7 +65,7 @@ class Worker:
 
     def warning(self) -> str:
         """Return what its operator should know although it works; "" for nothing."""
-        return "; ".join(filter(None, (self._newer_entries(), self._unknown_endpoints())))
+        return "; ".join(filter(None, (self._newer_entries(), warning_of(self.ownership.unknown_endpoints))))
 
     def _newer_entries(self) -> str:
         newer = self.ownership.newer
@@ -73,16 +75,6 @@ class Worker:
         return (
             f"entries of a newer format ({max(newer.values())}, this worker reads {VERSION}) wait in partitions "
             f"{numbers}; their destinations stand still until a worker of a newer version runs"
-        )
-
-    def _unknown_endpoints(self) -> str:
-        unknown = self.ownership.unknown_endpoints
-        if not unknown:
-            return ""
-        names = ", ".join(sorted(map(label_of, unknown)))
-        return (
-            f"messages may wait for endpoints that are not configured here ({names}); they stay in the queue until a "
-            "worker that has these endpoints runs"
         )
 
     async def run(self) -> None:
@@ -120,3 +112,16 @@ class Worker:
                 await self.ownership.leave()
         except TimeoutError:
             self._log.warning("worker.grace_over", in_flight=self.dispatcher.in_flight, grace=self._grace)
+
+
+def warning_of(unknown_endpoints: Collection[str]) -> str:
+    """Return what an operator should know of endpoints that messages wait for and that no setting names."""
+    if not unknown_endpoints:
+        return ""
+    names = sorted(map(label_of, unknown_endpoints))
+    shown = ", ".join(names[:_MOST_NAMES]) + (f" and {left} more" if (left := len(names) - _MOST_NAMES) > 0 else "")
+    return (
+        f"messages may wait for endpoints that are not configured here ({shown}); they stay in the queue until a "
+        "worker that has these endpoints runs. To be rid of them configure these endpoints for the workers once more, "
+        "with connection strings of instances that have no clients, and remove them when nothing waits there"
+    )

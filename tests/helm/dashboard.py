@@ -173,6 +173,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ((known("fanout_endpoint_pause_seconds", "endpoint"), _ENDPOINT),),
             "Seconds left.",
         ),
+        Panel(
+            "Waiting for endpoints unknown here",
+            "short",
+            ((known("fanout_unknown_endpoint_entries"), "entries"),),
+            "Nobody delivers them until a worker runs that has their endpoint.",
+        ),
     ),
     WORKER: (
         Panel("Leases", "short", ((total("fanout_leases", "pod"), _POD),)),

@@ -3,16 +3,19 @@
 import asyncio
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from fanout.clock import SystemClock
 from fanout.counters import Histogram
 from fanout.errors import QueueError
 from fanout.metrics import Metrics
-from fanout.queue.entry import Depth
+from fanout.queue.entry import Depth, Submission
 from fanout.queue.pauses import ALL, Pauses, of_class, of_hub
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import RouteClass, Scope
 from service.measurements import QueueReadings, measure_loop_lag
+from tests.builders import a_message, an_entry
 from tests.fakes import FakeClock
 
 
@@ -75,6 +78,7 @@ async def test_when_redis_is_away_nothing_old_is_shown() -> None:
         "fanout_redis_latency",
         "fanout_partitions",
         "fanout_pauses",
+        "fanout_unknown_endpoint_entries",
     ):
         assert name not in text
 
@@ -91,6 +95,19 @@ async def test_pauses_are_counted_by_who_asked(redis_client: RedisClient) -> Non
     clock.jump(1.1)
     await readings.refresh()
     assert [sample(metrics, "fanout_pauses", cause=cause) for cause in ("operator", "service")] == [0, 0]
+
+
+async def test_what_waits_for_endpoints_that_are_not_configured_is_one_number(redis_client: RedisClient) -> None:
+    stream = Stream(redis_client, SystemClock(), partitions=2, max_bytes=1 << 30, dedup_window=1)
+    for endpoint, count in (("", 1), ("east", 20), ("west", 300), ("gone", 4000)):
+        entry = structs.replace(an_entry(a_message("ann")), endpoint=endpoint)
+        await stream.append([Submission(entry)] * count)
+    seen = []
+    for names in ([""], ["", "east", "west", "gone"], ["east"]):
+        metrics = Metrics(endpoints=[(name, name or "default") for name in names])
+        await QueueReadings(stream, metrics, FakeClock()).refresh()
+        seen.append(sample(metrics, "fanout_unknown_endpoint_entries"))
+    assert seen == [4320, 0, 4301]
 
 
 async def test_the_memory_of_a_real_redis_is_a_share(redis_client: RedisClient) -> None:

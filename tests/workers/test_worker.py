@@ -36,7 +36,7 @@ from workers.settler import Settler
 from workers.sweeps import Sweeps
 from workers.telemetry import Telemetry
 from workers.verdicts import RetryPolicy
-from workers.worker import Worker
+from workers.worker import Worker, warning_of
 
 POLICY = RetryPolicy(base=0.01, cap=0.1, max_age=60.0, max_attempts=100, retry_unknown=True)
 
@@ -242,3 +242,12 @@ async def test_no_more_calls_are_in_flight_than_the_concurrency_says(redis_clien
         rig.worker.stop()
         await running
         assert await rig.left() == 0
+
+
+def test_the_warning_of_unknown_endpoints_names_some_and_says_how_to_be_rid_of_what_waits() -> None:
+    assert warning_of([]) == ""
+    assert "(default, east); they stay in the queue" in warning_of({"east", ""})
+    assert "To be rid of them configure these endpoints for the workers once more" in warning_of({"east"})
+    many = warning_of([f"e{number:03}" for number in range(500)])
+    assert "e015 and 484 more)" in many
+    assert len(many) < 1000

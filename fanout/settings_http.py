@@ -17,6 +17,7 @@ from fanout.settings_rules import (
     check_prefix,
     check_user_source,
     normalize_origin,
+    weights_of,
 )
 from fanout.units import Duration, Size, Unit
 
@@ -188,6 +189,13 @@ class NegotiateSettings(BaseModel):
         description="Where the keys of the issuer of clients' tokens are. Without it the issuer's "
         "`/.well-known/openid-configuration` says so.",
     )
+    negotiate_weights: tuple[str, ...] = Field(
+        (),
+        max_length=16,
+        description="How many of the clients each of several endpoints gets, in proportion, comma-separated: "
+        "`east=3,west=1`. 1 for one that is not named, `default` for the endpoint without a name, from 0 to 1000. One "
+        "with 0 gets clients only while no other is online.",
+    )
     negotiate_anonymous: bool = Field(
         default=False, description="Issue tokens to clients without a user id instead of refusing them with 401."
     )
@@ -241,6 +249,12 @@ class NegotiateSettings(BaseModel):
     @classmethod
     def _claims_steer_nothing(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(check_claim(name) for name in names)
+
+    @field_validator("negotiate_weights")
+    @classmethod
+    def _weights_are_numbers(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        weights_of(texts)
+        return texts
 
     @field_validator("default_hub")
     @classmethod

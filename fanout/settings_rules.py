@@ -15,6 +15,8 @@ from fanout.errors import BadRequestError
 
 MIN_KEY: Final = 16  # characters of an API key
 MAX_CALLER: Final = 100  # characters of a caller's name
+MAX_WEIGHT: Final = 1000  # of an endpoint
+_WEIGHT: Final = re.compile(r"\d{1,4}(\.\d{1,3})?", re.ASCII)
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~\-]+)+", re.ASCII)
 _HOST: Final = re.compile(r"[a-z0-9.\-]+|[0-9a-f:.]+", re.ASCII)
@@ -105,6 +107,20 @@ def check_claim(name: str) -> str:
     if name.lower().startswith("asrs.s."):
         raise ValueError(f"{name!r} steers the service and cannot come from a client")
     return name
+
+
+def weights_of(texts: Iterable[str]) -> dict[str, float]:
+    """Return the weights of endpoints by name in lower case, from texts like `east=3`."""
+    weights: dict[str, float] = {}
+    for place, text in enumerate(texts, start=1):
+        name, _equals, number = (part.strip() for part in text.partition("="))
+        if not name or not _WEIGHT.fullmatch(number) or float(number) > MAX_WEIGHT:
+            # It may be a connection string, and is not repeated.
+            raise ValueError(f"number {place} is not a name and a weight from 0 to {MAX_WEIGHT} like east=3")
+        if name.lower() in weights:
+            raise ValueError(f"number {place} is a second weight of one endpoint; names count in any case")
+        weights[name.lower()] = float(number)
+    return weights
 
 
 def check_prefix(text: str) -> str:

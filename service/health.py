@@ -6,7 +6,9 @@ an endpoint counts as online, so that a process that starts sends nobody to a se
 """
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Final
 
 from fanout.clock import Clock
@@ -82,11 +84,22 @@ class Health:
 def choose(
     endpoints: Endpoints, is_online: Callable[[ServiceEndpoint], bool], random: Callable[[], float]
 ) -> ServiceEndpoint:
-    """Return where a client is sent: any online primary, else any online secondary, else any at all.
+    """Return where a client is sent: an online primary, else an online secondary, else any at all, by their weights.
 
-    `random` returns numbers in [0, 1).
+    One with the weight 0 comes only after all others that are online. `random` returns numbers in [0, 1).
     """
     online = [endpoint for endpoint in endpoints if is_online(endpoint)]
-    primaries = [endpoint for endpoint in online if endpoint.type == "Primary"]
-    candidates: Sequence[ServiceEndpoint] = primaries or online or endpoints.all
-    return candidates[int(random() * len(candidates))]
+    usual = _weighty(online)
+    candidates = (
+        _primaries(usual) or usual or _primaries(online) or online or _weighty(endpoints.all) or list(endpoints)
+    )
+    shares = list(accumulate(endpoint.weight or 1.0 for endpoint in candidates))
+    return candidates[min(bisect_right(shares, random() * shares[-1]), len(candidates) - 1)]
+
+
+def _weighty(endpoints: Sequence[ServiceEndpoint]) -> list[ServiceEndpoint]:
+    return [endpoint for endpoint in endpoints if endpoint.weight]
+
+
+def _primaries(endpoints: Sequence[ServiceEndpoint]) -> list[ServiceEndpoint]:
+    return [endpoint for endpoint in endpoints if endpoint.type == "Primary"]

@@ -7,12 +7,13 @@ until it does the process says so loudly, and still accepts messages, which are 
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from pydantic import SecretStr
 
 from fanout.clock import Clock
-from fanout.environment import CONNECTION_STRING
+from fanout.environment import CONNECTION_STRING, variable_of
 from fanout.environment_endpoints import NamedConnection
 from fanout.errors import ConfigurationError, QueueError
 from fanout.log import Logger
@@ -22,6 +23,7 @@ from fanout.queue.keys import Keys
 from fanout.queue.store import Finding, inspect
 from fanout.redis.durability import durability_of
 from fanout.settings import Settings
+from fanout.settings_rules import weights_of
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.endpoints import Endpoints, ServiceEndpoint
 from service.app import Role
@@ -88,14 +90,24 @@ def _endpoints(settings: Settings, *, needed: bool) -> Endpoints | None:
             endpoints.append(ServiceEndpoint(each.name, service, each.type, each.variable))
     if findings:
         raise ConfigurationError(*findings)
-    if endpoints:
-        return Endpoints.of(endpoints)
-    if needed:
+    if needed and not endpoints:
         raise ConfigurationError(
             f"{CONNECTION_STRING} is not set: name the service to deliver to. "
             "`fanout emulate` prints one for a local emulator."
         )
-    return None
+    weighted = _weighted(endpoints, settings)
+    return Endpoints.of(weighted) if weighted else None
+
+
+def _weighted(endpoints: Sequence[ServiceEndpoint], settings: Settings) -> Sequence[ServiceEndpoint]:
+    weights = weights_of(settings.negotiate_weights)
+    labels = {endpoint.label for endpoint in endpoints}
+    if unknown := sorted(weights.keys() - labels):
+        raise ConfigurationError(
+            f"{variable_of('negotiate_weights')} names {', '.join(unknown)}, and there is no such endpoint: "
+            f"{', '.join(sorted(labels)) or 'none'} is configured."
+        )
+    return [replace(endpoint, weight=weights.get(endpoint.label, 1.0)) for endpoint in endpoints]
 
 
 async def check_connections(settings: Settings, endpoints: Endpoints | None, clock: Clock) -> list[Finding]:

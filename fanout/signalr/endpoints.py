@@ -21,12 +21,16 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,48}[A-Za-z0-9])?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ServiceEndpoint:
-    """One instance: `name` as it was configured, "" for none. `variable` is the setting that it comes from."""
+    """One instance: `name` as it was configured, "" for none. `variable` is the setting that it comes from.
+
+    `weight` is its part of the clients beside that of others, 0 where it is the last resort.
+    """
 
     name: str
     service: ConnectionString
     type: EndpointType = "Primary"
     variable: str = ""
+    weight: float = 1.0
 
     @property
     def key(self) -> str:

@@ -1,7 +1,7 @@
 """Sends clients to the service: `POST /{hub}/negotiate` answers `{url, accessToken}`.
 
-With several endpoints a client goes to any online primary one, or else to any online secondary one. With
-`?endpoints=all` the caller gets all of them and chooses.
+With several endpoints a client goes to an online primary one, or else to an online secondary one, by their weights.
+With `?endpoints=all` the caller gets all of them and chooses.
 
 Rules guarded: who may have a token for whom is decided by the caller's rights, and for clients by the settings. What
 is asked for and will not be used is refused, never ignored. Refusals carry the CORS headers too, or a page could not

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fanout.settings_rules import check_header_name, check_key, check_prefix, normalize_origin
+from fanout.settings_rules import check_header_name, check_key, check_prefix, normalize_origin, weights_of
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,35 @@ def test_the_name_of_a_header_is_in_lower_case() -> None:
     assert check_header_name("X-Trace") == "x-trace"
     with pytest.raises(ValueError, match="header"):
         check_header_name("x:")
+
+
+def test_weights_are_taken_by_name_in_any_case() -> None:
+    assert weights_of([]) == {}
+    texts = ["East=3", " default = 0.5", "w-1=0", "x=1000"]
+    assert weights_of(texts) == {"east": 3.0, "default": 0.5, "w-1": 0.0, "x": 1000.0}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "east",
+        "east=",
+        "=1",
+        "east=-1",
+        "east=1001",
+        "east=nan",
+        "east=inf",
+        "east=1e3",
+        "east=1=2",
+        "Endpoint=https://x;AccessKey=k;",
+        "east=\u0663",
+    ],
+)
+def test_what_is_no_weight_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^number 2 is not a name and a weight from 0 to 1000 like east=3$"):
+        weights_of(["west=1", text])
+
+
+def test_two_weights_of_one_endpoint_are_refused() -> None:
+    with pytest.raises(ValueError, match="number 2 is a second weight of one endpoint"):
+        weights_of(["east=1", "EAST=2"])

@@ -134,6 +134,7 @@ _VALUES: dict[str, Any] = {
     "metrics_hubs": ["chat", "news"],
     "negotiate_user": ["query"],
     "negotiate_peers": ["10.0.0.0/8", "192.0.2.7/32"],
+    "negotiate_weights": ["default=2", "default-2=0.5"],
     "jwt_algorithms": ["ES256"],
 }
 

@@ -30,7 +30,7 @@ def string(port: int, key: str) -> str:
 
 
 @asynccontextmanager
-async def two_endpoints(redis_url: str, home: int, east: int, directory: Path) -> AsyncIterator[Program]:
+async def two_endpoints(redis_url: str, home: int, east: int, directory: Path, **more: str) -> AsyncIterator[Program]:
     settings = {
         "FANOUT_REDIS_URL": redis_url,
         "FANOUT_PORT": "0",
@@ -39,7 +39,7 @@ async def two_endpoints(redis_url: str, home: int, east: int, directory: Path) -
         "AzureSignalRConnectionString": string(home, KEY),
         "Azure__SignalR__Endpoints__East__secondary": string(east, EAST_KEY),
     }
-    async with program(directory, "serve", **settings) as fanout:
+    async with program(directory, "serve", **settings, **more) as fanout:
         yield fanout
 
 
@@ -113,7 +113,7 @@ async def test_items_and_compatible_calls_and_clients_can_be_for_one_endpoint(re
     async with (
         running() as home,
         running(EmulatorConfig(keys=(EAST_KEY,))) as east,
-        two_endpoints(redis_url, home.port, east.port, tmp_path) as fanout,
+        two_endpoints(redis_url, home.port, east.port, tmp_path, FANOUT_NEGOTIATE_WEIGHTS="Default=0") as fanout,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{await fanout.port()}") as http,
     ):
         for number, chosen in enumerate([None, ["east"], [{"name": "default"}]]):
@@ -134,7 +134,7 @@ async def test_items_and_compatible_calls_and_clients_can_be_for_one_endpoint(re
         path = "POST /api/hubs/chat/users/ann/:send"
         assert (sequence_of(home)[path], sequence_of(east)[path]) == ([0, 2, 3], [0, 1, 4])
         one = (await http.post("/chat/negotiate", params={"userId": "ann"})).json()
-        assert one["url"].startswith(f"http://127.0.0.1:{home.port}/")
+        assert one["url"].startswith(f"http://127.0.0.1:{east.port}/"), "the primary one has the weight 0"
         offers = (await http.post("/chat/negotiate", params={"endpoints": "all"})).json()["endpoints"]
         named = [(offer["name"], offer["endpointType"], offer["online"]) for offer in offers]
         assert named == [("", "Primary", True), ("East", "Secondary", True)]

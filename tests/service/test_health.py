@@ -1,8 +1,11 @@
 """Where clients are sent: what is online, and what is chosen of it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from math import nextafter
 from typing import Any, cast
 
 import pytest
@@ -33,6 +36,43 @@ def test_a_client_goes_to_any_online_primary_or_else_to_any_online_secondary(onl
     assert set(chosen) == set(expected)
     counts = [chosen.count(name) for name in expected]
     assert max(counts) - min(counts) <= 1
+
+
+def shares(*weighted: tuple[str, float, EndpointType], online: str) -> dict[str, int]:
+    """Return how many of a hundred clients, evenly spread, each endpoint gets."""
+    endpoints = Endpoints.of([replace(at(name, kind), weight=weight) for name, weight, kind in weighted])
+    counts = Counter(
+        choose(endpoints, lambda endpoint: endpoint.name in online, partial(float, number / 100)).name
+        for number in range(100)
+    )
+    return dict(counts)
+
+
+def test_endpoints_get_clients_in_proportion_to_their_weights() -> None:
+    three = [at_weight("a", 3), at_weight("b", 1), at_weight("c", 0.001, "Secondary")]
+    assert shares(*three, online="abc") == {"a": 75, "b": 25}
+    assert shares(*three, online="bc") == {"b": 100}
+    assert shares(*three, online="c") == {"c": 100}
+    assert shares(*three, online="")["a"] == 75
+
+
+def test_an_endpoint_of_weight_zero_gets_clients_only_while_no_other_is_online() -> None:
+    drained = [at_weight("a", 0), at_weight("b", 0), at_weight("c", 2, "Secondary"), at_weight("d", 0, "Secondary")]
+    assert shares(*drained, online="abcd") == {"c": 100}
+    assert shares(*drained, online="abd") == {"a": 50, "b": 50}
+    assert shares(*drained, online="d") == {"d": 100}
+    assert shares(*drained, online="") == {"c": 100}
+    assert shares(*drained[:2], online="") == {"a": 50, "b": 50}
+
+
+def test_the_largest_random_number_still_chooses_one() -> None:
+    for weight in (0.001, 0.1, 1 / 3, 1000.0):
+        endpoints = Endpoints.of([replace(at(name), weight=weight) for name in "abcdefg"])
+        assert choose(endpoints, lambda _endpoint: True, lambda: nextafter(1.0, 0.0)).name == "g"
+
+
+def at_weight(name: str, weight: float, kind: EndpointType = "Primary") -> tuple[str, float, EndpointType]:
+    return name, weight, kind
 
 
 class Scripted:

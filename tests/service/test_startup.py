@@ -64,6 +64,29 @@ def test_every_finding_is_reported_at_once() -> None:
     assert len(caught.value.findings) == 2
 
 
+def test_endpoints_have_the_weights_that_the_settings_give_them_by_name() -> None:
+    environ = {
+        "AzureSignalRConnectionString": GOOD,
+        "Azure__SignalR__Endpoints__East": GOOD.replace("a.", "b."),
+        "Azure__SignalR__Endpoints__west": GOOD.replace("a.", "c."),
+        "FANOUT_AUTH": "none",
+    }
+    endpoints = check_settings(load({**environ, "FANOUT_NEGOTIATE_WEIGHTS": "DEFAULT=0, east=2.5"}), "all")
+    assert endpoints is not None
+    assert {each.label: each.weight for each in endpoints} == {"default": 0, "east": 2.5, "west": 1}
+    unknown = load({**environ, "FANOUT_NEGOTIATE_WEIGHTS": "east=1,eats=2,north=1"})
+    text = "NEGOTIATE_WEIGHTS names eats, north, and there is no such endpoint: default, east, west is configured"
+    with pytest.raises(ConfigurationError, match=text):
+        check_settings(unknown, "all")
+    with pytest.raises(ConfigurationError, match="there is no such endpoint: none is configured"):
+        check_settings(load({"FANOUT_AUTH": "none", "FANOUT_NEGOTIATE_WEIGHTS": "east=1"}), "ingress")
+    with pytest.raises(ConfigurationError, match="FANOUT_NEGOTIATE_WEIGHTS"):
+        load({"FANOUT_NEGOTIATE_WEIGHTS": ",".join(f"e{number}=1" for number in range(17))})
+    for text in ("east", "east=-1", "east=x", "east=1,East=1"):
+        with pytest.raises(ConfigurationError, match="FANOUT_NEGOTIATE_WEIGHTS: number"):
+            load({"FANOUT_NEGOTIATE_WEIGHTS": text})
+
+
 async def test_nothing_reaches_the_queue_before_it_has_been_checked() -> None:
     memory = MemoryQueue()
     queue = CheckedQueue(memory)

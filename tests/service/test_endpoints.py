@@ -39,7 +39,7 @@ async def two_endpoints(redis_url: str, home: int, east: int, directory: Path, *
         "AzureSignalRConnectionString": string(home, KEY),
         "Azure__SignalR__Endpoints__East__secondary": string(east, EAST_KEY),
     }
-    async with program(directory, "serve", **settings, **more) as fanout:
+    async with program(directory, "serve", **(settings | more)) as fanout:
         yield fanout
 
 
@@ -139,3 +139,38 @@ async def test_items_and_compatible_calls_and_clients_can_be_for_one_endpoint(re
         named = [(offer["name"], offer["endpointType"], offer["online"]) for offer in offers]
         assert named == [("", "Primary", True), ("East", "Secondary", True)]
         assert offers[1]["connectionInfo"]["url"].startswith(f"http://127.0.0.1:{east.port}/")
+
+
+async def test_what_waits_for_an_endpoint_that_is_gone_is_counted_and_goes_to_one_without_clients(
+    redis_url: str, tmp_path: Path
+) -> None:
+    quick = {"FANOUT_LEASE_SECONDS": "1"}  # each process is killed, and the next one waits for its leases to end
+    waits = "fanout_unknown_endpoint_entries"
+    async with running() as home, running(EmulatorConfig(keys=(EAST_KEY,))) as sink:
+        alone = {"FANOUT_REDIS_URL": redis_url, "FANOUT_PORT": "0", **quick}
+        alone["AzureSignalRConnectionString"] = string(home.port, KEY)
+        async with (
+            two_endpoints(redis_url, home.port, free_port(), tmp_path / "one", **quick) as fanout,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{await fanout.port()}") as http,
+        ):
+            answer = await http.post("/v1/hubs/chat/messages", json=batch(0))
+            assert answer.status_code == 202, answer.text
+            assert await metric(http, waits) == 0
+        async with (
+            program(tmp_path / "two", "serve", **alone) as fanout,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{await fanout.port()}") as http,
+        ):
+            expected = sum(len(item.get("userIds", [0])) for item in batch(0))
+            assert await metric(http, waits) == expected
+            await fanout.until(lambda: is_told(http), within=30)
+        async with (
+            two_endpoints(redis_url, home.port, sink.port, tmp_path / "three", **quick) as fanout,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{await fanout.port()}") as http,
+        ):
+            await fanout.until(lambda: metric_is_zero(http), within=60)
+        assert {f"POST /api/hubs/chat/users/{user}/:send" for user in USERS} <= sequence_of(sink).keys()
+
+
+async def is_told(http: httpx.AsyncClient) -> bool:
+    warnings = (await http.get("/readyz")).json()["warnings"]
+    return any("not configured here (east)" in each for each in warnings)

@@ -28,6 +28,7 @@ _FITS: Final = {
 }
 _SHORTEST: Final = 2048  # bits of an RSA key
 _MAX_KEYS: Final = 100
+_LATEST: Final = 1 << 53  # unix seconds; a number in JSON may be larger than a float can hold
 _PARTS: Final = 3
 _JWS: Final = jwt.PyJWS()
 
@@ -120,10 +121,15 @@ def check_claims(claims: Mapping[str, Any], audiences: Collection[str], now: flo
     expires, begins, named = claims.get("exp"), claims.get("nbf", 0), claims.get("aud")
     if isinstance(expires, bool) or not isinstance(expires, int | float):
         raise InvalidTokenError("The token has no expiration")
-    if not now < expires + leeway:
+    if not now - leeway < expires:
         raise InvalidTokenError("The token has expired")
     if isinstance(begins, bool) or not isinstance(begins, int | float) or begins > now + leeway:
         raise InvalidTokenError("The token is not valid yet")
     if not any(each in audiences for each in (named if isinstance(named, list) else [named])):
         raise InvalidTokenError("The token is for another audience")
-    return float(expires) + leeway
+    return end_of(claims) + leeway
+
+
+def end_of(claims: Mapping[str, Any]) -> float:
+    """Return the unix time at which a token ends whose claims were checked."""
+    return float(min(claims["exp"], _LATEST))

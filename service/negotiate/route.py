@@ -25,6 +25,7 @@ from fanout.settings import Settings
 from fanout.signalr.credentials import client_url
 from fanout.signalr.endpoints import Endpoints, ServiceEndpoint
 from service.callers.caller import Caller, Right
+from service.callers.jwks import end_of
 from service.health import choose
 from service.http.audit import Deed, note, note_caller
 from service.http.auth import Guard
@@ -244,7 +245,7 @@ def _sent(request: Request, token: Mapping[str, Any] | None = None) -> ClientReq
 
 def _with_token(asked: Asked, claims: Mapping[str, Any], verified: Mapping[str, Any] | None) -> ClientIdentity:
     # A client is known no longer than the token is valid that says who it is. One that is not verified says nothing.
-    return replace(asked.with_claims(claims), until=None if verified is None else float(verified["exp"]))
+    return replace(asked.with_claims(claims), until=None if verified is None else end_of(verified))
 
 
 def _capped(lifetime: float, left: float) -> float:

@@ -95,6 +95,7 @@ def test_a_token_counts_from_its_beginning_to_its_end_for_its_audience() -> None
     assert check_claims(good, ("a", "b"), NOW, 30.0) == NOW + 40
     assert check_claims({**good, "aud": ["x", "b"], "nbf": NOW + 29}, ("a", "b"), NOW, 30.0) == NOW + 40
     assert check_claims({**good, "exp": NOW - 29}, ("a",), NOW, 30.0) == NOW + 1
+    assert check_claims({**good, "exp": 10**400}, ("a",), NOW, 30.0) > NOW  # more than a float can hold
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,7 @@ def test_a_token_counts_from_its_beginning_to_its_end_for_its_audience() -> None
         ({"aud": "a", "exp": "9"}, "no expiration"),
         ({"aud": "a", "exp": True}, "no expiration"),
         ({"aud": "a", "exp": NOW - 30}, "has expired"),
+        ({"aud": "a", "exp": -(10**400)}, "has expired"),
         ({"aud": "a", "exp": NOW + 9, "nbf": NOW + 31}, "not valid yet"),
         ({"aud": "a", "exp": NOW + 9, "nbf": "now"}, "not valid yet"),
         ({"aud": "b", "exp": NOW + 9}, "another audience"),

@@ -56,7 +56,7 @@ def examine_settings(settings: Settings, role: Role) -> tuple[Endpoints | None, 
     found: list[Endpoints | None] = []
     findings: list[str] = []
     checks: Sequence[Callable[[], object]] = (
-        lambda: found.append(_endpoints(settings, needed=role != "ingress")),
+        lambda: found.append(endpoints_of(settings, needed=role != "ingress")),
         lambda: _check_ways(settings, found[0] if found else None),
         lambda: check_redis_url(settings),
         lambda: None if role == "worker" else check_exposure(settings, settings.host),
@@ -75,7 +75,8 @@ def _check_ways(settings: Settings, endpoints: Endpoints | None) -> None:
         check_way(settings, endpoint.service)
 
 
-def _endpoints(settings: Settings, *, needed: bool) -> Endpoints | None:
+def endpoints_of(settings: Settings, *, needed: bool) -> Endpoints | None:
+    """Return what is configured; ConfigurationError where it cannot be used, or there is none and one is needed."""
     endpoints: list[ServiceEndpoint] = []
     findings: list[str] = []
     text = settings.connection_string.get_secret_value()

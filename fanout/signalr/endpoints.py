@@ -6,7 +6,7 @@ no other may have that name. Which are online decides where clients are sent, ne
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,6 +94,14 @@ def check_endpoint_name(name: str) -> str:
             "underscores, and begins and ends with a letter or digit"
         )
     return name
+
+
+def key_named(name: str, keys: Collection[str]) -> str:
+    """Return which of these keys of endpoints people mean by `name`, in any case; ValueError where it is none."""
+    known = {label_of(key): key for key in keys}
+    if name.lower() not in known:
+        raise ValueError(f"No endpoint {name!r:.60} is configured here; known: {', '.join(known)}.")
+    return known[name.lower()]
 
 
 def _order(endpoint: ServiceEndpoint) -> str:

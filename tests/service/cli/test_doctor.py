@@ -3,15 +3,22 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import pytest
 from click.testing import CliRunner, Result
 
 from emulator.config import WELL_KNOWN_KEY, EmulatorConfig, connection_string
+from fanout.clock import SystemClock
 from fanout.environment import load
+from fanout.queue.evidence import Evidence
+from fanout.redis.client import RedisClient
+from fanout.redis.open import open_redis
 from fanout.signalr.connection_string import ConnectionString
-from service.cli.doctor import document, heading, row, summary
+from fanout.signalr.endpoints import ServiceEndpoint
+from service.cli.doctor import Examination, conclusion, document, documents, heading, row, summary
 from service.cli.main import main
+from service.doctor import executing
 from service.doctor.findings import Finding, Outcome
 from tests.emulator.running import Service, running
 from tests.service.doctor.examining import options
@@ -20,6 +27,7 @@ pytestmark = pytest.mark.slow
 
 NAME = "AzureSignalRConnectionString"
 SERVICE = ConnectionString.parse(f"Endpoint=https://a.example;AccessKey={'k' * 44}")
+ENDPOINT = ServiceEndpoint("", SERVICE)
 P, F, S = Outcome.PROVED, Outcome.FAILED, Outcome.SKIPPED
 
 
@@ -97,6 +105,35 @@ async def test_nothing_to_examine_is_2_and_one_line(text: str, arguments: tuple[
     assert result.output.count("\n") == 1
 
 
+async def test_every_endpoint_is_examined_and_recorded_and_one_that_is_bad_is_1(
+    service: Service, redis_url: str
+) -> None:
+    redis_client: RedisClient = open_redis(redis_url, SystemClock())
+    async with running(EmulatorConfig(execute=False)) as east, aclosing(redis_client):
+        more = {"Azure__SignalR__Endpoints__East": connection_string(east.port), "FANOUT_REDIS_URL": redis_url}
+        result = await doctor(connection_string(service.port), "--record", FANOUT_EXECUTE="true", **more)
+        assert result.exit_code == 1, result.output
+        assert result.output.startswith(f"Endpoint default: {service.base}, hub fanoutdoctor")
+        assert f"\nEndpoint east: {east.base}, hub fanoutdoctor" in result.output
+        assert result.output.splitlines()[-4:] == [
+            "2 endpoints examined. Not as needed: east.",
+            "FANOUT_EXECUTE counts for every endpoint, and they differ: true fits default, false fits east.",
+            f"Recorded: {service.base} runs `:execute`.",
+            f"Recorded: {east.base} runs no `:execute`.",
+        ]
+        assert await Evidence(redis_client).proved_at(service.base)
+        assert await Evidence(redis_client).proved_at(east.base) is None
+
+
+async def test_one_endpoint_of_several_is_examined_by_its_name() -> None:
+    dead = "Endpoint=http://127.0.0.1:{};AccessKey=abc;"
+    named = {"Azure__SignalR__Endpoints__East": dead.format(2)}
+    alone = await doctor(dead.format(1), "--endpoint", "EAST", "--json", **named)
+    assert (alone.exit_code, json.loads(alone.output)["name"]) == (1, "east")
+    unknown = await doctor(dead.format(1), "--endpoint", "west", **named)
+    assert (unknown.exit_code, "known: default, east." in unknown.output) == (2, True)
+
+
 def finding(outcome: Outcome, *, relied_on: bool) -> Finding:
     return Finding("routes", "send to a user", outcome, relied_on, "detail", 0.12345)
 
@@ -118,9 +155,10 @@ def test_the_summary_names_what_is_missing() -> None:
 
 
 def test_the_document_holds_the_same_for_programs() -> None:
-    given = document(SERVICE, load({}), options(), [finding(F, relied_on=True)])
+    given = document(Examination(ENDPOINT, [finding(F, relied_on=True)]), load({}), options())
     assert given == {
         "ok": False,
+        "name": "default",
         "service": "https://a.example",
         "hub": "fanoutdoctor",
         "apiVersion": "2022-06-01",
@@ -139,4 +177,22 @@ def test_the_document_holds_the_same_for_programs() -> None:
 
 
 def test_no_secret_is_in_the_heading() -> None:
-    assert "k" * 44 not in heading(SERVICE, load({}), options())
+    assert "k" * 44 not in heading(ENDPOINT, load({}), options())
+
+
+def test_settings_that_fit_not_every_endpoint_are_named() -> None:
+    east = ServiceEndpoint("East", ConnectionString.parse(f"Endpoint=https://b.example;AccessKey={'k' * 44}"))
+
+    def examination(endpoint: ServiceEndpoint, outcome: Outcome) -> Examination:
+        checks = [check for check in executing.checks(relied_on=True) if check.relied_on]
+        return Examination(
+            endpoint, [Finding(executing.FAMILY, each.name, outcome, relied_on=False, detail="") for each in checks]
+        )
+
+    done = [examination(ENDPOINT, P), examination(east, F)]
+    assert list(conclusion(done, load({}))) == [
+        "2 endpoints examined. All are as needed.",
+        "FANOUT_EXECUTE counts for every endpoint, and they differ: true fits default, false fits east.",
+    ]
+    given = documents(done, load({}), options())
+    assert (given["ok"], [each["name"] for each in given["endpoints"]]) == (True, ["default", "east"])

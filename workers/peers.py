@@ -1,10 +1,10 @@
 """Exchanges limits with the other workers, and obeys the pauses that are kept in Redis.
 
 Rules guarded: limits are those of one endpoint and concern no other. A pause that an operator sets holds back all of
-them, and one that an endpoint asked for only that one. Values of the queue become values of the gate here and nowhere
-else. Without an answer from the store the gate keeps the share it has, which before the first answer is none, and the
-pauses it knows. A worker that starts makes no call before it knows which pauses there are, unless the store does not
-answer for a while.
+them or the one that it names, and one that an endpoint asked for only that one. Values of the queue become values of
+the gate here and nowhere else. Without an answer from the store the gate keeps the share it has, which before the first
+answer is none, and the pauses it knows. A worker that starts makes no call before it knows which pauses there are,
+unless the store does not answer for a while.
 """
 
 import asyncio
@@ -180,5 +180,6 @@ def _hold_back(endpoint: Endpoint, left: Mapping[Pause, float], now: float) -> N
         for route_class in pause.route_classes:
             classes[route_class] = max(classes.get(route_class, now), now + seconds)
         if pause.hub is not None:
-            hubs[hub_at(pause.hub, endpoint.name)] = now + seconds
+            hub = hub_at(pause.hub, endpoint.name)
+            hubs[hub] = max(hubs.get(hub, now), now + seconds)
     endpoint.gate.set_pauses(classes, hubs, now)

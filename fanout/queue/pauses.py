@@ -2,6 +2,9 @@
 
 Rules guarded: each pause says what it holds back, why, who set it and when it ends. One set by hand may have no end;
 one that the service asked for always has. A pause that is over counts for nothing, so that it need not be deleted.
+
+The name of an endpoint follows the target after `@`: `all@east`, `hub:chat@east`, `class:send@default`. Without one a
+pause that was set by hand holds back every endpoint, and one that was asked for the endpoint without a name.
 """
 
 from collections.abc import Sequence
@@ -12,7 +15,7 @@ import msgspec
 from fanout.queue.keys import KEYS, Keys
 from fanout.queue.scripts import PUT_PAUSE
 from fanout.redis.client import Argument, RedisClient, reply_or_raise
-from fanout.signalr.message import RouteClass
+from fanout.signalr.message import UNNAMED, RouteClass, label_of
 
 ALL = "all"
 _AT = "@"  # in front of the name of an endpoint
@@ -35,26 +38,30 @@ class Pause(msgspec.Struct, frozen=True):
 
     @property
     def endpoint(self) -> str | None:
-        """The endpoint that asked for it, "" for the one without a name; None where it holds back all of them."""
-        return self.target.partition(_AT)[2] if self.is_asked else None
+        """The endpoint that is held back, "" for the one without a name; None where it holds back all of them."""
+        _what, is_one, endpoint = self.target.partition(_AT)
+        if not is_one:
+            return "" if self.is_asked else None
+        return "" if endpoint == UNNAMED else endpoint
 
     @property
     def everywhere(self) -> str:
-        """The target without the endpoint that asked for it."""
-        return self.target.partition(_AT)[0] if self.is_asked else self.target
+        """The target of a pause that was set by hand for the same at every endpoint."""
+        what = self.target.partition(_AT)[0]
+        return f"{_CLASS}{what[len(_SERVICE) :]}" if self.is_asked else what
 
     @property
     def hub(self) -> str | None:
         """The hub that is held back, if it is one."""
-        kind, _colon, name = self.target.partition(":")
+        kind, _colon, name = self.everywhere.partition(":")
         return name if kind == _HUB else None
 
     @property
     def route_classes(self) -> tuple[RouteClass, ...]:
         """The classes of calls that are held back in every hub; none for a pause of a hub."""
-        if self.target == ALL:
+        if self.everywhere == ALL:
             return tuple(RouteClass)
-        kind, _colon, name = self.target.partition(_AT)[0].partition(":")
+        kind, _colon, name = self.everywhere.partition(":")
         return tuple(each for each in RouteClass if kind != _HUB and each.label == name)
 
 
@@ -73,12 +80,20 @@ def of_service(route_class: RouteClass, endpoint: str = "") -> str:
     return f"{_SERVICE}:{route_class.label}" + (f"{_AT}{endpoint}" if endpoint else "")
 
 
-def is_lifted_by(pause: Pause, targets: Sequence[str]) -> bool:
-    """Return whether lifting these targets ends a pause.
+def at_endpoint(target: str, endpoint: str) -> str:
+    """Return the target of a pause that is set by hand, narrowed to one endpoint."""
+    return f"{target}{_AT}{label_of(endpoint)}"
 
-    A target of `of_service` without an endpoint ends what any endpoint asked for.
+
+def is_lifted_by(pause: Pause, target: str) -> bool:
+    """Return whether lifting what could be set by hand ends a pause, whoever set that.
+
+    Without an endpoint it ends the pauses of each endpoint too, and with one those of this endpoint alone.
     """
-    return not frozenset(targets).isdisjoint((ALL, pause.target, pause.everywhere))
+    what, is_one, endpoint = target.partition(_AT)
+    if is_one and (pause.endpoint is None or label_of(pause.endpoint) != endpoint):
+        return False
+    return what in (ALL, pause.everywhere)
 
 
 class Pauses:
@@ -108,9 +123,9 @@ class Pauses:
         arguments: list[Argument] = [of_service(route_class, endpoint), round(seconds * 1000), _note(by, cause), 1]
         await self._redis.run(PUT_PAUSE, [self._keys.pauses], arguments)
 
-    async def lift(self, targets: Sequence[str]) -> int:
-        """End pauses; return how many there were. `all` ends every pause, those the service asked for included."""
-        lifted = [pause for pause in await self.current() if is_lifted_by(pause, targets)]
+    async def lift(self, target: str) -> int:
+        """End the pauses that `is_lifted_by` names, those the service asked for included; return how many."""
+        lifted = [pause for pause in await self.current() if is_lifted_by(pause, target)]
         if lifted:
             await self._redis.ask("HDEL", self._keys.pauses, *(pause.target for pause in lifted))
         return len(lifted)

@@ -2,9 +2,11 @@
 
 Rules guarded: only callers with the right to read are answered, and the right to administer is needed to change
 anything, for the hub that is named or for all. Nothing is paused or resumed by accident: a command names a hub, a class
-of calls or `all`. Answers describe one moment, so they must not be cached.
+of calls or `all`, and an endpoint that it names is one that is delivered to. Only to resume, one that a pause in force
+names counts too: it may be configured no more. Answers describe one moment, so they must not be cached.
 """
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
@@ -18,9 +20,10 @@ from fanout.clock import Clock
 from fanout.errors import BadRequestError
 from fanout.log import get_logger
 from fanout.queue.keys import scope_of_flow
-from fanout.queue.pauses import ALL, Pause, Pauses, is_lifted_by, of_class, of_hub, of_service
+from fanout.queue.pauses import ALL, Pause, Pauses, at_endpoint, is_lifted_by, of_class, of_hub
 from fanout.settings import Settings
-from fanout.signalr.message import RouteClass, Scope
+from fanout.signalr.endpoints import key_named
+from fanout.signalr.message import UNNAMED, RouteClass, Scope, label_of
 from service.admin.overview.figures import place_of_flow, waiting_in
 from service.admin.overview.looks import Looks
 from service.callers.caller import EVERY_HUB, Caller, Right
@@ -39,7 +42,7 @@ _MAX_BODY = 16 * 1024
 _MAX_SECONDS = 30 * 86_400.0
 _MAX_REASON = 200
 _CLASSES = tuple(each.label for each in RouteClass)
-_EXPECTED = 'one of {"hub":...}, {"class":...} and {"all":true}'
+_EXPECTED = 'one of {"hub":...}, {"class":...} and {"all":true}, with an endpoint or without'
 _TARGETS = ("hub", "class", "all")
 
 
@@ -47,7 +50,11 @@ class PauseDocument(Document):
     """One pause of delivery."""
 
     target: str = Field(
-        description="`all`; `hub:NAME`; `class:CLASS`, set by hand; or `service:CLASS`, asked for by the service."
+        description="`all`; `hub:NAME`; `class:CLASS`, set by hand; or `service:CLASS`, asked for by the service. "
+        "`@ENDPOINT` follows where it holds back only one of several endpoints."
+    )
+    endpoint: str | None = Field(
+        description="The endpoint that is held back, `default` for the one without a name; null for every one."
     )
     since: float = Field(description="Unix time in seconds.")
     until: float | None = Field(description="Unix time in seconds; null for a pause that lasts until it is lifted.")
@@ -69,6 +76,9 @@ class _Target(Document):
         None, alias="class", description="Sends are messages to users, groups and connections."
     )
     all: bool | Absent = Field(None, description="Everything. Not together with a hub or a class.")
+    endpoint: Annotated[str, Field(min_length=1)] | Absent = Field(
+        None, description="Only this endpoint, `default` for the one without a name. Without it every one."
+    )
 
 
 class PauseCommand(_Target):
@@ -81,7 +91,10 @@ class PauseCommand(_Target):
 
 
 class ResumeCommand(_Target):
-    """What to resume. A class is resumed whether it was paused by hand or because the service asked for it."""
+    """What to resume. A class is resumed whether it was paused by hand or because the service asked for it.
+
+    With an endpoint only pauses of this endpoint are lifted, and none that holds back every endpoint.
+    """
 
 
 class PausePreview(Document):
@@ -99,6 +112,7 @@ class Resumed(Document):
 
 _SHOWN: dict[str, Any] = {
     "target": "service:send",
+    "endpoint": "default",
     "since": 1800000000.25,
     "until": 1800000300.25,
     "by": "worker-0-7-5f3a1c",
@@ -129,7 +143,7 @@ def _described(right: Right, operation: str, summary: str, answers: dict[int, An
 
 
 class PauseAdmin:
-    """The handlers of the routes; `pauses` is None where they are not served."""
+    """The handlers of the routes; `pauses` is None where they are not served, and `endpoints` are keys."""
 
     def __init__(
         self,
@@ -139,6 +153,7 @@ class PauseAdmin:
         clock: Clock,
         budget: ByteBudget,
         looks: Looks | None = None,
+        endpoints: Collection[str] = ("",),
     ) -> None:
         self._settings = settings
         self._pauses = pauses
@@ -146,6 +161,7 @@ class PauseAdmin:
         self._clock = clock
         self._budget = budget
         self._looks = looks
+        self._endpoints = endpoints
         self._log = get_logger()
 
     def router(self) -> APIRouter:
@@ -181,11 +197,11 @@ class PauseAdmin:
         return _answer(PauseList.model_construct(items=[document_of_pause(pause) for pause in await pauses.current()]))
 
     async def set(self, request: Request) -> Response:
-        """Pause a hub, a class or everything."""
+        """Pause a hub, a class or everything, at one endpoint or at all."""
         caller = self._guard.admit(request, Right.ADMIN)
         pauses = self._served()
-        command = object_of(await self._body(request), (*_TARGETS, "seconds", "reason"), _EXPECTED)
-        [target, *_asked] = _targets_of(command)
+        command = object_of(await self._body(request), (*_TARGETS, "endpoint", "seconds", "reason"), _EXPECTED)
+        target = _target_of(command, self._endpoints)
         _require(caller, Right.ADMIN, target)
         seconds, reason = _seconds_of(command), _reason_of(command)
         note(request.scope, target=target, seconds=seconds)
@@ -195,28 +211,36 @@ class PauseAdmin:
         return _answer(document_of_pause(pause))
 
     async def lift(self, request: Request) -> Response:
-        """Resume a hub, a class or everything."""
+        """Resume a hub, a class or everything, at one endpoint or at all."""
         caller = self._guard.admit(request, Right.ADMIN)
         pauses = self._served()
-        targets = _targets_of(object_of(await self._body(request), _TARGETS, _EXPECTED))
-        _require(caller, Right.ADMIN, targets[0])
-        lifted = await pauses.lift(targets)
-        note(request.scope, target=targets[0], count=lifted)
-        self._log.warning("pauses.lifted", request_id=request_id_of(request.scope), target=targets[0], lifted=lifted)
+        command = object_of(await self._body(request), (*_TARGETS, "endpoint"), _EXPECTED)
+        target = _target_of(command, self._known_to(await pauses.current()))
+        _require(caller, Right.ADMIN, target)
+        lifted = await pauses.lift(target)
+        note(request.scope, target=target, count=lifted)
+        self._log.warning("pauses.lifted", request_id=request_id_of(request.scope), target=target, lifted=lifted)
         return _answer(Resumed.model_construct(lifted=lifted))
 
     async def preview(self, request: Request) -> Response:
         """Return what a pause would hold back, and what resuming would lift."""
         caller = self._guard.admit(request, Right.READ)
         pauses = self._served()
-        targets = _targets_of(object_of(await self._body(request), _TARGETS, _EXPECTED))
-        _require(caller, Right.READ, targets[0])
-        found = [document_of_pause(pause) for pause in await pauses.current() if is_lifted_by(pause, targets)]
+        command, running = (
+            object_of(await self._body(request), (*_TARGETS, "endpoint"), _EXPECTED),
+            await pauses.current(),
+        )
+        target = _target_of(command, self._known_to(running))
+        _require(caller, Right.READ, target)
+        found = [document_of_pause(pause) for pause in running if is_lifted_by(pause, target)]
         waiting = 0
         if self._looks is not None:
             survey = (await self._looks.latest()).survey
-            waiting = waiting_in(survey, lambda flow: _concerns(targets[0], flow))
+            waiting = waiting_in(survey, lambda flow: _concerns(target, flow))
         return _answer(PausePreview.model_construct(waiting=waiting, pauses=found))
+
+    def _known_to(self, running: Collection[Pause]) -> Collection[str]:
+        return [*self._endpoints, *(pause.endpoint for pause in running if pause.endpoint is not None)]
 
     async def _body(self, request: Request) -> bytes:
         with self._budget.hold(announced_size(request.headers, _MAX_BODY)):
@@ -232,31 +256,47 @@ class PauseAdmin:
 
 
 def _require(caller: Caller, right: Right, target: str) -> None:
-    kind, _colon, name = target.partition(":")
+    kind, _colon, name = target.partition("@")[0].partition(":")
     caller.require(right, name if kind == "hub" else EVERY_HUB)
 
 
 def _concerns(target: str, flow: str) -> bool:
-    kind, _colon, name = target.partition(":")
+    what, is_one, endpoint = target.partition("@")
+    kind, _colon, name = what.partition(":")
+    hub, place = place_of_flow(flow)
+    if is_one and label_of(place) != endpoint:
+        return False
     if kind == "hub":
-        return place_of_flow(flow)[0] == name
+        return hub == name
     is_broadcast = scope_of_flow(flow) is Scope.BROADCAST
-    return target == ALL or is_broadcast == (name == RouteClass.BROADCAST.label)
+    return what == ALL or is_broadcast == (name == RouteClass.BROADCAST.label)
 
 
-def _targets_of(command: dict[str, object]) -> list[str]:
-    """Return what a command names; for a class also what the service asked for."""
+def _target_of(command: dict[str, object], endpoints: Collection[str]) -> str:
+    """Return the target that a command names, of these endpoints."""
+    target = _what_in(command)
+    match command.get("endpoint"):
+        case None:
+            return target
+        case str(name):
+            try:
+                return at_endpoint(target, key_named(name, endpoints))
+            except ValueError as error:
+                raise BadRequestError(str(error), pointer="/endpoint") from None
+    raise BadRequestError(f"endpoint must be text: a name, or {UNNAMED}.", pointer="/endpoint")
+
+
+def _what_in(command: dict[str, object]) -> str:
     named = [name for name in _TARGETS if name in command]
     if len(named) != 1:
         raise BadRequestError(f"The body must be {_EXPECTED}.")
     match named[0], command[named[0]]:
         case "hub", str(name):
-            return [of_hub(check_hub(name))]
+            return of_hub(check_hub(name))
         case "class", str(name) if name in _CLASSES:
-            route_class = RouteClass[name.upper()]
-            return [of_class(route_class), of_service(route_class)]
+            return of_class(RouteClass[name.upper()])
         case "all", True:
-            return [ALL]
+            return ALL
         case "class", _:
             raise BadRequestError(f"A class is one of {enumerated(_CLASSES)}.", pointer="/class")
         case name, _:
@@ -284,7 +324,12 @@ def _reason_of(command: dict[str, object]) -> str:
 def document_of_pause(pause: Pause) -> PauseDocument:
     """Return a pause as it is answered."""
     return PauseDocument.model_construct(
-        target=pause.target, since=pause.since, until=pause.until, by=pause.by, cause=pause.cause
+        target=pause.target,
+        endpoint=None if pause.endpoint is None else label_of(pause.endpoint),
+        since=pause.since,
+        until=pause.until,
+        by=pause.by,
+        cause=pause.cause,
     )
 
 

@@ -1,7 +1,8 @@
 """`fanout pause`, `fanout resume` and `fanout pauses`: hold delivery back, let it go on, and see what is held back.
 
-Rule guarded: nothing is paused or resumed by accident: one of --hub, --class and --all has to be given, and what it
-concerns is told and confirmed first, unless --yes is given.
+Rule guarded: nothing is paused or resumed by accident: one of --hub, --class and --all has to be given, or --endpoint,
+which narrows them and alone means all of that endpoint. What it concerns is told and confirmed first, unless --yes is
+given.
 """
 
 import sys
@@ -32,6 +33,7 @@ def _target_options(command: F) -> F:
             help="Calls of this class in every hub; sends are messages to users, groups and connections.",
         ),
         click.option("--all", "everything", is_flag=True, help="Everything."),
+        click.option("--endpoint", metavar="NAME", help="Only at this endpoint; `default` is the one without a name."),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -45,7 +47,7 @@ def _target_options(command: F) -> F:
 @click.option("--reason", default="", help="Why, for those who see it.")
 @_YES
 def pause(url: str, *, duration: str | None, reason: str, yes: bool, **target: Any) -> None:
-    """Hold back the delivery to a hub, of a class of calls, or all of it.
+    """Hold back the delivery to a hub, of a class of calls, or all of it; with --endpoint at one endpoint alone.
 
     Messages are still accepted; they wait in the queue, in order. All workers obey within a second. Calls in flight end
     as they will. The API key is read from FANOUT_API_KEY.
@@ -75,6 +77,7 @@ def pause(url: str, *, duration: str | None, reason: str, yes: bool, **target: A
 def resume(url: str, *, yes: bool, **target: Any) -> None:
     """Let delivery go on that was paused, by hand or because the service asked for it.
 
+    With --endpoint only pauses of that endpoint are lifted, and none that holds back every endpoint.
     Exit code 0: a pause was lifted; 1: there was none. The API key is read from FANOUT_API_KEY.
     """
     command = _target_of(**target)
@@ -115,18 +118,21 @@ def pauses(url: str, *, as_json: bool) -> None:
     sys.exit(or_exit(lambda: _or_refused(work)))
 
 
-def _target_of(*, hub: str | None, route_class: str | None, everything: bool) -> dict[str, Any]:
+def _target_of(*, hub: str | None, route_class: str | None, everything: bool, endpoint: str | None) -> dict[str, Any]:
     given = {"hub": hub, "class": route_class, "all": everything or None}
     target = {name: value for name, value in given.items() if value is not None}
+    if not target and endpoint is not None:
+        target = {"all": True}
     if len(target) != 1:
-        raise click.UsageError("Give one of --hub, --class and --all.")
-    return target
+        raise click.UsageError("Give one of --hub, --class and --all; --endpoint narrows it to one endpoint.")
+    return target if endpoint is None else {**target, "endpoint": endpoint}
 
 
 def _words_of(target: dict[str, Any]) -> str:
+    where = f" at endpoint {plain(target['endpoint'])}" if "endpoint" in target else ""
     if "all" in target:
-        return "everything"
-    return f"hub {plain(target['hub'])}" if "hub" in target else f"the class {plain(target['class'])}"
+        return f"everything{where}"
+    return (f"hub {plain(target['hub'])}" if "hub" in target else f"the class {plain(target['class'])}") + where
 
 
 def _seconds(text: str) -> float:

@@ -91,7 +91,7 @@ async def test_pauses_are_counted_by_who_asked(redis_client: RedisClient) -> Non
     readings = QueueReadings(Measured(clock), metrics, clock, pauses)
     await readings.refresh()
     assert [sample(metrics, "fanout_pauses", cause=cause) for cause in ("operator", "service")] == [2, 1]
-    await pauses.lift([ALL])
+    await pauses.lift(ALL)
     clock.jump(1.1)
     await readings.refresh()
     assert [sample(metrics, "fanout_pauses", cause=cause) for cause in ("operator", "service")] == [0, 0]

@@ -13,7 +13,7 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.queue.keys import KEYS
 from fanout.queue.pace_channel import PaceChannel
-from fanout.queue.pauses import ALL, Pauses, of_class, of_hub, of_service
+from fanout.queue.pauses import ALL, Pause, Pauses, at_endpoint, of_class, of_hub, of_service
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import RouteClass
 from tests.builders import a_message, an_entry
@@ -22,7 +22,7 @@ from workers.endpoint import Endpoint
 from workers.gate import Gate, Window
 from workers.limit import Found
 from workers.pace import Slowdown
-from workers.peers import Peers
+from workers.peers import Peers, _hold_back
 from workers.schedule import Schedule
 from workers.verdicts import Answered, Sign
 
@@ -159,7 +159,7 @@ async def test_a_pause_that_is_set_by_hand_holds_until_it_is_lifted(redis_client
     async with peer.at_work():
         await peer.pauses.put(of_class(SEND), seconds=None, by="operator", cause="maintenance")
         await until(lambda: open_classes(peer) == (BROADCAST, ACTION))
-        await peer.pauses.lift([of_class(SEND)])
+        await peer.pauses.lift(of_class(SEND))
         await until(lambda: open_classes(peer) == (BROADCAST, SEND, ACTION))
     [paused] = peer.lines.of("delivery.paused")
     assert paused == {"target": "class:send", "seconds": None, "cause": "maintenance", "by": "operator"}
@@ -191,7 +191,7 @@ async def test_a_pause_that_the_service_asked_for_can_be_seen_and_lifted(redis_c
         assert (pause.target, pause.by, pause.cause) == ("service:send", "one", "status 429")
         assert 55 < left <= 60
         await until(lambda: of_service(SEND) in one.peers._known and of_service(SEND) in other.peers._known)
-        assert await one.pauses.lift([ALL]) == 1
+        assert await one.pauses.lift(ALL) == 1
         await until(lambda: SEND in open_classes(one) and SEND in open_classes(other))
 
 
@@ -200,13 +200,13 @@ async def test_a_worker_that_starts_after_a_pause_was_lifted_does_not_obey_it(re
     async with one.at_work():
         refuse(one, 60.0)
         await until(lambda: of_service(SEND) in one.peers._known)
-        await one.pauses.lift([of_service(SEND)])
+        await one.pauses.lift(of_class(SEND))
     await asyncio.sleep(2.1)  # the notice of the pause is old
     async with late.at_work():
         assert SEND in open_classes(late)
 
 
-async def test_what_an_endpoint_asked_for_holds_back_that_endpoint_alone_at_every_worker(
+async def test_what_an_endpoint_asked_for_or_an_operator_set_for_it_holds_back_that_endpoint_alone(
     redis_client: RedisClient,
 ) -> None:
     pauses, clock = Pauses(redis_client), SystemClock()
@@ -228,5 +228,23 @@ async def test_what_an_endpoint_asked_for_holds_back_that_endpoint_alone_at_ever
         peers.tell("east", ACTION, Slowdown(30.0, Found(inf), asked=True), "status 429")
         await until(lambda: ACTION not in east.open_classes(clock.monotonic(), 0))
         assert ACTION in home.open_classes(clock.monotonic(), 0)
+        await pauses.put(at_endpoint(ALL, ""), seconds=None, by="operator", cause="")
+        await until(lambda: home.open_classes(clock.monotonic(), 0) == ())
+        assert BROADCAST in east.open_classes(clock.monotonic(), 0)
+        await pauses.lift(at_endpoint(ALL, ""))
+        await until(lambda: home.open_classes(clock.monotonic(), 0) == tuple(RouteClass))
         for task in tasks:
             task.cancel()
+
+
+def test_of_two_pauses_of_one_hub_the_longer_one_counts_and_only_at_its_endpoint() -> None:
+    home, east = (
+        Endpoint(cast("Client", None), cast("Sender", None), Gate(Window(8), {}, lambda: 0.0), name=name)
+        for name in ("", "east")
+    )
+    everywhere, here = (Pause(target, 0.0, None, "operator", "") for target in ("hub:chat", "hub:chat@east"))
+    for pauses in ({everywhere: 5.0, here: 60.0}, {here: 60.0, everywhere: 5.0}):
+        for endpoint in (home, east):
+            _hold_back(endpoint, pauses, 100.0)
+        assert home.gate.held_until(Head("chat\nu1"), 100.0) == 105.0
+        assert east.gate.held_until(Head("chat@east\nu1"), 100.0) == 160.0

@@ -78,10 +78,10 @@ async function set() {
   return `Paused: ${wordsOf(what, hub)}.`;
 }
 
-async function lift({ target }) {
-  const [kind, ...rest] = target.split(":");
-  const name = rest.join(":").split("@")[0]; // what an endpoint asked for is lifted for all of them
-  const named = targetOf(kind === "hub" || kind === "all" ? kind : name, name);
+async function lift({ target, endpoint }) {
+  const [kind, name] = target.split("@")[0].split(":");
+  const what = targetOf(kind === "hub" || kind === "all" ? kind : name, name);
+  const named = endpoint === null ? what : { ...what, endpoint }; // the pauses of other endpoints go on
   const { waiting, pauses } = await ask("pauses/preview", named);
   const others = pauses.length > 1 ? ` This lifts ${pauses.length} pauses: ${pauses.map((each) => each.target).join(", ")}.` : "";
   if (!(await confirmed(`Resume ${target}?`, `${whole(waiting)} entries wait.${others}`, "Resume"))) return "";

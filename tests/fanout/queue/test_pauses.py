@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from fanout.queue.keys import Keys
-from fanout.queue.pauses import ALL, Pauses, of_class, of_hub, of_service
+from fanout.queue.pauses import ALL, Pause, Pauses, at_endpoint, is_lifted_by, of_class, of_hub, of_service
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import RouteClass
 
@@ -29,9 +29,9 @@ async def test_a_pause_without_an_end_lasts_until_it_is_lifted(redis_client: Red
     pauses = Pauses(redis_client)
     await pauses.put(ALL, seconds=None, by="operator", cause="")
     assert list((await pauses.current()).values()) == [inf]
-    assert await pauses.lift([of_class(SEND)]) == 0
-    assert await pauses.lift([ALL]) == 1
-    assert await pauses.lift([ALL]) == 0
+    assert await pauses.lift(of_class(SEND)) == 0
+    assert await pauses.lift(ALL) == 1
+    assert await pauses.lift(ALL) == 0
     assert await pauses.current() == {}
 
 
@@ -41,7 +41,7 @@ async def test_lifting_a_class_lifts_what_the_service_asked_for_too_and_nothing_
         await pauses.put(target, seconds=60.0, by="w", cause="")
     await pauses.keep(SEND, seconds=5.0, by="w", cause="shorter")
     assert {pause.cause for pause in await pauses.current()} == {""}
-    assert await pauses.lift([of_class(SEND), of_service(SEND)]) == 2
+    assert await pauses.lift(of_class(SEND)) == 2
     assert {pause.target for pause in await pauses.current()} == {"service:action", "hub:chat"}
 
 
@@ -67,6 +67,9 @@ async def test_namespaces_have_pauses_of_their_own(redis_client: RedisClient) ->
         (of_class(SEND), None, (SEND,), False),
         (of_service(SEND), None, (SEND,), True),
         ("class:of a newer version", None, (), False),
+        (at_endpoint(ALL, "east"), None, tuple(RouteClass), False),
+        (at_endpoint(of_hub("Chat"), ""), "chat", (), False),
+        (at_endpoint(of_class(SEND), "east"), None, (SEND,), False),
     ],
 )
 async def test_a_pause_says_what_it_holds_back(
@@ -89,6 +92,29 @@ async def test_a_pause_that_an_endpoint_asked_for_is_its_own_and_is_lifted_with_
         "service:send@east": ("east", (SEND,)),
         "class:send": (None, (SEND,)),
     }
-    assert await pauses.lift([of_service(SEND, "east")]) == 1
-    await pauses.keep(SEND, "east", seconds=60.0, by="w", cause="status 429")
-    assert await pauses.lift([of_class(SEND), of_service(SEND)]) == 3
+    assert await pauses.lift(at_endpoint(of_class(SEND), "east")) == 1
+    assert await pauses.lift(at_endpoint(of_class(SEND), "")) == 1
+    assert {pause.target for pause in await pauses.current()} == {"class:send"}
+    for endpoint in ("", "east"):
+        await pauses.keep(SEND, endpoint, seconds=60.0, by="w", cause="status 429")
+    assert await pauses.lift(of_class(SEND)) == 3
+
+
+@pytest.mark.parametrize(
+    ("target", "lifted"),
+    [
+        (ALL, {"all", "all@east", "all@default", "hub:chat", "hub:chat@east", "service:send@east", "service:send"}),
+        ("all@east", {"all@east", "hub:chat@east", "service:send@east"}),
+        ("all@default", {"all@default", "service:send"}),
+        ("hub:chat", {"hub:chat", "hub:chat@east"}),
+        ("hub:chat@east", {"hub:chat@east"}),
+        ("class:send", {"service:send@east", "service:send"}),
+        ("class:send@default", {"service:send"}),
+    ],
+)
+def test_lifting_at_one_endpoint_ends_nothing_of_another_and_nothing_that_holds_back_all(
+    target: str, lifted: set[str]
+) -> None:
+    targets = ("all", "all@east", "all@default", "hub:chat", "hub:chat@east", "service:send@east", "service:send")
+    pauses = [Pause(each, 1.0, None, "operator", "") for each in targets]
+    assert {pause.target for pause in pauses if is_lifted_by(pause, target)} == lifted

@@ -8,13 +8,18 @@ import httpx
 import pytest
 
 from fanout.clock import SystemClock
-from fanout.queue.pauses import Pauses, of_service
+from fanout.queue.keys import flow_named
+from fanout.queue.pauses import ALL, Pauses, at_endpoint, of_service
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
+from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.endpoints import Endpoints, ServiceEndpoint
 from fanout.signalr.message import RouteClass
-from tests.service.apps import KEY, App, an_app, client_of
+from service.admin.pauses import _concerns
+from tests.service.apps import KEY, SERVICE, App, an_app, client_of
 
 PATH = "/v1/admin/pauses"
+EAST = ConnectionString.parse(f"Endpoint=https://east.example;AccessKey={'k' * 44}")
 BEARER = {"Authorization": f"Bearer {KEY}"}
 
 
@@ -63,6 +68,9 @@ async def test_a_class_is_resumed_whoever_paused_it_and_all_ends_every_pause(pau
         ({"hub": 7}, "/hub"),
         ({"class": "sends"}, "/class"),
         ({"all": False}, "/all"),
+        ({"endpoint": "default"}, ""),
+        ({"all": True, "endpoint": "west"}, "/endpoint"),
+        ({"all": True, "endpoint": 7}, "/endpoint"),
         ({"all": True, "seconds": 0}, "/seconds"),
         ({"all": True, "seconds": True}, "/seconds"),
         ({"all": True, "seconds": 1e9}, "/seconds"),
@@ -79,6 +87,44 @@ async def test_a_command_that_is_not_clear_pauses_nothing(
     if pointer:
         assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
     assert await pauses.current() == {}
+
+
+async def test_one_of_several_endpoints_is_paused_and_resumed(pauses: Pauses) -> None:
+    named = [ServiceEndpoint("", SERVICE), ServiceEndpoint("East", EAST)]
+    async with client_of(replace(an_app_with(pauses), endpoints=Endpoints.of(named))) as client:
+        made = await client.post(f"{PATH}/set", json={"all": True, "endpoint": "EAST", "seconds": 60})
+        assert (made.json()["target"], made.json()["endpoint"]) == ("all@east", "east")
+        await client.post(f"{PATH}/set", json={"hub": "Chat"})
+        assert [each["endpoint"] for each in (await client.get(PATH)).json()["items"]] == ["east", None]
+        unknown = await client.post(f"{PATH}/set", json={"all": True, "endpoint": "west"})
+        assert "No endpoint 'west' is configured here; known: default, east." in unknown.text
+        other = {"all": True, "endpoint": "default"}
+        assert (await client.post(f"{PATH}/lift", json=other)).json() == {"lifted": 0}
+        preview = await client.post(f"{PATH}/preview", json={"all": True, "endpoint": "east"})
+        assert [each["target"] for each in preview.json()["pauses"]] == ["all@east"]
+        assert (await client.post(f"{PATH}/lift", json={"all": True, "endpoint": "east"})).json() == {"lifted": 1}
+
+
+async def test_the_pause_of_an_endpoint_that_is_configured_no_more_can_be_lifted(pauses: Pauses) -> None:
+    await pauses.put(at_endpoint(ALL, "west"), seconds=None, by="operator", cause="")
+    async with client_of(an_app_with(pauses)) as client:
+        assert (await client.post(f"{PATH}/set", json={"all": True, "endpoint": "west"})).status_code == 400
+        assert (await client.post(f"{PATH}/lift", json={"all": True, "endpoint": "west"})).json() == {"lifted": 1}
+
+
+@pytest.mark.parametrize(
+    ("target", "hub", "concerned"),
+    [
+        ("all@east", "chat@east", True),
+        ("all@east", "chat", False),
+        ("hub:chat@default", "chat", True),
+        ("hub:chat@default", "chat@east", False),
+        ("hub:chat", "chat@east", True),
+        ("class:send@east", "news@east", True),
+    ],
+)
+def test_what_waits_is_counted_for_the_endpoint_that_is_named(target: str, hub: str, *, concerned: bool) -> None:
+    assert _concerns(target, flow_named("u", hub)) is concerned
 
 
 async def test_only_administrators_are_answered(pauses: Pauses) -> None:

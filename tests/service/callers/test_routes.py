@@ -86,6 +86,7 @@ REQUESTS = (
             Asked("POST", f"/v1/admin/pauses/{action}", "admin", "*", {"all": True}),
             Asked("POST", f"/v1/admin/pauses/{action}", "admin", "*", {"class": "send"}),
             Asked("POST", f"/v1/admin/pauses/{action}", "admin", "chat", {"hub": "chat"}),
+            Asked("POST", f"/v1/admin/pauses/{action}", "admin", "chat", {"hub": "chat", "endpoint": "default"}),
             Asked("POST", f"/v1/admin/pauses/{action}", "admin", "news", {"hub": "news"}),
         )
     ),

@@ -57,6 +57,17 @@ async def test_a_class_and_everything_can_be_paused_without_an_end(url: str) -> 
     assert "resumed" in (await fanout(url, "pauses")).output
 
 
+async def test_an_endpoint_alone_means_all_of_it_and_a_wrong_one_is_refused_with_the_known_ones(url: str) -> None:
+    paused = await fanout(url, "pause", "--endpoint", "default", "--yes")
+    assert paused.stderr.startswith("This holds back everything at endpoint default: 0 entries")
+    assert "all@default" in paused.stdout
+    narrowed = await fanout(url, "pause", "--hub", "chat", "--endpoint", "default", "--yes")
+    assert "hub:chat@default" in narrowed.stdout
+    wrong = await fanout(url, "pause", "--endpoint", "west", "--yes")
+    assert (wrong.exit_code, "known: default." in wrong.output) == (1, True)
+    assert (await fanout(url, "resume", "--endpoint", "default", "--yes")).stdout == "2 pauses lifted.\n"
+
+
 @pytest.mark.parametrize(
     "arguments", [("pause",), ("resume",), ("pause", "--hub", "chat", "--all"), ("pause", "--all", "--for", "soon")]
 )

@@ -171,7 +171,9 @@ class Parts:
         limits = limits_of(settings, endpoints)
         batches = Ingress(settings, hubs, intake, guard, metrics, clock, limits, budget, quotas)
         looks = self._looks()
-        asked = None if endpoints is None else self.asked.get(endpoints.first.key)
+        hub_admin = HubAdmin(
+            settings, hubs, guard, clock, budget, intake=intake, asked=self.asked, endpoints=legs, looks=looks
+        )
         return _Routes(
             self._traced(batches if self.tokens is None else KeysFirst(batches, self.tokens), MESSAGES),
             self._traced(self._compatible(hubs, intake, budget, quotas), "/api/hubs"),
@@ -183,7 +185,7 @@ class Parts:
                 OverviewAdmin(guard, looks).router(),
                 ConfigAdmin(settings, guard).router(),
                 console.router(),
-                HubAdmin(settings, hubs, guard, clock, budget, intake=intake, asked=asked, looks=looks).router(),
+                hub_admin.router(),
             ),
         )
 

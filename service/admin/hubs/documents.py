@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import ConfigDict, Field
 
+from fanout.signalr.endpoints import MAX_ENDPOINTS
 from service.callers.caller import Right
 from service.openapi.describe import (
     HUB,
@@ -32,7 +33,12 @@ MAX_TOKEN: Final = 2048  # characters of what continues a list
 class Existence(Document):
     """What the service says now. What waits in the queue has not been done yet."""
 
-    exists: bool
+    exists: bool = Field(description="Whether any endpoint that was asked says so.")
+    endpoints: list[str] = Field(max_length=MAX_ENDPOINTS, description="The endpoints that say so.")
+    unanswered: list[str] = Field(
+        max_length=MAX_ENDPOINTS,
+        description="Those that did not answer; where none of the others says so, it is a 503.",
+    )
 
 
 class Connection(Document):
@@ -40,10 +46,11 @@ class Connection(Document):
 
     connection_id: str
     user_id: str | None = Field(description="null for a connection without a user.")
+    endpoint: str = Field(description="The endpoint that it is at, `default` for the one without a name.")
 
 
 class ConnectionList(Document):
-    """A page of the connections of a group."""
+    """A page of the connections of a group. Of several endpoints one is listed after the other."""
 
     items: list[Connection] = Field(max_length=MAX_PAGE)
     next: str | None = Field(description="The `cursor` of the next page; null at the end.")
@@ -57,6 +64,9 @@ class CloseCommand(Document):
     all: bool = Field(description="true, so that no hub is closed by accident.")
     reason: Annotated[str, Field(max_length=MAX_REASON)] | Absent = Field(
         None, description="Told to the clients, where detailed errors are enabled."
+    )
+    endpoint: Annotated[str, Field(min_length=1)] | Absent = Field(
+        None, description="Only at this endpoint, `default` for the one without a name. Without it at every one."
     )
     dry_run: bool | Absent = Field(None, description="Only tell what waits; close nothing.")
 
@@ -76,6 +86,7 @@ _ASKED: Final[dict[int | str, Any]] = {
         "The service does not answer, or refuses.", "serviceUnavailable", "notConfigured", "callersUnavailable"
     ),
 }
+_LISTED: Final = {"connectionId": "c1", "userId": "alice", "endpoint": "default"}
 _TEXT: Final = {"type": "string", "minLength": 1}
 
 
@@ -85,7 +96,7 @@ def _asked(operation: str, summary: str, success: dict[str, Any], *names: str, *
     return {
         "operation_id": operation,
         "summary": summary,
-        "description": "Asked of the service itself, as delivery calls it.",
+        "description": "Asked of the service itself, as delivery calls it: of the endpoint that is named, or of each.",
         "responses": {200: success, **_ASKED},
         "openapi_extra": {"security": callers(Right.READ), "parameters": [*parameters, REQUEST_ID]},
     }
@@ -93,12 +104,13 @@ def _asked(operation: str, summary: str, success: dict[str, Any], *names: str, *
 
 EXISTS_DESCRIPTION: Final = _asked(
     "askExistence", "Ask whether a connection, a user or a group has a connection, or a user is in a group",
-    answer(Existence, "What the service says.", {"exists": True}), "connection", "user", "group",
+    answer(Existence, "What the service says.", {"exists": True, "endpoints": ["east"], "unanswered": []}),
+    "connection", "user", "group", "endpoint",
 )  # fmt: skip
 CONNECTIONS_DESCRIPTION: Final = _asked(
     "listConnections", "List the connections of a group",
-    answer(ConnectionList, "A page.", {"items": [{"connectionId": "c1", "userId": "alice"}], "next": "c1"}),
-    "group", "cursor", limit={"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": MAX_PAGE},
+    answer(ConnectionList, "A page.", {"items": [_LISTED], "next": "c1"}),
+    "group", "cursor", "endpoint", limit={"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": MAX_PAGE},
 )  # fmt: skip
 CLOSE_DESCRIPTION: Final[dict[str, Any]] = {
     "operation_id": "closeHub",

@@ -11,10 +11,12 @@ from click.testing import CliRunner, Result
 from emulator.config import connection_string
 from fanout.clock import SystemClock
 from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.endpoints import Endpoints, ServiceEndpoint
 from fanout.signalr.message import CloseConnections, Scope
 from service.cli.main import main
-from service.compat.questions import open_service
+from service.compat.questions import open_service, open_services
 from tests.emulator.running import Service, running
+from tests.free_ports import free_port
 from tests.service.apps import KEY, an_app, client_of, served
 from tests.service.memory_queue import MemoryQueue
 
@@ -52,6 +54,20 @@ async def a_place() -> AsyncIterator[Place]:
             served(replace(app, asked={"": asked})) as url,
         ):
             yield Place(url, queue, service)
+
+
+@asynccontextmanager
+async def two_places(home: Service, east: Service, port: int = 0) -> AsyncIterator[Place]:
+    """An ingress in front of two emulators; the second is not found where `port` is another one's."""
+    queue = MemoryQueue()
+    services = [ConnectionString.parse(connection_string(each)) for each in (home.port, port or east.port)]
+    endpoints = Endpoints.of([ServiceEndpoint("", services[0]), ServiceEndpoint("East", services[1])])
+    app = replace(an_app(queue, api_key=KEY), endpoints=endpoints)
+    async with (
+        open_services(endpoints, app.settings, SystemClock()) as asked,
+        served(replace(app, asked=asked)) as url,
+    ):
+        yield Place(url, queue, home)
 
 
 async def test_the_service_says_who_is_there_and_who_is_a_member(place: Place) -> None:
@@ -116,11 +132,49 @@ async def test_closing_a_hub_says_first_what_it_does_and_is_queued_when_confirme
     assert (stored.entry.hub, stored.entry.item) == ("chat", CloseConnections(Scope.BROADCAST, "", "maintenance", ()))
 
 
+async def test_with_several_endpoints_each_is_asked_and_closed_or_the_one_that_is_named() -> None:
+    async with running() as home, running() as east, two_places(home, east) as place:
+        async with home.client("ann"), east.client("bob"):
+            for service in (home, east):
+                await service.status("PUT", f"groups/red/connections/{service.connection_ids()[0]}")
+            for names, output in (
+                (("--user", "bob"), "yes (east)\n"),
+                (("--group", "red"), "yes (default, east)\n"),
+                (("--user", "bob", "--endpoint", "default"), "no\n"),
+                (("--user", "cy"), "no\n"),
+            ):
+                assert (await place.fanout("hub", "exists", "chat", *names)).output == output
+            listed = (await place.fanout("hub", "connections", "chat", "--group", "red")).output.splitlines()
+            assert [line.split()[1:] for line in listed] == [["USER", "ENDPOINT"], ["ann", "default"], ["bob", "east"]]
+            named = ("--group", "red", "--endpoint", "EAST")
+            assert "ann" not in (await place.fanout("hub", "connections", "chat", *named)).output
+        assert (await place.fanout("hub", "connections", "chat", "--group", "red")).output == "There are none.\n"
+        unknown = await place.fanout("hub", "close", "chat", "--endpoint", "west", "--yes")
+        assert (unknown.exit_code, "known: default, east." in unknown.output) == (1, True)
+        await place.fanout("hub", "close", "chat", "--yes", "--endpoint", "east")
+        assert [stored.entry.endpoint for stored in place.queue.stored] == ["east"]
+        await place.fanout("hub", "close", "chat", "--yes")
+        assert [stored.entry.endpoint for stored in place.queue.stored[1:]] == ["", "east"]
+
+
+async def test_no_is_no_answer_while_an_endpoint_does_not_answer() -> None:
+    async with (
+        running() as home,
+        two_places(home, home, port=free_port()) as place,
+        home.client("ann"),
+    ):
+        found = await place.fanout("hub", "exists", "chat", "--user", "ann")
+        assert (found.exit_code, found.stdout, found.stderr) == (0, "yes\n", "Not answered: east.\n")
+        missing = await place.fanout("hub", "exists", "chat", "--user", "bob")
+        assert (missing.exit_code, missing.stdout, "east: The SignalR service" in missing.stderr) == (1, "", True)
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
         (b"{}", "/all"), (b'{"all":false}', "/all"), (b'{"all":true,"dryRun":1}', "/dryRun"),
         (b'{"all":true,"reason":7}', "/reason"), (b'{"all":true,"hub":"x"}', "/hub"),
+        (b'{"all":true,"endpoint":"west"}', "/endpoint"), (b'{"all":true,"endpoint":7}', "/endpoint"),
     ],
 )  # fmt: skip
 async def test_no_hub_is_closed_by_accident(body: bytes, pointer: str) -> None:

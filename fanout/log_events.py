@@ -157,7 +157,12 @@ EVENTS: Final = (
         "an operator paused delivery; `seconds` is null until it is lifted",
         seconds=_NULLABLE_NUMBER,
     ),
-    _event("hub.closing", "warning", "request_id hub", "an operator queued the closing of all connections of a hub"),
+    _event(
+        "hub.closing",
+        "warning",
+        "request_id hub endpoint?",
+        "an operator queued the closing of all connections of a hub, at one endpoint where one is named",
+    ),
     _event("pauses.lifted", "warning", "request_id target lifted", "an operator resumed delivery"),
     _event(
         "callers.unreadable",

@@ -20,6 +20,7 @@ from fanout.clock import Clock
 from fanout.environment import CONNECTION_STRING
 from fanout.errors import BadRequestError, NotConfiguredError, QueueFullError, QueueSilentError
 from fanout.log import get_logger
+from fanout.queue.pauses import at_endpoint, of_hub
 from fanout.settings import Settings
 from fanout.signalr.message import UNNAMED, CloseConnections, Scope, label_of
 from service.admin.hubs.documents import (
@@ -135,7 +136,8 @@ class HubAdmin:
             raise BadRequestError("dryRun must be true or false.", pointer="/dryRun")
         keys = None if named is None else tuple(chosen_of(named, self._endpoints, pointer="/endpoint"))
         waiting = await self._waiting(hub, keys)
-        note(request.scope, dry=dry)
+        target = None if keys is None else at_endpoint(of_hub(hub), keys[0])
+        note(request.scope, dry=dry, target=target)
         message_id = None if dry else await self._close(hub, reason, keys, request_id_of(request.scope))
         return _answer(Closing.model_construct(waiting=waiting, message_id=message_id), 202)
 
@@ -156,7 +158,8 @@ class HubAdmin:
         outcome = await self._intake(hub, batch, BatchOptions(request_id))
         if not isinstance(outcome, Stored):
             raise _not_stored(outcome)
-        self._log.warning("hub.closing", request_id=request_id, hub=hub)
+        named = {} if keys is None else {"endpoint": label_of(keys[0])}
+        self._log.warning("hub.closing", request_id=request_id, hub=hub, **named)
         return outcome.message_ids[0]
 
     def _hub_of(self, request: Request, right: Right) -> str:

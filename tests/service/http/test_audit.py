@@ -50,7 +50,8 @@ async def test_what_changes_something_has_its_line_each_time(one_redis: RedisCli
         await client.post("/v1/admin/dead-letters/purge", json={"hub": "chat"})
         await client.post("/v1/admin/dead-letters/purge", json={"all": True, "dryRun": True})
         await client.post("/v1/admin/pauses/set", json={"nothing": 1})
-    [*set_, lifted, purged, tried, wrong] = lines(logged)
+        await client.post("/v1/admin/hubs/chat/close", json={"all": True, "endpoint": "default", "dryRun": True})
+    [*set_, lifted, purged, tried, wrong, closed] = lines(logged)
     assert len(set_) == 12
     assert {line["event"] for line in lines(logged)} == {"audit.acted"}
     expected = {
@@ -62,6 +63,7 @@ async def test_what_changes_something_has_its_line_each_time(one_redis: RedisCli
     assert [purged[name] for name in ("hub", "matched", "count", "dry")] == ["chat", 0, 0, False]
     assert [tried[name] for name in ("matched", "dry")] == [0, True]
     assert wrong["status"] == 400
+    assert [closed[name] for name in ("hub", "target", "dry")] == ["chat", "hub:chat@default", True]
     assert "alice" not in logged.getvalue()
     assert KEY not in logged.getvalue()
 

@@ -42,7 +42,8 @@ class ServiceSettings(BaseModel):
     second_access_key: SecretStr = Field(
         SecretStr(""),
         description="The other access key of the service, while keys are rotated: callers of the compatible routes "
-        "(`/api/hubs/...`) may sign with either. Deliveries are signed with that of the connection string.",
+        "(`/api/hubs/...`) may sign with either. Deliveries are signed with that of the connection string. Of several "
+        "endpoints it is a key of the first: the one without a name, or else the first by name.",
     )
     api_version: ApiVersion = Field(API_VERSION, description="API version of the REST calls.")
     application: str = Field(

@@ -12,7 +12,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from fanout.errors import ConfigurationError
-from fanout.identity_settings import SEPARATOR, companion_of, connection_string_of
+from fanout.identity_settings import OF_OTHERS, SEPARATOR, companion_of, connection_string_of
 from fanout.signalr.endpoints import EndpointType, check_endpoint_name
 
 _CONNECTION_STRING: Final = "AzureSignalRConnectionString"
@@ -120,6 +120,9 @@ class _Search:
         companion = companion_of(f"{SEPARATOR}{parts[-1]}", "") if parts else ""
         if is_unnamed and companion and len(parts) == 1:
             return  # it belongs to the endpoint without a name
+        if parts and parts[-1].lower() in OF_OTHERS:
+            self._refuse(variable, "is not a setting of this version: serviceUri, credential, clientId and others are")
+            return
         self.taken.add(variable)
         if companion and len(parts) > 1 and not _problem_of(parts[:-1]):
             root = variable[: -len(parts[-1])].rstrip("_:")

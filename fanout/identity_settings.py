@@ -24,6 +24,12 @@ _PARTS: Final = {
 _CREDENTIAL: Final = "credential"
 _NAMES: Final = {name.lower(): name for name in (*_PARTS, _CREDENTIAL)}
 _AUTH_TYPES: Final = {"managedidentity": "azure.msi", "workloadidentity": "azure.workload"}
+# What the vendor's libraries know besides; here it would be taken for the name of an endpoint.
+OF_OTHERS: Final = frozenset({
+    "additionallyallowedtenants", "clientcertificate", "clientcertificatestorelocation", "clientcertificatestorename",
+    "managedidentityclientid", "managedidentityidkind", "managedidentityobjectid", "managedidentityresourceid",
+    "systemaccesstokenfile", "tokencredential",
+})  # fmt: skip
 # What would do nothing beside it.
 _UNUSED: Final = {"managedidentity": ("tenantId", "clientSecret"), "workloadidentity": ("clientSecret",)}
 

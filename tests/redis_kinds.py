@@ -120,7 +120,7 @@ def ready_to_fail_over(store: Store) -> None:
         return bool(state[b"num-slaves"] == b"2" and state[b"num-other-sentinels"] == b"2")
 
     for watcher in store.others:
-        eventually(partial(known, watcher), what="the Sentinels know each other")
+        eventually(partial(known, watcher), what="the Sentinels know each other", within=60.0)
 
 
 def cluster(binary: str) -> Store:

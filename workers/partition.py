@@ -115,6 +115,7 @@ class OwnedPartition:
 
     `flows` are those that may hold entries, by name. `hungry` are lanes to be fetched for, as the schedule asks for it.
     `left_alone` are flows of endpoints that are not configured here, with the name of the endpoint: nobody reads them.
+    `foreign` are such flows in which nothing waited when they were looked at.
     `chunk` is how many bytes a read asks for; it adapts to the link. Its reader sets `on_wake`. `needs` is the newest
     format of an entry that was met and that this process cannot read, 0 for none.
     """
@@ -128,6 +129,7 @@ class OwnedPartition:
         self.on_wake: Callable[[], None] = _nothing
         self.chunk = _CHUNK
         self.left_alone: dict[str, str] = {}
+        self.foreign: set[str] = set()
         self.needs = 0
         self.in_flight = 0
         self.ended = False

@@ -102,7 +102,12 @@ class Reader:
     async def _leave_alone(self, owned: OwnedPartition, name: str, endpoint: str) -> None:
         """Leave a flow in the store whose endpoint is configured elsewhere, or not any more."""
         if not await self._ask(owned, self._stream.read, owned.number, {name: START}, most=1):
+            owned.foreign.add(name)  # a known flow wakes nobody, so it is listened to until something waits in it
             return
+        self._tell_of(owned, name, endpoint)
+
+    def _tell_of(self, owned: OwnedPartition, name: str, endpoint: str) -> None:
+        owned.foreign.discard(name)
         if endpoint not in self._unknown_endpoints:
             self._unknown_endpoints.add(endpoint)
             self._log.warning("endpoint.unknown", endpoint=label_of(endpoint), partition=owned.number)
@@ -135,6 +140,7 @@ class Reader:
         woken = START
         while not owned.doubted:
             after = {flow.name: flow.cursor for flow in owned.flows.values() if not flow.behind}
+            after |= dict.fromkeys(owned.foreign, START)
             most = max(_OF_EACH, _AT_ONCE // max(1, len(after)))
             last, reads = await self._ask(owned, self._stream.wait, owned.number, woken, after, most=most, block=_BLOCK)
             if self._is_doubtful(owned):
@@ -143,6 +149,9 @@ class Reader:
                 woken = last
                 await self._find_flows(owned)
             for name, entries in reads:
+                if name in owned.foreign:
+                    self._tell_of(owned, name, hub_and_endpoint(hub_of_flow(name))[1])
+                    continue
                 flow = owned.flows[name]
                 if flow.behind or flow.cursor != after[name]:
                     continue  # the other task went on with it meanwhile

@@ -463,6 +463,24 @@ async def test_what_waits_for_an_endpoint_that_is_not_configured_stays_and_is_to
     assert bench.lines.of("endpoint.unknown") == [{"endpoint": "east", "partition": 0}]
 
 
+async def test_what_comes_later_for_an_endpoint_that_is_not_configured_is_told_too(redis_client: RedisClient) -> None:
+    bench = Bench(redis_client)
+    leg = Submission(an_entry(a_message(ALICE, text="1")))
+    away = structs.replace(leg, entry=structs.replace(leg.entry, endpoint="east"))
+    await bench.stream.append([away])
+    await redis_client.ask("DEL", *(await redis_client.ask("KEYS", "*east*")))  # delivered before; the flow is known
+    [owned] = await taken(redis_client, bench.clock, 0)
+    async with bench.reading(owned):
+        await until(lambda: bool(owned.foreign))
+        assert not owned.unknown_endpoints
+        await bench.stream.append([away])
+        await until(lambda: bool(owned.unknown_endpoints))
+        await bench.stream.append([leg])
+        assert await bench.delivered(1) == ["1"]
+    assert await waiting_in(redis_client, 1) == 1
+    assert bench.lines.of("endpoint.unknown") == [{"endpoint": "east", "partition": 0}]
+
+
 async def test_the_legs_of_a_configured_endpoint_come_in_order_with_its_name(redis_client: RedisClient) -> None:
     bench = Bench(redis_client)
     bench.reader = Reader(

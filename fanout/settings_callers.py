@@ -61,8 +61,8 @@ class CallerSettings(BaseModel):
     jwt_roles: tuple[str, ...] = Field(
         (),
         max_length=200,
-        description="What roles allow, comma-separated: `Orders.Writer=send:orders-* negotiate:orders-*`. A role "
-        "`fanout.send:orders-*` needs no entry.",
+        description="What roles allow, comma-separated: `Orders.Writer=send:orders_* negotiate:orders_*`. A role "
+        "`fanout.send:orders_*` needs no entry.",
     )
     caller_rate: str = Field(
         "",

@@ -1,7 +1,7 @@
-"""What the roles in a token allow: `fanout.send:orders-*`, or a role of any name that a setting gives a meaning. Pure.
+"""What the roles in a token allow: `fanout.send:orders_*`, or a role of any name that a setting gives a meaning. Pure.
 
-A grant is a right and the hubs it holds for, as `send:orders-*`. A role `fanout.<grant>` is that grant. Any other role
-means what FANOUT_JWT_ROLES says, `Orders.Writer=send:orders-* negotiate:orders-*`, and nothing where it says nothing.
+A grant is a right and the hubs it holds for, as `send:orders_*`. A role `fanout.<grant>` is that grant. Any other role
+means what FANOUT_JWT_ROLES says, `Orders.Writer=send:orders_* negotiate:orders_*`, and nothing where it says nothing.
 
 Rules guarded: nobody gets a right or a hub by accident: both have to be named. A role that cannot be read gives
 nothing, and takes nothing away.
@@ -18,7 +18,7 @@ from service.callers.caller import ALL_HUBS, Caller, Right, hubs_of
 PREFIX: Final = "fanout."
 _MAX_ROLES: Final = 256  # roles of one token that are looked at
 _LIMITS: Final = frozenset({"rate", "bytes"})
-_EXPECTED: Final = "a grant is a right and a hub, as send:orders-* or read:*"
+_EXPECTED: Final = "a grant is a right and a hub, as send:orders_* or read:*"
 
 Grant = tuple[Right, str]
 

@@ -5,6 +5,7 @@ gets a right or a hub by accident: both have to be named.
 """
 
 import asyncio
+import re
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,6 +28,7 @@ from service.identities import Identities
 from service.outgoing import open_configured_redis
 
 T = TypeVar("T")
+_COULD_BE_A_HUB = re.compile(r"[a-z*][a-z0-9_`,.\[\]/*]*")  # `/` stands behind the name of an application
 _HEADING = ("ID", "NAME", "RIGHTS", "HUBS", "LIMITS", "CREATED (UTC)", "UNTIL (UTC)")
 
 
@@ -79,6 +81,7 @@ def create(
         check_key(key)
     except ValueError as error:
         raise click.UsageError(f"{error}.") from None
+    _check_hubs(patterns)
     if only_print:
         click.echo(f"{secret}\nThis key is not shown again; it counts once the line below is in the file.", err=True)
         click.echo(key.text.decode())
@@ -120,6 +123,14 @@ def revoke(key_id: str, *, yes: bool) -> None:
     removed = _with_keys(lambda store: store.remove(key_id))
     click.echo(f"The key {plain(key_id)} is revoked." if removed else f"There is no key {plain(key_id)} in Redis.")
     sys.exit(0 if removed else 1)
+
+
+def _check_hubs(patterns: Sequence[str]) -> None:
+    for pattern in patterns:
+        if _COULD_BE_A_HUB.fullmatch(pattern) is None:
+            raise click.UsageError(
+                f"No hub can be called {pattern!r}: names start with a letter and have letters, digits and _ ` , . [ ]."
+            )
 
 
 def _with_keys(work: Callable[[ApiKeys], Awaitable[T]]) -> T:

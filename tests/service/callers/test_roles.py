@@ -18,9 +18,9 @@ def allows(caller: Caller, right: Right, hub: str) -> bool:
 
 
 def test_each_right_holds_on_the_hubs_of_its_own_grants() -> None:
-    roles = ["fanout.send:orders-*", "fanout.send:News", "fanout.read:*", "fanout.admin:news"]
+    roles = ["fanout.send:orders_*", "fanout.send:News", "fanout.read:*", "fanout.admin:news"]
     caller = caller_with("jwt:app", roles, NONE)
-    assert [allows(caller, Right.SEND, hub) for hub in ("orders-eu", "NEWS", "chat", EVERY_HUB)] == [
+    assert [allows(caller, Right.SEND, hub) for hub in ("orders_eu", "NEWS", "chat", EVERY_HUB)] == [
         True,
         True,
         False,
@@ -51,10 +51,10 @@ def test_a_role_that_names_no_right_or_no_hub_gives_nothing(role: str) -> None:
 
 
 def test_a_setting_gives_roles_of_any_name_a_meaning() -> None:
-    meanings = parse_roles(("Orders.Writer=send:orders-* negotiate:orders-*", "5f3a-app-id = admin:*"))
+    meanings = parse_roles(("Orders.Writer=send:orders_* negotiate:orders_*", "5f3a-app-id = admin:*"))
     writer, operator = (caller_with("jwt:app", [role], meanings) for role in ("Orders.Writer", "5f3a-app-id"))
     assert writer.rights == {Right.SEND, Right.NEGOTIATE}
-    assert allows(writer, Right.NEGOTIATE, "orders-eu")
+    assert allows(writer, Right.NEGOTIATE, "orders_eu")
     assert operator.rights == {Right.ADMIN, Right.READ}
     assert caller_with("jwt:app", ["Reader"], meanings).rights == frozenset()
 

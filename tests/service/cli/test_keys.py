@@ -101,6 +101,7 @@ async def test_a_key_for_a_file_is_stored_nowhere(redis_url: str, tmp_path: Path
         ("a", "--right", "send"),
         ("a", "--right", "all", "--hub", "*"),
         ("a", "--right", "send", "--hub", "a**"),
+        ("a", "--right", "send", "--hub", "a-*"),
         ("a b", "--right", "send", "--hub", "*"),
         ("a", "--right", "send", "--hub", "*", "--for", "soon"),
     ],

@@ -198,6 +198,7 @@ class Parts:
         return Compatible(
             settings, hubs, intake, self.metrics, clock, budget,
             endpoints=self.endpoints, second_key=second_key, asked=self.asked, barrier=barrier, quotas=quotas,
+            is_online=self._is_online,
         )  # fmt: skip
 
     def _is_online(self, endpoint: ServiceEndpoint) -> bool:

@@ -38,7 +38,7 @@ from fanout.secret import Secret
 from fanout.settings import Settings
 from fanout.signalr.client import MARK
 from fanout.signalr.credentials import InvalidTokenError
-from fanout.signalr.endpoints import Endpoints
+from fanout.signalr.endpoints import Endpoints, ServiceEndpoint
 from service.callers.quotas import Quotas, announced_length
 from service.compat.address import Address, address_of, promised_status
 from service.compat.answer import refused, taken, unauthorized
@@ -106,6 +106,7 @@ class Compatible:
         asked: Mapping[str, Service],
         barrier: Barrier | None,
         quotas: Quotas,
+        is_online: Callable[[ServiceEndpoint], bool],
     ) -> None:
         """`asked` are the ways to the endpoints by name. `barrier` is None where nothing is waited for."""
         self._settings = settings
@@ -115,7 +116,8 @@ class Compatible:
         self._clock = clock
         self._budget = budget
         self._tokens = _tokens_of(endpoints, second_key)
-        self._first = "" if endpoints is None else endpoints.first.key
+        self._endpoints = endpoints
+        self._is_online = is_online
         self._asked = asked
         self._barrier = barrier
         self._quotas = quotas
@@ -150,7 +152,7 @@ class Compatible:
             return refused(refusal, scope, request.request_id)
         query = scope["query_string"].decode("latin-1")
         if path in _HEALTH:
-            return await self._pass_through(request, self._first, path, query, behind=False, signed=False)
+            return await self._pass_through(request, self._healthiest(), path, query, behind=False, signed=False)
         address = address_of(scope["method"], path)
         if address is None:
             return refused(Problem("notFound", 404, _NO_SUCH_CALL), scope, request.request_id)
@@ -165,6 +167,12 @@ class Compatible:
             return await self._pass_through(request, endpoint, path, query, behind=behind)
         await self._take(request, address, asked, hub, endpoint)
         return taken(status)
+
+    def _healthiest(self) -> str:
+        """Return the name of the endpoint whose health is told: the question has no token that says which is meant."""
+        if self._endpoints is None:
+            return ""
+        return next(filter(self._is_online, self._endpoints), self._endpoints.first).key
 
     def _refusal(self, request: RequestScope, path: str) -> Problem | None:
         if MARK in request.headers:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import httpx
@@ -12,9 +13,13 @@ from fanout.clock import Clock, SystemClock
 from fanout.environment import load
 from fanout.signalr.client import MARK
 from fanout.signalr.connection_string import ConnectionString
+from fanout.signalr.endpoints import Endpoints, ServiceEndpoint
 from service.compat.questions import open_service
+from service.health import Health
 from tests.fakes import FakeClock
+from tests.free_ports import free_port
 from tests.service.apps import ACCESS_KEY, an_app, client_of
+from tests.workers.helpers import Lines, until
 from tests.workers.scripted_service import Received, ScriptedService, scripted_service
 
 V = "api-version=2024-12-01"
@@ -86,6 +91,31 @@ async def test_health_is_asked_without_a_token() -> None:
     answer, end = await ask(not_found, "GET", "/api/health")
     assert answer.status_code == 404
     assert "authorization" not in end.received[0].fields
+
+
+async def test_one_endpoint_that_is_offline_does_not_make_the_others_unhealthy() -> None:
+    clock, settings = SystemClock(), load({})
+    async with scripted_service(not_found) as end, AsyncExitStack() as stack:
+        ports = {"east": free_port(), "west": end.port}
+        endpoints = Endpoints.of(
+            [
+                ServiceEndpoint(name, ConnectionString.parse(f"Endpoint=http://127.0.0.1:{port};AccessKey=k;"))
+                for name, port in ports.items()
+            ]
+        )
+        asked = {
+            each.key: await stack.enter_async_context(open_service(each.service, settings, clock)) for each in endpoints
+        }
+        health = Health(endpoints, asked, clock, Lines().log)
+        app = replace(an_app(clock=clock), endpoints=endpoints, asked=asked, health=health)
+        async with client_of(app) as client:
+            assert (await client.get("/api/health")).status_code == 503  # nobody has looked yet: the first is asked
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(health.run())
+                await until(lambda: not health.is_online(endpoints.first))
+                task.cancel()
+            assert (await client.get("/api/health")).status_code == 404
+    assert all(each.target.startswith("/api/health") for each in end.received)
 
 
 async def test_a_service_that_closes_says_so_with_503() -> None:

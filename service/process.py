@@ -19,7 +19,7 @@ from typing import Any
 from fanout import __version__
 from fanout.clock import Clock
 from fanout.delivery_log import open_delivery_log
-from fanout.environment import variable_of
+from fanout.environment import CONNECTION_STRING, variable_of
 from fanout.log import Logger
 from fanout.queue.allowances import Allowances
 from fanout.queue.pauses import Pauses
@@ -218,7 +218,8 @@ async def _watch(resources: Resources, readiness: Readiness, endpoint: ServiceEn
         resources.log.info("service.proxy", proxy=str(proxy), endpoint=service.server_endpoint)
     if service.entra is not None:
         resources.log.info("identity.used", identity=service.entra.text, endpoint=service.server_endpoint)
-    ask = partial(probe, service, settings, clock, resources.identities)
+    variable = endpoint.variable or CONNECTION_STRING
+    ask = partial(probe, service, settings, clock, resources.identities, variable=variable)
     await watch_access(ask, readiness, resources.metrics, clock, resources.log, endpoint.name)
 
 

@@ -115,7 +115,7 @@ async def check_connections(settings: Settings, endpoints: Endpoints | None, clo
     """Return what is wrong with Redis and the service. It changes nothing in either."""
     findings = await _redis_findings(settings, clock)
     for endpoint in endpoints or ():
-        result = await probe(endpoint.service, settings, clock)
+        result = await probe(endpoint.service, settings, clock, variable=endpoint.variable or CONNECTION_STRING)
         if result.access is not Access.GRANTED:
             findings.append(Finding(result.detail, fatal=True))
     return findings

@@ -45,27 +45,33 @@ class ProbeResult:
 
 
 async def probe(
-    service: ConnectionString, settings: Settings, clock: Clock, identities: Identities | None = None
+    service: ConnectionString,
+    settings: Settings,
+    clock: Clock,
+    identities: Identities | None = None,
+    *,
+    variable: str = CONNECTION_STRING,
 ) -> ProbeResult:
-    """Ask the service; every failure is a result."""
+    """Ask the service; every failure is a result. `variable` is the setting that names the service."""
     options = Options(_HUB, timeout=settings.attempt_timeout)
     try:
         async with open_target(service, settings, options, clock, identities) as target:
             await target.request(SignedRequest("HEAD", "/api/health"))
             status = await target.status_of(f"/users/{target.unique_name('nobody')}")
-            return _judged(status, target)
+            return _judged(status, target, variable)
     except CheckFailedError as error:
         return ProbeResult(Access.UNAVAILABLE, f"{service.server_endpoint} cannot be used now: {error}")
 
 
-def _judged(status: int, target: Target) -> ProbeResult:
+def _judged(status: int, target: Target, variable: str) -> ProbeResult:
     endpoint, identity = target.service.server_endpoint, target.service.entra
     if status in _REFUSED and identity is not None:
-        return ProbeResult(Access.KEY_REFUSED, f"{endpoint} {refusal_of(status, identity)} Nothing will be delivered.")
+        refusal = refusal_of(status, identity)
+        return ProbeResult(Access.KEY_REFUSED, f"{endpoint} {refusal} Nothing will be delivered to it.")
     if status in _REFUSED:
         return ProbeResult(
             Access.KEY_REFUSED,
-            f"{endpoint} refuses the access key ({status}): nothing will be delivered. Check {CONNECTION_STRING}, "
+            f"{endpoint} refuses the access key ({status}): nothing will be delivered to it. Check {variable}, "
             f"{variable_of('audience')}, the clock of this machine and the network rules of the service. "
             "`fanout doctor` finds out which.",
         )
@@ -79,7 +85,7 @@ def _judged(status: int, target: Target) -> ProbeResult:
         return ProbeResult(
             Access.LOOP,
             f"{endpoint} is this service, which would deliver to itself: remove ServerEndpoint from "
-            f"{CONNECTION_STRING} here, and leave it in the settings of the applications that send.",
+            f"{variable} here, and leave it in the settings of the applications that send.",
         )
     if status >= _SERVER_ERROR:
         return ProbeResult(Access.UNAVAILABLE, f"{endpoint} cannot be used now: it answered {status}.")

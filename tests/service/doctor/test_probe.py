@@ -29,7 +29,9 @@ async def test_a_health_route_that_asks_for_a_token_or_is_missing_is_no_fault(st
 async def test_a_wrong_key_is_refused_with_what_to_check() -> None:
     async with running(EmulatorConfig(keys=("another-key-" * 4,))) as service:
         result = await probe(service_of(service), load({}), service.clock)
+        named = await probe(service_of(service), load({}), service.clock, variable="Azure__SignalR__Endpoints__East")
     assert result.access is Access.KEY_REFUSED
+    assert "Check Azure__SignalR__Endpoints__East, " in named.detail
     assert "refuses the access key (401)" in result.detail
     assert "AzureSignalRConnectionString" in result.detail
     assert WELL_KNOWN_KEY not in result.detail

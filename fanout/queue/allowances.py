@@ -15,6 +15,7 @@ from fanout.redis.client import Argument, RedisClient, Script
 # milliseconds, what is needed, and what may be taken besides. Returns whether it was granted, then of each how much was
 # taken and how much is left, and the milliseconds until what is needed may be there.
 TAKE = Script("""
+local function whole(number) return string.format('%.0f', math.floor(number)) end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local passed = now - (tonumber(redis.call('HGET', KEYS[1], 'at')) or now)
@@ -36,7 +37,7 @@ for k = 1, 2 do
   end
 end
 if granted == 0 then
-  return {0, 0, 0, string.format('%.0f', left[1]), string.format('%.0f', left[2]), math.ceil(wait)}
+  return {0, 0, 0, whole(left[1]), whole(left[2]), math.ceil(wait)}
 end
 local full = 0
 redis.call('HSET', KEYS[1], 'at', string.format('%.0f', now))
@@ -50,7 +51,7 @@ for k = 1, 2 do
 end
 redis.call('PEXPIRE', KEYS[1], math.ceil(full) + 1000)
 return {1, string.format('%.3f', taken[1]), string.format('%.3f', taken[2]),
-  string.format('%.0f', left[1]), string.format('%.0f', left[2]), 0}
+  whole(left[1]), whole(left[2]), 0}
 """)
 
 

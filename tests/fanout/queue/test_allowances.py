@@ -35,6 +35,14 @@ async def test_both_are_taken_or_neither(redis_client: RedisClient) -> None:
     assert (await allowances.take("orders", SLOW, Wanted(1), Wanted(100))).wait == 0
 
 
+async def test_less_than_a_whole_request_is_none(redis_client: RedisClient) -> None:
+    # A time in the future stands for "just now": nothing is added.
+    key = KEYS.allowance(f"orders\n{SLOW.text}")
+    await redis_client.call(("HSET", key, "n", "0.7", "b", "99.7", "at", "99999999999999"))
+    refused = await Allowances(redis_client).take("orders", SLOW, Wanted(1), NOTHING)
+    assert (refused.requests, refused.requests_left, refused.size_left) == (0, 0, 99)
+
+
 async def test_what_is_larger_than_its_quota_is_let_through_once_and_paid_off(
     redis_client: RedisClient,
 ) -> None:

@@ -28,6 +28,7 @@ ALL_HUBS: Final = ("*",)
 EVERY_HUB: Final = "*"  # in place of the name of a hub: what concerns all of them
 MAX_TEXT: Final = 16 * 1024  # bytes of one key as it is written down
 _MAX_PATTERNS: Final = 64
+_COULD_BE_A_HUB: Final = re.compile(r"[a-z*][a-z0-9_`,.\[\]/*]*")  # `/` stands behind the name of an application
 _MAX_LENGTH: Final = 128  # characters of a pattern, and of a hub as a refusal repeats it
 _KEY_PREFIX: Final = "fanout"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -122,6 +123,14 @@ def hubs_of(patterns: Iterable[str]) -> tuple[str, ...]:
         if pattern.count("*") > 1 or not pattern or len(pattern) > _MAX_LENGTH or not pattern.isprintable():
             raise ValueError(f"{pattern[:_MAX_LENGTH]!r} is not a hub, nor a pattern with one *")
     return ALL_HUBS if EVERY_HUB in hubs else hubs
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise ValueError for a pattern of no hub that could be. Stored keys are not asked: they stay readable."""
+    if _COULD_BE_A_HUB.fullmatch(pattern) is None:
+        raise ValueError(
+            f"No hub can be called {pattern!r}: names start with a letter and have letters, digits and _ ` , . [ ]"
+        )
 
 
 # API keys ------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from fanout.quota import Limits, limits_of, parse_bytes, parse_rate
-from service.callers.caller import ALL_HUBS, Caller, Right, hubs_of
+from service.callers.caller import ALL_HUBS, Caller, Right, check_pattern, hubs_of
 
 PREFIX: Final = "fanout."
 _MAX_ROLES: Final = 256  # roles of one token that are looked at
@@ -58,6 +58,8 @@ def parse_roles(entries: Iterable[str]) -> Mapping[str, Meaning]:
 def _meaning(words: Sequence[str]) -> Meaning:
     stated = {name: text for name, _, text in (word.partition(":") for word in words) if name in _LIMITS}
     grants = [parse_grant(word) for word in words if word.partition(":")[0] not in _LIMITS]
+    for _right, hub in grants:
+        check_pattern(hub)
     meaning = Meaning(grants, stated.get("rate", ""), stated.get("bytes", ""))
     limits_of(meaning.rate, meaning.size)
     return meaning

@@ -33,7 +33,7 @@ _MAX_REMEMBERED: Final = 1024
 _MAX_HEADERS: Final = 64
 _STRANGE: Final = Caller(
     "wrong-token",
-    refusal="The bearer token is not of an issuer that this service knows.",
+    refusal="The token is not of an issuer that this service knows.",
     code=INVALID_TOKEN,
     is_client=True,
 )

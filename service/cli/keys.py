@@ -5,7 +5,6 @@ gets a right or a hub by accident: both have to be named.
 """
 
 import asyncio
-import re
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,14 +20,13 @@ from fanout.errors import ConfigurationError, QueueError
 from fanout.queue.api_keys import ApiKeys
 from fanout.queue.keys import Keys
 from fanout.units import parse_duration
-from service.callers.caller import ApiKey, Right, check_key, digest_of, parse_key, secret_of
+from service.callers.caller import ApiKey, Right, check_key, check_pattern, digest_of, parse_key, secret_of
 from service.cli.render import cell, plain, table
 from service.cli.running import or_exit
 from service.identities import Identities
 from service.outgoing import open_configured_redis
 
 T = TypeVar("T")
-_COULD_BE_A_HUB = re.compile(r"[a-z*][a-z0-9_`,.\[\]/*]*")  # `/` stands behind the name of an application
 _HEADING = ("ID", "NAME", "RIGHTS", "HUBS", "LIMITS", "CREATED (UTC)", "UNTIL (UTC)")
 
 
@@ -79,9 +77,10 @@ def create(
     key = ApiKey(key_id, name, digest, tuple(rights), patterns, round(now, 3), expires, rate, size)
     try:
         check_key(key)
+        for pattern in patterns:
+            check_pattern(pattern)
     except ValueError as error:
         raise click.UsageError(f"{error}.") from None
-    _check_hubs(patterns)
     if only_print:
         click.echo(f"{secret}\nThis key is not shown again; it counts once the line below is in the file.", err=True)
         click.echo(key.text.decode())
@@ -123,14 +122,6 @@ def revoke(key_id: str, *, yes: bool) -> None:
     removed = _with_keys(lambda store: store.remove(key_id))
     click.echo(f"The key {plain(key_id)} is revoked." if removed else f"There is no key {plain(key_id)} in Redis.")
     sys.exit(0 if removed else 1)
-
-
-def _check_hubs(patterns: Sequence[str]) -> None:
-    for pattern in patterns:
-        if _COULD_BE_A_HUB.fullmatch(pattern) is None:
-            raise click.UsageError(
-                f"No hub can be called {pattern!r}: names start with a letter and have letters, digits and _ ` , . [ ]."
-            )
 
 
 def _with_keys(work: Callable[[ApiKeys], Awaitable[T]]) -> T:

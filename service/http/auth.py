@@ -31,7 +31,7 @@ LOCAL = Caller("local", frozenset(Right))  # whoever can use this machine could 
 KEYLESS = Caller("keyless", refusal=f"No API key was sent. {_SEND_THE_KEY}", is_client=True)
 WRONG_TOKEN = Caller(
     "wrong-token",
-    refusal=f"The bearer token is not an API key of this service. {_SEND_THE_KEY}",
+    refusal=f"The token is not an API key of this service. {_SEND_THE_KEY}",
     code="wrongKey",
     is_client=True,  # it may be the application's own token, which a gateway in front has judged
 )

@@ -63,6 +63,7 @@ def test_a_setting_gives_roles_of_any_name_a_meaning() -> None:
     ("entry", "reason"),
     [
         ("Writer", "is not ROLE=GRANT"),
+        ("Writer=send:orders-*", "No hub can be called 'orders-"),
         ("=send:*", "is not ROLE=GRANT"),
         ("Writer=", "is not ROLE=GRANT"),
         ("Writer=send", "a grant is a right and a hub"),

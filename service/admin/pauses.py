@@ -275,14 +275,14 @@ def _concerns(target: str, flow: str) -> bool:
 def _target_of(command: dict[str, object], endpoints: Collection[str]) -> str:
     """Return the target that a command names, of these endpoints."""
     target = _what_in(command)
-    match command.get("endpoint"):
-        case None:
-            return target
-        case str(name):
-            try:
-                return at_endpoint(target, key_named(name, endpoints))
-            except ValueError as error:
-                raise BadRequestError(str(error), pointer="/endpoint") from None
+    if "endpoint" not in command:
+        return target
+    name = command["endpoint"]
+    if isinstance(name, str):
+        try:
+            return at_endpoint(target, key_named(name, endpoints))
+        except ValueError as error:
+            raise BadRequestError(str(error), pointer="/endpoint") from None
     raise BadRequestError(f"endpoint must be text: a name, or {UNNAMED}.", pointer="/endpoint")
 
 

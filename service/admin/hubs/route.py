@@ -212,11 +212,11 @@ def _reason_of(command: dict[str, object]) -> str:
 
 
 def _endpoint_of(command: dict[str, object]) -> str | None:
-    match command.get("endpoint"):
-        case None:
-            return None
-        case str(name):
-            return name
+    if "endpoint" not in command:
+        return None
+    name = command["endpoint"]
+    if isinstance(name, str):
+        return name
     raise BadRequestError(f"endpoint must be text: a name, or {UNNAMED}.", pointer="/endpoint")
 
 

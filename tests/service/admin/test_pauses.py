@@ -71,6 +71,7 @@ async def test_a_class_is_resumed_whoever_paused_it_and_all_ends_every_pause(pau
         ({"endpoint": "default"}, ""),
         ({"all": True, "endpoint": "west"}, "/endpoint"),
         ({"all": True, "endpoint": 7}, "/endpoint"),
+        ({"all": True, "endpoint": None}, "/endpoint"),
         ({"all": True, "seconds": 0}, "/seconds"),
         ({"all": True, "seconds": True}, "/seconds"),
         ({"all": True, "seconds": 1e9}, "/seconds"),

@@ -95,6 +95,7 @@ async def all_are(server: RedisProcess, user: str) -> None:
     await until(as_expected, within=10, what=f"all are {user}")
 
 
+@pytest.mark.slow
 async def test_open_connections_log_in_again_idle_busy_and_waiting_ones(
     server: RedisProcess, logins: Changing, client: RedisClient
 ) -> None:

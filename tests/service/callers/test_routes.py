@@ -179,6 +179,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+@pytest.mark.slow
 async def test_every_route_has_one_answer_for_every_kind_of_caller(
     keyed: tuple[App, dict[str, str]], issuer: IssuerServer
 ) -> None:

@@ -76,7 +76,8 @@ class Quotas:
             allowance.take(taken, now)
         if now < allowance.closed_until or not allowance.spend(size):
             self._metrics.limited(caller)
-            wait = max(allowance.opens_at - now, 0.001)
+            # To the millisecond: what floats add would become a whole second when rounded up.
+            wait = max(round(allowance.opens_at - now, 3), 0.001)
             raise RateLimitedError(
                 f"This caller may send {allowance.limits.text}. It may send again in {math.ceil(wait)} s.",
                 retry_after=wait,

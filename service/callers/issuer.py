@@ -8,7 +8,7 @@ and a token signed with another key is not called wrong while nobody can say so 
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ import httpx
 import msgspec
 
 from fanout.clock import Clock
+from fanout.environment import variable_of
 from fanout.errors import ConfigurationError
 from fanout.http1.exchange import Origin
 from fanout.log import Logger
@@ -146,6 +147,16 @@ def check_url(url: str) -> None:
         or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
     ):
         raise ValueError(f"{url[:200]!r} is not a https:// URL")
+
+
+def url_findings(urls: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield what is wrong with the URLs of issuers, each given with the field of its setting; empty ones are none."""
+    for name, url in urls:
+        try:
+            if url:
+                check_url(url)
+        except ValueError as error:
+            yield f"{variable_of(name)}: {error}."
 
 
 def fetch_with(settings: Settings) -> Fetch:

@@ -19,6 +19,8 @@ from fanout.signalr.credentials import InvalidTokenError
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 CAN_VERIFY: Final = has_crypto
+INVALID_TOKEN: Final = "invalidToken"  # noqa: S105 - the code of a refusal
+MAX_TOKEN: Final = 16 * 1024  # characters
 _FITS: Final = {
     **dict.fromkeys(ALGORITHMS[:6], ("RSA", None)),
     "ES256": ("EC", "P-256"),

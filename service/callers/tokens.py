@@ -23,12 +23,10 @@ from fanout.settings import Settings
 from fanout.settings_rules import MAX_CALLER
 from fanout.signalr.credentials import InvalidTokenError
 from service.callers.caller import Caller
-from service.callers.issuer import Fetch, Issuer, check_url, fetch_with
-from service.callers.jwks import CAN_VERIFY, ReadToken, check_claims, read, verify
+from service.callers.issuer import Fetch, Issuer, fetch_with, url_findings
+from service.callers.jwks import CAN_VERIFY, INVALID_TOKEN, MAX_TOKEN, ReadToken, check_claims, read, verify
 from service.callers.roles import caller_with, parse_roles, roles_in
 
-INVALID_TOKEN: Final = "invalidToken"  # noqa: S105 - the code of a refusal
-MAX_TOKEN: Final = 16 * 1024  # characters
 _MAX_REMEMBERED: Final = 1024
 _MAX_HEADERS: Final = 64
 _STRANGE: Final = Caller(
@@ -207,13 +205,8 @@ def _missing(settings: Settings) -> Iterator[str]:
 
 
 def _unreadable(settings: Settings) -> Iterator[str]:
-    urls = [("jwt_issuers", url) for url in settings.jwt_issuers]
-    for name, url in [*urls, ("jwt_jwks_url", settings.jwt_jwks_url)]:
-        try:
-            if url:
-                check_url(url)
-        except ValueError as error:
-            yield f"{variable_of(name)}: {error}."
+    issuers = [("jwt_issuers", url) for url in settings.jwt_issuers]
+    yield from url_findings([*issuers, ("jwt_jwks_url", settings.jwt_jwks_url)])
     try:
         parse_roles(settings.jwt_roles)
     except ValueError as error:

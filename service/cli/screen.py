@@ -21,6 +21,8 @@ _GAP: Final = "  "
 _MIN_PART: Final = 3  # lines: a heading, a row, and how many more there are
 _MAX_PAUSES: Final = 5
 _MINUTE, _HOUR, _DAY = 60.0, 3_600.0, 86_400.0
+_STEP: Final = 1024  # between two units of bytes
+_WITH_FRACTION: Final = 10.0  # below it one decimal is worth its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ def rate(per_second: float | None) -> str:
     """Return a number a second; `-` when it is not known."""
     if per_second is None:
         return "-"
-    return f"{per_second:.1f}" if 0 < per_second < 10 else f"{per_second:,.0f}"  # noqa: PLR2004 - one digit
+    return f"{per_second:.1f}" if 0 < per_second < _WITH_FRACTION else f"{per_second:,.0f}"
 
 
 def age(seconds: float) -> str:
@@ -188,7 +190,7 @@ def age(seconds: float) -> str:
 def size(count: float) -> str:
     """Return a number of bytes in the unit that fits."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":  # noqa: PLR2004 - the step between two units
+        if count < _STEP or unit == "GiB":
             break
-        count /= 1024
+        count /= _STEP
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -25,7 +25,7 @@ from fanout.settings import Settings
 from fanout.signalr.credentials import client_url
 from fanout.signalr.endpoints import Endpoints, ServiceEndpoint
 from service.callers.caller import Caller, Right
-from service.callers.jwks import end_of
+from service.callers.jwks import INVALID_TOKEN, end_of
 from service.health import choose
 from service.http.audit import Deed, note, note_caller
 from service.http.auth import Guard
@@ -52,7 +52,7 @@ from service.negotiate.identity import (
 )
 from service.negotiate.joins import Joins, joins_of
 from service.negotiate.sources import ClientRequest, bearer_of, identity_from_settings
-from service.negotiate.tokens import INVALID_TOKEN, UserTokens
+from service.negotiate.tokens import UserTokens
 
 _RANDOM = SystemRandom()
 _MAX_BODY = 64 * 1024  # the token that the claims go into has at most 4 KB

@@ -7,7 +7,7 @@ negotiate goes on as without it.
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from fanout.clock import Clock
 from fanout.environment import variable_of
@@ -15,11 +15,8 @@ from fanout.errors import CallersUnavailableError, ConfigurationError, Unauthori
 from fanout.log import Logger
 from fanout.settings import Settings
 from fanout.signalr.credentials import InvalidTokenError
-from service.callers.issuer import Fetch, Issuer, check_url, fetch_with
-from service.callers.jwks import CAN_VERIFY, ReadToken, check_claims, read, verify
-
-INVALID_TOKEN: Final = "invalidToken"  # noqa: S105 - the code of a refusal
-MAX_TOKEN: Final = 16 * 1024  # characters
+from service.callers.issuer import Fetch, Issuer, fetch_with, url_findings
+from service.callers.jwks import CAN_VERIFY, INVALID_TOKEN, MAX_TOKEN, ReadToken, check_claims, read, verify
 
 
 class UserTokens:
@@ -106,10 +103,5 @@ def _missing(settings: Settings) -> Iterator[str]:
 
 
 def _unreadable(settings: Settings) -> Iterator[str]:
-    named = [("negotiate_issuers", url) for url in settings.negotiate_issuers]
-    for name, url in [*named, ("negotiate_jwks_url", settings.negotiate_jwks_url)]:
-        try:
-            if url:
-                check_url(url)
-        except ValueError as error:
-            yield f"{variable_of(name)}: {error}."
+    issuers = [("negotiate_issuers", url) for url in settings.negotiate_issuers]
+    yield from url_findings([*issuers, ("negotiate_jwks_url", settings.negotiate_jwks_url)])

@@ -33,7 +33,7 @@ try {
   await page.locator("#dead", { hasText: /^1$/ }).waitFor();
   await page.getByRole("row", { name: hub }).waitFor();
   await page.screenshot({ path: join(folder, "queue.png"), fullPage: true });
-  await page.getByRole("link", { name: "Dead letters" }).click();
+  await openView(page, "Dead letters");
   await page.getByRole("button", { name: /^Show the message/ }).click();
   const message = await page.locator("#letter-list pre").textContent();
   await page.screenshot({ path: join(folder, "letters.png"), fullPage: true });
@@ -42,7 +42,7 @@ try {
   say("dead", { message, trace: await page.locator("#timeline li b").allTextContents() });
   await page.screenshot({ path: join(folder, "trace.png"), fullPage: true });
 
-  await page.getByRole("link", { name: "Queue" }).click();
+  await openView(page, "Queue");
   await page.getByRole("button", { name: `Pause hub ${hub}`, exact: true }).click();
   await page.getByLabel("why, for those who see it").fill("tried by a test");
   await page.keyboard.press("Enter");
@@ -59,7 +59,7 @@ try {
   await page.getByRole("dialog").getByRole("button", { name: "Resume" }).click();
   await page.getByText("Nothing is paused.").waitFor();
 
-  await page.getByRole("link", { name: "Dead letters" }).click();
+  await openView(page, "Dead letters");
   await page.getByRole("combobox", { name: "hub" }).fill(hub);
   await page.getByRole("button", { name: "Show", exact: true }).click();
   await page.getByRole("button", { name: "Replay these …" }).click();
@@ -72,7 +72,7 @@ try {
   await page.setViewportSize({ width: 390, height: 844 });
   const overflow = [];
   for (const name of ["Queue", "Pauses", "Dead letters", "Trace"]) {
-    await page.getByRole("link", { name }).click();
+    await openView(page, name);
     overflow.push(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth));
     await page.screenshot({ path: join(folder, `narrow-${name.toLowerCase().replace(" ", "-")}.png`), fullPage: true });
   }
@@ -87,6 +87,13 @@ try {
   await endOfInput();
 } finally {
   await browser.close();
+}
+
+// Views change with the address, which the browser tells the page of after the click: a field of the view before
+// could be found in between.
+async function openView(page, name) {
+  await page.getByRole("link", { name }).click();
+  await page.getByRole("region", { name }).waitFor();
 }
 
 // Runs inside the page: returns the fields and buttons that have no accessible name.

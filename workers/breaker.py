@@ -40,6 +40,7 @@ _REMEMBERED = 1000  # destinations that failed, of each hub
 _TURN = 0.05  # seconds by which a kind of calls comes later for each probe that it had more than another
 _LATER = 0.25  # seconds by which destinations that were tried come later than those that were not
 _MOST_TURNS = 4
+_NEXT_RECOVERY = 1.0  # seconds from one time that those who wait are told of a success to the next
 _ALONE_AFTER = 3.0  # seconds
 _MOST_REFUSED = 10_000
 
@@ -96,6 +97,8 @@ class Breaker:
         self._failures: dict[str, int] = {}  # in a row, by destination
         self._probe: str | None = None
         self._probes: dict[str, int] = {}  # since it opened, by kind of call
+        self._has_closed = False  # since those who wait were told of it
+        self._told_at = -inf
         self._first_in_flight: set[str] = set()
         self._first_left = [_FIRST_CALLS, _FIRST_CALLS]  # of all, and of urgent ones
 
@@ -145,19 +148,27 @@ class Breaker:
             if self.state.phase is Phase.HALF_OPEN:
                 self.state = replace(self.state, phase=Phase.OPEN)
 
-    def succeeded(self, now: float, lane: str) -> None:
-        """Learn that the service has dealt with a call."""
+    def succeeded(self, now: float, lane: str) -> bool:
+        """Learn that the service has dealt with a call; return whether those who wait may be told that it recovered.
+
+        Where many destinations fail by themselves, each success of another one closes it for a moment.
+        """
         self._streak.clear()
         self._failures.pop(lane, None)
         self._first_in_flight.discard(lane)
         if self.state.phase is Phase.CLOSED:
             self._note(now, lane, failed=False)
-            return
-        self.state = State()
-        self._calls.clear()
-        self._probes.clear()
-        self._probe = None
-        self._first_left = [_FIRST_CALLS, _FIRST_CALLS]
+        else:
+            self.state = State()
+            self._calls.clear()
+            self._probes.clear()
+            self._probe = None
+            self._first_left = [_FIRST_CALLS, _FIRST_CALLS]
+            self._has_closed = True
+        if not self._has_closed or now < self._told_at + _NEXT_RECOVERY:
+            return False
+        self._has_closed, self._told_at = False, now
+        return True
 
     def failed(self, now: float, lane: str, jitter: float) -> bool:
         """Learn that a call has failed; return whether that opened the breaker."""
@@ -245,15 +256,14 @@ class Breakers:
             breaker.abandoned(lane)
 
     def succeeded(self, hub: str, now: float, lane: str) -> bool:
-        """Learn that the service has dealt with a call; return whether that closed the breaker of its hub."""
+        """Learn that the service has dealt with a call; return whether those who wait may be told of a recovery."""
         breaker = self.by_hub.get(hub)
         if breaker is None:
             return False
-        closes = breaker.state.phase is not Phase.CLOSED
-        breaker.succeeded(now, lane)
+        has_recovered = breaker.succeeded(now, lane)
         if breaker.is_forgotten(now):
             del self.by_hub[hub]
-        return closes
+        return has_recovered
 
     def failed(self, hub: str, now: float, lane: str, jitter: float) -> bool:
         """Learn that a call has failed; return whether that opened the breaker of its hub."""

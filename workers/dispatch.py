@@ -19,6 +19,7 @@ from workers.lane import Lane
 from workers.partition import BufferedEntry
 
 _AT_ONCE = 16  # lanes that look for room again whenever some was given back
+_HELD_AT_ONCE = 32  # lanes that may not go and are put aside before all else has its turn again
 
 
 class Dispatcher:
@@ -36,6 +37,7 @@ class Dispatcher:
         self._work = asyncio.Event()
         self._error: BaseException | None = None
         self._closed = False
+        self._goes_on = False  # lanes are left to be looked at, after all else had its turn
         self._woken_at = -inf  # when lanes that were due were looked for last
         self._looked_at = -inf  # when it was looked last whether a call may go
 
@@ -65,7 +67,11 @@ class Dispatcher:
                     self._woken_at = self._clock.monotonic()
                     self._schedule.wake_due(self._woken_at)
                     self._fill()
-                    await self._wait()
+                    if self._goes_on:
+                        self._goes_on = False
+                        await self._clock.sleep(0)
+                    else:
+                        await self._wait()
                 raise self._error
             finally:
                 self._flights.group = None
@@ -103,7 +109,7 @@ class Dispatcher:
     def _fill_places(self, endpoint: Endpoint) -> float:
         """Start calls to one endpoint; return when it was looked last whether one may go."""
         flights, gate, schedule = self._flights, endpoint.gate, self._schedule
-        now = self._clock.monotonic()
+        now, held = self._clock.monotonic(), 0
         while flights.group is not None and not self._closed:
             if endpoint.starting and gate.holds_back:
                 break  # the gate has not counted it yet
@@ -113,6 +119,10 @@ class Dispatcher:
                 break
             if flights.may_go(lane, now):
                 self._start(endpoint, lane, now)
+            elif (held := held + 1) == _HELD_AT_ONCE:
+                self._goes_on = True
+                self._work.set()
+                break
             now = self._clock.monotonic()
         return now
 

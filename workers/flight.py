@@ -104,7 +104,7 @@ class Flights:
             return False
         until = self.endpoints[lane.flow.endpoint].gate.held_until(lane, now)
         if until is not None:
-            self.postpone(lane, until)
+            self.postpone(lane, until, backs_off=True)  # a breaker may close sooner
             return False
         if (lane.flow.barriers or not lane.plain) and not self.sweeps.may_go(lane, now):
             self.wake()

@@ -14,6 +14,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
+from math import inf
 
 from fanout.queue.keys import hub_of
 from fanout.signalr.message import Message, Priority, RouteClass, class_of, operation_of
@@ -23,6 +24,8 @@ _LEVEL = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 _LEVELS = (0, 1, 2)
 _LEVELS_REVERSED = (2, 1, 0)
 _OTHERS_TURN = 8  # every so many turns begin with the least urgent, so that nothing waits without end
+_NEXT_HURRY = 1.0  # seconds from the first time a backoff of the head was cut short to the second; it doubles
+_MOST_DOUBLINGS = 30
 
 
 class StreamIds:
@@ -73,8 +76,8 @@ class Lane:
     Of the head:
     `attempts` counts its calls; `uncounted` means that one of them was not counted (it was refused for speed, or made
     together with others); `renewed` that its token was renewed; `alone` that it shares no call; `postponed` that a call
-    failed or its hub is held back; `backs_off` that nobody asked for this wait; `left` is its id while it waits in
-    the stream.
+    failed or its hub is held back; `backs_off` that nobody asked for this wait; `hurries` counts how often such a wait
+    was cut short, and `next_hurry` says from when on it may be again; `left` is its id while it waits in the stream.
 
     Of the lane:
     `index` are the ids of what was read for it and left in the stream behind `waiting`, None when there is none;
@@ -84,8 +87,9 @@ class Lane:
     """
 
     __slots__ = (
-        "alone", "asked", "attempts", "backs_off", "delayed", "dropped", "fetching", "flow", "hub", "index", "key",
-        "left", "left_class", "left_kind", "plain", "postponed", "renewed", "uncounted", "waiting",
+        "alone", "asked", "attempts", "backs_off", "delayed", "dropped", "fetching", "flow", "hub", "hurries",
+        "index", "key", "left", "left_class", "left_kind", "next_hurry", "plain", "postponed", "renewed", "uncounted",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, flow: OwnedFlow) -> None:
@@ -99,6 +103,8 @@ class Lane:
         self.alone = False
         self.postponed = False
         self.backs_off = False
+        self.hurries = 0
+        self.next_hurry = -inf
         self.delayed = False
         self.left: bytes | None = None
         self.left_class = RouteClass.SEND
@@ -187,6 +193,18 @@ class Lane:
         """Remember that the head's token was renewed."""
         self.renewed = True
 
+    def hurry(self, now: float, until: float) -> float:
+        """Return when to try the head that backs off until then: sooner, and each time less soon than the time before.
+
+        A destination that fails by itself fails again, however often others of its hub are served meanwhile.
+        """
+        sooner = max(now, self.next_hurry)
+        if sooner >= until:
+            return until
+        self.next_hurry = sooner + _NEXT_HURRY * float(2 ** min(self.hurries, _MOST_DOUBLINGS))
+        self.hurries += 1
+        return sooner
+
     def begin_next(self) -> None:
         """Forget what belonged to the head that is done with."""
         self.attempts = 0
@@ -195,6 +213,8 @@ class Lane:
         self.renewed = False
         self.alone = False
         self.uncounted = False
+        self.hurries = 0
+        self.next_hurry = -inf
 
 
 def _numbers_of(stream_id: bytes) -> tuple[int, int]:
@@ -320,10 +340,10 @@ class DelayQueue:
             yield lane
 
     def hurry(self, now: float, route_class: RouteClass, hub: str) -> None:
-        """Make those due at `now` that back off from calls of this class to this hub."""
+        """Make those due sooner that back off from calls of this class to this hub: the first time at once."""
         for place, (until, number, lane) in enumerate(self._heap):
             if until > now and lane.backs_off and lane.hub == hub and lane.route_class is route_class:
-                self._heap[place] = (now, number, lane)
+                self._heap[place] = (lane.hurry(now, until), number, lane)
         heapify(self._heap)
 
     def hurry_refused(self, now: float, route_class: RouteClass, endpoint: str = "") -> None:

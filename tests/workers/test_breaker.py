@@ -156,6 +156,18 @@ def test_a_probe_that_succeeds_closes_it_and_nothing_of_before_counts() -> None:
     assert fail(breaker, 9, now=60.0) == 0
 
 
+def test_those_who_wait_are_told_of_a_recovery_at_once_and_then_once_a_second() -> None:
+    breaker = a_half_open_one(now=1.0)
+    assert breaker.succeeded(1.1, "a")
+    for now in (1.2, 1.5):  # nothing was closed since
+        assert not breaker.succeeded(now, "a")
+    breaker.state = State(Phase.OPEN, 9.0, 1.0)
+    assert not breaker.succeeded(1.9, "a")
+    assert not breaker.succeeded(2.0, "a")
+    assert breaker.succeeded(2.2, "a")  # of the one at 1.9
+    assert not breaker.succeeded(9.0, "a")
+
+
 def test_a_probe_that_fails_opens_it_for_twice_as_long() -> None:
     breaker = a_half_open_one()
     assert breaker.failed(1.1, "a", 0.0)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import cast
 
 import msgspec
@@ -28,6 +29,7 @@ from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
 from workers.flight import Flights
 from workers.gate import Gate, Window
+from workers.lane import Lane
 from workers.pace import Slowdown
 from workers.partition import BufferedEntry, OwnedPartition, StoreClock
 from workers.schedule import Schedule
@@ -515,6 +517,34 @@ async def test_a_hub_that_is_held_back_waits_without_an_attempt_while_another_go
         lines = await rig.settled(4)
     assert rig.script.sent == ["hi", "1", "2", "3"]
     assert {line["attempts"] for line in lines} == {1}
+
+
+async def test_many_lanes_that_are_held_back_let_all_else_have_its_turn(
+    redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    [first] = await rig.put(owned, "0", to="dead\nu0")
+    for number in range(1, 500):
+        rig.schedule.add(f"dead\nu{number}", first)
+    looks: list[Lane] = []
+    turns: list[int] = []
+
+    def held_until(lane: Lane, _now: float) -> float:
+        looks.append(lane)
+        return 1e9
+
+    monkeypatch.setattr(rig.gate, "held_until", held_until)
+
+    def turn() -> None:
+        turns.append(len(looks))
+        if len(looks) < 500:
+            asyncio.get_running_loop().call_soon(turn)
+
+    async with rig.working():
+        asyncio.get_running_loop().call_soon(turn)
+        await until(lambda: len(looks) == 500)
+    assert max(after - before for before, after in pairwise(turns)) <= 32
 
 
 async def test_messages_that_wait_together_go_in_one_call_and_are_settled_one_by_one(redis_client: RedisClient) -> None:

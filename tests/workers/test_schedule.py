@@ -347,6 +347,32 @@ def test_lanes_that_back_off_go_at_once_when_calls_like_theirs_succeed_again() -
     assert lanes.take(59.0) is None  # one was asked to wait, one waits for another hub
 
 
+def test_a_lane_that_fails_again_is_hurried_less_and_less_often_whoever_else_is_served() -> None:
+    lanes, owned = Schedule(), a_partition()
+    lanes.add("chat\nu1", buffered_in(owned, 1))
+    attempts: list[float] = []
+    lanes.postpone(taken_from(lanes), 3600.0, backs_off=True)
+    for tenth in range(1, 1000):  # another destination of the hub is served ten times a second
+        now = tenth / 10
+        lanes.hurry(now, RouteClass.SEND, "chat")
+        if (lane := lanes.take(now)) is not None:
+            attempts.append(now)
+            lanes.postpone(lane, 3600.0, backs_off=True)
+    assert attempts == [0.1, 1.1, 3.1, 7.1, 15.1, 31.1, 63.1]
+
+
+def test_the_next_head_of_a_lane_is_hurried_at_once() -> None:
+    lanes, owned = Schedule(), a_partition()
+    for number in (1, 2):
+        lanes.add("chat\nu1", buffered_in(owned, number))
+    lanes.postpone(taken_from(lanes), 60.0, backs_off=True)
+    lanes.hurry(1.0, RouteClass.SEND, "chat")
+    lanes.advance(taken_from(lanes, 1.0))
+    lanes.postpone(taken_from(lanes, 1.0), 60.0, backs_off=True)
+    lanes.hurry(1.5, RouteClass.SEND, "chat")
+    assert taken_from(lanes, 1.5).head.id == b"2-0"
+
+
 def test_hubs_take_turns_so_that_one_with_many_lanes_starves_no_other() -> None:
     lanes, owned = Schedule(), a_partition()
     for number in range(1, 6):

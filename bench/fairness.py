@@ -31,6 +31,7 @@ _MOST_TIMES = 2.0
 _MOST_SECONDS = 0.25
 _USERS = 50
 _READ_WITHIN = 60.0
+_WARM_UP = 2.0  # seconds: a worker that starts learns its share of a rate from the others first
 _MARKS = 200
 _PROBE = re.compile(r"probe-\d+")
 
@@ -154,6 +155,7 @@ async def main(rounds: int = _ROUNDS, only: str = "") -> None:
 async def _measured(neighbour: Neighbour) -> Found:
     settings = {"FANOUT_SEND_RATE": str(neighbour.rate)} if neighbour.rate else {}
     async with Rig.open() as rig, far_side(rig, workers=1, **settings) as far:
+        await asyncio.sleep(_WARM_UP)
         await neighbour.begin(far)
         return await _probed(far, [quiet for quiet in QUIET if not (neighbour.is_pause and quiet.is_send)])
 

@@ -38,6 +38,7 @@ _CHUNK = 512 * 1024  # bytes that one read brings, about
 _SMALLEST_CHUNK = 8 * 1024
 _SLOW = 0.5  # seconds: after a read that took longer, the next one asks for half as much
 _BLOCK = 5.0  # seconds a read waits in the store; it is cancelled when the partition is given back
+_IN_A_TURN = 64  # entries that are put into lanes before all else has its turn
 _PAUSE = 0.2  # seconds between tries while the store does not answer
 _MOST_HELD = 10_000  # lanes of a flow that stand still; past it the flow does
 _LOGGED_EVERY = 50  # failures in a row: the first of them is logged, and one of so many others
@@ -232,7 +233,17 @@ class Reader:
         )
 
     async def _take_in(self, flow: OwnedFlow, entries: Sequence[StoredEntry]) -> bool:
-        """Put what was read into the lanes; return whether all of it was taken."""
+        """Put what was read into the lanes, in turns with all else; return whether all of it was taken."""
+        for start in range(0, len(entries), _IN_A_TURN):
+            if start:
+                await self._clock.sleep(0)
+                if flow.partition.doubted or self._schedule.room_of(flow) <= 0:
+                    return False
+            if not await self._add(flow, entries[start : start + _IN_A_TURN]):
+                return False
+        return True
+
+    async def _add(self, flow: OwnedFlow, entries: Sequence[StoredEntry]) -> bool:
         room, hub, held = self._schedule.room_of(flow), flow.hub, flow.held
         bare_hub, endpoint = flow.origin
         read = self._decode if is_known_flow(flow.name) else _decode_nothing

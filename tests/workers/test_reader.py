@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -176,6 +177,23 @@ async def test_no_more_is_held_than_there_is_room_for_and_all_comes(redis_client
         await bench.clock.settle()
         assert bench.lanes.size <= 6000
         assert await bench.delivered(40) == texts
+
+
+async def test_a_long_read_lets_all_else_have_its_turn(redis_client: RedisClient) -> None:
+    bench = Bench(redis_client)
+    await bench.put(*[str(number) for number in range(500)])
+    [owned] = await taken(redis_client, bench.clock, 0)
+    seen: list[int] = []
+
+    def turn() -> None:
+        seen.append(bench.lanes.waiting + bench.lanes.left)
+        if seen[-1] < 500:
+            asyncio.get_running_loop().call_soon(turn)
+
+    async with bench.reading(owned):
+        asyncio.get_running_loop().call_soon(turn)
+        await until(lambda: seen[-1:] == [500])
+    assert max(after - before for before, after in pairwise(seen)) <= 64
 
 
 async def test_a_flow_that_is_full_of_what_cannot_go_holds_back_no_other(redis_client: RedisClient) -> None:

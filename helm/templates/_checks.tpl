@@ -63,6 +63,13 @@ lists every broken one. No message repeats a credential.
 {{- if and .Values.config.apiKeysFile (include "signalr-fanout.hasCredential" (dict "root" . "credential" "apiKeys")) }}
 - config.apiKeysFile and credentials.apiKeys are both given: choose one.
 {{- end }}
+{{- $names := dict }}
+{{- range .Values.endpoints }}
+{{- if hasKey $names (lower .name) }}
+- endpoints: two are named {{ .name }}, or differ in upper and lower case alone: give each a name of its own.
+{{- end }}
+{{- $_ := set $names (lower .name) true }}
+{{- end }}
 {{- if eq (.Values.containerPort | int) (.Values.adminPort | int) }}
 - containerPort and adminPort are both {{ .Values.adminPort | int }}: give each its own.
 {{- end }}

@@ -10,7 +10,7 @@ environment variables.
 {{- if include "signalr-fanout.hasCredential" . }}
 {{- $credential := index .root.Values.credentials .credential }}
 - variable: {{ .variable }}
-  secret: {{ default (include "signalr-fanout.secretName" .root) $credential.existingSecret }}
+  secret: {{ default (include "signalr-fanout.secretName" .root) $credential.existingSecret | quote }}
   key: {{ $credential.key | quote }}
   file: {{ .credential | kebabcase }}
 {{- end }}
@@ -21,6 +21,12 @@ environment variables.
 {{- $root := .root -}}
 {{- if not $root.Values.demo }}
 {{- include "signalr-fanout.givenCredential" (dict "root" $root "variable" "AzureSignalRConnectionString" "credential" "connectionString") }}
+{{- end }}
+{{- range $root.Values.endpoints }}
+- variable: Azure__SignalR__Endpoints__{{ .name }}{{ if .secondary }}__secondary{{ end }}
+  secret: {{ .existingSecret | quote }}
+  key: {{ .key | default "connection-string" | quote }}
+  file: endpoint-{{ .name }}
 {{- end }}
 {{- if include "signalr-fanout.usesValkey" $root }}
 - variable: FANOUT_REDIS_PASSWORD
@@ -53,13 +59,6 @@ environment variables.
   value: Endpoint=http://{{ include "signalr-fanout.emulatorName" $root }}.{{ $root.Release.Namespace }};Port=8888;AccessKey=ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH;Version=1.0;
 {{- end }}
 {{- include "signalr-fanout.identityVariables" $root }}
-{{- range $root.Values.endpoints }}
-- name: Azure__SignalR__Endpoints__{{ .name }}{{ if .secondary }}__secondary{{ end }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ .existingSecret }}
-      key: {{ .key | default "connection-string" }}
-{{- end }}
 {{- if include "signalr-fanout.usesValkey" $root }}
 - name: FANOUT_REDIS_URL
   value: redis://{{ include "signalr-fanout.valkeyName" $root }}.{{ $root.Release.Namespace }}:6379/0
@@ -77,8 +76,8 @@ environment variables.
 - name: {{ .variable }}
   valueFrom:
     secretKeyRef:
-      name: {{ .secret }}
-      key: {{ .key }}
+      name: {{ .secret | quote }}
+      key: {{ .key | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -88,9 +87,9 @@ environment variables.
 {{- range include "signalr-fanout.givenCredentials" . | fromYamlArray }}
 {{- if or $.root.Values.mountCredentials (hasSuffix "_FILE" .variable) }}
 - secret:
-    name: {{ .secret }}
+    name: {{ .secret | quote }}
     items:
-      - key: {{ .key }}
+      - key: {{ .key | quote }}
         path: {{ .file }}
 {{- end }}
 {{- end }}

@@ -246,6 +246,7 @@ def test_credentials_kept_elsewhere_are_only_pointed_at() -> None:
     sources = [(each["secret"]["name"], each["secret"]["items"][0]) for each in volume["projected"]["sources"]]
     assert sources == [
         ("signalr", {"key": "primary", "path": "connection-string"}),
+        ("signalr-west", {"key": "connection-string", "path": "endpoint-west"}),
         ("queue-redis", {"key": "url", "path": "redis-url"}),
         ("signalr", {"key": "front-door", "path": "api-key"}),
     ]
@@ -260,6 +261,7 @@ def test_credentials_kept_elsewhere_may_be_variables() -> None:
     }
     assert sources == {
         "AzureSignalRConnectionString": {"name": "signalr", "key": "primary"},
+        "Azure__SignalR__Endpoints__west__secondary": {"name": "signalr-west", "key": "connection-string"},
         "FANOUT_REDIS_URL": {"name": "queue-redis", "key": "url"},
         "FANOUT_API_KEY": {"name": "signalr", "key": "front-door"},
     }

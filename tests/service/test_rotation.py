@@ -22,6 +22,7 @@ from fanout.signalr.endpoints import Endpoints
 from service.compose import open_resources
 from service.rotation import rotation_of
 from service.secret_files import SecretFiles
+from service.startup import endpoints_of
 from tests.fakes import FakeClock
 from tests.redis_kinds import MAKES, PASSWORD
 from tests.redis_servers import PORT, USUAL, RedisProcess
@@ -263,3 +264,26 @@ async def test_a_url_of_redis_with_another_password_replaces_it(tmp_path: Path) 
             await until_logged(log, clock, 1)
         assert resources.redis_password.value == "q"
     assert "q" not in str(log.lines).replace("secrets.changed", "").replace("FANOUT_REDIS_URL_FILE", "")
+
+
+async def test_each_endpoint_with_a_name_follows_its_own_file(tmp_path: Path) -> None:
+    log, clock, environ = Log(), FakeClock(), {}
+    for name, variable in (("east", "Azure__SignalR__Endpoints__east"), ("west", "AzureSignalRConnectionString__west")):
+        (tmp_path / name).write_text(f"Endpoint=https://{name}.net;{OTHERS}")
+        environ[f"{variable}_FILE"] = str(tmp_path / name)
+    settings = load(environ)
+    endpoints = endpoints_of(settings, needed=True)
+    assert endpoints is not None
+    async with open_resources(settings, SystemClock()) as resources:
+        files = rotation_of(replace(resources, clock=clock, log=cast("Logger", log)), endpoints).files
+        async with looking(files):
+            (tmp_path / "west").write_text("Endpoint=https://west.net;AccessKey=renewed;Version=1.0;")
+            await until_logged(log, clock, 1)
+            (tmp_path / "east").write_text((tmp_path / "west").read_text())
+            await until_logged(log, clock, 2)
+    assert {each.name: each.service.access_key for each in endpoints} == {"east": "k", "west": "renewed"}
+    assert [(event, values["setting"]) for event, values in log.lines] == [
+        ("secrets.changed", "AzureSignalRConnectionString__west_FILE"),
+        ("secrets.refused", "Azure__SignalR__Endpoints__east_FILE"),
+    ]
+    assert "renewed" not in str(log.lines)

@@ -261,8 +261,8 @@ EVENTS: Final = (
     _event(
         "audit.acted audit.read audit.negotiated",
         "info",
-        "stream request_id caller peer forwarded? method path status hub? target? matched? count? seconds? dry? "
-        "left_out?",
+        "stream request_id caller peer forwarded? method path status hub? endpoint? target? matched? count? seconds? "
+        "dry? left_out?",
         "audit log: a caller acted on the queue or the service, read what administration shows, or negotiated for a"
         " client that it named; `forwarded` is whom a gateway of FANOUT_NEGOTIATE_PEERS says it forwards. Of reading"
         " and negotiating at most ten lines for a caller in ten seconds",

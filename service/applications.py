@@ -182,7 +182,7 @@ class Parts:
                 TraceAdmin(guard, self.traces).router(),
                 DeadLetterAdmin(settings, self.dead_letters, guard, metrics, clock, budget).router(),
                 PauseAdmin(settings, self.pauses, guard, clock, budget, looks, legs).router(),
-                OverviewAdmin(guard, looks).router(),
+                OverviewAdmin(guard, looks, legs).router(),
                 ConfigAdmin(settings, guard).router(),
                 console.router(),
                 hub_admin.router(),

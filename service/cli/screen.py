@@ -126,8 +126,12 @@ def _hubs(overview: Row) -> _Table:
 
 
 def _endpoints(overview: Row) -> _Table:
-    rows = [[plain(each["endpoint"] or "(unnamed)"), *_figures(each)] for each in overview["endpoints"]]
+    rows = [[_endpoint(each), *_figures(each)] for each in overview["endpoints"]]
     return _Table(("ENDPOINT", *_FIGURES), rows)
+
+
+def _endpoint(row: Row) -> str:
+    return plain(row["endpoint"]) + ("" if row["configured"] else " (not configured)")
 
 
 def _workers(overview: Row) -> _Table:

@@ -120,6 +120,7 @@ async def test_the_console_shows_a_dead_letter_pauses_a_hub_and_replays(
         await page.next("paused")
         await page.next("replayed")
         assert (await http.get(f"{ingress_url}/v1/admin/dead-letters")).json()["items"] == []
+        assert "No endpoint 'west' is configured here" in (await page.next("endpoint"))["refused"]
         narrow = await page.next("narrow")
         assert (max(narrow["overflow"]), narrow["nameless"]) == (0, [])
         left = await page.next("left")

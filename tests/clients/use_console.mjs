@@ -68,6 +68,22 @@ try {
   await page.getByText("1 replayed.").waitFor();
   say("replayed");
 
+  // An ingress with a second endpoint would list it: now it can be chosen, and the ingress, which has none, refuses it.
+  await page.route("**/v1/admin/overview*", async (route) => {
+    const response = await route.fetch();
+    const overview = await response.json();
+    overview.endpoints.push({ ...overview.endpoints[0], endpoint: "west" });
+    await route.fulfill({ response, json: overview });
+  });
+  await page.getByLabel("endpoint", { exact: true }).fill("west");
+  await page.getByRole("button", { name: "Show", exact: true }).click();
+  await page.getByText("There are none.").waitFor();
+  await openView(page, "Pauses");
+  await page.getByLabel("at", { exact: true }).selectOption("west");
+  await page.getByRole("button", { name: "Pause …" }).click();
+  await page.locator("#pause-answer", { hasText: "west" }).waitFor();
+  say("endpoint", { refused: await page.locator("#pause-answer").textContent() });
+
   await page.emulateMedia({ colorScheme: "dark" });
   await page.setViewportSize({ width: 390, height: 844 });
   const overflow = [];
@@ -77,10 +93,11 @@ try {
     await page.screenshot({ path: join(folder, `narrow-${name.toLowerCase().replace(" ", "-")}.png`), fullPage: true });
   }
   say("narrow", { overflow, nameless: await page.evaluate(nameless) });
+  await page.unroute("**/v1/admin/overview*");
   await page.getByRole("button", { name: "Forget the key" }).click();
   await page.getByLabel("API key").waitFor();
   say("left", {
-    complaints: complaints.filter((text) => !text.includes("status of 401")),
+    complaints: complaints.filter((text) => !/status of 40[01]/.test(text)),
     foreign: requested.filter((each) => !each.startsWith(new URL(url).origin) || each.includes(encodeURIComponent(key))),
     kept: await page.evaluate(() => sessionStorage.length),
   });

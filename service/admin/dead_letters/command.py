@@ -18,7 +18,8 @@ from fanout.metrics import DEAD_REASONS
 from fanout.queue.dead_letters import UNKNOWN, DeadLetter
 from fanout.queue.entry import Entry, UnreadableEntryError, decode, with_body
 from fanout.queue.keys import hub_and_endpoint, hub_of_flow
-from fanout.signalr.message import recipient_of
+from fanout.signalr.endpoints import check_endpoint_name
+from fanout.signalr.message import UNNAMED, recipient_of
 from service.admin.dead_letters.reference import Cursor, LetterRef, last_before, parse_cursor, parse_ref
 from service.http.json_object import enumerated, object_of
 
@@ -28,7 +29,7 @@ MAX_LETTERS = 10_000  # in one replay or purge
 MAX_IDS = 1000
 MAX_MESSAGE_ID = 1024
 MAX_NAME = 1024  # characters of a user, group or connection
-FILTERS = ("hub", "reason", "to", "messageId", "since", "before")
+FILTERS = ("hub", "endpoint", "reason", "to", "messageId", "since", "before")
 MEMBERS = ("ids", *FILTERS, "all", "dryRun", "limit", "cursor")
 _QUERY_NAMES = (*FILTERS, "limit", "cursor")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
@@ -44,7 +45,8 @@ class Selection:
     """Conditions on a letter; None means any.
 
     `to` is the user, group or connection that its message is for, or the member of a group action. `since` and `before`
-    are the unix milliseconds between which it was parked; the second is not part of it.
+    are the unix milliseconds between which it was parked; the second is not part of it. `endpoint` is a key, "" for the
+    endpoint without a name.
     """
 
     hub: str | None = None
@@ -53,6 +55,7 @@ class Selection:
     before: int | None = None
     to: str | None = None
     since: int | None = None
+    endpoint: str | None = None
 
     @property
     def empty(self) -> bool:
@@ -63,12 +66,13 @@ class Selection:
         """Return whether a letter matches. Its time is not tested, because the scan begins and ends there."""
         if self.reason not in (None, letter.cause.reason):
             return False
-        if (self.hub, self.to, self.message_id) == (None, None, None):
+        if (self.hub, self.to, self.message_id, self.endpoint) == (None,) * 4:
             return True
         entry = entry_of(letter)
         return (
             entry is not None
             and self.hub in (None, entry.hub)
+            and self.endpoint in (None, entry.endpoint)
             and self.to in (None, recipient_of(entry.item))
             and self.message_id in (None, entry.message_id)
         )
@@ -135,7 +139,7 @@ def parse_selection(given: dict[str, object]) -> Selection:
         raise BadRequestError(f"messageId may have at most {MAX_MESSAGE_ID} characters.", pointer="/messageId")
     if to is not None and len(to) > MAX_NAME:
         raise BadRequestError(f"to may have at most {MAX_NAME} characters.", pointer="/to")
-    return Selection(_hub(hub), reason, message_id, before, to, since)
+    return Selection(_hub(hub), reason, message_id, before, to, since, _endpoint(_text(given, "endpoint")))
 
 
 def parse_time(value: object, name: str = "before") -> int:
@@ -223,6 +227,16 @@ def _hub(name: str | None) -> str | None:
         return check_hub(name)
     except BadRequestError as error:
         raise BadRequestError(str(error), label=error.label, pointer="/hub") from None
+
+
+def _endpoint(name: str | None) -> str | None:
+    # It need not be configured: letters outlive their endpoint.
+    if name is None or name.lower() == UNNAMED:
+        return None if name is None else ""
+    try:
+        return check_endpoint_name(name).lower()
+    except ValueError as error:
+        raise BadRequestError(f"{error}.", pointer="/endpoint") from None
 
 
 def _text(given: dict[str, object], name: str) -> str | None:

@@ -36,6 +36,15 @@ LetterId = Annotated[
     str, Field(pattern=_ID_PATTERN, description="The partition, and the id in its stream of dead letters.")
 ]
 Hub = Annotated[str, Field(pattern=HUB_PATTERN, description="Only letters of this hub; case does not matter.")]
+Endpoint = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=50,
+        description="Only letters for this endpoint, `default` for the one without a name; one that is not configured "
+        "any more is known here too.",
+    ),
+]
 Reason = Annotated[str, Field(description="Only letters with this reason.", json_schema_extra={"enum": [*REASONS]})]
 MessageId = Annotated[
     str,
@@ -100,6 +109,7 @@ class DeadLetterQuery(Document):
     """The query of a list."""
 
     hub: Hub | Absent = None
+    endpoint: Endpoint | Absent = None
     reason: Reason | Absent = None
     to: Recipient | Absent = None
     message_id: MessageId | Absent = None
@@ -116,6 +126,7 @@ class DeadLetterCommand(Document):
 
     ids: Annotated[list[LetterId], Field(min_length=1, max_length=MAX_IDS)] | Absent = None
     hub: Hub | Absent = None
+    endpoint: Endpoint | Absent = None
     reason: Reason | Absent = None
     to: Recipient | Absent = None
     message_id: MessageId | Absent = None

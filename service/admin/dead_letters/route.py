@@ -19,6 +19,7 @@ from fanout.log import get_logger
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.settings import Settings
+from fanout.signalr.message import label_of
 from service.admin.dead_letters.batches import SCAN_TIME, Action, CommandRunner, Report
 from service.admin.dead_letters.command import parse_command, parse_query
 from service.admin.dead_letters.documents import (
@@ -121,7 +122,9 @@ class DeadLetterAdmin:
         caller.require(Right.ADMIN, command.selection.hub or EVERY_HUB)
         runner = CommandRunner(letters, settings.partitions, clock, self._metrics)
         report = await runner.run(command, action)
-        note(request.scope, hub=command.selection.hub, matched=report.matched, count=report.done, dry=command.dry)
+        selection, dry = command.selection, command.dry
+        endpoint = None if selection.endpoint is None else label_of(selection.endpoint)
+        note(request.scope, hub=selection.hub, endpoint=endpoint, matched=report.matched, count=report.done, dry=dry)
         if not command.dry:
             (self._metrics.replayed if action == "replayed" else self._metrics.purged).inc(report.done)
             self._log_report(request, action, report)

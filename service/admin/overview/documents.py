@@ -4,12 +4,14 @@ Rules guarded: the description is true; the tests validate real answers against 
 are cut, so that the document is bounded in bytes as in members.
 """
 
+from collections.abc import Collection
 from typing import Annotated, Any, Final
 
 from pydantic import Field
 
 from fanout.queue.survey import PartitionState, Survey
-from service.admin.overview.figures import Figures, limited, share_of_workers
+from fanout.signalr.message import label_of
+from service.admin.overview.figures import Figures, endpoints_of, limited, share_of_workers
 from service.admin.overview.looks import MOST_HUBS, Look
 from service.admin.pauses import PauseDocument, document_of_pause
 from service.callers.caller import Right
@@ -65,7 +67,8 @@ class PartitionFigures(QueueFigures):
 class EndpointFigures(QueueFigures):
     """The figures of what goes to one endpoint."""
 
-    endpoint: str = Field(description='Its name in the settings; "" for the one without a name.')
+    endpoint: str = Field(description="Its name, `default` for the one without a name.")
+    configured: bool = Field(description="Whether it is, where this was asked. What waits for another one is not sent.")
 
 
 class WorkerShare(Document):
@@ -93,7 +96,7 @@ class OverviewDocument(Document):
     partitions: list[PartitionFigures] = Field(max_length=_MOST_NAMES)
     workers: list[WorkerShare] = Field(max_length=_MOST_NAMES)
     endpoints: list[EndpointFigures] = Field(
-        max_length=_MOST_NAMES, description="Those that entries were stored for lately."
+        max_length=_MOST_NAMES, description="Those that are configured, and others as long as something waits for them."
     )
     delivers_to: list[str] = Field(max_length=_MOST_NAMES, description="The services that this queue is delivered to.")
     pauses: list[PauseDocument] = Field(max_length=_MOST_NAMES)
@@ -110,7 +113,7 @@ _SHOWN: Final[dict[str, Any]] = {
     "otherHubs": {"hubs": 0} | _NONE,
     "partitions": [{"partition": 0, "owner": "worker-0-7-5f3a1c", "deadLetters": 3} | _FIGURES],
     "workers": [{"worker": "worker-0-7-5f3a1c", "partitions": 1}],
-    "endpoints": [{"endpoint": ""} | _FIGURES],
+    "endpoints": [{"endpoint": "default", "configured": True} | _FIGURES],
     "deliversTo": ["example.service.signalr.net"],
     "pauses": [],
     "redis": {"latencySeconds": 0.0004, "memoryRatio": 0.12},
@@ -136,8 +139,8 @@ DESCRIPTION: Final[dict[str, Any]] = {
 }
 
 
-def document_of(look: Look, most_hubs: int, *, version: str) -> OverviewDocument:
-    """Return the document of a look."""
+def document_of(look: Look, most_hubs: int, configured: Collection[str], *, version: str) -> OverviewDocument:
+    """Return the document of a look; `configured` are the keys of the endpoints of this process."""
     survey = look.survey
     overview = limited(look.overview, most_hubs)
     at, seconds, rest = survey.at, overview.seconds, overview.rest
@@ -158,8 +161,10 @@ def document_of(look: Look, most_hubs: int, *, version: str) -> OverviewDocument
             for worker, count in shares[:_MOST_NAMES]
         ],
         endpoints=[
-            EndpointFigures.model_construct(endpoint=name[:_MAX_NAME], **_members(figures, at, seconds))
-            for name, figures in overview.endpoints[:_MOST_NAMES]
+            EndpointFigures.model_construct(
+                endpoint=label_of(key)[:_MAX_NAME], configured=key in configured, **_members(figures, at, seconds)
+            )
+            for key, figures in endpoints_of(overview, configured)[:_MOST_NAMES]
         ],
         delivers_to=[name[:_MAX_NAME] for name in survey.endpoints[:_MOST_NAMES]],
         pauses=[document_of_pause(pause) for pause in look.pauses[:_MOST_NAMES]],

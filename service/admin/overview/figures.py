@@ -6,7 +6,7 @@ entry that is stored raises the count of its stream, and one that is settled or 
 deleted in between was empty, and one that is new begins at nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fanout.queue.keys import hub_of_flow
@@ -71,6 +71,12 @@ def overview_of(now: Survey, before: Survey | None, most_hubs: int) -> Overview:
     seconds = 0.0 if before is None else max(0.0, now.at - before.at)
     rest = _rest_of(now, ranked[most_hubs:])
     return Overview(seconds, _sum(partitions), ranked[:most_hubs], rest, sorted(endpoints.items()), partitions)
+
+
+def endpoints_of(overview: Overview, configured: Collection[str]) -> Sequence[tuple[str, Figures]]:
+    """Return the endpoints that operators see: all that are configured, and others where something waits or moves."""
+    found = dict.fromkeys(configured, Figures()) | dict(overview.endpoints)
+    return sorted((key, each) for key, each in found.items() if key in configured or each != Figures())
 
 
 def place_of_flow(flow: str) -> tuple[str, str]:

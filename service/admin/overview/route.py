@@ -5,6 +5,7 @@ cached by others.
 """
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from fastapi import APIRouter
@@ -25,11 +26,12 @@ _NUMBER: Final = re.compile("[0-9]{1,4}")
 
 
 class OverviewAdmin:
-    """The handler of the route; `looks` is None where it is not served."""
+    """The handler of the route; `looks` is None where it is not served, and `endpoints` are keys."""
 
-    def __init__(self, guard: Guard, looks: Looks | None) -> None:
+    def __init__(self, guard: Guard, looks: Looks | None, endpoints: Collection[str] = ("",)) -> None:
         self._guard = guard
         self._looks = looks
+        self._endpoints = endpoints
 
     def router(self) -> APIRouter:
         """Return the route with its description."""
@@ -44,7 +46,7 @@ class OverviewAdmin:
         if self._looks is None:
             raise HTTPException(404)
         look = await self._looks.latest()
-        document = document_of(look, most, version=__version__)
+        document = document_of(look, most, self._endpoints, version=__version__)
         return Response(document.to_json(), 200, _NO_STORE, "application/json")
 
 

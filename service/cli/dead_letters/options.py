@@ -20,6 +20,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 FILTERS = (
     click.option("--hub", help="Only letters of this hub."),
     click.option(
+        "--endpoint", metavar="NAME", help="Only letters for this endpoint; `default` is the one without a name."
+    ),
+    click.option(
         "--reason",
         metavar="REASON",
         type=click.Choice(REASONS),

@@ -2,8 +2,8 @@
 // seconds while the page can be seen.
 
 import { ask, hasKey, Refusal, useKey } from "./admin-api.js";
-import { loadLetters, startLetters } from "./letters.js";
-import { preparePause, showPauses, startPauses } from "./pauses.js";
+import { loadLetters, offerEndpointFilter, startLetters } from "./letters.js";
+import { offerEndpoints, preparePause, showPauses, startPauses } from "./pauses.js";
 import { showQueue } from "./queue.js";
 import { by, time } from "./show.js";
 import { showTrace, startTrace } from "./trace.js";
@@ -75,6 +75,8 @@ function draw(overview) {
     preparePause(hub);
   });
   showPauses(overview.pauses, refresh);
+  offerEndpoints(overview.endpoints);
+  if (overview.endpoints.length > 1) offerEndpointFilter();
   const count = overview.queue.deadLetters;
   by("letter-count").hidden = !count;
   by("letter-count").textContent = count.toLocaleString("en");

@@ -25,9 +25,14 @@ export function startLetters(onTrace) {
 
 export const loadLetters = () => load(null);
 
+// Shown where there are several endpoints, or letters of one that has a name: it stays, because it may hold a filter.
+export function offerEndpointFilter() {
+  by("letter-endpoint-field").hidden = false;
+}
+
 function filters() {
   const since = by("letter-since").value;
-  const values = { hub: by("letter-hub").value.trim(), reason: by("letter-reason").value, to: by("letter-to").value, since: since && `${since}Z` };
+  const values = { hub: by("letter-hub").value.trim(), endpoint: by("letter-endpoint").value.trim(), reason: by("letter-reason").value, to: by("letter-to").value, since: since && `${since}Z` };
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value));
 }
 
@@ -40,6 +45,7 @@ async function load(cursor) {
     next = page.next;
     by("more-letters").hidden = next === null || !page.items.length;
     for (const { reason } of page.items) offer(reason);
+    if (page.items.some(isAtNamed)) offerEndpointFilter();
     const shown = by("letter-list").childElementCount;
     say(by("letters-note"), shown ? `${whole(shown)} shown, oldest first${next ? "; there are more" : ""}` : "There are none.");
     for (const id of ["replay", "purge"]) by(id).disabled = !shown;
@@ -53,11 +59,13 @@ function offer(reason) {
   if (![...select.options].some(({ value }) => value === reason)) select.append(Object.assign(make("option", "", reason), { value: reason }));
 }
 
+const isAtNamed = ({ endpoint }) => endpoint !== null && endpoint !== "default";
+
 function card(letter) {
   const item = make("li", "card");
   const what = letter.operation ? `${letter.operation}${letter.to ? ` ${letter.to}` : ""}` : "unreadable entry";
   item.append(
-    make("p", "card-head", make("span", "tag alarm", letter.reason), make("b", "", what), make("span", "note", letter.hub ? `hub ${letter.hub}` : "")),
+    make("p", "card-head", make("span", "tag alarm", letter.reason), make("b", "", what), make("span", "note", letter.hub ? `hub ${letter.hub}${isAtNamed(letter) ? ` at ${letter.endpoint}` : ""}` : "")),
     make("p", "note", [letter.parkedAt?.replace("T", " ").replace("Z", " UTC"), letter.status ? `status ${letter.status}` : "", `${letter.attempts} ${letter.attempts === 1 ? "attempt" : "attempts"}`, letter.detail].filter(Boolean).join(" · ")),
   );
   const actions = make("p", "actions", button("Message", `Show the message of ${letter.id}`, () => showMessage(item, letter.id)));

@@ -21,6 +21,18 @@ export function preparePause(hub) {
   by("pause-reason").focus();
 }
 
+// Offers a pause of one endpoint where there are several; the choice stays while they do.
+export function offerEndpoints(endpoints) {
+  const names = endpoints.filter(({ configured }) => configured).map(({ endpoint }) => endpoint);
+  const select = by("pause-endpoint");
+  by("pause-endpoint-field").hidden = names.length < 2;
+  if ([...select.options].slice(1).map(({ value }) => value).join() === names.join()) return;
+  const chosen = select.value;
+  const options = names.map((name) => Object.assign(make("option", "", `endpoint ${name}`), { value: name }));
+  select.replaceChildren(select.options[0], ...options);
+  select.value = names.length > 1 && names.includes(chosen) ? chosen : "";
+}
+
 let shownPauses = "";
 
 export function showPauses(pauses, onChange) {
@@ -67,15 +79,16 @@ function targetOf(what, hub) {
 const wordsOf = (what, hub) => (what === "hub" ? `hub ${hub}` : what === "all" ? "everything" : WORDS[what]);
 
 async function set() {
-  const [what, hub] = [by("pause-what").value, by("pause-hub").value.trim()];
-  const target = targetOf(what, hub);
+  const [what, hub, endpoint] = [by("pause-what").value, by("pause-hub").value.trim(), by("pause-endpoint").value];
+  const target = { ...targetOf(what, hub), ...(endpoint ? { endpoint } : {}) };
+  const words = `${wordsOf(what, hub)}${endpoint ? ` at endpoint ${endpoint}` : ""}`;
   const { waiting } = await ask("pauses/preview", target);
   const text = `${whole(waiting)} entries that wait now, and what is accepted from now on, are held back.`;
-  if (!(await confirmed(`Pause ${wordsOf(what, hub)}?`, text, "Pause"))) return "";
+  if (!(await confirmed(`Pause ${words}?`, text, "Pause"))) return "";
   const seconds = by("pause-for").value;
   const reason = by("pause-reason").value;
   await ask("pauses/set", { ...target, ...(seconds ? { seconds: Number(seconds) } : {}), ...(reason ? { reason } : {}) });
-  return `Paused: ${wordsOf(what, hub)}.`;
+  return `Paused: ${words}.`;
 }
 
 async function lift({ target, endpoint }) {

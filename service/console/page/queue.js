@@ -20,11 +20,12 @@ export function showQueue(overview, onPause) {
   by("memory").textContent = redis.memoryRatio === null ? "" : `${Math.round(redis.memoryRatio * 100)} % of its memory`;
   by("version").textContent = overview.version;
   by("endpoints").textContent = overview.deliversTo.join(", ") || "–";
-  by("hub-names").replaceChildren(...overview.hubs.map(({ hub }) => Object.assign(make("option"), { value: hub })));
+  by("hub-names").replaceChildren(...overview.hubs.map(({ hub }) => option(hub)));
   showNotices(overview);
   fill("hubs", hubRows(overview, onPause), 6);
+  by("endpoint-names").replaceChildren(...overview.endpoints.map(({ endpoint }) => option(endpoint)));
   by("endpoint-table").hidden = overview.endpoints.length < 2;
-  fill("endpoint-rows", overview.endpoints.map((each) => row(each.endpoint || "(unnamed)", [
+  fill("endpoint-rows", overview.endpoints.map((each) => row(each.configured ? each.endpoint : `${each.endpoint} (not configured)`, [
     whole(each.entries), age(each.oldestAgeSeconds), ...figures(each),
   ])), 5);
   fill("workers", workerRows(overview), 5);
@@ -32,6 +33,8 @@ export function showQueue(overview, onPause) {
   const unowned = partitions.filter(({ owner }) => owner === null).length;
   by("partition-note").textContent = `${partitions.length}${unowned ? `, ${unowned} without owner` : ""}`;
 }
+
+const option = (value) => Object.assign(make("option"), { value });
 
 let noticed = "";
 

@@ -28,7 +28,7 @@ def an_overview(hubs: int = 2, partitions: int = 4, **more: Any) -> dict[str, An
             for number in range(partitions)
         ],
         "workers": [{"worker": "worker-0", "partitions": partitions - 1}],
-        "endpoints": [{"endpoint": ""} | figures(12_345, 4.2)],
+        "endpoints": [{"endpoint": "default", "configured": True} | figures(12_345, 4.2)],
         "deliversTo": ["example.service.signalr.net"],
         "pauses": [],
         "redis": {"latencySeconds": 0.0008, "memoryRatio": 0.24},
@@ -57,8 +57,9 @@ def test_everything_is_there_once_and_figures_stand_in_columns() -> None:
 
 
 def test_several_endpoints_have_a_table_of_their_own() -> None:
-    lines = lines_of(an_overview(endpoints=[{"endpoint": name} | figures(1) for name in ("", "east")]), 100)
-    assert [line.split()[0] for line in lines[9:12]] == ["ENDPOINT", "(unnamed)", "east"]
+    endpoints = [{"endpoint": name, "configured": name != "old"} | figures(1) for name in ("default", "east", "old")]
+    lines = lines_of(an_overview(endpoints=endpoints), 100)
+    assert [line[:20].strip() for line in lines[9:13]] == ["ENDPOINT", "default", "east", "old (not configured)"]
 
 
 def test_pauses_say_until_when_by_whom_and_why() -> None:

@@ -11,7 +11,7 @@ from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry, encode
 from fanout.queue.keys import KEYS, flow_of, lane_of, partition_of
 from fanout.redis.client import RedisClient
-from tests.builders import a_message, an_entry
+from tests.builders import a_message
 from tests.queue_layout import entries_of
 from tests.service.apps import App, an_app, client_of
 
@@ -27,14 +27,16 @@ async def park(
     reason: str = "refused",
     hub: str = "chat",
     message_id: str = "m1",
+    endpoint: str = "",
 ) -> str:
     """Park a message with this stream id, as a worker would have, and return the id an operator sees."""
-    return await park_entry(redis_client, an_entry(a_message(to), hub=hub, message_id=message_id), at, reason=reason)
+    entry = Entry(hub, message_id, a_message(to), endpoint=endpoint)
+    return await park_entry(redis_client, entry, at, reason=reason)
 
 
 async def park_entry(redis_client: RedisClient, entry: Entry, at: str = "*", *, reason: str = "refused") -> str:
     """Park any entry in the partition of its lane."""
-    lane = lane_of(entry.hub, entry.item)
+    lane = lane_of(entry.place, entry.item)
     partition = partition_of(lane, PARTITIONS)
     fields: list[str | bytes | int] = ["entry", encode(entry), "id", "1-0", "reason", reason]
     fields += ["flow", KEYS.stream(partition, flow_of(lane))]

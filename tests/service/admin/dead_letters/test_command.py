@@ -1,5 +1,6 @@
 """What a query and a body mean, and which letters match; what they may not contain is tested through the routes."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ from tests.builders import an_entry
         ("hub=chat&limit=7", Command(Selection(hub="chat"), 7, Cursor())),
         ("before=2", Command(Selection(before=2000), LIST_LIMIT, Cursor(before=2000))),
         ("cursor=5-1.3.900", Command(Selection(), LIST_LIMIT, Cursor(LetterRef(5, 1, 3), 900))),
+        ("endpoint=East", Command(Selection(endpoint="east"), LIST_LIMIT, Cursor())),
+        ("endpoint=Default", Command(Selection(endpoint=""), LIST_LIMIT, Cursor())),
         ("to=a+b", Command(Selection(to="a b"), LIST_LIMIT, Cursor())),
         ("since=2", Command(Selection(since=2000), LIST_LIMIT, Cursor(last_before(2000)))),
         ("since=0.002&cursor=5-1.3.900", Command(Selection(since=2), LIST_LIMIT, Cursor(LetterRef(5, 1, 3), 900))),
@@ -131,6 +134,20 @@ def test_what_is_no_time_is_refused(value: Any) -> None:
     with pytest.raises(BadRequestError, match="before must be") as caught:
         parse_time(value)
     assert caught.value.pointer == "/before"
+
+
+@pytest.mark.parametrize(("endpoint", "own", "fits"), [("east", "east", True), ("east", "", False), ("", "", True)])
+def test_a_letter_is_for_the_endpoint_of_its_lane(endpoint: str, own: str, *, fits: bool) -> None:
+    letter = replace(a_letter(), flow="uchat@east" if own else "uchat")
+    assert Selection(endpoint=endpoint).matches(letter) is fits
+    assert not Selection(endpoint=endpoint).empty
+
+
+@pytest.mark.parametrize("name", ["east@west", "-east", "e" * 51, "", 3])
+def test_what_can_be_the_name_of_no_endpoint_is_refused(name: Any) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        parse_selection({"endpoint": name})
+    assert caught.value.pointer == "/endpoint"
 
 
 def test_every_reason_there_is_may_be_asked_for_and_no_other() -> None:

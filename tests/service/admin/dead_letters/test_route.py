@@ -77,6 +77,9 @@ async def test_letters_of_all_partitions_come_in_the_order_in_which_they_were_pa
         ({"hub": "CHAT", "reason": "tooOld"}, "b"),
         ({"reason": "refused"}, "acd"),
         ({"messageId": "d"}, "d"),
+        ({"endpoint": "EAST"}, "c"),
+        ({"endpoint": "default", "reason": "refused"}, "ad"),
+        ({"endpoint": "gone"}, ""),
         ({"before": "3"}, "ab"),
         ({"since": "3"}, "cd"),
         ({"since": "2", "before": "3"}, "b"),
@@ -93,7 +96,7 @@ async def test_letters_of_all_partitions_come_in_the_order_in_which_they_were_pa
 async def test_a_list_may_be_narrowed(one_redis: RedisClient, query: dict[str, str], found: str) -> None:
     await park(one_redis, "1000-0", message_id="a", to="1")
     await park(one_redis, "2000-0", message_id="b", to="2", reason="tooOld")
-    await park(one_redis, "3000-0", message_id="c", to="3", hub="news")
+    await park(one_redis, "3000-0", message_id="c", to="3", hub="news", endpoint="east")
     await park(one_redis, "4000-0", message_id="d", to="4")
     async with a_client(one_redis) as client:
         items = (await client.get(ADDRESS, params=query)).json()["items"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from fanout.queue.survey import FlowState, PartitionState, Survey
-from service.admin.overview.figures import Figures, limited, overview_of, share_of_workers
+from service.admin.overview.figures import Figures, endpoints_of, limited, overview_of, share_of_workers
 
 
 def survey(at: float, *partitions: Mapping[str, FlowState], owners: tuple[str, ...] = ()) -> Survey:
@@ -27,6 +27,13 @@ def test_with_several_endpoints_a_hub_is_the_sum_and_each_endpoint_has_its_own_f
     found = overview_of(survey(100.0, {"bchat": FlowState(2, 90.0, 2), "bchat@east": FlowState(3, 80.0, 3)}), None, 10)
     assert found.hubs == [("chat", Figures(5, 80.0))]
     assert found.endpoints == [("", Figures(2, 90.0)), ("east", Figures(3, 80.0))]
+
+
+def test_an_endpoint_is_listed_while_it_is_configured_or_something_waits_for_it() -> None:
+    """The stream of a removed one remains, empty; it is listed no more once it says nothing."""
+    flows = {"bchat": FlowState(2, 90.0, 2), "bchat@old": FlowState(1, 80.0, 9), "bchat@older": FlowState(0, 0.0, 9)}
+    found = endpoints_of(overview_of(survey(100.0, flows), None, 10), ("", "east"))
+    assert found == [("", Figures(2, 90.0)), ("east", Figures()), ("old", Figures(1, 80.0))]
 
 
 def test_what_came_and_left_is_read_from_the_streams() -> None:

@@ -52,6 +52,9 @@ async def test_the_whole_queue_is_one_document(one_redis: RedisClient) -> None:
     assert [each["partition"] for each in found["partitions"]] == list(range(PARTITIONS))
     assert {each["owner"] for each in found["partitions"]} == {None}
     assert [each["cause"] for each in found["pauses"]] == ["an update"]
+    assert [(each["endpoint"], each["configured"], each["entries"]) for each in found["endpoints"]] == [
+        ("default", True, 3)
+    ]
 
 
 @pytest.mark.parametrize("query", ["hubs=0", "hubs=201", "hubs=many", "hubs=1e1", "hub=chat", "hubs=-1", "hubs="])

@@ -132,7 +132,11 @@ def _check_promise(observer: Observer, tracked: TrackedEntry) -> None:
 
 
 def _given_back(tracked: TrackedEntry, call: Call, later: Call) -> bool:
-    return any(call.began <= at <= later.began for at in tracked.returned)
+    """Return whether the store lost between two calls that the entry had left, or stored it anew since it was lost.
+
+    A call that began before it was stored carried what had been read before the store lost it.
+    """
+    return any(call.began <= at <= later.began for at in (*tracked.returned, tracked.added_at))
 
 
 def _reason(observer: Observer, tracked: TrackedEntry, call: Call, later: Call) -> str | None:

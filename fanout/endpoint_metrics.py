@@ -2,6 +2,7 @@
 
 Rule guarded: the values of the label are the configured names alone, so a series never comes from what callers send.
 What concerns all endpoints together has no such label, so that dashboards and alerts of one endpoint hold for several.
+What ends for an endpoint that is not configured is counted there alone.
 """
 
 from collections.abc import Sequence

@@ -109,7 +109,7 @@ EVENTS: Final = (
         "endpoint.unknown",
         "warning",
         "endpoint partition",
-        "warning: messages wait for an endpoint that is not configured here; they stay in the queue. Once for each",
+        "warning: messages wait for an endpoint that is not configured here, until their age. Once for each",
     ),
     _event(
         "delivery.dead",

@@ -62,6 +62,7 @@ from workers.settler import Settler
 from workers.sweeps import Sweeps
 from workers.telemetry import Telemetry
 from workers.tracing import TracedSender, TracedTelemetry
+from workers.unclaimed import Unclaimed
 from workers.verdicts import RetryPolicy
 from workers.worker import Worker
 
@@ -220,6 +221,7 @@ def build_worker(resources: Resources, endpoints: Sequence[Endpoint], *, with_in
     leases = Leases(redis_client, clock, keys, worker=name, lifetime=settings.lease_seconds)
     ownership = Ownership(leases, schedule, store_clock, clock, log, partitions=settings.partitions)
     telemetry = _telemetry(resources, store_clock)
+    unclaimed = Unclaimed(stream, settler, telemetry, clock, metrics, log, max_age=settings.retry_max_age)
     channels = {each: PaceChannel(redis_client, clock, keys, worker=name, endpoint=each) for each in by_name}
     peers = Peers(channels, Pauses(redis_client, keys), endpoints, schedule, clock, log)
     dispatcher = Dispatcher(
@@ -239,7 +241,7 @@ def build_worker(resources: Resources, endpoints: Sequence[Endpoint], *, with_in
     _watch_worker(metrics.gauges, dispatcher, schedule, ownership)
     watch_endpoints(metrics.gauges, endpoints, clock)
     return Worker(
-        ownership, reader, dispatcher, settler, sweeps, peers, _joining(resources, endpoints), clock, log,
+        ownership, reader, dispatcher, settler, sweeps, unclaimed, peers, _joining(resources, endpoints), clock, log,
         grace=settings.shutdown_grace,
     )  # fmt: skip
 

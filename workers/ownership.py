@@ -69,6 +69,11 @@ class Ownership:
         return {owned.number: owned.needs for owned in self._owned.values() if owned.needs}
 
     @property
+    def owned(self) -> Collection[OwnedPartition]:
+        """The partitions owned now."""
+        return list(self._owned.values())
+
+    @property
     def unknown_endpoints(self) -> frozenset[str]:
         """The endpoints that are not configured here and have flows in the partitions owned now."""
         return frozenset[str]().union(*(owned.unknown_endpoints for owned in self._owned.values()))

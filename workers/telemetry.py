@@ -158,7 +158,8 @@ class Telemetry:
     def parked(self, buffered: BufferedEntry, cause: DeathCause) -> None:
         """Record an entry that is in the dead letters now."""
         self._metrics.dead[cause.reason].inc()
-        self._by_endpoint.dead[buffered.flow.endpoint].inc()
+        if buffered.flow.endpoint in self._by_endpoint.names:  # what waited for another one dies of its age
+            self._by_endpoint.dead[buffered.flow.endpoint].inc()
         if self._by_hub is not None:
             self._by_hub.died(buffered.entry.hub)
         stands_for = self._sample(important=True)
@@ -177,7 +178,8 @@ class Telemetry:
         )
 
     def _count_apart(self, buffered: BufferedEntry) -> None:
-        self._by_endpoint.settled[buffered.flow.endpoint].inc()
+        if buffered.flow.endpoint in self._by_endpoint.names:
+            self._by_endpoint.settled[buffered.flow.endpoint].inc()
         if self._by_hub is not None:
             self._by_hub.settled(buffered.entry.hub, 1)
 

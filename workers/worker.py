@@ -20,6 +20,7 @@ from workers.peers import Peers
 from workers.reader import Reader
 from workers.settler import Settler
 from workers.sweeps import Sweeps
+from workers.unclaimed import Unclaimed
 
 _MOST_NAMES = 16  # of endpoints in one warning
 
@@ -37,6 +38,7 @@ class Worker:
         dispatcher: Dispatcher,
         settler: Settler,
         sweeps: Sweeps,
+        unclaimed: Unclaimed,
         peers: Peers,
         joining: Sequence[Joining],
         clock: Clock,
@@ -49,6 +51,7 @@ class Worker:
         self.dispatcher = dispatcher
         self.settler = settler
         self.sweeps = sweeps
+        self.unclaimed = unclaimed
         self.peers = peers
         self.joining = joining
         self._clock = clock
@@ -91,6 +94,7 @@ class Worker:
                 stations: list[Coroutine[Any, Any, None]] = [
                     self.dispatcher.run(),
                     self.sweeps.run(),
+                    self.unclaimed.run(lambda: self.ownership.owned),
                     *self.peers.tasks(on_change),
                 ]
                 stations += [joining.run() for joining in self.joining]
@@ -122,6 +126,5 @@ def warning_of(unknown_endpoints: Collection[str]) -> str:
     shown = ", ".join(names[:_MOST_NAMES]) + (f" and {left} more" if (left := len(names) - _MOST_NAMES) > 0 else "")
     return (
         f"messages may wait for endpoints that are not configured here ({shown}); they stay in the queue until a "
-        "worker that has these endpoints runs. To be rid of them configure these endpoints for the workers once more, "
-        "with connection strings of instances that have no clients, and remove them when nothing waits there"
+        "worker that has these endpoints runs, and become dead letters when they are older than FANOUT_RETRY_MAX_AGE"
     )

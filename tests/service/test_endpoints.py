@@ -141,12 +141,12 @@ async def test_items_and_compatible_calls_and_clients_can_be_for_one_endpoint(re
         assert offers[1]["connectionInfo"]["url"].startswith(f"http://127.0.0.1:{east.port}/")
 
 
-async def test_what_waits_for_an_endpoint_that_is_gone_is_counted_and_goes_to_one_without_clients(
+async def test_what_waits_for_an_endpoint_that_is_gone_is_counted_and_ends_with_its_age(
     redis_url: str, tmp_path: Path
 ) -> None:
     quick = {"FANOUT_LEASE_SECONDS": "1"}  # each process is killed, and the next one waits for its leases to end
     waits = "fanout_unknown_endpoint_entries"
-    async with running() as home, running(EmulatorConfig(keys=(EAST_KEY,))) as sink:
+    async with running() as home:
         alone = {"FANOUT_REDIS_URL": redis_url, "FANOUT_PORT": "0", **quick}
         alone["AzureSignalRConnectionString"] = string(home.port, KEY)
         async with (
@@ -156,19 +156,21 @@ async def test_what_waits_for_an_endpoint_that_is_gone_is_counted_and_goes_to_on
             answer = await http.post("/v1/hubs/chat/messages", json=batch(0))
             assert answer.status_code == 202, answer.text
             assert await metric(http, waits) == 0
+        expected = sum(len(item.get("userIds", [0])) for item in batch(0))
         async with (
             program(tmp_path / "two", "serve", **alone) as fanout,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{await fanout.port()}") as http,
         ):
-            expected = sum(len(item.get("userIds", [0])) for item in batch(0))
             assert await metric(http, waits) == expected
             await fanout.until(lambda: is_told(http), within=30)
         async with (
-            two_endpoints(redis_url, home.port, sink.port, tmp_path / "three", **quick) as fanout,
+            program(tmp_path / "three", "serve", **alone, FANOUT_RETRY_MAX_AGE="1") as fanout,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{await fanout.port()}") as http,
         ):
             await fanout.until(lambda: metric_is_zero(http), within=60)
-        assert {f"POST /api/hubs/chat/users/{user}/:send" for user in USERS} <= sequence_of(sink).keys()
+            assert not await is_told(http)
+            letters = (await http.get("/v1/admin/dead-letters", params={"endpoint": "east"})).json()["items"]
+        assert [letter["reason"] for letter in letters] == ["tooOld"] * expected
 
 
 async def is_told(http: httpx.AsyncClient) -> bool:

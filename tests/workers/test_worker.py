@@ -35,6 +35,7 @@ from workers.sender import Sender
 from workers.settler import Settler
 from workers.sweeps import Sweeps
 from workers.telemetry import Telemetry
+from workers.unclaimed import Unclaimed
 from workers.verdicts import RetryPolicy
 from workers.worker import Worker, warning_of
 
@@ -120,7 +121,10 @@ async def a_rig(
             Flights(lanes, {"": endpoint}, settler, bodies, sweeps, telemetry, POLICY, clock, lambda: 0.5, peers.tell)
         )
         ownership = Ownership(leases, lanes, store_clock, clock, lines.log, partitions=PARTITIONS)
-        worker = Worker(ownership, reader, dispatcher, settler, sweeps, peers, [], clock, lines.log, grace=grace)
+        unclaimed = Unclaimed(stream, settler, telemetry, clock, metrics, lines.log, max_age=POLICY.max_age)
+        worker = Worker(
+            ownership, reader, dispatcher, settler, sweeps, unclaimed, peers, [], clock, lines.log, grace=grace
+        )
         yield Rig(redis_client, end, worker, stream, lines)
 
 
@@ -244,10 +248,10 @@ async def test_no_more_calls_are_in_flight_than_the_concurrency_says(redis_clien
         assert await rig.left() == 0
 
 
-def test_the_warning_of_unknown_endpoints_names_some_and_says_how_to_be_rid_of_what_waits() -> None:
+def test_the_warning_of_unknown_endpoints_names_some_and_says_what_becomes_of_what_waits() -> None:
     assert warning_of([]) == ""
     assert "(default, east); they stay in the queue" in warning_of({"east", ""})
-    assert "To be rid of them configure these endpoints for the workers once more" in warning_of({"east"})
+    assert "dead letters when they are older than FANOUT_RETRY_MAX_AGE" in warning_of({"east"})
     many = warning_of([f"e{number:03}" for number in range(500)])
     assert "e015 and 484 more)" in many
     assert len(many) < 1000

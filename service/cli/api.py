@@ -23,7 +23,12 @@ _KEY = variable_of("api_key")
 
 
 class RefusedError(FanoutError):
-    """The ingress refused; the text is its own."""
+    """The ingress refused; the text is its own, and so is `code`, the code of the problem."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        """Store what the ingress says."""
+        super().__init__(text)
+        self.code = code
 
 
 def url_option(*fields: str) -> Callable[[F], F]:
@@ -91,7 +96,8 @@ class Api:
             raise ConfigurationError(f"{self.url} answered {response.status_code} and is not a fanout ingress.")
         if not succeeded:
             detail = msgspec.json.decode(document["detail"], type=str)
-            raise RefusedError(f"{detail} {self.key_advice(response)}".rstrip())
+            code = msgspec.json.decode(document.get("code", b'""'), type=str)
+            raise RefusedError(f"{detail} {self.key_advice(response)}".rstrip(), code)
         return response
 
     def key_advice(self, response: httpx.Response) -> str:

@@ -2,7 +2,7 @@
 
 Rules guarded: secrets are masked; of a Redis URL the servers are shown, never the credentials. A check reports every
 finding at once and changes nothing. Its exit code is 0 when the process would work, 2 when a setting cannot work, 1
-when Redis or the service refuses.
+when Redis or the service refuses or does not answer.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from fanout.queue.store import Finding
 from fanout.settings import ESSENTIAL, SUBJECTS, Settings
 from fanout.signalr.message import label_of
 from service.app import Role
-from service.cli.api import Api, RefusedError, api_key, url_option
+from service.cli.api import Api, api_key, url_option
 from service.cli.render import plain
-from service.cli.running import REFUSED, WRONG_CONFIGURATION, or_exit
+from service.cli.running import NO, UNANSWERED, or_exit
 from service.cli.serve import ROLES
 from service.effective import shown
 from service.startup import check_connections, examine_settings
@@ -45,7 +45,8 @@ def config(role: Any, url: str, *, running: bool, changed: bool, check: bool, co
 
     --running asks a service for the settings that it runs with; the API key is read from FANOUT_API_KEY.
 
-    --check exits with 0 when the process would work, 2 when a setting cannot work, 1 when Redis or the service refuses.
+    Exit code of --check: 0 when the process would work; 1 when Redis or the service refuses or does not answer; 2 when
+    a setting cannot work. Of --running: 2 when it was refused, or nobody could be asked.
     """
     if running and (check or connect):
         raise click.UsageError("--running asks another process; --check looks at the settings here.")
@@ -58,11 +59,7 @@ def config(role: Any, url: str, *, running: bool, changed: bool, check: bool, co
 
 
 def _print_running(api: Api, *, changed: bool) -> int:
-    try:
-        response = api.checked(api.call("GET", "/v1/admin/config", timeout=_TIMEOUT), members={"settings"})
-    except RefusedError as error:
-        click.echo(f"fanout: {plain(error)}", err=True)
-        return REFUSED
+    response = api.checked(api.call("GET", "/v1/admin/config", timeout=_TIMEOUT), members={"settings"})
     for setting in msgspec.json.decode(response.content)["settings"]:
         if setting["changed"] or not changed:
             mark = click.style("  (set)", fg="green") if setting["changed"] else ""
@@ -81,9 +78,9 @@ def _check(settings: Settings, role: Role, *, connect: bool) -> int:
     for finding in findings:
         click.echo(f"fanout: {'' if finding.fatal else 'warning: '}{finding.text}", err=True)
     if wrong:
-        return WRONG_CONFIGURATION
+        return UNANSWERED
     if any(finding.fatal for finding in findings):
-        return REFUSED
+        return NO
     click.echo("The settings can work." if not connect else "The settings can work; Redis and the service accept them.")
     return 0
 

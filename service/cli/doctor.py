@@ -1,8 +1,9 @@
 """`fanout doctor`: the examination on the command line, as a table for people or a document for programs.
 
 Rules guarded: the exit code is 0 only when everything that the configuration relies on was proved, 1 when something was
-not, 2 when there is nothing to examine. A row is printed as soon as it is known. FAIL marks a failure that the
-configuration relies on, `no` one that it does not. Several endpoints are examined in turn, and each has to hold.
+not, 2 when there is nothing to examine or it could not be recorded. A row is printed as soon as it is known. FAIL marks
+a failure that the configuration relies on, `no` one that it does not. Several endpoints are examined in turn, and each
+has to hold.
 """
 
 import asyncio
@@ -71,13 +72,15 @@ def doctor(hub: str, name: str | None, provoke: int, timeout: float, *, as_json:
 
     It signs tokens in several forms, calls every route on a scratch hub under random ids, and receives the messages
     with real clients. It ends with the settings that fit the service.
-    Exit code 0: everything that the configuration relies on was proved, of every endpoint.
+
+    Exit code 0: everything that the configuration relies on was proved, of every endpoint; 1: something was not; 2:
+    there was nothing to examine, or Redis did not take what was to be recorded.
     """
     settings = or_exit(load)
     endpoints = or_exit(lambda: _chosen(settings, name))
     options = or_exit(lambda: Options(_hub(hub), timeout=timeout, provoke=provoke))
     done = asyncio.run(_examined(endpoints, settings, options, quiet=as_json))
-    recorded = asyncio.run(_recorded(done, settings)) if record else []
+    recorded = or_exit(lambda: asyncio.run(_recorded(done, settings))) if record else []
     if as_json:
         click.echo(orjson.dumps(documents(done, settings, options), option=orjson.OPT_INDENT_2).decode())
     elif len(done) > 1:
@@ -115,7 +118,7 @@ async def _recorded(done: Sequence[Examination], settings: Settings) -> list[str
         await identities.prepare()
         return [await _record(each, settings, evidence, clock) for each in done]
     except QueueError as error:
-        raise click.ClickException(f"Not everything was recorded: {error}") from None
+        raise ConfigurationError(f"--record: not everything was recorded: {error}") from None
     finally:
         await redis_client.aclose()
 

@@ -1,7 +1,6 @@
 """`fanout hub`: asks the service about one hub, and closes all its connections.
 
-Rules guarded: nothing is closed that was not told and confirmed first, unless --yes is given. Exit code 0: yes, or
-done. 1: no, refused or not confirmed. 2: a wrong option, or no ingress.
+Rule guarded: nothing is closed that was not told and confirmed first, unless --yes is given.
 """
 
 import sys
@@ -13,9 +12,9 @@ import click
 import msgspec
 
 from fanout.signalr.message import UNNAMED
-from service.cli.api import Api, RefusedError, api_key, url_option
+from service.cli.api import Api, api_key, url_option
 from service.cli.render import cell, plain, table
-from service.cli.running import REFUSED, or_exit
+from service.cli.running import NO, or_exit
 
 _TIMEOUT: Final = 30.0
 _MAX_PAGE: Final = 200
@@ -48,7 +47,12 @@ def hub() -> None:
 @_ENDPOINT
 @click.argument("name", metavar="HUB")
 def exists(url: str, name: str, **names: str | None) -> None:
-    """Say whether a connection, a user, a group or a membership exists, and where. Exit code 0: yes; 1: no."""
+    """Say whether a connection, a user, a group or a membership exists, and where.
+
+    With several endpoints "no" means that each of them said so.
+
+    Exit code 0: yes; 1: no; 2: it could not be asked, or not every endpoint that matters answered.
+    """
     asked = {kind: value for kind, value in names.items() if value is not None}
 
     def work(api: Api) -> int:
@@ -58,7 +62,7 @@ def exists(url: str, name: str, **names: str | None) -> None:
         click.echo(f"yes{where}" if found["exists"] else "no")
         if found.get("unanswered"):
             click.echo(f"Not answered: {', '.join(map(plain, found['unanswered']))}.", err=True)
-        return 0 if found["exists"] else 1
+        return 0 if found["exists"] else NO
 
     _run(url, work)
 
@@ -70,7 +74,7 @@ def exists(url: str, name: str, **names: str | None) -> None:
 @_ENDPOINT
 @click.argument("name", metavar="HUB")
 def connections(url: str, name: str, group: str, limit: int, endpoint: str | None) -> None:
-    """List the connections of a group with their users."""
+    """List the connections of a group with their users. Exit code 2: they could not be asked for."""
 
     def work(api: Api) -> int:
         items: list[dict[str, Any]] = []
@@ -106,6 +110,8 @@ def close(url: str, name: str, reason: str, endpoint: str | None, *, dry_run: bo
 
     The closing is queued and repeated until the service has done it. Clients may connect again at once. How many
     connections a hub has the service does not say.
+
+    Exit code 0: it is queued; 1: it was not confirmed; 2: it was refused, or nobody could be asked.
     """
     command: dict[str, Any] = {"all": True} | ({"reason": reason} if reason else {})
     command |= {} if endpoint is None else {"endpoint": endpoint}
@@ -136,11 +142,4 @@ def _called(api: Api, method: str, path: str, member: str, **content: Any) -> An
 
 
 def _run(url: str, work: Callable[[Api], int]) -> None:
-    def attempt() -> int:
-        try:
-            return work(Api(url, api_key()))
-        except RefusedError as error:
-            click.echo(f"fanout: {plain(error)}", err=True)
-            return REFUSED
-
-    sys.exit(or_exit(attempt))
+    sys.exit(or_exit(lambda: work(Api(url, api_key()))))

@@ -22,7 +22,7 @@ from fanout.queue.keys import Keys
 from fanout.units import parse_duration
 from service.callers.caller import ApiKey, Right, check_key, check_pattern, digest_of, parse_key, secret_of
 from service.cli.render import cell, plain, table
-from service.cli.running import or_exit
+from service.cli.running import NO, or_exit
 from service.identities import Identities
 from service.outgoing import open_configured_redis
 
@@ -109,23 +109,25 @@ def list_keys(*, as_json: bool) -> None:
 def revoke(key_id: str, *, yes: bool) -> None:
     """Revoke a key by its id, as `list` shows it; it also stands in the key, between the underscores.
 
-    Whose key it is is told first. Exit code 0: it counts for nothing within a few seconds; 1: there was none, or it was
-    not confirmed.
+    Whose key it is is told first.
+
+    Exit code 0: it counts for nothing within a few seconds; 1: there was none, or it was not confirmed; 2: Redis could
+    not be asked.
     """
     text = _with_keys(lambda store: store.all()).get(key_id)
     if text is None:
         click.echo(f"There is no key {plain(key_id)} in Redis.")
-        sys.exit(1)
+        sys.exit(NO)
     click.echo("\n".join(table([_HEADING, _row(key_id, text)])), err=True)
     if not yes:
         click.confirm("Revoke it?", abort=True, err=True)
     removed = _with_keys(lambda store: store.remove(key_id))
     click.echo(f"The key {plain(key_id)} is revoked." if removed else f"There is no key {plain(key_id)} in Redis.")
-    sys.exit(0 if removed else 1)
+    sys.exit(0 if removed else NO)
 
 
 def _with_keys(work: Callable[[ApiKeys], Awaitable[T]]) -> T:
-    settings, clock = load(), SystemClock()
+    settings, clock = or_exit(load), SystemClock()
 
     async def run() -> T:
         identities = Identities(clock)

@@ -15,9 +15,9 @@ import msgspec
 
 from fanout.signalr.message import RouteClass
 from fanout.units import parse_duration
-from service.cli.api import Api, RefusedError, api_key, url_option
+from service.cli.api import Api, api_key, url_option
 from service.cli.render import cell, plain, table
-from service.cli.running import or_exit
+from service.cli.running import NO, or_exit
 
 F = TypeVar("F", bound=Callable[..., Any])
 _TIMEOUT = 10.0
@@ -51,6 +51,8 @@ def pause(url: str, *, duration: str | None, reason: str, yes: bool, **target: A
 
     Messages are still accepted; they wait in the queue, in order. All workers obey within a second. Calls in flight end
     as they will. The API key is read from FANOUT_API_KEY.
+
+    Exit code 0: it is paused; 1: it was not confirmed; 2: it was refused, or nobody could be asked.
     """
     meant = _target_of(**target)
     command = meant | ({"reason": reason} if reason else {})
@@ -67,7 +69,7 @@ def pause(url: str, *, duration: str | None, reason: str, yes: bool, **target: A
         click.echo("\n".join(_lines([item])))
         return 0
 
-    sys.exit(or_exit(lambda: _or_refused(work)))
+    sys.exit(or_exit(work))
 
 
 @click.command()
@@ -78,7 +80,10 @@ def resume(url: str, *, yes: bool, **target: Any) -> None:
     """Let delivery go on that was paused, by hand or because the service asked for it.
 
     With --endpoint only pauses of that endpoint are lifted, and none that holds back every endpoint.
-    Exit code 0: a pause was lifted; 1: there was none. The API key is read from FANOUT_API_KEY.
+    The API key is read from FANOUT_API_KEY.
+
+    Exit code 0: a pause was lifted; 1: there was none, or it was not confirmed; 2: it was refused, or nobody could be
+    asked.
     """
     command = _target_of(**target)
 
@@ -87,15 +92,15 @@ def resume(url: str, *, yes: bool, **target: Any) -> None:
         found = _called(api, "POST", f"{_PATH}/preview", {"waiting"}, command)
         if not found["pauses"]:
             click.echo(f"Nothing pauses {_words_of(command)}.")
-            return 1
+            return NO
         click.echo("\n".join([*_lines(found["pauses"]), f"{found['waiting']} entries wait."]), err=True)
         if not yes:
             click.confirm("Resume?", abort=True, err=True)
         lifted = _called(api, "POST", f"{_PATH}/lift", {"lifted"}, command)["lifted"]
         click.echo(f"{lifted} pause{'' if lifted == 1 else 's'} lifted.")
-        return 0 if lifted else 1
+        return 0 if lifted else NO
 
-    sys.exit(or_exit(lambda: _or_refused(work)))
+    sys.exit(or_exit(work))
 
 
 @click.command()
@@ -115,7 +120,7 @@ def pauses(url: str, *, as_json: bool) -> None:
             click.echo("\n".join(_lines(document["items"])) if document["items"] else "Nothing is paused.")
         return 0
 
-    sys.exit(or_exit(lambda: _or_refused(work)))
+    sys.exit(or_exit(work))
 
 
 def _target_of(*, hub: str | None, route_class: str | None, everything: bool, endpoint: str | None) -> dict[str, Any]:
@@ -147,14 +152,6 @@ def _called(api: Api, method: str, path: str, members: set[str], command: dict[s
     content = {} if command is None else {"json": command}
     response = api.checked(api.call(method, path, timeout=_TIMEOUT, **content), members=members)
     return msgspec.json.decode(response.content)
-
-
-def _or_refused(work: Callable[[], int]) -> int:
-    try:
-        return work()
-    except RefusedError as error:
-        click.echo(f"fanout: {plain(error)}", err=True)
-        return 1
 
 
 def _lines(items: list[dict[str, Any]]) -> list[str]:

@@ -1,7 +1,9 @@
-"""Runs a command: its event loop, and how a wrong configuration ends it.
+"""Runs a command: its event loop, and how it ends.
 
-Rule guarded: a wrong configuration is reported on standard error, one line for each finding, with exit code 2 and
-without a traceback. An error while running is a traceback and exit code 1.
+Rules guarded: exit code 0 is yes or done. 1 is an answer too: no, nothing there, or not confirmed. 2 is no answer: a
+wrong option or setting, nobody to ask, or a refusal; so a script never takes for a "no" what could not be asked. What
+is wrong and what is refused is reported on standard error, one line for each finding, without a traceback. An error
+while running is a traceback and exit code 1.
 """
 
 import asyncio
@@ -17,10 +19,12 @@ from fanout.clock import Clock, SystemClock
 from fanout.errors import ConfigurationError
 from fanout.log import configure
 from fanout.settings import Settings
+from service.cli.api import RefusedError
+from service.cli.render import plain
 from service.process import stop_on_signals
 
 T = TypeVar("T")
-REFUSED, WRONG_CONFIGURATION = 1, 2
+NO, UNANSWERED = 1, 2
 
 
 def run_until_stopped(settings: Settings, work: Callable[[Clock, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
@@ -45,11 +49,14 @@ def run_until_stopped(settings: Settings, work: Callable[[Clock, asyncio.Event],
 
 
 def or_exit(call: Callable[[], T]) -> T:
-    """Return the result of `call`; a ConfigurationError, also one inside a group, ends the process with exit code 2."""
+    """Return the result of `call`. A refusal, or a ConfigurationError, also inside a group, ends the process with 2."""
     try:
         return call()
     except ConfigurationError as error:
         exit_with(error)
+    except RefusedError as error:
+        tell_refusal(error)
+        sys.exit(UNANSWERED)
     except BaseExceptionGroup as group:
         wrong, _rest = group.split(ConfigurationError)
         if wrong is None:
@@ -61,7 +68,12 @@ def exit_with(error: ConfigurationError) -> NoReturn:
     """Print each finding on a line of its own and end the process with exit code 2."""
     for finding in error.findings:
         click.echo(f"fanout: {finding}", err=True)
-    sys.exit(WRONG_CONFIGURATION)
+    sys.exit(UNANSWERED)
+
+
+def tell_refusal(error: RefusedError) -> None:
+    """Print what the ingress says."""
+    click.echo(f"fanout: {plain(error)}", err=True)
 
 
 def _leaves(group: BaseExceptionGroup[ConfigurationError]) -> Iterator[ConfigurationError]:

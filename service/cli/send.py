@@ -1,6 +1,7 @@
 """`fanout send`: sends one batch to an ingress and prints its answer.
 
-Rule guarded: the exit code tells whether everything was accepted. The caller's JSON is sent unchanged.
+Rules guarded: the exit code tells whether everything was accepted, and if not, whether the batch is the reason. The
+caller's JSON is sent unchanged.
 """
 
 import sys
@@ -13,10 +14,11 @@ import msgspec
 
 from fanout.errors import ConfigurationError
 from service.cli.api import Api, api_key, url_option
-from service.cli.running import or_exit
+from service.cli.running import NO, UNANSWERED, or_exit
 
 _TIMEOUT = 30.0
 _ACCEPTED = 202
+_REFUSES_THE_BATCH = frozenset({400, 409, 413, 415})
 _TARGETS = {"userId": "user", "groupName": "group", "connectionId": "connection"}
 
 
@@ -33,7 +35,9 @@ def send(url: str, hub: str, file: Path | None, arguments: Sequence[str], **mess
     """Send a message to everybody, a user, a group or a connection.
 
     ARGUMENTS are JSON values; anything that is not JSON is sent as a string. The API key is read from FANOUT_API_KEY.
-    Exit code 0: everything was accepted.
+
+    Exit code 0: everything was accepted; 1: the ingress refuses this batch; 2: it did not take it for another reason
+    (the key, overload, no Redis), or nobody could be asked.
 
     \b
     fanout send --hub chat hello '{"n": 1}'
@@ -49,14 +53,16 @@ def send(url: str, hub: str, file: Path | None, arguments: Sequence[str], **mess
 
 
 def send_batch(api: Api, hub: str, body: bytes) -> int:
-    """Send a batch, print the answer and return the exit code: 0 when everything was accepted, else 1."""
+    """Send a batch, print the answer and return the exit code: 0 accepted, 1 refused for what it is, 2 not taken."""
     path = f"/v1/hubs/{quote(hub, safe='')}/messages"
     response = api.call("POST", path, content=body, headers={"Content-Type": "application/json"}, timeout=_TIMEOUT)
     click.echo(response.text.rstrip())
     advice = api.key_advice(response)
     if advice:
         click.echo(f"fanout: {advice}", err=True)
-    return 0 if response.status_code == _ACCEPTED else 1
+    if response.status_code == _ACCEPTED:
+        return 0
+    return NO if response.status_code in _REFUSES_THE_BATCH else UNANSWERED
 
 
 def _message(arguments: Sequence[str], *, target: str, **targets: str) -> bytes:

@@ -18,9 +18,9 @@ import msgspec
 
 from fanout.clock import Clock, SystemClock
 from fanout.errors import ConfigurationError, FanoutError
-from service.cli.api import Api, RefusedError, api_key, url_option
+from service.cli.api import Api, api_key, url_option
 from service.cli.render import plain
-from service.cli.running import REFUSED, or_exit
+from service.cli.running import or_exit
 from service.cli.screen import cut, lines_of
 from service.process import stop_on_signals
 
@@ -63,15 +63,11 @@ class _Watching:
         self._shown: Mapping[str, Any] | None = None
 
     async def once(self) -> int:
-        """Print one reading and return the exit code; ConfigurationError when there is no service."""
-        try:
+        """Print one reading and return the exit code; RefusedError, ConfigurationError: there is none."""
+        overview = await self._ask()
+        if overview["queue"]["acceptedPerSecond"] is None:
+            await self._clock.sleep(_BETWEEN)
             overview = await self._ask()
-            if overview["queue"]["acceptedPerSecond"] is None:
-                await self._clock.sleep(_BETWEEN)
-                overview = await self._ask()
-        except RefusedError as error:
-            click.echo(f"fanout: {plain(error)}", err=True)
-            return REFUSED
         self._print(overview)
         return 0
 

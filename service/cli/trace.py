@@ -1,7 +1,6 @@
 """`fanout trace ID`: prints the trace of one message.
 
-Rule guarded: the exit code tells whether there was a trace: 0, 1 when there is none or the ingress refuses, 2 when
-there is no ingress.
+Rule guarded: the exit code tells whether there was a trace: 0, 1 when none is kept, 2 when it could not be asked for.
 """
 
 import sys
@@ -16,10 +15,10 @@ import msgspec
 from fanout.errors import ConfigurationError
 from service.cli.api import Api, RefusedError, api_key, url_option
 from service.cli.render import plain
-from service.cli.running import or_exit
+from service.cli.running import NO, or_exit, tell_refusal
 
 _TIMEOUT = 10.0
-_OK = 200
+_NONE_KEPT = "traceUnknown"
 
 
 @click.command()
@@ -31,26 +30,30 @@ def trace(url: str, message_id: str, *, as_json: bool) -> None:
 
     ID is the messageId that the ingress answered. Traces are kept for FANOUT_TRACE_KEEP, which must be set on the
     ingress and the workers. The API key is read from FANOUT_API_KEY.
+
+    Exit code 0: there is a trace; 1: none is kept of this message; 2: it was refused, or nobody could be asked.
     """
     sys.exit(or_exit(lambda: print_trace(Api(url, api_key()), message_id, as_json=as_json)))
 
 
 def print_trace(api: Api, message_id: str, *, as_json: bool) -> int:
-    """Print a trace and return the exit code: 0 when there are events, else 1. ConfigurationError without an answer."""
+    """Print a trace and return the exit code: 0, or 1 when none is kept. RefusedError and others: no answer."""
     name = quote(message_id, safe="").replace(".", "%2E")  # the id `..` would otherwise be a step upwards
     response = api.call("GET", f"/v1/admin/messages/{name}/trace", timeout=_TIMEOUT)
     if as_json:
         click.echo(response.text.rstrip())
-        return 0 if response.status_code == _OK else 1
     try:
         document = msgspec.json.decode(api.checked(response, members={"events"}).content, type=dict[str, Any])
         lines = lines_of(document)
     except RefusedError as error:
-        click.echo(f"fanout: {plain(error)}", err=True)
-        return 1
+        if error.code != _NONE_KEPT:
+            raise
+        tell_refusal(error)
+        return NO
     except (LookupError, TypeError):
         raise ConfigurationError(f"{api.url} answered {response.status_code} and is not a fanout ingress.") from None
-    click.echo("\n".join(lines))
+    if not as_json:
+        click.echo("\n".join(lines))
     return 0
 
 

@@ -24,7 +24,7 @@ from service.cli.dead_letters.options import (
 )
 from service.cli.dead_letters.tables import letters
 from service.cli.render import plain
-from service.cli.running import REFUSED
+from service.cli.running import NO, UNANSWERED
 
 _SELECTION = (
     click.option("--all", "everything", is_flag=True, help="Select every dead letter."),
@@ -94,7 +94,7 @@ def _act(
             return _report(counted, f"{letters(counted.matched)} selected.", action, as_json=as_json)
         if not counted.matched:
             note("There are none.")
-            return REFUSED
+            return NO
         if not yes:
             click.confirm(action.question.format(letters(counted.matched)), abort=True, err=True)
         done = _total(client.run(action.name, _as_counted(command, counted.before), limit), action)
@@ -137,4 +137,4 @@ def _report(total: _Total, text: str, action: _Action, *, as_json: bool) -> int:
     else:
         print_lines([text])
     note(f"fanout: {plain(total.refusal)} Run the command again to continue." if total.refusal else "")
-    return REFUSED if total.refusal else 0
+    return UNANSWERED if total.refusal else 0

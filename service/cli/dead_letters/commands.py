@@ -9,10 +9,14 @@ from typing import Any
 
 import click
 
+from service.cli.api import RefusedError
 from service.cli.dead_letters.acting import purge, replay
 from service.cli.dead_letters.client import DeadLetterClient
 from service.cli.dead_letters.options import COMMON, FILTERS, given, note, print_json, print_lines, run, with_options
 from service.cli.dead_letters.tables import Group, counts_of, details_of, group_of, table_of
+from service.cli.running import NO, tell_refusal
+
+_NO_SUCH_LETTER = "deadLetterUnknown"
 
 
 @click.group(name="dead-letters")
@@ -29,6 +33,8 @@ def dead_letters() -> None:
     fanout dead-letters purge --before 2026-05-01 --yes
 
     The API key is read from FANOUT_API_KEY. `fanout dead-letters COMMAND --help` describes each command.
+
+    Exit code 0: done; 1: there was nothing, or it was not confirmed; 2: it was refused, or nobody could be asked.
     """  # noqa: D301 - click reads the backspace character as "do not re-wrap"
 
 
@@ -89,7 +95,13 @@ def show_command(url: str, letter_id: str, *, as_json: bool) -> None:
     """
 
     def work(client: DeadLetterClient) -> int:
-        letter = client.letter(letter_id)
+        try:
+            letter = client.letter(letter_id)
+        except RefusedError as error:
+            if error.code != _NO_SUCH_LETTER:
+                raise
+            tell_refusal(error)
+            return NO
         if as_json:
             print_json(letter)
         else:

@@ -1,6 +1,6 @@
 """What the commands about dead letters share: their options, and how they end.
 
-Rule guarded: exit code 0: done. 1: refused, not confirmed, or there was nothing. 2: a wrong option, or no ingress.
+Rule guarded: exit code 0: done. 1: not confirmed, or there was nothing. 2: a wrong option, refused, or no ingress.
 """
 
 import sys
@@ -11,10 +11,10 @@ import click
 import orjson
 
 from service.admin.dead_letters.command import REASONS
-from service.cli.api import Api, RefusedError, api_key, url_option
+from service.cli.api import Api, api_key, url_option
 from service.cli.dead_letters.client import DeadLetterClient
-from service.cli.render import json_lines, plain
-from service.cli.running import REFUSED, or_exit
+from service.cli.render import json_lines
+from service.cli.running import or_exit
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILTERS = (
@@ -65,15 +65,7 @@ def given(filters: Mapping[str, Any]) -> dict[str, Any]:
 
 def run(url: str, work: Callable[[DeadLetterClient], int]) -> None:
     """Do the work and end the process with its exit code, or with that of a refusal."""
-
-    def attempt() -> int:
-        try:
-            return work(DeadLetterClient(Api(url, api_key())))
-        except RefusedError as error:
-            note(f"fanout: {plain(error)}")
-            return REFUSED
-
-    sys.exit(or_exit(attempt))
+    sys.exit(or_exit(lambda: work(DeadLetterClient(Api(url, api_key())))))
 
 
 def print_lines(lines: list[str]) -> None:

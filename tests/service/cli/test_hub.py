@@ -100,12 +100,12 @@ async def test_a_long_list_is_read_page_by_page(place: Place) -> None:
 )
 async def test_a_question_about_nothing_is_refused(place: Place, arguments: tuple[str, ...]) -> None:
     found = await place.fanout("hub", "exists", "chat", *arguments)
-    assert (found.exit_code, found.stdout) == (1, "")
+    assert (found.exit_code, found.stdout) == (2, "")
 
 
 async def test_a_service_that_is_away_or_refuses_is_told(place: Place) -> None:
     found = await place.fanout("hub", "exists", "chat", "--user", "alice", key="the-key-of-somebody-else")
-    assert (found.exit_code, found.stdout) == (1, "")
+    assert (found.exit_code, found.stdout) == (2, "")  # 1 would be a no
     app = an_app(api_key=KEY)  # without a service to ask
     async with client_of(app, X_API_Key=KEY) as client:
         assert (await client.get("/v1/admin/hubs/chat/exists?user=a")).json()["code"] == "notConfigured"
@@ -150,7 +150,7 @@ async def test_with_several_endpoints_each_is_asked_and_closed_or_the_one_that_i
             assert "ann" not in (await place.fanout("hub", "connections", "chat", *named)).output
         assert (await place.fanout("hub", "connections", "chat", "--group", "red")).output == "There are none.\n"
         unknown = await place.fanout("hub", "close", "chat", "--endpoint", "west", "--yes")
-        assert (unknown.exit_code, "known: default, east." in unknown.output) == (1, True)
+        assert (unknown.exit_code, "known: default, east." in unknown.output) == (2, True)
         await place.fanout("hub", "close", "chat", "--yes", "--endpoint", "east")
         assert [stored.entry.endpoint for stored in place.queue.stored] == ["east"]
         await place.fanout("hub", "close", "chat", "--yes")
@@ -166,7 +166,7 @@ async def test_no_is_no_answer_while_an_endpoint_does_not_answer() -> None:
         found = await place.fanout("hub", "exists", "chat", "--user", "ann")
         assert (found.exit_code, found.stdout, found.stderr) == (0, "yes\n", "Not answered: east.\n")
         missing = await place.fanout("hub", "exists", "chat", "--user", "bob")
-        assert (missing.exit_code, missing.stdout, "east: The SignalR service" in missing.stderr) == (1, "", True)
+        assert (missing.exit_code, missing.stdout, "east: The SignalR service" in missing.stderr) == (2, "", True)
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ async def store(redis_url: str) -> AsyncIterator[ApiKeys]:
     await redis_client.aclose()
 
 
-async def fanout(redis_url: str, *arguments: str) -> Result:
-    environment = {"FANOUT_REDIS_URL": redis_url}
+async def fanout(redis_url: str, *arguments: str, **more: str) -> Result:
+    environment = {"FANOUT_REDIS_URL": redis_url, **more}
     return await asyncio.to_thread(CliRunner().invoke, main, ["keys", *arguments], env=environment)
 
 
@@ -118,6 +118,11 @@ async def test_an_entry_that_cannot_be_read_is_listed_and_there_is_a_bound(redis
     assert full.exit_code == 2
     assert "revoke some first" in full.output
     assert "cannot be read" in (await fanout(redis_url, "list")).output
+
+
+async def test_a_wrong_setting_is_one_line() -> None:
+    wrong = await fanout("redis://127.0.0.1:1", "list", FANOUT_PARTITION="3")
+    assert (wrong.exit_code, wrong.output.count("\n"), "FANOUT_PARTITIONS?" in wrong.output) == (2, 1, True)
 
 
 async def test_a_redis_that_is_away_is_one_line() -> None:

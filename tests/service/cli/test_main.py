@@ -210,11 +210,13 @@ def test_the_first_wrong_thing_of_a_group_is_told_and_other_errors_are_raised() 
     assert or_exit(lambda: 7) == 7
 
 
-async def test_send_ends_with_zero_when_all_is_accepted_one_when_not_and_two_when_nobody_is_there() -> None:
+async def test_send_ends_with_zero_when_all_is_accepted_one_when_not_and_two_when_it_could_not_be_asked() -> None:
     async with served(an_app(api_key=SECRET)) as url:
-        good = await asyncio.to_thread(fanout, "send", "--url", url, "--hub", "chat", "hi", FANOUT_API_KEY=SECRET)
-        bad = await asyncio.to_thread(fanout, "send", "--url", url, "--hub", "chat", "hi")
+        command = ("send", "--url", url, "--hub", "chat", "hi")
+        good = await asyncio.to_thread(fanout, *command, FANOUT_API_KEY=SECRET)
+        bad = await asyncio.to_thread(fanout, *command, "--target", "", FANOUT_API_KEY=SECRET)
+        strange = await asyncio.to_thread(fanout, *command)
     away = await asyncio.to_thread(fanout, "send", "--url", "http://127.0.0.1:1", "--hub", "chat", "hi")
-    assert (good.exit_code, bad.exit_code, away.exit_code) == (0, 1, 2)
+    assert [each.exit_code for each in (good, bad, strange, away)] == [0, 1, 2, 2]
     assert away.stderr.startswith("fanout: http://127.0.0.1:1 cannot be reached")
     assert SECRET not in good.output + bad.output

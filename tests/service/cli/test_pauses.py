@@ -64,7 +64,7 @@ async def test_an_endpoint_alone_means_all_of_it_and_a_wrong_one_is_refused_with
     narrowed = await fanout(url, "pause", "--hub", "chat", "--endpoint", "default", "--yes")
     assert "hub:chat@default" in narrowed.stdout
     wrong = await fanout(url, "pause", "--endpoint", "west", "--yes")
-    assert (wrong.exit_code, "known: default." in wrong.output) == (1, True)
+    assert (wrong.exit_code, "known: default." in wrong.output) == (2, True)
     assert (await fanout(url, "resume", "--endpoint", "default", "--yes")).stdout == "2 pauses lifted.\n"
 
 
@@ -79,8 +79,8 @@ async def test_what_to_pause_has_to_be_clear(url: str, arguments: tuple[str, ...
 
 async def test_the_words_of_the_ingress_are_printed_when_it_refuses(url: str) -> None:
     answer = await fanout(url, "pause", "--hub", "no hub")
-    assert answer.exit_code == 1
+    assert answer.exit_code == 2
     assert "hub" in answer.output
     refused = await fanout(url, "pauses", key="the-key-of-somebody-else")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "FANOUT_API_KEY" in refused.output

@@ -89,7 +89,7 @@ async def test_what_is_refused_is_printed_and_ends_with_one(tmp_path: Path) -> N
 
 async def test_a_hub_name_cannot_leave_its_place_in_the_address() -> None:
     result, queued = await sent("x", "--hub", "../chat?x=1")
-    assert (result.exit_code, queued) == (1, [])
+    assert (result.exit_code, queued) == (2, [])
 
 
 async def test_the_api_key_is_sent_and_not_printed() -> None:
@@ -108,7 +108,7 @@ async def test_the_api_key_is_sent_and_not_printed() -> None:
 )
 async def test_without_the_right_key_the_variable_is_named(key: str, advice: str) -> None:
     result, queued = await sent("x", api_key=key, ingress_key=KEY)
-    assert (result.exit_code, queued, result.stderr) == (1, [], advice)
+    assert (result.exit_code, queued, result.stderr) == (2, [], advice)
 
 
 async def test_the_ingress_may_be_named_in_the_environment_and_an_option_is_preferred() -> None:

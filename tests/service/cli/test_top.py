@@ -53,9 +53,9 @@ async def test_without_a_terminal_it_prints_once(url: str) -> None:
     assert (await fanout(url)).exit_code == 0
 
 
-async def test_a_refusal_and_a_service_that_is_away_have_their_exit_codes(url: str) -> None:
+async def test_a_refusal_and_a_service_that_is_away_are_no_answer(url: str) -> None:
     refused = await fanout(url, "--once", key="the-key-of-somebody-else")
-    assert (refused.exit_code, "FANOUT_API_KEY" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "FANOUT_API_KEY" in refused.stderr) == (2, True)
     away = await fanout("http://127.0.0.1:1", "--once")
     assert (away.exit_code, "cannot be reached" in away.stderr) == (2, True)
 

@@ -14,7 +14,7 @@ from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError
 from fanout.queue.traces import TraceEvent, Traces
 from fanout.redis.open import open_redis
-from service.cli.api import Api
+from service.cli.api import Api, RefusedError
 from service.cli.main import main
 from service.cli.trace import lines_of, print_trace
 from tests.service.apps import KEY, an_app, served
@@ -82,12 +82,13 @@ async def test_nothing_to_tell_is_exit_code_1_and_a_reason(
 async def test_without_the_key_the_refusal_is_told_and_a_wrong_key_is_not(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert await tell(url, key="") == 1
-    assert "The key is read from FANOUT_API_KEY, which is not set." in capsys.readouterr().err
-    assert await tell(url, key="wrong-key-of-sixteen") == 1
-    refusal = "".join(capsys.readouterr())
+    with pytest.raises(RefusedError, match="The key is read from FANOUT_API_KEY, which is not set"):
+        await tell(url, key="")
+    with pytest.raises(RefusedError) as caught:
+        await tell(url, key="wrong-key-of-sixteen", as_json=True)
+    refusal = "".join(capsys.readouterr()) + str(caught.value)
     assert "The ingress does not accept the key in FANOUT_API_KEY." in refusal
-    assert "wrong" not in refusal
+    assert "wrong-key" not in refusal
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://[", "nonsense"])

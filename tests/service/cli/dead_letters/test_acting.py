@@ -144,7 +144,7 @@ async def test_what_was_done_is_told_when_the_store_refuses_the_rest(
     async with served(app) as url:
         result = await fanout(url, "replay", "--all", "--yes")
         named = await fanout(url, "replay", "--all", "--yes")
-    assert (result.exit_code, result.stdout) == (1, "100 dead letters replayed.\n")
+    assert (result.exit_code, result.stdout) == (2, "100 dead letters replayed.\n")
     assert result.stderr == "fanout: Redis is full. Run the command again to continue.\n"
-    assert (named.exit_code, named.stdout, named.stderr) == (1, "", "fanout: Redis is full.\n")
+    assert (named.exit_code, named.stdout, named.stderr) == (2, "", "fanout: Redis is full.\n")
     assert await parked_count(one_redis) == 50

@@ -116,10 +116,12 @@ async def test_what_cannot_be_read_is_shown_in_base64(one_redis: RedisClient, ur
     assert all(line.isprintable() for line in [*shown.stdout.splitlines(), *listed.stdout.splitlines()])
 
 
-async def test_a_letter_that_is_not_there_is_exit_code_1_and_a_reason(one_redis: RedisClient, url: str) -> None:
-    for name in ("0:1-0", "..", "a/b", "nonsense"):
+async def test_a_letter_that_is_not_there_is_exit_code_1_and_what_can_be_none_is_2(
+    one_redis: RedisClient, url: str
+) -> None:
+    for name, code in (("0:1-0", 1), ("..", 2), ("a/b", 2), ("nonsense", 2)):
         result = await fanout(url, "show", name)
-        assert (result.exit_code, result.stdout) == (1, "")
+        assert (result.exit_code, result.stdout) == (code, "")
         assert result.stderr.startswith("fanout: ")
     assert "No dead letter has this id" in (await fanout(url, "show", "0:1-0")).stderr
 
@@ -127,10 +129,10 @@ async def test_a_letter_that_is_not_there_is_exit_code_1_and_a_reason(one_redis:
 @pytest.mark.parametrize("command", [["list"], ["count"], ["show", "0:1-0"], ["replay", "--all"], ["purge", "--all"]])
 async def test_without_the_key_the_refusal_is_told(url: str, command: list[str]) -> None:
     result = await fanout(url, *command, key="")
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert "The key is read from FANOUT_API_KEY, which is not set." in result.stderr
     wrong = await fanout(url, *command, key="open-sesame-open-sesame")
-    assert wrong.exit_code == 1
+    assert wrong.exit_code == 2
     assert "The ingress does not accept the key in FANOUT_API_KEY." in wrong.stderr
     assert "sesame" not in wrong.output
 
@@ -144,7 +146,7 @@ async def test_an_ingress_that_cannot_be_asked_is_exit_code_2(away: str) -> None
 
 async def test_a_wrong_time_is_told_by_the_ingress_and_a_wrong_reason_at_once(url: str) -> None:
     time, reason = await fanout(url, "list", "--before", "soon"), await fanout(url, "list", "--reason", "refusd")
-    assert (time.exit_code, reason.exit_code) == (1, 2)
+    assert (time.exit_code, reason.exit_code) == (2, 2)
     assert "before must be unix seconds" in time.stderr
     assert "tooManyAttempts" in reason.stderr
 

@@ -86,9 +86,11 @@ class _Search:
 
     def look_for_listed(self) -> None:
         """Take the variables that an operator listed."""
-        for name in self._listed:
+        for name in dict.fromkeys(self._listed):
             if _VARIABLE.fullmatch(name) is None:  # it may be a connection string, and is not repeated
                 self.findings.append(f"{LISTED} must list names of variables, separated by commas, and no values.")
+                continue
+            if self._is_listed_amiss(name):
                 continue
             path = self._environ.get(name + FILE_SUFFIX, "")
             text = self._environ.get(name, "")
@@ -98,6 +100,16 @@ class _Search:
                 self.findings.append(f"{LISTED} names {name}, and {both}{problem}.")
                 continue
             self._take(name + FILE_SUFFIX if path else name, name, "Primary", text, path)
+
+    def _is_listed_amiss(self, name: str) -> bool:
+        """Refuse a name that is listed twice, or that is an endpoint without being listed."""
+        if sum(each == name for each in self._listed) > 1:
+            self.findings.append(f"{LISTED} names {name} more than once: name it once.")
+            return True
+        if not self.taken.isdisjoint((name, name + FILE_SUFFIX)):
+            self.findings.append(f"{LISTED} names {name}, which is looked at anyway: take it out of the list.")
+            return True
+        return False
 
     def look_for_identities(self) -> None:
         """Take the endpoints by identity, whose companions were found."""

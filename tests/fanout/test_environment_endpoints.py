@@ -72,6 +72,7 @@ def test_an_endpoint_may_come_from_a_file_which_is_noted(variable: str, tmp_path
         ("AzureSignalRHttpClientTimeout", "00:01:00", "FANOUT_ATTEMPT_TIMEOUT"),
         ("AzureSignalRServiceTransportType", "Persistent", "can only be Transient"),
         ("FANOUT_CONNECTION_STRING_SETTINGS", "Missing", "names Missing, and Missing is not set"),
+        ("FANOUT_CONNECTION_STRING_SETTINGS", "One, One", "names One more than once: name it once."),
         ("FANOUT_CONNECTION_STRING_SETTINGS", EAST, "names of variables, separated by commas, and no values"),
     ],
 )
@@ -82,6 +83,12 @@ def test_what_would_do_nothing_is_refused_with_what_to_write_instead(variable: s
     assert variable in finding
     assert hint in finding
     assert SECRET not in finding
+
+
+def test_an_endpoint_by_its_name_is_not_to_be_listed_as_well() -> None:
+    name = "Azure__SignalR__Endpoints__east"
+    with pytest.raises(ConfigurationError, match=f"names {name}, which is looked at anyway: take it out of the list"):
+        found(FANOUT_CONNECTION_STRING_SETTINGS=name, **{name: EAST})
 
 
 def test_what_says_nothing_of_endpoints_is_left_alone() -> None:

@@ -20,9 +20,12 @@ MASK = "***"
 _SECRET_NAMES = frozenset(
     {"token", "authorization", "access_key", "api_key", "password", "connection_string", "secret"}
 )
+# A word of prose, as in "a bearer token.": letters of one case, too few for a key, and nothing of a token behind them.
+_PLAIN_WORD = r"[A-Z]?[a-z]{1,14}(?![\w\-~+/=])(?!\.[\w\-~+/=])"
 _SHAPES = (
     (re.compile(r"(AccessKey|ClientSecret)=[^;\s]+", re.IGNORECASE), rf"\1={MASK}"),
-    (re.compile(r"(Bearer\s+)[\w\-.~+/=]+", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(r"(authorization\W+(?:b\W)?bearer\s+)[\w\-.~+/=]+", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(rf"((?i:bearer)\s+)(?!{_PLAIN_WORD})[\w\-.~+/=]+"), rf"\1{MASK}"),
     (re.compile(r"eyJ[\w\-]+\.[\w\-]+\.[\w\-]+"), MASK),
     (re.compile(r"([?&]\w*password=)[^&\s]+", re.IGNORECASE), rf"\1{MASK}"),
     (re.compile(r"(\b\w+://[^:/@\s]*):\S*@"), rf"\1:{MASK}@"),

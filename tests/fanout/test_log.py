@@ -57,6 +57,30 @@ def test_a_bearer_token_and_a_bare_jwt_are_masked(head: str, payload: str, signa
         assert payload not in masked(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the service accepts a bearer token.", "Bearer authentication is used, no bearer Token",
+        "a bearer token, a key", "bearer tokens (JWT)",
+    ],
+)  # fmt: skip
+def test_a_word_after_bearer_is_no_token(text: str) -> None:
+    assert masked(text) == text
+
+
+@pytest.mark.parametrize(
+    ("before", "token"),
+    [
+        ("authorization: bearer ", "swordfish"), ("'Authorization': 'Bearer ", "swordfish"), ("Bearer ", "Sw0rdfish"),
+        ("(b'authorization', b'Bearer ", "swordfish"), ("bearer ", "swordfish.b"), ("Bearer ", "swordFish"),
+        ("Bearer ", "swordfishswordfish"), ("BEARER  ", "sword-fish"), ("bearer ", "swordfish="), ("bearer ", "12345"),
+        ("bearer ", "SWORDFISH"),
+    ],
+)  # fmt: skip
+def test_what_could_be_a_token_is_masked_and_in_a_header_everything_is(before: str, token: str) -> None:
+    assert masked(f"at {before}{token} now") == f"at {before}{MASK} now"
+
+
 @given(PASSWORD, st.sampled_from(["redis", "rediss", "https", "unix"]), st.sampled_from(["", "default", "user"]))
 def test_a_password_in_a_url_is_masked_and_the_rest_stays(password: str, scheme: str, user: str) -> None:
     assert (

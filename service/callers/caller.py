@@ -126,7 +126,7 @@ def hubs_of(patterns: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_pattern(pattern: str) -> None:
-    """Raise ValueError for a pattern of no hub that could be. Stored keys are not asked: they stay readable."""
+    """Raise ValueError for a pattern of no hub that could be."""
     if _COULD_BE_A_HUB.fullmatch(pattern) is None:
         raise ValueError(
             f"No hub can be called {pattern!r}: names start with a letter and have letters, digits and _ ` , . [ ]"
@@ -212,7 +212,8 @@ def check_key(key: ApiKey) -> None:
         rights_of(key.rights)
     except ValueError:
         raise ValueError(f"rights are {', '.join(Right)}") from None
-    hubs_of(key.hubs)
+    for pattern in hubs_of(key.hubs):
+        check_pattern(pattern)
     try:
         limits_of(key.rate, key.size)
     except ValueError as error:

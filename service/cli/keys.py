@@ -20,7 +20,7 @@ from fanout.errors import ConfigurationError, QueueError
 from fanout.queue.api_keys import ApiKeys
 from fanout.queue.keys import Keys
 from fanout.units import parse_duration
-from service.callers.caller import ApiKey, Right, check_key, check_pattern, digest_of, parse_key, secret_of
+from service.callers.caller import ApiKey, Right, check_key, digest_of, parse_key, secret_of
 from service.cli.render import cell, plain, table
 from service.cli.running import NO, or_exit
 from service.identities import Identities
@@ -77,8 +77,6 @@ def create(
     key = ApiKey(key_id, name, digest, tuple(rights), patterns, round(now, 3), expires, rate, size)
     try:
         check_key(key)
-        for pattern in patterns:
-            check_pattern(pattern)
     except ValueError as error:
         raise click.UsageError(f"{error}.") from None
     if only_print:

@@ -14,7 +14,7 @@ SECRET = secret_of("0123456789ab", "a_secret-of-the_tests")
 def a_key(**fields: Any) -> ApiKey:
     usual: dict[str, Any] = {
         "id": "0123456789ab", "name": "orders", "sha256": digest_of(SECRET.encode()).hex(), "rights": ("send",),
-        "hubs": ("chat-*",), "created": 1.0,
+        "hubs": ("chat_*",), "created": 1.0,
     }  # fmt: skip
     return ApiKey(**(usual | fields))
 
@@ -25,7 +25,7 @@ def test_what_is_written_down_is_read_again_and_does_not_hold_the_key() -> None:
     assert key.is_of(digest_of(SECRET.encode()))
     assert not key.is_of(digest_of(SECRET.encode()[:-1]))
     assert "secret" not in key.text.decode()
-    assert key.caller == Caller("orders", frozenset({Right.SEND}), ("chat-*",))
+    assert key.caller == Caller("orders", frozenset({Right.SEND}), ("chat_*",))
     assert a_key(hubs=("*",)).caller.hubs is ALL_HUBS
 
 
@@ -56,7 +56,7 @@ def test_a_key_counts_until_it_expires() -> None:
             a_key(**wrong).text
             for wrong in (
                 {"rights": ()}, {"rights": ("all",)}, {"hubs": ()}, {"hubs": ("**",)}, {"name": ""}, {"name": "a b"},
-                {"id": "1"}, {"sha256": "00"},
+                {"id": "1"}, {"sha256": "00"}, {"hubs": ("chat", "a-*")},
             )
         ),
         msgspec.json.encode({**msgspec.to_builtins(a_key()), "more": 1}),

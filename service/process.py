@@ -98,7 +98,7 @@ def _background(parts: Parts, resources: Resources, rotation: Rotation) -> Seque
     if resources.settings.redis_auth == "entra":
         identity = redis_identity(resources.settings).text
         resources.log.info("identity.used", identity=identity, endpoint="Redis")
-    works = [_watch(resources, parts.readiness, endpoint) for endpoint in parts.endpoints or ()]
+    works = [_watch(resources, parts.readiness, each, rotation.renewed[each.key]) for each in parts.endpoints or ()]
     works += [] if parts.health is None else [parts.health.run()]
     works += [resources.stream.run(), rotation.files.run(), resources.identities.run(), _read_keys(parts)]
     return [*works, measure_loop_lag(resources.metrics.loop_lag_seconds, resources.clock)]
@@ -212,7 +212,7 @@ async def _finishes(work: Coroutine[Any, Any, None], *, before: asyncio.Event) -
     return finished
 
 
-async def _watch(resources: Resources, readiness: Readiness, endpoint: ServiceEndpoint) -> None:
+async def _watch(resources: Resources, readiness: Readiness, endpoint: ServiceEndpoint, renewed: asyncio.Event) -> None:
     settings, clock, service = resources.settings, resources.clock, endpoint.service
     if proxy := proxy_to(settings, origin_of(service)):
         resources.log.info("service.proxy", proxy=str(proxy), endpoint=service.server_endpoint)
@@ -220,7 +220,7 @@ async def _watch(resources: Resources, readiness: Readiness, endpoint: ServiceEn
         resources.log.info("identity.used", identity=service.entra.text, endpoint=service.server_endpoint)
     variable = endpoint.variable or CONNECTION_STRING
     ask = partial(probe, service, settings, clock, resources.identities, variable=variable)
-    await watch_access(ask, readiness, resources.metrics, clock, resources.log, endpoint.name)
+    await watch_access(ask, readiness, resources.metrics, clock, resources.log, renewed, endpoint.name)
 
 
 async def _retire(

@@ -4,6 +4,8 @@ Rule guarded: a file that names another service or another Redis changes nothing
 delivered there; it is told that this needs a restart.
 """
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,11 +24,15 @@ _RESTART = "The file names another {0} than the one in use. Restart the process 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """The files that are followed; the other access key of the service and the API key of callers, as they are now."""
+    """The files that are followed; the other access key of the service and the API key of callers, as they are now.
+
+    `renewed` has an event for each endpoint, by its key, that is set when the endpoint has another secret.
+    """
 
     files: SecretFiles
     second_key: Secret
     api_key: Secret
+    renewed: Mapping[str, asyncio.Event]
 
 
 def rotation_of(resources: Resources, endpoints: Endpoints | None) -> Rotation:
@@ -35,16 +41,17 @@ def rotation_of(resources: Resources, endpoints: Endpoints | None) -> Rotation:
     files = SecretFiles(settings.secret_files, resources.clock, resources.log)
     second_key = Secret(settings.second_access_key.get_secret_value())
     files.watch("second_access_key", second_key.value, second_key.replace)
+    renewed = {endpoint.key: asyncio.Event() for endpoint in endpoints or ()}
     for endpoint in endpoints or ():
-        _watch_endpoint(files, settings, endpoint)
+        _watch_endpoint(files, settings, endpoint, renewed[endpoint.key])
     _watch_redis(files, settings, resources.redis_password)
     api_key = Secret(settings.api_key.get_secret_value())
     files.watch("api_key", api_key.value, partial(_renew_api_key, api_key))
-    return Rotation(files, second_key, api_key)
+    return Rotation(files, second_key, api_key, renewed)
 
 
-def _watch_endpoint(files: SecretFiles, settings: Settings, endpoint: ServiceEndpoint) -> None:
-    take = partial(_renew_key, endpoint.service)
+def _watch_endpoint(files: SecretFiles, settings: Settings, endpoint: ServiceEndpoint, renewed: asyncio.Event) -> None:
+    take = partial(_renew_key, endpoint.service, renewed)
     if not endpoint.name:
         files.watch("connection_string", settings.connection_string.get_secret_value(), take)
     for each in settings.named_connections:
@@ -66,9 +73,10 @@ def _watch_redis(files: SecretFiles, settings: Settings, password: Secret) -> No
     files.watch("redis_password", settings.redis_password.get_secret_value(), password.replace)
 
 
-def _renew_key(service: ConnectionString, text: str) -> None:
+def _renew_key(service: ConnectionString, renewed: asyncio.Event, text: str) -> None:
     if not service.renew(ConnectionString.parse(text)):
         raise ConfigurationError(_RESTART.format("service"))
+    renewed.set()
 
 
 def _renew_api_key(api_key: Secret, text: str) -> None:

@@ -6,7 +6,9 @@ service is asked whether it accepts the key, because a wrong key would otherwise
 until it does the process says so loudly, and still accepts messages, which are safe in the queue.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -214,11 +216,13 @@ async def watch_access(
     metrics: Metrics,
     clock: Clock,
     log: Logger,
+    renewed: asyncio.Event,
     endpoint: str = "",
 ) -> None:
     """Ask the service at start, and again while it does not accept the key; report every refusal.
 
-    `endpoint` names the one that is asked. ConfigurationError when the service asked is this one.
+    It is asked at once when `renewed` is set: its key is another one. `endpoint` names the one that is asked.
+    ConfigurationError when the service asked is this one.
     """
     name = f"service {endpoint}".rstrip()
     while True:
@@ -233,7 +237,10 @@ async def watch_access(
         readiness.warn(name, result.detail)
         report = log.warning if result.access is Access.UNAVAILABLE else log.error
         report(_EVENTS[result.access], detail=result.detail)
-        await clock.sleep(_PROBE_INTERVAL)
+        with suppress(TimeoutError):
+            async with clock.timeout(_PROBE_INTERVAL):
+                await renewed.wait()
+        renewed.clear()
 
 
 _EVENTS = {

@@ -275,13 +275,14 @@ async def test_each_endpoint_with_a_name_follows_its_own_file(tmp_path: Path) ->
     endpoints = endpoints_of(settings, needed=True)
     assert endpoints is not None
     async with open_resources(settings, SystemClock()) as resources:
-        files = rotation_of(replace(resources, clock=clock, log=cast("Logger", log)), endpoints).files
-        async with looking(files):
+        rotation = rotation_of(replace(resources, clock=clock, log=cast("Logger", log)), endpoints)
+        async with looking(rotation.files):
             (tmp_path / "west").write_text("Endpoint=https://west.net;AccessKey=renewed;Version=1.0;")
             await until_logged(log, clock, 1)
             (tmp_path / "east").write_text((tmp_path / "west").read_text())
             await until_logged(log, clock, 2)
     assert {each.name: each.service.access_key for each in endpoints} == {"east": "k", "west": "renewed"}
+    assert {key for key, renewed in rotation.renewed.items() if renewed.is_set()} == {"west"}
     assert [(event, values["setting"]) for event, values in log.lines] == [
         ("secrets.changed", "AzureSignalRConnectionString__west_FILE"),
         ("secrets.refused", "Azure__SignalR__Endpoints__east_FILE"),

@@ -142,7 +142,7 @@ async def test_access_is_asked_for_until_it_is_granted_and_each_refusal_is_repor
         return ProbeResult(answers[len(seen) - 1], f"answer {len(seen)}")
 
     with capture_logs() as lines:
-        async with during(watch_access(ask, readiness, metrics, clock, get_logger())):
+        async with during(watch_access(ask, readiness, metrics, clock, get_logger(), asyncio.Event())):
             await clock.advance(600)
     assert seen == [([], 0), (["service: answer 1"], 0), (["service: answer 2"], 1), (["service: answer 3"], 0)]
     assert readiness.warnings == []
@@ -152,3 +152,17 @@ async def test_access_is_asked_for_until_it_is_granted_and_each_refusal_is_repor
         ("error", "service.version_refused"),
         ("info", "service.access_granted"),
     ]
+
+
+async def test_a_key_that_was_renewed_is_tried_at_once() -> None:
+    clock, readiness, renewed = FakeClock(), Readiness(), asyncio.Event()
+    answers = [Access.KEY_REFUSED, Access.KEY_REFUSED, Access.GRANTED]
+
+    async def ask() -> ProbeResult:
+        return ProbeResult(answers.pop(0), "the key is refused")
+
+    async with during(watch_access(ask, readiness, Metrics(), clock, get_logger(), renewed)):
+        for left in (2, 1, 0):
+            await clock.advance(0)
+            assert (len(answers), len(readiness.warnings)) == (left, 1 if left else 0)
+            renewed.set()

@@ -56,7 +56,8 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
 def load_some(names: Collection[str], environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Read these settings only; the others have their defaults, whatever the environment holds."""
     environ = os.environ if environ is None else environ
-    endpoints = _endpoints_of(environ) if "connection_string" in names else Found()
+    found = _found_in(environ)
+    endpoints = _read(found) if "connection_string" in names else Found(taken=found.taken)
     values, findings = _values_of({k: v for k, v in environ.items() if k not in endpoints.taken}, names)
     findings += endpoints.findings
     try:
@@ -65,15 +66,31 @@ def load_some(names: Collection[str], environ: Mapping[str, str] | None = None, 
         findings += [_finding(detail) for detail in error.errors(include_url=False)]
     if findings:
         raise ConfigurationError(*findings)
-    found = ((_secret_of_file(variable), path) for variable, path in environ.items())
-    files = {field: path for field, path in found if field is not None and field in names}
+    paths = ((_secret_of_file(variable), path) for variable, path in environ.items())
+    files = {field: path for field, path in paths if field is not None and field in names}
     files |= {each.variable[: -len(FILE_SUFFIX)]: each.path for each in endpoints.connections if each.path}
     return settings.noted(_corrections(values), secret_files=files, named_connections=endpoints.connections)
 
 
-def _endpoints_of(environ: Mapping[str, str]) -> Found:
+def variables_that_set(names: Collection[str], environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return the variables that set one of these settings; with the connection string those of endpoints too."""
+    environ = os.environ if environ is None else environ
+    of_service = _found_in(environ).taken if "connection_string" in names else ()
+
+    def sets(variable: str) -> bool:
+        is_companion = "connection_string" in names and companion_of(variable, CONNECTION_STRING)
+        field = _field_of(variable) or _secret_of_file(variable)
+        return variable in of_service or bool(is_companion) or field in names
+
+    return sorted(variable for variable, text in environ.items() if text and sets(variable))
+
+
+def _found_in(environ: Mapping[str, str]) -> Found:
     listed = next((text for name, text in environ.items() if name.upper() == LISTED), "")
-    found = find_connections(environ, [name.strip() for name in listed.split(",") if name.strip()])
+    return find_connections(environ, [name.strip() for name in listed.split(",") if name.strip()])
+
+
+def _read(found: Found) -> Found:
     connections, findings = list(found.connections), list(found.findings)
     for place, each in enumerate(connections):
         try:

@@ -1,22 +1,31 @@
 """`fanout dev`: everything on this machine, with one command.
 
 Rule guarded: Redis and the service are never taken from the environment, so a shell that has production's settings
-cannot deliver production's queue to the emulator, or test messages to production's clients.
+cannot deliver production's queue to the emulator, or test messages to production's clients. What is left out is told by
+the names of its variables.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import click
 
 from emulator.config import WELL_KNOWN_PORT
-from fanout.environment import load_some
+from fanout.environment import load_some, variables_that_set
 from fanout.settings import Settings
 from service.cli.running import or_exit, run_until_stopped
 from service.cli.serve import PORT
 from service.dev.parent import end_with_parent
 from service.dev.run import DevPlan, run_dev
 
-_FROM_OPTIONS = {name for name in Settings.model_fields if name.startswith("redis_")} | {"connection_string"}
+# What belongs to another Redis, another service or another process than the one that is started here.
+_ELSEWHERE = {name for name in Settings.model_fields if name.startswith("redis_")} | {
+    "connection_string", "connection_string_settings", "second_access_key", "negotiate_weights", "host", "port",
+    "admin_port",
+}  # fmt: skip
+# What a private Redis, empty and without a replica, could not keep.
+_NOT_PRIVATE = {"api_keys", "durability", "durability_replicas", "durability_timeout"}
+_CALLERS = {"auth", "api_key", "api_keys", "api_keys_file", "jwt_issuers"}
 
 
 @click.command()
@@ -28,18 +37,21 @@ _FROM_OPTIONS = {name for name in Settings.model_fields if name.startswith("redi
 def dev(port: int, *, die_with_parent: bool, **options: Any) -> None:
     """Run everything on this machine: Redis, emulator, ingress, worker and a live page. For development.
 
-    Redis and the service come from the options only, never from the environment; other settings may be set there. The
-    private Redis starts empty and is deleted at the end.
+    Redis and the service come from the options only, never from the environment; what of it is left out is told. Other
+    settings may be set there. The private Redis starts empty and is deleted at the end.
     """
     if die_with_parent:
         end_with_parent()
-    settings = or_exit(lambda: _settings(port))
+    ignored = _ELSEWHERE if options["redis_url"] else _ELSEWHERE | _NOT_PRIVATE
+    settings = or_exit(lambda: _settings(port, ignored))
+    if left_out := variables_that_set(ignored):
+        click.echo(f"fanout: `fanout dev` leaves out {', '.join(left_out)}; see its --help.", err=True)
     plan = DevPlan(settings, **options)
     run_until_stopped(settings, lambda clock, stopping: run_dev(plan, clock, stopping))
 
 
-def _settings(port: int) -> Settings:
-    names = Settings.model_fields.keys() - _FROM_OPTIONS
+def _settings(port: int, ignored: Collection[str]) -> Settings:
+    names = Settings.model_fields.keys() - set(ignored)
     chosen = load_some(names).model_fields_set
     defaults: dict[str, Any] = {
         "negotiate_user": ("query",),
@@ -48,7 +60,7 @@ def _settings(port: int) -> Settings:
         "log_level": "warning",
         "trace_keep": 3600.0,
         "lame_duck": 0.0,
-        **({} if "api_key" in chosen else {"auth": "none"}),
+        **({} if chosen & _CALLERS else {"auth": "none"}),
     }
     conveniences = {name: value for name, value in defaults.items() if name not in chosen}
     return load_some(names, **conveniences, host="127.0.0.1", port=port)

@@ -86,12 +86,13 @@ def banner(plan: DevPlan, settings: Settings, port: int) -> str:
     redis = parse(settings.redis_url.get_secret_value())
     body = '{"target":"newMessage","arguments":["hello"]}'
     traces = format_duration(settings.trace_keep)
+    key = "" if settings.auth == "none" else ' -H "Authorization: Bearer $FANOUT_API_KEY"'
     option = "" if port == _DEFAULT_PORT else f" --url {base}"
     emulator = "" if plan.connection_string else f"    emulator      {service}/emulator/ (what arrived there, faults)\n"
     return (
         f"\n  signalr-fanout is running. Open the page:\n\n    {base}/\n\n"
         f"  and send to everybody on it:\n\n"
-        f"    curl -s {base}/v1/hubs/chat/messages -H 'Content-Type: application/json' -d '{body}'\n\n"
+        f"    curl -s {base}/v1/hubs/chat/messages -H 'Content-Type: application/json'{key} -d '{body}'\n\n"
         f"  Where to look:\n\n"
         f"    console       {base}/console (figures, pauses, dead letters, traces)\n"
         f"    API           {base}/docs\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fanout.environment import load
+from fanout.environment import load, load_some, variables_that_set
 from fanout.errors import ConfigurationError
 
 SECRET = "hushhush-0123456789"
@@ -104,3 +104,21 @@ def test_an_endpoint_may_be_called_by_identity(root: str, kind: str) -> None:
     assert found(**environ) == [("east", kind, "Endpoint=https://east.example;ClientId=0123;AuthType=azure;")]
     with pytest.raises(ConfigurationError, match="set one of the two"):
         found(**environ, **{root: EAST})
+
+
+def test_who_needs_no_endpoint_is_not_held_up_by_one() -> None:
+    """A command of operators asks for its key alone, in a shell with everything that a process needs."""
+    environ = {"AzureSignalRConnectionString__east": EAST, "Azure__SignalR__Endpoints__a__b__c": "x"}
+    assert load_some(("api_key",), environ | {"FANOUT_API_KEY": "k" * 20}).api_key.get_secret_value() == "k" * 20
+    with pytest.raises(ConfigurationError):
+        load(environ)
+
+
+def test_the_variables_that_set_something_are_found_by_their_names() -> None:
+    of_service = {
+        "AzureSignalRConnectionString_FILE": "/f", "azure__signalr__endpoints__east": EAST, "One": EAST,
+        "AzureSignalRConnectionString__serviceUri": "https://x.example",
+    }  # fmt: skip
+    others = {"FANOUT_REDIS_URL": "", "fanout_port": "1", "FANOUT_CONNECTION_STRING_SETTINGS": "One", "Two": EAST}
+    assert set(variables_that_set({"connection_string", "redis_url"}, of_service | others)) == of_service.keys()
+    assert variables_that_set({"port", "redis_url"}, of_service | others) == ["fanout_port"]

@@ -10,6 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from emulator.config import connection_string
+from fanout.environment import load
+from service.dev.run import DevPlan, banner
 from tests.service.programs import Program, program
 
 pytestmark = pytest.mark.process
@@ -111,6 +114,9 @@ async def test_redis_and_the_service_never_come_from_the_environment(tmp_path: P
         "FANOUT_REDIS_URL": "redis://127.0.0.1:1/0",
         "FANOUT_REDIS_CA": "/none",
         "AzureSignalRConnectionString": "Endpoint=http://127.0.0.1:1;AccessKey=production;",
+        "AzureSignalRConnectionString__east": "Endpoint=http://127.0.0.1:2;AccessKey=production;",
+        "FANOUT_NEGOTIATE_WEIGHTS": "east=3",
+        "FANOUT_ADMIN_PORT": "1",
         "TMPDIR": str(files),
     }
     async with program(tmp_path / "program", "dev", "--port", "0", "--emulator-port", "0", **elsewhere) as fanout:
@@ -118,12 +124,21 @@ async def test_redis_and_the_service_never_come_from_the_environment(tmp_path: P
         assert "(private, deleted at the end)" in fanout.out
         assert " (emulator)" in fanout.out
         assert "127.0.0.1:1/" not in fanout.out
+        assert fanout.err == f"fanout: `fanout dev` leaves out {', '.join(sorted(elsewhere)[:-1])}; see its --help.\n"
         async with httpx.AsyncClient() as client:
             [emulator] = re.findall(r"http://\S+/emulator/", fanout.out)
             assert (await client.post(f"{base}v1/hubs/chat/messages", json={"target": "t"})).status_code == 202
             await fanout.until(lambda: arrived(client, emulator))
         fanout.signal(signal.SIGINT)
         assert await fanout.ended() == 0
+
+
+@pytest.mark.parametrize(("callers", "header"), [({"auth": "none"}, False), ({"api_key": "k" * 20}, True)])
+def test_the_first_request_has_the_key_where_one_is_asked_for(callers: dict[str, str], header: bool) -> None:
+    settings = load({}, connection_string=connection_string(8888), **callers)
+    text = banner(DevPlan(settings, 8888), settings, 8080)
+    assert ('-H "Authorization: Bearer $FANOUT_API_KEY" -d' in text) is header
+    assert "k" * 20 not in text
 
 
 async def test_the_service_may_be_named_and_then_there_is_no_emulator(tmp_path: Path, files: Path) -> None:

@@ -314,6 +314,20 @@ def test_every_alert_has_its_section_in_the_runbook_and_points_to_it() -> None:
         assert rules[name]["annotations"]["description"]
 
 
+@pytest.mark.parametrize(
+    ("values", "is_told"),
+    [
+        ({}, False),
+        ({"enabled": True}, True),
+        ({"enabled": True, "runbookUrl": "https://wiki.example/fanout"}, False),
+        ({"enabled": True, "defaultRules": False}, False),
+    ],
+)
+def test_the_notes_say_where_links_of_alerts_lead_nowhere(values: Object, is_told: bool) -> None:
+    notes = install({"metrics": {"prometheusRule": values}}).notes
+    assert ("set\nmetrics.prometheusRule.runbookUrl to its URL" in notes) is is_told
+
+
 def test_the_runbook_names_metrics_that_exist() -> None:
     exported = {each.exported_name for each in Metrics().definitions}
     named = set(re.findall(r"`(fanout_\w+)", RUNBOOK.read_text()))

@@ -15,13 +15,15 @@ RUN python -m venv --without-pip /opt/fanout
 
 WORKDIR /src
 
-# requirements-otel.txt for an image that can send spans (docs/tracing.md), requirements-entra.txt for one that calls by
-# identity (docs/entra.md).
-ARG REQUIREMENTS=requirements.txt
+# `otel` for an image that can send spans (docs/tracing.md), `entra` for one that calls by identity (docs/entra.md),
+# "otel entra" for one that can do both.
+ARG EXTRAS=""
 
 # The dependencies first: this layer is built anew only when the lock changes. Every file has to match its hash.
 COPY requirements.txt requirements-otel.txt requirements-entra.txt ./
-RUN pip --python /opt/fanout/bin/python install --require-hashes -r "${REQUIREMENTS}"
+RUN set -- \
+    && for extra in ${EXTRAS}; do set -- "$@" -r "requirements-${extra}.txt"; done \
+    && pip --python /opt/fanout/bin/python install --require-hashes -r requirements.txt "$@"
 
 COPY pyproject.toml README.md LICENSE ./
 COPY fanout ./fanout

@@ -28,7 +28,7 @@ T = TypeVar("T")
 REDIS_SCOPE: Final = "https://redis.azure.com/.default"
 _MISSING: Final = (
     "Microsoft Entra ID needs an extra: pip install 'signalr-fanout[entra]', or an image built with "
-    "--build-arg REQUIREMENTS=requirements-entra.txt."
+    "--build-arg EXTRAS=entra."
 )
 
 

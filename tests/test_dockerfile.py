@@ -91,9 +91,28 @@ def test_the_last_stage_takes_the_environment_and_nothing_else(final: list[dict[
 def test_dependencies_are_installed_by_hash_and_the_project_without_any(instructions: list[dict[str, Any]]) -> None:
     installs = [value for value in _values(instructions, "RUN") if " install " in value]
     assert len(installs) == 2
-    assert '--require-hashes -r "${REQUIREMENTS}"' in installs[0]
-    assert "REQUIREMENTS=requirements.txt" in _values(instructions, "ARG")
+    assert installs[0].endswith('install --require-hashes -r requirements.txt "$@"')
     assert "--no-deps ." in installs[1]
+
+
+@pytest.mark.parametrize(("extras", "files"), [("", []), ("otel", ["-otel"]), ("otel entra", ["-otel", "-entra"])])
+def test_an_image_may_have_several_extras(instructions: list[dict[str, Any]], extras: str, files: list[str]) -> None:
+    """The instruction runs here, with another command in the place of pip."""
+    assert 'EXTRAS=""' in _values(instructions, "ARG")
+    [install] = (value for value in _values(instructions, "RUN") if "--require-hashes" in value)
+    script = install.replace("pip --python /opt/fanout/bin/python install --require-hashes", "printf '%s '")
+    result = subprocess.run(["sh", "-c", script], env={"EXTRAS": extras}, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == [word for name in ("", *files) for word in ("-r", f"requirements{name}.txt")]
+
+
+def test_requirements_that_are_installed_together_agree() -> None:
+    """Two versions of one distribution cannot be installed."""
+    pinned: dict[str, set[str]] = {}
+    for name in ("requirements.txt", "requirements-otel.txt", "requirements-entra.txt"):
+        for distribution, version in re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / name).read_text(), re.MULTILINE):
+            pinned.setdefault(distribution, set()).add(version)
+    assert len(pinned) > 40
+    assert {distribution for distribution, versions in pinned.items() if len(versions) > 1} == set()
 
 
 def test_no_secret_is_built_in(instructions: list[dict[str, Any]]) -> None:

@@ -183,7 +183,7 @@ async def _depth(site: Site, url: str) -> float:
 async def sends_spans_with_the_extra(site: Site) -> None:
     """The image with the extra `otel` sends the spans of a message to a collector; the usual one says what it lacks."""
     site.clear()
-    image = site.build_image(WITH_SPANS, REQUIREMENTS="requirements-otel.txt")
+    image = site.build_image(WITH_SPANS, EXTRAS="otel entra")  # several, as they may be wanted
     with collecting(site.gateway()) as collector:
         settings = {"FANOUT_OTEL": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
         url = site.start("spans", "all", image=image, **settings)

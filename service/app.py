@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fanout import __version__
+from fanout.environment import variable_of
 from fanout.errors import FanoutError
 from service.admin.dead_letters.documents import DeadLetterCommand
 from service.admin.hubs.documents import CloseCommand
@@ -61,6 +62,10 @@ _EXPLAIN: dict[str, Any] = {
     "openapi_extra": {"parameters": [path_parameter("code", {"type": "string"}) | {"example": "invalidItems"}]},
 }
 _TAGS = ("messages", "compatible", "clients", "admin", "operation")  # as the document lists them
+_ADMIN = "/v1/admin/"
+_ADMIN_IS_ELSEWHERE = (
+    f"Administration is not on this port: an ingress has it on the port of {variable_of('admin_port')}."
+)
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -182,8 +187,10 @@ async def _on_http(request: Request, error: Exception) -> Response:
     problem = problem_of_status(error.status_code, error.headers)
     if error.status_code == HTTPStatus.NOT_FOUND:
         templates = [route.path for route in request.app.routes if isinstance(route, Route)]
-        meant = meant_address(request.scope["path"], templates)
-        if meant:
+        path = request.scope["path"]
+        if path.startswith(_ADMIN) and not any(template.startswith(_ADMIN) for template in templates):
+            problem = replace(problem, detail=_ADMIN_IS_ELSEWHERE)
+        elif meant := meant_address(path, templates):
             problem = replace(problem, detail=f"There is nothing at this address. Did you mean {meant}?")
     return _answer(request, problem)
 

@@ -20,6 +20,7 @@ from fanout.settings import Settings
 F = TypeVar("F", bound=Callable[..., Any])
 _OK, _ACCEPTED, _UNAUTHORIZED = 200, 202, 401
 _KEY = variable_of("api_key")
+_NOT_FOUND = "notFound"  # no such route, which an operator meets on the port of callers
 
 
 class RefusedError(FanoutError):
@@ -97,8 +98,13 @@ class Api:
         if not succeeded:
             detail = msgspec.json.decode(document["detail"], type=str)
             code = msgspec.json.decode(document.get("code", b'""'), type=str)
-            raise RefusedError(f"{detail} {self.key_advice(response)}".rstrip(), code)
+            raise RefusedError(f"{detail} {self._advice(response, code)}".rstrip(), code)
         return response
+
+    def _advice(self, response: httpx.Response, code: str) -> str:
+        if code == _NOT_FOUND:
+            return f"Name its address with --url or {variable_of('admin_url')}; {self.url} was asked."
+        return self.key_advice(response)
 
     def key_advice(self, response: httpx.Response) -> str:
         """Return what to do about a refused key, "" for any other answer."""

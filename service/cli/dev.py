@@ -37,8 +37,8 @@ _CALLERS = {"auth", "api_key", "api_keys", "api_keys_file", "jwt_issuers"}
 def dev(port: int, *, die_with_parent: bool, **options: Any) -> None:
     """Run everything on this machine: Redis, emulator, ingress, worker and a live page. For development.
 
-    Redis and the service come from the options only, never from the environment; what of it is left out is told. Other
-    settings may be set there. The private Redis starts empty and is deleted at the end.
+    Redis and the service come from the options and never from the environment: it says which variables of the shell it
+    leaves out. Other settings may be set there. The private Redis starts empty and is deleted at the end.
     """
     if die_with_parent:
         end_with_parent()

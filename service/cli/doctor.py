@@ -71,7 +71,7 @@ def doctor(hub: str, name: str | None, provoke: int, timeout: float, *, as_json:
     """Prove against every configured endpoint what delivery relies on, one after another.
 
     It signs tokens in several forms, calls every route on a scratch hub under random ids, and receives the messages
-    with real clients. It ends with the settings that fit the service.
+    with real clients. It ends with the settings that fit the service. AzureSignalRConnectionString names the service.
 
     Exit code 0: everything that the configuration relies on was proved, of every endpoint; 1: something was not; 2:
     there was nothing to examine, or Redis did not take what was to be recorded.

@@ -49,6 +49,7 @@ def hub() -> None:
 def exists(url: str, name: str, **names: str | None) -> None:
     """Say whether a connection, a user, a group or a membership exists, and where.
 
+    Give one of --connection, --user and --group, or --user with --group for a membership.
     With several endpoints "no" means that each of them said so.
 
     Exit code 0: yes; 1: no; 2: it could not be asked, or not every endpoint that matters answered.

@@ -35,7 +35,13 @@ def keys() -> None:
     """Make, list and revoke the API keys of callers.
 
     They are kept in the Redis of FANOUT_REDIS_URL, as digests. An ingress learns of a change within a few seconds.
-    """
+
+    \b
+    fanout keys create orders --right send --hub 'orders_*'
+    fanout keys create dashboard --right read --hub '*' --for 90d
+    fanout keys list
+    fanout keys revoke 0123456789ab
+    """  # noqa: D301 - click reads the backspace character as "do not re-wrap"
 
 
 @keys.command()

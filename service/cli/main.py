@@ -4,6 +4,8 @@ Rule guarded: this room is the only one that knows click.
 """
 
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import click
 
@@ -20,19 +22,42 @@ from service.cli.serve import emulate, serve
 from service.cli.top import top
 from service.cli.trace import trace
 
+_SECTIONS: Final[Mapping[str, Sequence[click.Command]]] = {
+    "To try it": (dev, emulate, send),
+    "To run it": (serve, config, doctor, keys),
+    "To see what it does": (top, trace, pauses),
+    "To step in": (dead_letters, pause, resume, hub),
+}
+_WHOLE: Final = 1000  # characters: no sentence is cut
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+
+class _Sectioned(click.Group):
+    """A group whose help lists the commands by what they are for."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, each with the first sentence of its help."""
+        del ctx
+        longest = max(map(len, self.commands))
+        for title, commands in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{each.name:<{longest}}", each.get_short_help_str(_WHOLE)) for each in commands])
+
+
+@click.group(cls=_Sectioned, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="fanout")
 def main() -> None:
     """Durable, ordered fan-out of SignalR messages to Azure SignalR Service.
 
     Backends POST batches of messages and group actions. They are queued in Redis streams and delivered to the service
-    in order, with retries. Settings come from the environment; `fanout config` prints all of them.
+    in order, with retries. `fanout dev` starts all of it on this machine, without any settings.
+
+    Settings come from the environment; `fanout config` prints all of them. `fanout COMMAND --help` tells the rest.
     """
 
 
-for command in (serve, dev, emulate, send, top, trace, dead_letters, pause, resume, pauses, hub, keys, doctor, config):
-    main.add_command(command)
+for _commands in _SECTIONS.values():
+    for _command in _commands:
+        main.add_command(_command)
 
 if __name__ == "__main__":
     sys.exit(main())

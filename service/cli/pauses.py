@@ -47,7 +47,9 @@ def _target_options(command: F) -> F:
 @click.option("--reason", default="", help="Why, for those who see it.")
 @_YES
 def pause(url: str, *, duration: str | None, reason: str, yes: bool, **target: Any) -> None:
-    """Hold back the delivery to a hub, of a class of calls, or all of it; with --endpoint at one endpoint alone.
+    """Hold back the delivery to a hub, of a class of calls, or all of it.
+
+    Give one of --hub, --class and --all. --endpoint narrows it to one endpoint, and alone means all of that endpoint.
 
     Messages are still accepted; they wait in the queue, in order. All workers obey within a second. Calls in flight end
     as they will. The API key is read from FANOUT_API_KEY.
@@ -79,6 +81,7 @@ def pause(url: str, *, duration: str | None, reason: str, yes: bool, **target: A
 def resume(url: str, *, yes: bool, **target: Any) -> None:
     """Let delivery go on that was paused, by hand or because the service asked for it.
 
+    Give one of --hub, --class and --all, as for `fanout pause`.
     With --endpoint only pauses of that endpoint are lifted, and none that holds back every endpoint.
     The API key is read from FANOUT_API_KEY.
 

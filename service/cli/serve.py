@@ -27,8 +27,12 @@ ROLES = click.Choice(["all", "ingress", "worker"])
 def serve(role: Any, **options: Any) -> None:
     """Run one process: the ingress, a worker, or both.
 
-    It serves /livez, /readyz and /metrics on its port, whatever its role. SIGTERM drains it: readiness fails, calls in
-    flight finish and are settled, leases are released.
+    The environment says what it needs: Redis (FANOUT_REDIS_URL), the service to deliver to
+    (AzureSignalRConnectionString) and, for an ingress, what callers prove themselves with (FANOUT_API_KEY).
+    `fanout config --check` says what is missing.
+
+    It serves /livez, /readyz and /metrics on its port, or on that of FANOUT_ADMIN_PORT, whatever its role. SIGTERM
+    drains it: readiness fails, calls in flight finish and are settled, leases are released.
     """
     given = {name: value for name, value in options.items() if value is not None}
     settings = or_exit(lambda: load(**given))

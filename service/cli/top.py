@@ -40,10 +40,11 @@ _HOME, _TO_END_OF_LINE, _TO_END = "\x1b[H", "\x1b[K", "\x1b[J"
 @click.option("--interval", type=click.FloatRange(1, 3600), default=2.0, show_default=True, help="Seconds between two.")
 @click.option("--hubs", type=click.IntRange(1, 200), default=20, show_default=True, help="Hubs shown one by one.")
 def top(url: str, *, once: bool, as_json: bool, interval: float, hubs: int) -> None:
-    """Show hubs, workers and partitions as they are now: what waits, how old, what comes and goes, what is paused.
+    """Show what waits in the queue, how old it is, what comes and goes, and what is paused.
 
-    IN/S and OUT/S are of all processes together: entries that were stored, and that left the queue. Ctrl-C ends it. The
-    API key is read from FANOUT_API_KEY.
+    Hubs, endpoints where there are several, workers and partitions have a table each. IN/S and OUT/S are of all
+    processes together: entries that were stored, and that left the queue. Ctrl-C ends it. The API key is read from
+    FANOUT_API_KEY.
     """
     api = or_exit(lambda: Api(url, api_key()))
     watching = _Watching(api, hubs, SystemClock(), as_json=as_json)

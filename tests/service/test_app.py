@@ -53,6 +53,12 @@ async def test_the_page_is_at_the_root_and_its_files_beside_it(tmp_path: Path) -
     assert hub.status_code == 200
 
 
+async def test_who_looks_for_administration_on_the_port_of_callers_is_told_where_it_is() -> None:
+    async with client_of(an_app(api_key=KEY, admin_port=9999)) as client:
+        missing = (await client.get("/v1/admin/pauses")).json()
+    assert (missing["code"], "on the port of FANOUT_ADMIN_PORT" in missing["detail"]) == ("notFound", True)
+
+
 async def test_the_console_is_a_page_without_data_that_loads_only_its_own_files() -> None:
     async with client_of(an_app(api_key=KEY)) as client:
         page = await client.get("/console")

@@ -44,6 +44,13 @@ def test_every_command_explains_itself(command: str, option: str) -> None:
         assert len(line) <= 110
 
 
+def test_the_first_page_has_every_command_with_a_whole_sentence() -> None:
+    words = " ".join(fanout("--help").output.split())
+    for name, command in main.commands.items():
+        sentence = str(command.help).split("\n")[0].split(". ")[0]
+        assert f" {name} {sentence}" in words
+
+
 @pytest.mark.parametrize(("name", "command"), main.commands.items())
 def test_every_option_says_what_it_is_for(name: str, command: object) -> None:
     for parameter in getattr(command, "params", []):

@@ -68,6 +68,12 @@ async def test_an_endpoint_alone_means_all_of_it_and_a_wrong_one_is_refused_with
     assert (await fanout(url, "resume", "--endpoint", "default", "--yes")).stdout == "2 pauses lifted.\n"
 
 
+async def test_on_the_port_of_callers_it_says_how_to_name_the_other() -> None:
+    async with served(an_app(api_key=KEY, admin_port=9999)) as callers:
+        answer = await fanout(callers, "pauses")
+    assert (answer.exit_code, "with --url or FANOUT_ADMIN_URL" in answer.output) == (2, True)
+
+
 @pytest.mark.parametrize(
     "arguments", [("pause",), ("resume",), ("pause", "--hub", "chat", "--all"), ("pause", "--all", "--for", "soon")]
 )

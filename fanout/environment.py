@@ -209,10 +209,16 @@ def read_secret(variable: str, path: str) -> str:
         text = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigurationError(f"{variable}: {path!r} cannot be read: {reason}.") from None
+        raise ConfigurationError(f"{variable}: {_shown_path(path)} cannot be read: {reason}.") from None
     if not text:
         raise ConfigurationError(f"{variable}: {path!r} is empty.")
     return text
+
+
+def _shown_path(path: str) -> str:
+    # Who forgets what _FILE means sets the secret itself; a key in base64 ends with "=".
+    is_path = path.startswith(("/", "./", "../")) and not path.endswith("=")
+    return repr(path) if is_path else "the file that it names (not shown: it may be the secret itself, not a path)"
 
 
 def _unknown(variable: str) -> str:

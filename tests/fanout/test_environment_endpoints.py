@@ -91,6 +91,14 @@ def test_an_endpoint_by_its_name_is_not_to_be_listed_as_well() -> None:
         found(FANOUT_CONNECTION_STRING_SETTINGS=name, **{name: EAST})
 
 
+@pytest.mark.parametrize("variable", ["Azure__SignalR__Endpoints__east_FILE", "FANOUT_API_KEY_FILE"])
+@pytest.mark.parametrize("text", [EAST, SECRET, f"/{SECRET}=="])
+def test_a_secret_in_the_place_of_its_file_is_not_shown(variable: str, text: str) -> None:
+    with pytest.raises(ConfigurationError, match="it may be the secret itself") as raised:
+        load({variable: text})
+    assert SECRET not in str(raised.value)
+
+
 def test_what_says_nothing_of_endpoints_is_left_alone() -> None:
     assert found(AzureSignalRServiceTransportType="Transient", AzureSignalRHub="chat", Azure="x") == []
 

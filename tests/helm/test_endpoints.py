@@ -87,6 +87,7 @@ def test_the_notes_say_what_a_changed_secret_of_an_endpoint_needs() -> None:
         {"name": "a b", "existingSecret": "s"},
         {"name": "Default", "existingSecret": "s"},
         {"name": "secondary", "existingSecret": "s"},
+        {"name": "east_FILE", "existingSecret": "s"},
         {"name": "east", "value": EAST},
     ],
 )

@@ -68,14 +68,17 @@ def list_command(url: str, limit: int, *, as_json: bool, **filters: str | None) 
 @dead_letters.command(name="count")
 @with_options(*FILTERS, *COMMON)
 def count_command(url: str, *, as_json: bool, **filters: str | None) -> None:
-    """Count dead letters by reason and hub."""
+    """Count dead letters by reason, hub and endpoint."""
 
     def work(client: DeadLetterClient) -> int:
         counts: Counter[Group] = Counter()
         for page in client.pages(given(filters), sys.maxsize):
             counts.update(group_of(item) for item in page["items"])
         if as_json:
-            groups = [{"reason": reason, "hub": hub, "count": count} for (reason, hub), count in counts.most_common()]
+            groups = [
+                {"reason": reason, "hub": hub, "endpoint": endpoint, "count": count}
+                for (reason, hub, endpoint), count in counts.most_common()
+            ]
             print_json({"total": counts.total(), "groups": groups})
         else:
             print_lines(counts_of(counts))

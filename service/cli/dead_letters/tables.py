@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from fanout.signalr.message import UNNAMED
 from service.cli.render import cell, json_lines, plain, table
 
 _COLUMNS = {"id": "ID", "parkedAt": "PARKED", "reason": "REASON", "status": "STATUS", "attempts": "TRIES", "hub": "HUB"}
@@ -19,7 +20,7 @@ _FACTS = (
 )
 _UNREADABLE = "This version cannot read the entry. Its bytes, in base64:"
 
-Group = tuple[str, str]  # reason, hub
+Group = tuple[str, str, str]  # reason, hub, endpoint
 
 
 def table_of(items: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -41,17 +42,23 @@ def details_of(document: str) -> list[str]:
 
 
 def counts_of(counts: Counter[Group]) -> list[str]:
-    """Return the count of each reason and hub, largest first, and the sum."""
+    """Return the count of each reason, hub and endpoint, largest first, and the sum."""
     total = sum(counts.values())
     width = len(str(total))
     rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
-    reasons = max((len(reason) for (reason, _hub), _count in rows), default=0)
-    return [*(f"{n:>{width}}  {reason:<{reasons}}  {hub}".rstrip() for (reason, hub), n in rows), f"{total} in all"]
+    reasons = max((len(reason) for (reason, _hub, _endpoint), _count in rows), default=0)
+    lines = (f"{n:>{width}}  {reason:<{reasons}}  {hub}{_at(endpoint)}" for (reason, hub, endpoint), n in rows)
+    return [*(line.rstrip() for line in lines), f"{total} in all"]
 
 
 def group_of(item: Mapping[str, Any]) -> Group:
-    """Return the reason and the hub under which a letter is counted."""
-    return plain(item["reason"]), "(unreadable)" if item["hub"] is None else plain(item["hub"])
+    """Return the reason, the hub and the endpoint under which a letter is counted."""
+    hub, endpoint = item["hub"], item.get("endpoint") or UNNAMED
+    return plain(item["reason"]), "(unreadable)" if hub is None else plain(hub), plain(endpoint)
+
+
+def _at(endpoint: str) -> str:
+    return "" if endpoint == UNNAMED else f" at {endpoint}"
 
 
 def letters(count: int) -> str:

@@ -75,21 +75,22 @@ async def test_a_long_list_is_asked_for_page_by_page(one_redis: RedisClient, url
     assert counted.stdout == "2500  refused  (unreadable)\n2500 in all\n"
 
 
-async def test_a_count_is_by_reason_and_hub_the_most_first(one_redis: RedisClient, url: str) -> None:
+async def test_a_count_is_by_reason_hub_and_endpoint_the_most_first(one_redis: RedisClient, url: str) -> None:
     for number in range(12):
         await park(one_redis, to=str(number), reason="tooOld" if number % 4 else "refused")
-    await park(one_redis, hub="news")
+    await park(one_redis, hub="news", endpoint="east")
     text, document = await fanout(url, "count"), await fanout(url, "count", "--json")
-    assert text.stdout == " 9  tooOld   chat\n 3  refused  chat\n 1  refused  news\n13 in all\n"
+    assert text.stdout == " 9  tooOld   chat\n 3  refused  chat\n 1  refused  news at east\n13 in all\n"
     assert json.loads(document.stdout) == {
         "total": 13,
         "groups": [
-            {"reason": "tooOld", "hub": "chat", "count": 9},
-            {"reason": "refused", "hub": "chat", "count": 3},
-            {"reason": "refused", "hub": "news", "count": 1},
+            {"reason": "tooOld", "hub": "chat", "endpoint": "default", "count": 9},
+            {"reason": "refused", "hub": "chat", "endpoint": "default", "count": 3},
+            {"reason": "refused", "hub": "news", "endpoint": "east", "count": 1},
         ],
     }
     assert (await fanout(url, "count", "--hub", "none")).stdout == "0 in all\n"
+    assert (await fanout(url, "count", "--endpoint", "East")).stdout == "1  refused  news at east\n1 in all\n"
 
 
 async def test_one_letter_is_shown_with_its_message_to_be_sent_again(one_redis: RedisClient, url: str) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from fanout.clock import Clock
 from fanout.queue.dead_letters import DeathCause
-from fanout.queue.entry import with_body
+from fanout.queue.entry import Entry, with_body
 from fanout.signalr.message import Message, RouteClass, class_of
 from workers.bodies import Bodies
 from workers.coalescer import may_be_expired
@@ -121,7 +121,7 @@ class Flight:
     """One call for the first entries of a lane."""
 
     __slots__ = (
-        "_attempts", "_began_at", "_borrows", "_call", "_end", "_endpoint", "_entries", "_flights", "_lane", "_outcome",
+        "_attempts", "_began_at", "_borrows", "_call", "_end", "_endpoint", "_flights", "_lane", "_outcome",
         "_route_class", "_took",
     )  # fmt: skip
 
@@ -131,9 +131,9 @@ class Flight:
         self._endpoint = flights.endpoints[lane.flow.endpoint]
         self._lane = lane
         self._call = call
-        self._entries = entries = [buffered.entry for buffered in call]
-        self._borrows = bool(entries[0].body_ref) or (len(entries) > 1 and any(entry.body_ref for entry in entries))
-        self._route_class = class_of(call[0].entry.item)
+        head = call[0].entry
+        self._borrows = bool(head.body_ref) or (len(call) > 1 and any(buffered.entry.body_ref for buffered in call))
+        self._route_class = class_of(head.item)
         self._began_at = now
         self._attempts = 0
         self._took = 0.0
@@ -175,13 +175,13 @@ class Flight:
 
     def _send(self) -> None:
         """Write the request if a connection is free, otherwise wait for one."""
-        endpoint = self._endpoint
+        endpoint, call = self._endpoint, self._call
         if self._borrows:
             endpoint.starting += 1
             self._task(self._fetch_bodies())
-        elif len(self._call) > 1 or not endpoint.sender.start(self._entries[0], self.leaving, self.answered):
+        elif len(call) > 1 or not endpoint.sender.start(call[0].entry, self.leaving, self.answered):
             endpoint.starting += 1
-            self._task(self._wait_for_connection())
+            self._task(self._wait_for_connection([buffered.entry for buffered in call]))
 
     async def _fetch_bodies(self) -> None:
         """Fetch the bodies that stand beside the stream, then send."""
@@ -195,12 +195,12 @@ class Flight:
         if None in bodies:
             await self._bury_lost()
             return
-        pairs = zip(self._entries, bodies, strict=True)
-        self._entries = [with_body(entry, body) if body else entry for entry, body in pairs]
+        pairs = zip(self._call, bodies, strict=True)
+        entries = [with_body(buffered.entry, body) if body else buffered.entry for buffered, body in pairs]
         self._endpoint.starting += 1
-        await self._wait_for_connection()
+        await self._wait_for_connection(entries)
 
-    async def _wait_for_connection(self) -> None:
+    async def _wait_for_connection(self, entries: Sequence[Entry]) -> None:
         flights, endpoint = self._flights, self._endpoint
         endpoint.starting -= 1
         if not self._may_still_go() or self._grew_old():
@@ -211,7 +211,7 @@ class Flight:
         self.leaving()
         flights.fill()
         try:
-            outcome = await endpoint.sender.send(self._entries)
+            outcome = await endpoint.sender.send(entries)
         except BaseException:
             endpoint.gate.abandoned(self._route_class, self._lane.key)
             self.land()
@@ -222,7 +222,7 @@ class Flight:
         """Count the call: it is about to be written."""
         flights, lane, gate = self._flights, self._lane, self._endpoint.gate
         lane.count_attempt()
-        flights.telemetry.began(self._call, lane.attempts, uncounted=lane.uncounted)
+        flights.telemetry.began(self._call, lane.attempts, self._began_at, uncounted=lane.uncounted)
         gate.began(self._route_class, lane, self._began_at)
         if gate.holds_back:
             flights.wake()

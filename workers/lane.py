@@ -18,7 +18,7 @@ from math import inf
 
 from fanout.queue.keys import hub_of
 from fanout.signalr.message import Message, Priority, RouteClass, class_of, operation_of
-from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
+from workers.partition import BufferedEntry, OwnedFlow
 
 _LEVEL = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 _LEVELS = (0, 1, 2)
@@ -88,14 +88,15 @@ class Lane:
 
     __slots__ = (
         "alone", "asked", "attempts", "backs_off", "delayed", "dropped", "fetching", "flow", "hub", "hurries",
-        "index", "key", "left", "left_class", "left_kind", "next_hurry", "plain", "postponed", "renewed", "uncounted",
-        "waiting",
+        "index", "key", "left", "left_class", "left_kind", "next_hurry", "partition", "plain", "postponed", "renewed",
+        "uncounted", "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, flow: OwnedFlow) -> None:
         self.key = key
         self.hub = hub_of(key)
         self.flow = flow
+        self.partition = flow.partition
         self.waiting: list[BufferedEntry] = []
         self.attempts = 0
         self.uncounted = False
@@ -118,10 +119,6 @@ class Lane:
     def __repr__(self) -> str:
         left = f", {len(self.index)} in the stream" if self.index is not None else ""
         return f"<Lane {self.key!r} {len(self.waiting)} waiting{left}, attempt {self.attempts}>"
-
-    @property
-    def partition(self) -> OwnedPartition:
-        return self.flow.partition
 
     @property
     def head(self) -> BufferedEntry:

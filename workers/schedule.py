@@ -129,8 +129,9 @@ class Schedule:
             self.wake_due(now)
         ready = self._ready[endpoint]
         ready.turn += 1
-        for i in range(len(classes)):
-            queue = ready.queues[classes[(ready.turn + i) % len(classes)]]
+        first = ready.turn % (len(classes) or 1)
+        for route_class in (*classes[first:], *classes[:first]):
+            queue = ready.queues[route_class]
             while queue.count:
                 lane = queue.popleft()
                 if not lane.dropped:

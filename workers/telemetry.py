@@ -41,6 +41,7 @@ class Telemetry:
         traces: Traces | None = None,
     ) -> None:
         self._metrics = metrics
+        self._wait_seconds = metrics.queue_wait_seconds
         self._delivery_seconds = [metrics.delivery_seconds[each.label,] for each in RouteClass]
         self._by_hub = metrics.by_hub if metrics.by_hub.is_enabled else None
         self._by_endpoint = metrics.by_endpoint
@@ -56,13 +57,13 @@ class Telemetry:
         """Return how long ago an entry was stored, in seconds by the store's clock."""
         return self._store_clock.age(buffered, self._clock.monotonic())
 
-    def began(self, call: Sequence[BufferedEntry], attempts: int, *, uncounted: bool) -> None:
+    def began(self, call: Sequence[BufferedEntry], attempts: int, now: float, *, uncounted: bool) -> None:
         """Record that a call is sent; `uncounted` if a call of its head was made before and not counted."""
         if uncounted:
             return
         if attempts == 1:
             for buffered in call:
-                self._metrics.queue_wait_seconds.observe(self.age(buffered))
+                self._wait_seconds.observe(self._store_clock.age(buffered, now))
                 if self.traces is not None:
                     self._trace(buffered, "read", {"partition": buffered.partition.number})
         else:
@@ -134,11 +135,14 @@ class Telemetry:
         """Write the line of each entry; not `certain`: the lease was lost before it was settled."""
         seconds = self._delivery_seconds[class_of(call[0].entry.item)]
         by_hub = None if self._by_hub is None else self._by_hub.seconds(call[0].entry.hub)
+        important = attempts > 1 or not certain or end == GONE
+        now = self._clock.monotonic()
         for buffered in call:
-            seconds.observe(self.age(buffered))
+            age = self._store_clock.age(buffered, now)
+            seconds.observe(age)
             if by_hub is not None:
-                by_hub.observe(self.age(buffered))
-            stands_for = self._sample(important=attempts > 1 or not certain or end == GONE)
+                by_hub.observe(age)
+            stands_for = self._sample(important=important)
             if stands_for or self.traces is not None:
                 word = end if certain else f"{end}, not settled"
                 self._record_end(buffered, word, _status(outcome), stands_for, attempts=attempts, took=took)

@@ -91,16 +91,16 @@ class TracedTelemetry(Telemetry):
         metrics.has_examples = True
         self._ended: dict[tuple[OwnedFlow, bytes], float] = {}  # of calls in flight: when the service had answered
 
-    def began(self, call: Sequence[BufferedEntry], attempts: int, *, uncounted: bool) -> None:
+    def began(self, call: Sequence[BufferedEntry], attempts: int, now: float, *, uncounted: bool) -> None:
         """Record that a call is sent, and how long its entries waited if it is their first."""
-        super().began(call, attempts, uncounted=uncounted)
+        super().began(call, attempts, now, uncounted=uncounted)
         if uncounted or attempts != 1:
             return
-        now = self._wall()
+        end = self._wall()
         for buffered in call:
             if buffered.entry.link:
                 attributes = {"fanout.partition": buffered.partition.number}
-                self._record("wait", buffered, now - self.age(buffered), now, attributes)
+                self._record("wait", buffered, end - self._store_clock.age(buffered, now), end, attributes)
 
     def ended(self, call: Sequence[BufferedEntry], end: End) -> None:
         """Count entries that were delivered, or whose recipient is gone."""

@@ -67,7 +67,19 @@ class Transport:
 
     def write(self, data: bytes) -> None:
         """Send `data`, the rest of it as soon as the socket takes more."""
-        self._send(data)
+        if self.has_unsent:
+            self._unsent = memoryview(bytes(self._unsent) + data)
+            return
+        try:
+            sent = self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self._loop.call_soon(self._end, describe(error))
+            return
+        if sent < len(data):
+            self._unsent, self.has_unsent = memoryview(data)[sent:], True
+            self._loop.add_writer(self._socket, self._on_writable)
 
     def is_silent(self) -> bool:
         """Return whether the connection is open and the peer has sent nothing that was not read.
@@ -87,21 +99,6 @@ class Transport:
         if self.has_unsent:
             self._stop_writing()
         self._socket.close()
-
-    def _send(self, data: bytes) -> None:
-        if self.has_unsent:
-            self._unsent = memoryview(bytes(self._unsent) + data)
-            return
-        try:
-            sent = self._socket.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError as error:
-            self._loop.call_soon(self._end, describe(error))
-            return
-        if sent < len(data):
-            self._unsent, self.has_unsent = memoryview(data)[sent:], True
-            self._loop.add_writer(self._socket, self._on_writable)
 
     def _on_writable(self) -> None:
         try:
@@ -176,7 +173,7 @@ class TlsTransport(Transport):
         except ssl.SSLError as error:
             self._loop.call_soon(self._end, describe(error))
             return
-        self._send(self._outgoing.read())
+        super().write(self._outgoing.read())
 
     def _receive(self, data: bytes) -> None:
         """Hand on in one piece all that can be decrypted, and then the end if it came with it."""
@@ -192,7 +189,7 @@ class TlsTransport(Transport):
         except ssl.SSLError as broken:
             error = broken
         if self._outgoing.pending:  # the answer to a key update
-            self._send(self._outgoing.read())
+            super().write(self._outgoing.read())
         has_ended = error is not None or piece == b""  # the close_notify of the peer reads as nothing
         if has_ended:
             self._stop_reading()

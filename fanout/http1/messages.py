@@ -16,7 +16,7 @@ No socket, clock or loop is involved, so tests can cut the bytes in every way. S
 
 import re
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -140,7 +140,7 @@ def encode_with(
 # An answer -----------------------------------------------------------------------------------------------------------
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True, gc=False):
     """A head, read. `length` is that of the body in bytes, or CHUNKED or UNTIL_CLOSE. `lines` are the header lines.
 
     `idle_timeout` is how many seconds the server promises to keep the idle connection open, None without a promise.
@@ -180,19 +180,9 @@ class AnswerReader:
     """
 
     __slots__ = (
-        "_body",
-        "_chunked_bytes",
-        "_chunks",
-        "_head",
-        "_head_size",
-        "_limits",
-        "_method",
-        "_partial",
-        "_remaining",
-        "_reused",
-        "began",
-        "keep_alive",
-    )
+        "_body", "_chunked_bytes", "_chunks", "_head", "_head_size", "_limits", "_method", "_partial", "_remaining",
+        "_reused", "began", "keep_alive",
+    )  # fmt: skip
 
     def __init__(self, method: str, limits: Limits, *, reused: bool) -> None:
         """Store; `method` is that of the request (the answer to HEAD has no body), `reused` is for the Response."""
@@ -214,6 +204,10 @@ class AnswerReader:
         """How many seconds the server promises to keep the idle connection open, None without a promise."""
         return None if self._head is None else self._head.idle_timeout
 
+    @property
+    def _answered(self) -> int | None:
+        return None if self._head is None else self._head.status
+
     def feed(self, data: bytes) -> Response | None:
         """Read what arrived and return the answer once it is complete.
 
@@ -229,8 +223,8 @@ class AnswerReader:
                 return self._read_body(self._head, data)
             return self._read_chunks(self._head, self._chunks, data)
         except FramingError as error:
-            answered = None if self._head is None else self._head.status
-            raise MalformedAnswerError(f"Malformed answer: {error}.", reused=self._reused, answered=answered) from None
+            what = f"Malformed answer: {error}."
+            raise MalformedAnswerError(what, reused=self._reused, answered=self._answered) from None
 
     def end(self) -> Response | None:
         """Return the answer when the orderly end of the connection is the end of its body, else None."""
@@ -242,12 +236,12 @@ class AnswerReader:
     def broken_error(self, what: str) -> BrokenExchangeError:
         """Return the error for `what` having happened now; its text says how far the answer had come."""
         kind = BrokenExchangeError if self.began else StaleConnectionError
-        return kind(f"{what} {self._progress()}.", reused=self._reused, answered=self._head and self._head.status)
+        return kind(f"{what} {self._progress()}.", reused=self._reused, answered=self._answered)
 
     def timeout_error(self) -> ExchangeTimeoutError:
         """Return the error for a deadline that has passed now."""
         text = f"{self._limits.request_timeout:g} s passed {self._progress()}."
-        return ExchangeTimeoutError(text, reused=self._reused, answered=self._head and self._head.status)
+        return ExchangeTimeoutError(text, reused=self._reused, answered=self._answered)
 
     def _progress(self) -> str:
         if self._head is not None:

@@ -21,9 +21,10 @@ import re
 import string
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple, Protocol, Self
+from typing import Final, Protocol, Self
 from urllib.parse import unquote
 
+import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
@@ -61,7 +62,7 @@ class HeadError(ValueError):
     """The head is refused; the text says why, without any value of the sender."""
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True, gc=False):
     """A head. `length` is the size of the body in bytes, or CHUNKED. Names of `fields` are in lower case."""
 
     method: str

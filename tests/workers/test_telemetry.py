@@ -20,6 +20,8 @@ from workers.partition import StoreClock
 from workers.telemetry import Telemetry
 from workers.verdicts import TABLE, Again, Answered, Attempt, Dead, Delivered, Gone
 
+NOW = FakeClock().monotonic()
+
 
 def a_telemetry() -> tuple[Telemetry, Metrics, Lines]:
     metrics, lines = Metrics(), Lines()
@@ -89,9 +91,9 @@ def test_an_attempt_that_delivered_leaves_its_line_to_the_settlement() -> None:
 def test_the_first_call_tells_how_long_an_entry_waited_and_later_ones_are_retries() -> None:
     telemetry, metrics, _lines = a_telemetry()
     buffered = buffered_in(a_partition(), 1)
-    telemetry.began([buffered], 1, uncounted=False)
-    telemetry.began([buffered], 1, uncounted=True)
-    telemetry.began([buffered], 2, uncounted=False)
+    telemetry.began([buffered], 1, NOW, uncounted=False)
+    telemetry.began([buffered], 1, NOW, uncounted=True)
+    telemetry.began([buffered], 2, NOW, uncounted=False)
     assert sum(metrics.queue_wait_seconds.counts) == 1
     assert metrics.retries.value == 1
 
@@ -202,7 +204,7 @@ def traced(delivery_log: DeliveryLog | None = None) -> tuple[Telemetry, Note]:
 def test_a_trace_tells_the_life_of_a_message_from_reading_to_its_end() -> None:
     telemetry, notes = traced()
     buffered = buffered_in(a_partition(3), 1, entry=an_entry(message_id="m-7"))
-    telemetry.began([buffered], 1, uncounted=False)
+    telemetry.began([buffered], 1, NOW, uncounted=False)
     telemetry.judged([buffered], Attempt(1, 0.0, 0.0), Answered(503), Again(1.5, "unavailable"))
     telemetry.judged([buffered], Attempt(2, 0.0, 0.0), Answered(400), Dead("refused", "refused", 400, "status 400"))
     telemetry.parked(buffered, DeathCause("refused", 400, 2, "status 400"))

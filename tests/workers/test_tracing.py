@@ -17,6 +17,7 @@ from workers.partition import BufferedEntry, StoreClock
 from workers.tracing import TracedTelemetry
 from workers.verdicts import TAKEN
 
+NOW = FakeClock().monotonic()
 LINK = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -44,9 +45,9 @@ def traced(link: str = LINK) -> tuple[TracedTelemetry, Spans, FakeClock, Buffere
 
 async def test_the_wait_in_the_queue_ends_with_the_first_call() -> None:
     telemetry, spans, clock, buffered = traced()
-    telemetry.began([buffered], 1, uncounted=False)
-    telemetry.began([buffered], 1, uncounted=True)
-    telemetry.began([buffered], 2, uncounted=False)
+    telemetry.began([buffered], 1, NOW, uncounted=False)
+    telemetry.began([buffered], 1, NOW, uncounted=True)
+    telemetry.began([buffered], 2, NOW, uncounted=False)
     [(name, link, start, end, attributes, error)] = spans.recorded
     assert (name, link, end, error) == ("wait", LINK, clock.wall(), "")
     assert end - start == pytest.approx(3.0, abs=0.01)
@@ -121,7 +122,7 @@ async def test_an_entry_that_ends_without_delivery_is_settled_too(
 
 async def test_an_entry_without_a_link_has_no_spans() -> None:
     telemetry, spans, _clock, buffered = traced(link="")
-    telemetry.began([buffered], 1, uncounted=False)
+    telemetry.began([buffered], 1, NOW, uncounted=False)
     telemetry.ended([buffered], "delivered")
     telemetry.settled([buffered], "delivered", TAKEN, attempts=1, took=0.1, certain=True)
     telemetry.expired(buffered, 1)

@@ -150,8 +150,7 @@ class Stream:
             replies = await self._redis.run_all(calls, confirm=self._durability)
         except QueueSilentError:
             return [_SILENT] * count
-        if not any(isinstance(reply, QueueSilentError) for reply in replies):
-            _raise_if_all_failed(replies)  # nothing of this request is stored, so the plain error is the truth
+        _raise_if_none_stored(replies)
         receipts: list[Receipt] = [_SILENT] * count
         for share, reply in zip(shares, replies, strict=True):
             self._note(share, reply, receipts)
@@ -308,7 +307,8 @@ class Stream:
         """Sort submissions into what each partition stores; the second value says whether some are sweeps."""
         shares = {} if shares is None else shares
         has_sweep = False
-        targets = Counter([submission.list_id for submission in submissions if submission.list_id])
+        listed = [submission.list_id for submission in submissions if submission.list_id]
+        targets: Mapping[str, int] = Counter(listed) if listed else {}
         long = {list_id for list_id, count in targets.items() if count >= _LONG * self._partitions}
         for position, submission in enumerate(submissions):
             entry = submission.entry
@@ -378,9 +378,11 @@ def stored_entries(rows: Sequence[Any]) -> list[StoredEntry]:
     return [StoredEntry(id=row[0], data=_data_of(row[1])) for row in rows]
 
 
-def _raise_if_all_failed(replies: Sequence[Any]) -> None:
-    if replies and all(isinstance(reply, Exception) for reply in replies):
-        reply_or_raise(replies[0])
+def _raise_if_none_stored(replies: Sequence[Any]) -> None:
+    # Where all failed and none fell silent, nothing of the request is stored, so the plain error is the truth.
+    failed = [reply for reply in replies if isinstance(reply, Exception)]
+    if failed and len(failed) == len(replies) and not any(isinstance(reply, QueueSilentError) for reply in failed):
+        reply_or_raise(failed[0])
 
 
 def _unusual_receipt(partition: int, answer: bytes, *, sure: bool) -> Receipt:

@@ -65,7 +65,7 @@ class Exchange:
         self._expects_continue = head.expects_continue
         self._chunks = ChunkDecoder() if head.length == CHUNKED else None
         self._left = max(0, head.length)  # bytes of the body that have not arrived, where its length is known
-        self._body = bytearray()
+        self._body = b""  # what waits for the application; nearly always one part, which is not copied
         self._taken = False  # whether the application has seen the end of the body
         self._reader: asyncio.Future[None] | None = None
         self._head: bytes | None = None  # of the answer, until it is written with the first part
@@ -122,7 +122,7 @@ class Exchange:
             await self._reader
         if self.disconnected or self.answer_complete:
             return {"type": "http.disconnect"}
-        body, self._body = bytes(self._body), bytearray()
+        body, self._body = self._body, b""
         self._taken = self.body_complete
         self._output.body_consumed()
         return {"type": "http.request", "body": body, "more_body": not self._taken}
@@ -177,7 +177,7 @@ class Exchange:
             self._output.write(head + body)
         if not more:
             self.answer_complete = True
-            self._body.clear()
+            self._body = b""
             self._wake()
             self._output.answered(self)
 

@@ -15,6 +15,7 @@ from fanout.delivery_log import DeliveryLog
 from fanout.log import LimitedWarnings, Logger
 from fanout.metrics import CLASSES, Metrics
 from fanout.queue.dead_letters import DeathCause
+from fanout.queue.entry import Entry
 from fanout.queue.traces import Detail, TraceEvent, Traces, What
 from fanout.signalr.message import RouteClass, class_of, label_of, operation_of, recipient_of
 from workers.pace import Slowdown
@@ -77,16 +78,7 @@ class Telemetry:
             return
         self._metrics.failures[verdict.failure].inc()
         if verdict.failure in _CREDENTIALS:
-            entry = call[0].entry
-            self._warnings.warn(
-                "delivery.credentials_refused",
-                verdict.failure,
-                status=_status(outcome),
-                id=entry.message_id,
-                hub=entry.hub,
-                operation=operation_of(entry.item),
-                endpoint=label_of(entry.endpoint),
-            )
+            self._warn_of_credentials(call[0].entry, verdict.failure, outcome)
         detail = describe(outcome)
         for buffered in call:
             self._log.info(
@@ -100,6 +92,17 @@ class Telemetry:
                 detail=detail,
                 again_in=round(verdict.delay, 3) if isinstance(verdict, Again) else None,
             )
+
+    def _warn_of_credentials(self, entry: Entry, failure: str, outcome: Outcome) -> None:
+        self._warnings.warn(
+            "delivery.credentials_refused",
+            failure,
+            status=_status(outcome),
+            id=entry.message_id,
+            hub=entry.hub,
+            operation=operation_of(entry.item),
+            endpoint=label_of(entry.endpoint),
+        )
 
     def slowed(self, endpoint: str, route_class: RouteClass, slowdown: Slowdown) -> None:
         """Record that an endpoint refused a call for its speed and how long the class pauses, or what was learned."""

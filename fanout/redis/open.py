@@ -51,26 +51,37 @@ def open_redis(
     password = password or Secret()
     address = parse(url, ca=ca, password=password.value)
     password.replace(address.login.password)
-    factory = ConnectionFactory(address, password, logins)
+    return _Opener(address, ConnectionFactory(address, password, logins), clock, time_limit).open()
 
-    def open_server(make: Callable[[], AbstractConnection]) -> ServerClient:
-        client = ServerClient(make, clock, time_limit=time_limit)
-        factory.clients.add(client)
+
+class _Opener:
+    """Makes the client for the topology of an address, and of its servers those that a Cluster turns out to have."""
+
+    def __init__(self, address: RedisAddress, factory: "ConnectionFactory", clock: Clock, time_limit: float) -> None:
+        self._address = address
+        self._factory = factory
+        self._clock = clock
+        self._time_limit = time_limit
+
+    def open(self) -> RedisClient:
+        """Return the client, not yet connected."""
+        address, factory = self._address, self._factory
+        match address.deployment:
+            case "cluster":
+                return ClusterClient(self._open_node, address.nodes, self._clock)
+            case "sentinel":
+                sentinels = Sentinels(factory.sentinel, address.nodes, address.service, self._clock)
+                return self._open_server(lambda: factory.master(sentinels.master))
+            case "single":
+                return self._open_server(factory.socket) if address.path else self._open_node(address.nodes[0])
+
+    def _open_node(self, node: Node) -> ServerClient:
+        return self._open_server(lambda: self._factory.server(node))
+
+    def _open_server(self, make: Callable[[], AbstractConnection]) -> ServerClient:
+        client = ServerClient(make, self._clock, time_limit=self._time_limit)
+        self._factory.clients.add(client)
         return client
-
-    def open_node(node: Node) -> ServerClient:
-        return open_server(lambda: factory.server(node))
-
-    match address.deployment:
-        case "cluster":
-            return ClusterClient(open_node, address.nodes, clock)
-        case "sentinel":
-            sentinels = Sentinels(factory.sentinel, address.nodes, address.service, clock)
-            return open_server(lambda: factory.master(sentinels.master))
-        case "single":
-            if address.path:
-                return open_server(factory.socket)
-            return open_node(address.nodes[0])
 
 
 class ConnectionFactory:

@@ -128,24 +128,22 @@ def client_token(
     claim that steers the service and is none of SERVICE_CLAIMS_ALLOWED, and TokenTooLongError when the token is over
     4,096 characters, the maximum of the service.
     """
-    for name in claims:
-        _check_claim(name)
-    payload: dict[str, Any] = {_renamed(name): value for name, value in claims.items()}
-    if user_id is not None:
-        payload[USER_ID_CLAIM] = user_id
-    payload |= {
-        "nbf": int(now),
-        "exp": int(now + lifetime),
-        "iat": int(now),
-        "iss": ISSUER,
-        "aud": client_audience(service, hub),
-    }
+    payload = _given_claims(user_id, claims)
+    payload |= {"nbf": int(now), "exp": int(now + lifetime), "iat": int(now)}
+    payload |= {"iss": ISSUER, "aud": client_audience(service, hub)}
     token = sign(service.access_key, payload) if key is None else sign(key.value, payload, key.key_id)
     if len(token) > MAX_TOKEN_LENGTH:
         raise TokenTooLongError(
             f"The access token has {len(token)} characters, the service takes {MAX_TOKEN_LENGTH}: send fewer claims."
         )
     return token
+
+
+def _given_claims(user_id: str | None, claims: Mapping[str, Any]) -> dict[str, Any]:
+    for name in claims:
+        _check_claim(name)
+    given = {_renamed(name): value for name, value in claims.items()}
+    return given if user_id is None else given | {USER_ID_CLAIM: user_id}
 
 
 def _check_claim(name: str) -> None:

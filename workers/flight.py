@@ -52,6 +52,7 @@ from workers.verdicts import (
     sign_of,
 )
 
+_SERVED = Sign.SERVED  # looking it up on the class costs more
 _STOOD_STILL = 0.01  # seconds between two steps past which the process may have been stopped meanwhile
 
 
@@ -247,7 +248,7 @@ class Flight:
         flights, gate = self._flights, self._endpoint.gate
         now = flights.clock.monotonic()
         self._took = now - self._began_at
-        sign = Sign.SERVED if outcome is TAKEN else sign_of(self._call[0].entry, outcome, proven=proven)
+        sign = _SERVED if outcome is TAKEN else sign_of(self._call[0].entry, outcome, proven=proven)
         slowdown = gate.ended(
             self._route_class,
             self._lane.key,

@@ -21,8 +21,6 @@ from fanout.signalr.message import Message, Priority, RouteClass, class_of, oper
 from workers.partition import BufferedEntry, OwnedFlow
 
 _LEVEL = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
-_LEVELS = (0, 1, 2)
-_LEVELS_REVERSED = (2, 1, 0)
 _OTHERS_TURN = 8  # every so many turns begin with the least urgent, so that nothing waits without end
 _NEXT_HURRY = 1.0  # seconds from the first time a backoff of the head was cut short to the second; it doubles
 _MOST_DOUBLINGS = 30
@@ -236,10 +234,11 @@ class FairQueue:
     not for all. Each step costs the same, however many lanes there are.
     """
 
-    __slots__ = ("_levels", "_turn", "count")
+    __slots__ = ("_levels", "_reversed", "_turn", "count")
 
     def __init__(self) -> None:
         self._levels: tuple[dict[tuple[str, bool], deque[Lane]], ...] = ({}, {}, {})  # in the order of their turns
+        self._reversed = self._levels[::-1]
         self.count = 0  # read by every call: `len` would cost a call of its own
         self._turn = 0
 
@@ -265,19 +264,16 @@ class FairQueue:
         if not self.count:
             raise IndexError("no lane is ready")
         self._turn += 1
-        order = _LEVELS if self._turn % _OTHERS_TURN else _LEVELS_REVERSED
-        for level in order:
-            queues = self._levels[level]
+        for queues in self._levels if self._turn % _OTHERS_TURN else self._reversed:
             if queues:
                 break
-        place = next(iter(queues))
-        queue = queues[place]
+        place, queue = next(iter(queues.items()))
         lane = queue.popleft()
         self.count -= 1
-        if not queue or len(queues) > 1:
+        if not queue:
             del queues[place]
-        if queue:
-            queues[place] = queue
+        elif len(queues) > 1:
+            queues[place] = queues.pop(place)  # behind the others
         return lane
 
 

@@ -124,13 +124,13 @@ class Telemetry:
         )
 
     def ended(self, call: Sequence[BufferedEntry], end: End) -> None:
-        """Count entries that were delivered, or whose recipient is gone."""
+        """Count entries that were delivered, or whose recipient is gone; those of one call are of one kind."""
+        head, count = call[0], len(call)
         counters = self._metrics.gone if end == GONE else self._metrics.delivered
-        for buffered in call:
-            counters[operation_of(buffered.entry.item)].inc()
-        self._by_endpoint.settled[call[0].flow.endpoint].value += len(call)
+        counters[operation_of(head.entry.item)].value += count
+        self._by_endpoint.settled[head.flow.endpoint].value += count
         if self._by_hub is not None:
-            self._by_hub.settled(call[0].entry.hub, len(call))
+            self._by_hub.settled(head.entry.hub, count)
 
     def settled(
         self, call: Sequence[BufferedEntry], end: End, outcome: Outcome, *, attempts: int, took: float, certain: bool

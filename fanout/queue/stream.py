@@ -329,14 +329,12 @@ class Stream:
 
     def _add(self, share: PartitionAppend, lane: str, flow: str, position: int, submission: Submission) -> None:
         entry = submission.entry
-        group = share.group(flow, "")
-        data = encode(entry)
+        group, data, guard = share.group(flow, ""), encode(entry), b""
         if not share.mark:
             share.mark = crc32(data)  # entries hold message ids: hardly two alike
-        if submission.dedup_id is None:
-            group.entries += (data, b"")
-        else:
-            group.entries += (data, guard_of(dedup_mark(entry.hub, submission.dedup_id, lane), submission.fingerprint))
+        if submission.dedup_id is not None:
+            guard = guard_of(dedup_mark(entry.hub, submission.dedup_id, lane), submission.fingerprint)
+        group.entries.extend((data, guard))
         group.positions.append(position)
 
     def _add_apart(self, share: PartitionAppend, flow: str, position: int, submission: Submission) -> None:

@@ -333,7 +333,8 @@ class Connection(asyncio.BufferedProtocol):
         answer = response_of(Problem(code, kind.status, detail or f"{kind.title}."), request_id)
         self._shared.refused(code, self._peer)
         headers = completed(answer.raw_headers, request_id)
-        self.write(head_of(kind.status, headers, self._shared.date, close=True) + bytes(answer.body))
+        headers.append((b"connection", b"close"))
+        self.write(head_of(kind.status, headers, self._shared.date) + bytes(answer.body))
         self._exchange = None
         self._close(linger=True)
 

@@ -147,13 +147,13 @@ class Exchange:
 
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._without_body |= status in _WITHOUT_BODY
-        framed = False
-        for name, value in headers:
-            if name == b"content-length":
-                self._promised, framed = int(value), True
-            elif name == b"connection" and b"close" in value.lower():
-                self.keep_alive = False
-        if not framed and not self._without_body:
+        given = dict(headers)
+        length = given.get(b"content-length")
+        if length is not None:
+            self._promised = int(length)
+        if b"close" in given.get(b"connection", b"").lower():
+            self.keep_alive = False
+        if length is None and not self._without_body:
             self._chunked = self._modern
             self.keep_alive &= self._modern
             if self._chunked:
@@ -161,7 +161,9 @@ class Exchange:
         rest = self.rest
         if self._output.closes or self._expects_continue or rest is None or rest > SMALL_REST:
             self.keep_alive = False
-        self._head = head_of(status, headers, self._output.date, close=not self.keep_alive)
+        if not self.keep_alive and b"connection" not in given:
+            headers.append((b"connection", b"close"))
+        self._head = head_of(status, headers, self._output.date)
 
     def _continue(self, body: bytes, *, more: bool) -> None:
         head, self._head = self._head or b"", b""
@@ -182,15 +184,10 @@ class Exchange:
             self._output.answered(self)
 
 
-def head_of(status: int, headers: Iterable[tuple[bytes, bytes]], date: bytes, *, close: bool) -> bytes:
+def head_of(status: int, headers: Iterable[tuple[bytes, bytes]], date: bytes) -> bytes:
     """Write the head of an answer; AnswerError when a header has a line break."""
     lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, date]
-    closes = False
-    for name, value in headers:
-        closes |= name == b"connection"
-        lines.append(b"%b: %b\r\n" % (name, value))
-    if close and not closes:
-        lines.append(b"connection: close\r\n")
+    lines += [b"%b: %b\r\n" % header for header in headers]
     lines.append(b"\r\n")
     text = b"".join(lines)
     if text.count(b"\n") != len(lines) or text.count(b"\r") != len(lines):

@@ -220,14 +220,14 @@ class Connection:
     """A connection as the pool sees it: idle or busy, and usable for one more request or not."""
 
     __slots__ = (
+        "_fresh_until",
         "_idle_limit",
-        "_idle_since",
         "_limits",
         "_method",
         "_on_done",
         "_on_lost",
-        "_opened_at",
         "_reader",
+        "_too_old_at",
         "_transport",
         "answers",
         "deadline",
@@ -240,9 +240,9 @@ class Connection:
         self._transport = transport
         self._limits = limits
         self._on_lost = on_lost
-        self._opened_at = now
-        self._idle_since = now
+        self._too_old_at = now + limits.max_age_seconds
         self._idle_limit = limits.idle_seconds
+        self._fresh_until = min(now + self._idle_limit, self._too_old_at)
         self._method = ""  # of the request in flight, "" for none
         self._reader: AnswerReader | None = None  # of an answer that comes in pieces
         self._on_done: OnDone | None = None
@@ -260,11 +260,7 @@ class Connection:
 
     def is_fresh(self, now: float) -> bool:
         """Return whether it is open, not too old and not idle for too long."""
-        return (
-            self._transport.is_open
-            and now - self._idle_since < self._idle_limit
-            and now - self._opened_at < self._limits.max_age_seconds
-        )
+        return self._transport.is_open and now < self._fresh_until
 
     def is_usable(self, now: float) -> bool:
         """Return whether it is fresh and silent, as it must be between exchanges.
@@ -294,7 +290,7 @@ class Connection:
         """End the use of it, and return whether it may be used again. An exchange still in flight closes it."""
         if self._method:
             self.abort()
-        self._idle_since = now
+        self._fresh_until = min(now + self._idle_limit, self._too_old_at)
         return self.is_fresh(now)
 
     def time_out(self) -> None:

@@ -102,8 +102,9 @@ class Sender:
     def _outcome(self, end: Response | NotSentError | MaybeSentError) -> Outcome:
         if not isinstance(end, Response):
             return _unanswered(end)
-        foreign = end.status < _FIRST_NOT_TAKEN and _is_foreign(end)
-        if end.status < _FIRST_NOT_TAKEN and not foreign:
+        succeeded = end.status < _FIRST_NOT_TAKEN
+        foreign = succeeded and bool(end.body) and _is_web_page(end)
+        if succeeded and not foreign:
             return TAKEN
         return Answered(
             status=end.status,
@@ -123,9 +124,9 @@ class Sender:
         return self._client.execute(entries[0].hub, first.scope, first.to, bodies)
 
 
-def _is_foreign(response: Response) -> bool:
+def _is_web_page(response: Response) -> bool:
     # A login page or the page of a gateway. The service answers a success with no body, or with JSON.
-    return bool(response.body) and (response.headers.get("content-type") or "").lower().startswith(_WEB_PAGE)
+    return (response.headers.get("content-type") or "").lower().startswith(_WEB_PAGE)
 
 
 def _unanswered(error: NotSentError | MaybeSentError) -> Outcome:

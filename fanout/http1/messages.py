@@ -158,13 +158,13 @@ def read_whole(data: bytes, method: str, limits: Limits, *, reused: bool) -> tup
 
     None for any other answer and for malformed bytes: feed an AnswerReader then, from the first byte.
     """
+    match = _HEAD.match(data)
+    if match is None:
+        return None
     try:
-        found = find_head(data, method)
+        head, size = _interpret(match, method), match.end()
     except FramingError:
         return None
-    if found is None:
-        return None
-    head, size = found
     if head.status < FIRST_FINAL_STATUS or head.length != len(data) - size:
         return None
     if size > limits.max_headers or head.length > limits.max_body:
@@ -326,15 +326,6 @@ def read_head(text: bytes, method: str) -> Head:
     if match is None:
         raise FramingError("the head is not an HTTP/1.0 or HTTP/1.1 head")
     return _interpret(match, method)
-
-
-def find_head(data: bytes, method: str) -> tuple[Head, int] | None:
-    """Return the head that `data` starts with and its size, None when it is incomplete or is no head.
-
-    Raises FramingError as `read_head`.
-    """
-    match = _HEAD.match(data)
-    return None if match is None else (_interpret(match, method), match.end())
 
 
 def _interpret(match: re.Match[bytes], method: str) -> Head:

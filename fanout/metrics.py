@@ -13,6 +13,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from fanout import __version__
 from fanout.binding.refusals import ITEM_CODES, WARNING_CODES
+from fanout.bounds_metrics import bounds_gauges
 from fanout.caller_metrics import CallerMetrics
 from fanout.counters import Counters, Definition, Gauges
 from fanout.endpoint_metrics import EndpointMetrics, endpoint_gauges
@@ -237,6 +238,7 @@ GAUGES = (
         "Spans dropped because their queue was full or the OpenTelemetry collector did not take them.",
     ),
     *endpoint_gauges(BY_ENDPOINT),
+    *bounds_gauges(QUEUE, WORKER),
 )
 
 

@@ -55,6 +55,7 @@ from workers.lane import Lane
 from workers.ownership import Ownership
 from workers.partition import StoreClock
 from workers.peers import Peers
+from workers.pruner import Pruner
 from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.sender import Sender
@@ -216,7 +217,8 @@ def build_worker(resources: Resources, endpoints: Sequence[Endpoint], *, with_in
     schedule, store_clock = Schedule(room=room, held_until=partial(_held_until, by_name)), StoreClock()
     settler = Settler(stream, resources.dead_letters, clock, metrics)
     sweeps = Sweeps(Presence(redis_client, keys), schedule, settler, clock, metrics, bound=settings.order_wait)
-    reader = Reader(stream, schedule, settler, sweeps, clock, metrics, log, endpoints=by_name)
+    pruner = Pruner(stream, clock)
+    reader = Reader(stream, schedule, settler, sweeps, pruner, clock, metrics, log, endpoints=by_name)
     bodies = Bodies(stream, clock, room=room)
     leases = Leases(redis_client, clock, keys, worker=name, lifetime=settings.lease_seconds)
     ownership = Ownership(leases, schedule, store_clock, clock, log, partitions=settings.partitions)
@@ -238,7 +240,7 @@ def build_worker(resources: Resources, endpoints: Sequence[Endpoint], *, with_in
             peers.tell,
         )
     )
-    _watch_worker(metrics.gauges, dispatcher, schedule, ownership)
+    _watch_worker(metrics.gauges, dispatcher, schedule, ownership, pruner)
     watch_endpoints(metrics.gauges, endpoints, clock)
     return Worker(
         ownership, reader, dispatcher, settler, sweeps, unclaimed, peers, _joining(resources, endpoints), clock, log,
@@ -285,7 +287,9 @@ def ceilings_of(settings: Settings) -> dict[RouteClass, float]:
     return {route_class: rate for route_class, rate in wanted.items() if rate}
 
 
-def _watch_worker(gauges: Gauges, dispatcher: Dispatcher, schedule: Schedule, ownership: Ownership) -> None:
+def _watch_worker(
+    gauges: Gauges, dispatcher: Dispatcher, schedule: Schedule, ownership: Ownership, pruner: Pruner
+) -> None:
     gauges.watch(
         in_flight=lambda: dispatcher.in_flight,
         waiting=lambda: schedule.waiting,
@@ -294,4 +298,5 @@ def _watch_worker(gauges: Gauges, dispatcher: Dispatcher, schedule: Schedule, ow
         leases_gained=lambda: ownership.gained,
         leases_lost=lambda: ownership.lost,
         held_lanes=lambda: ownership.held,
+        flows_pruned=lambda: pruner.pruned,
     )

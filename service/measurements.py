@@ -46,6 +46,7 @@ class QueueReadings:
             oldest_age_seconds=lambda: None if self._depth is None else self._depth.ages,
             partitions=self._by_state,
             unknown_endpoint_entries=self._for_unknown_endpoints,
+            flows=lambda: None if self._depth is None else len(self._depth.flows),
             pauses=lambda: self._paused,
             dead_letters=lambda: None if self._depth is None else self._depth.dead_letters,
             redis_up=lambda: float(self._depth is not None),

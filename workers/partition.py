@@ -164,6 +164,12 @@ class OwnedPartition:
         """Have its reader look again: there is room, or something to fetch."""
         self.on_wake()
 
+    def forget(self, name: str) -> None:
+        """Forget a flow that is not in the store any more and of which nothing is in memory."""
+        self.flows.pop(name, None)
+        self.foreign.discard(name)
+        self.left_alone.pop(name, None)
+
     def may_act(self, now: float) -> bool:
         """Return whether something of this partition may still be sent."""
         return not self.ended and not self.doubted and now < self.lease.expires

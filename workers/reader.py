@@ -8,7 +8,7 @@ read it; see `ownership` for how the partition comes to that.
 
 Two tasks read a partition. `_listen` waits in the store for all flows that have been read to their end, and for word of
 new ones. `_catch_up` reads those that are behind, when there is room, and fetches for lanes, in turns; nothing it does
-waits in the store.
+waits in the store. A third forgets flows that nobody uses any more (see `pruner`).
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from fanout.queue.stream import START, Stream
 from fanout.signalr.message import label_of
 from workers.lane import Lane
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
+from workers.pruner import Pruner
 from workers.schedule import Schedule
 from workers.settler import Settler
 from workers.sweeps import Sweeps
@@ -57,6 +58,7 @@ class Reader:
         schedule: Schedule,
         settler: Settler,
         sweeps: Sweeps,
+        pruner: Pruner,
         clock: Clock,
         metrics: Metrics,
         log: Logger,
@@ -68,6 +70,7 @@ class Reader:
         self._schedule = schedule
         self._settler = settler
         self._sweeps = sweeps
+        self._pruner = pruner
         self._clock = clock
         self._metrics = metrics
         self._log = log
@@ -88,6 +91,7 @@ class Reader:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._listen(owned, on_read))
                 group.create_task(self._catch_up(owned, woken, on_read))
+                group.create_task(self._pruner.run(owned, self._find_flows))
         finally:
             self._reading -= 1
 
@@ -153,9 +157,9 @@ class Reader:
                 if name in owned.foreign:
                     self._tell_of(owned, name, hub_and_endpoint(hub_of_flow(name))[1])
                     continue
-                flow = owned.flows[name]
-                if flow.behind or flow.cursor != after[name]:
-                    continue  # the other task went on with it meanwhile
+                flow = owned.flows.get(name)
+                if flow is None or flow.behind or flow.cursor != after[name]:
+                    continue  # another task went on with it meanwhile, or forgot it
                 if not await self._take_in(flow, entries) or len(entries) == most:
                     flow.behind = True
                     owned.wake()

@@ -13,7 +13,7 @@ from math import inf
 import msgspec
 
 from fanout.queue.keys import KEYS, Keys
-from fanout.queue.scripts import PUT_PAUSE
+from fanout.queue.worker_scripts import PUT_PAUSE
 from fanout.redis.client import Argument, RedisClient, reply_or_raise
 from fanout.signalr.message import UNNAMED, RouteClass, label_of
 

@@ -19,15 +19,23 @@ from fanout.redis.client import Script
 # counting from 0: a server that took over without the last writes, its clock behind, would give out their ids again,
 # and a worker that still holds one of those entries would delete another one with its id. The next ones of the request
 # count on in the millisecond of the first, because a Redis before 7.2 does not stop its clock while a script runs and
-# would begin a new millisecond at 0. Past 2^52 Lua could not count it any more.
+# would begin a new millisecond at 0. Past 2^52 Lua could not count it any more. A stream that is new may be one that
+# PRUNE deleted. It begins no earlier than the ids of `wake`, what wakes the reader, which are past those of all that
+# were deleted: so even then no id comes again, and none is below one that was read.
 _ADD = """
-local function adder(number)
+local function adder(number, wake)
   local first = {}
   return function(stream, data)
     if first[stream] then return redis.call('XADD', stream, first[stream] .. '-*', 'e', data) end
     local time = redis.call('TIME')
     local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-    local id = redis.pcall('XADD', stream, now .. '-' .. number, 'e', data)
+    local id = redis.pcall('XADD', stream, 'NOMKSTREAM', now .. '-' .. number, 'e', data)
+    if not id then
+      local woken = redis.call('XREVRANGE', wake, '+', '-', 'COUNT', 1)[1]
+      local least = woken and string.match(woken[1], '^%d+') or now
+      if tonumber(least) > tonumber(now) then now = least end
+      id = redis.call('XADD', stream, now .. '-' .. number, 'e', data)
+    end
     if type(id) ~= 'table' then
       first[stream] = now
       return id
@@ -76,7 +84,7 @@ APPEND = Script(
     + """
 refuse_move(KEYS[4])
 local room = tonumber(redis.call('GET', KEYS[3]) or 0) < tonumber(ARGV[1])
-local add, answers, at = adder(ARGV[3]), {0}, 5
+local add, answers, at = adder(ARGV[3], KEYS[2]), {0}, 5
 local count, size = 0, 0
 local find, keep
 local function admit(guard)
@@ -252,7 +260,7 @@ if not letter then return false end
 local fields = {}
 for k = 1, #letter[2], 2 do fields[letter[2][k]] = letter[2][k + 1] end
 if not fields.entry or not fields.flow then return '' end
-local id, size = adder(ARGV[2])(fields.flow, fields.entry), #fields.entry + 64
+local id, size = adder(ARGV[2], KEYS[2])(fields.flow, fields.entry), #fields.entry + 64
 if fields.body and redis.call('HINCRBY', fields.body, 'n', 1) == 1 then
   size = size + redis.call('HSTRLEN', fields.body, 'b')
 end
@@ -339,31 +347,16 @@ return answer
 """
 )
 
-# KEYS[1] the pauses. ARGV[1] what is held back, ARGV[2] the milliseconds it lasts ("" for no end), ARGV[3] the note to
-# store with it, ARGV[4] "1" to keep a pause of the same target that ends later.
-# Returns when the pause began and when it ends ("" for no end), in unix milliseconds; nothing if the other one is kept.
-PUT_PAUSE = Script("""#!lua flags=allow-oom
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local ends = ''
-if ARGV[2] ~= '' then ends = string.format('%.0f', now + ARGV[2]) end
-if ARGV[4] == '1' then
-  local known = redis.call('HGET', KEYS[1], ARGV[1])
-  if known and tonumber(string.match(known, '^%d+ (%d*) ')) >= tonumber(ends) then return {} end
-end
-local began = string.format('%.0f', now)
-redis.call('HSET', KEYS[1], ARGV[1], began .. ' ' .. ends .. ' ' .. ARGV[3])
-return {began, ends}
-""")
-
 # KEYS[1] what wakes the reader. A script, because a worker has to read on in a Redis that is out of memory.
 WAKE = Script("""#!lua flags=allow-oom
 return redis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', 'f', '')
 """)
 
-# KEYS[1] the lease, KEYS[2] the set of flows, KEYS[3] the bytes that wait. ARGV[1] the holder's token, ARGV[2] how long
-# in milliseconds a flow must have been idle. Deletes streams that are empty and were so for that long, and sets the
-# bytes that wait to none when no stream holds anything. Returns the streams that were deleted, or -1 when fenced.
+# KEYS[1] the lease, KEYS[2] the set of flows, KEYS[3] what wakes the reader, KEYS[4] the bytes that wait; then streams.
+# ARGV[1] the holder's token, ARGV[2] how long in milliseconds a flow must have been idle, ARGV[3] the most flows that
+# are looked at for the bytes. Deletes those of the streams that are empty and were so for that long, and takes what
+# wakes the reader past their ids (see `add`). Sets the bytes that wait to none when no stream holds anything. Returns
+# the streams that were deleted, or -1 when fenced.
 PRUNE = Script(
     "#!lua flags=allow-oom"
     + REFUSE_MOVE
@@ -371,26 +364,32 @@ PRUNE = Script(
 refuse_move(KEYS[1])
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 local time = redis.call('TIME')
-local now, waiting, pruned = time[1] * 1000 + math.floor(time[2] / 1000), 0, {}
-for _, stream in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-  local length = redis.call('XLEN', stream)
-  waiting = waiting + length
-  if length == 0 then
+local now, latest, pruned = time[1] * 1000 + math.floor(time[2] / 1000), 0, {}
+for k = 5, #KEYS do
+  if redis.call('XLEN', KEYS[k]) == 0 then
     local last = 0
-    if redis.call('EXISTS', stream) == 1 then
-      local info = redis.call('XINFO', 'STREAM', stream)
-      for k = 1, #info, 2 do
-        if info[k] == 'last-generated-id' then last = tonumber(string.match(info[k + 1], '^%d+')) end
+    if redis.call('EXISTS', KEYS[k]) == 1 then
+      local info = redis.call('XINFO', 'STREAM', KEYS[k])
+      for i = 1, #info, 2 do
+        if info[i] == 'last-generated-id' then last = tonumber(string.match(info[i + 1], '^%d+')) end
       end
     end
     if now - last > tonumber(ARGV[2]) then
-      redis.call('DEL', stream)
-      redis.call('SREM', KEYS[2], stream)
-      pruned[#pruned + 1] = stream
+      redis.call('DEL', KEYS[k])
+      redis.call('SREM', KEYS[2], KEYS[k])
+      pruned[#pruned + 1] = KEYS[k]
+      latest = math.max(latest, last)
     end
   end
 end
-if waiting == 0 then redis.call('DEL', KEYS[3]) end
+if latest > 0 then  -- an error says that it is past them already
+  redis.pcall('XADD', KEYS[3], 'MAXLEN', 1, string.format('%.0f-0', latest + 1), 'f', '')
+end
+if redis.call('SCARD', KEYS[2]) > tonumber(ARGV[3]) then return pruned end
+for _, stream in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+  if redis.call('XLEN', stream) > 0 then return pruned end
+end
+redis.call('DEL', KEYS[4])
 return pruned
 """
 )

@@ -45,6 +45,7 @@ _LONG = 2  # targets in each partition, on average, from which the targets of on
 _UNLIMITED = 1 << 62
 _REFRESH_INTERVAL = 1.0  # seconds between two looks at how many bytes wait
 _TIME_LIMIT = 2.0
+_MOST_WEIGHED = 1000  # flows of a partition up to which its bytes are set right when it is empty
 _UNSURE = Admission.UNKNOWN
 _ACCEPTED = Admission.ACCEPTED
 _SILENT = Receipt(_UNSURE)
@@ -256,13 +257,15 @@ class Stream:
             raise LeaseLostError(f"partition {partition} has another owner")
         return bool(reply)
 
-    async def prune(self, partition: int, token: str, idle: float) -> list[str] | None:
-        """Delete the streams of flows that are empty and were idle for `idle` seconds; return these flows.
+    async def prune(self, partition: int, token: str, flows: Collection[str], idle: float) -> list[str] | None:
+        """Delete the streams of those of `flows` that were empty for `idle` seconds; return these flows.
 
         None when `token` does not hold the partition any more.
         """
-        names = [self._keys.lease(partition), self._keys.flows(partition), self._keys.size(partition)]
-        reply = await self._redis.run(PRUNE, names, [token, int(idle * 1000)])
+        keys = self._keys
+        names = [keys.lease(partition), keys.flows(partition), keys.wake(partition), keys.size(partition)]
+        names += [keys.stream(partition, flow) for flow in flows]
+        reply = await self._redis.run(PRUNE, names, [token, int(idle * 1000), _MOST_WEIGHED])
         return None if reply == -1 else [flow_of_stream(name) for name in reply]
 
     async def depth(self) -> Depth:

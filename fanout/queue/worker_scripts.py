@@ -1,4 +1,4 @@
-"""The Lua functions of leases, workers and callers; those that touch entries are in `scripts`.
+"""The Lua functions of leases, workers, pauses and callers; those that touch entries are in `scripts`.
 
 Rule guarded: the same as there. Each is one atomic step, documented by KEYS, ARGV and what it returns.
 """
@@ -102,4 +102,21 @@ for i = 1, #all, 2 do
   end
 end
 return answer
+""")
+
+# KEYS[1] the pauses. ARGV[1] what is held back, ARGV[2] the milliseconds it lasts ("" for no end), ARGV[3] the note to
+# store with it, ARGV[4] "1" to keep a pause of the same target that ends later.
+# Returns when the pause began and when it ends ("" for no end), in unix milliseconds; nothing if the other one is kept.
+PUT_PAUSE = Script("""#!lua flags=allow-oom
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local ends = ''
+if ARGV[2] ~= '' then ends = string.format('%.0f', now + ARGV[2]) end
+if ARGV[4] == '1' then
+  local known = redis.call('HGET', KEYS[1], ARGV[1])
+  if known and tonumber(string.match(known, '^%d+ (%d*) ')) >= tonumber(ends) then return {} end
+end
+local began = string.format('%.0f', now)
+redis.call('HSET', KEYS[1], ARGV[1], began .. ' ' .. ends .. ' ' .. ARGV[3])
+return {began, ends}
 """)

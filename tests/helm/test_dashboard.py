@@ -25,6 +25,8 @@ NOT_SHOWN = {
     "fanout_caller_limited_total",
     "fanout_compatible_behind_total",
     "fanout_compatible_requests_total",
+    "fanout_flows",  # a number that only grows is one of hubs that come and go faster than they are pruned
+    "fanout_flows_pruned_total",
     "fanout_hub_accepted_total",
     "fanout_hub_dead_total",
     "fanout_hub_delivery_seconds",

@@ -14,7 +14,7 @@ from fanout.metrics import CLASSES
 from fanout.queue.calls import PartitionAppend
 from fanout.queue.entry import Entry, Submission
 from fanout.queue.entry import encode as older_encode
-from fanout.queue.keys import hub_of
+from fanout.queue.keys import KEYS, hub_of
 from fanout.queue.leases import Lease, Leases, Renewal
 from fanout.queue.pace_channel import OnNotice, PaceChannel, PaceNotice
 from fanout.queue.stream import Stream
@@ -28,17 +28,28 @@ from tests.simulation.observer import Observer
 from workers.breaker import Candidate, Phase
 from workers.gate import Gate
 from workers.lane import Lane
+from workers.partition import OwnedPartition
+from workers.pruner import Pruner
 from workers.sweeps import Sweeps
 
+_IDLE = 0.0  # seconds
+_INTERVAL = 0.03
 
-def instrumented(observer: Observer, clock: SimulatedClock, name: str, *, newer: bool) -> dict[str, Any]:
-    """Return the instrumented parts of one worker, made of those that service.compose would use."""
+
+def instrumented(observer: Observer, clock: SimulatedClock, name: str, *, newer: bool, prunes: bool) -> dict[str, Any]:
+    """Return the instrumented parts of one worker, made of those that service.compose would use.
+
+    One that `prunes` does so at once, and as often as is needed to meet appends to the same streams.
+    """
     leases: Any = _leases(vars(assembly)["Leases"], observer, clock)
     of_version: dict[str, Any] = {"Leases": leases}
     if newer:
         reader = vars(assembly)["Reader"]
         of_version["Reader"] = type("NewerReader", (reader,), {"_decode": staticmethod(decode)})
         of_version["Leases"] = partial(leases, reads=NEWER)
+    pruner: Any = _pruner(vars(assembly)["Pruner"], observer)
+    if prunes:
+        of_version["Pruner"] = partial(pruner, idle=_IDLE, interval=_INTERVAL)
     return {
         **of_version,
         "PaceChannel": _pace_channel(vars(assembly)["PaceChannel"], observer, name),
@@ -62,6 +73,23 @@ def writing_both(stream: Stream, chance: Random, newer: float) -> Stream:
 
     stream._place = place  # type: ignore[method-assign] # of this one producer
     return stream
+
+
+def _pruner(base: type[Pruner], observer: Observer) -> type[Pruner]:
+    class Instrumented(base):  # type: ignore[misc, valid-type] # which class it is is known at run time
+        """Counts what is pruned, and what got something before its owner knew."""
+
+        def _forget(self, owned: OwnedPartition, pruned: Mapping[str, bytes]) -> None:
+            super()._forget(owned, pruned)
+            assert observer.store is not None
+            for name in pruned:
+                observer.count("flows pruned")
+                if KEYS.stream(owned.number, name).encode() in observer.store.streams:
+                    observer.count("flows pruned and used before their owner knew")
+                if name in owned.flows:
+                    observer.count("flows pruned and read before their owner knew")
+
+    return Instrumented
 
 
 def _leases(base: type[Leases], observer: Observer, clock: SimulatedClock) -> type[Leases]:

@@ -65,6 +65,7 @@ class Plan:
     quotas: dict[str, int] = field(default_factory=dict)  # calls the service takes in a second, by class
     over_quota: str = "429"  # the answer to the others
     newer: float = 0.0  # the part of the entries that are of a newer format, which some of the workers read
+    prunes: bool = False  # streams are deleted soon after they are empty
 
 
 def plan_at_large(seed: int) -> Plan:

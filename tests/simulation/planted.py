@@ -23,6 +23,7 @@ from fanout.signalr.message import Message, RouteClass
 from workers.lane import Lane
 from workers.ownership import Ownership
 from workers.partition import OwnedFlow, OwnedPartition
+from workers.pruner import Pruner
 from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.sender import OnOutcome, Sender
@@ -166,6 +167,14 @@ class ForgetfulLetters(DeadLetters):
         return 0
 
 
+class CarelessPruner(Pruner):
+    """Forgets a flow whose stream it deleted, whatever came meanwhile."""
+
+    def _forget(self, owned: OwnedPartition, pruned: Mapping[str, bytes]) -> None:
+        for name in pruned:
+            owned.forget(name)
+
+
 def equal_portions(worker: str, live_workers: LiveWorkers, partitions: int) -> list[Portion]:
     """Share all partitions alike, whoever can read what waits in them."""
     return portions_of(worker, replace(live_workers, needs={}), partitions)
@@ -209,5 +218,8 @@ PLANTED: Mapping[str, Planted] = {
     "a newer entry that is overtaken": Planted({"Reader": PassingReader}, ("was delivered before",), "versions"),
     "a newer entry that is parked": Planted({"Reader": ParkingReader}, ("was parked as unreadable",), "versions"),
     "a partition kept from newer workers": Planted({_PORTIONS: equal_portions}, ("not done",), "versions"),
+    "a flow forgotten while it is used": Planted(
+        {"Pruner": CarelessPruner}, ("same lane", "sent again", "was delivered before"), "pruned"
+    ),
     "ages by a wrong clock": Planted({"Leases": LonelyLeases}, ("its ttl is",)),
 }

@@ -88,8 +88,8 @@ class Player:
         return len(await self._redis.ask("XRANGE", KEYS.wake(partition), "-", "+"))
 
     async def _prune(self, partition: int, token: str, idle: int) -> Any:
-        names = [KEYS.lease(partition), KEYS.flows(partition), KEYS.size(partition)]
-        return await self._redis.run(scripts.PRUNE, names, [token, idle])
+        keys = [KEYS.lease(partition), KEYS.flows(partition), KEYS.wake(partition), KEYS.size(partition)]
+        return await self._redis.run(scripts.PRUNE, [*keys, KEYS.stream(partition, FLOW)], [token, idle, 10])
 
     async def _peek(self, partition: int, number: int, most: int, size: int) -> Any:
         return await self._redis.run(scripts.PEEK, [KEYS.dead(partition)], [self._id(number), "+", most, size])
@@ -162,7 +162,7 @@ class Player:
     async def _put_pause(self, target: str, lasts: str, keep: int) -> Any:
         self._pauses += 1  # the end of each pause is another second, so that their order is certain
         arguments: list[Argument] = [target, int(lasts) + 1000 * self._pauses, b"{}", keep]
-        reply = await self._redis.run(scripts.PUT_PAUSE, ["pauses"], arguments)
+        reply = await self._redis.run(worker_scripts.PUT_PAUSE, ["pauses"], arguments)
         pairs = await self._redis.ask("HGETALL", "pauses")
         return [[len(part) for part in reply], sorted((name, len(value)) for name, value in _paired(pairs))]
 

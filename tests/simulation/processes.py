@@ -57,8 +57,11 @@ class JournalLog:
 class ProcessFactory:
     """Builds the processes of one world."""
 
-    def __init__(self, settings: Settings, network: StoreNetwork, service: ServiceModel, observer: Observer) -> None:
+    def __init__(
+        self, settings: Settings, network: StoreNetwork, service: ServiceModel, observer: Observer, *, prunes: bool
+    ) -> None:
         self._settings = settings
+        self._prunes = prunes
         self._network = network
         self._service = service
         self._observer = observer
@@ -77,9 +80,8 @@ class ProcessFactory:
             "os": SimpleNamespace(getpid=lambda: 0),
             "secrets": SimpleNamespace(token_hex=lambda _length: "0"),
         }
-        with patch.multiple(
-            assembly, **cast("dict[str, Any]", chance), **instrumented(self._observer, clock, name, newer=newer)
-        ):
+        parts = instrumented(self._observer, clock, name, newer=newer, prunes=self._prunes)
+        with patch.multiple(assembly, **cast("dict[str, Any]", chance), **parts):
             endpoint = assembly.open_endpoint(self._settings, clock, _METRICS, _SERVICE)
             pool = ModelPool(self._service, clock, request_timeout=self._settings.attempt_timeout)
             endpoint.client.pool = cast("Pool", pool)

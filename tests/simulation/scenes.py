@@ -14,7 +14,7 @@ from fanout.signalr.message import CloseConnections, GroupAction, Item, Message,
 from tests.simulation.plan import LASTS, Batch, Fault, Plan, busy_times, plan_at_large
 from tests.simulation.service_model import REFUSING_JOINED
 
-SCENES = ("any", "any", "joined", "quota", "dead", "joined", "late", "fence", "failover", "versions", "sweeps")
+SCENES = ("any", "pruned", "joined", "quota", "dead", "joined", "late", "fence", "failover", "versions", "sweeps")
 _FAILING = ("500", "503", "503 wait", "not sent", "lost before", "500 after", "lost after", "403", "302", "html")
 _LOSSES = ("jump", "jump", "jump", "failover", "flush")  # the store's clock jumps past the end of every lease
 _OFTEN = ("kill", "kill", "freeze", "stop", "start", "pause", "pause", "down", "cut", "noise", "slow", "failover")
@@ -194,6 +194,18 @@ def _sweeps(plan: Plan, random: Random) -> Plan:
     )  # fmt: skip
 
 
+def _pruned(plan: Plan, random: Random) -> Plan:
+    """Any faults, while hubs that come and go leave streams which are deleted and made anew."""
+    settings = {**plan.settings, "max_bytes": 1 << 20, "read_ahead_bytes": 20_000, "retry_max_attempts": 200}
+    load = Load(random.choice((2, 3)), random.randint(12, 20), 2, 3.0, (None, None, None, 1.5))
+    crowd = _crowd(random)
+    return replace(
+        plan, scene="pruned", settings=settings, prunes=True, doomed={}, executes=True,
+        producers=_producers(random, load, random.sample(crowd, min(4, len(crowd)))),
+        service_latency=random.choice((0.002, 0.01)), store_latency=random.choice((0.005, 0.03, 0.06)),
+    )  # fmt: skip
+
+
 def _movements(random: Random) -> tuple[tuple[Batch, ...], ...]:
     producers, count = [], 0
     for number in range(random.choice((1, 2))):
@@ -285,4 +297,5 @@ _SCENES: Mapping[str, Callable[[Plan, Random], Plan]] = {
     "failover": _failover,
     "versions": _versions,
     "sweeps": _sweeps,
+    "pruned": _pruned,
 }

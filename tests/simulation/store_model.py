@@ -98,11 +98,11 @@ class StoreModel:
         """A stream as it is, for reading."""
         return self.streams.get(key) or StreamState({}, (0, 0))
 
-    def add(self, key: bytes, fields: Fields, fresh: int | None = None) -> bytes:
-        """XADD key *, or with an id whose second half starts at, or jumps by, `fresh` (script APPEND)."""
+    def add(self, key: bytes, fields: Fields, fresh: int | None = None, *, since: int = 0) -> bytes:
+        """XADD key *, or with an id whose second half starts at, or jumps by, `fresh`, not before `since` (APPEND)."""
         self._note(self.streams, key)
         stream = self.streams.setdefault(key, StreamState({}, (0, 0)))
-        now = int(self.now() // self.tick * self.tick * 1000)
+        now = max(since, int(self.now() // self.tick * self.tick * 1000))
         entry_id = (now, fresh or 0)
         if entry_id <= stream.last or (fresh is None and now == stream.last[0]):
             entry_id = (stream.last[0], stream.last[1] + (fresh or 0) + 1)
@@ -111,9 +111,9 @@ class StoreModel:
         self.listener.added(key, text_of(entry_id), fields)
         return text_of(entry_id)
 
-    def wake(self, key: bytes, flow: bytes) -> None:
+    def wake(self, key: bytes, flow: bytes, *, since: int = 0) -> None:
         """XADD key MAXLEN 1 * f flow."""
-        self.add(key, [b"f", flow])
+        self.add(key, [b"f", flow], since=since)
         entries = self.streams[key].entries
         for entry_id in list(entries)[:-1]:
             del entries[entry_id]

@@ -110,7 +110,8 @@ class _Append:
         return b"D" + known[8:]
 
     def _add(self, stream: bytes, data: bytes) -> bytes:
-        entry_id, self.fresh[stream] = self.store.add(stream, [b"e", data], self.fresh[stream]), None
+        entry_id = _add(self.store, self.wake, stream, data, self.fresh[stream])
+        self.fresh[stream] = None
         self.grown += len(data) + AROUND
         self.dirty = True
         return entry_id
@@ -127,6 +128,12 @@ def _append(store: StoreModel, keys: Args, args: Args) -> Any:
 def _wake(store: StoreModel, keys: Args, _args: Args) -> Any:
     store.wake(keys[0], b"")
     return text_of(store.streams[keys[0]].last)
+
+
+def _add(store: StoreModel, wake: bytes, stream: bytes, data: bytes, fresh: int | None) -> bytes:
+    is_new = stream not in store.streams  # it may be one that was pruned
+    since = store.stream(wake).last[0] if is_new else 0
+    return store.add(stream, [b"e", data], fresh, since=since)
 
 
 def _know_flow(store: StoreModel, flows: bytes, wake: bytes, stream: bytes) -> None:
@@ -234,7 +241,7 @@ def _replay(store: StoreModel, keys: Args, args: Args) -> Any:
         return b""
     if store.full:
         return redis_errors.OutOfMemoryError(OOM)
-    entry_id = store.add(named[b"flow"], [b"e", named[b"entry"]], int(args[1]))
+    entry_id = _add(store, keys[1], named[b"flow"], named[b"entry"], int(args[1]))
     size = len(named[b"entry"]) + AROUND
     if b"body" in named:
         held = store.hash_of(named[b"body"])
@@ -279,16 +286,19 @@ def _measure(store: StoreModel, keys: Args, _args: Args) -> Any:
 def _prune(store: StoreModel, keys: Args, args: Args) -> Any:
     if store.string(keys[0]) != args[0]:
         return -1
-    now, pruned = store.milliseconds(), []
-    streams = list(store.sorted_set(keys[1]))
-    for stream in streams:
+    now, pruned, latest = store.milliseconds(), [], 0
+    flows = store.sorted_set(keys[1])
+    for stream in keys[4:]:
         state = store.stream(stream)
         if not state.entries and now - state.last[0] > int(args[1]):
             store.forget_stream(stream)
-            del store.sorted_set(keys[1])[stream]
+            flows.pop(stream, None)
             pruned.append(stream)
-    if not any(store.stream(stream).entries for stream in streams):
-        store.write_string(keys[2], None)
+            latest = max(latest, state.last[0])
+    if latest:
+        store.wake(keys[2], b"", since=latest + 1)
+    if len(flows) <= int(args[2]) and not any(store.stream(stream).entries for stream in flows):
+        store.write_string(keys[3], None)
     return pruned
 
 

@@ -155,7 +155,8 @@ def test_a_life_of_a_partition_gives_equal_replies(real: Real) -> None:
         ("look", 0), ("list", 1, "l", 3), ("list", 1, "l", 3), ("acquire", 1, "a"), ("measure", 1),
         ("fetch", 1, [0, 2, 9]), ("settle", 1, "a:1", [0]), ("park", 1, "a:1", 1), ("look", 1), ("park", 1, "a:1", 2),
         ("look", 1), ("replay", 1, 3), ("look", 1), ("delete", 1, 4), ("look", 1), ("prune", 1, "a:1", -LONG),
-        ("prune", 1, "b:1", -LONG), ("measure", 1),
+        ("prune", 1, "b:1", -LONG), ("measure", 1), ("settle", 0, "b:2", [4, 5, 6, 7]), ("prune", 0, "b:2", LONG),
+        ("prune", 0, "b:2", -LONG), ("look", 0), ("append", 0, 10_000, entries), ("read", 0, 9, 2), ("measure", 0),
     ]  # fmt: skip
     assert model(playing(operations)) == real.play(playing(operations))
 

@@ -73,7 +73,7 @@ class World:
         self.observer.store = self.store
         self.observer.unaware = self.settings.lease_seconds
         self.observer.settings = self.settings
-        self.factory = ProcessFactory(self.settings, self.network, self.service, self.observer)
+        self.factory = ProcessFactory(self.settings, self.network, self.service, self.observer, prunes=plan.prunes)
         self._stations = stations or {}
         self._store_epoch = EPOCH
         self._random = Random(f"world {plan.seed}")

@@ -22,6 +22,7 @@ from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
 from workers.flight import Flights
 from workers.partition import StoreClock
+from workers.pruner import Pruner
 from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.settler import Settler
@@ -47,7 +48,7 @@ async def delivering(redis_client: RedisClient, endpoint: Endpoint, partition: i
     settler = Settler(stream, DeadLetters(redis_client), clock, metrics)
     sweeps = Sweeps(Presence(redis_client), schedule, settler, clock, metrics, bound=1.0)
     reader, bodies = (
-        Reader(stream, schedule, settler, sweeps, clock, metrics, log),
+        Reader(stream, schedule, settler, sweeps, Pruner(stream, clock), clock, metrics, log),
         Bodies(stream, clock, room=1_000_000),
     )
     telemetry = Telemetry(metrics, log, clock, store_clock)

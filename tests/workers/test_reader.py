@@ -37,6 +37,7 @@ from tests.workers.helpers import (
 )
 from workers.lane import Lane
 from workers.partition import OwnedPartition
+from workers.pruner import Pruner
 from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.settler import Settler
@@ -80,8 +81,9 @@ class Bench:
         self.stream = Watched(redis_client)
         self.settler = Settler(self.stream, DeadLetters(redis_client), self.clock, self.metrics)
         self.sweeps = Sweeps(Presence(redis_client), self.lanes, self.settler, self.clock, self.metrics, bound=1.0)
+        self.pruner = Pruner(self.stream, self.clock)
         self.reader = Reader(
-            self.stream, self.lanes, self.settler, self.sweeps, self.clock, self.metrics, self.lines.log
+            self.stream, self.lanes, self.settler, self.sweeps, self.pruner, self.clock, self.metrics, self.lines.log
         )
         self.reads = 0
 
@@ -502,8 +504,8 @@ async def test_what_comes_later_for_an_endpoint_that_is_not_configured_is_told_t
 async def test_the_legs_of_a_configured_endpoint_come_in_order_with_its_name(redis_client: RedisClient) -> None:
     bench = Bench(redis_client)
     bench.reader = Reader(
-        bench.stream, bench.lanes, bench.settler, bench.sweeps, bench.clock, bench.metrics, bench.lines.log,
-        endpoints=("", "east"),
+        bench.stream, bench.lanes, bench.settler, bench.sweeps, bench.pruner, bench.clock, bench.metrics,
+        bench.lines.log, endpoints=("", "east"),
     )  # fmt: skip
     entries = [an_entry(a_message(ALICE, text=str(number))) for number in range(3)]
     for entry in entries:

@@ -18,6 +18,7 @@ from fanout.redis.client import RedisClient
 from fanout.signalr.message import GroupAction, Scope, Verb
 from tests.builders import an_entry
 from tests.workers.helpers import PARTITIONS, Lines, taken
+from workers.pruner import Pruner
 from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.settler import Settler
@@ -37,7 +38,10 @@ class Line:
         self.lanes = Schedule()
         self.settler = Settler(self.stream, DeadLetters(redis_client), self.clock, self.metrics)
         self.sweeps = Sweeps(Presence(redis_client), self.lanes, self.settler, self.clock, self.metrics, bound=1.0)
-        self.reader = Reader(self.stream, self.lanes, self.settler, self.sweeps, self.clock, self.metrics, Lines().log)
+        pruner = Pruner(self.stream, self.clock)
+        self.reader = Reader(
+            self.stream, self.lanes, self.settler, self.sweeps, pruner, self.clock, self.metrics, Lines().log
+        )
         self.delivered: list[tuple[Verb, str]] = []
         self.most = 0
 

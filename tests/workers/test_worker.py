@@ -29,6 +29,7 @@ from workers.gate import Gate, Window
 from workers.ownership import Ownership
 from workers.partition import StoreClock
 from workers.peers import Peers
+from workers.pruner import Pruner
 from workers.reader import Reader
 from workers.schedule import Schedule
 from workers.sender import Sender
@@ -115,7 +116,7 @@ async def a_rig(
         endpoint = Endpoint(client, Sender(client, clock, metrics), gate)
         peers = Peers({"": pace_channel}, Pauses(redis_client), [endpoint], lanes, clock, lines.log)
         sweeps = Sweeps(Presence(redis_client), lanes, settler, clock, metrics, bound=1.0)
-        reader = Reader(stream, lanes, settler, sweeps, clock, metrics, lines.log)
+        reader = Reader(stream, lanes, settler, sweeps, Pruner(stream, clock), clock, metrics, lines.log)
         bodies = Bodies(stream, clock, room=1_000_000)
         dispatcher = Dispatcher(
             Flights(lanes, {"": endpoint}, settler, bodies, sweeps, telemetry, POLICY, clock, lambda: 0.5, peers.tell)

@@ -259,12 +259,45 @@ async def test_empty_flows_are_pruned_under_the_lease_and_come_back(redis_client
     stored = await put(redis_client, 0, "e", b"1")
     await put(redis_client, 0, "e", b"1", flow="gchat")
     await stream.settle([(0, lease.token, [Settled(USERS, "", 65, [stored])])])
-    assert await stream.prune(0, "w:0", -1) is None
-    assert await stream.prune(0, lease.token, 60) == []
-    assert await stream.prune(0, lease.token, -1) == [USERS]
+    flows = [USERS, "gchat", "unever"]
+    assert await stream.prune(0, "w:0", flows, -1) is None
+    assert await stream.prune(0, lease.token, flows, 60) == ["unever"]
+    assert await stream.prune(0, lease.token, ["gchat"], -1) == []
+    assert await stream.prune(0, lease.token, flows, -1) == [USERS, "unever"]
     assert await stream.flows(0) == ["gchat"]
     await put(redis_client, 0, "e", b"1")
     assert await stream.flows(0) == ["gchat", USERS]
+
+
+async def test_a_stream_that_was_pruned_gives_no_id_again_though_the_clock_is_behind(
+    redis_client: RedisClient,
+) -> None:
+    stream = a_stream(redis_client)
+    submission = Submission(an_entry(a_message("alice")))
+    [first] = await stream.append([submission])
+    partition, seconds, behind = first.partition, int(first.stream_id.partition(b"-")[0]) // 1000, 7200
+    [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([partition])
+    ahead = await put(redis_client, partition, "e", b"1", stream_id=f"{(seconds + behind) * 1000}-5")
+    await stream.settle([(partition, lease.token, [Settled(USERS, "", 65, [first.stream_id, ahead])])])
+    assert await stream.prune(partition, lease.token, [USERS], -2 * behind) == [USERS]
+    for _ in range(2):
+        [again] = await stream.append([submission])
+        assert [*map(int, again.stream_id.split(b"-"))] > [*map(int, ahead.split(b"-"))]
+        await stream.settle([(partition, lease.token, [Settled(USERS, "", 65, [again.stream_id])])])
+        ahead = again.stream_id
+        assert await stream.prune(partition, lease.token, [USERS], -2 * behind) == [USERS]
+
+
+async def test_a_round_of_pruning_sets_the_bytes_right_when_nothing_waits(redis_client: RedisClient) -> None:
+    stream = a_stream(redis_client)
+    [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
+    await redis_client.ask("SET", KEYS.size(0), 12345)
+    stored = await put(redis_client, 0, "e", b"1")
+    await stream.prune(0, lease.token, [], 60)
+    assert (await stream.depth()).size == 12345
+    await stream.settle([(0, lease.token, [Settled(USERS, "", 65, [stored])])])
+    await stream.prune(0, lease.token, [], 60)
+    assert (await stream.depth()).size == 0
 
 
 async def test_depth_counts_and_tells_the_age_of_the_oldest(redis_client: RedisClient) -> None:

@@ -155,7 +155,7 @@ async def test_a_stream_that_is_still_on_its_way_is_not_taken_for_an_idle_flow(n
         move.begin()
         move.carry(*(name for name in move.names() if "}:q:" not in name))
         async with asyncio.TaskGroup() as tasks:
-            pruning = tasks.create_task(stream.prune(partition, lease.token, idle=0.0))
+            pruning = tasks.create_task(stream.prune(partition, lease.token, await stream.flows(partition), idle=0.0))
             await asyncio.sleep(0.1)
             assert not pruning.done()
             await asyncio.to_thread(move.end)

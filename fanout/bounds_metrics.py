@@ -1,0 +1,23 @@
+"""What is measured of things that are bounded and seldom come near their bound.
+
+Rule guarded: every bound has a metric that tells when it is reached.
+"""
+
+from collections.abc import Sequence
+
+from fanout.counters import Definition
+
+
+def bounds_gauges(queue: str, worker: str) -> Sequence[Definition]:
+    """Return these metrics, in the sections of the queue and of a worker."""
+    return (
+        Definition(
+            queue,
+            "gauge",
+            "fanout_flows",
+            "Streams of entries in Redis: one for each hub, kind of destination, priority and partition in use lately.",
+        ),
+        Definition(
+            worker, "counter", "fanout_flows_pruned", "Streams that were empty for ten minutes and were deleted."
+        ),
+    )

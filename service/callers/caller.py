@@ -204,7 +204,7 @@ def check_key(key: ApiKey) -> None:
     """Raise ValueError when a key cannot be used."""
     if not _NAME.fullmatch(key.name):
         raise ValueError(
-            "a name is 1 to 64 letters, digits, dots, dashes or underscores, and begins with none of these"
+            "a name is 1 to 64 letters, digits, dots, dashes or underscores, and begins with a letter or digit"
         )
     if not (_KEY_ID.fullmatch(key.id) and _DIGEST.fullmatch(key.sha256)):
         raise ValueError("it is not a key as `fanout keys create --print` writes it")

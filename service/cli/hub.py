@@ -13,6 +13,7 @@ import msgspec
 
 from fanout.signalr.message import UNNAMED
 from service.cli.api import Api, api_key, url_option
+from service.cli.groups import WholeGroup
 from service.cli.render import cell, plain, table
 from service.cli.running import NO, or_exit
 
@@ -25,7 +26,7 @@ _ENDPOINT: Final = click.option(
 )
 
 
-@click.group()
+@click.group(cls=WholeGroup)
 def hub() -> None:
     """Ask the service who is connected to a hub, or close all its connections.
 

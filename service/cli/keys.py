@@ -21,6 +21,7 @@ from fanout.queue.api_keys import ApiKeys
 from fanout.queue.keys import Keys
 from fanout.units import parse_duration
 from service.callers.caller import ApiKey, Right, check_key, digest_of, parse_key, secret_of
+from service.cli.groups import WholeGroup
 from service.cli.render import cell, plain, table
 from service.cli.running import NO, or_exit
 from service.identities import Identities
@@ -30,7 +31,7 @@ T = TypeVar("T")
 _HEADING = ("ID", "NAME", "RIGHTS", "HUBS", "LIMITS", "CREATED (UTC)", "UNTIL (UTC)")
 
 
-@click.group()
+@click.group(cls=WholeGroup)
 def keys() -> None:
     """Make, list and revoke the API keys of callers.
 

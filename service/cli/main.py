@@ -14,6 +14,7 @@ from service.cli.config import config
 from service.cli.dead_letters.commands import dead_letters
 from service.cli.dev import dev
 from service.cli.doctor import doctor
+from service.cli.groups import WholeGroup
 from service.cli.hub import hub
 from service.cli.keys import keys
 from service.cli.pauses import pause, pauses, resume
@@ -28,19 +29,16 @@ _SECTIONS: Final[Mapping[str, Sequence[click.Command]]] = {
     "To see what it does": (top, trace, pauses),
     "To step in": (dead_letters, pause, resume, hub),
 }
-_WHOLE: Final = 1000  # characters: no sentence is cut
 
 
-class _Sectioned(click.Group):
+class _Sectioned(WholeGroup):
     """A group whose help lists the commands by what they are for."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands, each with the first sentence of its help."""
+        """Write the commands of each section."""
         del ctx
-        longest = max(map(len, self.commands))
         for title, commands in _SECTIONS.items():
-            with formatter.section(title):
-                formatter.write_dl([(f"{each.name:<{longest}}", each.get_short_help_str(_WHOLE)) for each in commands])
+            self.write(formatter, title, commands)
 
 
 @click.group(cls=_Sectioned, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -14,12 +14,13 @@ from service.cli.dead_letters.acting import purge, replay
 from service.cli.dead_letters.client import DeadLetterClient
 from service.cli.dead_letters.options import COMMON, FILTERS, given, note, print_json, print_lines, run, with_options
 from service.cli.dead_letters.tables import Group, counts_of, details_of, group_of, table_of
+from service.cli.groups import WholeGroup
 from service.cli.running import NO, tell_refusal
 
 _NO_SUCH_LETTER = "deadLetterUnknown"
 
 
-@click.group(name="dead-letters")
+@click.group(cls=WholeGroup, name="dead-letters")
 def dead_letters() -> None:
     """List messages that could not be delivered; replay or delete them.
 

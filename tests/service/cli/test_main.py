@@ -1,7 +1,9 @@
 """The command line: what it says, what it shows, and its exit codes."""
 
 import asyncio
+from typing import cast
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -44,9 +46,11 @@ def test_every_command_explains_itself(command: str, option: str) -> None:
         assert len(line) <= 110
 
 
-def test_the_first_page_has_every_command_with_a_whole_sentence() -> None:
-    words = " ".join(fanout("--help").output.split())
-    for name, command in main.commands.items():
+@pytest.mark.parametrize("group", ["", "hub", "keys", "dead-letters"])
+def test_a_list_of_commands_has_each_with_a_whole_sentence(group: str) -> None:
+    words = " ".join(fanout(*group.split(), "--help").output.split())
+    commands = cast("click.Group", main.commands[group] if group else main).commands
+    for name, command in commands.items():
         sentence = str(command.help).split("\n")[0].split(". ")[0]
         assert f" {name} {sentence}" in words
 

@@ -90,8 +90,8 @@ class Unclaimed:
         for _ in range(_READS):
             reads = await self._stream.read(owned.number, {name: START}, most=_AT_ONCE)
             if not reads:
-                owned.left_alone.pop(name, None)
-                owned.foreign.add(name)  # it is listened to until something waits in it again
+                if owned.left_alone.pop(name, None) is not None:  # else it was forgotten meanwhile
+                    owned.foreign.add(name)  # it is listened to until something waits in it again
                 return inf
             for stored in reads[0].entries:
                 if not owned.may_act(self._clock.monotonic()):

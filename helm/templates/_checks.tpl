@@ -32,6 +32,9 @@ lists every broken one. No message repeats a credential.
 {{- if include "signalr-fanout.hasCredential" (dict "root" . "credential" "connectionString") }}
 - demo: true delivers to the emulator, and credentials.connectionString names a service: choose one.
 {{- end }}
+{{- if .Values.endpoints }}
+- demo: true delivers to the emulator alone, and endpoints name further services: remove one of the two.
+{{- end }}
 {{- else if not (include "signalr-fanout.hasService" .) }}
 - credentials.connectionString is required: the Azure SignalR Service to deliver to, as value or as the name of an existingSecret; or identity.serviceUri, to call it by identity; or demo: true to try it with an emulator.
 {{- end }}

@@ -58,7 +58,7 @@ azure.workload.identity/use: "true"
 {{- if and .serviceUri $.Values.demo }}
 - demo: true delivers to the emulator, and identity.serviceUri names a service: choose one.
 {{- end }}
-{{- if and (or .workload .tenantId .clientId) (not (include "signalr-fanout.usesIdentity" $)) (not $string.existingSecret) }}
+{{- if and (or .workload .tenantId .clientId) (not (include "signalr-fanout.usesIdentity" $)) (not $string.existingSecret) (not $.Values.endpoints) }}
 - identity: nothing is called by identity. Set identity.serviceUri in place of credentials.connectionString, write AuthType=azure; in place of AccessKey= there, or set config.redisAuth: entra.
 {{- end }}
 {{- if and .workload $.Values.serviceAccount.create (not .clientId) (not $annotated) }}

@@ -6,7 +6,7 @@ import helm_python
 import pytest
 
 from fanout.environment import load
-from tests.helm.release import ROLES, install
+from tests.helm.release import ROLES, install, render
 from tests.helm.test_settings import environment
 
 EAST = "Endpoint=https://east.example;AccessKey=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ;Version=1.0;"
@@ -69,6 +69,17 @@ def test_a_secret_and_a_key_of_digits_stay_text() -> None:
 def test_two_endpoints_of_one_name_are_refused(other: str) -> None:
     with pytest.raises(helm_python.HelmRenderError, match=rf"endpoints: two are named {other}"):
         install({"endpoints": [{"name": name, "existingSecret": "s"} for name in ("east", other)]})
+
+
+def test_the_demo_delivers_to_the_emulator_alone() -> None:
+    with pytest.raises(helm_python.HelmRenderError, match="demo: true delivers to the emulator alone"):
+        render({"demo": True, "endpoints": ENDPOINTS})
+
+
+def test_an_identity_may_be_that_of_an_endpoint_whose_connection_string_is_not_seen() -> None:
+    identity = {"workload": True, "clientId": "00000000-0000-0000-0000-000000000001"}
+    pod = install({"endpoints": ENDPOINTS, "identity": identity}).pod("worker")
+    assert pod["metadata"]["labels"]["azure.workload.identity/use"] == "true"
 
 
 def test_the_notes_say_what_a_changed_secret_of_an_endpoint_needs() -> None:

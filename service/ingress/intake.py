@@ -8,7 +8,6 @@ overtakes what could not be stored.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -150,13 +149,13 @@ class Intake:
         outcome: Stored | Mixed,
     ) -> None:
         pairs = zip(submissions, receipts, strict=True)
-        stored = Counter([operation_of(s.entry.item) for s, receipt in pairs if receipt.admission is _ACCEPTED])
-        for operation, count in stored.items():
-            self._metrics.accepted[operation].inc(count)
+        stored = [operation_of(s.entry.item) for s, receipt in pairs if receipt.admission is _ACCEPTED]
+        for operation in set(stored):
+            self._metrics.accepted[operation].inc(stored.count(operation))
         if self._metrics.by_hub.is_enabled:
-            self._metrics.by_hub.accepted(hub, stored.total())
+            self._metrics.by_hub.accepted(hub, len(stored))
         if self._metrics.by_caller.is_enabled and stored:
-            self._metrics.by_caller.accepted(caller, stored.total())
+            self._metrics.by_caller.accepted(caller, len(stored))
         if isinstance(outcome, Mixed):
             self._metrics.duplicates.inc(sum(receipt.admission is Admission.DUPLICATE for receipt in receipts))
             self._metrics.rejected.inc(outcome.counts()["rejected"])

@@ -7,6 +7,7 @@ are its share of the whole.
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from zlib import crc32
 
 from fanout.queue.keys import Keys
 from fanout.queue.scripts import APPEND, SETTLE
@@ -50,6 +51,16 @@ class PartitionAppend:
         if ref is None:
             ref = self.bodies[list_id] = make()
         return ref
+
+    def add(self, flow: str, position: int, data: bytes, guard: bytes) -> None:
+        """Add an entry that holds its whole item, with what guards its dedup id."""
+        group = self.latest.get(flow)
+        if group is None or group.list_id:
+            group = self.group(flow, "")
+        if not self.mark:
+            self.mark = crc32(data)  # entries hold message ids: hardly two alike
+        group.entries.extend((data, guard))
+        group.positions.append(position)
 
     def group(self, flow: str, list_id: str) -> Group:
         """Return the group of the next submission: the latest of its flow, unless it is part of another list."""

@@ -323,22 +323,13 @@ class Stream:
                 share = shares[partition] = PartitionAppend(partition)
             if not isinstance(item, Message):
                 has_sweep = has_sweep or swept_by(item) is not None
-                self._add(share, lane, flow, position, submission)
             elif len(item.body) > INLINE or submission.list_id in long:
                 self._add_apart(share, flow, position, submission)
-            else:
-                self._add(share, lane, flow, position, submission)
+                continue
+            dedup_id = submission.dedup_id
+            guard = b"" if dedup_id is None else _guard_of(submission, dedup_id, lane)
+            share.add(flow, position, encode(entry), guard)
         return shares.values(), has_sweep
-
-    def _add(self, share: PartitionAppend, lane: str, flow: str, position: int, submission: Submission) -> None:
-        entry = submission.entry
-        group, data, guard = share.group(flow, ""), encode(entry), b""
-        if not share.mark:
-            share.mark = crc32(data)  # entries hold message ids: hardly two alike
-        if submission.dedup_id is not None:
-            guard = guard_of(dedup_mark(entry.hub, submission.dedup_id, lane), submission.fingerprint)
-        group.entries.extend((data, guard))
-        group.positions.append(position)
 
     def _add_apart(self, share: PartitionAppend, flow: str, position: int, submission: Submission) -> None:
         entry = submission.entry
@@ -347,7 +338,7 @@ class Stream:
         if not group.positions and isinstance(entry.item, Message):
             group.body_ref, group.text = share.body_ref(list_id, self._next_body), entry.item.body
             if submission.dedup_id is not None:
-                group.guard = guard_of(dedup_mark(entry.hub, submission.dedup_id, flow), submission.fingerprint)
+                group.guard = _guard_of(submission, submission.dedup_id, flow)
         data = encode(apart(entry, group.body_ref))
         share.mark = share.mark or crc32(data)
         group.entries.append(data)
@@ -373,6 +364,10 @@ class Stream:
                     receipts[position] = Receipt(_ACCEPTED if sure else _UNSURE, partition, answer)
                 else:
                     receipts[position] = _unusual_receipt(partition, answer, sure=sure)
+
+
+def _guard_of(submission: Submission, dedup_id: str, place: str) -> bytes:
+    return guard_of(dedup_mark(submission.entry.hub, dedup_id, place), submission.fingerprint)
 
 
 def stored_entries(rows: Sequence[Any]) -> list[StoredEntry]:

@@ -20,4 +20,16 @@ def bounds_gauges(queue: str, worker: str) -> Sequence[Definition]:
         Definition(
             worker, "counter", "fanout_flows_pruned", "Streams that were empty for ten minutes and were deleted."
         ),
+        Definition(
+            worker,
+            "gauge",
+            "fanout_order_markers",
+            "Marks of removeAll and closeConnection that this worker remembers; at 20000 it reads groups slowly.",
+        ),
+        Definition(
+            worker,
+            "counter",
+            "fanout_order_markers_full",
+            "Times that it remembered 20000 of them: what waits for groups was then read only up to the next mark.",
+        ),
     )

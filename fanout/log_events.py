@@ -20,6 +20,7 @@ TYPES: Final[dict[str, tuple[str, ...]]] = {
                 "count",
                 "keys",
                 "lost",
+                "markers",
                 "purged",
                 "reads",
                 "rejected",
@@ -97,6 +98,13 @@ EVENTS: Final = (
         "partition id hub format reads stops",
         "warning: an entry is of a newer `format` than this worker `reads`; its lane stands still, or its flow where"
         " the lane is not known. Once for each partition and format; see [Upgrading](#upgrading)",
+    ),
+    _event(
+        "order.markers_full",
+        "warning",
+        "markers hub",
+        "warning: as many `markers` of `removeAll` and `closeConnection` are remembered as a worker may; what waits for"
+        " groups is read only up to the next one. Once until a quarter of them is gone. `hub` has the last one",
     ),
     _event("endpoint.online", "info", "endpoint", "an endpoint answers again: clients are sent there"),
     _event(

@@ -240,7 +240,8 @@ def build_worker(resources: Resources, endpoints: Sequence[Endpoint], *, with_in
             peers.tell,
         )
     )
-    _watch_worker(metrics.gauges, dispatcher, schedule, ownership, pruner)
+    _watch_worker(metrics.gauges, dispatcher, schedule, ownership)
+    _watch_bounds(metrics.gauges, pruner, sweeps)
     watch_endpoints(metrics.gauges, endpoints, clock)
     return Worker(
         ownership, reader, dispatcher, settler, sweeps, unclaimed, peers, _joining(resources, endpoints), clock, log,
@@ -287,9 +288,15 @@ def ceilings_of(settings: Settings) -> dict[RouteClass, float]:
     return {route_class: rate for route_class, rate in wanted.items() if rate}
 
 
-def _watch_worker(
-    gauges: Gauges, dispatcher: Dispatcher, schedule: Schedule, ownership: Ownership, pruner: Pruner
-) -> None:
+def _watch_bounds(gauges: Gauges, pruner: Pruner, sweeps: Sweeps) -> None:
+    gauges.watch(
+        flows_pruned=lambda: pruner.pruned,
+        order_markers=lambda: sweeps.markers,
+        order_markers_full=lambda: sweeps.filled,
+    )
+
+
+def _watch_worker(gauges: Gauges, dispatcher: Dispatcher, schedule: Schedule, ownership: Ownership) -> None:
     gauges.watch(
         in_flight=lambda: dispatcher.in_flight,
         waiting=lambda: schedule.waiting,
@@ -298,5 +305,4 @@ def _watch_worker(
         leases_gained=lambda: ownership.gained,
         leases_lost=lambda: ownership.lost,
         held_lanes=lambda: ownership.held,
-        flows_pruned=lambda: pruner.pruned,
     )

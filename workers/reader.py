@@ -278,7 +278,8 @@ class Reader:
         if (marker := read_marker(stored.data)) is not None:
             if not self._sweeps.has_room(flow):
                 return False
-            self._sweeps.take(flow, stored, marker)
+            if self._sweeps.take(flow, stored, marker):
+                self._log.warning("order.markers_full", markers=self._sweeps.markers, hub=flow.origin[0])
             return True
         if isinstance(error, NewerEntryError):
             return self._hold(flow, stored, error)

@@ -39,6 +39,7 @@ _UNANSWERED = 5.0  # seconds past the bound after which nobody waits for a look 
 _SCANS = 10  # a flow is read again after so many times as long as reading it took
 _PATIENCE = 0.5  # share of the time waited that is waited for the next look
 _MOST = 20_000  # markers that a worker remembers, all flows together
+_STILL_FULL = 0.75  # share of these above which it is not told again that they were reached
 _NOTHING = Entry("", "", Message(Scope.GROUP, "", b""))  # stands in a marker's place where it is settled
 
 
@@ -103,6 +104,8 @@ class Sweeps:
         self._barriers: dict[Barrier, None] = {}
         self._waits: dict[Lane, Wait] = {}
         self._work = asyncio.Event()
+        self._is_full = False
+        self.filled = 0  # how often the most markers were reached, since the start
 
     def __repr__(self) -> str:
         return f"<Sweeps {len(self._barriers)} barriers, {len(self._waits)} waiting>"
@@ -122,8 +125,8 @@ class Sweeps:
         """
         return not (flow.barriers or self._fences.get(flow)) or self.markers < _MOST
 
-    def take(self, flow: OwnedFlow, stored: StoredEntry, marker: Marker) -> None:
-        """Remember a marker that was read."""
+    def take(self, flow: OwnedFlow, stored: StoredEntry, marker: Marker) -> bool:
+        """Remember a marker that was read; return whether with it there are so many that this has to be told."""
         now = self._clock.monotonic()
         buffered = BufferedEntry(flow, stored.id, _NOTHING, stored.stored_at, weight_of(stored.data))
         flow.known.add(stored.id)
@@ -140,6 +143,7 @@ class Sweeps:
                 flow.swept.setdefault(member, []).append(barrier)
             self._barriers[barrier] = None
         self._work.set()
+        return self._has_filled()
 
     def may_go(self, lane: Lane, now: float) -> bool:
         """Return whether order lets the head of a lane go that was taken; if not, the lane is put where it belongs."""
@@ -163,6 +167,13 @@ class Sweeps:
             except QueueError:  # it is asked again
                 await self._clock.sleep(_LATEST)
             await self._rest()
+
+    def _has_filled(self) -> bool:
+        if self._is_full or self.markers < _MOST:
+            return False
+        self._is_full = True
+        self.filled += 1
+        return True
 
     def _may_sweep(self, lane: Lane, head: BufferedEntry, now: float) -> bool:
         wait = self._waits.get(lane)
@@ -265,6 +276,7 @@ class Sweeps:
         for flow, fences in list(self._fences.items()):
             if any(fence.next_at <= now for fence in fences):
                 await self._look_before(flow, fences, now)
+        self._is_full = self._is_full and self.markers > _MOST * _STILL_FULL
         if was_full and self.markers < _MOST:
             for flow in {*self._fences, *(barrier.buffered.flow for barrier in self._barriers)}:
                 flow.partition.wake()

@@ -35,6 +35,8 @@ NOT_SHOWN = {
     "fanout_issuer_keys_age_seconds",  # past its bound the refusals say so
     "fanout_item_warnings_total",
     "fanout_negotiate_requests_total",
+    "fanout_order_markers",  # near its bound fanout_order_markers_full says so
+    "fanout_order_markers_full_total",
     "fanout_purged_total",
     "fanout_rate_share",
     "fanout_replayed_total",

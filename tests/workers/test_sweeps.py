@@ -9,15 +9,16 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.metrics import Metrics
+from fanout.queue.changes import Marker
 from fanout.queue.dead_letters import DeadLetters
-from fanout.queue.entry import Submission
+from fanout.queue.entry import VERSION, StoredEntry, Submission
 from fanout.queue.keys import KEYS
 from fanout.queue.presence import Presence
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import GroupAction, Scope, Verb
 from tests.builders import an_entry
-from tests.workers.helpers import PARTITIONS, Lines, taken
+from tests.workers.helpers import PARTITIONS, Lines, a_flow, taken
 from workers.pruner import Pruner
 from workers.reader import Reader
 from workers.schedule import Schedule
@@ -38,9 +39,9 @@ class Line:
         self.lanes = Schedule()
         self.settler = Settler(self.stream, DeadLetters(redis_client), self.clock, self.metrics)
         self.sweeps = Sweeps(Presence(redis_client), self.lanes, self.settler, self.clock, self.metrics, bound=1.0)
-        pruner = Pruner(self.stream, self.clock)
+        pruner, self.lines = Pruner(self.stream, self.clock), Lines()
         self.reader = Reader(
-            self.stream, self.lanes, self.settler, self.sweeps, pruner, self.clock, self.metrics, Lines().log
+            self.stream, self.lanes, self.settler, self.sweeps, pruner, self.clock, self.metrics, self.lines.log
         )
         self.delivered: list[tuple[Verb, str]] = []
         self.most = 0
@@ -84,3 +85,26 @@ async def test_changes_keep_their_order_however_few_markers_are_remembered(
         assert [verb for verb, member in line.delivered if member == user] == [Verb.REMOVE_ALL, Verb.ADD]
     assert line.most <= max(most, PARTITIONS) if most == 1 else line.most > PARTITIONS
     assert line.sweeps.markers == 0
+    told = line.lines.of("order.markers_full")
+    assert len(told) == line.sweeps.filled
+    assert bool(told) == (most < 2 * len(USERS)), "markers of one stage and of the next are there at the same time"
+    assert all(fields["markers"] >= most for fields in told)
+
+
+async def test_reaching_the_most_markers_is_told_once_until_many_of_them_are_gone(
+    redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.sweeps._MOST", 4)
+    sweeps, flow = Line(redis_client).sweeps, a_flow(name="gchat")
+    marker = Marker(VERSION, 1, "before", ("uann",))
+
+    def taken_in(*numbers: int) -> list[bool]:
+        return [sweeps.take(flow, StoredEntry(b"%d-0" % number, b"m"), marker) for number in numbers]
+
+    assert taken_in(1, 2, 3, 4, 5) == [False, False, False, True, False]
+    del sweeps._fences[flow][:2]
+    await sweeps._look(-1.0)
+    assert (sweeps.markers, taken_in(6), sweeps.filled) == (3, [True], 2)
+    del sweeps._fences[flow][:1]
+    await sweeps._look(-1.0)
+    assert (sweeps.markers, taken_in(7), sweeps.filled) == (3, [True], 3)

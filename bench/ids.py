@@ -22,7 +22,7 @@ from fanout.redis.open import open_redis
 from fanout.signalr.message import Message, Scope
 from service.dev.private_redis import find_server
 
-_COUNTS = (20_000, 100_000, 400_000)
+_COUNTS = (8_000, 20_000, 100_000, 400_000)  # the first is where the hashes of the first window are least full
 _KINDS = ("none", "messageId", "key, batches of 100", "key, single items")
 _BATCH = 100
 _USERS = 1000

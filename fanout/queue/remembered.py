@@ -19,7 +19,7 @@ _FINGERPRINT = 8
 # window. keep(id, value), right after find(id), keeps it from now on.
 # `base` begins the names of the hashes, and is a hash itself: among how many hashes the ids of each of the three spans
 # are divided, and about how many ids the latest has ("n", by a sample), from which the next one begins. Where a hash is
-# full nevertheless, its ids go on in one of 32 times as many.
+# full nevertheless, its ids go on in one of 8 times as many: with more, most of those would be nearly empty.
 REMEMBERING = """
 local function remembering(base, window)
   local time = redis.call('TIME')
@@ -39,7 +39,7 @@ local function remembering(base, window)
       local held = redis.call('HLEN', key)
       local value = held > 0 and redis.call('HGET', key, id)
       if value or held < 48 or width > 500000 then return value, key, held == 0 end
-      first, width = first + width, width * 32
+      first, width = first + width, width * 8
     end
   end
   local spans = {{span, width}, {span - 1, tonumber(known[2])}, {span + 1, tonumber(known[3])}}

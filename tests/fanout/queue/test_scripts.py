@@ -161,6 +161,17 @@ async def test_each_remembered_id_takes_little_however_many_there_are(redis_clie
         await redis_client.ask("DEL", SEEN, *keys)
 
 
+@pytest.mark.parametrize("count", [900, 1_500, 2_500])
+async def test_ids_that_come_before_it_is_known_how_many_there_will_be_take_little_too(
+    redis_client: RedisClient, count: int
+) -> None:
+    """A few more than the first hashes hold: an item with a key of its own has two of them, and may take 110 bytes."""
+    names = [f"{count}-{n}" for n in range(count)]
+    await append(redis_client, *[(b"1", name, b"contents") for name in names], room=1 << 40)
+    sizes = await redis_client.call(*[("MEMORY", "USAGE", name) for name in await remembered(redis_client)])
+    assert sum(sizes) / count <= 110 / 2
+
+
 async def test_append_names_the_flow_and_wakes_once(redis_client: RedisClient) -> None:
     await append(redis_client, (b"1", "", b""))
     await append(redis_client, (b"2", "", b""))

@@ -5,7 +5,8 @@ Rules guarded:
   of calls has its own, so that a dead hub holds back no other.
 - While it is open, destinations that hardly failed are still tried, up to a number: as many may fail by themselves
   without keeping the others waiting. Past that number it is the service that fails. Then one probe at a time is made,
-  after waits that double: destinations that were never tried first, and the kinds of calls in turn.
+  after waits that double: destinations that were never tried first, then all others in turn, and the kinds of calls in
+  turn.
 - What is held back here uses up no attempt. Refusals of a single call (400, 429) are no failures.
 
 | state | event | next |
@@ -39,6 +40,7 @@ _HARDLY = 3  # failures in a row, from which on a destination waits for a probe
 _REMEMBERED = 1000  # destinations that failed, of each hub
 _TURN = 0.05  # seconds by which a kind of calls comes later for each probe that it had more than another
 _LATER = 0.25  # seconds by which destinations that were tried come later than those that were not
+_AFTER_OTHERS = 0.04  # seconds by which one that had its probe comes later than others of its kind
 _MOST_TURNS = 4
 _NEXT_RECOVERY = 1.0  # seconds from one time that those who wait are told of a success to the next
 _ALONE_AFTER = 3.0  # seconds
@@ -97,6 +99,7 @@ class Breaker:
         self._failures: dict[str, int] = {}  # in a row, by destination
         self._probe: str | None = None
         self._probes: dict[str, int] = {}  # since it opened, by kind of call
+        self._probed: set[str] = set()  # destinations, in this round of all that wait
         self._has_closed = False  # since those who wait were told of it
         self._told_at = -inf
         self._first_in_flight: set[str] = set()
@@ -126,6 +129,7 @@ class Breaker:
         kinds = self._probes
         turns = kinds.setdefault(lane.kind, 0) - min(kinds.values())
         later = _LATER if lane.key in self._failures else 0.0
+        later += _AFTER_OTHERS if lane.key in self._probed else 0.0
         return self.state.until + later + _TURN * min(turns, _MOST_TURNS)
 
     def began(self, lane: Candidate, now: float) -> None:
@@ -139,6 +143,7 @@ class Breaker:
             self.state = replace(self.state, phase=Phase.HALF_OPEN)
             self._probe = lane.key
             self._probes[lane.kind] = self._probes.get(lane.kind, 0) + 1
+            self._count_probed(lane.key)
 
     def abandoned(self, lane: str) -> None:
         """Count out a call that was cancelled before its outcome was known. If it was the probe, allow another one."""
@@ -162,6 +167,7 @@ class Breaker:
             self.state = State()
             self._calls.clear()
             self._probes.clear()
+            self._probed.clear()
             self._probe = None
             self._first_left = [_FIRST_CALLS, _FIRST_CALLS]
             self._has_closed = True
@@ -192,6 +198,12 @@ class Breaker:
         self._streak.clear()
         self._calls.clear()
         return True
+
+    def _count_probed(self, lane: str) -> None:
+        # A second probe of one means that all that wait had theirs.
+        if lane in self._probed or len(self._probed) >= _REMEMBERED:
+            self._probed.clear()
+        self._probed.add(lane)
 
     def _is_first(self, lane: Candidate) -> bool:
         failures = self._failures.get(lane.key, 0)

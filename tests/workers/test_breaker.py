@@ -349,6 +349,23 @@ def test_probes_go_to_the_kinds_of_calls_in_turn() -> None:
     assert kinds[0] != kinds[1]
 
 
+def test_probes_go_to_all_destinations_in_turn() -> None:
+    """After an outage some may go on failing: those that would be served now wait for no second probe of these."""
+    breaker, now = an_open_one(), 0.0
+    probed: list[str] = []
+    use_up_firsts(breaker)
+    worn = [Head(f"first {number}") for number in range(20)]
+    for head in [each for each in worn for _ in range(3)]:
+        breaker.failed(0.5, head.key, 0.0)
+    for _ in range(3 * len(worn)):
+        ready = sorted(worn, key=lambda head: probed[::-1].index(head.key) if head.key in probed else 100)
+        head, now = min(((head, breaker.opens_at(head, now)) for head in ready), key=itemgetter(1))
+        breaker.began(head, now)
+        probed.append(head.key)
+        breaker.failed(now, head.key, 0.0)
+    assert all(len({*probed[start : start + 20]}) == 20 for start in (0, 20, 40))
+
+
 def test_a_hundred_destinations_that_fail_by_themselves_keep_nobody_waiting_for_five_seconds() -> None:
     """They fail after a second each, all have been waiting for long, and then another one comes."""
     breaker = Breaker()

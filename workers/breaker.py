@@ -37,13 +37,15 @@ _FIRST_CALLS = 100  # destinations that are tried although it is open, until it 
 _AT_ONCE = 32  # calls to them in flight
 _SOON = 0.1  # seconds until another one may be
 _HARDLY = 3  # failures in a row, from which on a destination waits for a probe
-_REMEMBERED = 1000  # destinations that failed, of each hub
+_REMEMBERED = 1000  # destinations that failed, of each hub, and hubs that refused
 _TURN = 0.05  # seconds by which a kind of calls comes later for each probe that it had more than another
 _LATER = 0.25  # seconds by which destinations that were tried come later than those that were not
 _AFTER_OTHERS = 0.04  # seconds by which one that had its probe comes later than others of its kind
 _MOST_TURNS = 4
 _NEXT_RECOVERY = 1.0  # seconds from one time that those who wait are told of a success to the next
 _ALONE_AFTER = 3.0  # seconds
+_MOST_ALONE = 10  # destinations of a hub that were refused lately; where it is more, none of them is alone
+_LATELY = 60.0  # seconds; backoff makes it half a minute between two calls to one of them
 _MOST_REFUSED = 10_000
 
 
@@ -289,7 +291,8 @@ class Refusals:
     """Which destinations are refused alone, in a way that would be an outage if it concerned others too.
 
     A refusal concerns one destination if another one of its hub was served since the refusal before. Once is not
-    enough: an outage may end bit by bit. A destination is refused alone after some seconds of such refusals.
+    enough: an outage may end bit by bit. A destination is refused alone after some seconds of such refusals, unless so
+    many others were refused lately that something else must be the cause: half of an outage is one too.
     """
 
     def __init__(self) -> None:
@@ -297,6 +300,7 @@ class Refusals:
         self.by_lane: dict[str, tuple[float, float]] = {}
         self._served: dict[str, float] = {}  # by hub, when another destination was served last
         self._alone: set[str] = set()
+        self._recent: dict[str, dict[str, float]] = {}  # by hub, the lanes that were refused last and when
 
     def __repr__(self) -> str:
         return f"<Refusals of {len(self.by_lane)} destinations, {len(self._alone)} alone>"
@@ -310,7 +314,8 @@ class Refusals:
         since, last = self.by_lane.pop(lane, (inf, inf))
         concerns_it = self._served.get(hub, -inf) > last
         self.by_lane[lane] = min(since, now) if concerns_it else since, now  # the latest is the last
-        if concerns_it and now - since >= _ALONE_AFTER:
+        is_one_of_few = self._count_refused(hub, lane, now) <= _MOST_ALONE
+        if is_one_of_few and concerns_it and now - since >= _ALONE_AFTER:
             self._alone.add(lane)
         else:
             self._alone.discard(lane)
@@ -326,3 +331,15 @@ class Refusals:
         self._served[hub] = now
         if not self.by_lane:
             self._served.clear()
+
+    def _count_refused(self, hub: str, lane: str, now: float) -> int:
+        # As many as decide. This one is included, and so is who was served since: refusals may come and go.
+        recent = self._recent.pop(hub, {})
+        recent.pop(lane, None)
+        self._recent[hub] = recent  # the latest is the last
+        recent[lane] = now
+        while recent[first := next(iter(recent))] < now - _LATELY or len(recent) > _MOST_ALONE + 1:
+            del recent[first]
+        if len(self._recent) > _REMEMBERED:
+            del self._recent[next(iter(self._recent))]
+        return len(recent)

@@ -273,6 +273,40 @@ def test_an_outage_that_ends_bit_by_bit_gives_everybody_some_seconds_more() -> N
     assert gate.is_alone(ALICE)
 
 
+def test_where_many_were_refused_none_is_alone_though_others_are_served() -> None:
+    """Half of an outage: one of two gateways has a new firewall rule."""
+    gate = a_gate()
+    many = [f"chat\nu{number}" for number in range(11)]
+    for second in range(60):
+        call(gate, OK, lane=BOB, now=second - 0.5)
+        for lane in many if second == 0 else many[1:]:
+            call(gate, Answered(403), lane=lane, now=float(second))
+    assert not any(map(gate.is_alone, many))
+    call(gate, OK, lane=BOB, now=60.5)
+    for lane in many[1:]:
+        call(gate, Answered(403), lane=lane, now=61.0)
+    assert [lane for lane in many if not gate.is_alone(lane)] == many[:1]
+
+
+def test_of_each_hub_few_are_remembered_and_of_hubs_a_thousand() -> None:
+    refusals = Refusals()
+    for number in range(3000):
+        refusals.refused(f"hub{number // 2}", f"hub{number // 2}\nu{number}", 0.0)
+        refusals.refused("chat", f"chat\nu{number}", 0.0)
+    assert len(refusals._recent) == 1000
+    assert len(refusals._recent["chat"]) == 11
+
+
+def test_those_that_were_refused_long_ago_are_not_among_the_many() -> None:
+    gate = a_gate()
+    for number in range(20):
+        call(gate, Answered(403), lane=f"chat\nu{number}", now=0.0)
+    for second in range(61, 66):
+        call(gate, OK, lane=BOB, now=second - 0.5)
+        call(gate, Answered(403), now=float(second))
+    assert gate.is_alone(ALICE)
+
+
 def test_of_many_that_are_refused_the_latest_are_remembered() -> None:
     refusals = Refusals()
     for number in range(10_001):

@@ -161,7 +161,7 @@ class Ownership:
         for owned in asked:
             if self._owned.get(owned.number) is not owned:
                 continue  # it was handed back while the renewal was on its way
-            renewal = renewals[owned.number]
+            renewal = renewals[owned.lease.key]
             if renewal is None:
                 self._lose(owned, "refused")
                 continue

@@ -121,7 +121,7 @@ def parts_of(groups: Sequence[Settled]) -> list[list[Settled]]:
 
 def settlement(keys: Keys, partition: int, token: str, groups: Sequence[Settled]) -> Call:
     """Return the script call that settles a portion under a lease."""
-    names = [keys.lease(partition), keys.size(partition)]
+    names = [keys.lease_of(partition, token), keys.size(partition)]
     streams = {group.flow: 0 for group in groups}
     for place, flow in enumerate(streams, 1):
         names.append(keys.stream(partition, flow))

@@ -104,7 +104,7 @@ class DeadLetters:
         fields: list[Argument] = ["entry", entry.data, "id", entry.id, "flow", flow, "reason", cause.reason]
         fields += ["status", cause.status, "attempts", cause.attempts, "detail", cause.detail]
         names = [
-            self._keys.lease(partition),
+            self._keys.lease_of(partition, token),
             self._keys.size(partition),
             flow,
             self._keys.dead(partition),

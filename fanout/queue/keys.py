@@ -29,6 +29,7 @@ from fanout.signalr.message import GroupAction, Item, Message, Priority, Scope, 
 
 DEFAULT_NAMESPACE = "fanout"
 FIELD = b"e"  # the one field of a stream entry
+REST = "~"  # how the token of the rest of a lease begins; no host name does
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")  # no braces: they would be read as the hash tag
 _LETTER = {Scope.BROADCAST: "b", Scope.USER: "u", Scope.GROUP: "g", Scope.CONNECTION: "c"}
 _HIGH = {Scope.BROADCAST: "B", Scope.USER: "U", Scope.GROUP: "g", Scope.CONNECTION: "C"}
@@ -237,6 +238,18 @@ class Keys:
     def lease(self, partition: int) -> str:
         """Return the key of the token of the lease's holder; it expires with the lease."""
         return f"{self.namespace}:{{{partition}}}:lease"
+
+    def rest(self, partition: int, token: str) -> str:
+        """Return the key of what a former holder keeps of its lease: the lanes with a call in flight; it expires."""
+        return f"{self.namespace}:{{{partition}}}:rest:{token}"
+
+    def lease_of(self, partition: int, token: str) -> str:
+        """Return the key that holds `token` while its holder may write: the lease, or the rest of one."""
+        return self.rest(partition, token) if token.startswith(REST) else self.lease(partition)
+
+    def left(self, partition: int) -> str:
+        """Return the key of a hash: lanes in which a former holder has a call in flight, and the token of its rest."""
+        return f"{self.namespace}:{{{partition}}}:left"
 
     def fence(self, partition: int) -> str:
         """Return the key of the counter that makes each holder's token greater than its predecessor's."""

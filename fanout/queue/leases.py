@@ -1,22 +1,29 @@
 """Which worker owns which partition: leases with a fencing token, spread evenly over the live workers.
 
 Rules guarded: a partition has one owner, which is what makes order possible. The holder of an expired lease can change
-nothing, because every script that writes compares the token.
+nothing, because every script that writes compares the token. A holder that gives a partition up while some lanes have a
+call in flight keeps the rest of its lease, for these lanes alone: the next holder is told of them in the same step, and
+leaves them until they are free or the rest has expired. What is settled under the rest is fenced as under a lease, and
+a lane is freed by nobody but its former holder, when nothing of it is left to be settled.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fanout.clock import Clock
+from fanout.errors import LeaseLostError
 from fanout.queue.entry import VERSION
-from fanout.queue.keys import KEYS, Keys
+from fanout.queue.keys import KEYS, REST, Keys
 from fanout.queue.sharing import LiveWorkers, live_workers_of, need_member, worker_member
-from fanout.queue.worker_scripts import ACQUIRE, HEARTBEAT, RELEASE, RENEW
-from fanout.redis.client import Call, RedisClient, reply_or_raise
+from fanout.queue.worker_scripts import ACQUIRE, FREE, HAND_OVER, HEARTBEAT, RELEASE, RENEW
+from fanout.redis.client import Argument, Call, RedisClient, reply_or_raise
 
 _TIME_LIMIT = 1.0  # seconds without progress: a node that is silent must not hold up the leases on the others
+_MOST_LEFT = 10_000  # lanes of one partition that former holders may keep
 _NO_REPLY: Any = object()  # stands for a reply that did not arrive
+
+LeaseKey = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +33,11 @@ class Lease:
     partition: int
     token: str
     expires: float
+
+    @property
+    def key(self) -> LeaseKey:
+        """What names it among all leases, and among what is left of former ones."""
+        return self.partition, self.token
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,11 @@ def fence_of(token: str) -> int:
     """Return the number in a lease's token, which grows with each owner; 0 for a token that has none."""
     number = token.rpartition(":")[2]
     return int(number) if number.isdecimal() else 0
+
+
+def is_rest(lease: Lease) -> bool:
+    """Return whether this is what is left of a lease: the lanes with calls in flight when it was handed over."""
+    return lease.token.startswith(REST)
 
 
 class Leases:
@@ -107,8 +124,8 @@ class Leases:
 
     async def renew(
         self, leases: Sequence[Lease], flows: Mapping[int, Sequence[str]] | None = None
-    ) -> Mapping[int, Renewal | None]:
-        """Extend `leases` and return the renewals by partition, with None for each lease that is lost.
+    ) -> Mapping[LeaseKey, Renewal | None]:
+        """Extend `leases` and return the renewals by their keys, with None for each lease that is lost.
 
         A renewal has the oldest entry of each of the partition's `flows`. A lease whose node did not answer, while
         others did, keeps the end it had.
@@ -118,17 +135,39 @@ class Leases:
         calls: list[Call] = []
         for lease in leases:
             streams = (self._keys.stream(lease.partition, flow) for flow in named.get(lease.partition, ()))
-            calls.append((RENEW, [self._keys.lease(lease.partition), *streams], [lease.token, self._lifetime_ms]))
+            name = self._keys.lease_of(lease.partition, lease.token)
+            calls.append((RENEW, [name, *streams], [lease.token, self._lifetime_ms]))
         replies = _answered(await self._redis.run_all(calls, time_limit=_TIME_LIMIT)) if calls else []
         end = now + self.lifetime
         return {
-            lease.partition: _renewal(lease, reply, end, named.get(lease.partition, ()))
+            lease.key: _renewal(lease, reply, end, named.get(lease.partition, ()))
             for lease, reply in zip(leases, replies, strict=True)
         }
 
     async def release(self, lease: Lease) -> None:
-        """Release one partition. Does no harm when the lease was lost already."""
-        await self._redis.run(RELEASE, [self._keys.lease(lease.partition)], [lease.token], time_limit=_TIME_LIMIT)
+        """Release one partition, lanes left behind included. Does no harm when the lease was lost already."""
+        token, number = lease.token.removeprefix(REST), lease.partition
+        names = [self._keys.lease(number), self._keys.rest(number, REST + token)]
+        await self._redis.run(RELEASE, names, [token, REST + token], time_limit=_TIME_LIMIT)
+
+    async def hand_over(self, lease: Lease, lanes: Collection[str]) -> Lease | None:
+        """Release a partition but for `lanes`, and return the rest of the lease; None when they are too many.
+
+        Raise LeaseLostError when the lease was lost. Repeating is harmless.
+        """
+        now, keys, number = self._clock.monotonic(), self._keys, lease.partition
+        token = REST + lease.token
+        names = [keys.lease(number), keys.rest(number, token), keys.left(number)]
+        arguments: list[Argument] = [lease.token, token, self._lifetime_ms, _MOST_LEFT, *lanes]
+        reply = await self._redis.run(HAND_OVER, names, arguments, time_limit=_TIME_LIMIT)
+        if reply == -1:
+            raise LeaseLostError(f"partition {number} has another owner")
+        return Lease(number, token, now + self.lifetime) if reply else None
+
+    async def free(self, rest: Lease, lanes: Collection[str]) -> None:
+        """Give up lanes of the rest of a lease, and wake who reads the partition now. Repeating is harmless."""
+        names = [self._keys.left(rest.partition), self._keys.wake(rest.partition)]
+        await self._redis.run(FREE, names, [rest.token, *lanes], time_limit=_TIME_LIMIT)
 
     async def _heartbeat(self, lifetime_ms: int, needs: Mapping[int, int]) -> Sequence[bytes]:
         members = [worker_member(self.worker, self.reads), *(need_member(*need) for need in needs.items())]

@@ -34,7 +34,7 @@ from fanout.queue.remembered import dedup_mark, guard_of, idempotency_mark, shor
 from fanout.queue.scripts import EXPIRE, FETCH, MEASURE, PRUNE, WAKE
 from fanout.queue.staged import Mark, append_staged
 from fanout.queue.store import info_of, memory_ratio
-from fanout.queue.worker_scripts import CLAIM
+from fanout.queue.worker_scripts import CLAIM, LEFT
 from fanout.redis.client import Argument, Call, RedisClient, is_out_of_memory, reply_or_raise
 from fanout.redis.durability import Durability, Unconfirmed
 from fanout.signalr.message import Message, Scope
@@ -176,16 +176,9 @@ class Stream:
         Returns early when the partition's reader was woken after the id `woken`; the first value is the id to wait
         after next time. It differs from `woken` when there may be a new flow.
         """
-        command: list[Argument] = [
-            "XREAD",
-            "COUNT",
-            most,
-            "BLOCK",
-            int(block * 1000),
-            "STREAMS",
-            self._keys.wake(partition),
-        ]
-        command += [*(self._keys.stream(partition, flow) for flow in after), woken, *after.values()]
+        command: list[Argument] = ["XREAD", "COUNT", most, "BLOCK", int(block * 1000), "STREAMS"]
+        command += [self._keys.wake(partition), *(self._keys.stream(partition, flow) for flow in after)]
+        command += [woken, *after.values()]
         reply = await self._redis.ask(*command, time_limit=block + _TIME_LIMIT, blocking=True)
         wake = self._keys.wake(partition).encode()
         read: list[FlowRead] = []
@@ -221,6 +214,11 @@ class Stream:
         body: bytes | None = await self._redis.ask("HGET", self._keys.body(partition, name), "b")
         return body
 
+    async def left(self, partition: int) -> list[str]:
+        """Return the lanes in which a former owner of a partition has a call in flight."""
+        reply = await self._redis.run(LEFT, [self._keys.left(partition)], [self._keys.rest(partition, "")])
+        return [lane.decode() for lane in reply]
+
     async def wake(self, partition: int) -> None:
         """Wake the reader of a partition, so that it looks again for what it waits for."""
         await self._redis.run(WAKE, [self._keys.wake(partition)], [])
@@ -250,7 +248,8 @@ class Stream:
 
         LeaseLostError when `token` does not hold the partition any more. Repeating is harmless.
         """
-        names = [self._keys.lease(partition), self._keys.size(partition), self._keys.stream(partition, entry.flow)]
+        names = [self._keys.lease_of(partition, token), self._keys.size(partition)]
+        names.append(self._keys.stream(partition, entry.flow))
         names += [self._keys.body(partition, entry.body_ref)] if entry.body_ref else []
         reply = await self._redis.run(EXPIRE, names, [token, entry.ids[0], int(ttl * 1000), entry.size])
         if reply == -1:

@@ -29,10 +29,64 @@ end
 return answer
 """)
 
-# KEYS[1] the lease. ARGV[1] the holder's token. Returns 1 when released, 0 when it was not the caller's any more.
+# KEYS[1] the lease, KEYS[2] the rest of it. ARGV[1] the holder's token, ARGV[2] that of the rest. Releases whichever of
+# them the caller has: it may not have heard that the one became the other. Returns how many that were.
 RELEASE = Script("""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])
+local count = 0
+for k = 1, 2 do
+  if redis.call('GET', KEYS[k]) == ARGV[k] then count = count + redis.call('DEL', KEYS[k]) end
+end
+return count
+""")
+
+# KEYS[1] the lease, KEYS[2] the rest of it, KEYS[3] the lanes left. ARGV[1] the holder's token, ARGV[2] that of the
+# rest, ARGV[3] the lifetime of the rest in milliseconds, ARGV[4] the most lanes that may be left, ARGV[5..] the lanes
+# with a call in flight. Releases the lease but for these lanes, in one step: the next holder knows of them at once.
+# Returns 1, also when repeated, which begins the lifetime of the rest again; 0 when the lanes are too many and nothing
+# changed; -1 when the lease is another's.
+HAND_OVER = Script("""#!lua flags=allow-oom
+if redis.call('GET', KEYS[2]) == ARGV[2] then return redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+if redis.call('HLEN', KEYS[3]) + #ARGV - 4 > tonumber(ARGV[4]) then return 0 end
+for k = 5, #ARGV do redis.call('HSET', KEYS[3], ARGV[k], ARGV[2]) end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+redis.call('DEL', KEYS[1])
+return 1
+""")
+
+# KEYS[1] the lanes left. ARGV[1] how the key of the rest of a lease begins; its token follows.
+# Returns the lanes whose former holder still has its rest, and forgets the others.
+LEFT = Script(
+    "#!lua flags=allow-oom"
+    + REFUSE_MOVE
+    + """
+refuse_move(KEYS[1])
+local all, answer, holds = redis.call('HGETALL', KEYS[1]), {}, {}
+for k = 1, #all, 2 do
+  local token = all[k + 1]
+  if holds[token] == nil then holds[token] = redis.call('GET', ARGV[1] .. token) == token end
+  if holds[token] then
+    answer[#answer + 1] = all[k]
+  else
+    redis.call('HDEL', KEYS[1], all[k])
+  end
+end
+return answer
+"""
+)
+
+# KEYS[1] the lanes left, KEYS[2] what wakes the reader. ARGV[1] the token of the rest of a lease, ARGV[2..] lanes in
+# which its holder has no call in flight any more. Returns how many of them were its own.
+FREE = Script("""#!lua flags=allow-oom
+local count = 0
+for k = 2, #ARGV do
+  if redis.call('HGET', KEYS[1], ARGV[k]) == ARGV[1] then
+    redis.call('HDEL', KEYS[1], ARGV[k])
+    count = count + 1
+  end
+end
+if count > 0 then redis.call('XADD', KEYS[2], 'MAXLEN', 1, '*', 'f', '') end
+return count
 """)
 
 # KEYS[1] the set of workers. ARGV[1] this worker, ARGV[2] the lifetime of its mark in milliseconds (0 takes it away),

@@ -15,7 +15,7 @@ from fanout.queue.calls import PartitionAppend
 from fanout.queue.entry import Entry, Submission
 from fanout.queue.entry import encode as older_encode
 from fanout.queue.keys import KEYS, hub_of
-from fanout.queue.leases import Lease, Leases, Renewal
+from fanout.queue.leases import Lease, LeaseKey, Leases, Renewal
 from fanout.queue.pace_channel import OnNotice, PaceChannel, PaceNotice
 from fanout.queue.stream import Stream
 from fanout.signalr.message import RouteClass
@@ -104,8 +104,8 @@ def _leases(base: type[Leases], observer: Observer, clock: SimulatedClock) -> ty
 
         async def renew(
             self, leases: Sequence[Lease], flows: Mapping[int, Sequence[str]] | None = None
-        ) -> Mapping[int, Renewal | None]:
-            renewals: Mapping[int, Renewal | None] = await super().renew(leases, flows)
+        ) -> Mapping[LeaseKey, Renewal | None]:
+            renewals: Mapping[LeaseKey, Renewal | None] = await super().renew(leases, flows)
             for renewal in renewals.values():
                 if renewal is not None:
                     observer.believed(self.worker, renewal.lease.partition, renewal.lease.expires - clock.boot)

@@ -16,7 +16,7 @@ from fanout.queue.calls import Settled
 from fanout.queue.dead_letters import DeadLetters, DeathCause, Parked
 from fanout.queue.entry import Entry, NewerEntryError, StoredEntry, UnreadableEntryError, weight_of
 from fanout.queue.keys import KEYS
-from fanout.queue.leases import Lease, Leases, Renewal
+from fanout.queue.leases import Lease, LeaseKey, Leases, Renewal
 from fanout.queue.sharing import LiveWorkers, Portion, portions_of
 from fanout.queue.stream import Stream
 from fanout.signalr.message import Message, RouteClass
@@ -139,11 +139,11 @@ class EternalLeases(Leases):
 
     async def renew(
         self, leases: Sequence[Lease], flows: Mapping[int, Sequence[str]] | None = None
-    ) -> Mapping[int, Renewal | None]:
+    ) -> Mapping[LeaseKey, Renewal | None]:
         renewals = await super().renew(leases, flows)
         return {
-            partition: renewal and replace(renewal, lease=replace(renewal.lease, expires=float("inf")))
-            for partition, renewal in renewals.items()
+            key: renewal and replace(renewal, lease=replace(renewal.lease, expires=float("inf")))
+            for key, renewal in renewals.items()
         }
 
 

@@ -105,7 +105,20 @@ class Player:
         )
 
     async def _release(self, partition: int, token: str) -> Any:
-        return await self._redis.run(worker_scripts.RELEASE, [KEYS.lease(partition)], [token])
+        names = [KEYS.lease(partition), KEYS.rest(partition, "~" + token)]
+        return await self._redis.run(worker_scripts.RELEASE, names, [token, "~" + token])
+
+    async def _hand_over(self, partition: int, token: str, most: int, *lanes: str) -> Any:
+        names = [KEYS.lease(partition), KEYS.rest(partition, "~" + token), KEYS.left(partition)]
+        return await self._redis.run(worker_scripts.HAND_OVER, names, [token, "~" + token, LONG, most, *lanes])
+
+    async def _left(self, partition: int) -> Any:
+        reply = await self._redis.run(worker_scripts.LEFT, [KEYS.left(partition)], [KEYS.rest(partition, "")])
+        return sorted(reply)  # a hash has no order
+
+    async def _free(self, partition: int, token: str, *lanes: str) -> Any:
+        names = [KEYS.left(partition), KEYS.wake(partition)]
+        return await self._redis.run(worker_scripts.FREE, names, ["~" + token, *lanes])
 
     async def _heartbeat(self, worker: str, lifetime: int, *needs: str) -> Any:
         now, *workers = await self._redis.run(worker_scripts.HEARTBEAT, [KEYS.workers], [worker, lifetime, *needs])

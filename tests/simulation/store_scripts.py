@@ -332,10 +332,42 @@ def _renew(store: StoreModel, keys: Args, args: Args) -> Any:
 
 
 def _release_lease(store: StoreModel, keys: Args, args: Args) -> Any:
+    own = [key for key, token in zip(keys, args, strict=True) if store.string(key) == token]
+    for key in own:
+        store.write_string(key, None)
+    return len(own)
+
+
+def _hand_over(store: StoreModel, keys: Args, args: Args) -> Any:
+    if store.string(keys[1]) == args[1]:
+        store.write_string(keys[1], args[1], int(args[2]))
+        return 1
     if store.string(keys[0]) != args[0]:
+        return -1
+    left = store.hash_of(keys[2])
+    if len(left) + len(args) - 4 > int(args[3]):
         return 0
+    left.update(dict.fromkeys(args[4:], args[1]))
+    store.write_string(keys[1], args[1], int(args[2]))
     store.write_string(keys[0], None)
     return 1
+
+
+def _left(store: StoreModel, keys: Args, args: Args) -> Any:
+    left = store.hash_of(keys[0])
+    for lane in [lane for lane, token in left.items() if store.string(args[0] + token) != token]:
+        del left[lane]
+    return list(left)
+
+
+def _free(store: StoreModel, keys: Args, args: Args) -> Any:
+    left = store.hash_of(keys[0])
+    own = [lane for lane in args[1:] if left.get(lane) == args[0]]
+    for lane in own:
+        left.pop(lane, None)
+    if own:
+        store.wake(keys[1], b"")
+    return len(own)
 
 
 def _heartbeat(store: StoreModel, keys: Args, args: Args) -> Any:
@@ -404,6 +436,9 @@ SCRIPT_TWINS: dict[str, Callable[[StoreModel, Args, Args], Any]] = {
     "ACQUIRE": _acquire,
     "RENEW": _renew,
     "RELEASE": _release_lease,
+    "HAND_OVER": _hand_over,
+    "LEFT": _left,
+    "FREE": _free,
     "HEARTBEAT": _heartbeat,
     "CLAIM": _claim,
     "EXCHANGE_DEMAND": _exchange_demand,

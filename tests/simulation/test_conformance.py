@@ -104,6 +104,9 @@ OPERATION = st.one_of(
     st.tuples(st.just("acquire"), PARTITION, WORKER),
     st.tuples(st.just("renew"), PARTITION, TOKEN),
     st.tuples(st.just("release"), PARTITION, TOKEN),
+    st.tuples(st.just("hand_over"), PARTITION, TOKEN, st.sampled_from([9, 1]), st.sampled_from("xy"), st.just("z")),
+    st.tuples(st.just("left"), PARTITION),
+    st.tuples(st.just("free"), PARTITION, TOKEN, st.sampled_from("xy")),
     st.tuples(st.just("heartbeat"), WORKER, st.sampled_from([LONG, 0])),
     st.tuples(st.just("heartbeat"), WORKER, st.sampled_from([LONG, 0]), st.sampled_from(["!0 2", "!1 2"])),
     st.tuples(st.just("claim"), st.sampled_from([SAME, OTHER])),
@@ -161,6 +164,17 @@ def test_a_life_of_a_partition_gives_equal_replies(real: Real) -> None:
     assert model(playing(operations)) == real.play(playing(operations))
 
 
+def test_a_hand_over_gives_equal_replies(real: Real) -> None:
+    operations: list[Operation] = [
+        ("acquire", 0, "a"), ("hand_over", 0, "b:1", 9, "x"), ("hand_over", 0, "a:1", 1, "x", "y"), ("left", 0),
+        ("hand_over", 0, "a:1", 9, "x", "y"), ("hand_over", 0, "a:1", 9, "x", "y"), ("left", 0), ("acquire", 0, "b"),
+        ("free", 0, "b:2", "x"), ("free", 0, "a:1", "x", "z"), ("left", 0), ("hand_over", 0, "b:2", 9, "z"),
+        ("left", 0), ("release", 0, "a:1"), ("left", 0), ("free", 0, "a:1", "y"), ("release", 0, "b:2"),
+        ("left", 0), ("acquire", 0, "a"), ("look", 0),
+    ]  # fmt: skip
+    assert model(playing(operations)) == real.play(playing(operations))
+
+
 def test_what_has_a_lifetime_ends_alike(real: Real) -> None:
     async def play(redis_client: RedisClient, sleep: Callable[[float], Awaitable[None]]) -> Any:
         replies = [
@@ -178,7 +192,7 @@ def test_what_has_a_lifetime_ends_alike(real: Real) -> None:
                 ("GET", KEYS.lease(0)), ("EXISTS", KEYS.lease(0), "seen", "claimed"), ("DEL", "seen")
             ),
             await redis_client.run(worker_scripts.RENEW, [KEYS.lease(0), KEYS.stream(0, FLOW)], ["a:1", 30]),
-            await redis_client.run(worker_scripts.RELEASE, [KEYS.lease(0)], ["a:1"]),
+            await redis_client.run(worker_scripts.RELEASE, [KEYS.lease(0), KEYS.rest(0, "~a:1")], ["a:1", "~a:1"]),
             await redis_client.run(worker_scripts.ACQUIRE, [KEYS.lease(0), KEYS.fence(0)], ["b", LONG]),
             (await redis_client.run(worker_scripts.HEARTBEAT, [KEYS.workers], ["b", 30]))[1:],
             await redis_client.run(worker_scripts.CLAIM, [KEYS.seen(0)], [b"claimed-once", OTHER, LONG]),

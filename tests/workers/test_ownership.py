@@ -9,7 +9,7 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.queue.keys import KEYS
-from fanout.queue.leases import Lease, Leases, Renewal
+from fanout.queue.leases import Lease, LeaseKey, Leases, Renewal
 from fanout.queue.sharing import LiveWorkers
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
@@ -51,7 +51,7 @@ class Watched(Leases):
 
     async def renew(
         self, leases: Sequence[Lease], flows: Mapping[int, Sequence[str]] | None = None
-    ) -> Mapping[int, Renewal | None]:
+    ) -> Mapping[LeaseKey, Renewal | None]:
         self._check()
         meanwhile, self.before_renewal = self.before_renewal, nothing_happens
         await meanwhile()

@@ -194,7 +194,7 @@ async def test_a_node_that_is_silent_leaves_the_others_their_replies(nodes: Stor
             victim.thaw()
     admissions = {receipt.admission for receipt in receipts}
     assert admissions == {Admission.ACCEPTED, Admission.UNKNOWN}
-    prolonged = {lease.partition for lease in leases if renewals[lease.partition].lease.expires > lease.expires}  # type: ignore[union-attr] # none is lost
+    prolonged = {lease.partition for lease in leases if renewals[lease.key].lease.expires > lease.expires}  # type: ignore[union-attr] # none is lost
     assert 0 not in prolonged
     assert prolonged
 

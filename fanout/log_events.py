@@ -15,7 +15,18 @@ TYPES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(
         (
             *("accepted", "admin_port", "attempt", "attempts", "duplicates", "failed", "fence", "format", "held"),
-            *("in_flight", "items", "leases", "left_out", "lifted", "matched", "more_ids", "partition", "port"),
+            *(
+                "in_flight",
+                "items",
+                "lanes_left",
+                "leases",
+                "left_out",
+                "lifted",
+                "matched",
+                "more_ids",
+                "partition",
+                "port",
+            ),
             *(
                 "count",
                 "keys",
@@ -182,7 +193,12 @@ EVENTS: Final = (
     _event("callers.unreadable_keys", "warning", "count", "some API keys in Redis cannot be read and are left out"),
     _event("execute.allowed execute.not_proved", "info", "endpoint", "whether messages may share a call, as recorded"),
     _event("lease.taken", "info", "partition fence", "ownership moved; the fence grows with each owner"),
-    _event("lease.released", "info", "partition", "a partition was handed back"),
+    _event(
+        "lease.released",
+        "info",
+        "partition lanes_left",
+        "a partition was handed back, but for `lanes_left` destinations that follow when their calls have ended",
+    ),
     _event(
         "store.forgot",
         "error",

@@ -116,6 +116,7 @@ GAUGES = (
     ),
     Definition(WORKER, "gauge", "fanout_waiting", "Entries this worker holds in memory; at most FANOUT_READ_AHEAD."),
     Definition(WORKER, "gauge", "fanout_lanes", "Destinations with entries in this worker's memory."),
+    Definition(WORKER, "gauge", "fanout_lanes_leaving", "Destinations handed over whose calls still are in flight."),
     Definition(
         WORKER,
         "gauge",
@@ -171,10 +172,7 @@ GAUGES = (
     Definition(WORKER, "gauge", "fanout_tokens", "REST tokens in the cache."),
     Definition(WORKER, "counter", "fanout_token_cache_hits", "REST tokens found in the cache."),
     Definition(
-        WORKER,
-        "counter",
-        "fanout_token_cache_misses",
-        "REST tokens signed. Many at full speed: raise FANOUT_TOKEN_CACHE.",
+        WORKER, "counter", "fanout_token_cache_misses", "Tokens signed. Many at full speed: raise FANOUT_TOKEN_CACHE."
     ),
     Definition(REDIS, "gauge", "fanout_redis_up", "1 when Redis answered at the last scrape, else 0."),
     Definition(REDIS, "gauge", "fanout_redis_latency_seconds", "Time in which Redis answered at the last scrape."),

@@ -305,4 +305,5 @@ def _watch_worker(gauges: Gauges, dispatcher: Dispatcher, schedule: Schedule, ow
         leases_gained=lambda: ownership.gained,
         leases_lost=lambda: ownership.lost,
         held_lanes=lambda: ownership.held,
+        lanes_leaving=lambda: ownership.lanes_leaving,
     )

@@ -158,11 +158,11 @@ class Dispatcher:
     def _settle(self, lane: Lane, superseded: Sequence[BufferedEntry]) -> None:
         """Take entries out of the queue that need not go, because a newer one waits."""
         self._schedule.remove(lane, superseded)
-        lane.partition.began_call()
-        self._flights.settler.settle(superseded, partial(self._settled, superseded))
+        lane.partition.began_call(lane.home)
+        self._flights.settler.settle(superseded, partial(self._settled, lane, superseded))
 
-    def _settled(self, superseded: Sequence[BufferedEntry], certain: bool) -> None:
-        superseded[0].partition.ended_call()
+    def _settled(self, lane: Lane, superseded: Sequence[BufferedEntry], certain: bool) -> None:
+        lane.partition.ended_call(lane.home)
         for buffered in superseded if certain else ():
             self._flights.telemetry.superseded(buffered)
 

@@ -148,7 +148,7 @@ class Flight:
         """Take a place in flight, and send at once or as soon as the store or a connection lets the call go."""
         flights, head = self._flights, self._call[0]
         self._endpoint.in_flight += 1
-        self._lane.partition.began_call()
+        self._lane.partition.began_call(self._lane.home)
         item = head.entry.item
         if isinstance(item, Message) and item.ttl is not None and may_be_expired(head, flights.telemetry.age):
             self._task(self._ask_age(item.ttl))
@@ -368,7 +368,7 @@ class Flight:
         self._endpoint.in_flight -= 1
         if self._borrows:
             self._flights.bodies.release(self._call)
-        self._lane.partition.ended_call()
+        self._lane.partition.ended_call(self._lane.home)
 
     def _may_still_go(self) -> bool:
         # Since the lane was taken its lease may have run out, its class been paused, or its breaker opened.

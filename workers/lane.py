@@ -78,6 +78,7 @@ class Lane:
     was cut short, and `next_hurry` says from when on it may be again; `left` is its id while it waits in the stream.
 
     Of the lane:
+    `home` is the key of the lane that its entries belong to for everybody else: its own, unless they went aside.
     `index` are the ids of what was read for it and left in the stream behind `waiting`, None when there is none;
     `fetching` the ids that are being fetched, None when none are. While it has either, nothing that is read later may
     be added before. `asked`: it waits for a fetch. `delayed`: its time has not come yet. `plain`: nothing that could be
@@ -85,13 +86,13 @@ class Lane:
     """
 
     __slots__ = (
-        "alone", "asked", "attempts", "backs_off", "delayed", "dropped", "fetching", "flow", "hub", "hurries",
+        "alone", "asked", "attempts", "backs_off", "delayed", "dropped", "fetching", "flow", "home", "hub", "hurries",
         "index", "key", "left", "left_class", "left_kind", "next_hurry", "partition", "plain", "postponed", "renewed",
         "uncounted", "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, flow: OwnedFlow) -> None:
-        self.key = key
+        self.key = self.home = key
         self.hub = hub_of(key)
         self.flow = flow
         self.partition = flow.partition
@@ -147,6 +148,16 @@ class Lane:
         """Remember what the first entry is like that is left in the stream."""
         self.left = first.id if is_head else None
         self.left_class, self.left_kind = class_of(first.entry.item), operation_of(first.entry.item)
+
+    def block(self) -> None:
+        """Take nothing in and ask for nothing until `unblock`: what comes is left in the stream."""
+        self.index, self.asked = StreamIds(), True
+        self.flow.blocked += 1
+
+    def unblock(self) -> None:
+        """Let the lane ask for what was left in the stream for it, if anything was."""
+        self.asked = False
+        self.flow.blocked -= 1
 
     def leave(self, stream_id: bytes) -> None:
         """Leave an entry that was read in the stream, behind all others."""
@@ -210,6 +221,13 @@ class Lane:
         self.uncounted = False
         self.hurries = 0
         self.next_hurry = -inf
+
+
+def weight_of(entries: Sequence[BufferedEntry]) -> int:
+    """Return how many bytes entries take in memory."""
+    if len(entries) == 1:  # nearly always
+        return entries[0].weight
+    return sum(buffered.weight for buffered in entries)
 
 
 def _numbers_of(stream_id: bytes) -> tuple[int, int]:

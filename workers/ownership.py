@@ -1,24 +1,26 @@
 """Owns this worker's partitions: renews their leases, takes its share of the free ones, hands back what is too much.
 
 Rules guarded: one beat renews everything in one round trip, several times within a lease's lifetime. A partition that
-is handed back first stops reading, then lets its calls in flight end and settle, and only then releases its lease, so
-that the next owner starts where this one stopped. It is not taken again before those calls have ended. A partition
-with entries of a newer format is told to all workers, and goes to one that can read them while there is one.
+is handed back first stops reading and then releases its lease at once, but for the lanes with calls in flight. The next
+owner is told of these. They are given up one by one as their calls end and settle, so that the next owner starts in
+each lane where this one stopped. A partition with entries of a newer format is told to all workers, and goes to one
+that can read them while there is one.
 """
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 
 from fanout.clock import Clock
-from fanout.errors import QueueError
+from fanout.errors import LeaseLostError, QueueError
 from fanout.log import Logger
-from fanout.queue.leases import Lease, Leases, Renewal, fence_of
+from fanout.queue.leases import Lease, Leases, Renewal, fence_of, is_rest
 from fanout.queue.sharing import portions_of
 from workers.partition import OwnedPartition, StoreClock, order_of
 from workers.schedule import Schedule
 
 _BEATS_PER_LEASE = 5
 _LONGEST_BEAT = 1.0
+_PAUSE = 0.1  # seconds between tries while the store does not answer
 
 StartReading = Callable[[OwnedPartition], asyncio.Task[None]]
 
@@ -46,6 +48,8 @@ class Ownership:
         self._owned: dict[int, OwnedPartition] = {}
         self._readers: dict[OwnedPartition, asyncio.Task[None]] = {}
         self._leaving: set[int] = set()
+        self._handing: dict[OwnedPartition, asyncio.Event] = {}
+        self._rests: list[OwnedPartition] = []  # handed over but for the lanes with calls in flight
         self._suspects: dict[int, tuple[str, bytes]] = {}
         self._latest: dict[int, str] = {}  # the token of each partition's latest owner
         self._unsettled: dict[int, int] = {}  # entries read and not settled when a lease was lost
@@ -62,6 +66,11 @@ class Ownership:
     def held(self) -> int:
         """How many lanes stand still because an entry of a newer format was met in them."""
         return sum(owned.held for owned in self._owned.values())
+
+    @property
+    def lanes_leaving(self) -> int:
+        """How many lanes of partitions that were handed over have calls in flight here."""
+        return sum(len(owned.busy) for owned in self._rests)
 
     @property
     def newer(self) -> Mapping[int, int]:
@@ -94,11 +103,11 @@ class Ownership:
                 await self._clock.sleep(min(_LONGEST_BEAT, self._leases.lifetime / _BEATS_PER_LEASE))
 
     async def leave(self) -> None:
-        """Leave the list of workers and hand every partition back, each as soon as its calls in flight have ended."""
+        """Leave the list of workers and hand every partition back; return when their calls in flight have ended."""
         self.close()
         await self._sign_off()  # first, so that the others take what is released without waiting for the rest
         async with asyncio.TaskGroup() as group:
-            for owned in list(self._owned.values()):
+            for owned in dict.fromkeys((*self._owned.values(), *self._handing)):
                 group.create_task(self._hand_back(owned))
         await self._sign_off()  # again, because a beat on its way may have signed us on in between
 
@@ -110,7 +119,7 @@ class Ownership:
 
     async def release_all(self) -> None:
         """Release every lease, calls in flight or not: their time to finish is over."""
-        for owned in list(self._owned.values()):
+        for owned in [*self._owned.values(), *self._rests]:
             await self._release(owned)
 
     async def _beat(self, group: asyncio.TaskGroup, start_reading: StartReading) -> None:
@@ -153,17 +162,21 @@ class Ownership:
 
         Entries of these may have been dropped from memory, so they cannot go on as they are.
         """
-        asked = [owned for owned in self._owned.values() if not owned.lost]
-        flows = {owned.number: list(owned.flows) for owned in asked}
+        asked = [owned for owned in (*self._owned.values(), *self._rests) if not owned.lost]
+        flows = {owned.number: list(owned.flows) for owned in asked if owned not in self._rests}
         renewals = await self._leases.renew([owned.lease for owned in asked], flows)
         now = self._clock.monotonic()
         restarting = []
         for owned in asked:
-            if self._owned.get(owned.number) is not owned:
-                continue  # it was handed back while the renewal was on its way
-            renewal = renewals[owned.lease.key]
+            renewal = renewals.get(owned.lease.key)
+            if owned.lost or not self._is_mine(owned):
+                continue  # it was lost or released while the renewal was on its way
             if renewal is None:
-                self._lose(owned, "refused")
+                if not owned.handing_over and owned.lease.key in renewals:  # else it changed hands meanwhile
+                    self._lose(owned, "refused")
+                continue
+            if owned in self._rests:
+                owned.lease = renewal.lease
                 continue
             if (owned.doubted or not owned.is_held(now)) and owned.number not in self._leaving:
                 restarting.append(owned)
@@ -175,7 +188,7 @@ class Ownership:
         # The oldest entry must be one we know, or one that is still to be read. It is neither when the store lost its
         # last writes in a failover and its clock gave out smaller ids again: then the partition is begun anew. This
         # has to be seen twice, because what was oldest may have been settled in between.
-        missed = None if owned.doubted else self._missed(owned, renewal)
+        missed = None if owned.doubted or owned.ended else self._missed(owned, renewal)
         if missed is None:
             self._suspects.pop(owned.number, None)
         elif self._suspects.get(owned.number) != missed:
@@ -233,8 +246,12 @@ class Ownership:
 
     def _end_expired(self) -> None:
         now = self._clock.monotonic()
-        for owned in [owned for owned in self._owned.values() if not owned.lost and not owned.is_held(now)]:
-            self._lose(owned, "expired")
+        for owned in (*self._owned.values(), *self._rests):
+            if not owned.lost and not owned.is_held(now):
+                self._lose(owned, "expired")
+
+    def _is_mine(self, owned: OwnedPartition) -> bool:
+        return self._owned.get(owned.number) is owned or owned in self._rests
 
     def _lose(self, owned: OwnedPartition, cause: str) -> None:
         """Give up a partition whose lease expired by our clock, or whose renewal the store refused."""
@@ -255,11 +272,71 @@ class Ownership:
             reader.cancel()
 
     async def _hand_back(self, owned: OwnedPartition) -> None:
+        """Release a partition, at once but for the lanes with calls in flight; return when these have ended too."""
+        done = self._handing.get(owned)
+        if done is not None:
+            await done.wait()
+            return
+        done = self._handing[owned] = asyncio.Event()
+        try:
+            await self._hand_back_once(owned)
+        finally:
+            done.set()
+            del self._handing[owned]
+
+    async def _hand_back_once(self, owned: OwnedPartition) -> None:
         self._stop(owned)
+        ended = asyncio.Event()
+        owned.on_lane_ended = ended.set
+        lanes = set(owned.busy)
+        if lanes and await self._hand_over(owned, lanes):
+            await self._free_lanes(owned, lanes, ended)
+            self._rests.remove(owned)
         quiet = asyncio.Event()
         owned.when_quiet(quiet.set)
         await quiet.wait()
-        await self._release(owned)
+        if not owned.lost:
+            await self._release(owned)
+
+    async def _hand_over(self, owned: OwnedPartition, lanes: Collection[str]) -> bool:
+        """Turn a lease into the rest of one; False when the lanes are too many, or the lease was lost."""
+        owned.handing_over, cause = True, "expired"
+        try:
+            while owned.is_held(self._clock.monotonic()):
+                try:
+                    rest = await self._leases.hand_over(owned.lease, lanes)
+                except LeaseLostError:
+                    cause = "refused"
+                    break
+                except QueueError:
+                    await self._clock.sleep(_PAUSE)
+                    continue
+                if rest is None or owned.lost:  # it ran out by our clock before the answer came
+                    return False
+                owned.lease = rest
+                self._forget(owned)
+                self._rests.append(owned)
+                self._log.info("lease.released", partition=owned.number, lanes_left=len(lanes))
+                return True
+        finally:
+            owned.handing_over = False
+        if not owned.lost:
+            self._lose(owned, cause)
+        return False
+
+    async def _free_lanes(self, owned: OwnedPartition, lanes: set[str], ended: asyncio.Event) -> None:
+        """Give up lanes of the rest of a lease as their calls end, until there is none or it is lost."""
+        while lanes and not owned.lost:
+            ended.clear()
+            free = lanes - owned.lanes.keys()
+            if not free:
+                await ended.wait()
+                continue
+            try:
+                await self._leases.free(owned.lease, free)
+                lanes -= free
+            except QueueError:
+                await self._clock.sleep(_PAUSE)
 
     async def _sign_off(self) -> None:
         try:
@@ -270,12 +347,13 @@ class Ownership:
     async def _release(self, owned: OwnedPartition) -> None:
         try:
             await self._leases.release(owned.lease)
-            self._log.info("lease.released", partition=owned.number)
+            if not is_rest(owned.lease):  # of a rest it was logged at the hand-over
+                self._log.info("lease.released", partition=owned.number, lanes_left=0)
         except QueueError as error:
             self._log.warning("leases.unreachable", error=str(error), held=len(self))
         self._forget(owned)
 
     def _forget(self, owned: OwnedPartition) -> None:
-        self._leaving.discard(owned.number)
         if self._owned.get(owned.number) is owned:
+            self._leaving.discard(owned.number)
             del self._owned[owned.number]

@@ -18,6 +18,7 @@ from fanout.queue.keys import hub_and_endpoint, hub_of_flow, priority_of_flow
 from fanout.queue.leases import Lease
 from fanout.queue.stream import START
 
+NO_LANE = ""  # stands for the lane of what is settled and belongs to none: a marker
 _AROUND = 600  # bytes that an entry takes in memory beside its stored form, in round numbers
 _CHUNK = 64 * 1024
 _PRECISION = 0.001  # seconds: the store's clock is read in whole milliseconds, rounded down
@@ -57,8 +58,8 @@ class OwnedFlow:
 
     `held` are the lanes that stand still since an entry of a newer format was met in them, `first_held` the id of the
     first such entry. `stopped`: such an entry was met whose lane is not known, and nothing more is read of the flow.
-    `barriers` hold back what stands behind them, by member in `swept`, and `aside` are keys of lanes that went aside
-    (see `sweeps`).
+    So many lanes are `blocked`: they wait for a call of a former owner. `barriers` hold back what stands behind them,
+    by member in `swept`, and `aside` are keys of lanes that went aside (see `sweeps`).
     """
 
     __slots__ = (
@@ -66,6 +67,7 @@ class OwnedFlow:
         "average",
         "barriers",
         "behind",
+        "blocked",
         "cursor",
         "endpoint",
         "first_held",
@@ -102,6 +104,7 @@ class OwnedFlow:
         self.held: set[str] = set()
         self.first_held = b""
         self.stopped = False
+        self.blocked = 0
         self.barriers: list[Any] = []
         self.swept: dict[str, list[Any]] = {}
         self.aside: set[str] = set()
@@ -157,6 +160,9 @@ class OwnedPartition:
     `foreign` are such flows in which nothing waited when they were looked at.
     `chunk` is how many bytes a read asks for; it adapts to the link. Its reader sets `on_wake`. `needs` is the newest
     format of an entry that was met and that this process cannot read, 0 for none.
+    `lanes` have so many calls in flight each, by the name that other workers know them by. `on_lane_ended` is called
+    when one has none any more. `left` are those in which a former owner has one as far as is known, each with its flow;
+    `freed` are to be taken from these. `handing_over`: the lease is about to become the rest of one.
     """
 
     def __init__(self, lease: Lease, *, generation: Hashable = None) -> None:
@@ -170,7 +176,11 @@ class OwnedPartition:
         self.left_alone: dict[str, str] = {}
         self.foreign: set[str] = set()
         self.needs = 0
-        self.in_flight = 0
+        self.handing_over = False
+        self.lanes: dict[str, int] = {}
+        self.left: dict[str, str] = {}
+        self.freed: set[str] = set()
+        self.on_lane_ended: Callable[[], None] | None = None
         self.ended = False
         self.lost = False
         self.doubted = False
@@ -188,6 +198,16 @@ class OwnedPartition:
     def unknown_endpoints(self) -> frozenset[str]:
         """The endpoints that are not configured here and may have entries in this partition."""
         return frozenset(self.left_alone.values())
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are in flight or not yet settled."""
+        return sum(self.lanes.values())
+
+    @property
+    def busy(self) -> frozenset[str]:
+        """The lanes that have calls in flight."""
+        return frozenset(self.lanes) - {NO_LANE}
 
     @property
     def known(self) -> int:
@@ -226,21 +246,30 @@ class OwnedPartition:
         self.ended = self.lost = True
         self.lease = replace(self.lease, expires=-inf)
 
-    def began_call(self) -> None:
-        """Count a call that is in flight until it is settled."""
-        self.in_flight += 1
+    def is_moving(self, token: str) -> bool:
+        """Return whether a refusal under `token` may only mean that another token holds the lanes in flight now."""
+        return self.handing_over or (token != self.lease.token and not self.lost)
 
-    def ended_call(self) -> None:
+    def began_call(self, lane: str) -> None:
+        """Count a call of a lane that is in flight until it is settled; NO_LANE for a settlement alone."""
+        self.lanes[lane] = self.lanes.get(lane, 0) + 1
+
+    def ended_call(self, lane: str) -> None:
         """Count a call out, and run the callbacks of `when_quiet` after the last one."""
-        self.in_flight -= 1
-        if self.in_flight == 0:
+        count = self.lanes.pop(lane) - 1
+        if count:
+            self.lanes[lane] = count
+            return
+        if self.on_lane_ended is not None:
+            self.on_lane_ended()
+        if self._when_quiet and not self.lanes:
             callbacks, self._when_quiet = self._when_quiet, []
             for callback in callbacks:
                 callback()
 
     def when_quiet(self, callback: Callable[[], None]) -> None:
         """Run `callback` once no call of this partition is in flight; at once if none is."""
-        if self.in_flight == 0:
+        if not self.lanes:
             callback()
         else:
             self._when_quiet.append(callback)

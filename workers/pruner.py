@@ -63,5 +63,5 @@ def _choose(owned: OwnedPartition, start: int) -> tuple[dict[str, bytes], int]:
 
 
 def _is_unused(flow: OwnedFlow) -> bool:
-    # One that is behind may be in the middle of a read.
-    return not (flow.behind or flow.known or flow.waiting or flow.left)
+    # One that is behind may be in the middle of a read. Lanes that are blocked are blocked in the flow that is known.
+    return not (flow.behind or flow.known or flow.waiting or flow.left or flow.blocked)

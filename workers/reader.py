@@ -13,6 +13,7 @@ waits in the store. A third forgets flows that nobody uses any more (see `pruner
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from math import inf
 from typing import ParamSpec, TypeVar
 
 from fanout.clock import Clock
@@ -22,7 +23,7 @@ from fanout.metrics import Metrics
 from fanout.queue.changes import read_marker
 from fanout.queue.dead_letters import DeathCause, Parked
 from fanout.queue.entry import VERSION, Entry, NewerEntryError, StoredEntry, UnreadableEntryError, decode, weight_of
-from fanout.queue.keys import hub_and_endpoint, hub_of_flow, is_known_flow, lane_in_flow, lane_of
+from fanout.queue.keys import flow_of, hub_and_endpoint, hub_of_flow, is_known_flow, lane_in_flow, lane_of
 from fanout.queue.stream import START, Stream
 from fanout.signalr.message import label_of
 from workers.lane import Lane
@@ -40,6 +41,7 @@ _SMALLEST_CHUNK = 8 * 1024
 _SLOW = 0.5  # seconds: after a read that took longer, the next one asks for half as much
 _BLOCK = 5.0  # seconds a read waits in the store; it is cancelled when the partition is given back
 _IN_A_TURN = 64  # entries that are put into lanes before all else has its turn
+_LEFT_BLOCK = 0.5  # the same while a former owner has calls in flight: its lease may run out without a word
 _PAUSE = 0.2  # seconds between tries while the store does not answer
 _MOST_HELD = 10_000  # lanes of a flow that stand still; past it the flow does
 _LOGGED_EVERY = 50  # failures in a row: the first of them is logged, and one of so many others
@@ -88,6 +90,7 @@ class Reader:
         owned.on_wake = woken.set
         try:
             await self._find_flows(owned)
+            await self._block_left(owned)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._listen(owned, on_read))
                 group.create_task(self._catch_up(owned, woken, on_read))
@@ -118,6 +121,27 @@ class Reader:
             self._log.warning("endpoint.unknown", endpoint=label_of(endpoint), partition=owned.number)
         owned.left_alone[name] = endpoint
 
+    async def _block_left(self, owned: OwnedPartition) -> None:
+        """Leave the lanes alone in which a former owner has a call in flight, before anything is read."""
+        for key in await self._ask(owned, self._stream.left, owned.number):
+            name = owned.left[key] = flow_of(key)
+            if hub_and_endpoint(hub_of_flow(name))[1] in self._endpoints:
+                self._schedule.block(owned.flows.setdefault(name, OwnedFlow(owned, name)), key)
+
+    async def _find_freed(self, owned: OwnedPartition) -> None:
+        """Note the lanes that the former owner has freed, or for which its lease has run out."""
+        owned.freed = owned.left.keys() - await self._ask(owned, self._stream.left, owned.number)
+        if owned.freed:
+            owned.wake()
+
+    def _unblock_freed(self, owned: OwnedPartition) -> None:
+        # Not while a read of this task is on its way: it may bring what the former owner has settled since.
+        for key in owned.freed:
+            flow = owned.flows.get(owned.left.pop(key))
+            if flow is not None:  # else nothing of it is read here
+                self._schedule.unblock(flow, key)
+        owned.freed = set()
+
     def _is_doubtful(self, owned: OwnedPartition) -> bool:
         if owned.generation == self._stream.generation(owned.number):
             return False
@@ -142,33 +166,44 @@ class Reader:
                 failures += 1
 
     async def _listen(self, owned: OwnedPartition, on_read: Callable[[], None]) -> None:
-        woken = START
+        woken, looked_at = START, -inf
         while not owned.doubted:
             after = {flow.name: flow.cursor for flow in owned.flows.values() if not flow.behind}
             after |= dict.fromkeys(owned.foreign, START)
             most = max(_OF_EACH, _AT_ONCE // max(1, len(after)))
-            last, reads = await self._ask(owned, self._stream.wait, owned.number, woken, after, most=most, block=_BLOCK)
+            block = _LEFT_BLOCK if owned.left else _BLOCK
+            last, reads = await self._ask(owned, self._stream.wait, owned.number, woken, after, most=most, block=block)
             if self._is_doubtful(owned):
                 return
-            if last != woken:
-                woken = last
+            was_woken, woken = last != woken, last
+            if was_woken:
                 await self._find_flows(owned)
             for name, entries in reads:
-                if name in owned.foreign:
-                    self._tell_of(owned, name, hub_and_endpoint(hub_of_flow(name))[1])
-                    continue
-                flow = owned.flows.get(name)
-                if flow is None or flow.behind or flow.cursor != after[name]:
-                    continue  # another task went on with it meanwhile, or forgot it
-                if not await self._take_in(flow, entries) or len(entries) == most:
-                    flow.behind = True
-                    owned.wake()
+                await self._hear(owned, name, entries, after[name], most)
             on_read()
+            if owned.left and (was_woken or not reads or self._clock.monotonic() >= looked_at + _LEFT_BLOCK):
+                await self._find_freed(owned)
+                looked_at = self._clock.monotonic()
+
+    async def _hear(
+        self, owned: OwnedPartition, name: str, entries: Sequence[StoredEntry], after: bytes, most: int
+    ) -> None:
+        if name in owned.foreign:
+            self._tell_of(owned, name, hub_and_endpoint(hub_of_flow(name))[1])
+            return
+        flow = owned.flows.get(name)
+        if flow is None or flow.behind or flow.cursor != after:
+            return  # another task went on with it meanwhile, or forgot it
+        if not await self._take_in(flow, entries) or len(entries) == most:
+            flow.behind = True
+            owned.wake()
 
     async def _catch_up(self, owned: OwnedPartition, woken: asyncio.Event, on_read: Callable[[], None]) -> None:
         turn = 0
         while not owned.doubted:
             woken.clear()
+            if owned.freed:
+                self._unblock_freed(owned)
             turn += 1
             fetched = await self._fetch(owned)
             behind = [flow for flow in owned.flows.values() if self._is_to_read(flow)]

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from fanout.signalr.message import Message, RouteClass, class_of
-from workers.lane import DelayQueue, HeldUntil, Lane, ReadyLanes, never_held
+from workers.lane import DelayQueue, HeldUntil, Lane, ReadyLanes, never_held, weight_of
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
 
 _CLASSES = tuple(RouteClass)
@@ -103,7 +103,7 @@ class Schedule:
             for lane in lanes:
                 if flow.resting <= self._part(flow) // 4:
                     return True
-                flow.resting -= _weight_of(lane.waiting[keep:])
+                flow.resting -= weight_of(lane.waiting[keep:])
                 self._leave(lane, keep)
         return True
 
@@ -126,6 +126,17 @@ class Schedule:
         self._left += 1
         flow.left += 1
         return False
+
+    def block(self, flow: OwnedFlow, key: str) -> None:
+        """Leave what comes for a lane in the stream until `unblock`: a former owner has a call of it in flight."""
+        lane = self._lanes[flow, key] = Lane(key, flow)
+        lane.block()
+
+    def unblock(self, flow: OwnedFlow, key: str) -> None:
+        """Have a lane that was blocked go on with what was left in the stream for it."""
+        if (lane := self._lanes.get((flow, key))) is not None:  # else all of the partition was dropped
+            lane.unblock()
+            (self._ask if lane.index else self._end)(lane)
 
     def take(self, now: float, classes: Sequence[RouteClass] = _CLASSES, endpoint: str = "") -> Lane | None:
         """Remove and return the next lane of an endpoint whose head may go; None when there is none.
@@ -151,7 +162,7 @@ class Schedule:
         count = 0
         for lane in self._delayed.due(now):
             if lane.waiting:
-                lane.flow.resting -= _weight_of(lane.waiting)
+                lane.flow.resting -= weight_of(lane.waiting)
                 self._ready[lane.flow.endpoint].queues[lane.route_class].append(lane)
                 count += 1
             else:
@@ -159,10 +170,7 @@ class Schedule:
         return count
 
     def hurry(self, now: float, route_class: RouteClass, hub: str) -> None:
-        """Make the lanes of a hub due at once that wait to repeat a call of this class: such calls succeed again.
-
-        `hub` is that of their keys, with its endpoint.
-        """
+        """Make lanes of a hub, as it is in their keys, due at once that back off: calls of this class succeed again."""
         self._delayed.hurry(now, route_class, hub)
 
     def advance(self, lane: Lane, count: int = 1) -> None:
@@ -205,6 +213,7 @@ class Schedule:
         self.remove(lane, (head,))
         if not self.add(key, head):
             lane.flow.known.discard(head.id)
+        self._lanes[lane.flow, key].home = lane.home
         self.release(lane)
 
     def has_lane(self, flow: OwnedFlow, key: str) -> bool:
@@ -224,7 +233,7 @@ class Schedule:
             self._leave(lane, 1)
         if lane.flow.size > self._part(lane.flow) // 2:
             self._leave(lane, 0)
-        lane.flow.resting += _weight_of(lane.waiting)
+        lane.flow.resting += weight_of(lane.waiting)
         self._delayed.put(lane, until)
 
     def hurry_refused(self, now: float, route_class: RouteClass, endpoint: str = "") -> None:
@@ -310,9 +319,10 @@ class Schedule:
         return budget > 0 or not flow.waiting or (self.make_room(flow) and not flow.waiting)
 
     def _put_back(self, lane: Lane, ids: Sequence[bytes]) -> None:
+        count = len(ids) + len(lane.fetching or ())
         lane.put_back(ids)
-        self._left += len(ids)
-        lane.flow.left += len(ids)
+        self._left += count
+        lane.flow.left += count
 
     def _is_held_back(self, lane: Lane, now: float) -> bool:
         # To fetch a head that may not go would be for nothing.
@@ -344,7 +354,7 @@ class Schedule:
     def _forget(self, lane: Lane, gone: Sequence[BufferedEntry]) -> None:
         if not gone:
             return
-        flow, size = lane.flow, _weight_of(gone)
+        flow, size = lane.flow, weight_of(gone)
         flow.waiting -= len(gone)
         flow.size -= size
         self._waiting -= len(gone)
@@ -386,14 +396,5 @@ class Schedule:
         del lane.waiting[keep:]
         self._forget(lane, gone)
         ids = [buffered.id for buffered in gone]
-        count = len(ids) + len(lane.fetching or ())
         lane.note_left(gone[0], is_head=not keep)
-        lane.put_back(ids)
-        self._left += count
-        lane.flow.left += count
-
-
-def _weight_of(entries: Sequence[BufferedEntry]) -> int:
-    if len(entries) == 1:  # nearly always
-        return entries[0].weight
-    return sum(buffered.weight for buffered in entries)
+        self._put_back(lane, ids)

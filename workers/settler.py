@@ -99,10 +99,13 @@ class Settler:
         """
         owned = buffered.partition
         while owned.is_held(self._clock.monotonic()):
+            token = owned.lease.token
             try:
-                expired = await self._stream.expire(owned.number, owned.lease.token, _alone(buffered), ttl)
+                expired = await self._stream.expire(owned.number, token, _alone(buffered), ttl)
             except LeaseLostError:
-                break
+                if not owned.is_moving(token):
+                    break
+                await self._clock.sleep(_PAUSE)
             except QueueError:
                 await self._clock.sleep(_PAUSE)
             else:
@@ -122,10 +125,13 @@ class Settler:
         """Move an entry that cannot be read to the dead letters, unchanged; return as `park`."""
         owned = flow.partition
         while owned.is_held(self._clock.monotonic()):
+            token = owned.lease.token
             try:
-                deleted = await self._dead_letters.park(owned.number, owned.lease.token, parked, cause)
+                deleted = await self._dead_letters.park(owned.number, token, parked, cause)
             except LeaseLostError:
-                break
+                if not owned.is_moving(token):
+                    break
+                await self._clock.sleep(_PAUSE)
             except QueueError:
                 await self._clock.sleep(_PAUSE)
             else:
@@ -179,9 +185,11 @@ class Settler:
                 await self._clock.sleep(_PAUSE)
                 continue
             self._metrics.settle_seconds.observe(self._clock.monotonic() - started)
-            for (owned, batch), settled in zip(list(batches.items()), answers, strict=True):
-                if settled is None:
-                    continue  # its part of the store does not answer; it is tried again
+            for (owned, batch), (_number, token, _groups), settled in zip(
+                list(batches.items()), work, answers, strict=True
+            ):
+                if settled is None or (not settled and owned.is_moving(token)):
+                    continue  # its part of the store does not answer, or its lease became another: it is tried again
                 del batches[owned]
                 if not settled:
                     owned.doubt()

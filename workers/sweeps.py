@@ -27,7 +27,7 @@ from fanout.queue.presence import Place, Presence
 from fanout.queue.stream import START
 from fanout.signalr.message import GroupAction, Message, Scope
 from workers.lane import Lane
-from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition, order_of
+from workers.partition import NO_LANE, BufferedEntry, OwnedFlow, OwnedPartition, order_of
 from workers.schedule import Schedule
 from workers.settler import Settler
 
@@ -355,12 +355,12 @@ class Sweeps:
             owned.wake()  # there may be room for a marker now
         if not owned.may_act(self._clock.monotonic()):
             return
-        owned.began_call()
+        owned.began_call(NO_LANE)
         self._settler.settle((buffered,), partial(_settled, owned))
 
 
 def _settled(owned: OwnedPartition, _certain: bool) -> None:
-    owned.ended_call()
+    owned.ended_call(NO_LANE)
 
 
 def _newest_before(flow: OwnedFlow, head: BufferedEntry) -> Barrier | None:

@@ -16,10 +16,10 @@ from fanout.metrics import Metrics
 from fanout.queue.changes import read_marker
 from fanout.queue.dead_letters import DeathCause, Parked
 from fanout.queue.entry import Entry, NewerEntryError, StoredEntry, UnreadableEntryError, decode, weight_of
-from fanout.queue.keys import is_known_flow
+from fanout.queue.keys import is_known_flow, lane_of
 from fanout.queue.stream import START, Stream
 from fanout.signalr.message import Message, Scope, label_of
-from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
+from workers.partition import NO_LANE, BufferedEntry, OwnedFlow, OwnedPartition
 from workers.settler import Settler
 from workers.telemetry import Telemetry
 
@@ -75,6 +75,8 @@ class Unclaimed:
         place = (owned, name)
         if self._clock.monotonic() < self._due.get(place, -inf) or not is_known_flow(name):
             return False
+        if name in owned.left.values():
+            return False  # a former owner, who has the endpoint, has calls in flight
         try:
             left = await self._end_old(owned, name)
         except QueueError:
@@ -96,11 +98,12 @@ class Unclaimed:
             for stored in reads[0].entries:
                 if not owned.may_act(self._clock.monotonic()):
                     return inf
-                owned.began_call()  # the lease is kept until it is done
+                lane = _lane_of(flow, stored)
+                owned.began_call(lane)  # it is kept until this is done, whoever gets the partition
                 try:
                     left = await self._end(flow, stored)
                 finally:
-                    owned.ended_call()
+                    owned.ended_call(lane)
                 if left > _OUT:
                     return left
         return _OUT
@@ -147,3 +150,10 @@ class Unclaimed:
             self._metrics.by_hub.died(flow.origin[0])
         self._log.error("entry.unreadable", partition=flow.partition.number, id=stored.id.decode(), detail=detail)
         return _OUT
+
+
+def _lane_of(flow: OwnedFlow, stored: StoredEntry) -> str:
+    try:
+        return lane_of(flow.hub, decode(stored.data, *flow.origin).item)
+    except UnreadableEntryError:
+        return NO_LANE

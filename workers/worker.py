@@ -1,7 +1,8 @@
 """One worker: the tasks that deliver, and the order in which they end.
 
-Rule guarded: the end has an order. Reading stops, waiting entries are left in the stream, calls in flight finish and
-are settled while the leases are still renewed, and the leases are released last.
+Rule guarded: the end has an order. Reading stops, waiting entries are left in the stream, the leases are released but
+for the destinations with a call in flight, and these follow as their calls end and are settled. What is left of the
+leases is renewed meanwhile, and released last.
 """
 
 import asyncio

@@ -201,6 +201,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 (known("fanout_paused_hubs"), "hubs paused"),
                 (known("fanout_pauses", "cause"), "pauses, {{cause}}"),
                 (total("fanout_held_lanes"), "destinations that wait for a newer worker"),
+                (total("fanout_lanes_leaving"), "destinations whose hand-over waits for a call"),
             ),
         ),
         Panel("Pauses", "s", ((known("fanout_pause_seconds", "class"), "{{class}}"),), "Seconds left."),

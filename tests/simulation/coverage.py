@@ -14,6 +14,7 @@ LEASE = "guard: lease"  # a worker gave up entries because its lease had run out
 ORDER = "guard: order"  # a call failed while entries waited behind it that must not overtake
 PAUSE = "guard: pause"  # a class of calls had to rest while entries of it waited
 SWEEP = "guard: sweep"  # an entry was held back for a sweep before it, or a sweep for what was before it
+HANDED_OVER = "partitions handed over but for calls in flight"
 GUARDS = (FENCE, LEASE, ORDER, PAUSE, SWEEP)
 GUARDED = 0.05  # of the worlds, at least
 OF = 2000

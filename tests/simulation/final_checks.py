@@ -96,8 +96,8 @@ def is_excused(observer: Observer, late: tuple[TrackedEntry, Call], early: tuple
 def _is_stray(observer: Observer, tracked: TrackedEntry, call: Call) -> bool:
     """Return whether a call was answered after its sender had given up, was gone, or had lost its lease."""
     killed = observer.kills.get(call.host.name)
-    ends = [end.at for end in observer.lease_ends if end.partition == tracked.partition]
-    ends += observer.lapses((call.host.name, tracked.partition))
+    ends = [end.at for end in observer.lease_ends if end.may_end(call, tracked.partition)]
+    ends += observer.lapses(call, tracked.partition)
     ends += [at for at in (killed, call.ended) if at is not None]
     return any(call.began <= at <= (call.reached or 0.0) for at in ends)
 
@@ -158,12 +158,12 @@ def _lost_hold(observer: Observer, tracked: TrackedEntry, call: Call, later: Cal
 
 def _lease_end(observer: Observer, tracked: TrackedEntry, call: Call, later: Call) -> str | None:
     place = (call.host.name, tracked.partition)
-    lapse = next((at for at in observer.lapses(place) if call.began <= at <= later.began), None)
+    lapse = next((at for at in observer.lapses(call, tracked.partition) if call.began <= at <= later.began), None)
     if lapse is not None:
         return f"{place} ran out by its holder's clock at {lapse:.6f}"
     # The holder of a lease that the store forgot relies on it until it hears of that, or until it has run out.
-    unaware = observer.unaware if observer.store_changed else 0.0
     ends = [end for end in observer.lease_ends if end.partition == tracked.partition and end.at <= later.began]
-    during = [end for end in ends if end.at >= call.began]
-    end = during[0] if during else ends[-1] if ends and ends[-1].at >= call.began - unaware else None
+    during = [end for end in ends if end.at >= call.began and end.may_end(call, tracked.partition)]
+    forgotten = ends and observer.store_changed and ends[-1].at >= call.began - observer.unaware
+    end = during[0] if during else ends[-1] if forgotten else None
     return None if end is None else f"{place} lost ({end.how} at {end.at:.6f})"

@@ -94,21 +94,31 @@ def _pruner(base: type[Pruner], observer: Observer) -> type[Pruner]:
 
 def _leases(base: type[Leases], observer: Observer, clock: SimulatedClock) -> type[Leases]:
     class Instrumented(base):  # type: ignore[misc, valid-type] # which class it is is known at run time
-        """Reports until when a worker relies on its leases."""
+        """Reports until when a worker relies on its leases, and on what is left of them."""
+
+        def _note(self, *leases: Lease | None) -> None:
+            for lease in filter(None, leases):
+                observer.believed(self.worker, lease, lease.expires - clock.boot)
+
+        async def hand_over(self, lease: Lease, lanes: Collection[str]) -> Lease | None:
+            rest: Lease | None = await super().hand_over(lease, lanes)
+            self._note(rest)
+            return rest
+
+        async def free(self, rest: Lease, lanes: Collection[str]) -> None:
+            observer.freed(rest, lanes)
+            await super().free(rest, lanes)
 
         async def acquire(self, partitions: Sequence[int]) -> list[Lease]:
             leases: list[Lease] = await super().acquire(partitions)
-            for lease in leases:
-                observer.believed(self.worker, lease.partition, lease.expires - clock.boot)
+            self._note(*leases)
             return leases
 
         async def renew(
             self, leases: Sequence[Lease], flows: Mapping[int, Sequence[str]] | None = None
         ) -> Mapping[LeaseKey, Renewal | None]:
             renewals: Mapping[LeaseKey, Renewal | None] = await super().renew(leases, flows)
-            for renewal in renewals.values():
-                if renewal is not None:
-                    observer.believed(self.worker, renewal.lease.partition, renewal.lease.expires - clock.boot)
+            self._note(*(None if renewal is None else renewal.lease for renewal in renewals.values()))
             return renewals
 
     return Instrumented

@@ -9,7 +9,8 @@ from typing import Any
 
 from fanout.environment import load
 from fanout.queue.entry import Submission
-from fanout.queue.keys import lane_of, partition_of
+from fanout.queue.keys import REST, lane_of, partition_of
+from fanout.queue.leases import Lease
 from fanout.signalr.message import Message
 from fanout.signalr.routes import route_of
 from tests.simulation.loop import Host, SimulatedLoop
@@ -30,7 +31,7 @@ class Journal:
         self.lease_ends: list[LeaseEnd] = []
         self.overtime: set[str] = set()  # hosts whose grace time ended with calls in flight
         self.kills: dict[str, float] = {}
-        self.beliefs: dict[tuple[str, int], list[tuple[float, float]]] = {}
+        self.beliefs: dict[tuple[str, int], dict[str, list[tuple[float, float]]]] = {}  # by place and token
         self.poison: set[bytes] = set()  # unreadable entries that were stored
         self.buried: set[bytes] = set()  # and that were parked
         self.unsure_until = -1.0  # leases may have two holders until then: the store lost some, or its clock jumped
@@ -76,12 +77,16 @@ class Journal:
         self.note("world", "killed", host.name)
         self.kills[host.name] = self.loop.time()
 
-    def believed(self, worker: str, partition: int, until: float) -> None:
-        """Note that a worker relies on a lease until `until`."""
-        self.beliefs.setdefault((worker, partition), []).append((self.loop.time(), until))
+    def believed(self, worker: str, lease: Lease, until: float) -> None:
+        """Note that a worker relies on a lease, or on the rest of it, until `until`."""
+        by_token = self.beliefs.setdefault((worker, lease.partition), {})
+        by_token.setdefault(lease.token.removeprefix(REST), []).append((self.loop.time(), until))
 
-    def lapses(self, place: tuple[str, int]) -> list[float]:
-        """Return when a worker's leases on a partition ran out by its own clock before they were renewed."""
-        relied = self.beliefs.get(place, [])
-        renewed = [at for at, _until in relied[1:]] + [float("inf")]
-        return [until for (_at, until), again in zip(relied, renewed, strict=True) if until <= again]
+    def lapses(self, call: Call, partition: int) -> list[float]:
+        """Return when the lease of a call ran out by its holder's clock before it was renewed."""
+        found = []
+        for token, relied in self.beliefs.get((call.host.name, partition), {}).items():
+            if call.token in ("", token):
+                renewed = [at for at, _until in relied[1:]] + [float("inf")]
+                found += [until for (_at, until), again in zip(relied, renewed, strict=True) if until <= again]
+        return found

@@ -76,7 +76,9 @@ class Observer(DeliveryObserver):
         partition = self.all_tracked[call.tags[0]].partition
         holder = self.store.string(KEYS.lease(partition).encode())
         mine = holder is not None and holder.startswith(call.host.name.encode() + b":")
-        if not mine and self.loop.time() > self.unsure_until:
+        if holder is not None and mine:
+            call.token = holder.decode()
+        elif self.loop.time() > self.unsure_until:
             self.violate(f"{call.host.name} sent {call.tags} while partition {partition} was held by {holder!r}")
 
     def _check_lane(self, call: Call) -> None:
@@ -88,7 +90,20 @@ class Observer(DeliveryObserver):
         other = self.in_flight.get(place)
         if other is not None:
             self.violate(f"{call.host.name} sent {call.tags} while {other.tags} of the same lane was in flight")
+        for (host, lane), earlier in self.in_flight.items():
+            if lane == call.lane and host != call.host.name and self._is_held(earlier):
+                self.violate(f"{call.host.name} sent {call.tags} while {earlier.tags} of the same lane was with {host}")
         self.in_flight[place] = call
+
+    def _is_held(self, call: Call) -> bool:
+        """Return whether a call in flight is still covered by the lease that it left under, or what is left of it."""
+        host, partition = call.host.name, self.all_tracked[call.tags[0]].partition
+        now = self.loop.time()
+        if host in self.kills or host in self.overtime or now <= self.unsure_until:
+            return False
+        ends = [end.at for end in self.lease_ends if end.may_end(call, partition)]
+        lapses = [at for at in self.lapses(call, partition) if at <= now]
+        return not any(at >= call.began for at in (*ends, *lapses))
 
     def _check_ttl(self, call: Call) -> None:
         assert self.store is not None

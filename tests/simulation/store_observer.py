@@ -5,13 +5,17 @@ a newer one, or goes to the dead letters for a true reason. Only the holder of i
 the store itself lost (the last writes before a failover, FLUSHALL) excuses those ids alone.
 """
 
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from fanout.queue.changes import joining, swept_by
+from fanout.queue.keys import KEYS, REST
+from fanout.queue.leases import Lease
 from fanout.signalr.message import GroupAction, Message
-from tests.simulation.coverage import FENCE
+from tests.simulation.coverage import FENCE, HANDED_OVER
 from tests.simulation.journal import Journal
 from tests.simulation.loop import SimulatedLoop
+from tests.simulation.service_model import Call
 from tests.simulation.store_model import Fields, id_of
 from tests.simulation.tracked import ANSWERED, UNKNOWN, LeaseEnd, TrackedEntry, is_marker, tag_of
 
@@ -55,8 +59,8 @@ class StoreObserver(Journal):
             return
         tag = tag_of(fields)
         self.note("store", by, key, entry_id, tag)
-        self._check_right(key, by)
         tracked = self.all_tracked.get(tag or "")
+        self._check_right(key, by, tracked, is_marker=is_marker(fields))
         if tracked is not None:
             tracked.left_at = self.loop.time()
         if by not in ("SETTLE", "EXPIRE") or is_marker(fields):
@@ -112,31 +116,66 @@ class StoreObserver(Journal):
         self.count(FENCE)
 
     def changed(self, key: bytes, old: bytes | None, new: bytes | None, by: str) -> None:
-        if not key.endswith(b":lease"):
+        if not key.endswith(b":lease") and b"}:rest:" not in key:
             return
         partition = int(key.split(b"{")[1].split(b"}")[0])
         self.note("store", by, key, old, new)
-        if new is None and by in ("expiry", "FLUSHALL", "failover"):
-            self.lease_ends.append(LeaseEnd(self.loop.time(), partition, by))
-        elif by == "RELEASE" and old is not None:
-            self._check_release(partition, old.decode().partition(":")[0])
+        if by == "HAND_OVER":
+            if key.endswith(b":lease") and old is not None:
+                self._check_hand_over(partition, old)
+            return
+        if new is not None or old is None:
+            return
+        token = old.decode().removeprefix(REST)
+        if by in ("expiry", "FLUSHALL", "failover"):
+            self.lease_ends.append(LeaseEnd(self.loop.time(), partition, by, token))
+        elif by == "RELEASE":
+            self._check_given_up("released", partition, token, self._flying(partition, token))
 
-    def _check_right(self, key: bytes, by: str) -> None:
+    def _check_right(self, key: bytes, by: str, tracked: TrackedEntry | None, *, is_marker: bool) -> None:
+        """Check that the caller holds the partition, or the lane of the entry where it handed the partition over.
+
+        A marker belongs to no lane. What let it go is absent for ever, so any rest of a lease will do.
+        """
         assert self.store is not None
-        holder = self.store.string(key.partition(b":q:")[0] + b":lease")
-        if holder is None or not holder.startswith(self.store.caller.encode() + b":"):
+        place, caller = key.partition(b":q:")[0], self.store.caller.encode() + b":"
+        holder = self.store.string(place + b":lease")
+        if holder is not None and holder.startswith(caller):
+            return
+        rest = place + b":rest:"
+        own = {name.removeprefix(rest) for name in self.store.strings if name.startswith(rest + REST.encode() + caller)}
+        if not is_marker:
+            left = self.store.hash_of(place + b":left")
+            own &= {left.get(tracked.lane.encode(), b"") if tracked is not None else b""}
+        if not any(self.store.string(rest + token) == token for token in own):
             self.violate(f"{self.store.caller} did {by} on {key!r}, which was held by {holder!r}")
 
-    def _check_release(self, partition: int, worker: str) -> None:
-        flying = [
-            call
-            for (host, lane), call in self.in_flight.items()
-            if host == worker and self.all_tracked[call.tags[0]].partition == partition
-        ]
-        if flying and worker not in self.overtime:
-            self.violate(f"{worker} released partition {partition} with calls in flight: {flying[0].tags}")
+    def _check_hand_over(self, partition: int, token: bytes) -> None:
+        """Check that the next owner is told of every lane with a call in flight."""
+        assert self.store is not None
+        left = self.store.hash_of(KEYS.left(partition).encode())
+        self.count(HANDED_OVER)
+        for call in self._flying(partition, token.decode()):
+            if left.get(call.lane.encode()) != REST.encode() + token:
+                self.violate(f"{token!r} handed partition {partition} over with calls in flight untold: {call.tags}")
+
+    def freed(self, rest: Lease, lanes: Collection[str]) -> None:
+        """Check lanes that a worker is about to give up which it kept when it handed a partition over."""
+        partition, token = rest.partition, rest.token.removeprefix(REST)
+        flying = [call for call in self._flying(partition, token) if call.lane in lanes]
+        self._check_given_up("freed lanes of", partition, token, flying)
+
+    def _flying(self, partition: int, token: str) -> list[Call]:
+        """Return the calls in flight that began under a lease."""
+        here = [call for call in self.in_flight.values() if call.token == token]
+        return [call for call in here if self.all_tracked[call.tags[0]].partition == partition]
+
+    def _check_given_up(self, how: str, partition: int, token: str, flying: Sequence[Call]) -> None:
+        worker = token.partition(":")[0]
         if worker in self.overtime:
-            self.lease_ends.append(LeaseEnd(self.loop.time(), partition, "overtime"))
+            self.lease_ends.append(LeaseEnd(self.loop.time(), partition, "overtime", token))
+        elif flying:
+            self.violate(f"{worker} {how} partition {partition} with calls in flight: {flying[0].tags}")
 
     def _parked(self, fields: dict[bytes, bytes]) -> None:
         tag, reason = tag_of([b"e", fields[b"entry"]]), fields[b"reason"].decode()

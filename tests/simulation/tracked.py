@@ -86,11 +86,16 @@ class TrackedEntry:
 
 @dataclass
 class LeaseEnd:
-    """A lease that ended without its holder's doing: when, of which partition, and how."""
+    """A lease, or the rest of one, that ended without its holder's doing: when, of which partition, how, and which."""
 
     at: float
     partition: int
     how: str
+    token: str
+
+    def may_end(self, call: Call, partition: int) -> bool:
+        """Return whether it may have been the lease of a call; what the store lost may have been the lease of any."""
+        return self.partition == partition and (self.how in ("FLUSHALL", "failover") or call.token in ("", self.token))
 
 
 def is_marker(fields: Fields) -> bool:

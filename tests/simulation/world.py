@@ -221,7 +221,8 @@ class World:
         return self.loop.time() + self._store_epoch
 
     def _leases(self) -> dict[bytes, bytes]:
-        live = ((key, self.store.string(key)) for key in list(self.store.strings) if key.endswith(b":lease"))
+        names = [key for key in self.store.strings if key.endswith(b":lease") or b"}:rest:" in key]
+        live = ((key, self.store.string(key)) for key in names)
         return {key: token for key, token in live if token is not None}
 
     def _waiting(self) -> int:

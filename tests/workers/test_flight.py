@@ -170,7 +170,7 @@ async def test_a_joined_call_that_is_refused_is_split_and_its_place_is_free() ->
         rig = Rig(group)
         joined = Flight(rig.flights, rig.lane, tuple(rig.lane.waiting), rig.clock.monotonic())
         rig.flights.endpoints[""].in_flight += 1
-        rig.partition.began_call()
+        rig.partition.began_call(rig.lane.key)
         joined.leaving()
         joined.answered(Answered(413))
         assert (rig.lane.alone, rig.lane.attempts, rig.lane.uncounted) == (True, 1, True)

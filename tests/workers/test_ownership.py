@@ -1,7 +1,7 @@
 """Leases of several workers on a real store, with a fake clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,13 +11,14 @@ from fanout.errors import QueueError
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Lease, LeaseKey, Leases, Renewal
 from fanout.queue.sharing import LiveWorkers
+from fanout.queue.worker_scripts import LEFT
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.fakes import FakeClock
 from tests.queue_layout import USERS, put
 from tests.workers.helpers import Lines, a_flow, buffered_in, until
 from workers.ownership import Ownership
-from workers.partition import OwnedPartition, StoreClock
+from workers.partition import NO_LANE, OwnedPartition, StoreClock
 from workers.schedule import Schedule
 
 P = 4
@@ -43,6 +44,9 @@ class Watched(Leases):
         self.fake = clock
         self.cut_off = False
         self.late = 0.0
+        self.refuses_hand_over = False
+        self.hears_of_hand_over = asyncio.Event()
+        self.hears_of_hand_over.set()
         self.before_renewal: Callable[[], Awaitable[None]] = nothing_happens
 
     async def heartbeat(self, needs: Mapping[int, int] | None = None) -> LiveWorkers:
@@ -59,6 +63,13 @@ class Watched(Leases):
         late, self.late = self.late, 0.0
         self.fake.jump(late)
         return renewals
+
+    async def hand_over(self, lease: Lease, lanes: Collection[str]) -> Lease | None:
+        if self.refuses_hand_over:
+            raise QueueError("the slot is being moved")
+        rest = await super().hand_over(lease, lanes)
+        await self.hears_of_hand_over.wait()
+        return rest
 
     async def release(self, lease: Lease) -> None:
         self._check()
@@ -170,26 +181,136 @@ async def test_two_workers_share_evenly_and_no_partition_is_read_twice(redis_cli
                 await a.beats()
 
 
-async def test_a_partition_is_handed_back_only_when_its_calls_have_ended(redis_client: RedisClient) -> None:
+async def rests(redis_client: RedisClient, partition: int) -> list[str]:
+    """Return the lanes of a partition in which a former owner has a call in flight."""
+    names = await redis_client.run(LEFT, [KEYS.left(partition)], [KEYS.rest(partition, "")])
+    return sorted(name.decode() for name in names)
+
+
+async def test_a_partition_is_handed_over_at_once_but_for_lanes_with_calls_in_flight(redis_client: RedisClient) -> None:
     clock = FakeClock()
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        owned.began_call()
-        a.lanes.add("x", buffered_in(owned, 1))
+        for lane in ("x", "x", "y"):
+            owned.began_call(lane)
+        a.lanes.add("z", buffered_in(owned, 1))
         leaving = a.group.create_task(a.ownership.leave())
         await a.owned()
-        await a.beats(3)
-        assert not leaving.done()
+        await until(lambda: len(a.ownership) == 0)
+        assert await owners(redis_client) == {}
+        assert (await rests(redis_client, 0), a.ownership.lanes_leaving, a.lanes.waiting) == (["x", "y"], 2, 0)
         assert not owned.may_act(clock.monotonic())
+        await a.beats(150)  # longer than a lease lasts: the rest of it is renewed
         assert owned.is_held(clock.monotonic())
-        assert a.lanes.waiting == 0
-        assert (await owners(redis_client))[0] == "a"
-        owned.ended_call()
+        async with asyncio.timeout(5):
+            owned.ended_call("x")
+            owned.ended_call("y")
+            while await rests(redis_client, 0) != ["x"]:  # noqa: ASYNC110 - what is waited for happens in Redis
+                await asyncio.sleep(0.002)
+            assert not leaving.done()
+            owned.ended_call("x")
+            await leaving
+        assert (await rests(redis_client, 0), await workers(redis_client)) == ([], [])
+        assert [line["lanes_left"] for line in a.lines.of("lease.released")] == [2]
+
+
+async def test_a_lease_that_cannot_be_handed_over_yet_is_renewed(redis_client: RedisClient) -> None:
+    clock = FakeClock()
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
+        await a.owned(0)
+        owned = a.reading[0]
+        owned.began_call("x")
+        a.leases.refuses_hand_over = True
+        leaving = a.group.create_task(a.ownership.leave())
+        await a.beats(150, workers_on_clock=2)  # longer than a lease lasts; the hand-over is repeated beside
+        assert owned.is_held(clock.monotonic())
+        assert await owners(redis_client) == {0: "a"}
+        a.leases.refuses_hand_over = False
+        await clock.advance(1.0)
+        await until(lambda: a.ownership.lanes_leaving == 1)
+        owned.ended_call("x")
+        await asyncio.wait_for(leaving, 5)
+
+
+async def test_a_lease_that_ran_out_before_its_hand_over_was_heard_of_is_lost(redis_client: RedisClient) -> None:
+    clock = FakeClock()
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
+        await a.owned(0)
+        owned = a.reading[0]
+        owned.began_call("x")
+        a.leases.hears_of_hand_over.clear()
+        leaving = a.group.create_task(a.ownership.leave())
+        async with asyncio.timeout(5):
+            while await owners(redis_client):  # noqa: ASYNC110 - what is waited for happens in Redis
+                await asyncio.sleep(0.002)
+        clock.jump(200.0)
+        await a.beats()
+        assert owned.lost
+        a.leases.hears_of_hand_over.set()
+        owned.ended_call("x")
+        await asyncio.wait_for(leaving, 5)
+        assert not owned.is_held(clock.monotonic())
+        assert await rests(redis_client, 0) == ["x"]  # until it expires: a call may still be on its way
+
+
+async def test_a_marker_that_is_being_settled_holds_up_no_lane(redis_client: RedisClient) -> None:
+    """Whatever let it go is absent for ever, so its settlement may come under the lease, under its rest, or again."""
+    clock = FakeClock()
+    async with Member(redis_client, clock, "a", partitions=2).on_duty() as a:
+        await a.owned(0, 1)
+        both, alone = a.reading[0], a.reading[1]
+        for owned in (both, alone):
+            owned.began_call(NO_LANE)
+        both.began_call("x")
+        leaving = a.group.create_task(a.ownership.leave())
+        await until(lambda: len(a.ownership) == 1)
+        assert (await rests(redis_client, 0), await rests(redis_client, 1)) == (["x"], [])
+        assert await owners(redis_client) == {1: "a"}
+        alone.ended_call(NO_LANE)
+        await until(lambda: len(a.ownership) == 0)
+        both.ended_call("x")
+        await until(lambda: a.ownership.lanes_leaving == 0)
+        assert not leaving.done()
+        both.ended_call(NO_LANE)
+        await asyncio.wait_for(leaving, 5)
+        assert await redis_client.ask("EXISTS", KEYS.rest(0, both.lease.token)) == 0
+
+
+async def test_the_next_owner_waits_no_longer_than_the_rest_of_the_lease_lasts(redis_client: RedisClient) -> None:
+    clock = FakeClock()
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
+        await a.owned(0)
+        owned = a.reading[0]
+        owned.began_call("x")
+        leaving = a.group.create_task(a.ownership.leave())
+        await until(lambda: len(a.ownership) == 0)
+        await redis_client.ask("DEL", KEYS.rest(0, owned.lease.token))  # as if it had expired
+        assert await rests(redis_client, 0) == []
+        await a.beats(2)
+        assert owned.lost
+        owned.ended_call("x")
+        await asyncio.wait_for(leaving, 5)
+        assert [line["cause"] for line in a.lines.of("lease.lost")] == ["refused"]
+
+
+async def test_when_the_lanes_left_are_too_many_the_lease_is_kept_until_their_calls_end(
+    redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fanout.queue.leases._MOST_LEFT", 1)
+    clock = FakeClock()
+    async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
+        await a.owned(0)
+        owned = a.reading[0]
+        owned.began_call("x")
+        owned.began_call("y")
+        leaving = a.group.create_task(a.ownership.leave())
+        await a.beats(3)
+        assert (await owners(redis_client), await rests(redis_client, 0)) == ({0: "a"}, [])
+        owned.ended_call("x")
+        owned.ended_call("y")
         await asyncio.wait_for(leaving, 5)
         assert await owners(redis_client) == {}
-        assert await workers(redis_client) == []
-        assert len(a.ownership) == 0
 
 
 async def test_while_calls_end_their_leases_are_renewed(redis_client: RedisClient) -> None:
@@ -197,11 +318,11 @@ async def test_while_calls_end_their_leases_are_renewed(redis_client: RedisClien
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        owned.began_call()
+        owned.began_call("lane")
         leaving = a.group.create_task(a.ownership.leave())
         await a.beats(150)
         assert owned.is_held(clock.monotonic())
-        owned.ended_call()
+        owned.ended_call("lane")
         await asyncio.wait_for(leaving, 5)
 
 
@@ -211,15 +332,14 @@ async def test_a_surplus_partition_whose_calls_last_is_counted_once(redis_client
         await a.owned(0, 1, 2, 3)
         all_owned = list(a.reading.values())
         for owned in all_owned:
-            owned.began_call()
+            owned.began_call("lane")
         await redis_client.ask("ZADD", KEYS.workers, "+inf", "b")
         await a.beats(5)
-        assert len(a.reading) == 2
-        assert repr(a.ownership).startswith("<Ownership of [0, 1, 2, 3], leaving [")
-        for owned in all_owned:
-            owned.ended_call()
-        await until(lambda: len(a.ownership) == 2)
+        assert (len(a.reading), len(a.ownership), a.ownership.lanes_leaving) == (2, 2, 2)
         assert len(await owners(redis_client)) == 2
+        for owned in all_owned:
+            owned.ended_call("lane")
+        await until(lambda: a.ownership.lanes_leaving == 0)
         await a.beats(2)
         assert len(a.ownership) == 2
 
@@ -231,11 +351,11 @@ async def test_what_is_on_its_way_back_does_not_outlive_the_beats(redis_client: 
         async with Member(redis_client, clock, "a").on_duty() as a:
             await a.owned(0, 1, 2, 3)
             for owned in a.reading.values():
-                owned.began_call()
+                owned.began_call("lane")
             await redis_client.ask("ZADD", KEYS.workers, "+inf", "b")
             await a.beats(2)
             assert len(a.reading) == 2
-    assert len(a.ownership) == P
+    assert (len(a.ownership), a.ownership.lanes_leaving) == (2, 2)
 
 
 async def test_leaving_while_a_partition_is_on_its_way_back_ends_both(redis_client: RedisClient) -> None:
@@ -243,30 +363,14 @@ async def test_leaving_while_a_partition_is_on_its_way_back_ends_both(redis_clie
     async with asyncio.timeout(10), Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        owned.began_call()
+        owned.began_call("lane")
         await redis_client.ask("ZADD", KEYS.workers, "+inf", "0")  # ranks before a, so the one partition is another's
         await a.beats(2)
         leaving = a.group.create_task(a.ownership.leave())
         await clock.settle()
-        owned.ended_call()
+        owned.ended_call("lane")
         await leaving
     assert await owners(redis_client) == {}
-
-
-async def test_losing_a_partition_that_is_on_its_way_back_ends_both(redis_client: RedisClient) -> None:
-    clock = FakeClock()
-    async with asyncio.timeout(10), Member(redis_client, clock, "a", partitions=1).on_duty() as a:
-        await a.owned(0)
-        owned = a.reading[0]
-        owned.began_call()
-        await redis_client.ask("ZADD", KEYS.workers, "+inf", "0")
-        await a.beats(2)
-        await redis_client.ask("SET", KEYS.lease(0), "0:9")
-        await a.beats(2)
-        assert owned.lost
-        owned.ended_call()
-        await until(lambda: len(a.ownership) == 0)
-    assert await owners(redis_client) == {0: "0"}
 
 
 async def test_a_partition_released_while_a_renewal_is_on_its_way_is_not_a_lost_one(redis_client: RedisClient) -> None:
@@ -274,12 +378,12 @@ async def test_a_partition_released_while_a_renewal_is_on_its_way_is_not_a_lost_
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        owned.began_call()
+        owned.began_call("lane")
         await redis_client.ask("ZADD", KEYS.workers, "+inf", "0")
         await a.beats(2)
 
         async def it_is_released() -> None:
-            owned.ended_call()
+            owned.ended_call("lane")
             await until(lambda: len(a.ownership) == 0)
 
         a.leases.before_renewal = it_is_released
@@ -348,12 +452,12 @@ async def test_a_lost_partition_is_not_taken_again_while_its_calls_are_in_flight
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        owned.began_call()
+        owned.began_call("lane")
         await redis_client.ask("DEL", KEYS.lease(0))
         await a.beats(5)
         await a.owned()
         assert await owners(redis_client) == {}
-        owned.ended_call()
+        owned.ended_call("lane")
         await a.beats(2)
         await a.owned(0)
 
@@ -421,11 +525,23 @@ async def test_what_is_still_held_when_time_is_over_is_released_calls_or_not(red
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:
         await a.owned(0)
         owned = a.reading[0]
-        owned.began_call()
+        owned.began_call("lane")
         a.ownership.close()
         await a.ownership.release_all()
         assert (len(a.ownership), await owners(redis_client)) == (0, {})
-        owned.ended_call()
+        owned.ended_call("lane")
+
+
+async def test_when_time_is_over_nothing_waits_for_calls_that_nobody_ends(redis_client: RedisClient) -> None:
+    clock = FakeClock()
+    async with asyncio.timeout(10), Member(redis_client, clock, "a", partitions=1).on_duty() as a:
+        await a.owned(0)
+        a.reading[0].began_call("x")
+        await redis_client.ask("ZADD", KEYS.workers, "+inf", "0")
+        await a.beats(2)
+        assert (await rests(redis_client, 0), a.ownership.lanes_leaving) == (["x"], 1)
+        await a.ownership.release_all()
+    assert await rests(redis_client, 0) == []
 
 
 async def test_an_entry_behind_the_cursor_that_nobody_holds_ends_the_partition(redis_client: RedisClient) -> None:

@@ -33,29 +33,29 @@ def test_whoever_waits_for_quiet_is_told_at_once_when_nothing_is_in_flight() -> 
 
 def test_whoever_waits_for_quiet_is_told_when_the_last_call_ends() -> None:
     owned, told = a_partition(), list[int]()
-    owned.began_call()
-    owned.began_call()
+    owned.began_call("lane")
+    owned.began_call("lane")
     owned.when_quiet(lambda: told.append(owned.in_flight))
-    owned.ended_call()
+    owned.ended_call("lane")
     assert told == []
-    owned.ended_call()
+    owned.ended_call("lane")
     assert told == [0]
 
 
 def test_everybody_who_waits_for_quiet_is_told() -> None:
     """A partition that is handed back can be lost, or the worker can leave, while calls are still in flight."""
     owned, told = a_partition(), list[str]()
-    owned.began_call()
+    owned.began_call("lane")
     owned.when_quiet(lambda: told.append("first"))
     owned.when_quiet(lambda: told.append("second"))
-    owned.ended_call()
+    owned.ended_call("lane")
     assert sorted(told) == ["first", "second"]
 
 
 def test_a_partition_tells_its_state_to_people() -> None:
     owned = a_partition(3)
     a_flow(owned).known.add(b"1-0")
-    owned.began_call()
+    owned.began_call("lane")
     assert repr(owned) == "<OwnedPartition 3 running: 1 known, 1 in flight>"
     owned.lose()
     assert "ended" in repr(owned)

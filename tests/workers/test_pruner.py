@@ -192,12 +192,13 @@ def test_a_round_asks_for_so_many_flows_and_the_next_one_for_the_others() -> Non
         flow = a_flow(owned, f"u{number}")
         flow.behind = number in (3, 4)
         flow.left = int(number == 5)
+        flow.blocked = int(number == 7)
     a_flow(owned, "u6").known.add(b"1-0")
     owned.foreign.add("@uchat@east")
     seen: list[str] = []
     start = 0
-    for expected in (_MOST, _MOST - 3, _MOST):
+    for expected in (_MOST, _MOST - 4, _MOST):
         chosen, start = _choose(owned, start)
         assert len(chosen) == expected
         seen += chosen
-    assert set(seen) == {*owned.flows, "@uchat@east"} - {"u3", "u4", "u5", "u6"}
+    assert set(seen) == {*owned.flows, "@uchat@east"} - {"u3", "u4", "u5", "u6", "u7"}

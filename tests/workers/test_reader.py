@@ -13,16 +13,18 @@ from msgspec import structs
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.metrics import Metrics
+from fanout.queue.calls import Settled
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import VERSION, StoredEntry, Submission, encode
-from fanout.queue.keys import KEYS
+from fanout.queue.keys import KEYS, lane_of
+from fanout.queue.leases import Leases
 from fanout.queue.presence import Presence
 from fanout.queue.stream import START, FlowRead, Stream
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import RouteClass, Scope
 from tests.builders import a_message, an_entry
 from tests.fakes import FakeClock
-from tests.queue_layout import USERS, put, waiting_in
+from tests.queue_layout import USERS, entries_of, put, waiting_in
 from tests.workers.helpers import (
     PARTITIONS,
     Lines,
@@ -56,13 +58,19 @@ class Watched(Stream):
         self.failures = 0
         self.reads: list[tuple[list[str], int]] = []
         self.fetches: list[list[bytes]] = []
+        self.answers = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def read(self, partition: int, after: Mapping[str, bytes], *, most: int) -> list[FlowRead]:
         self.reads.append((list(after), most))
         if self.failures:
             self.failures -= 1
             raise QueueError("the store is away")
-        return await super().read(partition, after, most=most)
+        answer = await super().read(partition, after, most=most)
+        self.answers += 1
+        await self.may_answer.wait()
+        return answer
 
     async def fetch(self, partition: int, ids: Mapping[str, Sequence[bytes]]) -> dict[str, list[StoredEntry | None]]:
         self.fetches.append([id_ for some in ids.values() for id_ in some])
@@ -268,6 +276,89 @@ async def test_bytes_that_are_no_text_or_nest_without_end_are_parked_too(redis_c
     async with bench.reading(owned):
         assert await bench.delivered(1) == ["2"]
     assert len(await DeadLetters(redis_client).oldest(0)) == 2
+
+
+async def test_a_lane_with_a_call_of_a_former_owner_waits_for_its_end(redis_client: RedisClient) -> None:
+    bench = Bench(redis_client)
+    await bench.put("1", "2", "3")
+    await bench.put("4", to=BOB)
+    first = Leases(redis_client, SystemClock(), worker="first", lifetime=60)
+    [lease] = await first.acquire([0])
+    lanes = [lane_of("chat", a_message(name)) for name in (ALICE, "idle")]
+    rest = await first.hand_over(lease, lanes)
+    assert rest is not None
+    [owned] = await taken(redis_client, bench.clock, 0)
+    async with bench.reading(owned):
+        assert await bench.delivered(1) == ["4"]
+        await bench.put("5")
+        await bench.put("6", to=BOB)
+        assert await bench.delivered(1) == ["6"]
+        assert set(owned.left) == set(lanes)
+        oldest = (await entries_of(redis_client, 0))[0][1]
+        assert bench.lanes.knows(owned.flows[USERS], oldest)
+        [settled] = await bench.stream.settle([(0, rest.token, [Settled(USERS, "", 400, [oldest])])])
+        assert settled
+        await first.free(rest, lanes)
+        assert await bench.delivered(3) == ["2", "3", "5"]
+        assert (owned.left, len(bench.lanes)) == ({}, 0)
+
+
+async def test_what_a_former_owner_settles_while_an_answer_is_on_its_way_does_not_go_again(
+    redis_client: RedisClient,
+) -> None:
+    bench = Bench(redis_client)
+    await bench.put("1", "2")
+    first = Leases(redis_client, SystemClock(), worker="first", lifetime=60)
+    [lease] = await first.acquire([0])
+    rest = await first.hand_over(lease, [lane_of("chat", a_message(ALICE))])
+    assert rest is not None
+    [owned] = await taken(redis_client, bench.clock, 0)
+    bench.stream.may_answer.clear()
+    async with bench.reading(owned):
+        await until(lambda: bench.stream.answers == 1)
+        oldest = (await entries_of(redis_client, 0))[0][1]
+        assert await bench.stream.settle([(0, rest.token, [Settled(USERS, "", 400, [oldest])])]) == [True]
+        await first.free(rest, list(owned.left))
+        await until(lambda: bool(owned.freed) or not owned.left)
+        bench.stream.may_answer.set()
+        assert await bench.delivered(1) == ["2"]
+
+
+async def test_lanes_that_a_former_owner_left_at_endpoints_that_are_not_configured_here_are_its_own_affair(
+    redis_client: RedisClient,
+) -> None:
+    bench = Bench(redis_client)
+    await bench.put("1")
+    first = Leases(redis_client, SystemClock(), worker="first", lifetime=60)
+    [lease] = await first.acquire([0])
+    lanes = [lane_of("chat@east", a_message(ALICE)), lane_of("chat@west", a_message(ALICE))]
+    rest = await first.hand_over(lease, lanes)
+    assert rest is not None
+    bench.reader = Reader(
+        bench.stream, bench.lanes, bench.settler, bench.sweeps, bench.pruner, bench.clock, bench.metrics,
+        bench.lines.log, endpoints=("", "east"),
+    )  # fmt: skip
+    [owned] = await taken(redis_client, bench.clock, 0)
+    async with bench.reading(owned):
+        assert await bench.delivered(1) == ["1"]  # the same user at another endpoint waits for nobody
+        assert owned.left == {lanes[0]: "@uchat@east", lanes[1]: "@uchat@west"}
+        assert {name: flow.blocked for name, flow in owned.flows.items()} == {"@uchat@east": 1, USERS: 0}
+        await first.free(rest, lanes)
+        await until(lambda: not owned.left)
+        assert len(bench.lanes) == 0
+
+
+async def test_a_lane_goes_on_when_its_former_owner_died(redis_client: RedisClient) -> None:
+    bench = Bench(redis_client)
+    await bench.put("1")
+    first = Leases(redis_client, SystemClock(), worker="first", lifetime=0.3)
+    [lease] = await first.acquire([0])
+    rest = await first.hand_over(lease, [lane_of("chat", a_message(ALICE))])
+    assert rest is not None
+    [owned] = await taken(redis_client, bench.clock, 0)
+    async with bench.reading(owned):
+        assert await bench.delivered(1) == ["1"]
+    assert await bench.stream.settle([(0, rest.token, [Settled(USERS, "", 400, [b"1-1"])])]) == [False]
 
 
 def newer(lane: str, version: int = VERSION + 1) -> bytes:

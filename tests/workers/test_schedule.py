@@ -125,6 +125,42 @@ def test_past_its_depth_a_lane_leaves_the_rest_in_the_stream() -> None:
     assert not lanes.knows(flow, b"7-0")
 
 
+def test_what_comes_for_a_blocked_lane_is_left_in_the_stream_until_it_may_go_on() -> None:
+    lanes, owned = filled("b")
+    flow = a_flow(owned)
+    lanes.block(flow, "a")
+    assert not lanes.add("a", buffered_in(owned, 2))
+    assert not lanes.add("a", buffered_in(owned, 3))
+    lanes.advance(taken_from(lanes))
+    assert (lanes.take(0.0), lanes.to_fetch(owned, 0.0, 100)) == (None, [])
+    assert lanes.knows(flow, b"3-0")
+    lanes.unblock(flow, "a")
+    lane, ids = asked_for(lanes, owned)
+    assert ids == [b"2-0", b"3-0"]
+    lanes.fetched(lane, ids, [buffered_in(owned, 3)])  # the other was settled by the former owner
+    assert taken_from(lanes).head.id == b"3-0"
+
+
+def test_a_blocked_lane_for_which_nothing_came_ends_when_it_may_go_on() -> None:
+    lanes, owned = filled("")
+    flow = a_flow(owned)
+    for key in ("a", "b"):
+        lanes.block(flow, key)
+    lanes.unblock(flow, "a")
+    assert len(lanes) == 1
+    lanes.drop(owned)
+    lanes.unblock(flow, "b")  # it was dropped meanwhile
+    assert (len(lanes), lanes.left, lanes.to_fetch(owned, 0.0, 100)) == (0, 0, [])
+
+
+def test_what_went_aside_is_known_by_the_lane_that_it_left() -> None:
+    """A new owner of the partition finds it in that lane, so that one has to wait while it is in flight."""
+    lanes, _owned = filled("aa")
+    lanes.step_aside(taken_from(lanes), "a aside")
+    found = {lane.key: lane.home for lane in (taken_from(lanes), taken_from(lanes))}
+    assert found == {"a": "a", "a aside": "a"}
+
+
 def test_a_lane_asks_for_what_it_left_when_a_quarter_of_it_is_left() -> None:
     lanes, owned = filled("aaaa", depth=DEPTH)
     lanes.add("a", buffered_in(owned, 5))

@@ -13,6 +13,7 @@ from fanout.queue.changes import marker_before
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import VERSION, encode
 from fanout.queue.keys import KEYS
+from fanout.queue.leases import Lease
 from fanout.queue.stream import FlowRead, Stream
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import Item
@@ -20,7 +21,7 @@ from tests.builders import a_join, a_message, an_entry
 from tests.fakes import FakeClock
 from tests.queue_layout import put, waiting_in
 from tests.workers.helpers import PARTITIONS, Lines, a_settler, taken, until
-from workers.partition import OwnedPartition, StoreClock
+from workers.partition import NO_LANE, OwnedPartition, StoreClock
 from workers.telemetry import Telemetry
 from workers.unclaimed import Unclaimed
 
@@ -37,6 +38,18 @@ class Counted(Stream):
     async def read(self, partition: int, after: Mapping[str, bytes], *, most: int) -> list[FlowRead]:
         self.reads += 1
         return await super().read(partition, after, most=most)
+
+
+class Noted(OwnedPartition):
+    """Notes in which lanes something was done."""
+
+    def __init__(self, lease: Lease) -> None:
+        super().__init__(lease)
+        self.began: list[str] = []
+
+    def began_call(self, lane: str) -> None:
+        super().began_call(lane)
+        self.began.append(lane)
 
 
 class Bench:
@@ -134,6 +147,28 @@ async def test_what_is_broken_is_buried_and_what_is_newer_stays(redis_client: Re
     assert await bench.reasons() == ["unreadable", "tooOld"]
     assert await waiting_in(redis_client, 1) == 2
     assert bench.lines.of("entry.unreadable")[0]["partition"] == 0
+
+
+async def test_a_flow_in_which_a_former_owner_has_calls_in_flight_is_left_to_it(redis_client: RedisClient) -> None:
+    bench = Bench(redis_client)
+    await bench.put(a_message())
+    owned = await bench.owned()
+    owned.left["chat@east\nualice"] = AWAY
+    await bench.look(owned)
+    assert await bench.reasons() == []
+    owned.left.clear()
+    await bench.look(owned)
+    assert await bench.reasons() == ["tooOld"]
+
+
+async def test_what_is_being_ended_is_told_to_the_next_owner(redis_client: RedisClient) -> None:
+    """One that has the endpoint would send it."""
+    bench = Bench(redis_client)
+    await bench.put(a_message("alice"), b"\xff")
+    owned = Noted((await bench.owned()).lease)
+    owned.left_alone[AWAY] = "east"
+    await bench.look(owned)
+    assert (owned.began, owned.lanes) == (["chat@east\nualice", NO_LANE], {})
 
 
 @pytest.mark.parametrize("end", ["lost", "stolen"])

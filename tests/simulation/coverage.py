@@ -37,6 +37,7 @@ LEAST: Mapping[str, int] = {
     "flows pruned": 500,
     "flows pruned and read before their owner knew": 5,
     "flows pruned and used before their owner knew": 20,
+    HANDED_OVER: 50,
     "joined call ended by ExchangeTimeoutError": 10,
     "joined call ended by StaleConnectionError": 20,
     "joined call refused (400)": 10,

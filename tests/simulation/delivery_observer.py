@@ -26,6 +26,7 @@ FAILED |= {"ExchangeTimeoutError", "401", "403", "302", "html"}
 _EXACT = 1e-6
 _ROUNDED = 0.002  # a worker that starts later computes with whole milliseconds of the store
 _LEAD = 0.05  # seconds by which the worker that met a limit may try before the others
+_UNTOLD = 0.03  # seconds: a pause that grows by no more than this is not told to the others again
 _WITHIN = 0.1  # seconds until every worker knows of a pause
 _REST = 0.5  # seconds between two probes, at least
 _HARDLY = 3  # failures in a row, from which on a destination waits for a probe
@@ -185,7 +186,10 @@ class DeliveryObserver(StoreObserver):
         self.count("429 with Retry-After" if pause is not None else "429 without Retry-After")
         if not self._expects_refusals(host, kind):
             self._rest(host, kind, pause or 0.0, "was asked for")
-            self._asked.append(Asked(self.loop.time(), host, kind, self.loop.time() + (pause or 0.0)))
+            until = self.loop.time() + (pause or 0.0)
+            told = [asked.until for asked in self._asked if (asked.by, asked.kind) == (host, kind)]
+            if not told or until > max(told) + _UNTOLD:
+                self._asked.append(Asked(self.loop.time(), host, kind, until))
 
     def _expects_refusals(self, host: str, kind: str) -> bool:
         """Return whether a worker takes refusals for none of the rate: they hold back only what they refused."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _STEPS = 40
 _MOST_LOST = 1.5
+_HEALTHY = 0.2  # seconds that a service takes which is well: past it calls run out of time for ever
 _LARGEST_JUMP = 4.0
 
 
@@ -40,6 +41,7 @@ class Faults:
             world.network.resume()
         world.service.conditions.troubles.clear()
         world.service.conditions.noise = 0.0
+        world.service.conditions.latency = min(world.plan.service_latency, _HEALTHY)
         world.service.conditions.quotas.clear()
         if world.plan.executes:
             world.service.conditions.joined = ""

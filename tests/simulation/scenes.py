@@ -14,9 +14,13 @@ from fanout.signalr.message import CloseConnections, GroupAction, Item, Message,
 from tests.simulation.plan import LASTS, Batch, Fault, Plan, busy_times, plan_at_large
 from tests.simulation.service_model import REFUSING_JOINED
 
-SCENES = ("any", "pruned", "joined", "quota", "dead", "joined", "late", "fence", "failover", "versions", "sweeps")
+SCENES = (
+    "any", "pruned", "joined", "quota", "dead", "joined", "late", "fence", "failover", "versions", "sweeps", "handover",
+    "dead",
+)  # fmt: skip
 _FAILING = ("500", "503", "503 wait", "not sent", "lost before", "500 after", "lost after", "403", "302", "html")
 _LOSSES = ("jump", "jump", "jump", "failover", "flush")  # the store's clock jumps past the end of every lease
+_FIRST_MOVEMENT = 1000  # number of the first tag of movements beside other messages
 _OFTEN = ("kill", "kill", "freeze", "stop", "start", "pause", "pause", "down", "cut", "noise", "slow", "failover")
 
 
@@ -103,7 +107,7 @@ def _joined(plan: Plan, random: Random) -> Plan:
     kills = [
         Fault(random.choice(busy), "kill", 0, random.random() * 0.2, 0.3, "") for _ in range(random.choice((0, 1, 3)))
     ]
-    refusals = (refusal,) if random.random() < 0.3 else ()
+    refusals = (refusal,) if random.random() < 0.5 else ()
     return replace(
         plan, scene="joined", settings=settings, workers=random.choice((1, 2, 2)), producers=producers,
         doomed={tag: random.choice(("400", "413", "400")) for tag in tags if random.random() < 0.005},
@@ -206,8 +210,8 @@ def _pruned(plan: Plan, random: Random) -> Plan:
     )  # fmt: skip
 
 
-def _movements(random: Random) -> tuple[tuple[Batch, ...], ...]:
-    producers, count = [], 0
+def _movements(random: Random, first: int = 0) -> tuple[tuple[Batch, ...], ...]:
+    producers, count = [], first
     for number in range(random.choice((1, 2))):
         batches = []
         for _ in range(random.randint(3, 7)):
@@ -230,6 +234,28 @@ def _movement(random: Random, tag: str, member: str, number: int) -> Submission:
     else:
         item = Message(Scope.GROUP, group, b'{"target":"t","arguments":["%s",1.10]}' % tag.encode())
     return Submission(Entry("chat", tag, item), dedup_id=tag, fingerprint=tag.encode().ljust(16, b"."))
+
+
+def _handover(plan: Plan, random: Random) -> Plan:
+    """Slow calls, while workers come and go; in most worlds members are taken out of everything and closed meanwhile.
+
+    The bound of what waits for these is larger than a call takes, or past it before the first has ended.
+    """
+    settings = {
+        **plan.settings, "partitions": random.choice((2, 3)), "concurrency": 8, "read_ahead_bytes": 20_000,
+        "max_bytes": 1 << 20, "send_rate": 0.0, "broadcast_rate": 0.0, "lease_seconds": random.choice((1.0, 2.0)),
+        "retry_max_attempts": 200, "shutdown_grace": random.choice((4.0, 4.0, 4.0, 0.3)),
+        "order_wait": random.choice((0.3, 2.0, 2.0)),
+    }  # fmt: skip
+    load = Load(2, random.randint(4, 8), random.choice((3, 5)), 3.0, (None,))
+    kinds = ("start", "start", "stop", "stop", "start", "stop", "kill", "freeze", "cut", "pause", "lane")
+    movements = _movements(random, _FIRST_MOVEMENT) if random.random() < 0.7 else ()
+    return replace(
+        plan, scene="handover", settings=settings, workers=random.choice((1, 2, 3)), doomed={},
+        producers=(*_producers(random, load, _crowd(random)), *movements),
+        faults=_trouble(random, kinds, random.choice((2, 4, 6))),
+        service_latency=random.choice((0.1, 0.3, 0.6)), service_noise=0.0, store_latency=_latency(random),
+    )  # fmt: skip
 
 
 def _latency(random: Random) -> float:
@@ -298,4 +324,5 @@ _SCENES: Mapping[str, Callable[[Plan, Random], Plan]] = {
     "versions": _versions,
     "sweeps": _sweeps,
     "pruned": _pruned,
+    "handover": _handover,
 }

@@ -5,13 +5,14 @@ import pytest
 from tests.simulation.campaign import run_plan
 from tests.simulation.planted import PLANTED
 from tests.simulation.planted_delivery import PLANTED_IN_DELIVERY
+from tests.simulation.planted_handover import PLANTED_IN_HANDOVER
 from tests.simulation.planted_sweeps import PLANTED_IN_SWEEPS
 from tests.simulation.scenes import plan_of
 
 WITHIN = 150  # seeds
 
 
-ALL = {**PLANTED, **PLANTED_IN_DELIVERY, **PLANTED_IN_SWEEPS}
+ALL = {**PLANTED, **PLANTED_IN_DELIVERY, **PLANTED_IN_SWEEPS, **PLANTED_IN_HANDOVER}
 
 
 @pytest.mark.parametrize("name", sorted(ALL))

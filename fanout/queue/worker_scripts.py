@@ -161,6 +161,7 @@ return answer
 # KEYS[1] the pauses. ARGV[1] what is held back, ARGV[2] the milliseconds it lasts ("" for no end), ARGV[3] the note to
 # store with it, ARGV[4] "1" to keep a pause of the same target that ends later.
 # Returns when the pause began and when it ends ("" for no end), in unix milliseconds; nothing if the other one is kept.
+# Pauses that are over are deleted with it, so that hubs which were paused once do not stay for ever.
 PUT_PAUSE = Script("""#!lua flags=allow-oom
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -169,6 +170,11 @@ if ARGV[2] ~= '' then ends = string.format('%.0f', now + ARGV[2]) end
 if ARGV[4] == '1' then
   local known = redis.call('HGET', KEYS[1], ARGV[1])
   if known and tonumber(string.match(known, '^%d+ (%d*) ')) >= tonumber(ends) then return {} end
+end
+local pauses = redis.call('HGETALL', KEYS[1])
+for k = 1, #pauses, 2 do
+  local over = string.match(pauses[k + 1], '^%d+ (%d+) ')
+  if over and tonumber(over) <= now then redis.call('HDEL', KEYS[1], pauses[k]) end
 end
 local began = string.format('%.0f', now)
 redis.call('HSET', KEYS[1], ARGV[1], began .. ' ' .. ends .. ' ' .. ARGV[3])

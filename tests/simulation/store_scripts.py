@@ -400,6 +400,8 @@ def _put_pause(store: StoreModel, keys: Args, args: Args) -> Any:
     known = pauses.get(args[0])
     if args[3] == b"1" and known is not None and int(known.split(b" ")[1]) >= int(ends):
         return []
+    for target in [target for target, pause in pauses.items() if 0 < int(pause.split(b" ")[1] or 0) <= now]:
+        del pauses[target]
     pauses[args[0]] = b"%b %b %b" % (began, ends, args[2])
     return [began, ends]
 

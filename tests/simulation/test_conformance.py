@@ -119,7 +119,10 @@ OPERATION = st.one_of(
     st.tuples(st.just("tell"), st.integers(0, 2)),
     st.tuples(st.just("hash"), st.sampled_from(["HSET", "HDEL"]), st.sampled_from("ab"), st.sampled_from("12")),
     st.tuples(
-        st.just("put_pause"), st.sampled_from("ab"), st.sampled_from(["60000", "90000"]), st.sampled_from([0, 1])
+        st.just("put_pause"),
+        st.sampled_from("ab"),
+        st.sampled_from(["60000", "90000", "-90000"]),
+        st.sampled_from([0, 1]),
     ),
     st.tuples(st.just("flush")),
 )

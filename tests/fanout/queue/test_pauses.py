@@ -35,6 +35,16 @@ async def test_a_pause_without_an_end_lasts_until_it_is_lifted(redis_client: Red
     assert await pauses.current() == {}
 
 
+async def test_pauses_that_are_over_leave_nothing_behind(redis_client: RedisClient) -> None:
+    pauses = Pauses(redis_client)
+    await pauses.put(ALL, seconds=None, by="operator", cause="")
+    for number in range(5):
+        await pauses.put(of_hub(f"hub{number}"), seconds=-1.0, by="operator", cause="")
+    await pauses.put(of_hub("chat"), seconds=60.0, by="operator", cause="")
+    kept = await redis_client.ask("HKEYS", Keys().pauses)
+    assert {target.decode() for target in kept} == {ALL, "hub:chat"}
+
+
 async def test_lifting_a_class_lifts_what_the_service_asked_for_too_and_nothing_else(redis_client: RedisClient) -> None:
     pauses = Pauses(redis_client)
     for target in (of_class(SEND), of_service(SEND), of_service(RouteClass.ACTION), of_hub("chat")):

@@ -34,6 +34,7 @@ from workers.sweeps import Sweeps
 
 _IDLE = 0.0  # seconds
 _INTERVAL = 0.03
+_LATE = 0.15  # until the owner hears what was pruned: long enough for an append and a read of it in between
 
 
 def instrumented(observer: Observer, clock: SimulatedClock, name: str, *, newer: bool, prunes: bool) -> dict[str, Any]:
@@ -49,7 +50,9 @@ def instrumented(observer: Observer, clock: SimulatedClock, name: str, *, newer:
         of_version["Leases"] = partial(leases, reads=NEWER)
     pruner: Any = _pruner(vars(assembly)["Pruner"], observer)
     if prunes:
-        of_version["Pruner"] = partial(pruner, idle=_IDLE, interval=_INTERVAL)
+        of_version["Pruner"] = lambda stream, clock: pruner(
+            _LateAnswers(stream, clock), clock, idle=_IDLE, interval=_INTERVAL
+        )
     return {
         **of_version,
         "PaceChannel": _pace_channel(vars(assembly)["PaceChannel"], observer, name),
@@ -73,6 +76,19 @@ def writing_both(stream: Stream, chance: Random, newer: float) -> Stream:
 
     stream._place = place  # type: ignore[method-assign] # of this one producer
     return stream
+
+
+class _LateAnswers:
+    """A stream whose owner hears late of what was pruned, so that what comes meanwhile meets it in every run."""
+
+    def __init__(self, stream: Stream, clock: SimulatedClock) -> None:
+        self._stream = stream
+        self._clock = clock
+
+    async def prune(self, *args: Any) -> Any:
+        pruned = await self._stream.prune(*args)
+        await self._clock.sleep(_LATE)
+        return pruned
 
 
 def _pruner(base: type[Pruner], observer: Observer) -> type[Pruner]:

@@ -109,53 +109,14 @@ class OwnedFlow:
         self.swept: dict[str, list[Any]] = {}
         self.aside: set[str] = set()
 
-    @property
-    def weight(self) -> int:
-        """Bytes that one of its entries takes in memory, about."""
-        return int(self.average) + _AROUND
-
     def __repr__(self) -> str:
         return f"<OwnedFlow {self.name!r} of {self.partition.number}: {self.waiting} waiting, {self.left} left>"
-
-
-class HungryLanes:
-    """Lanes to be fetched for, by flow. The flows take turns."""
-
-    __slots__ = ("_flows",)
-
-    def __init__(self) -> None:
-        self._flows: dict[OwnedFlow, deque[Any]] = {}
-
-    def __repr__(self) -> str:
-        return f"<HungryLanes of {len(self._flows)} flows>"
-
-    def __contains__(self, flow: OwnedFlow) -> bool:
-        return flow in self._flows
-
-    def append(self, lane: Any) -> None:
-        """Put a lane behind the others of its flow."""
-        self._flows.setdefault(lane.flow, deque()).append(lane)
-
-    def take(self, may_fetch: Callable[[OwnedFlow], bool]) -> Any:
-        """Remove and return the next lane of the first flow that may be fetched for; None when there is none."""
-        flow = next(filter(may_fetch, self._flows), None)
-        if flow is None:
-            return None
-        lanes = self._flows.pop(flow)
-        lane = lanes.popleft()
-        if lanes:
-            self._flows[flow] = lanes
-        return lane
-
-    def clear(self) -> None:
-        """Forget all of them."""
-        self._flows.clear()
 
 
 class OwnedPartition:
     """One partition from taking its lease until giving it back.
 
-    `flows` are those that may hold entries, by name. `hungry` are lanes to be fetched for, as the schedule asks.
+    `flows` are those that may hold entries, by name. `hungry` are lanes to be fetched for, as the schedule asks for it.
     `left_alone` are flows of endpoints that are not configured here, with the name of the endpoint: nobody reads them.
     `foreign` are such flows in which nothing waited when they were looked at.
     `chunk` is how many bytes a read asks for; it adapts to the link. Its reader sets `on_wake`. `needs` is the newest
@@ -170,7 +131,7 @@ class OwnedPartition:
         self.lease = lease
         self.generation = generation
         self.flows: dict[str, OwnedFlow] = {}
-        self.hungry = HungryLanes()
+        self.hungry: deque[Any] = deque()
         self.on_wake: Callable[[], None] = _nothing
         self.chunk = _CHUNK
         self.left_alone: dict[str, str] = {}

@@ -4,16 +4,14 @@ Rules guarded:
 - A lane has at most one call in flight, and a retry waits in its lane while the other lanes go on.
 - Hubs take turns, and so do the lanes of a hub: neither a long lane nor a hub with many lanes starves another.
 - A class of calls that is held back holds back no other class, and an endpoint no other endpoint.
-- No lane and no flow fills the worker's memory. Each flow has its part of the room, and takes no more than what would
-  be left: so all together stay within the room at every moment, beside one entry for each flow. Past `depth` entries,
-  and when its head has to be retried while memory is short, the rest of a lane is left in the stream, remembered by id,
-  and fetched when the lane has room. Where heads alone are too many, they are left there too until their time has
-  come. The part of a flow shrinks when others need theirs; what waits for its time in it then goes back to the stream.
+- No lane and no flow fills the worker's memory. Each flow has its part of the room. Past `depth` entries, and when its
+  head has to be retried while memory is short, the rest of a lane is left in the stream, remembered by id, and fetched
+  when the lane has room. Where heads alone are too many, they are left there too until their time has come. The part
+  of a flow shrinks when others need theirs; what waits for its time in it then goes back to the stream.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 from fanout.signalr.message import Message, RouteClass, class_of
 from workers.lane import DelayQueue, HeldUntil, Lane, ReadyLanes, never_held, weight_of
@@ -33,8 +31,6 @@ class Schedule:
     def __init__(self, *, depth: int = 64, room: int = 32 << 20, held_until: HeldUntil = never_held) -> None:
         self._depth = depth
         self._room = room
-        self._readable = room * 7 // 8  # bytes up to which flows are read; the rest is for what was left in the stream
-        self._starved: set[OwnedPartition] = set()  # those that wait for room which others have
         self._most_lanes = max(_FEWEST_LANES, room // _PER_LANE)
         self._held_until = held_until
         self._lanes: dict[tuple[OwnedFlow, str], Lane] = {}
@@ -81,11 +77,9 @@ class Schedule:
         """Return how many bytes more a flow may hold; not more than 0 means that it is not to be read.
 
         Each flow has an equal part, so that one that is full of what cannot go leaves the others their own. One that
-        holds nothing may always read an entry. Past the most lanes or ids a worker remembers, only those may.
+        holds nothing may always read. Past the most lanes or ids a worker remembers, only those may.
         """
-        if not flow.waiting:
-            return max(1, self._part(flow))
-        if len(self._lanes) >= self._most_lanes or self._left >= _MOST_LEFT:
+        if flow.waiting and (len(self._lanes) >= self._most_lanes or self._left >= _MOST_LEFT):
             return 0
         return self._part(flow) - flow.size
 
@@ -94,8 +88,6 @@ class Schedule:
 
         It was put there while the part was larger. A quarter is kept, so that this is rare while parts go on shrinking.
         """
-        if self._size >= self._readable:
-            self._starved.add(flow.partition)
         if flow.resting <= self._part(flow) // 2:
             return False
         lanes = [lane for lane in self._lanes.values() if lane.flow is flow and lane.delayed]
@@ -247,38 +239,33 @@ class Schedule:
     def to_fetch(self, owned: OwnedPartition, now: float, most: int) -> list[tuple[Lane, Sequence[bytes]]]:
         """Return lanes of a partition with the ids that are to be fetched for them, about `most` in all.
 
-        `fetched` has to follow for each. Empty when there is nothing to fetch, or no room for it.
+        `fetched` has to follow for each. Empty when there is nothing to fetch.
         """
         chosen: list[tuple[Lane, Sequence[bytes]]] = []
-        count, budget = 0, self._room - self._size
-        while count < most and (lane := owned.hungry.take(partial(self._may_fetch, budget=budget))) is not None:
+        count = 0
+        while owned.hungry and count < most:
+            lane = owned.hungry.popleft()
             lane.asked = False
             if lane.dropped or lane.index is None or lane.fetching is not None or self._is_held_back(lane, now):
                 continue
             wanted = 1 if lane.postponed else max(1, min(_FETCH, self._depth - len(lane.waiting)))
-            wanted = max(1, min(wanted, budget // lane.flow.weight))
             ids = lane.ids_to_fetch(wanted)
             self._left -= len(ids)
             lane.flow.left -= len(ids)
             chosen.append((lane, ids))
             count += len(ids)
-            budget -= len(ids) * lane.flow.weight
         return chosen
 
     def fetched(self, lane: Lane, ids: Sequence[bytes], found: Sequence[BufferedEntry]) -> None:
         """Add what was fetched for a lane; entries that are gone are left out of `found`.
 
-        Nothing is added when the lane left more in the stream since the fetch began: that comes first. What there is
-        no room for any more goes back to the stream.
+        Nothing is added when the lane left more in the stream since the fetch began: that comes first.
         """
         if lane.dropped or lane.fetching is not ids:
             return
         lane.fetching = None
         was_idle = not lane.waiting
-        for place, buffered in enumerate(found):
-            if self._size >= self._room and lane.flow.waiting:
-                self._put_back(lane, [each.id for each in found[place:]])
-                break
+        for buffered in found:
             self._append(lane, buffered)
         if lane.waiting and lane.left not in {None, lane.head.id}:
             lane.begin_next()  # its head was removed from the stream meanwhile
@@ -301,7 +288,6 @@ class Schedule:
             lane.dropped = True
         for flow in owned.flows.values():
             flow.left = 0
-        self._starved.discard(owned)
         owned.hungry.clear()
 
     def _ask(self, lane: Lane) -> None:
@@ -312,17 +298,6 @@ class Schedule:
 
     def _end(self, lane: Lane) -> None:
         del self._lanes[lane.flow, lane.key]
-
-    def _may_fetch(self, flow: OwnedFlow, *, budget: int) -> bool:
-        # Without room one entry is fetched for a flow that holds nothing, so that each of them goes on. What waits for
-        # its time is left in the stream for that.
-        return budget > 0 or not flow.waiting or (self.make_room(flow) and not flow.waiting)
-
-    def _put_back(self, lane: Lane, ids: Sequence[bytes]) -> None:
-        count = len(ids) + len(lane.fetching or ())
-        lane.put_back(ids)
-        self._left += count
-        lane.flow.left += count
 
     def _is_held_back(self, lane: Lane, now: float) -> bool:
         # To fetch a head that may not go would be for nothing.
@@ -359,17 +334,10 @@ class Schedule:
         flow.size -= size
         self._waiting -= len(gone)
         self._size -= size
-        if flow.waiting:
-            has_room = flow.behind and (flow.size < self._enough(flow) or flow.resting > self._part(flow) // 2)
-        else:
+        if not flow.waiting:
             self._busy -= 1
-            has_room = flow.behind or flow in flow.partition.hungry
-        if has_room:
+        if flow.behind and (flow.size < self._enough(flow) or flow.resting > self._part(flow) // 2):
             flow.partition.wake()
-        if self._starved and self._size < self._readable:
-            starved, self._starved = self._starved, set()
-            for owned in starved:
-                owned.wake()
 
     def _enough(self, flow: OwnedFlow) -> int:
         # With less than this a flow is read again. What waits for its time takes half of the part and one entry at the
@@ -378,10 +346,7 @@ class Schedule:
         return part if part < _SMALL_PART else part * 3 // 4
 
     def _part(self, flow: OwnedFlow) -> int:
-        # An equal part, but no more than is free. Of what is free a flow takes half, so that there is room for those
-        # that come later, however full the others are of what cannot go.
-        equal = self._readable // max(1, self._busy + (not flow.waiting))
-        return max(0, min(equal, self._readable - self._size))
+        return self._room // max(1, self._busy + (not flow.waiting))
 
     def _is_crowded(self, flow: OwnedFlow) -> bool:
         # Each flow has its own part of the room. One that is full of what cannot go would read nothing more.
@@ -397,4 +362,7 @@ class Schedule:
         self._forget(lane, gone)
         ids = [buffered.id for buffered in gone]
         lane.note_left(gone[0], is_head=not keep)
-        self._put_back(lane, ids)
+        count = len(ids) + len(lane.fetching or ())
+        lane.put_back(ids)
+        self._left += count
+        lane.flow.left += count

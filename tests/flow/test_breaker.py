@@ -100,7 +100,8 @@ async def test_a_hub_whose_destinations_are_dead_holds_up_no_other(redis_url: st
         await until(lambda: member.metric('fanout_breaker_open{class="send"}') == 1.0)
         await fleet.send(*USERS)
         await until(lambda: sum("/hubs/chat/" in target for _when, target in far.came) == len(USERS), within=20)
-        assert member.metric("fanout_waiting") <= 131_072 / 600
+        # The flows of six partitions began while each was alone; their parts shrink with each that comes.
+        await until(lambda: member.metric("fanout_waiting") <= 131_072 / 600)
 
 
 async def test_sixty_members_that_fail_for_ever_keep_no_join_of_others_waiting(redis_url: str) -> None:

@@ -535,7 +535,7 @@ async def test_lanes_that_wait_for_their_time_do_not_keep_a_flow_from_being_read
 
 async def test_a_flow_whose_part_shrank_below_what_waits_in_it_is_read_on(redis_client: RedisClient) -> None:
     """Alone, it may hold much of what waits for its time; when others need room, that goes back into the stream."""
-    bench = Bench(redis_client, room=160)
+    bench = Bench(redis_client, room=80)
     *dead, alive = users_in(0, 4)
     [owned] = await taken(redis_client, bench.clock, 0)
     async with bench.reading(owned):
@@ -554,7 +554,7 @@ async def test_a_flow_whose_part_shrank_below_what_waits_in_it_is_read_on(redis_
         await bench.put("living", "living too", to=alive)
         lanes = bench.lanes._lanes
         await until(lambda: sum(len(lane.waiting) for lane in lanes.values() if lane.key.endswith(alive)) == 2)
-        assert a_flow(owned).size <= 160_000 // 16
+        assert a_flow(owned).size <= 80_000 // 16
 
 
 async def test_what_waits_for_an_endpoint_that_is_not_configured_stays_and_is_told_once(

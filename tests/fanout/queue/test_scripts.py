@@ -241,7 +241,7 @@ async def test_renew_prolongs_its_holders_lease_and_tells_the_oldest_entry(redis
 
 async def test_release_takes_away_its_holders_lease_alone(redis_client: RedisClient) -> None:
     rest = KEYS.rest(3, "~w:1")
-    for held, token in ((LEASE, "w:1"), (rest, "~w:1")):  # it may have become the rest of one without its holder's knowing
+    for held, token in ((LEASE, "w:1"), (rest, "~w:1")):  # its holder may not know which it is
         await redis_client.ask("SET", held, token)
         assert await redis_client.run(RELEASE, [LEASE, rest], ["v:2", "~v:2"]) == 0
         assert await redis_client.run(RELEASE, [LEASE, rest], ["w:1", "~w:1"]) == 1

@@ -52,9 +52,12 @@ def test_an_access_key_is_masked_wherever_a_connection_string_stands(key: str) -
 @given(TOKEN_PART, TOKEN_PART, TOKEN_PART)
 def test_a_bearer_token_and_a_bare_jwt_are_masked(head: str, payload: str, signature: str) -> None:
     token = f"eyJ{head}.eyJ{payload}.{signature}"
-    for text in (f"Authorization: Bearer {token}", f"wss://x/client/?hub=chat&access_token={token}&x=1", token):
-        assert signature not in masked(text)
-        assert payload not in masked(text)
+    assert masked(f"Authorization: Bearer {token}") == f"Authorization: Bearer {MASK}"
+    assert (
+        masked(f"wss://x/client/?hub=chat&access_token={token}&x=1")
+        == f"wss://x/client/?hub=chat&access_token={MASK}&x=1"
+    )
+    assert masked(token) == MASK
 
 
 @pytest.mark.parametrize(

@@ -125,9 +125,11 @@ def read(store: StoreModel, args: Args) -> Any:
     named = args[start + 1 :]
     found = []
     for key, after in zip(named[: len(named) // 2], named[len(named) // 2 :], strict=True):
-        rows = [[text_of(i), list(fields)] for i, fields in store.stream(key).entries.items() if i > id_of(after)]
-        if rows:
-            found.append([key, rows[:count]])
+        entries, last_read = store.stream(key).entries, id_of(after)
+        if next(reversed(entries), last_read) <= last_read:
+            continue  # ids only grow, so nothing here is new; this is so for nearly every stream that is waited for
+        rows = [[text_of(i), list(fields)] for i, fields in entries.items() if i > last_read]
+        found.append([key, rows[:count]])
     return found or None
 
 

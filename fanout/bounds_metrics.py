@@ -7,10 +7,25 @@ from collections.abc import Sequence
 
 from fanout.counters import Definition
 
+# Which bound of the dead letters was reached: FANOUT_MAX_DEAD_BYTES or FANOUT_MAX_DEAD_AGE.
+DEAD_BOUNDS = ("bytes", "age")
+
 
 def bounds_gauges(queue: str, worker: str) -> Sequence[Definition]:
     """Return these metrics, in the sections of the queue and of a worker."""
     return (
+        Definition(
+            queue,
+            "gauge",
+            "fanout_oldest_dead_letter_age_seconds",
+            "Time since the oldest dead letter was parked, by the clock of Redis; 0 when there is none.",
+        ),
+        Definition(
+            queue,
+            "gauge",
+            "fanout_dead_letter_age_limit_seconds",
+            "Age at which a dead letter is deleted: FANOUT_MAX_DEAD_AGE. Absent where it is 0.",
+        ),
         Definition(
             queue,
             "gauge",

@@ -29,6 +29,7 @@ TYPES: Final[dict[str, tuple[str, ...]]] = {
             ),
             *(
                 "count",
+                "deleted",
                 "keys",
                 "lost",
                 "markers",
@@ -227,6 +228,13 @@ EVENTS: Final = (
         "info",
         "request_id matched replayed more",
         "an operator sent dead letters again",
+    ),
+    _event(
+        "dead_letters.aged",
+        "warning",
+        "deleted age",
+        "warning: dead letters older than FANOUT_MAX_DEAD_AGE (`age`, in seconds) were deleted; one line in 10"
+        " seconds, `deleted` counts all since the one before",
     ),
     _event("dead_letters.purged", "info", "request_id matched purged more", "an operator deleted dead letters"),
     _event(

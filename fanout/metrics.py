@@ -13,7 +13,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from fanout import __version__
 from fanout.binding.refusals import ITEM_CODES, WARNING_CODES
-from fanout.bounds_metrics import bounds_gauges
+from fanout.bounds_metrics import DEAD_BOUNDS, bounds_gauges
 from fanout.caller_metrics import CallerMetrics
 from fanout.counters import Counters, Definition, Gauges
 from fanout.endpoint_metrics import EndpointMetrics, endpoint_gauges
@@ -349,8 +349,8 @@ class Metrics:
         )
         self.retries = new.counter("fanout_retries", "REST calls repeated.")
         self.dead = new.counters("fanout_dead", "Entries parked as dead letters, by reason.", "reason", DEAD_REASONS)
-        self.dropped_letters = new.counter(
-            "fanout_dropped_letters", "Oldest dead letters deleted because FANOUT_MAX_DEAD_BYTES was reached."
+        self.dropped_letters = new.counters(
+            "fanout_dropped_letters", "Oldest dead letters deleted, by the bound reached.", "bound", DEAD_BOUNDS
         )
         self.expired = new.counter("fanout_expired", "Messages dropped because their ttlSeconds ran out.")
         self.superseded = new.counter(

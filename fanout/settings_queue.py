@@ -83,6 +83,12 @@ class QueueSettings(BaseModel):
         description="Maximum size of all dead letters together. Beyond it the oldest are deleted and counted. They do "
         "not count as waiting. 0 takes 20 % of the `maxmemory` of Redis, or 256 MiB where it has none.",
     )
+    max_dead_age: Duration = Field(
+        2_592_000.0,
+        ge=0,
+        description="How long a dead letter is kept, by the clock of Redis. Older ones are deleted by the worker that "
+        "owns their partition, and counted. 0 keeps them until FANOUT_MAX_DEAD_BYTES is reached.",
+    )
     dedup_window: Duration = Field(
         600.0, gt=0, description="How long a `messageId` or `Idempotency-Key` is remembered to recognise repeats."
     )

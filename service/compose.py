@@ -57,6 +57,7 @@ from workers.partition import StoreClock
 from workers.peers import Peers
 from workers.pruner import Pruner
 from workers.reader import Reader
+from workers.retention import Retention
 from workers.schedule import Schedule
 from workers.sender import Sender
 from workers.settler import Settler
@@ -115,6 +116,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
             open_tracing(clock, metrics, enabled=settings.otel) as tracing,
         ):
             metrics.gauges.watch(identity_token_seconds=identities.seconds_left)
+            metrics.gauges.watch(dead_letter_age_limit_seconds=lambda: settings.max_dead_age or None)
             metrics.gauges.watch(trace_events_skipped=lambda: traces.skipped, trace_events_lost=lambda: traces.lost)
             ring = KeyRing(ApiKeys(redis_client, keys), settings.api_keys_file, clock, get_logger(), get_audit_logger())
             yield Resources(
@@ -224,6 +226,7 @@ def build_worker(resources: Resources, endpoints: Sequence[Endpoint], *, with_in
     ownership = Ownership(leases, schedule, store_clock, clock, log, partitions=settings.partitions)
     telemetry = _telemetry(resources, store_clock)
     unclaimed = Unclaimed(stream, settler, telemetry, clock, metrics, log, max_age=settings.retry_max_age)
+    retention = Retention(resources.dead_letters, clock, metrics, log, max_age=settings.max_dead_age)
     channels = {each: PaceChannel(redis_client, clock, keys, worker=name, endpoint=each) for each in by_name}
     peers = Peers(channels, Pauses(redis_client, keys), endpoints, schedule, clock, log)
     dispatcher = Dispatcher(
@@ -244,8 +247,8 @@ def build_worker(resources: Resources, endpoints: Sequence[Endpoint], *, with_in
     _watch_bounds(metrics.gauges, pruner, sweeps)
     watch_endpoints(metrics.gauges, endpoints, clock)
     return Worker(
-        ownership, reader, dispatcher, settler, sweeps, unclaimed, peers, _joining(resources, endpoints), clock, log,
-        grace=settings.shutdown_grace,
+        ownership, reader, dispatcher, settler, sweeps, unclaimed, retention, peers, _joining(resources, endpoints),
+        clock, log, grace=settings.shutdown_grace,
     )  # fmt: skip
 
 

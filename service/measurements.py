@@ -49,6 +49,7 @@ class QueueReadings:
             flows=lambda: None if self._depth is None else len(self._depth.flows),
             pauses=lambda: self._paused,
             dead_letters=lambda: None if self._depth is None else self._depth.dead_letters,
+            oldest_dead_letter_age_seconds=lambda: None if self._depth is None else self._depth.dead_age,
             redis_up=lambda: float(self._depth is not None),
             redis_latency_seconds=lambda: self._latency,
             redis_memory_ratio=lambda: self._memory,

@@ -135,7 +135,7 @@ class Settler:
             except QueueError:
                 await self._clock.sleep(_PAUSE)
             else:
-                self._metrics.dropped_letters.inc(deleted)
+                self._metrics.dropped_letters["bytes"].inc(deleted)
                 flow.known.discard(parked.entry.id)
                 return True
         owned.doubt()

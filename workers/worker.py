@@ -19,6 +19,7 @@ from workers.ownership import Ownership
 from workers.partition import OwnedPartition
 from workers.peers import Peers
 from workers.reader import Reader
+from workers.retention import Retention
 from workers.settler import Settler
 from workers.sweeps import Sweeps
 from workers.unclaimed import Unclaimed
@@ -40,6 +41,7 @@ class Worker:
         settler: Settler,
         sweeps: Sweeps,
         unclaimed: Unclaimed,
+        retention: Retention,
         peers: Peers,
         joining: Sequence[Joining],
         clock: Clock,
@@ -53,6 +55,7 @@ class Worker:
         self.settler = settler
         self.sweeps = sweeps
         self.unclaimed = unclaimed
+        self.retention = retention
         self.peers = peers
         self.joining = joining
         self._clock = clock
@@ -98,6 +101,7 @@ class Worker:
                     self.unclaimed.run(lambda: self.ownership.owned),
                     *self.peers.tasks(on_change),
                 ]
+                stations += self.retention.tasks(lambda: self.ownership.owned)
                 stations += [joining.run() for joining in self.joining]
                 until_drained = [inner.create_task(station) for station in stations]
                 await self._stopping.wait()

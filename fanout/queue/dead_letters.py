@@ -1,8 +1,9 @@
 """The dead letters: entries that will not be delivered, kept with the reason, listed, replayed and deleted.
 
 Rules guarded: parking adds the dead letter and deletes the entry in one atomic, fenced step, so a crash leaves exactly
-one of the two. Replaying is the same step in the other direction, so that repeating it sends nothing twice. What a
-newer version wrote here is shown as far as it is understood and never makes a request fail.
+one of the two. Replaying is the same step in the other direction, so that repeating it sends nothing twice. What is
+deleted for its age is deleted in fenced steps too, and by the clock that wrote its id. What a newer version wrote here
+is shown as far as it is understood and never makes a request fail.
 """
 
 import re
@@ -15,12 +16,15 @@ from fanout.errors import LeaseLostError, QueueError
 from fanout.queue.entry import StoredEntry, weight_of
 from fanout.queue.keys import KEYS, Keys, flow_of_stream
 from fanout.queue.scripts import DELETE, PARK, PEEK, REPLAY
+from fanout.queue.worker_scripts import DELETE_OLD
 from fanout.redis.client import Argument, Call, RedisClient, reply_or_raise
 
 _UNLIMITED = 1 << 62
 UNKNOWN = "unknown"  # the reason of a letter that names none
 _NUMBER = re.compile(rb"[0-9]{1,9}")
 _MAX_IDS_PER_DELETE = 1000
+_OLD_AT_ONCE = 100  # letters that one step deletes for their age,
+_OLD_BYTES = 1_000_000  # and about so many bytes, so that it holds up nobody else's command
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,18 @@ class PageLimits:
     before: int | None = None
     count: int = 100
     size: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class OldDeleted:
+    """What one step deleted for its age: letters to be counted, and the `last` of them, b"" for none.
+
+    `left` is in how many seconds the oldest letter that is kept is too old: 0 for now, None when no letter is kept.
+    """
+
+    count: int
+    last: bytes
+    left: float | None
 
 
 LetterKey = tuple[int, bytes]  # a dead letter by partition and id
@@ -179,6 +195,25 @@ class DeadLetters:
                 DELETE, [self._keys.dead(partition), self._keys.dead_size(partition)], chunk
             )
         return deleted
+
+    async def delete_old(self, partition: int, token: str, max_age: float, counted: bytes = b"") -> OldDeleted:
+        """Delete a bounded number of the dead letters that are older than `max_age` seconds by the store's clock.
+
+        `counted` is the `last` of the step before, once its letters are counted; without it they are reported again.
+        Raise LeaseLostError when `token` does not hold the partition.
+        """
+        names = [
+            self._keys.lease(partition),
+            self._keys.dead(partition),
+            self._keys.dead_size(partition),
+            self._keys.dead_aged(partition),
+        ]
+        arguments: list[Argument] = [token, int(max_age * 1000), _OLD_AT_ONCE, _OLD_BYTES, counted]
+        reply = await self._redis.run(DELETE_OLD, names, arguments)
+        if reply == -1:
+            raise LeaseLostError(f"partition {partition} has another owner")
+        count, last, left = reply
+        return OldDeleted(count, last, None if left < 0 else left / 1000)
 
 
 def _outcome(reply: Any) -> bytes | QueueError | None:

@@ -113,7 +113,7 @@ class FlowDepth:
 class Depth:
     """How much waits: entries by partition, age in seconds of the oldest by destination, dead letters, both in bytes.
 
-    `unowned` is the number of partitions that no worker owns.
+    `dead_age` is that of the oldest dead letter, `unowned` the number of partitions that no worker owns.
     """
 
     entries: tuple[int, ...]
@@ -123,6 +123,7 @@ class Depth:
     dead_size: int = 0
     flows: tuple[FlowDepth, ...] = ()
     unowned: int = 0
+    dead_age: float = 0.0
 
     @property
     def oldest_age(self) -> float:

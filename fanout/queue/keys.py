@@ -230,6 +230,10 @@ class Keys:
         """Return the key of the stream of dead letters, oldest first."""
         return f"{self.namespace}:{{{partition}}}:dead"
 
+    def dead_aged(self, partition: int) -> str:
+        """Return the key of a hash: dead letters deleted for their age and not yet counted, and the last of them."""
+        return f"{self.namespace}:{{{partition}}}:dead-aged"
+
     def measured(self, partition: int) -> list[str]:
         """Return the keys that tell how much waits in a partition, how much is dead, and whether it has an owner."""
         sizes = (self.size(partition), self.dead_size(partition))

@@ -186,9 +186,10 @@ return 1
 """
 )
 
-# How the oldest dead letters make room: shed(letters, size, most, limit) deletes at most `limit` of them while `size`,
-# the key that holds their bytes, says more than `most`. Returns how many it deleted.
-_SHED = (
+# How dead letters go. delete(letters, size, letter) deletes one of them, and with the last that needs it its body;
+# returns the bytes that it took, of which `size` is the key. shed(letters, size, most, limit) has the oldest make room:
+# it deletes at most `limit` of them while the bytes are more than `most`. Returns how many it deleted.
+SHED = (
     _RELEASE_BODY
     + """
 local function weigh(fields)
@@ -204,6 +205,7 @@ local function delete(letters, size, letter)
   if body then bytes = bytes + release(body, 'd', 1) end
   redis.call('XDEL', letters, letter[1])
   redis.call('DECRBY', size, bytes)
+  return bytes
 end
 local function shed(letters, size, most, limit)
   local count = 0
@@ -224,7 +226,7 @@ end
 # Returns 0 when the entry was gone already, -1 when fenced, else 1 and how many of the oldest letters made room for it.
 PARK = Script(
     "#!lua flags=allow-oom"
-    + _SHED
+    + SHED
     + REFUSE_MOVE
     + """
 refuse_move(KEYS[1])
@@ -251,7 +253,7 @@ return 1 + shed(KEYS[4], KEYS[5], tonumber(ARGV[4]), 100)
 # entry, and remains. A Redis that is out of memory refuses it like an append, and the letter remains.
 REPLAY = Script(
     _ADD
-    + _SHED
+    + SHED
     + REFUSE_MOVE
     + """
 refuse_move(KEYS[1])
@@ -276,7 +278,7 @@ return id
 # KEYS[1] the dead letters, KEYS[2] their bytes. ARGV[1..] ids. Returns how many were there.
 DELETE = Script(
     "#!lua flags=allow-oom"
-    + _SHED
+    + SHED
     + REFUSE_MOVE
     + """
 refuse_move(KEYS[1])
@@ -326,15 +328,16 @@ return answer
 
 # KEYS[1] the set of flows, KEYS[2] the dead letters, KEYS[3] the bytes that wait, KEYS[4] the bytes of dead letters,
 # KEYS[5] the lease. The streams are named by the set; they are keys of this slot. Returns entries that wait, dead
-# letters, both in bytes, 1 when the partition has an owner and else 0, then of each flow its stream, its length and the
-# id of its oldest entry ("" for none).
+# letters, both in bytes, 1 when the partition has an owner and else 0, the id of the oldest dead letter ("" for none),
+# then of each flow its stream, its length and the id of its oldest entry ("" for none).
 MEASURE = Script(
     "#!lua flags=no-writes"
     + REFUSE_MOVE
     + """
 refuse_move(KEYS[1])
+local letter = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
 local answer = {0, redis.call('XLEN', KEYS[2]), tonumber(redis.call('GET', KEYS[3]) or 0),
-                tonumber(redis.call('GET', KEYS[4]) or 0), redis.call('EXISTS', KEYS[5])}
+                tonumber(redis.call('GET', KEYS[4]) or 0), redis.call('EXISTS', KEYS[5]), letter and letter[1] or ''}
 for _, stream in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local length = redis.call('XLEN', stream)
   local oldest = length > 0 and redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1][1] or ''

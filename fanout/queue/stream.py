@@ -276,17 +276,19 @@ class Stream:
         flows = [
             FlowDepth(partition, flow_of_stream(row[k]), row[k + 1], row[k + 2])
             for partition, row in enumerate(rows)
-            for k in range(5, len(row), 3)
+            for k in range(6, len(row), 3)
         ]
         ages: dict[str, float] = dict.fromkeys(Scope, 0.0)
         for flow in flows:
             scope = scope_of_flow(flow.flow)
             if flow.oldest and scope is not None:
                 ages[scope] = max(ages[scope], now - StoredEntry(flow.oldest, b"").stored_at)
+        letters = [StoredEntry(row[5], b"").stored_at for row in rows if row[5]]
         return Depth(
             entries=tuple(row[0] for row in rows),
             ages=ages,
             dead_letters=sum(row[1] for row in rows),
+            dead_age=max(0.0, now - min(letters, default=now)),
             size=sum(row[2] for row in rows),
             dead_size=sum(row[3] for row in rows),
             flows=tuple(flows),

@@ -1,9 +1,10 @@
-"""The Lua functions of leases, workers, pauses and callers; those that touch entries are in `scripts`.
+"""The Lua functions of leases, workers, pauses, callers and old dead letters; those of entries are in `scripts`.
 
 Rule guarded: the same as there. Each is one atomic step, documented by KEYS, ARGV and what it returns.
 """
 
 from fanout.queue.remembered import REMEMBERING
+from fanout.queue.scripts import SHED
 from fanout.queue.whole_slot import REFUSE_MOVE
 from fanout.redis.client import Script
 
@@ -180,3 +181,37 @@ local began = string.format('%.0f', now)
 redis.call('HSET', KEYS[1], ARGV[1], began .. ' ' .. ends .. ' ' .. ARGV[3])
 return {began, ends}
 """)
+
+# KEYS[1] the lease, KEYS[2] the dead letters, KEYS[3] their bytes, KEYS[4] what was deleted and is not counted yet.
+# ARGV[1] the holder's token, ARGV[2] an age in milliseconds, ARGV[3] the most letters, ARGV[4] how many bytes are
+# enough, ARGV[5] the last letter that the caller has counted ("" for none). Deletes dead letters that are older than
+# this, the oldest first. Returns -1 when the lease is not the caller's, else how many were deleted and not counted, the
+# last of them ("" for none), and in how many milliseconds the oldest that is left is too old: 0 for now, -1 when none
+# is left. An answer that is lost loses no count: these stay to be counted until the caller names the last of them.
+DELETE_OLD = Script(
+    "#!lua flags=allow-oom"
+    + SHED
+    + REFUSE_MOVE
+    + """
+refuse_move(KEYS[1])
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+if redis.call('HGET', KEYS[4], 'last') == ARGV[5] then redis.call('DEL', KEYS[4]) end
+local time = redis.call('TIME')
+local first = time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[2]  -- the first millisecond that is young enough
+local room, count, last, left = tonumber(ARGV[4]), 0, '', -1
+while true do
+  local letter = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+  if not letter then break end
+  left = math.max(0, string.match(letter[1], '^%d+') - first + 1)
+  if left > 0 or count >= tonumber(ARGV[3]) or room <= 0 then break end
+  left = -1
+  room = room - delete(KEYS[2], KEYS[3], letter)
+  count, last = count + 1, letter[1]
+end
+if count > 0 then
+  redis.call('HINCRBY', KEYS[4], 'n', count)
+  redis.call('HSET', KEYS[4], 'last', last)
+end
+return {tonumber(redis.call('HGET', KEYS[4], 'n') or 0), redis.call('HGET', KEYS[4], 'last') or '', left}
+"""
+)

@@ -112,6 +112,10 @@ sum(rate(fanout_failed_attempts_total{PODS,failure=~"unauthorized|forbidden|noTo
   "expr" "max(fanout_dead_letters{PODS}) > THRESHOLD"
   "summary" "Dead letters wait for somebody."
   "description" "{{ $value }} dead letters are kept, and nobody replayed or deleted all of them for long.") }}
+{{- include "signalr-fanout.alert" (dict "root" . "name" "FanoutDeadLettersEnding"
+  "expr" "max(fanout_oldest_dead_letter_age_seconds{PODS}) / max(fanout_dead_letter_age_limit_seconds{PODS}) > THRESHOLD"
+  "summary" "Dead letters are about to be deleted because of their age."
+  "description" "The oldest dead letter has reached {{ $value | humanizePercentage }} of FANOUT_MAX_DEAD_AGE, at which it is deleted.") }}
 {{- end -}}
 
 {{- define "signalr-fanout.redisAlerts" -}}

@@ -111,7 +111,19 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel(
             "Dead letters",
             "short",
-            ((known("fanout_dead_letters"), "kept"), (rate("fanout_dropped_letters_total"), "dropped a second")),
+            (
+                (known("fanout_dead_letters"), "kept"),
+                (rate("fanout_dropped_letters_total", "bound"), "dropped a second: {{bound}}"),
+            ),
+        ),
+        Panel(
+            "Age of the oldest dead letter",
+            "s",
+            (
+                (known("fanout_oldest_dead_letter_age_seconds"), "oldest"),
+                (known("fanout_dead_letter_age_limit_seconds"), "deleted at"),
+            ),
+            "At that age it is deleted.",
         ),
         Panel("Given up", "ops", ((rate("fanout_dead_total", "reason"), "{{reason}}"),), "By reason."),
     ),

@@ -36,6 +36,8 @@ ANY = {
     'fanout_partitions{state="owned"}': "16x240",
     'fanout_partitions{state="unowned"}': "0x240",
     "fanout_dead_letters": "0x240",
+    "fanout_oldest_dead_letter_age_seconds": "0x240",
+    "fanout_dead_letter_age_limit_seconds": "2592000x240",
     "fanout_service_key_refused": "0x240",
     'fanout_endpoint_online{endpoint="east"}': "1x240",
     'fanout_endpoint_online{endpoint="west"}': "1x240",
@@ -66,7 +68,7 @@ WORKER = {
     'fanout_delivery_seconds_count{class="send"}': "0+300x240",
 }
 PODS: Mapping[str, Mapping[str, str]] = {"in-a": INGRESS, "in-b": INGRESS, "work-a": WORKER, "work-b": WORKER}
-OF_REDIS = [name for name in ANY if re.match("fanout_(queue|oldest|partitions|dead|redis_[lm])", name)]
+OF_REDIS = [name for name in ANY if re.match("fanout_(queue|oldest|partitions|dead_letters|redis_[lm])", name)]
 Changes = dict[str, str | None]
 
 
@@ -120,6 +122,7 @@ OWNED, UNOWNED = 'fanout_partitions{state="owned"}', 'fanout_partitions{state="u
 FAILED = 'fanout_http_request_seconds_count{route="messages",status="5xx"}'
 WEST = 'fanout_endpoint_online{endpoint="west"}'
 DEAD = 'fanout_dead_total{reason="refused"}'
+OLDEST_DEAD = "fanout_oldest_dead_letter_age_seconds"
 IN_TIME = 'fanout_delivery_seconds_bucket{class="send",le="60.0"}'
 FIRES: list[tuple[str, list[str], Changes, str]] = [
     ("no pod is found", ["FanoutNotScraped"], all_of(""), "6m"),
@@ -162,6 +165,7 @@ FIRES: list[tuple[str, list[str], Changes, str]] = [
     ("one pod has no way to an endpoint", ["FanoutEndpointOffline"], {f"work-a {WEST}": "0x240"}, "6m"),
     ("leases flap", ["FanoutLeasesFlapping"], {"work-a fanout_leases_lost_total": "0x10 1x15 2x15 3x15 4x180"}, "30m"),
     ("dead letters grow", ["FanoutDeadLettersGrowing"], {f"work-a {DEAD}": "0+3x240"}, "60m"),
+    ("dead letters grow old", ["FanoutDeadLettersEnding"], {OLDEST_DEAD: "2073000+30x240"}, "60m"),
     ("Redis is away", ["FanoutRedisDown"], {**dict.fromkeys(OF_REDIS), "fanout_redis_up": "0x240"}, "2m"),
     ("one pod has no Redis", ["FanoutRedisUnreachable"], {"in-a fanout_redis_up": "0x240"}, "6m"),
     ("Redis is full", ["FanoutRedisMemory"], {"fanout_redis_memory_ratio": "0.86x240"}, "6m"),

@@ -33,7 +33,7 @@ class Measured:
         self.clock.jump(self.latency)
         if self.fails:
             raise QueueError("Redis is away.")
-        return Depth((3, 0), {Scope.USER: 12.5}, 7, unowned=1)
+        return Depth((3, 0), {Scope.USER: 12.5}, 7, unowned=1, dead_age=86.5)
 
     async def memory_ratio(self) -> float | None:
         return 0.5
@@ -55,6 +55,7 @@ async def test_readings_are_exported_and_taken_once_a_second() -> None:
     assert sample(metrics, "fanout_queue_depth", partition="0") == 3
     age = sample(metrics, "fanout_oldest_age_seconds", destination="user")
     assert (age, sample(metrics, "fanout_dead_letters")) == (12.5, 7)
+    assert sample(metrics, "fanout_oldest_dead_letter_age_seconds") == 86.5
     assert [sample(metrics, "fanout_partitions", state=state) for state in ("owned", "unowned")] == [1, 1]
     clock.jump(1.1)
     await readings.refresh()
@@ -75,6 +76,7 @@ async def test_when_redis_is_away_nothing_old_is_shown() -> None:
         "fanout_queue_depth",
         "fanout_oldest_age_seconds",
         "fanout_dead_letters",
+        "fanout_oldest_dead_letter_age_seconds",
         "fanout_redis_latency",
         "fanout_partitions",
         "fanout_pauses",

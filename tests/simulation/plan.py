@@ -101,6 +101,7 @@ def _settings(random: Random) -> dict[str, Any]:
         "retry_base": 0.05,
         "retry_cap": 0.5,
         "retry_max_age": random.choice((3600.0, 3600.0, 3600.0, 3.0)),
+        "max_dead_age": 0.0,
         "outcome_unknown": random.choice(("retry", "retry", "dead")),
         "retry_max_attempts": random.choice((200, 200, 200, 4)),
         "shutdown_grace": random.choice((4.0, 4.0, 0.3)),

@@ -76,6 +76,12 @@ class Player:
         names = [KEYS.dead(partition), KEYS.dead_size(partition)]
         return await self._redis.run(scripts.DELETE, names, [self._id(number)])
 
+    async def _delete_old(self, partition: int, token: str, age: int, most: int, size: int, counted: int) -> Any:
+        names = [KEYS.lease(partition), KEYS.dead(partition), KEYS.dead_size(partition), KEYS.dead_aged(partition)]
+        arguments: list[Argument] = [token, age, most, size, self._id(counted)]
+        reply = await self._redis.run(worker_scripts.DELETE_OLD, names, arguments)
+        return reply if reply == -1 else [*reply[:2], min(reply[2], 1)]  # the clocks are not the same
+
     async def _fetch(self, partition: int, numbers: list[int]) -> Any:
         ids = [self._id(number) for number in numbers]
         return await self._redis.run(scripts.FETCH, [KEYS.stream(partition, FLOW)], [len(ids), *ids])

@@ -199,12 +199,13 @@ def _weight(fields: Sequence[bytes]) -> int:
     return sum(map(len, fields[1::2]))
 
 
-def _delete_letter(store: StoreModel, letters: bytes, size: bytes, entry_id: Id) -> None:
+def _delete_letter(store: StoreModel, letters: bytes, size: bytes, entry_id: Id) -> int:
     fields = store.stream(letters).entries[entry_id]
     named = dict(zip(fields[::2], fields[1::2], strict=True))
     taken = _weight(fields) + (_release(store, named[b"body"], b"d", 1) if b"body" in named else 0)
     store.delete_entry(letters, entry_id)
     _grow(store, size, -taken)
+    return taken
 
 
 def _park(store: StoreModel, keys: Args, args: Args) -> Any:
@@ -260,6 +261,25 @@ def _delete(store: StoreModel, keys: Args, args: Args) -> Any:
     return len(chosen)
 
 
+def _delete_old(store: StoreModel, keys: Args, args: Args) -> Any:
+    if store.string(keys[0]) != args[0]:
+        store.listener.fenced(keys[1], store.by)
+        return -1
+    uncounted = store.hash_of(keys[3])
+    if uncounted.get(b"last") == args[4]:
+        uncounted.clear()
+    first, room, deleted = store.milliseconds() - int(args[1]), int(args[3]), list[Id]()
+    letters = store.stream(keys[1]).entries
+    while letters and (oldest := next(iter(letters)))[0] < first and len(deleted) < int(args[2]) and room > 0:
+        room -= _delete_letter(store, keys[1], keys[2], oldest)
+        deleted.append(oldest)
+    if deleted:
+        uncounted[b"n"] = b"%d" % (int(uncounted.get(b"n", b"0")) + len(deleted))
+        uncounted[b"last"] = text_of(deleted[-1])
+    left = max(0, next(iter(letters))[0] - first + 1) if letters else -1
+    return [int(uncounted.get(b"n", b"0")), uncounted.get(b"last", b""), left]
+
+
 def _fetch(store: StoreModel, keys: Args, args: Args) -> Any:
     answer: list[Any] = []
     at = 0
@@ -280,7 +300,9 @@ def _measure(store: StoreModel, keys: Args, _args: Args) -> Any:
         flows += [stream, len(entries), next((text_of(entry_id) for entry_id in entries), b"")]
     count = sum(len(store.stream(stream).entries) for stream in streams)
     sizes = [int(store.string(key) or 0) for key in keys[2:4]]
-    return [count, len(store.stream(keys[1]).entries), *sizes, int(store.string(keys[4]) is not None), *flows]
+    letters = store.stream(keys[1]).entries
+    oldest = next((text_of(letter_id) for letter_id in letters), b"")
+    return [count, len(letters), *sizes, int(store.string(keys[4]) is not None), oldest, *flows]
 
 
 def _prune(store: StoreModel, keys: Args, args: Args) -> Any:
@@ -431,6 +453,7 @@ SCRIPT_TWINS: dict[str, Callable[[StoreModel, Args, Args], Any]] = {
     "REPLAY": _replay,
     "PEEK": _peek,
     "DELETE": _delete,
+    "DELETE_OLD": _delete_old,
     "FETCH": _fetch,
     "MEASURE": _measure,
     "PRUNE": _prune,

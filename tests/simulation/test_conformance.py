@@ -95,6 +95,15 @@ OPERATION = st.one_of(
     st.tuples(st.just("list"), PARTITION, st.sampled_from(["", "l"]), st.integers(1, 3)),
     st.tuples(st.just("park"), PARTITION, TOKEN, NUMBER, st.sampled_from([10_000, 100])),
     st.tuples(st.just("delete"), PARTITION, NUMBER),
+    st.tuples(
+        st.just("delete_old"),
+        PARTITION,
+        TOKEN,
+        st.sampled_from([LONG, -LONG]),
+        st.integers(1, 2),
+        st.sampled_from([1, 1000]),
+        NUMBER,
+    ),
     st.tuples(st.just("fetch"), PARTITION, st.lists(NUMBER, min_size=1, max_size=3)),
     st.tuples(st.just("measure"), PARTITION),
     st.tuples(st.just("wake"), PARTITION),
@@ -163,6 +172,17 @@ def test_a_life_of_a_partition_gives_equal_replies(real: Real) -> None:
         ("look", 1), ("replay", 1, 3), ("look", 1), ("delete", 1, 4), ("look", 1), ("prune", 1, "a:1", -LONG),
         ("prune", 1, "b:1", -LONG), ("measure", 1), ("settle", 0, "b:2", [4, 5, 6, 7]), ("prune", 0, "b:2", LONG),
         ("prune", 0, "b:2", -LONG), ("look", 0), ("append", 0, 10_000, entries), ("read", 0, 9, 2), ("measure", 0),
+    ]  # fmt: skip
+    assert model(playing(operations)) == real.play(playing(operations))
+
+
+def test_old_dead_letters_are_deleted_and_counted_alike(real: Real) -> None:
+    operations: list[Operation] = [
+        ("acquire", 0, "a"), ("list", 0, "", 5), *(("park", 0, "a:1", number, 10_000) for number in range(5)),
+        ("delete_old", 0, "b:1", -LONG, 9, 9999, 9), ("delete_old", 0, "a:1", LONG, 9, 9999, 9), ("measure", 0),
+        ("delete_old", 0, "a:1", -LONG, 2, 9999, 9), ("look", 0), ("delete_old", 0, "a:1", -LONG, 9, 1, 9), ("look", 0),
+        ("delete_old", 0, "a:1", -LONG, 1, 9999, 7), ("delete_old", 0, "a:1", -LONG, 9, 9999, 8), ("look", 0),
+        ("measure", 0), ("delete_old", 0, "a:1", -LONG, 9, 9999, 9), ("look", 0),
     ]  # fmt: skip
     assert model(playing(operations)) == real.play(playing(operations))
 

@@ -31,6 +31,7 @@ from workers.partition import StoreClock
 from workers.peers import Peers
 from workers.pruner import Pruner
 from workers.reader import Reader
+from workers.retention import Retention
 from workers.schedule import Schedule
 from workers.sender import Sender
 from workers.settler import Settler
@@ -123,8 +124,20 @@ async def a_rig(
         )
         ownership = Ownership(leases, lanes, store_clock, clock, lines.log, partitions=PARTITIONS)
         unclaimed = Unclaimed(stream, settler, telemetry, clock, metrics, lines.log, max_age=POLICY.max_age)
+        retention = Retention(DeadLetters(redis_client), clock, metrics, lines.log, max_age=0)
         worker = Worker(
-            ownership, reader, dispatcher, settler, sweeps, unclaimed, peers, [], clock, lines.log, grace=grace
+            ownership,
+            reader,
+            dispatcher,
+            settler,
+            sweeps,
+            unclaimed,
+            retention,
+            peers,
+            [],
+            clock,
+            lines.log,
+            grace=grace,
         )
         yield Rig(redis_client, end, worker, stream, lines)
 

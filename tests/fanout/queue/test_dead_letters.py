@@ -7,7 +7,7 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.errors import LeaseLostError, QueueFullError
 from fanout.queue.calls import Settled
-from fanout.queue.dead_letters import DeadLetters, DeathCause, PageLimits, Parked
+from fanout.queue.dead_letters import DeadLetters, DeathCause, OldDeleted, PageLimits, Parked
 from fanout.queue.entry import StoredEntry, Submission, decode, weight_of
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Leases
@@ -217,3 +217,92 @@ async def test_the_oldest_letters_make_room_and_are_counted(redis_client: RedisC
     assert kept + dropped == 20
     assert 1 <= kept < 20
     assert int(await redis_client.ask("GET", KEYS.dead_size(0))) <= 1000
+
+
+async def a_lease(redis_client: RedisClient) -> str:
+    [lease] = await Leases(redis_client, SystemClock(), worker="w", lifetime=60).acquire([0])
+    return lease.token
+
+
+async def test_letters_older_than_the_age_are_deleted_and_younger_ones_stay(redis_client: RedisClient) -> None:
+    token, letters = await a_lease(redis_client), DeadLetters(redis_client)
+    old = [await a_letter(redis_client, at=f"{number}-0") for number in range(1, 4)]
+    young = await a_letter(redis_client)
+    step = await letters.delete_old(0, token, 3600.0)
+    assert (step.count, step.last) == (3, old[-1])
+    assert step.left == pytest.approx(3600.0, abs=30)
+    assert [letter.id for letter in await letters.oldest(0)] == [young]
+    assert await letters.delete_old(0, token, -60.0, step.last) == OldDeleted(1, young, None)
+    assert await letters.delete_old(0, token, 3600.0, young) == OldDeleted(0, b"", None)
+
+
+async def test_deleting_for_age_is_fenced_by_the_lease(redis_client: RedisClient) -> None:
+    name = await a_letter(redis_client, at="1-0")
+    token, letters = await a_lease(redis_client), DeadLetters(redis_client)
+    for other in ("w:0", "~" + token):  # what is left of a lease that was handed over does not do either
+        with pytest.raises(LeaseLostError):
+            await letters.delete_old(0, other, 3600.0)
+    assert [letter.id for letter in await letters.oldest(0)] == [name]
+
+
+async def test_what_was_deleted_is_reported_until_it_was_counted(redis_client: RedisClient) -> None:
+    """So the count survives answers that are lost, and whoever asks next."""
+    token, letters = await a_lease(redis_client), DeadLetters(redis_client)
+    first = await a_letter(redis_client, at="1-0")
+    assert (await letters.delete_old(0, token, 3600.0)).count == 1
+    second = await a_letter(redis_client, at="2-0")
+    assert (await letters.delete_old(0, token, 3600.0)).last == second
+    step = await letters.delete_old(0, token, 3600.0, first)  # the count of the second never came
+    assert (step.count, step.last) == (2, second)
+    third = await a_letter(redis_client, at="3-0")
+    step = await letters.delete_old(0, token, 3600.0, second)
+    assert (step.count, step.last) == (1, third)
+    assert (await letters.delete_old(0, token, 3600.0, third)).count == 0
+    assert await redis_client.ask("EXISTS", KEYS.dead_aged(0)) == 0
+
+
+async def test_a_step_deletes_a_hundred_letters_or_a_megabyte(redis_client: RedisClient) -> None:
+    token, letters = await a_lease(redis_client), DeadLetters(redis_client)
+    fields = ("entry", b"e", "flow", KEYS.stream(0, USERS))
+    await redis_client.call(*(("XADD", KEYS.dead(0), f"{number}-0", *fields) for number in range(1, 150)))
+    step = await letters.delete_old(0, token, 3600.0)
+    assert (step.count, step.last, step.left) == (100, b"100-0", 0.0)
+    step = await letters.delete_old(0, token, 3600.0, step.last)
+    assert (step.count, step.left) == (49, None)
+    large = [await a_letter(redis_client, b"x" * 400_000, at=f"{number}-0") for number in range(200, 204)]
+    step = await letters.delete_old(0, token, 3600.0, step.last)
+    assert (step.count, step.last, step.left) == (3, large[2], 0.0)
+
+
+async def test_old_letters_are_deleted_in_a_full_store(redis_client: RedisClient) -> None:
+    token = await a_lease(redis_client)
+    await a_letter(redis_client, at="1-0")
+    await redis_client.ask_primaries("CONFIG", "SET", "maxmemory", "1")
+    assert (await DeadLetters(redis_client).delete_old(0, token, 3600.0)).count == 1
+
+
+async def test_a_shared_body_goes_with_the_last_letter_that_is_too_old(redis_client: RedisClient) -> None:
+    stream = Stream(redis_client, SystemClock(), partitions=1, max_bytes=1 << 30, dedup_window=60, origin="t")
+    token, letters = await a_lease(redis_client), DeadLetters(redis_client)
+    items = [a_message(f"user{number}", text="x" * 6000) for number in range(3)]
+    await stream.append([Submission(an_entry(item), list_id="0") for item in items])
+    [read] = await stream.read(0, {USERS: START}, most=10)
+    body = decode(read.entries[0].data, "chat").body_ref
+    for stored in read.entries[:2]:
+        await letters.park(0, token, Parked(USERS, stored, body), CAUSE)
+    assert (await letters.delete_old(0, token, -60.0)).count == 2
+    depth = await stream.depth()
+    assert (depth.dead_letters, depth.dead_size, await stream.body(0, body)) == (0, 0, items[0].body)
+    await letters.park(0, token, Parked(USERS, read.entries[2], body), CAUSE)
+    await letters.delete_old(0, token, -60.0)
+    assert ((await stream.depth()).dead_size, await stream.body(0, body)) == (0, None)
+
+
+async def test_the_age_of_the_oldest_letter_of_all_is_known(redis_client: RedisClient) -> None:
+    stream = Stream(redis_client, SystemClock(), partitions=2, max_bytes=1 << 30, dedup_window=60)
+    assert (await stream.depth()).dead_age == 0.0
+    await a_letter(redis_client, partition=1)
+    assert 0.0 <= (await stream.depth()).dead_age < 30
+    await a_letter(redis_client, at="1000-0")
+    seconds, _micro = await redis_client.ask("TIME")
+    assert (await stream.depth()).dead_age == pytest.approx(int(seconds) - 1, abs=30)

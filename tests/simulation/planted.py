@@ -13,7 +13,7 @@ import msgspec
 from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.queue.calls import Settled
-from fanout.queue.dead_letters import DeadLetters, DeathCause, Parked
+from fanout.queue.dead_letters import DeadLetters, DeathCause, OldDeleted, Parked
 from fanout.queue.entry import Entry, NewerEntryError, StoredEntry, UnreadableEntryError, weight_of
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Lease, LeaseKey, Leases, Renewal
@@ -29,7 +29,7 @@ from workers.schedule import Schedule
 from workers.sender import OnOutcome, Sender
 from workers.verdicts import Answered, MaybeSent, Outcome
 
-_SETTLE = Stream.settle
+_SETTLE, _DELETE_OLD = Stream.settle, DeadLetters.delete_old
 Work = Sequence[tuple[int, str, Sequence[Settled]]]  # partition, token of its lease, entries
 
 
@@ -51,6 +51,21 @@ async def settled_once_at_most(stream: Stream, work: Work) -> list[bool | None]:
         return await _SETTLE(stream, work)
     except QueueError:
         return [True] * len(work)
+
+
+async def old_deleted_in_the_owners_name(
+    letters: DeadLetters, partition: int, token: str, max_age: float, counted: bytes = b""
+) -> OldDeleted:
+    """Look up who holds the lease and delete dead letters under that token."""
+    holder = await letters._redis.ask("GET", KEYS.lease(partition))
+    return await _DELETE_OLD(letters, partition, (holder or token.encode()).decode(), max_age, counted)
+
+
+async def younger_deleted(
+    letters: DeadLetters, partition: int, token: str, max_age: float, counted: bytes = b""
+) -> OldDeleted:
+    """Delete dead letters before their time."""
+    return await _DELETE_OLD(letters, partition, token, max_age / 2, counted)
 
 
 class TwoHeads(Schedule):
@@ -198,6 +213,7 @@ class Planted:
 
 
 _PORTIONS = "workers.ownership.portions_of"
+_OLD_DELETED = "fanout.queue.dead_letters.DeadLetters.delete_old"
 _SETTLED = "fanout.queue.stream.Stream.settle"
 _SERVED_BY = "fanout.redis.client.ServerClient.generation"
 _NO_CLOCK: Clock = Any  # type: ignore[assignment] # settling reads no clock
@@ -220,6 +236,13 @@ PLANTED: Mapping[str, Planted] = {
     "a partition kept from newer workers": Planted({_PORTIONS: equal_portions}, ("not done",), "versions"),
     "a flow forgotten while it is used": Planted(
         {"Pruner": CarelessPruner}, ("same lane", "sent again", "was delivered before"), "pruned"
+    ),
+    "a deletion that ignores the lease": Planted(
+        {_OLD_DELETED: old_deleted_in_the_owners_name}, ("deleted a letter of",), "aged"
+    ),
+    "a letter deleted before its time": Planted({_OLD_DELETED: younger_deleted}, ("the bound is",), "aged"),
+    "dead letters that grow old": Planted(
+        {"workers.retention.Retention.tasks": lambda *_: []}, ("letters too old",), "aged"
     ),
     "ages by a wrong clock": Planted({"Leases": LonelyLeases}, ("its ttl is",)),
 }

@@ -16,7 +16,7 @@ from tests.simulation.service_model import REFUSING_JOINED
 
 SCENES = (
     "any", "pruned", "joined", "quota", "dead", "joined", "late", "fence", "failover", "versions", "sweeps", "handover",
-    "dead",
+    "dead", "aged",
 )  # fmt: skip
 _FAILING = ("500", "503", "503 wait", "not sent", "lost before", "500 after", "lost after", "403", "302", "html")
 _LOSSES = ("jump", "jump", "jump", "failover", "flush")  # the store's clock jumps past the end of every lease
@@ -210,6 +210,27 @@ def _pruned(plan: Plan, random: Random) -> Plan:
     )  # fmt: skip
 
 
+def _aged(plan: Plan, random: Random) -> Plan:
+    """Many dead letters that are kept for a moment, a store that loses leases and answers, workers that come and go."""
+    settings = {
+        **plan.settings, "partitions": random.choice((2, 3)), "max_bytes": 1 << 20, "send_rate": 0.0,
+        "broadcast_rate": 0.0, "lease_seconds": 3.0, "max_dead_age": random.choice((0.1, 0.1, 0.3, 1.0)),
+    }  # fmt: skip
+    load = Load(3, random.randint(8, 12), 4, 3.0, (None,))
+    producers = _producers(random, load, _crowd(random))
+    tags = [one.entry.message_id for batches in producers for batch in batches for one in batch.submissions]
+    losses = [
+        Fault(at + random.random() * 0.1, random.choice(_LOSSES), 0, 0.95 + random.random() * 0.05, 0.3)
+        for at in random.sample(busy_times(producers), random.choice((0, 1, 2)))
+    ]
+    others = _trouble(random, ("kill", "freeze", "stop", "start", "pause", "cut", "noise"), random.choice((0, 1, 2)))
+    return replace(
+        plan, scene="aged", settings=settings, workers=random.choice((1, 2, 3)), producers=producers,
+        doomed={tag: random.choice(("400", "413")) for tag in tags if random.random() < 0.5},
+        faults=tuple(sorted((*losses, *others), key=_time_of)), store_latency=_latency(random), tick=0.001,
+    )  # fmt: skip
+
+
 def _movements(random: Random, first: int = 0) -> tuple[tuple[Batch, ...], ...]:
     producers, count = [], first
     for number in range(random.choice((1, 2))):
@@ -325,4 +346,5 @@ _SCENES: Mapping[str, Callable[[Plan, Random], Plan]] = {
     "sweeps": _sweeps,
     "pruned": _pruned,
     "handover": _handover,
+    "aged": _aged,
 }

@@ -31,6 +31,7 @@ class StoreObserver(Journal):
         super().__init__(loop)
         self._position = 0
         self._latest = 0.0  # the latest time the store's clock has shown
+        self.aged = 0  # dead letters that were deleted for their age
 
     def added(self, key: bytes, entry_id: bytes, fields: Fields) -> None:
         if key.endswith(b":dead"):
@@ -56,6 +57,7 @@ class StoreObserver(Journal):
 
     def deleted(self, key: bytes, entry_id: bytes, fields: Fields, by: str) -> None:
         if b"}:q:" not in key:
+            self._check_aged(key, entry_id, by)
             return
         tag = tag_of(fields)
         self.note("store", by, key, entry_id, tag)
@@ -77,6 +79,23 @@ class StoreObserver(Journal):
             self.count("superseded by a newer message" if tracked.is_message else "superseded by a later change")
         else:
             self.violate(f"{tag} ({entry_id.decode()}) was settled and neither delivered nor expired")
+
+    def _check_aged(self, key: bytes, letter_id: bytes, by: str) -> None:
+        """Check a dead letter that is deleted for its age: it is too old, none is older, and its owner deletes it."""
+        assert self.store is not None
+        if by != "DELETE_OLD":
+            return
+        self.note("store", "aged", key, letter_id)
+        self.count("dead letters deleted for their age")
+        self.aged += 1
+        holder = self.store.string(key.removesuffix(b"dead") + b"lease")
+        if holder is None or not holder.startswith(self.store.caller.encode() + b":"):
+            self.violate(f"{self.store.caller} deleted a letter of {key!r}, which was held by {holder!r}")
+        age = self.store.now() - id_of(letter_id)[0] / 1000
+        if age < self.settings.max_dead_age:
+            self.violate(f"a dead letter was deleted {age:.3f} s old, the bound is {self.settings.max_dead_age} s")
+        if min(self.store.stream(key).entries, default=id_of(letter_id)) < id_of(letter_id):
+            self.violate(f"a dead letter was deleted and an older one was not: {letter_id!r}")
 
     def _is_superseded(self, tracked: TrackedEntry) -> bool:
         """Return whether an entry stored later in the same lane supersedes this one."""

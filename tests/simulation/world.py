@@ -160,9 +160,10 @@ class World:
 
     async def _drain(self) -> None:
         deadline = self.loop.time() + _HEALED_WITHIN
-        while self._producing or self._waiting():
+        while self._producing or self._waiting() or self._too_old():
             if self.loop.time() > deadline:
-                self.observer.violate(f"not done {_HEALED_WITHIN:g} s after all healed: {self._waiting()} in the store")
+                left = f"{self._waiting()} in the store, {self._too_old()} letters too old"
+                self.observer.violate(f"not done {_HEALED_WITHIN:g} s after all healed: {left}")
                 return
             await asyncio.sleep(0.1)
 
@@ -227,6 +228,12 @@ class World:
 
     def _waiting(self) -> int:
         return sum(len(s.entries) for key, s in self.store.streams.items() if b"}:q:" in key)
+
+    def _too_old(self) -> int:
+        """Return how many dead letters are kept although they are too old."""
+        age = self.settings.max_dead_age
+        letters = (letter for key, s in self.store.streams.items() if key.endswith(b":dead") for letter in s.entries)
+        return sum(age > 0 and self.store.now() - letter[0] / 1000 > age for letter in letters)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 Rules guarded: calls are started wherever a place becomes free, without a task in between. Each endpoint has places of
 its own, so that a slow one takes none of another. One timer serves all that waits for its time: postponed lanes, and
-classes of calls that are held back. An error in a callback ends `run`.
+classes of calls that are held back. However many lanes are due or may go, each turn takes some of them, and `run` goes
+on with the others after all else had its turn. An error in a callback ends `run`.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from workers.lane import Lane
 from workers.partition import BufferedEntry
 
 _AT_ONCE = 16  # lanes that look for room again whenever some was given back
-_HELD_AT_ONCE = 32  # lanes that may not go and are put aside before all else has its turn again
+_LOOKS = 32  # lanes of an endpoint that are begun or put aside before all else has its turn again
 
 
 class Dispatcher:
@@ -64,17 +65,23 @@ class Dispatcher:
             try:
                 while self._error is None:
                     self._work.clear()
-                    self._woken_at = self._clock.monotonic()
-                    self._schedule.wake_due(self._woken_at)
+                    self._begin_turn()
                     self._fill()
                     if self._goes_on:
-                        self._goes_on = False
                         await self._clock.sleep(0)
                     else:
                         await self._wait()
                 raise self._error
             finally:
                 self._flights.group = None
+
+    def _begin_turn(self) -> None:
+        self._woken_at = self._clock.monotonic()
+        self._schedule.wake_due(self._woken_at)
+        due = self._schedule.next_due()
+        self._goes_on = due is not None and due <= self._woken_at
+        for endpoint in self._endpoints:
+            endpoint.looks = 0
 
     async def _wait(self) -> None:
         """Return after `wake`, or when a postponed lane is due or a class of calls opens."""
@@ -109,20 +116,21 @@ class Dispatcher:
     def _fill_places(self, endpoint: Endpoint) -> float:
         """Start calls to one endpoint; return when it was looked last whether one may go."""
         flights, gate, schedule = self._flights, endpoint.gate, self._schedule
-        now, held = self._clock.monotonic(), 0
+        now = self._clock.monotonic()
         while flights.group is not None and not self._closed:
             if endpoint.starting and gate.holds_back:
                 break  # the gate has not counted it yet
+            if endpoint.looks >= _LOOKS:
+                self._goes_on = True
+                self._work.set()
+                break
             classes = gate.open_classes(now, endpoint.in_flight)
             lane = schedule.take(now, classes, endpoint.name) if classes else None
             if lane is None:
                 break
             if flights.may_go(lane, now):
                 self._start(endpoint, lane, now)
-            elif (held := held + 1) == _HELD_AT_ONCE:
-                self._goes_on = True
-                self._work.set()
-                break
+            endpoint.looks += 1
             now = self._clock.monotonic()
         return now
 

@@ -20,10 +20,10 @@ class Endpoint:
 
     `name` is what it is called in the keys of the queue, "" for none. `address` is what is known of it by, without a
     secret. `in_flight` counts its calls until they are settled, `starting` those of them that wait for their task, so
-    that the gate has not counted them yet.
+    that the gate has not counted them yet. `looks` counts the lanes looked at for it since the dispatcher's last turn.
     """
 
-    __slots__ = ("address", "client", "gate", "in_flight", "name", "sender", "starting")
+    __slots__ = ("address", "client", "gate", "in_flight", "looks", "name", "sender", "starting")
 
     def __init__(self, client: Client, sender: Sender, gate: Gate, *, name: str = "", address: str = "") -> None:
         self.client = client
@@ -32,6 +32,7 @@ class Endpoint:
         self.name = name
         self.address = address
         self.in_flight = 0
+        self.looks = 0
         self.starting = 0
 
     def __repr__(self) -> str:

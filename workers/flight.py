@@ -263,7 +263,7 @@ class Flight:
             flights.telemetry.slowed(self._endpoint.label, self._route_class, slowdown)
             flights.tell(self._endpoint.name, self._route_class, slowdown, describe(outcome))
         for route_class, hub in gate.take_recovered():
-            flights.schedule.hurry(now, route_class, hub)
+            flights.schedule.hurry(route_class, hub)
             flights.wake()
         if gate.holds_back:
             flights.wake()

@@ -1,4 +1,4 @@
-"""A lane, and the queues in which lanes wait: those that are ready, and those whose time has not come. Pure.
+"""A lane, and the queues in which lanes wait that are ready. Pure. See `delay_queue` for those that are not.
 
 A lane is the entries that wait for one destination, and how far the delivery of the first has come. Rules guarded:
 
@@ -12,8 +12,7 @@ A lane is the entries that wait for one destination, and how far the delivery of
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from heapq import heapify, heappop, heappush
+from collections.abc import Callable, Sequence
 from math import inf
 
 from fanout.queue.keys import hub_of
@@ -24,6 +23,7 @@ _LEVEL = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 _OTHERS_TURN = 8  # every so many turns begin with the least urgent, so that nothing waits without end
 _NEXT_HURRY = 1.0  # seconds from the first time a backoff of the head was cut short to the second; it doubles
 _MOST_DOUBLINGS = 30
+_NO_GROUP = (RouteClass.SEND, "")
 
 
 class StreamIds:
@@ -81,14 +81,15 @@ class Lane:
     `home` is the key of the lane that its entries belong to for everybody else: its own, unless they went aside.
     `index` are the ids of what was read for it and left in the stream behind `waiting`, None when there is none;
     `fetching` the ids that are being fetched, None when none are. While it has either, nothing that is read later may
-    be added before. `asked`: it waits for a fetch. `delayed`: its time has not come yet. `plain`: nothing that could be
+    be added before. `asked`: it waits for a fetch. `delayed`: its time has not come yet; `due` is then its place in the
+    queue of these, and `group` the lanes by `group_key` that back off together. `plain`: nothing that could be
     superseded or expire was ever in it, so that no plan is needed.
     """
 
     __slots__ = (
-        "alone", "asked", "attempts", "backs_off", "delayed", "dropped", "fetching", "flow", "home", "hub", "hurries",
-        "index", "key", "left", "left_class", "left_kind", "next_hurry", "partition", "plain", "postponed", "renewed",
-        "uncounted", "waiting",
+        "alone", "asked", "attempts", "backs_off", "delayed", "dropped", "due", "fetching", "flow", "group",
+        "group_key", "home", "hub", "hurries", "index", "key", "left", "left_class", "left_kind", "next_hurry",
+        "partition", "plain", "postponed", "renewed", "uncounted", "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, flow: OwnedFlow) -> None:
@@ -106,6 +107,9 @@ class Lane:
         self.hurries = 0
         self.next_hurry = -inf
         self.delayed = False
+        self.due: tuple[float, int, Lane] | None = None
+        self.group: dict[Lane, None] | None = None
+        self.group_key = _NO_GROUP
         self.left: bytes | None = None
         self.left_class = RouteClass.SEND
         self.left_kind = ""
@@ -309,68 +313,6 @@ class ReadyLanes:
 
     def __len__(self) -> int:
         return sum(map(len, self.queues))
-
-
-class DelayQueue:
-    """Lanes whose time has not come: postponed, or their hub is held back.
-
-    A lane whose time comes while its hub is held back is put back after one look, so that thousands of dead
-    destinations cost next to nothing.
-    """
-
-    __slots__ = ("_count", "_heap", "_held_until")
-
-    def __init__(self, held_until: HeldUntil = never_held) -> None:
-        self._held_until = held_until
-        self._heap: list[tuple[float, int, Lane]] = []
-        self._count = 0
-
-    def __repr__(self) -> str:
-        return f"<DelayQueue of {len(self._heap)} lanes>"
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def put(self, lane: Lane, until: float) -> None:
-        """Keep a lane until that time of the monotonic clock."""
-        lane.delayed = True
-        self._count += 1
-        heappush(self._heap, (until, self._count, lane))
-
-    def due(self, now: float) -> Iterator[Lane]:
-        """Remove and yield the lanes whose time has come, in the order of their times."""
-        while self._heap and self._heap[0][0] <= now:
-            lane = heappop(self._heap)[2]
-            if lane.dropped:
-                continue
-            until = self._held_until(lane, now)
-            if until is not None and until > now:
-                self.put(lane, until)
-                continue
-            lane.delayed = False
-            yield lane
-
-    def hurry(self, now: float, route_class: RouteClass, hub: str) -> None:
-        """Make those due sooner that back off from calls of this class to this hub: the first time at once."""
-        for place, (until, number, lane) in enumerate(self._heap):
-            if until > now and lane.backs_off and lane.hub == hub and lane.route_class is route_class:
-                self._heap[place] = (lane.hurry(now, until), number, lane)
-        heapify(self._heap)
-
-    def hurry_refused(self, now: float, route_class: RouteClass, endpoint: str = "") -> None:
-        """Make those of an endpoint due at `now` whose last call of this class was refused for its speed."""
-        for place, (until, number, lane) in enumerate(self._heap):
-            if until <= now or lane.flow.endpoint != endpoint:
-                continue
-            if lane.uncounted and lane.route_class is route_class:
-                self._heap[place] = (now, number, lane)
-        heapify(self._heap)
-
-    def next_at(self) -> float | None:
-        """Return when the next lane is due; None when none waits."""
-        while self._heap and self._heap[0][2].dropped:
-            heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
 
 
 def _priority_of(flow: OwnedFlow, head: BufferedEntry) -> Priority:

@@ -32,6 +32,7 @@ from workers.pruner import Pruner
 from workers.schedule import Schedule
 from workers.settler import Settler
 from workers.sweeps import Sweeps
+from workers.turns import Turns
 
 _AT_ONCE = 256  # entries of all flows that one wait brings, about; at least `_OF_EACH` of each
 _OF_EACH = 16
@@ -40,7 +41,8 @@ _CHUNK = 512 * 1024  # bytes that one read brings, about
 _SMALLEST_CHUNK = 8 * 1024
 _SLOW = 0.5  # seconds: after a read that took longer, the next one asks for half as much
 _BLOCK = 5.0  # seconds a read waits in the store; it is cancelled when the partition is given back
-_IN_A_TURN = 64  # entries that are put into lanes before all else has its turn
+_IN_A_TURN = 64  # entries of a flow that are put into lanes before all else has its turn
+_OF_ALL = 256  # the same of all flows of all partitions
 _LEFT_BLOCK = 0.5  # the same while a former owner has calls in flight: its lease may run out without a word
 _PAUSE = 0.2  # seconds between tries while the store does not answer
 _MOST_HELD = 10_000  # lanes of a flow that stand still; past it the flow does
@@ -79,6 +81,7 @@ class Reader:
         self._reading = 0
         self._warned: set[tuple[int, int]] = set()  # partitions and formats that were met
         self._unknown_endpoints: set[str] = set()  # that were met
+        self._turns = Turns(_OF_ALL)
 
     def __repr__(self) -> str:
         return f"<Reader of {self._reading} partitions>"
@@ -98,13 +101,15 @@ class Reader:
         finally:
             self._reading -= 1
 
-    async def _find_flows(self, owned: OwnedPartition) -> None:
+    async def _find_flows(self, owned: OwnedPartition, *, behind: bool = True) -> None:
+        """Note flows that are new. One that is not `behind` is listened to at once, and stands behind no backlog."""
         for name in await self._ask(owned, self._stream.flows, owned.number):
             endpoint = hub_and_endpoint(hub_of_flow(name))[1]
             if endpoint not in self._endpoints:
                 await self._leave_alone(owned, name, endpoint)
             elif name not in owned.flows:
-                owned.flows[name] = OwnedFlow(owned, name)
+                flow = owned.flows[name] = OwnedFlow(owned, name)
+                flow.behind = behind
                 owned.wake()
 
     async def _leave_alone(self, owned: OwnedPartition, name: str, endpoint: str) -> None:
@@ -177,7 +182,7 @@ class Reader:
                 return
             was_woken, woken = last != woken, last
             if was_woken:
-                await self._find_flows(owned)
+                await self._find_flows(owned, behind=False)
             for name, entries in reads:
                 await self._hear(owned, name, entries, after[name], most)
             on_read()
@@ -256,6 +261,7 @@ class Reader:
         by_flow = {name: {entry.id: entry for entry in entries if entry is not None} for name, entries in found.items()}
         for lane, ids in chosen:
             entries = by_flow[lane.flow.name]
+            await self._turns.take(len(ids))
             self._schedule.fetched(lane, ids, [self._buffered(lane, entries[id_]) for id_ in ids if id_ in entries])
         return True
 
@@ -274,11 +280,13 @@ class Reader:
     async def _take_in(self, flow: OwnedFlow, entries: Sequence[StoredEntry]) -> bool:
         """Put what was read into the lanes, in turns with all else; return whether all of it was taken."""
         for start in range(0, len(entries), _IN_A_TURN):
+            part = entries[start : start + _IN_A_TURN]
             if start:
                 await self._clock.sleep(0)
-                if flow.partition.doubted or self._schedule.room_of(flow) <= 0:
-                    return False
-            if not await self._add(flow, entries[start : start + _IN_A_TURN]):
+            await self._turns.take(len(part))
+            if flow.partition.doubted or (start and self._schedule.room_of(flow) <= 0):
+                return False
+            if not await self._add(flow, part):
                 return False
         return True
 

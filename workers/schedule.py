@@ -14,7 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from fanout.signalr.message import Message, RouteClass, class_of
-from workers.lane import DelayQueue, HeldUntil, Lane, ReadyLanes, never_held, weight_of
+from workers.delay_queue import LOOKS, DelayQueue
+from workers.lane import HeldUntil, Lane, ReadyLanes, never_held, weight_of
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
 
 _CLASSES = tuple(RouteClass)
@@ -137,7 +138,7 @@ class Schedule:
         classes take turns; see `FairQueue` for what does in each.
         """
         if self._delayed:
-            self.wake_due(now)
+            self.wake_due(now, 1)
         ready = self._ready[endpoint]
         ready.turn += 1
         first = ready.turn % (len(classes) or 1)
@@ -149,10 +150,13 @@ class Schedule:
                     return lane
         return None
 
-    def wake_due(self, now: float) -> int:
-        """Make postponed lanes ready that are due at `now`; return how many."""
+    def wake_due(self, now: float, most: int = LOOKS) -> int:
+        """Make postponed lanes ready that are due at `now`; return how many. Look at `most` of them at the most.
+
+        While `next_due` is not later than `now`, there are more.
+        """
         count = 0
-        for lane in self._delayed.due(now):
+        for lane in self._delayed.due(now, most):
             if lane.waiting:
                 lane.flow.resting -= weight_of(lane.waiting)
                 self._ready[lane.flow.endpoint].queues[lane.route_class].append(lane)
@@ -161,9 +165,12 @@ class Schedule:
                 self._ask(lane)
         return count
 
-    def hurry(self, now: float, route_class: RouteClass, hub: str) -> None:
-        """Make lanes of a hub, as it is in their keys, due at once that back off: calls of this class succeed again."""
-        self._delayed.hurry(now, route_class, hub)
+    def hurry(self, route_class: RouteClass, hub: str) -> None:
+        """Make lanes of a hub, as it is in their keys, due at once that back off: calls of this class succeed again.
+
+        They are made so by `wake_due`, in parts.
+        """
+        self._delayed.hurry(route_class, hub)
 
     def advance(self, lane: Lane, count: int = 1) -> None:
         """Remove `count` entries from the front, which are done with. The lane queues up again behind the others."""

@@ -547,6 +547,28 @@ async def test_many_lanes_that_are_held_back_let_all_else_have_its_turn(
     assert max(after - before for before, after in pairwise(turns)) <= 32
 
 
+async def test_many_lanes_that_may_go_let_all_else_have_its_turn(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client, places=300)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    gate = rig.script.gates["0"] = asyncio.Event()
+    [first] = await rig.put(owned, "0", to="u0")
+    for number in range(1, 900):
+        rig.schedule.add(f"u{number}", first)
+    turns: list[int] = []
+
+    def turn() -> None:
+        turns.append(rig.schedule.ready)
+        if rig.schedule.ready:
+            asyncio.get_running_loop().call_soon(turn)
+
+    async with rig.working():
+        asyncio.get_running_loop().call_soon(turn)
+        await until(lambda: rig.dispatcher.in_flight == 300)
+        gate.set()  # hundreds of answers come in one turn, and each would begin another call
+        await until(lambda: not rig.schedule.ready)
+    assert max(before - after for before, after in pairwise(turns)) <= 64
+
+
 async def test_messages_that_wait_together_go_in_one_call_and_are_settled_one_by_one(redis_client: RedisClient) -> None:
     rig = Rig(redis_client)
     rig.script.bounds = Bounds()

@@ -177,6 +177,21 @@ async def test_a_flow_that_comes_while_the_reader_waits_is_found_at_once(redis_c
         assert sorted(owned.flows) == ["gchat", "uchat"]
 
 
+async def test_a_flow_that_comes_later_does_not_stand_behind_the_backlog(redis_client: RedisClient) -> None:
+    bench = Bench(redis_client)
+    await bench.put("backlog")
+    [owned] = await taken(redis_client, bench.clock, 0)
+    async with bench.reading(owned):
+        await until(lambda: bench.lanes.waiting == 1 and not a_flow(owned).behind)
+        bench.stream.may_answer.clear()  # whatever is behind is not read any more
+        a_flow(owned).behind = True
+        owned.wake()
+        group = next(name for name in (f"g{n}" for n in range(99)) if home_of(name, scope=Scope.GROUP) == 0)
+        await bench.put("a group", to=group, scope=Scope.GROUP)
+        await until(lambda: bench.lanes.waiting == 2)
+        assert {name for names, _most in bench.stream.reads for name in names} == {"uchat"}
+
+
 async def test_no_more_is_held_than_there_is_room_for_and_all_comes(redis_client: RedisClient) -> None:
     bench = Bench(redis_client, room=5)
     texts = [str(number) for number in range(40)]

@@ -15,7 +15,7 @@ from fanout.signalr.message import Priority, RouteClass, Scope
 from tests.builders import a_join, a_message, an_entry
 from tests.examples import examples
 from tests.workers.helpers import a_flow, a_partition, buffered_in
-from workers.lane import DelayQueue, FairQueue, Lane
+from workers.lane import FairQueue, Lane
 from workers.partition import BufferedEntry, OwnedPartition, order_of
 from workers.schedule import Schedule
 
@@ -376,9 +376,9 @@ def test_lanes_that_back_off_go_at_once_when_calls_like_theirs_succeed_again() -
     for number, key in enumerate(("chat\nu1", "chat\nu2", "news\nu1"), start=1):
         lanes.add(key, buffered_in(owned, number))
         lanes.postpone(taken_from(lanes), 60.0, backs_off=key != "chat\nu2")
-    lanes.hurry(1.0, RouteClass.BROADCAST, "chat")
+    lanes.hurry(RouteClass.BROADCAST, "chat")
     assert lanes.take(1.0) is None
-    lanes.hurry(1.0, RouteClass.SEND, "chat")
+    lanes.hurry(RouteClass.SEND, "chat")
     assert taken_from(lanes, 1.0).key == "chat\nu1"
     assert lanes.take(59.0) is None  # one was asked to wait, one waits for another hub
 
@@ -390,7 +390,7 @@ def test_a_lane_that_fails_again_is_hurried_less_and_less_often_whoever_else_is_
     lanes.postpone(taken_from(lanes), 3600.0, backs_off=True)
     for tenth in range(1, 1000):  # another destination of the hub is served ten times a second
         now = tenth / 10
-        lanes.hurry(now, RouteClass.SEND, "chat")
+        lanes.hurry(RouteClass.SEND, "chat")
         if (lane := lanes.take(now)) is not None:
             attempts.append(now)
             lanes.postpone(lane, 3600.0, backs_off=True)
@@ -402,10 +402,10 @@ def test_the_next_head_of_a_lane_is_hurried_at_once() -> None:
     for number in (1, 2):
         lanes.add("chat\nu1", buffered_in(owned, number))
     lanes.postpone(taken_from(lanes), 60.0, backs_off=True)
-    lanes.hurry(1.0, RouteClass.SEND, "chat")
+    lanes.hurry(RouteClass.SEND, "chat")
     lanes.advance(taken_from(lanes, 1.0))
     lanes.postpone(taken_from(lanes, 1.0), 60.0, backs_off=True)
-    lanes.hurry(1.5, RouteClass.SEND, "chat")
+    lanes.hurry(RouteClass.SEND, "chat")
     assert taken_from(lanes, 1.5).head.id == b"2-0"
 
 
@@ -653,7 +653,7 @@ class World(RuleBasedStateMachine):
             for lane in lanes
         ]
         places = [lane for lane in ready if not lane.dropped]
-        places += [lane for _until, _count, lane in self.lanes._delayed._heap if not lane.dropped]
+        places += [place[2] for place in self.lanes._delayed._heap if place[2].due is place and not place[2].dropped]
         assert len(places) == len(set(places)), "a lane is ready or delayed twice"
         assert not [lane for lane in places if lane in self.out]
 
@@ -796,60 +796,6 @@ def test_what_goes_in_comes_out_once_in_the_order_of_its_hub_and_no_hub_is_serve
                     waited[other] += 1
                     assert waited[other] <= 3
         assert len(queue) == sum(map(len, waiting.values()))
-
-
-# The queue of delayed lanes ------------------------------------------------------------------------------------------
-
-
-def test_lanes_come_back_in_the_order_they_are_due() -> None:
-    queue, lanes = DelayQueue(), [a_lane(f"hub\nu{number}") for number in range(3)]
-    for lane, until in zip(lanes, (3.0, 1.0, 2.0), strict=True):
-        queue.put(lane, until)
-    assert all(lane.delayed for lane in lanes)
-    assert (len(queue), queue.next_at(), repr(queue)) == (3, 1.0, "<DelayQueue of 3 lanes>")
-    assert list(queue.due(0.9)) == []
-    assert list(queue.due(2.0)) == [lanes[1], lanes[2]]
-    assert [lane.delayed for lane in lanes] == [True, False, False]
-
-
-def test_those_of_one_moment_come_in_the_order_they_were_put_in() -> None:
-    queue, lanes = DelayQueue(), [a_lane(f"hub\nu{number}") for number in range(5)]
-    for lane in lanes:
-        queue.put(lane, 1.0)
-    assert list(queue.due(1.0)) == lanes
-
-
-def test_a_lane_whose_hub_is_held_back_is_put_back_until_it_may_be_called() -> None:
-    held = {"dead": 5.0}
-    queue = DelayQueue(lambda lane, _now: held.get(lane.hub))
-    dead, quiet = a_lane("dead\nu1"), a_lane("quiet\nu1")
-    queue.put(dead, 1.0)
-    queue.put(quiet, 1.0)
-    assert list(queue.due(1.0)) == [quiet]
-    assert (dead.delayed, queue.next_at()) == (True, 5.0)
-    held.clear()
-    assert list(queue.due(5.0)) == [dead]
-
-
-def test_lanes_that_were_refused_for_speed_can_be_made_due_at_once() -> None:
-    queue, (throttled, failed) = DelayQueue(), (a_lane("hub\nu1"), a_lane("hub\nu2"))
-    throttled.uncounted = True
-    queue.put(failed, 5.0)
-    queue.put(throttled, 300.0)
-    queue.hurry_refused(1.0, RouteClass.ACTION)
-    assert list(queue.due(1.0)) == []
-    queue.hurry_refused(1.0, RouteClass.SEND)
-    assert list(queue.due(1.0)) == [throttled]
-    assert queue.next_at() == 5.0
-
-
-def test_a_lane_that_was_dropped_meanwhile_never_comes() -> None:
-    queue, gone = DelayQueue(), a_lane()
-    queue.put(gone, 1.0)
-    gone.dropped = True
-    assert queue.next_at() is None
-    queue.put(gone, 1.0)
-    assert list(queue.due(2.0)) == []
 
 
 def test_an_endpoint_has_turns_and_refused_lanes_of_its_own() -> None:

@@ -47,7 +47,7 @@ class Receiver(Protocol):
 class Transport:
     """A plain TCP connection. Only `abort` ends it."""
 
-    __slots__ = ("_loop", "_poll", "_receiver", "_socket", "_unsent", "has_ended", "has_unsent", "is_open")
+    __slots__ = ("_loop", "_poll", "_receiver", "_socket", "_take", "_unsent", "has_ended", "has_unsent", "is_open")
 
     def __init__(self, connected: socket.socket) -> None:
         """Store; `connected` is in non-blocking mode."""
@@ -62,6 +62,7 @@ class Transport:
     def start(self, receiver: Receiver) -> None:
         """Begin to read."""
         self._receiver = receiver
+        self._take = receiver.data_received
         self._poll.register(self._socket, select.POLLIN)
         self._loop.add_reader(self._socket, self._on_readable)
 
@@ -125,12 +126,9 @@ class Transport:
             self._end(describe(error))
             return
         if data:
-            self._receive(data)
+            self._take(data)
         else:
             self._end(self._unexpected_end())
-
-    def _receive(self, data: bytes) -> None:
-        self._receiver.data_received(data)
 
     def _unexpected_end(self) -> str | None:
         """Return why the end of the TCP stream is not an orderly end, None where it is."""
@@ -162,8 +160,9 @@ class TlsTransport(Transport):
     def start(self, receiver: Receiver) -> None:
         """Begin to read, with what came together with the end of the handshake."""
         super().start(receiver)
+        self._take = self._decrypt
         if self._incoming.pending:
-            self._receive(b"")
+            self._decrypt(b"")
 
     def write(self, data: bytes) -> None:
         try:
@@ -175,7 +174,7 @@ class TlsTransport(Transport):
             return
         super().write(self._outgoing.read())
 
-    def _receive(self, data: bytes) -> None:
+    def _decrypt(self, data: bytes) -> None:
         """Hand on in one piece all that can be decrypted, and then the end if it came with it."""
         self._incoming.write(data)
         data, error = b"", None
@@ -268,7 +267,7 @@ class Connection:
         An end or stray bytes that already lie in the kernel are seen here, before the request is written, and not
         mistaken for its answer.
         """
-        return self.is_fresh(now) and self._transport.is_silent()
+        return now < self._fresh_until and self._transport.is_silent()  # which asks first whether it is open
 
     def exchange(self, message: bytes, method: str, deadline: float) -> asyncio.Future[Response]:
         """Write `message` and return the future of its answer. The connection must be usable."""
@@ -291,7 +290,7 @@ class Connection:
         if self._method:
             self.abort()
         self._fresh_until = min(now + self._idle_limit, self._too_old_at)
-        return self.is_fresh(now)
+        return self._transport.is_open and now < self._fresh_until
 
     def time_out(self) -> None:
         """Fail the exchange in flight: its deadline has passed."""

@@ -8,6 +8,8 @@ No socket, clock or loop is involved, so tests can cut the bytes in every way. S
 - An answer is returned exactly once, it is the same however the bytes were cut, and its memory is bounded by `Limits`.
   Interim answers (1xx) are skipped. Bytes after the end are not kept: they only mean that the connection must not serve
   again.
+- Answers that are alike byte for byte are read once and remembered, a bounded number of small ones. What is remembered
+  is a frozen value that depends on nothing but these bytes; the limits of size are checked for each.
 - An answer whose end two readers could place differently is refused, because what follows it would be taken for the
   next answer. One expression is the whole grammar of a head: no folded lines, no bare CR or LF, no space before a
   colon, no control characters. Content-Length is one plain number. Transfer-Encoding is exactly `chunked`, never beside
@@ -16,6 +18,7 @@ No socket, clock or loop is involved, so tests can cut the bytes in every way. S
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -52,6 +55,7 @@ _MAX_DIGITS: Final = 18  # fits a signed 64-bit number; longer is an attack or a
 _HEAD_START: Final = b"HTTP/1."
 _HEAD_END: Final = b"\r\n\r\n"
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
+_REMEMBERED: Final = 1024  # bytes of an answer; longer ones are read each time, so that they fill no memory
 _CHUNK_OVERHEAD: Final = 8  # bytes of framing allowed for each byte of body; chunks of one byte take five
 Fields = list[tuple[bytes, bytes]]
 
@@ -158,6 +162,14 @@ def read_whole(data: bytes, method: str, limits: Limits, *, reused: bool) -> tup
 
     None for any other answer and for malformed bytes: feed an AnswerReader then, from the first byte.
     """
+    whole = (_whole if len(data) <= _REMEMBERED else _whole.__wrapped__)(data, method, reused)
+    if whole is None or whole[1].length > limits.max_body or len(data) - whole[1].length > limits.max_headers:
+        return None
+    return whole
+
+
+@lru_cache(maxsize=64)
+def _whole(data: bytes, method: str, reused: bool) -> tuple[Response, Head] | None:
     match = _HEAD.match(data)
     if match is None:
         return None
@@ -166,8 +178,6 @@ def read_whole(data: bytes, method: str, limits: Limits, *, reused: bool) -> tup
     except FramingError:
         return None
     if head.status < FIRST_FINAL_STATUS or head.length != len(data) - size:
-        return None
-    if size > limits.max_headers or head.length > limits.max_body:
         return None
     return Response(head.status, Headers(head.lines), data[size:], reused), head
 

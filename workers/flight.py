@@ -134,7 +134,7 @@ class Flight:
         self._call = call
         head = call[0].entry
         self._borrows = bool(head.body_ref) or (len(call) > 1 and any(buffered.entry.body_ref for buffered in call))
-        self._route_class = class_of(head.item)
+        self._route_class = lane.flow.route_class if type(head.item) is Message else class_of(head.item)
         self._began_at = now
         self._attempts = 0
         self._took = 0.0
@@ -262,7 +262,7 @@ class Flight:
         if slowdown is not None:
             flights.telemetry.slowed(self._endpoint.label, self._route_class, slowdown)
             flights.tell(self._endpoint.name, self._route_class, slowdown, describe(outcome))
-        for route_class, hub in gate.take_recovered():
+        for route_class, hub in gate.take_recovered() if gate.recovered else ():
             flights.schedule.hurry(route_class, hub)
             flights.wake()
         if gate.holds_back:

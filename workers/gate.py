@@ -85,7 +85,7 @@ class Gate:
         self.holds_back = bool(ceilings)  # whether any class or hub may have to wait now
         self._in_flight = [0 for _ in RouteClass]
         self._has_taken = False  # whether the service has taken any call
-        self._recovered: list[tuple[RouteClass, str]] = []
+        self.recovered: list[tuple[RouteClass, str]] = []
         self._refusals = Refusals()
         self._paused_classes: Mapping[RouteClass, float] = {}
         self._paused_hubs: Mapping[str, float] = {}
@@ -189,7 +189,8 @@ class Gate:
         self._in_flight[route_class] -= 1
         if sign is Sign.SERVED:  # nearly every call: nothing else is asked
             self._has_taken = True
-            self._served(route_class, lane, now)
+            if self._refusals.by_lane or self.breakers[route_class].by_hub:
+                self._served(route_class, lane, now)
             told = self.paces[route_class].accepted(now)
             if self.window.limit < self.window.largest:
                 self.window.succeeded(in_flight)
@@ -264,10 +265,8 @@ class Gate:
             self.paces[route_class].take_share(share)
 
     def take_recovered(self) -> Sequence[tuple[RouteClass, str]]:
-        """Return the classes and hubs whose breakers have closed since this was asked last."""
-        if not self._recovered:
-            return ()
-        recovered, self._recovered = self._recovered, []
+        """Return the classes and hubs whose breakers have closed since this was asked last: what is in `recovered`."""
+        recovered, self.recovered = self.recovered, []
         return recovered
 
     def _served(self, route_class: RouteClass, lane: str, now: float) -> None:
@@ -275,7 +274,7 @@ class Gate:
             self._refusals.served(hub_of(lane), lane, now)
         breakers = self.breakers[route_class]
         if breakers.by_hub and breakers.succeeded(hub := hub_of(lane), now, lane):
-            self._recovered.append((route_class, hub))
+            self.recovered.append((route_class, hub))
 
     def _update(self, now: float) -> None:
         self.holds_back = (

@@ -17,7 +17,7 @@ from math import inf
 
 from fanout.queue.keys import hub_of
 from fanout.signalr.message import Message, Priority, RouteClass, class_of, operation_of
-from workers.partition import BufferedEntry, OwnedFlow
+from workers.partition import AROUND, BufferedEntry, OwnedFlow
 
 _LEVEL = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 _OTHERS_TURN = 8  # every so many turns begin with the least urgent, so that nothing waits without end
@@ -230,7 +230,7 @@ class Lane:
 def weight_of(entries: Sequence[BufferedEntry]) -> int:
     """Return how many bytes entries take in memory."""
     if len(entries) == 1:  # nearly always
-        return entries[0].weight
+        return entries[0].size + AROUND
     return sum(buffered.weight for buffered in entries)
 
 

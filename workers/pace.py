@@ -31,6 +31,7 @@ _USED = 0.85  # share of its rate that a worker must have used for it to count a
 _SAMPLE = 10  # calls of one worker that show a rate
 _FAR_BELOW = 0.5  # of the most that was taken in a second: a refusal there says little
 _REMEMBERED = 10.0  # seconds, twice at most, that the most that was taken in a second is remembered, as BBR does
+_GRAIN = 0.02  # seconds: what was taken is looked through so often, because each call would pay for it
 _MUCH_LOWER = 0.6  # of the rate that was refused first: most of what was too much for the service is gone
 _MANY = 5  # refusals, each at a lower rate than the one before: enough to doubt that they come from it
 _SLOWEST = 0.05  # calls a second of one worker: it learns of a greater share when it asks for it
@@ -82,7 +83,7 @@ class Pace:
         self._has_taken = False  # since the last cut
         self._taken: deque[float] = deque()
         self._most = self._most_before = 0  # taken in a second
-        self._most_until = -inf
+        self._most_until = self._trim_at = -inf
 
     def __repr__(self) -> str:
         rate = "unlimited" if self.rate == inf else f"{self.rate:.1f}/s"
@@ -148,7 +149,8 @@ class Pace:
         self._streak = 0
         self._has_taken = True
         self._taken.append(now)
-        self._trim(now)
+        if now >= self._trim_at:
+            self._trim(now)
         if self.limit.found.rate != inf:
             self.limit.earn(1.0 / max(self.share, IDLE))
         return None if self.doubt.is_idle else self._conclude(self.doubt.taken(now), now)
@@ -352,6 +354,7 @@ class Pace:
 
     def _trim(self, now: float) -> None:
         taken, unlimited = self._taken, self.limit.found.rate == inf
+        self._trim_at = now + _GRAIN
         oldest = now - (SECOND if unlimited else self._look)
         while taken and taken[0] < oldest:
             taken.popleft()

@@ -14,12 +14,13 @@ from typing import Any
 import msgspec
 
 from fanout.queue.entry import Entry
-from fanout.queue.keys import hub_and_endpoint, hub_of_flow, priority_of_flow
+from fanout.queue.keys import hub_and_endpoint, hub_of_flow, priority_of_flow, scope_of_flow
 from fanout.queue.leases import Lease
 from fanout.queue.stream import START
+from fanout.signalr.message import SENDS, RouteClass, Scope, class_of_messages
 
 NO_LANE = ""  # stands for the lane of what is settled and belongs to none: a marker
-_AROUND = 600  # bytes that an entry takes in memory beside its stored form, in round numbers
+AROUND = 600  # bytes that an entry takes in memory beside its stored form, in round numbers
 _CHUNK = 64 * 1024
 _PRECISION = 0.001  # seconds: the store's clock is read in whole milliseconds, rounded down
 
@@ -44,13 +45,14 @@ class BufferedEntry(msgspec.Struct, frozen=True, gc=False):
     @property
     def weight(self) -> int:
         """Bytes that it takes in memory, in round numbers."""
-        return self.size + _AROUND
+        return self.size + AROUND
 
 
 class OwnedFlow:
     """One flow of an owned partition: how far it was read, and what of it is in memory.
 
-    `hub` is that of its lanes' keys, `origin` the hub and the `endpoint` that it is made of.
+    `hub` is that of its lanes' keys, `origin` the hub and the `endpoint` that it is made of. Of all its messages
+    `route_class` is the class of the call and `operation` what it is called; what is no message has its own.
 
     `cursor` is the last id read; `behind` means that the stream may hold more than was read. `known` are the ids that
     are in memory and not settled; `waiting` entries of `size` bytes are in lanes, `resting` bytes of them in lanes that
@@ -76,10 +78,12 @@ class OwnedFlow:
         "known",
         "left",
         "name",
+        "operation",
         "origin",
         "partition",
         "priority",
         "resting",
+        "route_class",
         "size",
         "stopped",
         "swept",
@@ -93,6 +97,9 @@ class OwnedFlow:
         self.origin = hub_and_endpoint(self.hub)
         self.endpoint = self.origin[1]
         self.priority = priority_of_flow(name)
+        scope = scope_of_flow(name) or Scope.USER  # nothing is read of a kind that only a newer process knows
+        self.route_class: RouteClass = class_of_messages(scope)
+        self.operation: str = SENDS[scope]
         self.cursor = START
         self.behind = True
         self.known: set[bytes] = set()
@@ -129,6 +136,7 @@ class OwnedPartition:
     def __init__(self, lease: Lease, *, generation: Hashable = None) -> None:
         """Store the lease, and the generation of the data in the store when it was taken."""
         self.lease = lease
+        self.number = lease.partition
         self.generation = generation
         self.flows: dict[str, OwnedFlow] = {}
         self.hungry: deque[Any] = deque()
@@ -150,10 +158,6 @@ class OwnedPartition:
     def __repr__(self) -> str:
         state = "ended" if self.ended else "running"
         return f"<OwnedPartition {self.number} {state}: {self.known} known, {self.in_flight} in flight>"
-
-    @property
-    def number(self) -> int:
-        return self.lease.partition
 
     @property
     def unknown_endpoints(self) -> frozenset[str]:

@@ -27,7 +27,7 @@ from fanout.queue.keys import flow_of, hub_and_endpoint, hub_of_flow, is_known_f
 from fanout.queue.stream import START, Stream
 from fanout.signalr.message import label_of
 from workers.lane import Lane
-from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
+from workers.partition import AROUND, BufferedEntry, OwnedFlow, OwnedPartition
 from workers.pruner import Pruner
 from workers.schedule import Schedule
 from workers.settler import Settler
@@ -311,9 +311,9 @@ class Reader:
             key = lane_of(hub, entry.item)
             if held and key in held:
                 continue
-            buffered = BufferedEntry(flow, stored.id, entry, stored.stored_at, weight_of(stored.data))
-            if self._schedule.add(key, buffered):
-                room -= buffered.weight
+            size = weight_of(stored.data)
+            if self._schedule.add(key, BufferedEntry(flow, stored.id, entry, stored.stored_at, size)):
+                room -= size + AROUND
         return True
 
     async def _pass_by(self, flow: OwnedFlow, stored: StoredEntry, error: UnreadableEntryError) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from fanout.signalr.message import Message, RouteClass, class_of
 from workers.delay_queue import LOOKS, DelayQueue
 from workers.lane import HeldUntil, Lane, ReadyLanes, never_held, weight_of
-from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
+from workers.partition import AROUND, BufferedEntry, OwnedFlow, OwnedPartition
 
 _CLASSES = tuple(RouteClass)
 _FETCH = 32  # entries that are fetched for one lane at a time
@@ -108,7 +108,9 @@ class Schedule:
         if lane is None:
             lane = self._lanes[place] = Lane(key, flow)
             self._append(lane, buffered)
-            self._ready[flow.endpoint].queues[class_of(buffered.entry.item)].append(lane)
+            item = buffered.entry.item
+            route_class = flow.route_class if type(item) is Message else class_of(item)
+            self._ready[flow.endpoint].queues[route_class].append(lane)
             return True
         if not lane.has_left and len(lane.waiting) < self._depth:
             failing = lane.postponed or lane.attempts > 1
@@ -179,8 +181,11 @@ class Schedule:
         gone = lane.waiting[:count]
         del lane.waiting[:count]
         self._forget(lane, gone)
-        lane.begin_next()
-        self.release(lane)
+        if lane.waiting or lane.index is not None or lane.fetching is not None:
+            lane.begin_next()
+            self.release(lane)
+        else:  # nearly always
+            self._end(lane)
 
     def remove(self, lane: Lane, entries: Iterable[BufferedEntry]) -> None:
         """Remove entries from a lane that was taken, wherever they are in it."""
@@ -321,7 +326,7 @@ class Schedule:
         item, flow = buffered.entry.item, lane.flow
         if not isinstance(item, Message) or item.collapse or item.ttl is not None:
             lane.plain = False
-        weight = buffered.weight
+        weight = buffered.size + AROUND
         lane.waiting.append(buffered)
         flow.known.add(buffered.id)
         if not flow.waiting:

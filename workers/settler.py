@@ -83,7 +83,7 @@ class Settler:
 
         An exception raised by `on_settled` ends the settler, and with it the worker.
         """
-        owned = entries[0].partition
+        owned = entries[0].flow.partition
         batch = self._open.get(owned)
         if batch is None:
             batch = self._open[owned] = Settlement()

@@ -17,7 +17,7 @@ from fanout.metrics import CLASSES, Metrics
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.entry import Entry
 from fanout.queue.traces import Detail, TraceEvent, Traces, What
-from fanout.signalr.message import RouteClass, class_of, label_of, operation_of, recipient_of
+from fanout.signalr.message import UNNAMED, Message, RouteClass, class_of, label_of, operation_of, recipient_of
 from workers.pace import Slowdown
 from workers.partition import BufferedEntry, StoreClock
 from workers.verdicts import Again, Answered, Attempt, Dead, Delivered, Gone, Outcome, Verdict, describe
@@ -127,7 +127,9 @@ class Telemetry:
         """Count entries that were delivered, or whose recipient is gone; those of one call are of one kind."""
         head, count = call[0], len(call)
         counters = self._metrics.gone if end == GONE else self._metrics.delivered
-        counters[operation_of(head.entry.item)].value += count
+        item = head.entry.item
+        operation = head.flow.operation if type(item) is Message else operation_of(item)
+        counters[operation].value += count
         self._by_endpoint.settled[head.flow.endpoint].value += count
         if self._by_hub is not None:
             self._by_hub.settled(head.entry.hub, count)
@@ -136,8 +138,10 @@ class Telemetry:
         self, call: Sequence[BufferedEntry], end: End, outcome: Outcome, *, attempts: int, took: float, certain: bool
     ) -> None:
         """Write the line of each entry; not `certain`: the lease was lost before it was settled."""
-        seconds = self._delivery_seconds[class_of(call[0].entry.item)]
-        by_hub = None if self._by_hub is None else self._by_hub.seconds(call[0].entry.hub)
+        head = call[0]
+        item = head.entry.item
+        seconds = self._delivery_seconds[head.flow.route_class if type(item) is Message else class_of(item)]
+        by_hub = None if self._by_hub is None else self._by_hub.seconds(head.entry.hub)
         important = attempts > 1 or not certain or end == GONE
         now = self._clock.monotonic()
         for buffered in call:
@@ -148,7 +152,7 @@ class Telemetry:
             stands_for = self._sample(important=important)
             if stands_for or self.traces is not None:
                 word = end if certain else f"{end}, not settled"
-                self._record_end(buffered, word, _status(outcome), stands_for, attempts=attempts, took=took)
+                self._record_end(buffered, word, _status(outcome), stands_for, attempts=attempts, took=took, age=age)
 
     def superseded(self, buffered: BufferedEntry) -> None:
         """Record an entry that was settled because a newer one waits."""
@@ -209,23 +213,32 @@ class Telemetry:
             self._trace(buffered, "attempt", detail)
 
     def _record_end(
-        self, buffered: BufferedEntry, end: str, status: int, stands_for: int, *, attempts: int, took: float
+        self,
+        buffered: BufferedEntry,
+        end: str,
+        status: int,
+        stands_for: int,
+        *,
+        attempts: int,
+        took: float,
+        age: float | None = None,
     ) -> None:
         if self.traces is not None:
             self._trace(buffered, "settled", {"end": end, "status": status, "attempts": attempts})
         if not stands_for:
             return
+        item, flow = buffered.entry.item, buffered.flow
         fields = {
             "end": end,
             "id": buffered.entry.message_id,
             "hub": buffered.entry.hub,
-            "endpoint": label_of(buffered.entry.endpoint),
-            "operation": operation_of(buffered.entry.item),
-            "partition": buffered.partition.number,
+            "endpoint": buffered.entry.endpoint or UNNAMED,
+            "operation": flow.operation if type(item) is Message else operation_of(item),
+            "partition": flow.partition.number,
             "entry": buffered.id.decode(),
             "status": status,
             "attempts": attempts,
-            "age": round(self.age(buffered), 4),
+            "age": round(self.age(buffered) if age is None else age, 4),
             "took": round(took, 4),
         }
         if self._delivery_log is None:

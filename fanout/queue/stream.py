@@ -372,7 +372,8 @@ def _guard_of(submission: Submission, dedup_id: str, place: str) -> bytes:
 
 
 def stored_entries(rows: Sequence[Any]) -> list[StoredEntry]:
-    return [StoredEntry(id=row[0], data=_data_of(row[1])) for row in rows]
+    # An entry somebody else wrote here has other fields: it is unreadable, and parked by whoever meets it.
+    return [StoredEntry(id_, fields[1] if len(fields) > 1 and fields[0] == FIELD else b"") for id_, fields in rows]
 
 
 def _raise_if_none_stored(replies: Sequence[Any]) -> None:
@@ -387,8 +388,3 @@ def _unusual_receipt(partition: int, answer: bytes, *, sure: bool) -> Receipt:
     if first == _DUPLICATE:
         return Receipt(Admission.DUPLICATE if sure else _UNSURE, partition, answer[1:])
     return Receipt(Admission.CONFLICT if first == _CONFLICT else Admission.FULL)
-
-
-def _data_of(fields: Sequence[bytes]) -> bytes:
-    # An entry somebody else wrote here has other fields: it is unreadable, and parked by whoever meets it.
-    return bytes(fields[1]) if len(fields) > 1 and fields[0] == FIELD else b""

@@ -8,6 +8,7 @@ The classes are msgspec structs because the queue stores them. They are arrays w
 the end with a default is readable by older and newer processes.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 
 import msgspec
@@ -119,10 +120,15 @@ def label_of(endpoint: str) -> str:
     return endpoint or UNNAMED
 
 
+def class_of_messages(scope: Scope) -> RouteClass:
+    """Return the class of the calls of all messages to this kind of destination."""
+    return _BROADCAST if scope is Scope.BROADCAST else _SEND
+
+
 def operation_of(item: Item) -> str:
     """Return the kind of call for metrics and logs, e.g. `sendToUser`; one of OPERATIONS."""
     if isinstance(item, Message):
-        return _SENDS[item.scope]
+        return SENDS[item.scope]
     if isinstance(item, GroupAction):
         return _CHANGES[item.verb, item.member_scope]
     return _CLOSES[item.scope]
@@ -130,9 +136,7 @@ def operation_of(item: Item) -> str:
 
 def class_of(item: Item) -> RouteClass:
     """Return the class of the call that delivers an item; closing connections is an action."""
-    if not isinstance(item, Message):
-        return _ACTION
-    return _BROADCAST if item.scope is Scope.BROADCAST else _SEND
+    return class_of_messages(item.scope) if isinstance(item, Message) else _ACTION
 
 
 def recipient_of(item: Item) -> str:
@@ -142,8 +146,11 @@ def recipient_of(item: Item) -> str:
 
 _MEMBERS = {Scope.USER: "User", Scope.CONNECTION: "Connection"}
 _TARGETS = {Scope.USER: "User", Scope.GROUP: "Group", Scope.CONNECTION: "Connection"}
-_SENDS = {Scope.BROADCAST: "broadcast"} | {scope: f"sendTo{name}" for scope, name in _TARGETS.items()}
+# The kinds of call of messages; those of one kind of destination are of one kind.
+SENDS: Mapping[Scope, str] = {Scope.BROADCAST: "broadcast"} | {
+    scope: f"sendTo{name}" for scope, name in _TARGETS.items()
+}
 _CHANGES = {(verb, scope): f"{verb.value}{name}" for verb in Verb for scope, name in _MEMBERS.items()}
 _CLOSES = {Scope.BROADCAST: "closeHub"} | {scope: f"close{name}" for scope, name in _TARGETS.items()}
-OPERATIONS: tuple[str, ...] = (*_SENDS.values(), *_CHANGES.values(), *_CLOSES.values())
+OPERATIONS: tuple[str, ...] = (*SENDS.values(), *_CHANGES.values(), *_CLOSES.values())
 _BROADCAST, _SEND, _ACTION = RouteClass  # looking them up on the class costs more

@@ -420,7 +420,7 @@ def test_hubs_take_turns_so_that_one_with_many_lanes_starves_no_other() -> None:
 def test_only_lanes_of_the_classes_asked_for_are_given() -> None:
     lanes, owned = filled("a")
     everybody = an_entry(a_message("", scope=Scope.BROADCAST))
-    lanes.add("b", buffered_in(owned, 2, entry=everybody))
+    lanes.add("b", buffered_in(owned, 2, entry=everybody, flow="bchat"))
     lanes.add("j", buffered_in(owned, 3, entry=an_entry(a_join())))
     assert [lanes.ready_in(each) for each in RouteClass] == [1, 1, 1]
     assert lanes.take(0.0, ()) is None

@@ -11,7 +11,7 @@ common shape in any way (another property, another type, two scopes, an unusual 
 that result counts. What both can read, both read alike.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
@@ -25,7 +25,7 @@ from fanout.binding.document import Document, read_document, unquoted
 from fanout.binding.endpoints import select_endpoints
 from fanout.binding.json_text import has_replacement, tokens_of
 from fanout.binding.message_item import read_message
-from fanout.binding.names import is_plain_name
+from fanout.binding.names import SURELY_FITS
 from fanout.binding.parsed import Batch, BatchLimits, ItemContent, ItemWarning, ParsedItem, RejectedItem
 from fanout.binding.properties import Properties, properties_of
 from fanout.binding.refusals import ERROR_CODES, refuse
@@ -62,7 +62,7 @@ def parse_batch(
     if text[:1] in _PLAIN_STARTS and len(text) <= limits.max_message + _LISTS:
         plain = read_plain_batch(text, limits)
         if plain is not None:
-            return Batch(tuple(plain), is_plain=True)
+            return Batch(tuple(plain), is_plain=True, is_common=_have_no_ids(plain))
     try:
         return _Reader(limits, refused, replace_surrogates=replace_surrogates).read(
             read_document(text, limits.max_items)
@@ -249,7 +249,9 @@ def _plain_item(item: Plain, index: int, limit: int) -> ParsedItem | None:
         if found is None:
             return None
         scope, name = found
-    if (name and not is_plain_name(name)) or body[len(head)] != _ARRAY or not item.target or len(body) > limit:
+    if name and (len(name) > SURELY_FITS or not name.isprintable() or not name.strip(" .")):
+        return None  # it may be no name, or not one that fits
+    if body[len(head)] != _ARRAY or not item.target or len(body) > limit:
         return None
     calls = (Message(scope, name, body),)
     message_id = item.message_id
@@ -258,6 +260,10 @@ def _plain_item(item: Plain, index: int, limit: int) -> ParsedItem | None:
     if not 0 < len(message_id) <= MAX_MESSAGE_ID or not message_id.isprintable():
         return None
     return ParsedItem(index, calls, message_id, fingerprint_of(calls))
+
+
+def _have_no_ids(items: Sequence[ParsedItem]) -> bool:
+    return bool(items) and [item.message_id for item in items].count(None) == len(items)
 
 
 def _destination(item: Plain) -> tuple[Scope, str] | None:

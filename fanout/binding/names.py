@@ -20,7 +20,7 @@ _URI_RESERVE: Final = 1_100
 # A token of 4,096 characters has room for a URL of 2,984. The longest hub takes 383 more than the one assumed here, and
 # the longest scheme, host and port take 267.
 MAX_PATH: Final = 2_984 - 383 - 267
-_SURELY_FITS: Final = (MAX_PATH - 60) // 12  # characters; one is at most %XX four times
+SURELY_FITS: Final = (MAX_PATH - 60) // 12  # characters; one is at most %XX four times
 _HUB: Final = re.compile(r"[A-Za-z][A-Za-z0-9_`,.\[\]]{0,127}", re.ASCII)
 _CODES: Final = {
     Scope.USER: "invalidUserId",
@@ -50,7 +50,7 @@ def check_id(scope: Scope, name: str, pointer: str = "") -> str:
 
 def is_plain_name(name: str) -> bool:
     """Return True for a name that surely can be the id of anything. False means that more has to be looked at."""
-    return name.isprintable() and len(name) <= _SURELY_FITS and name not in _DOTS and not name.isspace()
+    return name.isprintable() and len(name) <= SURELY_FITS and name not in _DOTS and not name.isspace()
 
 
 def problem_of(scope: Scope, name: str) -> str:
@@ -88,9 +88,9 @@ def check_uri(item: Item) -> None:
     `namesTooLong`: its access token, which carries its path, may be too long. `uriTooLong`: its URI may be.
     """
     if type(item) is Message:
-        if len(item.to) <= _SURELY_FITS and not item.excluded:
+        if len(item.to) <= SURELY_FITS and not item.excluded:
             return
-    elif type(item) is GroupAction and len(item.member) + len(item.group) <= _SURELY_FITS:
+    elif type(item) is GroupAction and len(item.member) + len(item.group) <= SURELY_FITS:
         return
     route = route_of("h", item)
     if len(route.path) > MAX_PATH:

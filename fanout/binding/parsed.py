@@ -68,8 +68,10 @@ class RejectedItem:
 class Batch:
     """One result for each item, in the order of the document.
 
-    `is_plain` means that every item is accepted, has one destination and no warning.
+    `is_plain` means that every item is accepted, has one destination and no warning; `is_common` beside that that every
+    one is a message for all endpoints and names no id of its own.
     """
 
     results: tuple[ParsedItem | RejectedItem, ...]
     is_plain: bool = False
+    is_common: bool = False

@@ -1,7 +1,8 @@
 """Stores a batch and returns what became of each item: `intake(hub, batch, options)`.
 
 Every source of batches goes through here. It knows no HTTP: the HTTP route is one caller of it, and turns
-outcomes into responses. What is decided about a batch is decided in `outcome`.
+outcomes into responses. A common batch (messages without ids of their own, for one endpoint, all stored) is dealt with
+here in a few steps; what is decided about any other is decided in `outcome`.
 
 Rule guarded: a large batch is stored part by part, so that it takes a bounded amount of memory, and nothing of it
 overtakes what could not be stored.
@@ -9,7 +10,7 @@ overtakes what could not be stored.
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from fanout.binding.batch import Batch, ParsedItem
 from fanout.clock import Clock
@@ -17,9 +18,9 @@ from fanout.delivery_log import DeliveryLog
 from fanout.errors import IdempotencyConflictError, QueueError, QueueSilentError
 from fanout.log import get_logger, masked
 from fanout.metrics import Metrics
-from fanout.queue.entry import Admission, Receipt, Submission
+from fanout.queue.entry import Admission, Entry, Receipt, Submission
 from fanout.queue.traces import TraceEvent, Traces
-from fanout.signalr.message import Message, operation_of, recipient_of
+from fanout.signalr.message import SENDS, Message, operation_of, recipient_of
 from service.ingress.outcome import (
     DETAILS,
     BatchOptions,
@@ -95,11 +96,13 @@ class Intake:
         Raises a FanoutError when nothing of the batch is stored for a reason that concerns all of it:
         OverloadedError, IdempotencyConflictError or QueueError.
         """
-        rejected = rejected_of(batch, options)
+        rejected = [] if batch.is_plain else rejected_of(batch, options)
         if rejected:
             self._metrics.rejected.inc(len(rejected))
             return Refused(rejected, len(batch.results))
-        submissions = submissions_of(batch, hub, options, self._endpoints)
+        is_common = batch.is_common and options.key is None and len(self._endpoints) == 1
+        prepare = _common_submissions if is_common else submissions_of
+        submissions = prepare(batch, hub, options, self._endpoints)
         if holding is not None:
             copies = _copies_of(batch, len(self._endpoints)) if len(submissions) > len(batch.results) else 0
             holding.resize(holding.size + _ENTRY * len(submissions) + copies)
@@ -109,7 +112,9 @@ class Intake:
         asked_at = self._clock.wall()  # a worker may be done with an entry before its receipt is here
         is_small = holding is not None and holding.size <= _PART
         receipts = await self._append(submissions, is_small=is_small) if submissions else []
-        outcome = outcome_of(batch, submissions, receipts, options.id_prefix(hub), len(self._endpoints))
+        outcome = _common_outcome(submissions, receipts, options) if is_common else None
+        if outcome is None:
+            outcome = outcome_of(batch, submissions, receipts, options.id_prefix(hub), len(self._endpoints))
         self._count(hub, options.caller, submissions, receipts, outcome)
         self._count_warnings(batch)
         self._trace(submissions, receipts, asked_at, options.caller)
@@ -149,7 +154,11 @@ class Intake:
         outcome: Stored | Mixed,
     ) -> None:
         pairs = zip(submissions, receipts, strict=True)
-        stored = [operation_of(s.entry.item) for s, receipt in pairs if receipt.admission is _ACCEPTED]
+        stored = [
+            SENDS[item.scope] if type(item := submission.entry.item) is Message else operation_of(item)
+            for submission, receipt in pairs
+            if receipt.admission is _ACCEPTED
+        ]
         for operation in set(stored):
             self._metrics.accepted[operation].inc(stored.count(operation))
         if self._metrics.by_hub.is_enabled:
@@ -176,7 +185,7 @@ class Intake:
                 self._traces.record(submission.entry.message_id, _accepted_event(submission, receipt, at, caller))
 
     def _log_stored(self, outcome: Stored | Mixed, hub: str, options: BatchOptions) -> None:
-        ids = stored_ids(outcome)
+        ids = outcome.message_ids if isinstance(outcome, Stored) else stored_ids(outcome)
         log = self._delivery_log
         if not ids or (log is not None and not (stands_for := log.sample(important=False))):
             return
@@ -197,6 +206,24 @@ class Intake:
             self._log.info("ingress.accepted", **fields)
         else:
             log.write(fields, stands_for)
+
+
+def _common_submissions(
+    batch: Batch, hub: str, options: BatchOptions, endpoints: Sequence[str] = ("",)
+) -> list[Submission]:
+    # As `submissions_of`, of a common batch for one endpoint.
+    prefix, endpoint = options.request_id, endpoints[0]
+    items = cast("Sequence[ParsedItem]", batch.results)
+    return [Submission(Entry(hub, f"{prefix}.{item.index}", item.calls[0], endpoint=endpoint)) for item in items]
+
+
+def _common_outcome(
+    submissions: Sequence[Submission], receipts: Sequence[Receipt], options: BatchOptions
+) -> Stored | Mixed | None:
+    # As `outcome_of`, of a common batch; None when not all of it is stored now.
+    if [receipt.admission for receipt in receipts].count(_ACCEPTED) < len(receipts):
+        return None
+    return Stored([submission.entry.message_id for submission in submissions], options.request_id)
 
 
 def _accepted_event(submission: Submission, receipt: Receipt, at: float, caller: str) -> TraceEvent:

@@ -161,7 +161,7 @@ def outcome_of(
 
     `legs` is how many entries a destination has that names no endpoints.
     """
-    if batch.is_plain and _all_accepted(receipts):
+    if batch.is_plain and [receipt.admission for receipt in receipts].count(_ACCEPTED) == len(receipts):
         return Stored(
             [submission.entry.message_id for submission in submissions[::legs]], "" if _has_own_ids(batch) else prefix
         )
@@ -195,13 +195,6 @@ def _joined(receipts: Sequence[Receipt], legs: int) -> Sequence[Receipt]:
 def _gravity(receipt: Receipt) -> int:
     found = (receipt.admission, None), (receipt.admission, bool(receipt.entry_id))
     return next(place for place, (key, _status, _code) in enumerate(_VERDICTS) if key in found)
-
-
-def _all_accepted(receipts: Sequence[Receipt]) -> bool:
-    for receipt in receipts:  # noqa: SIM110 - three times as fast as a generator in all()
-        if receipt.admission is not _ACCEPTED:
-            return False
-    return True
 
 
 def _has_own_ids(batch: Batch) -> bool:

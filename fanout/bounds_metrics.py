@@ -5,7 +5,7 @@ Rule guarded: every bound has a metric that tells when it is reached.
 
 from collections.abc import Sequence
 
-from fanout.counters import Definition
+from fanout.instruments import Definition
 
 # Which bound of the dead letters was reached: FANOUT_MAX_DEAD_BYTES or FANOUT_MAX_DEAD_AGE.
 DEAD_BOUNDS = ("bytes", "age")

@@ -7,7 +7,7 @@ Rule guarded: the number of series is bounded by the setting, never by who calls
 from collections.abc import Sequence
 from typing import Final
 
-from fanout.counters import Counter, Counters
+from fanout.instruments import Counter, Counters
 
 OTHER: Final = "other"
 MAX_CALLERS: Final = 50

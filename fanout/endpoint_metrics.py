@@ -8,7 +8,7 @@ What ends for an endpoint that is not configured is counted there alone.
 from collections.abc import Sequence
 from typing import Final
 
-from fanout.counters import Counters, Definition
+from fanout.instruments import Counters, Definition
 
 _BY_ENDPOINT: Final = (("endpoint", ()),)
 

@@ -7,7 +7,7 @@ counts as `other`, and nothing is counted as long as none is named.
 from collections.abc import Sequence
 from typing import Final
 
-from fanout.counters import Counter, Counters, Histogram
+from fanout.instruments import Counter, Counters, Histogram
 
 OTHER: Final = "other"
 MAX_HUBS: Final = 50

@@ -15,10 +15,10 @@ from fanout import __version__
 from fanout.binding.refusals import ITEM_CODES, WARNING_CODES
 from fanout.bounds_metrics import DEAD_BOUNDS, bounds_gauges
 from fanout.caller_metrics import CallerMetrics
-from fanout.counters import Counters, Definition, Gauges
 from fanout.endpoint_metrics import EndpointMetrics, endpoint_gauges
 from fanout.errors import REFUSALS
 from fanout.hub_metrics import HubMetrics
+from fanout.instruments import Counters, Definition, Gauges
 from fanout.signalr.message import OPERATIONS, UNNAMED, Scope
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

@@ -14,9 +14,9 @@ from starlette.types import ASGIApp
 
 from fanout import quota
 from fanout.clock import Clock
-from fanout.delivery_log import DeliveryLog
 from fanout.environment import CONNECTION_STRING
 from fanout.errors import NotConfiguredError
+from fanout.instruments import DeliveryLog
 from fanout.log import get_audit_logger
 from fanout.memory import body_budget, memory_limit
 from fanout.metrics import Metrics

@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from fanout.clock import Clock
-from fanout.counters import Gauges
-from fanout.delivery_log import open_delivery_log
 from fanout.http1.exchange import Limits
+from fanout.instruments import Gauges, open_delivery_log
 from fanout.log import Logger, get_audit_logger, get_logger
 from fanout.memory import memory_limit, read_ahead, tokens_within
 from fanout.metrics import Metrics

@@ -7,8 +7,8 @@ are not known and are not exported, so that an old depth cannot look like a new 
 from typing import Protocol
 
 from fanout.clock import Clock
-from fanout.counters import Histogram
 from fanout.errors import QueueError
+from fanout.instruments import Histogram
 from fanout.metrics import Metrics
 from fanout.queue.entry import Depth
 from fanout.queue.keys import hub_and_endpoint, hub_of_flow

@@ -18,8 +18,8 @@ from typing import Any
 
 from fanout import __version__
 from fanout.clock import Clock
-from fanout.delivery_log import open_delivery_log
 from fanout.environment import CONNECTION_STRING, variable_of
+from fanout.instruments import open_delivery_log
 from fanout.log import Logger
 from fanout.queue.allowances import Allowances
 from fanout.queue.pauses import Pauses

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from fanout.counters import Definition
 from fanout.environment import load, text_of, unit_of, variable_of
+from fanout.instruments import Definition
 from fanout.log_events import ALWAYS, EVENTS, LogEvent
 from fanout.metrics import SECTIONS, Metrics
 from fanout.settings import SUBJECTS, ClientSettings, Settings

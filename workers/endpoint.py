@@ -8,7 +8,7 @@ another.
 from collections.abc import Callable, Sequence
 
 from fanout.clock import Clock
-from fanout.counters import Gauges
+from fanout.instruments import Gauges
 from fanout.signalr.client import Client
 from fanout.signalr.message import RouteClass, label_of
 from workers.gate import Gate

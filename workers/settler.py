@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from fanout.clock import Clock
 from fanout.errors import LeaseLostError, QueueError
 from fanout.metrics import Metrics
-from fanout.queue.calls import Settled
 from fanout.queue.dead_letters import DeadLetters, DeathCause, Parked
-from fanout.queue.entry import StoredEntry, apart, encode
+from fanout.queue.entry import Settled, StoredEntry, apart, encode
 from fanout.queue.stream import Stream
 from workers.partition import BufferedEntry, OwnedFlow, OwnedPartition
 

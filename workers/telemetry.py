@@ -11,7 +11,7 @@ from math import isinf
 from typing import Final, Literal
 
 from fanout.clock import Clock
-from fanout.delivery_log import DeliveryLog
+from fanout.instruments import DeliveryLog
 from fanout.log import LimitedWarnings, Logger
 from fanout.metrics import CLASSES, Metrics
 from fanout.queue.dead_letters import DeathCause

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from fanout.clock import Clock
-from fanout.delivery_log import DeliveryLog
+from fanout.instruments import DeliveryLog
 from fanout.log import Logger
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeathCause

@@ -26,9 +26,21 @@ from zlib import crc32
 
 from fanout.clock import Clock
 from fanout.errors import LeaseLostError, QueueError, QueueSilentError
-from fanout.queue.calls import PartitionAppend, Settled, parts_of, settlement
 from fanout.queue.changes import swept_by
-from fanout.queue.entry import Admission, Depth, FlowDepth, Receipt, StoredEntry, Submission, apart, encode
+from fanout.queue.entry import (
+    Admission,
+    Depth,
+    FlowDepth,
+    PartitionAppend,
+    Receipt,
+    Settled,
+    StoredEntry,
+    Submission,
+    apart,
+    encode,
+    parts_of,
+    settlement,
+)
 from fanout.queue.keys import FIELD, KEYS, Keys, flow_of_stream, partition_of, place_of, scope_of_flow
 from fanout.queue.remembered import dedup_mark, guard_of, idempotency_mark, short
 from fanout.queue.scripts import EXPIRE, FETCH, MEASURE, PRUNE, WAKE

@@ -14,8 +14,8 @@ from typing import Any, Protocol, cast
 
 from fanout.binding.batch import Batch, ParsedItem
 from fanout.clock import Clock
-from fanout.delivery_log import DeliveryLog
 from fanout.errors import IdempotencyConflictError, QueueError, QueueSilentError
+from fanout.instruments import DeliveryLog
 from fanout.log import get_logger, masked
 from fanout.metrics import Metrics
 from fanout.queue.entry import Admission, Entry, Receipt, Submission

@@ -22,8 +22,8 @@ from starlette.types import Receive, Scope, Send
 from fanout.binding.batch import BatchLimits, RejectedItem, batch_fingerprint, parse_batch
 from fanout.binding.refusals import WARNING_CODES
 from fanout.clock import Clock
-from fanout.counters import Counter
 from fanout.errors import FanoutError
+from fanout.instruments import Counter
 from fanout.metrics import Metrics
 from fanout.quota import Limits
 from fanout.settings import Settings

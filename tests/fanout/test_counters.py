@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Counter as LibraryCounter
 from prometheus_client import Histogram as LibraryHistogram
 
-from fanout.counters import Counters, Definition, Gauges, Histogram
+from fanout.instruments import Counters, Definition, Gauges, Histogram
 
 BOUNDS = (0.001, 0.25, 1, 10)
 VALUES = st.lists(st.one_of(st.sampled_from(BOUNDS), st.floats(0, 100)), max_size=50)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fanout.delivery_log import DeliveryLog, open_delivery_log
+from fanout.instruments import DeliveryLog, open_delivery_log
 from tests.fakes import FakeClock
 
 
@@ -112,7 +112,7 @@ def test_lines_go_to_the_standard_error_of_the_process() -> None:
     code = """
 import asyncio
 from fanout.clock import SystemClock
-from fanout.delivery_log import open_delivery_log
+from fanout.instruments import open_delivery_log
 async def main():
     open_delivery_log("e", SystemClock(), level="info", style="json").write({"id": "m1"})
     await asyncio.sleep(0)

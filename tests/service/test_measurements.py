@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from msgspec import structs
 
 from fanout.clock import SystemClock
-from fanout.counters import Histogram
 from fanout.errors import QueueError
+from fanout.instruments import Histogram
 from fanout.metrics import Metrics
 from fanout.queue.entry import Depth, Submission
 from fanout.queue.pauses import ALL, Pauses, of_class, of_hub

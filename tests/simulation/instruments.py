@@ -11,8 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from fanout.metrics import CLASSES
-from fanout.queue.calls import PartitionAppend
-from fanout.queue.entry import Entry, Submission
+from fanout.queue.entry import Entry, PartitionAppend, Submission
 from fanout.queue.entry import encode as older_encode
 from fanout.queue.keys import KEYS, hub_of
 from fanout.queue.leases import Lease, LeaseKey, Leases, Renewal

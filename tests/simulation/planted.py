@@ -12,9 +12,8 @@ import msgspec
 
 from fanout.clock import Clock
 from fanout.errors import QueueError
-from fanout.queue.calls import Settled
 from fanout.queue.dead_letters import DeadLetters, DeathCause, OldDeleted, Parked
-from fanout.queue.entry import Entry, NewerEntryError, StoredEntry, UnreadableEntryError, weight_of
+from fanout.queue.entry import Entry, NewerEntryError, Settled, StoredEntry, UnreadableEntryError, weight_of
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Lease, LeaseKey, Leases, Renewal
 from fanout.queue.sharing import LiveWorkers, Portion, portions_of

@@ -13,9 +13,8 @@ from msgspec import structs
 from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.metrics import Metrics
-from fanout.queue.calls import Settled
 from fanout.queue.dead_letters import DeadLetters
-from fanout.queue.entry import VERSION, StoredEntry, Submission, encode
+from fanout.queue.entry import VERSION, Settled, StoredEntry, Submission, encode
 from fanout.queue.keys import KEYS, lane_of
 from fanout.queue.leases import Leases
 from fanout.queue.presence import Presence

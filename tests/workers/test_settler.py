@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 from fanout.clock import SystemClock
 from fanout.errors import QueueSilentError
 from fanout.metrics import Metrics
-from fanout.queue.calls import Settled
 from fanout.queue.dead_letters import DeadLetters, DeathCause
-from fanout.queue.entry import StoredEntry, encode
+from fanout.queue.entry import Settled, StoredEntry, encode
 from fanout.queue.keys import KEYS
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient

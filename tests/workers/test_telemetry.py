@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from fanout.delivery_log import DeliveryLog
+from fanout.instruments import DeliveryLog
 from fanout.metrics import DEAD_REASONS, Metrics
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.traces import TraceEvent, Traces

@@ -8,8 +8,8 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.metrics import Metrics
-from fanout.queue.calls import Settled
 from fanout.queue.dead_letters import DeadLetters
+from fanout.queue.entry import Settled
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Leases
 from fanout.queue.pace_channel import PaceChannel

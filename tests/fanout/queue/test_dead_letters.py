@@ -6,9 +6,8 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import LeaseLostError, QueueFullError
-from fanout.queue.calls import Settled
 from fanout.queue.dead_letters import DeadLetters, DeathCause, OldDeleted, PageLimits, Parked
-from fanout.queue.entry import StoredEntry, Submission, decode, weight_of
+from fanout.queue.entry import Settled, StoredEntry, Submission, decode, weight_of
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Leases
 from fanout.queue.stream import START, Stream

@@ -7,8 +7,7 @@ from msgspec.structs import replace
 
 from fanout.clock import SystemClock
 from fanout.errors import QueueError, QueueFullError
-from fanout.queue.calls import Settled
-from fanout.queue.entry import Admission, StoredEntry, Submission, decode, weight_of
+from fanout.queue.entry import Admission, Settled, StoredEntry, Submission, decode, weight_of
 from fanout.queue.keys import KEYS, lane_of, partition_of
 from fanout.queue.leases import Leases
 from fanout.queue.stream import INLINE, START, Stream

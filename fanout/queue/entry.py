@@ -109,6 +109,13 @@ class StoredEntry(msgspec.Struct, frozen=True, gc=False):
         return int(self.id.partition(b"-")[0]) / 1000
 
 
+class FlowRead(NamedTuple):
+    """What was read of one flow."""
+
+    flow: str
+    entries: Sequence[StoredEntry]
+
+
 @dataclass(frozen=True, slots=True)
 class FlowDepth:
     """What waits in one flow of one partition: entries, and the id of the oldest (b"" when there is none)."""

@@ -21,7 +21,7 @@ Rules guarded: nothing unread is ever trimmed. An append is one round trip, and 
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
 
 from fanout.clock import Clock
@@ -31,6 +31,7 @@ from fanout.queue.entry import (
     Admission,
     Depth,
     FlowDepth,
+    FlowRead,
     PartitionAppend,
     Receipt,
     Settled,
@@ -62,13 +63,6 @@ _UNSURE = Admission.UNKNOWN
 _ACCEPTED = Admission.ACCEPTED
 _SILENT = Receipt(_UNSURE)
 _NINE, _DUPLICATE, _CONFLICT = b"9DC"  # how the script's answers begin: a new id, the id stored before, a conflict
-
-
-class FlowRead(NamedTuple):
-    """What was read of one flow."""
-
-    flow: str
-    entries: Sequence[StoredEntry]
 
 
 class Stream:

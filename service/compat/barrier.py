@@ -12,9 +12,9 @@ from typing import Final, Protocol
 
 from fanout.clock import Clock
 from fanout.errors import QueueError
-from fanout.queue.entry import StoredEntry, UnreadableEntryError, decode
+from fanout.queue.entry import FlowRead, StoredEntry, UnreadableEntryError, decode
 from fanout.queue.keys import lane_of, place_of
-from fanout.queue.stream import START, FlowRead
+from fanout.queue.stream import START
 from fanout.signalr.message import Item
 
 _PAGE: Final = 500

@@ -14,11 +14,11 @@ from fanout.clock import SystemClock
 from fanout.errors import QueueError
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
-from fanout.queue.entry import VERSION, Settled, StoredEntry, Submission, encode
+from fanout.queue.entry import VERSION, FlowRead, Settled, StoredEntry, Submission, encode
 from fanout.queue.keys import KEYS, lane_of
 from fanout.queue.leases import Leases
 from fanout.queue.presence import Presence
-from fanout.queue.stream import START, FlowRead, Stream
+from fanout.queue.stream import START, Stream
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import RouteClass, Scope
 from tests.builders import a_message, an_entry

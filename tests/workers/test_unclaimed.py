@@ -11,10 +11,10 @@ from msgspec import structs
 from fanout.metrics import Metrics
 from fanout.queue.changes import marker_before
 from fanout.queue.dead_letters import DeadLetters
-from fanout.queue.entry import VERSION, encode
+from fanout.queue.entry import VERSION, FlowRead, encode
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Lease
-from fanout.queue.stream import FlowRead, Stream
+from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import Item
 from tests.builders import a_join, a_message, an_entry

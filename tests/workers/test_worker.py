@@ -9,13 +9,13 @@ import pytest
 from fanout.clock import SystemClock
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
-from fanout.queue.entry import Settled
+from fanout.queue.entry import FlowRead, Settled
 from fanout.queue.keys import KEYS
 from fanout.queue.leases import Leases
 from fanout.queue.pace_channel import PaceChannel
 from fanout.queue.pauses import Pauses
 from fanout.queue.presence import Presence
-from fanout.queue.stream import FlowRead, Stream
+from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
 from tests.builders import a_message, a_submission

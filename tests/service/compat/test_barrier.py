@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from fanout.errors import QueueError
-from fanout.queue.entry import Entry, StoredEntry, encode
+from fanout.queue.entry import Entry, FlowRead, StoredEntry, encode
 from fanout.queue.keys import place_of
-from fanout.queue.stream import FlowRead
 from fanout.signalr.message import GroupAction, Item, Scope, Verb
 from service.compat.barrier import Barrier
 from tests.fakes import FakeClock

@@ -354,6 +354,7 @@ async def test_what_is_on_its_way_back_does_not_outlive_the_beats(redis_client: 
                 owned.began_call("lane")
             await redis_client.ask("ZADD", KEYS.workers, "+inf", "b")
             await a.beats(2)
+            await until(lambda: a.ownership.lanes_leaving == 2)  # the store has answered both releases
             assert len(a.reading) == 2
     assert (len(a.ownership), a.ownership.lanes_leaving) == (2, 2)
 

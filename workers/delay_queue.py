@@ -14,10 +14,11 @@ from fanout.signalr.message import RouteClass
 from workers.lane import HeldUntil, Lane, never_held
 
 LOOKS = 64  # lanes that are looked at in one part when their time has come
-_HURRIES = 4  # times as many are made due sooner in one part
-_MOST_STALE = 1024  # places in the heap that may be stale whatever their share
+_HURRIES = 4  # times as many are made due sooner in one part, or moved
+_MOST_STALE = 1024  # places that may be stale whatever their share
 
 _Group = dict[Lane, None]
+_Heap = list[tuple[float, int, Lane]]
 
 
 class DelayQueue:
@@ -25,13 +26,15 @@ class DelayQueue:
 
     A lane whose time comes while its hub is held back is put back after one look, so that thousands of dead
     destinations cost next to nothing. The place in the heap of a lane that was hurried stays behind as a stale one.
+    Where half of the places are stale, the others move to a new heap, in parts.
     """
 
-    __slots__ = ("_backing_off", "_count", "_heap", "_held_until", "_hurried", "_stale")
+    __slots__ = ("_backing_off", "_count", "_heap", "_held_until", "_hurried", "_old", "_stale")
 
     def __init__(self, held_until: HeldUntil = never_held) -> None:
         self._held_until = held_until
-        self._heap: list[tuple[float, int, Lane]] = []
+        self._heap: _Heap = []
+        self._old: _Heap = []  # from which places move to the other
         self._count = 0
         self._stale = 0
         self._backing_off: dict[tuple[RouteClass, str], _Group] = {}  # those that `hurry` would make due sooner
@@ -41,7 +44,7 @@ class DelayQueue:
         return f"<DelayQueue of {len(self)} lanes>"
 
     def __len__(self) -> int:
-        return len(self._heap) - self._stale
+        return len(self._heap) + len(self._old) - self._stale
 
     def put(self, lane: Lane, until: float) -> None:
         """Keep a lane until that time of the monotonic clock."""
@@ -57,9 +60,10 @@ class DelayQueue:
     def due(self, now: float, most: int = LOOKS) -> Iterator[Lane]:
         """Remove and yield lanes whose time has come, in the order of their times; look at `most` at the most."""
         self._hurry_some(now, most * _HURRIES)
-        while most and self._heap and self._heap[0][0] <= now:
+        self._move_some(most * _HURRIES)
+        while most and (heap := self._earliest()) and heap[0][0] <= now:
             most -= 1
-            place = heappop(self._heap)
+            place = heappop(heap)
             lane = place[2]
             if lane.due is not place:
                 self._stale -= 1
@@ -83,28 +87,35 @@ class DelayQueue:
 
     def hurry_refused(self, now: float, route_class: RouteClass, endpoint: str = "") -> None:
         """Make those of an endpoint due at `now` whose last call of this class was refused for its speed."""
-        for number, place in enumerate(self._heap):
-            until, count, lane = place
-            if until <= now or lane.flow.endpoint != endpoint or lane.due is not place:
-                continue
-            if lane.uncounted and lane.route_class is route_class:
-                self._heap[number] = lane.due = (now, count, lane)
-        heapify(self._heap)
+        for heap in (self._heap, self._old):
+            for number, place in enumerate(heap):
+                until, count, lane = place
+                if until <= now or lane.flow.endpoint != endpoint or lane.due is not place:
+                    continue
+                if lane.uncounted and lane.route_class is route_class:
+                    heap[number] = lane.due = (now, count, lane)
+            heapify(heap)
 
     def next_at(self) -> float | None:
-        """Return when there is something to do next; None when no lane waits."""
+        """Return when there may be something to do next, not later than when there is; None when no lane waits."""
         if self._hurried:
             return -inf
-        while self._heap:
-            until, _count, lane = place = self._heap[0]
+        for _ in range(LOOKS):
+            heap = self._earliest()
+            if not heap:
+                return None
+            until, _count, lane = place = heap[0]
             if lane.due is not place:
                 self._stale -= 1
             elif lane.dropped:
                 self._forget(lane)
             else:
                 return until
-            heappop(self._heap)
-        return None
+            heappop(heap)
+        return heap[0][0] if (heap := self._earliest()) else None
+
+    def _earliest(self) -> _Heap:
+        return self._old if self._old and (not self._heap or self._old[0] < self._heap[0]) else self._heap
 
     def _hurry_some(self, now: float, most: int) -> None:
         while self._hurried and most:
@@ -128,10 +139,16 @@ class DelayQueue:
         lane.due = (sooner, count, lane)
         heappush(self._heap, lane.due)
         self._stale += 1
-        if self._stale > max(_MOST_STALE, len(self._heap) // 2):
-            self._heap = [place for place in self._heap if place[2].due is place]
-            heapify(self._heap)
-            self._stale = 0
+        if not self._old and self._stale > max(_MOST_STALE, len(self._heap) // 2):
+            self._old, self._heap = self._heap, []
+
+    def _move_some(self, most: int) -> None:
+        for _ in range(min(most, len(self._old))):
+            place = self._old.pop()  # without its last place it still is a heap
+            if place[2].due is place:
+                heappush(self._heap, place)
+            else:
+                self._stale -= 1
 
     def _forget(self, lane: Lane) -> None:
         lane.delayed = False

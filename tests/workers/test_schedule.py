@@ -653,7 +653,8 @@ class World(RuleBasedStateMachine):
             for lane in lanes
         ]
         places = [lane for lane in ready if not lane.dropped]
-        places += [place[2] for place in self.lanes._delayed._heap if place[2].due is place and not place[2].dropped]
+        delayed = [*self.lanes._delayed._heap, *self.lanes._delayed._old]
+        places += [place[2] for place in delayed if place[2].due is place and not place[2].dropped]
         assert len(places) == len(set(places)), "a lane is ready or delayed twice"
         assert not [lane for lane in places if lane in self.out]
 

@@ -3,31 +3,42 @@
 Rules guarded: every refusal, the router's own included, is a problem document (RFC 9457). Which listener has which
 routes is decided in `compose`; the route with a hub at the start of its path comes last there, so that no hub can hide
 another route.
+
+Around every request are its id (the caller's own when it is valid), its time, and the handler of unexpected errors: one
+is logged once with the request id and answered as a problem without internals. A client that disconnected is not an
+error. The label of a route in metrics is one of a closed set, whatever path a client sends. Plain ASGI, because every
+request passes here.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fanout import __version__
+from fanout.clock import Clock
 from fanout.environment import variable_of
 from fanout.errors import FanoutError
+from fanout.log import get_logger
+from fanout.metrics import Metrics
 from service.admin.dead_letters.documents import DeadLetterCommand
 from service.admin.hubs.documents import CloseCommand
 from service.admin.pauses import PauseCommand, ResumeCommand
 from service.compat.route import is_compatible
 from service.http.addresses import meant_address
-from service.http.middleware import RequestMiddleware, RequestTimes, request_id_of
+from service.http.exchange import completed
+from service.http.probes import PROBE_PATHS
 from service.http.problems import (
     PREFIX,
     Problem,
@@ -35,9 +46,12 @@ from service.http.problems import (
     explanation_of,
     problem_of,
     problem_of_status,
+    refusal_in,
     response_of,
+    unexpected,
 )
 from service.http.refusals import Refusals
+from service.http.request import REQUEST_ID, peer_of, request_id_of
 from service.negotiate.documents import NegotiateRequest
 from service.openapi.batch import MESSAGES
 from service.openapi.describe import path as path_parameter
@@ -66,7 +80,103 @@ _ADMIN = "/v1/admin/"
 _ADMIN_IS_ELSEWHERE = (
     f"Administration is not on this port: an ingress has it on the port of {variable_of('admin_port')}."
 )
+_UNAUTHORIZED: Final = 401
+_REFUSED: Final = 400  # and all above it
+_VALID_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}", re.ASCII)
+_COMPATIBLE = ("/api/hubs/", "/api/v1/hubs/", "/server")
+_PROBES = frozenset({*PROBE_PATHS, "/metrics", "/backlog"})
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+# Around every request ------------------------------------------------------------------------------------------------
+
+
+class RequestTimes:
+    """The times of the requests of one process, from their head to the head of their answer."""
+
+    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+        self._histograms = metrics.http_seconds
+        self.now = clock.monotonic
+
+    def answered(self, scope: Scope, status: int, began: float) -> None:
+        """Observe an answer to a request that began at this time."""
+        key = (route_of(scope["path"]), f"{status // 100}xx")
+        histogram = self._histograms.get(key)
+        if histogram is not None:
+            histogram.observe(self.now() - began)
+
+
+def route_of(path: str) -> str:
+    """Return what a path is about: one of `fanout.metrics.ROUTES`."""
+    if path.startswith("/v1/hubs/") and path.endswith("/messages"):
+        return "messages"
+    if path.startswith(_COMPATIBLE):
+        return "compatible"
+    if path.endswith("/negotiate"):
+        return "negotiate"
+    if path.startswith("/v1/admin/"):
+        return "admin"
+    return "probe" if path in _PROBES else "other"
+
+
+class RequestMiddleware:
+    """ASGI middleware around the application, and around the batch route, which passes by the framework."""
+
+    def __init__(self, app: ASGIApp, refusals: Refusals, times: RequestTimes) -> None:
+        self._app = app
+        self._refusals = refusals
+        self._times = times
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _given(scope["headers"]) or secrets.token_hex(8)
+        scope[REQUEST_ID] = request_id
+        started = False
+        began = self._times.now()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                if message["status"] >= _REFUSED:
+                    await self._before_refusal(message["status"], scope)
+                message["headers"] = completed(message["headers"], request_id)
+                self._times.answered(scope, message["status"], began)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            return
+        except Exception:
+            if started:
+                raise  # half an answer is out: only closing the connection tells the client
+            get_logger().exception("request.failed", request_id=request_id, method=scope["method"], path=scope["path"])
+            await response_of(unexpected(), request_id)(scope, receive, send_with_id)
+
+    async def _before_refusal(self, status: int, scope: Scope) -> None:
+        problem = refusal_in(scope)
+        if problem is None:
+            return
+        peer = peer_of(scope)
+        if status == _UNAUTHORIZED:
+            await self._refusals.slow_down(problem, peer)
+        self._refusals.note(
+            problem, request_id=request_id_of(scope), peer=peer, method=scope["method"], path=scope["path"]
+        )
+
+
+def _given(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    for name, value in headers:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            return text if _VALID_ID.fullmatch(text) else None
+    return None
+
+
+# The routes ----------------------------------------------------------------------------------------------------------
 
 
 class Application(FastAPI):

@@ -36,7 +36,7 @@ from service.admin.overview.route import OverviewAdmin
 from service.admin.pauses import PauseAdmin
 from service.admin.settings import ConfigAdmin
 from service.admin.traces import TraceAdmin
-from service.app import Role, create_app
+from service.app import RequestTimes, Role, create_app
 from service.callers.key_ring import KeyRing
 from service.callers.quotas import Quotas
 from service.callers.tokens import KeysFirst, TokenCallers
@@ -46,11 +46,9 @@ from service.compat.route import Compatible
 from service.console import route as console
 from service.health import Health
 from service.http.audit import Audit
-from service.http.auth import Guard
-from service.http.middleware import RequestTimes
 from service.http.probes import Probes, Readiness
 from service.http.refusals import Refusals
-from service.http.request import ByteBudget, Hubs
+from service.http.request import ByteBudget, Guard, Hubs
 from service.identities import Identities
 from service.ingress.intake import Intake
 from service.ingress.route import Ingress, limits_of

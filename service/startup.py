@@ -19,6 +19,7 @@ from fanout.environment import CONNECTION_STRING, variable_of
 from fanout.environment_endpoints import NamedConnection
 from fanout.errors import ConfigurationError, QueueError
 from fanout.log import Logger
+from fanout.loopback import is_loopback
 from fanout.metrics import Metrics
 from fanout.queue.entry import Depth, Receipt, Submission
 from fanout.queue.keys import Keys
@@ -29,8 +30,9 @@ from fanout.settings_rules import weights_of
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.endpoints import Endpoints, ServiceEndpoint
 from service.app import Role
+from service.callers.key_ring import read_file
+from service.callers.tokens import check_tokens
 from service.doctor.probe import Access, ProbeResult, probe
-from service.http.auth import check_exposure
 from service.http.probes import Queue as ProbedQueue
 from service.http.probes import Readiness
 from service.identities import Identities, check_identity
@@ -43,6 +45,8 @@ _LOG_INTERVAL = 10.0
 _PROBE_INTERVAL = 60.0
 _CONNECT_TIMEOUT = 5.0
 _NOT_CHECKED = "Redis has not been checked yet."
+
+_MAKE_A_KEY = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
 
 def check_settings(settings: Settings, role: Role) -> Endpoints | None:
@@ -248,3 +252,29 @@ _EVENTS = {
     Access.VERSION_REFUSED: "service.version_refused",
     Access.UNAVAILABLE: "service.unavailable",
 }
+
+
+def check_exposure(settings: Settings, host: str) -> None:
+    """Raise ConfigurationError when nobody could be recognised, or strangers would be served."""
+    key, local, auth = bool(settings.api_key.get_secret_value()), settings.auth == "none", variable_of("auth")
+    check_tokens(settings)
+    for name in ("api_keys_file", "api_keys", "jwt_issuers"):
+        if getattr(settings, name) and local:
+            raise ConfigurationError(f"{variable_of(name)} and {auth}=none are both set: remove one of them.")
+    key = key or bool(settings.api_keys or settings.jwt_issuers)
+    if settings.api_keys_file:
+        key = bool(read_file(settings.api_keys_file)) or key
+    if key and local:
+        raise ConfigurationError(f"{variable_of('api_key')} and {auth}=none are both set: remove one of them.")
+    if not key and not local:
+        raise ConfigurationError(
+            f"No caller could be recognised: set {variable_of('api_key')} to a long random text, for example of "
+            f"{_MAKE_A_KEY}, or set {variable_of('api_keys')}=redis and make keys with `fanout keys create`, or "
+            f"{variable_of('jwt_issuers')} for tokens. To try the service on this machine alone, use `fanout dev` or "
+            f"set {auth}=none."
+        )
+    if local and not is_loopback(host):
+        raise ConfigurationError(
+            f"{auth}=none serves this machine alone, so it cannot listen on {host or 'all addresses'}: listen on "
+            f"127.0.0.1, or remove {auth} and set {variable_of('api_key')}."
+        )

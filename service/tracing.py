@@ -17,8 +17,7 @@ from fanout.metrics import Metrics
 from fanout.queue.entry import Receipt, Submission
 from fanout.tracing import Span, SpanKind, Tracing, link_of
 from service.callers.caller import Caller
-from service.http.auth import Guard
-from service.http.middleware import request_id_of
+from service.http.request import Guard, request_id_of
 from service.ingress.intake import Queue
 
 _FIRST_FAILED = 500

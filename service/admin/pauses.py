@@ -27,11 +27,8 @@ from fanout.signalr.message import UNNAMED, RouteClass, Scope, label_of
 from service.admin.overview.figures import place_of_flow, waiting_in
 from service.admin.overview.looks import Looks
 from service.callers.caller import EVERY_HUB, Caller, Right
-from service.http.audit import note
-from service.http.auth import Guard
 from service.http.json_object import enumerated, object_of
-from service.http.middleware import request_id_of
-from service.http.request import ByteBudget, announced_size, check_media_type, read_body
+from service.http.request import ByteBudget, Guard, announced_size, check_media_type, note, read_body, request_id_of
 from service.openapi.describe import HUB_PATTERN, REQUEST_ID, answer, body, busy, callers, refusal
 from service.openapi.model import Absent, Count, Document
 

@@ -15,7 +15,7 @@ from fanout.environment import load, variable_of
 from fanout.settings import Settings
 from service.callers.caller import EVERY_HUB, Right
 from service.effective import shown
-from service.http.auth import Guard
+from service.http.request import Guard
 from service.openapi.describe import READ_REFUSALS, REQUEST_ID, answer, busy, callers, refusal
 from service.openapi.model import Document
 

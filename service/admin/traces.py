@@ -14,9 +14,8 @@ from starlette.responses import Response
 from fanout.environment import variable_of
 from fanout.queue.traces import Traces
 from service.callers.caller import EVERY_HUB, Right
-from service.http.auth import Guard
-from service.http.middleware import request_id_of
 from service.http.problems import Problem, response_of
+from service.http.request import Guard, request_id_of
 from service.openapi.describe import REQUEST_ID, answer, busy, callers, path, refusal
 from service.openapi.model import Document
 

@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -65,13 +65,17 @@ class Caller:
     is_client: bool = False
     grants: Mapping[Right, tuple[str, ...]] | None = None
     limits: Limits | None = None
+    everywhere: frozenset[Right] = field(init=False, repr=False, compare=False)  # the rights it has on every hub
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "everywhere", self.rights if self.hubs is ALL_HUBS else frozenset[Right]())
 
     def require(self, right: Right, hub: str = "") -> None:
         """Return when the caller has `right` on `hub`; otherwise raise what `refusal_of` returns.
 
         Without a hub it is enough to have the right on some hub; `EVERY_HUB` stands for what concerns all of them.
         """
-        if right in self.rights and (self.hubs is ALL_HUBS or not hub):
+        if right in self.everywhere or (right in self.rights and not hub):
             return
         refusal = refusal_of(self, right, hub)
         if refusal is not None:

@@ -55,9 +55,8 @@ from service.compat.calls import (
 )
 from service.compat.questions import Question, Service
 from service.compat.tokens import AccessTokens, CalledUrl, signer_of
-from service.http.middleware import RequestScope
 from service.http.problems import PREFIX, Problem, problem_of
-from service.http.request import ByteBudget, Holding, Hubs, announced_size, check_media_type, read_body
+from service.http.request import ByteBudget, Holding, Hubs, RequestScope, announced_size, check_media_type, read_body
 from service.ingress.intake import Intake
 from service.ingress.outcome import BatchOptions, Mixed, Outcome
 from service.ingress.route import counted

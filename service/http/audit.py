@@ -10,40 +10,19 @@ connection, and shows no key, no token and no query.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fanout.clock import Clock
 from fanout.log import Logger
-from service.http.middleware import peer_of, request_id_of
 from service.http.refusals import Sample
+from service.http.request import NOTED, Deed, peer_of, request_id_of
 
-_NOTED: Final = "fanout.audit"
 _MAX_SAMPLES: Final = 1024
 _MAX_PATH: Final = 200
 _MAX_FORWARDED: Final = 64
 _REFUSED: Final = frozenset({401, 403})  # these have a line of their own, which is written where they are counted
-
-
-class Deed(StrEnum):
-    """What a request was, as the name of its event."""
-
-    ACTED = "audit.acted"
-    READ = "audit.read"
-    NEGOTIATED = "audit.negotiated"
-
-
-def note_caller(scope: Scope, deed: Deed, caller: str) -> None:
-    """Note that a request is to have a line, and who sent it."""
-    scope[_NOTED] = deed, {"caller": caller}
-
-
-def note(scope: Scope, **what: Any) -> None:
-    """Note what a request was about; None says nothing."""
-    if _NOTED in scope:
-        scope[_NOTED][1].update({name: value for name, value in what.items() if value is not None})
 
 
 class Audit:
@@ -68,11 +47,11 @@ class Audit:
         try:
             await self._app(scope, receive, noting)
         finally:
-            if _NOTED in scope and status not in _REFUSED:
+            if NOTED in scope and status not in _REFUSED:
                 self._write(scope, status)
 
     def _write(self, scope: Scope, status: int) -> None:
-        deed, noted = scope[_NOTED]
+        deed, noted = scope[NOTED]
         left_out = 0 if deed is Deed.ACTED else self._sample(deed, noted["caller"]).take(self._clock.monotonic())
         if left_out is None:
             return

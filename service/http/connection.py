@@ -18,10 +18,17 @@ from starlette.types import ASGIApp
 from fanout.clock import Clock
 from fanout.log import get_logger
 from service.http.chunks import ChunkError
-from service.http.exchange import Exchange, head_of, scope_of
-from service.http.middleware import completed
+from service.http.exchange import (
+    MAX_HEAD,
+    Exchange,
+    HeadError,
+    cannot_become_head,
+    completed,
+    head_of,
+    read_head,
+    scope_of,
+)
 from service.http.problems import PROBLEM_TYPES, Problem, response_of
-from service.http.request import MAX_HEAD, HeadError, cannot_become_head, read_head
 
 READ_SIZE: Final = 32 * 1024  # bytes of one read, and so of what one client may send ahead
 _WRITE_HIGH_WATER: Final = 64 * 1024  # bytes of an answer that wait for the client before the application has to wait

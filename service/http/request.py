@@ -1,10 +1,11 @@
-"""A request, read without trusting it: its head, the hub it names, its type, its size and its body.
+"""What a request is asked before it is served: who sends it, for which hub, of which type and size, and its body.
 
-Source: RFC 9112, sections 3 (request line), 5 (fields) and 6 (message body); RFC 8259. Rules guarded, in this order:
+Source: RFC 8259. What a caller may do is decided in `service/callers/caller.py`. Rules guarded, in this order:
 
-1. A request whose end two readers could place differently is refused, because what follows it would be taken for
-   another request. One expression is the whole grammar of a head: no folded lines, no bare CR or LF, no space before a
-   colon, no control characters. An `Upgrade` is ignored, as RFC 9110 allows, and the body is read as usual.
+1. Keys are compared as digests, in constant time. Without a key nobody is served, unless the settings say `none`: then
+   requests of this machine are, addressed to a loopback name, not for a web page of another origin, and without any
+   sign of a proxy. A loopback peer alone proves nothing: it may be a proxy, or a browser in which a page has rebound
+   its own name to 127.0.0.1. A `Caller` carries rights, so another proof of identity is another way to make one.
 2. Where the operator lists the hubs, a misspelt one is refused with the list, because its messages would reach nobody.
    `api` is not taken for a hub when clients negotiate: every client of a Functions app asks for it, because its URL
    ends in /api.
@@ -13,141 +14,214 @@ Source: RFC 9112, sections 3 (request line), 5 (fields) and 6 (message body); RF
    are not decompressed: a few bytes could become gigabytes.
 4. No more than the limit is ever held (refused by Content-Length before a byte is read, and while streaming when there
    is none or it lies), nor for longer than the time limit (a byte now and then would hold memory and a socket for
-   ever). What all requests hold at the same time is counted in a `ByteBudget`, which refuses what would not fit instead
-   of having the process killed.
+   ever). A `ByteBudget` counts what all requests hold, and refuses what would not fit before the process is killed.
 """
 
+import hashlib
+import hmac
 import re
-import string
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from enum import StrEnum
 from functools import lru_cache
-from typing import Final, Protocol, Self
-from urllib.parse import unquote
+from typing import Any, Final, Protocol, Self
 
-import msgspec
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope
 
 from fanout.binding.names import check_hub
 from fanout.clock import Clock
 from fanout.environment import variable_of
-from fanout.errors import BadRequestError, BodyTooLargeError, OverloadedError, SlowBodyError, UnsupportedMediaTypeError
-from fanout.settings import Settings
-
-CHUNKED: Final = -1  # as a length: chunks carry their own ends
-MAX_HEAD: Final = 64 * 1024  # bytes
-MAX_FIELDS: Final = 200
-_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_HEAD: Final = re.compile(
-    rb"(" + _TOKEN + rb") ([!-~]++) HTTP/1\.([01])\r\n"
-    rb"((?:" + _TOKEN + rb":[\t -~\x80-\xff]*+\r\n)*+)\r\n"
+from fanout.errors import (
+    BadRequestError,
+    BodyTooLargeError,
+    OverloadedError,
+    SlowBodyError,
+    UnauthorizedError,
+    UnsupportedMediaTypeError,
 )
-_FIELD: Final = re.compile(rb"([^:\r\n]++):[\t ]*+([^\r]*+)\r\n")
-_ABSOLUTE: Final = re.compile(rb"https?://[^/?#]*+", re.IGNORECASE)
-# The fields that decide where a message ends, whether another may follow, and that must not be there twice.
-_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection", b"expect", b"host"})
-_LETTERS: Final = frozenset(string.ascii_letters.encode())
-_MAX_DIGITS: Final = 18  # fits a signed 64-bit number
+from fanout.loopback import is_from_this_machine, is_of_no_other_origin
+from fanout.secret import Secret
+from fanout.settings import Settings
+from service.callers.caller import EVERY_HUB, Caller, Right, digest_of
+from service.callers.key_ring import KeyRing
+from service.callers.tokens import TokenCallers
+
+REQUEST_ID: Final = "fanout.request_id"
+NOTED: Final = "fanout.audit"  # in a scope: what its line in the audit log says
 _FUNCTIONS_PATH = "api"
+_CHECKED_HUBS = 1000  # names, of at most 128 characters
 _JSON = re.compile(r"application/([a-z0-9!#$&^_.\-]+\+)?json|text/json|text/plain", re.ASCII)
 _REMEMBERED = 200  # characters; longer ones are looked at each time, so that nobody fills the memory with them
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii"})
-Fields = list[tuple[bytes, bytes]]
 
 
-# The head ------------------------------------------------------------------------------------------------------------
+# The request ---------------------------------------------------------------------------------------------------------
 
 
-class HeadError(ValueError):
-    """The head is refused; the text says why, without any value of the sender."""
+def request_id_of(scope: Scope) -> str:
+    """Return the id of a request that passed the middleware."""
+    return str(scope[REQUEST_ID])
 
 
-class Head(msgspec.Struct, frozen=True, gc=False):
-    """A head. `length` is the size of the body in bytes, or CHUNKED. Names of `fields` are in lower case."""
-
-    method: str
-    path: str
-    raw_path: bytes
-    query: bytes
-    version: str
-    fields: Fields
-    length: int
-    keep_alive: bool
-    expects_continue: bool
+def peer_of(scope: Scope) -> str:
+    """Return the address that a request came from, "" where it has none."""
+    client: tuple[str, int] | None = scope.get("client")
+    return client[0] if client else ""
 
 
-def read_head(text: bytes) -> Head:
-    """Read a whole head, from the request line to the empty line; raises HeadError."""
-    match = _HEAD.fullmatch(text)
-    if match is None:
-        raise HeadError("The head is not a valid HTTP/1.1 or HTTP/1.0 request.")
-    method, target, minor, lines = match.groups()
-    if lines.count(b"\n") > MAX_FIELDS:
-        raise HeadError(f"The head has more than {MAX_FIELDS} header fields.")
-    fields: Fields = [(name.lower(), value.rstrip(b"\t ")) for name, value in _FIELD.findall(lines)]
-    modern = minor == b"1"
-    framing = [field for field in fields if field[0] in _FRAMING]
-    raw_path, _, query = _origin_form(target).partition(b"?")
-    path = raw_path.decode("ascii")
-    return Head(
-        method=method.decode("ascii"),
-        path=unquote(path) if "%" in path else path,
-        raw_path=raw_path,
-        query=query,
-        version="1.1" if modern else "1.0",
-        fields=fields,
-        length=_length(framing, modern=modern),
-        keep_alive=modern and b"close" not in _options(framing, b"connection"),
-        expects_continue=modern and b"100-continue" in _options(framing, b"expect"),
-    )
+class Deed(StrEnum):
+    """What a request was, as the name of its event."""
+
+    ACTED = "audit.acted"
+    READ = "audit.read"
+    NEGOTIATED = "audit.negotiated"
 
 
-def cannot_become_head(text: bytes | bytearray) -> bool:
-    """Return whether bytes without an empty line belong to another protocol, or have a line that ends without CR."""
-    if not text or text == b"\r":
-        return False
-    if text[0] not in _LETTERS:
-        return True
-    end = text.find(b"\n")
-    return end >= 0 and text[end - 1 : end] != b"\r"
+def note_caller(scope: Scope, deed: Deed, caller: str) -> None:
+    """Note that a request is to have a line, and who sent it."""
+    scope[NOTED] = deed, {"caller": caller}
 
 
-def _options(framing: Fields, wanted: bytes) -> set[bytes]:
-    return {option.strip() for name, value in framing if name == wanted for option in value.lower().split(b",")}
+def note(scope: Scope, **what: Any) -> None:
+    """Note what a request was about; None says nothing."""
+    if NOTED in scope:
+        scope[NOTED][1].update({name: value for name, value in what.items() if value is not None})
 
 
-def _length(framing: Fields, *, modern: bool) -> int:
-    names = [name for name, _ in framing]
-    lengths = [value for name, value in framing if name == b"content-length"]
-    encodings = [value for name, value in framing if name == b"transfer-encoding"]
-    if names.count(b"host") > 1:
-        raise HeadError("The head has more than one Host.")
-    if not encodings:
-        return _content_length(lengths) if lengths else 0
-    if lengths:
-        raise HeadError("The head has Transfer-Encoding and Content-Length.")
-    if len(encodings) > 1 or encodings[0].lower() != b"chunked":
-        raise HeadError("The only Transfer-Encoding that is read is chunked.")
-    if not modern:
-        raise HeadError("HTTP/1.0 has no Transfer-Encoding.")
-    return CHUNKED
+class RequestScope:
+    """A request that passed the middleware; `headers` are by lower-case name, with the first value as everywhere."""
+
+    __slots__ = ("headers", "receive", "request_id", "scope")
+
+    headers: Mapping[str, str]
+    receive: Receive
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.request_id = request_id_of(scope)
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+    @property
+    def all_headers(self) -> Headers:
+        """The headers with every value they were sent with."""
+        return Headers(scope=self.scope)
+
+    def path_param(self, name: str) -> str:
+        """Return a part of the path, as the route names it."""
+        params: Mapping[str, Any] = self.scope["path_params"]
+        return str(params[name])
 
 
-def _content_length(lengths: list[bytes]) -> int:
-    value = lengths[0]
-    if len(lengths) > 1 or not value.isdigit() or len(value) > _MAX_DIGITS:
-        raise HeadError("Content-Length must be one plain number.")
-    return int(value)
+# Who calls -----------------------------------------------------------------------------------------------------------
 
 
-def _origin_form(target: bytes) -> bytes:
-    if target.startswith(b"/") or target == b"*":
-        return target
-    match = _ABSOLUTE.match(target)
-    if match is None:
-        return b"/" + target  # CONNECT and other targets without a path: no route has such an address
-    rest = target[match.end() :]
-    return rest if rest.startswith(b"/") else b"/" + rest
+_SEND_THE_KEY = "Send the API key as Authorization: Bearer <key>, or as X-API-Key."
+KEY_HOLDER = Caller("api-key", frozenset(Right))
+LOCAL = Caller("local", frozenset(Right))  # whoever can use this machine could as well read the key from it
+KEYLESS = Caller("keyless", refusal=f"No API key was sent. {_SEND_THE_KEY}", is_client=True)
+WRONG_TOKEN = Caller(
+    "wrong-token",
+    refusal=f"The token is not an API key of this service. {_SEND_THE_KEY}",
+    code="wrongKey",
+    is_client=True,  # it may be the application's own token, which a gateway in front has judged
+)
+LOCAL_PAGE = Caller(
+    "local-page",
+    refusal="A page of another origin may only negotiate, and only for the users that the settings find.",
+    is_client=True,
+)
+FOREIGN = Caller(
+    "foreign",
+    refusal=f"{variable_of('auth')} is none, so only this machine is served: directly, under a loopback name, and not "
+    "for a web page of another origin.",
+)
+
+
+class Guard:
+    """Recognises callers by the digests of their keys."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ring: KeyRing | None = None,
+        api_key: Secret | None = None,
+        tokens: TokenCallers | None = None,
+    ) -> None:
+        """`ring` has the keys besides that of the settings; None where there are no others.
+
+        `api_key` is that of the settings as it is now, which may be replaced. `tokens` is None where none are taken.
+        """
+        self._key = api_key or Secret(settings.api_key.get_secret_value())
+        self._take_key()
+        self._key.when_replaced(self._take_key)
+        self._local = settings.auth == "none"
+        self._ring = None if self._local else ring
+        self._tokens = tokens
+        others = bool(settings.api_keys_file or settings.api_keys or settings.jwt_issuers)
+        self._takes_keys = self._digest is not None or (others and not self._local)
+
+    def __repr__(self) -> str:
+        return f"<Guard {'with a key' if self._digest else 'for this machine' if self._local else 'closed'}>"
+
+    def warning(self) -> str:
+        """Return why nobody can call, or what is wrong with the reading of keys; "" for nothing."""
+        if self._ring is not None and self._digest is None and self._tokens is None and self._ring.is_empty:
+            return "There is no API key, so nobody can call. Make one with `fanout keys create`."
+        sources = (self._ring, self._tokens)
+        return " ".join(text for source in sources if source is not None and (text := source.warning()))
+
+    def _take_key(self) -> None:
+        self._digest = digest_of(self._key.value.encode()) if self._key.value else None
+
+    def caller_of(self, scope: Scope, headers: Mapping[str, str], origins: Collection[str] = ()) -> Caller:
+        """Recognise the caller of a request; a wrong X-API-Key is refused at once.
+
+        `origins` are those whose pages may negotiate, where that is asked for.
+        """
+        if self._takes_keys:
+            return self._keyed(headers)
+        if not (self._local and is_from_this_machine(scope, headers)):
+            return FOREIGN
+        if is_of_no_other_origin(headers):
+            return LOCAL
+        return LOCAL_PAGE if headers.get("origin") in origins else FOREIGN
+
+    def _keyed(self, headers: Mapping[str, str]) -> Caller:
+        presented = headers.get("x-api-key")
+        if presented is not None:
+            holder = self._holder(presented)
+            if holder is None:
+                raise UnauthorizedError("The X-API-Key is not an API key of this service.", label="wrongKey")
+            return holder
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        token = token.strip()
+        if not token or scheme.lower() != "bearer":
+            return KEYLESS
+        holder = self._holder(token)
+        if holder is None and self._tokens is not None:
+            holder = self._tokens.find(token)
+        return holder or WRONG_TOKEN
+
+    def _holder(self, presented: str) -> Caller | None:
+        # Who holds a key. That of the settings comes first, because nothing else has to be asked then.
+        # As `digest_of` makes it; ASGI decoded the key, so these are the caller's bytes.
+        digest = hashlib.sha256(presented.encode("latin-1")).digest()
+        if self._digest is not None and hmac.compare_digest(digest, self._digest):
+            return KEY_HOLDER
+        return None if self._ring is None else self._ring.find(presented, digest)
+
+    def admit(self, request: Request, right: Right, hub: str = "") -> Caller:
+        """Return the caller of a request when it has `right`, otherwise raise as `Caller.require`."""
+        caller = self.caller_of(request.scope, request.headers)
+        note_caller(request.scope, Deed.ACTED if right is Right.ADMIN else Deed.READ, caller.name)
+        caller.require(right, hub)
+        return caller
+
+    async def admit_reader(self, request: Request) -> None:
+        """Return when the caller may read of all hubs; for routes that take it as a dependency."""
+        self.caller_of(request.scope, request.headers).require(Right.READ, EVERY_HUB)  # figures; who reads is not noted
 
 
 # The hub -------------------------------------------------------------------------------------------------------------
@@ -159,12 +233,17 @@ class Hubs:
     def __init__(self, settings: Settings) -> None:
         self._known = settings.hubs
         self._default = settings.default_hub
+        self._checked: dict[str, str] = {}  # names that may be used, in lower case; the first that were asked for
 
     def check(self, name: str) -> str:
         """Return the name of a hub in lower case; BadRequestError when it is not valid or not one of the list."""
+        if name in self._checked:
+            return self._checked[name]
         hub = check_hub(name)
         if self._known and hub not in self._known:
             raise BadRequestError(f"There is no hub {hub} here, only {', '.join(self._known)}.", label="unknownHub")
+        if len(self._checked) < _CHECKED_HUBS:
+            self._checked[name] = hub
         return hub
 
     def negotiated(self, name: str) -> str:
@@ -198,12 +277,9 @@ class Sent(Protocol):
     """A request, as far as its body is concerned."""
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """Its headers, by name in lower case."""
-
+    def headers(self) -> Mapping[str, str]: ...
     @property
-    def receive(self) -> Receive:
-        """Where its body comes from."""
+    def receive(self) -> Receive: ...
 
 
 def announced_size(headers: Mapping[str, str], limit: int) -> int:

@@ -27,12 +27,20 @@ from fanout.signalr.endpoints import Endpoints, ServiceEndpoint
 from service.callers.caller import Caller, Right
 from service.callers.jwks import INVALID_TOKEN, end_of
 from service.health import choose
-from service.http.audit import Deed, note, note_caller
-from service.http.auth import Guard
 from service.http.cors import cors_headers, preflight_headers
-from service.http.middleware import request_id_of
 from service.http.problems import problem_of, response_of
-from service.http.request import ByteBudget, Hubs, announced_size, check_media_type, read_body
+from service.http.request import (
+    ByteBudget,
+    Deed,
+    Guard,
+    Hubs,
+    announced_size,
+    check_media_type,
+    note,
+    note_caller,
+    read_body,
+    request_id_of,
+)
 from service.ingress.route import counted
 from service.negotiate.client_tokens import ClientTokens, SignedTokens
 from service.negotiate.documents import (

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from fanout.clock import SystemClock
 from service.dev.private_redis import private_redis
-from service.http.request import MAX_HEAD
+from service.http.exchange import MAX_HEAD
 from tests.hostile.ingress import MAX_BODY, Answer, Victim, head_of, ingress
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

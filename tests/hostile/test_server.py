@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from service.http.request import MAX_HEAD
+from service.http.exchange import MAX_HEAD
 from tests.hostile.ingress import KEY, Victim, ingress
 from tests.service.programs import program, service_at
 

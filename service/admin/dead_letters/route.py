@@ -35,11 +35,8 @@ from service.admin.dead_letters.reference import parse_ref
 from service.admin.dead_letters.rendering import details_of, summary_of, time_of
 from service.admin.dead_letters.scan import FilteredScan, Scan
 from service.callers.caller import EVERY_HUB, Right
-from service.http.audit import note
-from service.http.auth import Guard
-from service.http.middleware import request_id_of
 from service.http.problems import Problem, response_of
-from service.http.request import ByteBudget, announced_size, check_media_type, read_body
+from service.http.request import ByteBudget, Guard, announced_size, check_media_type, note, read_body, request_id_of
 
 _NO_STORE = {"Cache-Control": "no-store"}
 _MAX_BODY = 128 * 1024  # a thousand ids need less

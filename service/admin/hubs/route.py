@@ -47,11 +47,17 @@ from service.admin.overview.figures import place_of_flow, waiting_in
 from service.admin.overview.looks import Looks
 from service.callers.caller import Right
 from service.compat.questions import Answer, Question, Service, ServiceUnavailableError
-from service.http.audit import note
-from service.http.auth import Guard
 from service.http.json_object import object_of
-from service.http.middleware import request_id_of
-from service.http.request import ByteBudget, Hubs, announced_size, check_media_type, read_body
+from service.http.request import (
+    ByteBudget,
+    Guard,
+    Hubs,
+    announced_size,
+    check_media_type,
+    note,
+    read_body,
+    request_id_of,
+)
 from service.ingress.intake import Intake
 from service.ingress.outcome import BatchOptions, Stored
 from service.openapi.model import Document

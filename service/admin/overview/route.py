@@ -19,7 +19,7 @@ from fanout.errors import BadRequestError
 from service.admin.overview.documents import DESCRIPTION, HUBS_SHOWN, OVERVIEW, document_of
 from service.admin.overview.looks import MOST_HUBS, Looks
 from service.callers.caller import EVERY_HUB, Right
-from service.http.auth import Guard
+from service.http.request import Guard
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _NUMBER: Final = re.compile("[0-9]{1,4}")

@@ -39,6 +39,13 @@ def test_all_hubs_include_what_concerns_all_of_them() -> None:
     assert hubs_of(["chat", "*"]) is ALL_HUBS
 
 
+def test_a_right_holds_everywhere_only_when_no_hub_is_left_out() -> None:
+    assert Caller("orders", rights_of(["send"])).everywhere == {Right.SEND}
+    some, granted = Caller("some", rights_of(["send"]), ("chat",)), {Right.SEND: ("chat",)}
+    for caller in (some, Caller("granted", rights_of(["send"]), (), grants=granted), UNKNOWN):
+        assert not caller.everywhere
+
+
 @pytest.mark.parametrize(
     ("pattern", "hub", "does"),
     [

@@ -13,7 +13,8 @@ from fanout.errors import CallersUnavailableError, ConfigurationError, QueueErro
 from fanout.log import configure, get_audit_logger, get_logger
 from service.callers.caller import digest_of
 from service.callers.key_ring import GOOD_FOR, INTERVAL, KeyRing, read_file
-from service.http.auth import KEY_HOLDER, KEYLESS, WRONG_TOKEN, Guard, check_exposure
+from service.http.request import KEY_HOLDER, KEYLESS, WRONG_TOKEN, Guard
+from service.startup import check_exposure
 from tests.fakes import FakeClock
 from tests.log_lines import fault_of
 from tests.service.apps import KEY

@@ -15,7 +15,7 @@ from fanout.settings import Settings
 from service.callers.caller import Caller, Right
 from service.callers.issuer import GOOD_FOR, INTERVAL, RETRY
 from service.callers.tokens import _MAX_REMEMBERED, TokenCallers, open_tokens
-from service.http.auth import check_exposure
+from service.startup import check_exposure
 from tests.fakes import FakeClock
 from tests.service.callers.issuing import AUDIENCE, IssuerServer, an_issuer, ec_key, published, published_rsa, rsa_key
 

@@ -10,7 +10,8 @@ from fanout.environment import load
 from fanout.errors import ConfigurationError, ForbiddenError, UnauthorizedError
 from fanout.loopback import is_loopback
 from service.callers.caller import Caller, Right
-from service.http.auth import FOREIGN, KEY_HOLDER, KEYLESS, LOCAL, LOCAL_PAGE, WRONG_TOKEN, Guard, check_exposure
+from service.http.request import FOREIGN, KEY_HOLDER, KEYLESS, LOCAL, LOCAL_PAGE, WRONG_TOKEN, Guard
+from service.startup import check_exposure
 from tests.service.apps import BATCH, ITEM, KEY, an_app, client_of
 
 HERE = {"host": "localhost:8080"}

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from fanout.clock import SystemClock
 from service.http.connection import READ_SIZE, Timeouts
-from service.http.request import MAX_FIELDS, MAX_HEAD
+from service.http.exchange import MAX_FIELDS, MAX_HEAD
 from service.http.server import Server, ServerLimits
 from tests.service.apps import BATCH, ITEM, App, an_app, metric, served
 from tests.service.memory_queue import MemoryQueue

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.http.request import CHUNKED, MAX_FIELDS, HeadError, cannot_become_head, read_head
+from service.http.exchange import CHUNKED, MAX_FIELDS, HeadError, cannot_become_head, read_head
 
 
 def head(start: str = "GET / HTTP/1.1", *lines: str) -> bytes:

@@ -7,7 +7,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from fanout.clock import SystemClock
 from fanout.metrics import Metrics
-from service.http.middleware import SECURITY_HEADERS, RequestMiddleware, RequestTimes
+from service.app import RequestMiddleware, RequestTimes
+from service.http.exchange import SECURITY_HEADERS
 from tests.service.apps import BATCH, ITEM, an_app, client_of
 
 SCOPE = {"type": "http", "method": "GET", "path": "/", "headers": []}

@@ -7,8 +7,12 @@ import pytest
 from starlette.datastructures import Headers
 
 from fanout.clock import SystemClock
+from fanout.environment import load
+from fanout.errors import BadRequestError
 from fanout.metrics import Metrics
-from service.http.middleware import JsonAnswer, RequestMiddleware, RequestScope, RequestTimes
+from service.app import RequestMiddleware, RequestTimes
+from service.http.request import Hubs, RequestScope
+from service.ingress.route import JsonAnswer
 from tests.service.apps import BATCH, ITEM, an_app, client_of
 
 
@@ -87,3 +91,12 @@ async def test_an_unexpected_error_past_the_framework_is_a_problem_too() -> None
         answer = await client.post(BATCH, json=ITEM)
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert answer.headers["x-request-id"] == answer.json()["requestId"]
+
+
+def test_a_hub_that_was_asked_for_before_is_still_the_one_it_was_and_a_wrong_one_stays_wrong() -> None:
+    hubs = Hubs(load({"FANOUT_HUBS": "chat"}))
+    assert [hubs.check("Chat"), hubs.check("Chat"), hubs.check("chat")] == ["chat"] * 3
+    for _ in range(2):
+        with pytest.raises(BadRequestError, match="There is no hub news here"):
+            hubs.check("news")
+    assert Hubs(load({})).check("News") == "news"

@@ -4,7 +4,7 @@ import pytest
 
 from fanout.metrics import ROUTES
 from fanout.queue.entry import Depth
-from service.http.middleware import route_of
+from service.app import route_of
 from tests.fakes import FakeClock
 from tests.service.apps import BATCH, ITEM, KEY, an_app, client_of, metric
 from tests.service.memory_queue import MemoryQueue

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from fanout.http1.exchange import BrokenExchangeError, Limits, Response
-from fanout.http1.messages import AnswerReader, read_whole
+from fanout.http1.messages import REMEMBERED, AnswerReader, known_answer, read_whole
 
 BeforeWrite = Callable[[], None]
 OnDone = Callable[[Response | BrokenExchangeError], None]
@@ -316,11 +316,13 @@ class Connection:
         if not self._method:
             self.abort()
             return
-        whole = read_whole(data, self._method, self._limits, reused=self.answers > 0) if self._reader is None else None
-        if whole is not None:
-            response, head = whole
-            self._finish(response, keep_alive=head.keep_alive, idle_timeout=head.idle_timeout)
-            return
+        if self._reader is None:
+            read = known_answer if len(data) <= REMEMBERED else read_whole
+            whole, limits = read(data, self._method, reused=self.answers > 0), self._limits
+            if whole is not None and whole.head_size <= limits.max_headers and whole.head.length <= limits.max_body:
+                head = whole.head
+                self._finish(whole.response, keep_alive=head.keep_alive, idle_timeout=head.idle_timeout)
+                return
         reader = self._reader_in_flight()
         try:
             piece = reader.feed(data)

@@ -1,4 +1,4 @@
-"""The two messages of HTTP/1.1: a request becomes bytes in one piece, and bytes become an answer. Pure.
+"""The two messages of HTTP/1.1: what a request is made of, and how bytes become an answer. Pure.
 
 No socket, clock or loop is involved, so tests can cut the bytes in every way. Source: RFC 9112, sections 2.2, 3, 4, 5,
 6 (message body, 6.3 for its length) and 9.3 (persistence). Rules guarded:
@@ -9,7 +9,7 @@ No socket, clock or loop is involved, so tests can cut the bytes in every way. S
   Interim answers (1xx) are skipped. Bytes after the end are not kept: they only mean that the connection must not serve
   again.
 - Answers that are alike byte for byte are read once and remembered, a bounded number of small ones. What is remembered
-  is a frozen value that depends on nothing but these bytes; the limits of size are checked for each.
+  is a frozen value that depends on nothing but these bytes; who asks checks the limits of size each time.
 - An answer whose end two readers could place differently is refused, because what follows it would be taken for the
   next answer. One expression is the whole grammar of a head: no folded lines, no bare CR or LF, no space before a
   colon, no control characters. Content-Length is one plain number. Transfer-Encoding is exactly `chunked`, never beside
@@ -17,7 +17,6 @@ No socket, clock or loop is involved, so tests can cut the bytes in every way. S
 """
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -55,7 +54,7 @@ _MAX_DIGITS: Final = 18  # fits a signed 64-bit number; longer is an attack or a
 _HEAD_START: Final = b"HTTP/1."
 _HEAD_END: Final = b"\r\n\r\n"
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
-_REMEMBERED: Final = 1024  # bytes of an answer; longer ones are read each time, so that they fill no memory
+REMEMBERED: Final = 1024  # bytes of an answer; longer ones are read each time, so that they fill no memory
 _CHUNK_OVERHEAD: Final = 8  # bytes of framing allowed for each byte of body; chunks of one byte take five
 Fields = list[tuple[bytes, bytes]]
 
@@ -120,27 +119,6 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         return f"Request({self.head.method!r}, {self.head.target!r})"
 
 
-def encode(request: Request, authority: bytes) -> bytes:
-    """Return the whole message: request line, Host (`authority`), header lines, Content-Length, body."""
-    head, body = request.head, request.body
-    return b"%b%b\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
-        head.start,
-        authority,
-        request.authorization.text,
-        head.headers.text,
-        len(body),
-        body,
-    )
-
-
-def encode_with(
-    more: Callable[[], bytes], encoder: Callable[[Request, bytes], bytes], request: Request, authority: bytes
-) -> bytes:
-    """Return what `encoder` makes of a request with further header lines, those that `more` returns now."""
-    lines = HeaderLines(request.authorization.text + more())
-    return encoder(Request(request.head, request.body, lines), authority)
-
-
 # An answer -----------------------------------------------------------------------------------------------------------
 
 
@@ -157,19 +135,20 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     lines: bytes
 
 
-def read_whole(data: bytes, method: str, limits: Limits, *, reused: bool) -> tuple[Response, Head] | None:
+class Whole(msgspec.Struct, frozen=True, gc=False):
+    """An answer that came in one piece, its head, and the bytes of that."""
+
+    response: Response
+    head: Head
+    head_size: int
+
+
+def read_whole(data: bytes, method: str, *, reused: bool) -> Whole | None:
     """Return an answer that came in one piece with a counted body and nothing after it, as nearly all do.
 
-    None for any other answer and for malformed bytes: feed an AnswerReader then, from the first byte.
+    None for any other answer and for malformed bytes: feed an AnswerReader then, from the first byte. The limits of
+    size are not checked here.
     """
-    whole = (_whole if len(data) <= _REMEMBERED else _whole.__wrapped__)(data, method, reused)
-    if whole is None or whole[1].length > limits.max_body or len(data) - whole[1].length > limits.max_headers:
-        return None
-    return whole
-
-
-@lru_cache(maxsize=64)
-def _whole(data: bytes, method: str, reused: bool) -> tuple[Response, Head] | None:
     match = _HEAD.match(data)
     if match is None:
         return None
@@ -179,7 +158,10 @@ def _whole(data: bytes, method: str, reused: bool) -> tuple[Response, Head] | No
         return None
     if head.status < FIRST_FINAL_STATUS or head.length != len(data) - size:
         return None
-    return Response(head.status, Headers(head.lines), data[size:], reused), head
+    return Whole(Response(head.status, Headers(head.lines), data[size:], reused), head, size)
+
+
+known_answer = lru_cache(maxsize=64)(read_whole)  # for those of at most `REMEMBERED` bytes
 
 
 class AnswerReader:

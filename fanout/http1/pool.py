@@ -20,7 +20,7 @@ from fanout.errors import NotSentError
 from fanout.http1.connection import BeforeWrite, Connection, OnDone
 from fanout.http1.dial import default_tls, dial
 from fanout.http1.exchange import BrokenExchangeError, Limits, Origin, Response
-from fanout.http1.messages import Request, encode, encode_with
+from fanout.http1.messages import HeaderLines, Request
 from fanout.http1.proxy import Proxy, encode_for_proxy
 
 _SWEEPS_PER_LIMIT: Final = 20
@@ -241,6 +241,27 @@ class Pool:
         self.sweep()
         if self._connections:
             self._start_sweeping()
+
+
+def encode(request: Request, authority: bytes) -> bytes:
+    """Return the whole message: request line, Host (`authority`), header lines, Content-Length, body."""
+    head, body = request.head, request.body
+    return b"%b%b\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
+        head.start,
+        authority,
+        request.authorization.text,
+        head.headers.text,
+        len(body),
+        body,
+    )
+
+
+def encode_with(
+    more: Callable[[], bytes], encoder: Callable[[Request, bytes], bytes], request: Request, authority: bytes
+) -> bytes:
+    """Return what `encoder` makes of a request with further header lines, those that `more` returns now."""
+    lines = HeaderLines(request.authorization.text + more())
+    return encoder(Request(request.head, request.body, lines), authority)
 
 
 def _encoder(

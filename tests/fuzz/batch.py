@@ -14,6 +14,7 @@ import h11
 from fanout.binding.batch import ERROR_CODES, BatchLimits, ParsedItem, RejectedItem, parse_batch
 from fanout.errors import BadRequestError
 from fanout.http1 import messages as outgoing
+from fanout.http1 import pool
 from fanout.queue.entry import Entry, decode, encode
 from fanout.signalr.message import Item, Message
 from fanout.signalr.routes import route_of
@@ -77,7 +78,7 @@ def _check_way(item: Item) -> None:
     body = item.body if isinstance(item, Message) else b""
     reader = h11.Connection(our_role=h11.SERVER, max_incomplete_event_size=2**20)
     reader.receive_data(
-        outgoing.encode(outgoing.Request(outgoing.RequestHead(route.method, route.target), body), b"localhost")
+        pool.encode(outgoing.Request(outgoing.RequestHead(route.method, route.target), body), b"localhost")
     )
     head = reader.next_event()
     assert isinstance(head, h11.Request), head

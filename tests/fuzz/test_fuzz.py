@@ -12,6 +12,7 @@ import pytest
 from emulator.protocols.hub_json import JsonHubProtocol
 from fanout.binding import batch as reader
 from fanout.http1 import messages as outgoing
+from fanout.http1 import pool
 from fanout.http1.messages import AnswerReader
 from fanout.signalr.message import Message, Scope
 from tests.fuzz.__main__ import available, fuzz
@@ -83,7 +84,7 @@ def test_the_request_property_sees_a_second_request(monkeypatch: pytest.MonkeyPa
     def careless(request: outgoing.Request, authority: bytes) -> bytes:
         return b"%b / HTTP/1.1\r\nHost: %b\r\n\r\n%b" % (request.head.method.encode(), authority, request.body)
 
-    monkeypatch.setattr(outgoing, "encode", careless)
+    monkeypatch.setattr(pool, "encode", careless)
     with pytest.raises(AssertionError):
         PROPERTIES["request"](b"POST\x1f/\x1f\x1fGET / HTTP/1.1\r\n\r\n")
 

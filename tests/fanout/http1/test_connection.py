@@ -16,12 +16,12 @@ LIMITS = Limits(idle_seconds=30.0, max_age_seconds=100.0)
 class Pair:
     """A connection and the other end of its socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = LIMITS) -> None:
         ours, self.peer = socket.socketpair()
         ours.setblocking(False)
         self.lost: list[Connection] = []
         self.over = asyncio.Event()
-        self.connection = Connection(Transport(ours), LIMITS, 0.0, self.on_lost)
+        self.connection = Connection(Transport(ours), limits, 0.0, self.on_lost)
         assert self.connection.open()
 
     def on_lost(self, connection: Connection) -> None:
@@ -50,6 +50,23 @@ async def test_an_answer_leaves_the_connection_usable_for_one_more(pair: Pair) -
         assert pair.connection.release(1.0)
     assert pair.peer.recv(100) == b"requestrequest"
     assert repr(pair.connection) == "<Connection idle, 2 answers>"
+
+
+async def test_an_answer_that_was_read_before_is_held_to_the_limits_of_each_connection(pair: Pair) -> None:
+    answer = pair.connection.exchange(b"request", "POST", 99.0)
+    pair.peer.send(OK)
+    assert (await answer).body == b"ok"
+    for limits, body in ((Limits(max_body=1), b"o"), (Limits(max_headers=len(OK) - len("ok") - 1), None)):
+        other = Pair(limits)
+        answer = other.connection.exchange(b"request", "POST", 99.0)
+        other.peer.send(OK)
+        if body is None:
+            with pytest.raises(BrokenExchangeError, match="a head over"):
+                await answer
+        else:
+            assert (await answer).body == body
+        await other.until_lost()
+        other.peer.close()
 
 
 async def test_it_is_fresh_until_it_was_idle_too_long_or_is_too_old(pair: Pair) -> None:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.http1.messages import HeaderLines, Request, RequestHead, encode, encode_with
+from fanout.http1.messages import HeaderLines, Request, RequestHead
+from fanout.http1.pool import encode, encode_with
 
 
 def written(

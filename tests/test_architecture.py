@@ -54,6 +54,7 @@ PURE = (
     "workers.limit",
     "workers.doubt",
     "workers.breaker",
+    "workers.refusals",
     "workers.gate",
     "workers.verdicts",
     "workers.partition",

@@ -3,50 +3,50 @@
 Rules guarded:
 - A breaker opens only when calls for several destinations fail and none has succeeded for a while. Each hub and class
   of calls has its own, so that a dead hub holds back no other.
-- While it is open, destinations that hardly failed are still tried, up to a number: as many may fail by themselves
-  without keeping the others waiting. Past that number it is the service that fails. Then one probe at a time is made,
-  after waits that double: destinations that were never tried first, then all others in turn, and the kinds of calls in
-  turn.
+- While it is open, destinations that did not fail are still tried, up to a number: as many may fail by themselves
+  without keeping the others waiting. Past that number it is the service that fails.
+- All others wait for a probe: destinations that were never tried first, then the kinds of calls in turn, then all
+  destinations in turn. Probes are so many in a round that one of them most likely meets another destination than those
+  that fail by themselves: all, where that number is not reached; few, where far more fail. A round takes longer the
+  longer the outage lasts.
 - What is held back here uses up no attempt. Refusals of a single call (400, 429) are no failures.
 
 | state | event | next |
 | --- | --- | --- |
 | closed | success | closed, streak forgotten |
 | closed | failure, streak long and wide enough, or most of a window failed | open |
-| open, half open | a destination that hardly failed, while there are first calls left | its call goes at once |
-| open | its time is over | half open: one probe may go |
-| half open | the probe fails | open, twice as long |
-| open, half open | any call succeeds | closed |
+| open | a destination that did not fail, while there are first calls left | its call goes at once |
+| open | the time of the next probe is over | open: it may go, and the next one after its part of a round |
+| open | a first call or a probe fails | open |
+| open | any call succeeds | closed |
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import inf
+from math import inf, log
 from typing import Protocol
 
 _STREAK = 10  # failures in a row
-_LASTING = 1.0  # seconds from the first of them to the last
+_LASTING = 1.0  # seconds from the first of them to the last, and from the first call of a window
 _WIDTH = 3  # destinations they must come from, where a hub has several
 _WINDOW = 10.0  # seconds looked back on
 _SAMPLE = 50  # calls that must be in the window
 _RATE = 0.98  # share of them that failed
-_FIRST_WAIT = 1.0  # seconds
-_LONGEST_WAIT = 30.0  # seconds
-_FIRST_CALLS = 100  # destinations that are tried although it is open, until it closes; as many again for urgent calls
-_AT_ONCE = 32  # calls to them in flight
-_SOON = 0.1  # seconds until another one may be
-_HARDLY = 3  # failures in a row, from which on a destination waits for a probe
-_REMEMBERED = 1000  # destinations that failed, of each hub, and hubs that refused
-_TURN = 0.05  # seconds by which a kind of calls comes later for each probe that it had more than another
-_LATER = 0.25  # seconds by which destinations that were tried come later than those that were not
-_AFTER_OTHERS = 0.04  # seconds by which one that had its probe comes later than others of its kind
-_MOST_TURNS = 4
+_ALONE = 100  # destinations of a hub that may fail by themselves; as many again of urgent calls are tried at once
+_AT_ONCE = 32  # calls in flight through an open breaker
+_ROUND = 3.0  # seconds of the shortest round
+_SLOWER = 0.1  # share of the time it has been open that a round takes where that is longer
+_FEWEST = 3  # probes in a round
+_MISSED = 5.0  # all probes of a round meet some of those that fail by themselves in one of e ** this
+_FASTEST = _ROUND / _ALONE  # seconds from one probe to the next, whatever hubs they are for
+_LONGEST_WAIT = 30.0  # seconds from one probe to the next
+_SOON = 0.05  # seconds until it is looked again where nothing else says when
+_LOOK = 0.5  # share of a round within which those who wait ask again
+_REMEMBERED = 10_000  # destinations that failed, of each hub
 _NEXT_RECOVERY = 1.0  # seconds from one time that those who wait are told of a success to the next
-_ALONE_AFTER = 3.0  # seconds
-_MOST_ALONE = 10  # destinations of a hub that were refused lately; where it is more, none of them is alone
-_LATELY = 60.0  # seconds; backoff makes it half a minute between two calls to one of them
-_MOST_REFUSED = 10_000
+_GOLDEN = 0.6180339887  # multiples of it, without what is before the point, are spread evenly, however many there are
 
 
 class Candidate(Protocol):
@@ -66,26 +66,57 @@ class Candidate(Protocol):
 
 
 class Phase(StrEnum):
-    """The states of a breaker; the values are metric labels."""
+    """The states of a breaker."""
 
     CLOSED = "closed"
     OPEN = "open"
-    HALF_OPEN = "halfOpen"
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`until` is when an open one lets a probe go; `wait` how long it was opened for."""
+    """`since` is when an open one opened, `until` when it lets the next probe go."""
 
     phase: Phase = Phase.CLOSED
     until: float = 0.0
-    wait: float = 0.0
+    since: float = 0.0
 
 
-def opened(state: State, now: float, jitter: float) -> State:
-    """Return the state after opening at `now`; `jitter` in [0, 1) shortens the wait by up to a quarter."""
-    wait = _FIRST_WAIT if state.phase is Phase.CLOSED else min(_LONGEST_WAIT, state.wait * 2)
-    return State(Phase.OPEN, now + wait * (1.0 - 0.25 * jitter), wait)
+def opened(now: float, jitter: float) -> State:
+    """Return the state after opening at `now`; `jitter` in [0, 1) shortens each wait by up to a quarter."""
+    state = State(Phase.OPEN, now, now)
+    return probed(state, now, _FEWEST, jitter)
+
+
+def probed(state: State, now: float, needed: float, jitter: float) -> State:
+    """Return the state after a probe at `now`, where a round has `needed` of them."""
+    wait = min(_LONGEST_WAIT, round_of(state, now) / needed)
+    return replace(state, until=now + wait * (1.0 - 0.25 * jitter))
+
+
+def round_of(state: State, now: float) -> float:
+    """Return how many seconds a round of probes takes."""
+    return max(_ROUND, _SLOWER * (now - state.since))
+
+
+def probes_needed(failing: int) -> float:
+    """Return how many destinations of those that failed have to be probed to meet one that would be served.
+
+    Up to a number may fail by themselves. Where no more failed, that may be any of them.
+    """
+    needed = failing if failing <= _ALONE else min(failing, _MISSED / log(failing / _ALONE))
+    return max(_FEWEST, needed)
+
+
+def _spread() -> Iterator[float]:
+    at = 0.0
+    while True:
+        at = (at + _GOLDEN) % 1.0
+        yield at
+
+
+# Those who wait in one of these go before and after the same others: what failed or did not, of one kind of call, and
+# whether it was probed in this turn of its kind.
+_Place = tuple[bool, str, bool]
 
 
 class Breaker:
@@ -99,16 +130,26 @@ class Breaker:
         self._failed_at = -inf
         self._calls: deque[tuple[float, bool, str]] = deque()
         self._failures: dict[str, int] = {}  # in a row, by destination
-        self._probe: str | None = None
-        self._probes: dict[str, int] = {}  # since it opened, by kind of call
-        self._probed: set[str] = set()  # destinations, in this round of all that wait
+        self._turn = 0  # of the kinds of calls: how many probes that one had which was probed last
+        self._turns: dict[str, int] = {}
+        self._had_turn: dict[str, set[str]] = {}  # by kind, the destinations probed in this turn of all that wait
+        self._in_flight: set[str] = set()  # since it opened
+        self._waits: dict[_Place, float] = {}  # until when somebody waits there who was told to ask again
+        self._promised: _Place | None = None  # of the one that was told to come just when the next call may go
+        self._jitter = 0.0
+        self._spread = _spread()
+        self._closed_at = -inf
         self._has_closed = False  # since those who wait were told of it
         self._told_at = -inf
-        self._first_in_flight: set[str] = set()
-        self._first_left = [_FIRST_CALLS, _FIRST_CALLS]  # of all, and of urgent ones
+        self._first_left = [_ALONE, _ALONE]  # of all, and of urgent ones
 
     def __repr__(self) -> str:
         return f"<Breaker {self.state.phase.value}>"
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether it is open, or nothing succeeded since the last failure."""
+        return self.state.phase is Phase.OPEN or bool(self._streak)
 
     def is_forgotten(self, now: float) -> bool:
         """Return whether it is like a new one: closed, and no failure in its window."""
@@ -118,42 +159,47 @@ class Breaker:
         """Return how often a destination has failed in a row."""
         return self._failures.get(lane, 0)
 
-    def opens_at(self, lane: Candidate, now: float) -> float:
-        """Return when a call may go: `now` for at once, infinity while a probe is in flight."""
+    def longest_backoff(self, began_at: float, now: float) -> float:
+        """Return how many seconds a destination may back off whose call began at a moment and failed."""
+        if self.state.phase is Phase.OPEN:
+            return round_of(self.state, now)  # probes go in turn, and those that back off cannot be found
+        return _NEXT_RECOVERY if began_at <= self._closed_at else inf
+
+    def is_probe(self, lane: Candidate) -> bool:
+        """Return whether a call would be a probe."""
+        return self.state.phase is Phase.OPEN and not self._is_first(lane)
+
+    def opens_at(self, lane: Candidate, now: float, probes_at: float = -inf) -> float:
+        """Return when a call may go, `now` for at once, or when to ask again; no probe may go before `probes_at`."""
         if self.state.phase is Phase.CLOSED:
             return now
-        if self._is_first(lane):
-            return now if len(self._first_in_flight) < _AT_ONCE else now + _SOON
-        if self.state.phase is Phase.HALF_OPEN:
-            return inf
-        if now >= self.state.until:
+        earliest = now if self._is_first(lane) else max(now, self.state.until, probes_at)
+        place = self._place_of(lane)
+        order = self._order_of(place)
+        is_next = all(until < now or self._order_of(other) >= order for other, until in self._waits.items())
+        if earliest > now:
+            return self._ask_again(place, earliest, is_next=is_next)
+        if is_next and len(self._in_flight) < _AT_ONCE:
             return now
-        kinds = self._probes
-        turns = kinds.setdefault(lane.kind, 0) - min(kinds.values())
-        later = _LATER if lane.key in self._failures else 0.0
-        later += _AFTER_OTHERS if lane.key in self._probed else 0.0
-        return self.state.until + later + _TURN * min(turns, _MOST_TURNS)
+        return self._ask_again(place, now + _SOON, is_next=is_next)
 
     def began(self, lane: Candidate, now: float) -> None:
-        """Count a call that is being sent; from an open breaker it may be the probe."""
+        """Count a call that is being sent; from an open breaker it may be a probe."""
         if self.state.phase is Phase.CLOSED:
             return
+        self._in_flight.add(lane.key)
+        self._promised = None
         if self._is_first(lane):
-            self._first_in_flight.add(lane.key)
-            self._first_left[lane.is_urgent] -= lane.key not in self._failures
-        elif self.state.phase is Phase.OPEN and now >= self.state.until:
-            self.state = replace(self.state, phase=Phase.HALF_OPEN)
-            self._probe = lane.key
-            self._probes[lane.kind] = self._probes.get(lane.kind, 0) + 1
-            self._count_probed(lane.key)
+            self._first_left[lane.is_urgent] -= 1
+        elif now >= self.state.until:
+            is_new = lane.key not in self._failures  # most likely not one of those that fail by themselves
+            needed = _FEWEST if is_new else probes_needed(len(self._failures))
+            self.state = probed(self.state, now, needed, self._jitter)
+            self._count_turn(lane)
 
     def abandoned(self, lane: str) -> None:
-        """Count out a call that was cancelled before its outcome was known. If it was the probe, allow another one."""
-        self._first_in_flight.discard(lane)
-        if lane == self._probe:
-            self._probe = None
-            if self.state.phase is Phase.HALF_OPEN:
-                self.state = replace(self.state, phase=Phase.OPEN)
+        """Count out a call that was cancelled before its outcome was known."""
+        self._in_flight.discard(lane)
 
     def succeeded(self, now: float, lane: str) -> bool:
         """Learn that the service has dealt with a call; return whether those who wait may be told that it recovered.
@@ -162,17 +208,15 @@ class Breaker:
         """
         self._streak.clear()
         self._failures.pop(lane, None)
-        self._first_in_flight.discard(lane)
         if self.state.phase is Phase.CLOSED:
             self._note(now, lane, failed=False)
         else:
             self.state = State()
             self._calls.clear()
-            self._probes.clear()
-            self._probed.clear()
-            self._probe = None
-            self._first_left = [_FIRST_CALLS, _FIRST_CALLS]
-            self._has_closed = True
+            self._in_flight.clear()
+            self._waits.clear()
+            self._first_left = [_ALONE, _ALONE]
+            self._has_closed, self._closed_at = True, now
         if not self._has_closed or now < self._told_at + _NEXT_RECOVERY:
             return False
         self._has_closed, self._told_at = False, now
@@ -180,36 +224,52 @@ class Breaker:
 
     def failed(self, now: float, lane: str, jitter: float) -> bool:
         """Learn that a call has failed; return whether that opened the breaker."""
-        self._failed_at = now
+        self._failed_at, self._jitter = now, jitter
         self._failures[lane] = self._failures.pop(lane, 0) + 1  # the latest is the last
         if len(self._failures) > _REMEMBERED:
             del self._failures[next(iter(self._failures))]
-        self._first_in_flight.discard(lane)
-        if self.state.phase is not Phase.CLOSED:
-            if lane != self._probe or self.state.phase is Phase.OPEN:
-                return False  # a first call, or one that was in flight when it opened
-        else:
-            self._note(now, lane, failed=True)
-            if not self._streak:
-                self._streak_began = now
-            self._streak.append(lane)
-            if not (self._long_streak(now) or self._bad_window()):
-                return False
-        self.state = opened(self.state, now, jitter)
-        self._probe = None
+        self._in_flight.discard(lane)
+        if self.state.phase is Phase.OPEN:
+            return False
+        self._note(now, lane, failed=True)
+        if not self._streak:
+            self._streak_began = now
+        self._streak.append(lane)
+        if not (self._long_streak(now) or self._bad_window()):
+            return False
+        self.state = opened(now, jitter)
         self._streak.clear()
         self._calls.clear()
         return True
 
-    def _count_probed(self, lane: str) -> None:
-        # A second probe of one means that all that wait had theirs.
-        if lane in self._probed or len(self._probed) >= _REMEMBERED:
-            self._probed.clear()
-        self._probed.add(lane)
+    def _ask_again(self, place: _Place, at: float, *, is_next: bool) -> float:
+        # One comes at that time and the others at times of their own: a crowd would come for nothing.
+        if is_next and (self._promised is None or self._order_of(place) < self._order_of(self._promised)):
+            self._promised = place
+        else:
+            at += next(self._spread) * round_of(self.state, at) * _LOOK
+        self._waits[place] = max(self._waits.get(place, -inf), at + _SOON)
+        return at
+
+    def _place_of(self, lane: Candidate) -> _Place:
+        return lane.key in self._failures, lane.kind, lane.key in self._had_turn.get(lane.kind, ())
+
+    def _order_of(self, place: _Place) -> tuple[bool, int, bool]:
+        has_failed, kind, had_turn = place
+        return has_failed, max(self._turn, self._turns.get(kind, 0)), had_turn
+
+    def _count_turn(self, lane: Candidate) -> None:
+        kind = lane.kind
+        self._turn = max(self._turn, self._turns.get(kind, 0))  # one that comes late has not missed anything
+        self._turns[kind] = self._turn + 1
+        had_turn = self._had_turn.setdefault(kind, set())
+        if lane.key in had_turn or len(had_turn) >= _REMEMBERED:  # nobody else waits: the next turn begins
+            had_turn.clear()
+            self._waits[True, kind, False] = self._waits.pop((True, kind, True), -inf)
+        had_turn.add(lane.key)
 
     def _is_first(self, lane: Candidate) -> bool:
-        failures = self._failures.get(lane.key, 0)
-        return failures < _HARDLY and (failures > 0 or self._first_left[lane.is_urgent] > 0)
+        return self._first_left[lane.is_urgent] > 0 and lane.key not in self._failures
 
     def _note(self, now: float, lane: str, *, failed: bool) -> None:
         self._calls.append((now, failed, lane))
@@ -222,8 +282,9 @@ class Breaker:
 
     def _bad_window(self) -> bool:
         failed = [lane for _when, bad, lane in self._calls if bad]
+        lasting = self._calls[-1][0] - self._calls[0][0] >= _LASTING
         most = len(self._calls) >= _SAMPLE and len(failed) >= _RATE * len(self._calls)
-        return most and len(set(failed)) >= self._width
+        return lasting and most and len(set(failed)) >= self._width
 
 
 class Breakers:
@@ -235,6 +296,9 @@ class Breakers:
     def __init__(self, *, only: bool = False) -> None:
         self._width = 1 if only else _WIDTH
         self.by_hub: dict[str, Breaker] = {}
+        self._probing: set[str] = set()
+        self._free_at = -inf  # when the next probe may go, whatever hub it is for
+        self._spread = _spread()
 
     def __repr__(self) -> str:
         return f"<Breakers {self.open} of {len(self.by_hub)} open>"
@@ -244,28 +308,53 @@ class Breakers:
         """How many hubs are held back: open, or half open."""
         return sum(breaker.state.phase is not Phase.CLOSED for breaker in self.by_hub.values())
 
+    @property
+    def probing(self) -> int:
+        """How many probes are in flight."""
+        return len(self._probing)
+
     def is_closed(self, hub: str) -> bool:
         """Return whether calls to a hub are not held back."""
         breaker = self.by_hub.get(hub)
         return breaker is None or breaker.state.phase is Phase.CLOSED
 
-    def failures_of(self, hub: str, lane: str) -> int:
-        """Return how often a destination has failed in a row."""
-        breaker = self.by_hub.get(hub)
-        return 0 if breaker is None else breaker.failures_of(lane)
+    def is_lone(self, hub: str, lane: str) -> bool:
+        """Return whether a failure says nothing of too many calls at once.
 
-    def opens_at(self, lane: Candidate, now: float) -> float:
-        """Return when a call may go: `now` for at once, infinity while a probe is in flight."""
+        It does where others of the hub were served since the failure before, and the destination had not failed yet.
+        """
+        breaker = self.by_hub.get(hub)
+        return breaker is None or breaker.is_failing or breaker.failures_of(lane) > 0
+
+    def longest_backoff(self, hub: str, began_at: float, now: float) -> float:
+        """Return how many seconds a destination may back off whose call began at a moment and failed."""
+        breaker = self.by_hub.get(hub)
+        return inf if breaker is None else breaker.longest_backoff(began_at, now)
+
+    def opens_at(self, lane: Candidate, now: float, *, has_room: bool = True) -> float:
+        """Return when a call may go, `now` for at once, or when to ask again.
+
+        `has_room`: more probes may be in flight.
+        """
         breaker = self.by_hub.get(lane.hub)
-        return now if breaker is None else breaker.opens_at(lane, now)
+        if breaker is None:
+            return now
+        probes_at = max(now, self._free_at) if has_room else now + _SOON
+        if probes_at > now:
+            probes_at += next(self._spread) * _FASTEST * (self.open - 1)
+        return breaker.opens_at(lane, now, probes_at)
 
     def began(self, lane: Candidate, now: float) -> None:
         """Count a call that is being sent."""
         if breaker := self.by_hub.get(lane.hub):
+            if breaker.is_probe(lane):
+                self._probing.add(lane.key)
+                self._free_at = now + _FASTEST
             breaker.began(lane, now)
 
     def abandoned(self, hub: str, lane: str) -> None:
         """Count out a call whose outcome will not be known."""
+        self._probing.discard(lane)
         if breaker := self.by_hub.get(hub):
             breaker.abandoned(lane)
 
@@ -274,6 +363,8 @@ class Breakers:
         breaker = self.by_hub.get(hub)
         if breaker is None:
             return False
+        self._probing.discard(lane)
+        self._free_at = -inf  # the others may find out at once
         has_recovered = breaker.succeeded(now, lane)
         if breaker.is_forgotten(now):
             del self.by_hub[hub]
@@ -281,65 +372,8 @@ class Breakers:
 
     def failed(self, hub: str, now: float, lane: str, jitter: float) -> bool:
         """Learn that a call has failed; return whether that opened the breaker of its hub."""
+        self._probing.discard(lane)
         breaker = self.by_hub.get(hub)
         if breaker is None:
             breaker = self.by_hub[hub] = Breaker(self._width)
         return breaker.failed(now, lane, jitter)
-
-
-class Refusals:
-    """Which destinations are refused alone, in a way that would be an outage if it concerned others too.
-
-    A refusal concerns one destination if another one of its hub was served since the refusal before. Once is not
-    enough: an outage may end bit by bit. A destination is refused alone after some seconds of such refusals, unless so
-    many others were refused lately that something else must be the cause: half of an outage is one too.
-    """
-
-    def __init__(self) -> None:
-        # By lane: since when its refusals concern it alone, infinity if they do not, and when the last one was.
-        self.by_lane: dict[str, tuple[float, float]] = {}
-        self._served: dict[str, float] = {}  # by hub, when another destination was served last
-        self._alone: set[str] = set()
-        self._recent: dict[str, dict[str, float]] = {}  # by hub, the lanes that were refused last and when
-
-    def __repr__(self) -> str:
-        return f"<Refusals of {len(self.by_lane)} destinations, {len(self._alone)} alone>"
-
-    def is_alone(self, lane: str) -> bool:
-        """Return whether the last refusal of a destination concerned it alone."""
-        return lane in self._alone
-
-    def refused(self, hub: str, lane: str, now: float) -> None:
-        """Learn that a destination was refused."""
-        since, last = self.by_lane.pop(lane, (inf, inf))
-        concerns_it = self._served.get(hub, -inf) > last
-        self.by_lane[lane] = min(since, now) if concerns_it else since, now  # the latest is the last
-        is_one_of_few = self._count_refused(hub, lane, now) <= _MOST_ALONE
-        if is_one_of_few and concerns_it and now - since >= _ALONE_AFTER:
-            self._alone.add(lane)
-        else:
-            self._alone.discard(lane)
-        if len(self.by_lane) > _MOST_REFUSED:
-            oldest = next(iter(self.by_lane))
-            del self.by_lane[oldest]
-            self._alone.discard(oldest)
-
-    def served(self, hub: str, lane: str, now: float) -> None:
-        """Learn that a destination was served."""
-        if self.by_lane.pop(lane, None) is not None:
-            self._alone.discard(lane)
-        self._served[hub] = now
-        if not self.by_lane:
-            self._served.clear()
-
-    def _count_refused(self, hub: str, lane: str, now: float) -> int:
-        # As many as decide. This one is included, and so is who was served since: refusals may come and go.
-        recent = self._recent.pop(hub, {})
-        recent.pop(lane, None)
-        self._recent[hub] = recent  # the latest is the last
-        recent[lane] = now
-        while recent[first := next(iter(recent))] < now - _LATELY or len(recent) > _MOST_ALONE + 1:
-            del recent[first]
-        if len(self._recent) > _REMEMBERED:
-            del self._recent[next(iter(self._recent))]
-        return len(recent)

@@ -250,15 +250,9 @@ class Flight:
         self._took = now - self._began_at
         sign = _SERVED if outcome is TAKEN else sign_of(self._call[0].entry, outcome, proven=proven)
         slowdown = gate.ended(
-            self._route_class,
-            self._lane.key,
-            outcome,
-            sign,
-            now=now,
-            took=self._took,
-            in_flight=self._endpoint.in_flight,
-            pressed=outcome is not TAKEN and self._is_pressed(),
-        )
+            self._route_class, self._lane.key, outcome, sign, now=now, took=self._took,
+            in_flight=self._endpoint.in_flight, pressed=outcome is not TAKEN and self._is_pressed(),
+        )  # fmt: skip
         if slowdown is not None:
             flights.telemetry.slowed(self._endpoint.label, self._route_class, slowdown)
             flights.tell(self._endpoint.name, self._route_class, slowdown, describe(outcome))
@@ -318,7 +312,10 @@ class Flight:
             self._endpoint.sender.renew_token([buffered.entry for buffered in self._call])
         if again.failure == THROTTLED:
             lane.uncount_attempt()
-        flights.postpone(lane, flights.clock.monotonic() + again.delay, backs_off=not again.asked)
+        now, delay = flights.clock.monotonic(), again.delay
+        if not again.asked:
+            delay = min(delay, self._endpoint.gate.longest_backoff(self._route_class, lane.hub, self._began_at, now))
+        flights.postpone(lane, now + delay, backs_off=not again.asked)
         self.land()
 
     def _split(self) -> None:

@@ -10,8 +10,9 @@ from typing import Protocol
 
 from fanout.queue.keys import hub_of
 from fanout.signalr.message import RouteClass
-from workers.breaker import Breakers, Candidate, Refusals
+from workers.breaker import Breakers, Candidate
 from workers.pace import Pace, Slowdown, share_of
+from workers.refusals import Refusals
 from workers.verdicts import Answered, MaybeSent, NotSent, Outcome, Sign
 
 _REDIRECTED = 300
@@ -20,10 +21,11 @@ _THROTTLED = 429
 _SERVER_ERROR = 500
 _UNAVAILABLE = 503
 _OVERLOADED = frozenset({_THROTTLED, _UNAVAILABLE})
-_LOOK_AGAIN = 1.0  # seconds until a lane that waits for a probe, or for a pause without an end, is looked at again
+_LOOK_AGAIN = 1.0  # seconds until a lane that waits for the end of a pause without one is looked at again
 _SHRINK = 0.75
 _ROUND = 0.1  # seconds: the shortest time between two decreases
 _FULL = 0.9  # share of the window in use from which on it counts as full
+_PROBING = 0.5  # share of the window that probes may take: they may be answered late, or never
 ALL = tuple(RouteClass)
 
 
@@ -136,10 +138,20 @@ class Gate:
         """
         if not self.holds_back:
             return None
-        at = max(self.breakers[lane.route_class].opens_at(lane, now), self._paused_hubs.get(lane.hub, now))
+        probing = sum(breakers.probing for breakers in self.breakers)
+        has_room = probing < max(1.0, self.window.limit * _PROBING)
+        opens_at = self.breakers[lane.route_class].opens_at(lane, now, has_room=has_room)
+        at = max(opens_at, self._paused_hubs.get(lane.hub, now))
         if at <= now:
             return None
         return now + _LOOK_AGAIN if at == inf else at
+
+    def longest_backoff(self, route_class: RouteClass, hub: str, began_at: float, now: float) -> float:
+        """Return how many seconds a destination may back off whose call began at a moment and failed.
+
+        While its breaker is open, that says who goes when. What began before it closed says nothing of the time since.
+        """
+        return self.breakers[route_class].longest_backoff(hub, began_at, now)
 
     def held_back(self, route_class: RouteClass) -> int:
         """Return how many hubs have their calls of this class held back by a breaker."""
@@ -214,7 +226,7 @@ class Gate:
         in_flight: int,
     ) -> None:
         hub = hub_of(lane)
-        # What is refused whatever the rate says nothing of too much to do, nor does a destination that always fails.
+        # What is refused whatever the rate says nothing of too much to do, nor does what fails beside nothing served.
         is_lone = self._is_lone(route_class, hub, lane, outcome)
         self._watch_window(outcome, now, took, in_flight, is_lone=is_lone)
         if sign is Sign.REFUSED:
@@ -236,7 +248,7 @@ class Gate:
     def _is_lone(self, route_class: RouteClass, hub: str, lane: str, outcome: Outcome) -> bool:
         if is_throttled(outcome):
             return self.paces[route_class].expects_refusals
-        return self.breakers[route_class].failures_of(hub, lane) > 0
+        return self.breakers[route_class].is_lone(hub, lane)
 
     def _watch_window(self, outcome: Outcome, now: float, took: float, in_flight: int, *, is_lone: bool) -> None:
         if not is_overload(outcome):

@@ -300,19 +300,39 @@ class FairQueue:
 
 
 class ReadyLanes:
-    """The lanes of one endpoint that are ready, by class. `turn` says which class is looked at first."""
+    """The lanes of one endpoint that are ready, by class; `retries` are those whose head has failed before.
 
-    __slots__ = ("queues", "turn")
+    They go after the others, but not always: what fails by itself, and takes its time, keeps nobody waiting.
+    """
+
+    __slots__ = ("queues", "retries", "turn")
 
     def __init__(self) -> None:
         self.queues = tuple(FairQueue() for _ in RouteClass)
+        self.retries = tuple(FairQueue() for _ in RouteClass)
         self.turn = 0
 
     def __repr__(self) -> str:
         return f"<ReadyLanes {len(self)}>"
 
     def __len__(self) -> int:
-        return sum(map(len, self.queues))
+        return sum(map(len, (*self.queues, *self.retries)))
+
+    def put(self, lane: Lane) -> None:
+        """Put a lane behind the others like it."""
+        (self.retries if lane.attempts else self.queues)[class_of(lane.waiting[0].entry.item)].append(lane)
+
+    def take(self, classes: Sequence[RouteClass]) -> Lane | None:
+        """Remove and return the next lane whose head is of one of these classes, which take turns."""
+        self.turn += 1
+        first = self.turn % (len(classes) or 1)
+        in_turn = (*classes[first:], *classes[:first])
+        is_theirs = self.turn % _OTHERS_TURN == 0
+        for queues in (self.retries, self.queues) if is_theirs else (self.queues, self.retries):
+            for route_class in in_turn:
+                if queues[route_class].count:
+                    return queues[route_class].popleft()
+        return None
 
 
 def _priority_of(flow: OwnedFlow, head: BufferedEntry) -> Priority:

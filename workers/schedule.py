@@ -72,7 +72,8 @@ class Schedule:
 
     def ready_in(self, route_class: RouteClass, endpoint: str = "") -> int:
         """Return how many ready lanes of an endpoint have a head of this class."""
-        return len(self._ready[endpoint].queues[route_class])
+        ready = self._ready[endpoint]
+        return len(ready.queues[route_class]) + len(ready.retries[route_class])
 
     def room_of(self, flow: OwnedFlow) -> int:
         """Return how many bytes more a flow may hold; not more than 0 means that it is not to be read.
@@ -142,14 +143,9 @@ class Schedule:
         if self._delayed:
             self.wake_due(now, 1)
         ready = self._ready[endpoint]
-        ready.turn += 1
-        first = ready.turn % (len(classes) or 1)
-        for route_class in (*classes[first:], *classes[:first]):
-            queue = ready.queues[route_class]
-            while queue.count:
-                lane = queue.popleft()
-                if not lane.dropped:
-                    return lane
+        while (lane := ready.take(classes)) is not None:
+            if not lane.dropped:
+                return lane
         return None
 
     def wake_due(self, now: float, most: int = LOOKS) -> int:
@@ -161,7 +157,7 @@ class Schedule:
         for lane in self._delayed.due(now, most):
             if lane.waiting:
                 lane.flow.resting -= weight_of(lane.waiting)
-                self._ready[lane.flow.endpoint].queues[lane.route_class].append(lane)
+                self._ready[lane.flow.endpoint].put(lane)
                 count += 1
             else:
                 self._ask(lane)
@@ -203,7 +199,7 @@ class Schedule:
         if lane.dropped:
             return
         if lane.waiting:
-            self._ready[lane.flow.endpoint].queues[class_of(lane.waiting[0].entry.item)].append(lane)
+            self._ready[lane.flow.endpoint].put(lane)
         if lane.index is not None and len(lane.waiting) <= self._depth // 4:
             self._ask(lane)
         elif not lane.waiting and lane.fetching is None:

@@ -24,12 +24,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 
 def only_probes_are_left(far: FarSide) -> bool:
-    """Return whether each user was tried so often that a breaker lets go no call to it but the probe."""
-    tried = Counter(target for _when, target in far.came)
-    return len(tried) == len(USERS) and min(tried.values()) >= 3
+    """Return whether each user was tried, so that a breaker lets go no call to it but a probe."""
+    return len({target for _when, target in far.came}) == len(USERS)
 
 
-async def test_a_breaker_opens_lets_exactly_one_probe_go_closes_and_is_a_metric_all_the_while(redis_url: str) -> None:
+async def test_a_breaker_opens_lets_some_probes_go_closes_and_is_a_metric_all_the_while(redis_url: str) -> None:
     far = FarSide(lambda _request: UNAVAILABLE)
     async with a_fleet(redis_url, far) as fleet:
         [member] = await fleet.start(1)
@@ -40,11 +39,11 @@ async def test_a_breaker_opens_lets_exactly_one_probe_go_closes_and_is_a_metric_
         await until(lambda: only_probes_are_left(far) and member.worker.dispatcher.in_flight == 0)
         opened, far.waits = len(far.came), asyncio.Event()
         await until(lambda: len(far.came) > opened)
-        await asyncio.sleep(1.5)  # longer than it was open for: nothing goes while the probe is out
-        assert len(far.came) == opened + 1
+        await asyncio.sleep(2.5)  # long enough for many more, if those in flight were not counted
+        assert len(far.came) <= opened + 32
         assert member.metric(held_back) == 1.0
         far.answer = lambda _request: ACCEPTED
-        far.waits.set()  # the probe is answered 503, as the far side was when it came; the next one finds it healed
+        far.waits.set()  # these are answered 503, as the far side was when they came; the next one finds it healed
         await until(lambda: member.metric(held_back) == 0.0, within=10)
         await until(lambda: len({target for _when, target in far.came[opened + 1 :]}) == len(USERS), within=10)
         assert member.metric('fanout_dead_total{reason="tooManyAttempts"}') == 0.0
@@ -75,7 +74,9 @@ async def test_a_dead_far_side_burns_no_attempts_and_keeps_nobody_busy(redis_url
         await until(lambda: only_probes_are_left(far) and member.worker.dispatcher.in_flight == 0)
         calls, used, begin = len(far.came), time.process_time(), time.monotonic()
         await asyncio.sleep(4.0)
-        assert len(far.came) - calls <= 3
+        probes = Counter(target for _when, target in far.came[calls:])
+        assert probes.total() <= 110  # one for each user in three seconds, a quarter less at random
+        assert max(probes.values()) <= 3
         assert time.process_time() - used < 0.25 * (time.monotonic() - begin)
         assert member.metric('fanout_dead_total{reason="tooManyAttempts"}') == 0.0
         assert sum((await member.resources.stream.depth()).entries) == 5 * len(USERS)

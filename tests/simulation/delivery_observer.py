@@ -1,7 +1,7 @@
 """Checks how workers hold back their calls: pauses, breakers, and calls that carry several messages.
 
 Rules guarded: a worker that was asked to wait waits, and the other workers know of it soon. A service that fails
-whatever it is asked gets one call at a time. Messages that share a call leave in order and have the same promise.
+whatever it is asked gets a probe now and then. Messages that share a call leave in order and have the same promise.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,9 @@ _ROUNDED = 0.002  # a worker that starts later computes with whole milliseconds 
 _LEAD = 0.05  # seconds by which the worker that met a limit may try before the others
 _UNTOLD = 0.03  # seconds: a pause that grows by no more than this is not told to the others again
 _WITHIN = 0.1  # seconds until every worker knows of a pause
-_REST = 0.5  # seconds between two probes, at least
-_HARDLY = 3  # failures in a row, from which on a destination waits for a probe
+_FIRST_REST = 0.75  # seconds from opening to the first probe, at least
+_REST = 2.25  # seconds in which there is one probe for each destination that fails, at most
+_FEWEST = 3  # probes in that time that are not too many
 _HOPELESS = (14, 2.0, 3)  # failures in a row, the seconds they span, the lanes they come from
 
 
@@ -72,8 +73,8 @@ class DeliveryObserver(StoreObserver):
         self._gates: dict[str, Gate] = {}
         self._failures: dict[tuple[str, str, str], list[tuple[float, str]]] = {}
         self._in_a_row: dict[tuple[tuple[str, str, str], str], int] = {}  # failures of one destination
-        self._failed_probe: dict[tuple[str, str, str], float] = {}
-        self._probing: set[tuple[str, str, str]] = set()
+        self._next_probe: dict[tuple[str, str, str], float] = {}
+        self._probing: set[tuple[tuple[str, str, str], str]] = set()
         self._refused_joining: dict[str, float] = {}
 
     def kind_of(self, tag: str) -> str:
@@ -122,27 +123,38 @@ class DeliveryObserver(StoreObserver):
             self.count("joined calls")
         self._check_pauses(call)
         self._check_joined(call)
-        self._check_hopeless(call)
 
-    def passed(self, road: tuple[str, str, str], lane: str, before: Phase, after: Phase) -> None:
-        """Check a call that a worker's gate let go, by host, class and hub, and the phases of its breaker."""
-        if before is Phase.CLOSED:
+    def passed(self, road: tuple[str, str, str], lane: str, phase: Phase) -> None:
+        """Check a call that a worker's gate let go, by host, class and hub, and the phase of its breaker before."""
+        if not self._in_a_row.get((road, lane)):
+            if phase is Phase.OPEN:
+                self.count("first calls through an open breaker")
             return
-        if self._hardly_failed(road, lane):
-            self.count("first calls through an open breaker")
-        elif before is Phase.HALF_OPEN:
-            self.violate(f"{road} went while another probe was out")
-        elif after is Phase.OPEN:
-            self.violate(f"{road} went through an open breaker")
-        else:
-            self.count("probes")
-            if road in self._probing:
-                self.violate(f"{road} went while another probe was out")
-            self._probing.add(road)
+        if self._is_hopeless(road):
+            self.count("calls after nothing but failures")
+            if phase is Phase.CLOSED:
+                self.violate(f"{road} went through a closed breaker after nothing but failures")
+        if phase is Phase.OPEN:
+            self._probe(road, lane)
 
-    def probed(self, road: tuple[str, str, str]) -> None:
-        """Note that the outcome of a probe is known."""
-        self._probing.discard(road)
+    def opened(self, road: tuple[str, str, str]) -> None:
+        """Note that a breaker has opened."""
+        self._next_probe[road] = self.loop.time() + _FIRST_REST
+
+    def ended_probe(self, road: tuple[str, str, str], lane: str) -> bool:
+        """Note that the outcome of a call is known; return whether it was a probe."""
+        was_probe = (road, lane) in self._probing
+        self._probing.discard((road, lane))
+        return was_probe
+
+    def _probe(self, road: tuple[str, str, str], lane: str) -> None:
+        self.count("probes")
+        now = self.loop.time()
+        if now < self._next_probe.get(road, -inf) - _EXACT:
+            self.violate(f"{road} went through an open breaker {self._next_probe[road] - now:.3f} s before its time")
+        failing = sum(count > 0 for (other, _lane), count in self._in_a_row.items() if other == road)
+        self._next_probe[road] = now + _REST / max(_FEWEST, failing)
+        self._probing.add((road, lane))
 
     def learn(self, call: Call) -> None:
         """Note the outcome of a call as its worker sees it."""
@@ -156,8 +168,6 @@ class DeliveryObserver(StoreObserver):
             self._refused_joining.setdefault(call.host.name, self.loop.time())
         elif len(call.tags) > 1 and call.seen not in ANSWERED:
             self.count(f"joined call ended by {call.seen}")
-        if call.seen in FAILED and call.is_hopeless:
-            self._failed_probe[road] = self.loop.time()
         if call.seen in FAILED:
             self._failures.setdefault(road, []).append((self.loop.time(), call.lane))
             self._in_a_row[road, call.lane] = self._in_a_row.get((road, call.lane), 0) + 1
@@ -216,21 +226,6 @@ class DeliveryObserver(StoreObserver):
                 continue
             if asked.by not in self.frozen and self.kills.get(asked.by, inf) > known:
                 self.violate(f"{host} sent {call.tags} in a pause that {asked.by} was asked for at {asked.at:.3f}")
-
-    def _check_hopeless(self, call: Call) -> None:
-        road = host, kind, hub = call.host.name, call.kind, self.hubs[call.lane]
-        call.is_hopeless = self._is_hopeless(road) and not self._hardly_failed(road, call.lane)
-        if not call.is_hopeless:
-            return
-        self.count("calls after nothing but failures")
-        flying = [other for (name, _lane), other in self.in_flight.items() if name == host and other.is_hopeless]
-        if any(other.kind == kind and self.hubs[other.lane] == hub for other in flying):
-            self.violate(f"{host} sent {call.tags} beside another, after nothing but failures")
-        if self.loop.time() < self._failed_probe.get(road, -inf) + _REST:
-            self.violate(f"{host} sent {call.tags} with no rest after the failure before it")
-
-    def _hardly_failed(self, road: tuple[str, str, str], lane: str) -> bool:
-        return self._in_a_row.get((road, lane), 0) < _HARDLY
 
     def _is_hopeless(self, road: tuple[str, str, str]) -> bool:
         failures = self._failures.get(road, [])

@@ -162,21 +162,24 @@ def _gate(base: type[Gate], observer: Observer, name: str) -> type[Gate]:
             observer.gate_made(name, self)
 
         def began(self, route_class: RouteClass, lane: Candidate, now: float) -> None:
-            before = phase_of(self, route_class, lane.hub)
+            phase = phase_of(self, route_class, lane.hub)
             super().began(route_class, lane, now)
-            after = phase_of(self, route_class, lane.hub)
-            observer.passed((name, CLASSES[route_class], lane.hub), lane.key, before, after)
+            observer.passed((name, CLASSES[route_class], lane.hub), lane.key, phase)
 
         def ended(self, route_class: RouteClass, lane: str, *args: Any, **kwargs: Any) -> Any:
             hub = hub_of(lane)
+            road = name, CLASSES[route_class], hub
             before, limit = phase_of(self, route_class, hub), self.window.limit
             slowdown = super().ended(route_class, lane, *args, **kwargs)
             after = phase_of(self, route_class, hub)
-            if (before, after) in _TURNS:
-                observer.count(f"{_TURNS[before, after]} ({CLASSES[route_class]})")
-                observer.note(name, _TURNS[before, after], CLASSES[route_class])
-            if before is Phase.HALF_OPEN and after is not before:
-                observer.probed((name, CLASSES[route_class], hub))
+            was_probe = observer.ended_probe(road, lane)
+            if before is not after:
+                observer.count(f"{_TURNS[after]} ({CLASSES[route_class]})")
+                observer.note(name, _TURNS[after], CLASSES[route_class])
+            elif was_probe and after is Phase.OPEN:
+                observer.count(f"probe failed ({CLASSES[route_class]})")
+            if after is Phase.OPEN and before is Phase.CLOSED:
+                observer.opened(road)
             if self.window.limit < limit:
                 observer.count("window shrunk")
             return slowdown
@@ -199,9 +202,4 @@ def _sweeps(base: type[Sweeps], observer: Observer) -> type[Sweeps]:
     return Instrumented
 
 
-_TURNS = {
-    (Phase.CLOSED, Phase.OPEN): "breaker opened",
-    (Phase.HALF_OPEN, Phase.OPEN): "probe failed",
-    (Phase.HALF_OPEN, Phase.CLOSED): "breaker closed",
-    (Phase.OPEN, Phase.CLOSED): "breaker closed by an older call",
-}
+_TURNS = {Phase.OPEN: "breaker opened", Phase.CLOSED: "breaker closed"}

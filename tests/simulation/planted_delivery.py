@@ -22,7 +22,7 @@ from workers.sender import Sender
 from workers.settler import OnSettled, Settler
 from workers.verdicts import TAKEN, THROTTLED, Again, Outcome
 
-_REFUSED, _HEARD, _OPENS_AT = Pace.refused, Pace.heard, Breaker.opens_at
+_REFUSED, _HEARD = Pace.refused, Pace.heard
 _REPEAT = Flight._repeat
 
 
@@ -69,14 +69,14 @@ class HopefulPeers(Peers):
             await self._clock.sleep(0.02)
 
 
-def opens_for_all(breaker: Breaker, lane: Candidate, now: float) -> float:
-    """Let other calls go while a probe is out."""
-    return now if breaker.state.phase is Phase.HALF_OPEN else _OPENS_AT(breaker, lane, now)
-
-
-def opens_at_once(breaker: Breaker, lane: Candidate, now: float) -> float:
+def opens_at_once(_breaker: Breaker, _lane: Candidate, now: float, *_args: float) -> float:
     """Let calls go while it is open."""
-    return min(now, _OPENS_AT(breaker, lane, now))
+    return now
+
+
+def probed_for_nothing(state: State, _now: float, _needed: float, _jitter: float) -> State:
+    """Let one probe go after the other."""
+    return state
 
 
 def never(_breaker: Breaker, _now: float, _lane: str, _jitter: float) -> bool:
@@ -84,9 +84,9 @@ def never(_breaker: Breaker, _now: float, _lane: str, _jitter: float) -> bool:
     return False
 
 
-def opened_for_nothing(state: State, now: float, _jitter: float) -> State:
+def opened_for_nothing(now: float, _jitter: float) -> State:
     """Open without a wait."""
-    return State(Phase.OPEN, now, state.wait)
+    return State(Phase.OPEN, now, now)
 
 
 class InheritedGate(Gate):
@@ -146,7 +146,6 @@ def _patched(target: str, what: Any, words: str, scene: str) -> Planted:
     return Planted({target: what}, (words,), scene)
 
 
-_OPENS = "workers.breaker.Breaker.opens_at"
 PLANTED_IN_DELIVERY: Mapping[str, Planted] = {
     "a pause its finder does not keep": _patched(
         "workers.pace.Pace.refused", refused_by_none, "it was asked for", "quota"
@@ -155,10 +154,14 @@ PLANTED_IN_DELIVERY: Mapping[str, Planted] = {
     "a pause nobody is told of": _patched("Peers", SilentPeers, "in a pause that", "quota"),
     "a rate that is not shared": _patched("Gate", SelfishGate, "all workers made", "quota"),
     "no limit without a store": _patched("Peers", HopefulPeers, "calls more than", "quota"),
-    "two probes at once": _patched(_OPENS, opens_for_all, "while another probe was out", "dead"),
-    "an open breaker that lets calls through": _patched(_OPENS, opens_at_once, "through an open breaker", "dead"),
+    "one probe after the other": _patched(
+        "workers.breaker.probed", probed_for_nothing, "through an open breaker", "dead"
+    ),
+    "an open breaker that lets calls through": _patched(
+        "workers.breaker.Breaker.opens_at", opens_at_once, "through an open breaker", "dead"
+    ),
     "a breaker that never opens": _patched("workers.breaker.Breaker.failed", never, "nothing but failures", "dead"),
-    "a breaker that does not wait": _patched("workers.breaker.opened", opened_for_nothing, "with no rest", "dead"),
+    "a breaker that does not wait": _patched("workers.breaker.opened", opened_for_nothing, "before its time", "dead"),
     "a breaker that outlives its process": _patched("Gate", InheritedGate, "began with", "dead"),
     "an older message that wins": _patched("workers.dispatch.plan", older_wins, "was settled and neither", "any"),
     "a joined call back to front": _patched("workers.dispatch.plan", backwards, "not in the order", "joined"),

@@ -55,7 +55,6 @@ class Call:
     ended: float | None = None  # when its sender stopped waiting
     seen: str = ""
     pause: float | None = None  # the seconds its sender was asked to wait, by its sender's clock
-    is_hopeless: bool = False  # it began after nothing but failures
     token: str = ""  # of the lease under which it began, "" when that is not known
 
 

@@ -1,18 +1,17 @@
 """The transition table of the breaker, row by row."""
 
 from collections.abc import Iterable
-from math import inf
-from operator import itemgetter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.helpers import Head
-from workers.breaker import Breaker, Breakers, Phase, State, opened
+from workers.breaker import Breaker, Breakers, Phase, State, opened, probed, probes_needed
 
 LANES = ("a", "b", "c")
-WORN = Head("a")  # it failed often
+WORN = Head("a")  # it failed
 
 
 def fail(breaker: Breaker, count: int, *, now: float = 0.0, lanes: tuple[str, ...] = LANES) -> int:
@@ -24,13 +23,6 @@ def an_open_one(*, now: float = 0.0) -> Breaker:
     breaker = Breaker()
     fail(breaker, 9, now=now - 1.0)
     assert fail(breaker, 1, now=now) == 1
-    return breaker
-
-
-def a_half_open_one(*, now: float = 1.0) -> Breaker:
-    breaker = an_open_one(now=now - 1.0)
-    breaker.began(WORN, now)
-    assert breaker.state.phase is Phase.HALF_OPEN
     return breaker
 
 
@@ -46,7 +38,7 @@ def test_closed_opens_at_the_tenth_failure_in_a_row_and_says_so_once() -> None:
     assert fail(breaker, 1, now=0.0) == 0
     assert fail(breaker, 8, now=5.0) == 0
     assert fail(breaker, 1, now=5.0) == 1
-    assert breaker.state == State(Phase.OPEN, 6.0, 1.0)
+    assert breaker.state == State(Phase.OPEN, 6.0, 5.0)
     assert fail(breaker, 1, now=5.0) == 0
 
 
@@ -88,9 +80,17 @@ def test_one_lane_never_opens_it_however_it_fails(calls: list[tuple[bool, float]
 
 def test_closed_opens_when_nearly_all_of_a_window_failed_though_some_succeeded() -> None:
     breaker = Breaker()
+    fail(breaker, 1, now=0.0)
     breaker.succeeded(0.0, "a")
-    assert fail(breaker, 48) == 0
-    assert fail(breaker, 1) == 1
+    assert fail(breaker, 47, now=0.9) == 0
+    assert fail(breaker, 1, now=1.0) == 1
+
+
+def test_a_window_of_one_moment_does_not_open_it() -> None:
+    """A breaker has just closed, and all who waited go at once: those that fail by themselves may be the first."""
+    breaker = Breaker()
+    breaker.succeeded(0.0, "a")
+    assert fail(breaker, 200, now=0.9) == 0
 
 
 def test_a_window_with_too_few_calls_does_not_open_it() -> None:
@@ -118,15 +118,19 @@ def test_what_is_older_than_the_window_does_not_count() -> None:
 
 def test_open_lets_nothing_go_until_its_time_is_over() -> None:
     breaker = an_open_one(now=5.0)
-    assert 6.0 < breaker.opens_at(WORN, 5.0) <= 6.25
-    breaker.began(WORN, 5.9)
-    assert breaker.state.phase is Phase.OPEN
+    assert breaker.opens_at(WORN, 5.0) == 6.0
+    assert breaker.opens_at(WORN, 5.9) > 5.9
+    assert breaker.opens_at(WORN, 6.0) == 6.0
 
 
-def test_open_lets_a_probe_go_when_its_time_is_over() -> None:
+def test_a_probe_starts_the_wait_for_the_next_one() -> None:
     breaker = an_open_one(now=5.0)
     breaker.began(WORN, 6.0)
-    assert breaker.state.phase is Phase.HALF_OPEN
+    assert breaker.state == State(Phase.OPEN, 7.0, 5.0)
+    assert breaker.opens_at(Head("b"), 6.1) == 7.0
+    breaker.failed(6.2, "a", 0.0)
+    assert breaker.state == State(Phase.OPEN, 7.0, 5.0)
+    assert breaker.opens_at(Head("b"), 7.0) == 7.0
 
 
 def test_a_call_that_was_under_way_when_it_opened_and_fails_changes_nothing() -> None:
@@ -136,28 +140,16 @@ def test_a_call_that_was_under_way_when_it_opened_and_fails_changes_nothing() ->
     assert breaker.state == before
 
 
-def test_a_call_that_was_under_way_when_it_opened_and_succeeds_closes_it() -> None:
+def test_whatever_succeeds_closes_it_and_nothing_of_before_counts() -> None:
     breaker = an_open_one()
-    breaker.succeeded(0.5, "a")
-    assert breaker.state == State()
-
-
-# Half open
-
-
-def test_half_open_lets_one_probe_go_and_no_other_call() -> None:
-    assert a_half_open_one().opens_at(WORN, 1.0) == inf
-
-
-def test_a_probe_that_succeeds_closes_it_and_nothing_of_before_counts() -> None:
-    breaker = a_half_open_one()
-    breaker.succeeded(1.1, "a")
+    breaker.began(WORN, 1.0)
+    breaker.succeeded(1.1, "b")
     assert breaker.state == State()
     assert fail(breaker, 9, now=60.0) == 0
 
 
 def test_those_who_wait_are_told_of_a_recovery_at_once_and_then_once_a_second() -> None:
-    breaker = a_half_open_one(now=1.0)
+    breaker = an_open_one(now=0.0)
     assert breaker.succeeded(1.1, "a")
     for now in (1.2, 1.5):  # nothing was closed since
         assert not breaker.succeeded(now, "a")
@@ -168,38 +160,22 @@ def test_those_who_wait_are_told_of_a_recovery_at_once_and_then_once_a_second() 
     assert not breaker.succeeded(9.0, "a")
 
 
-def test_a_probe_that_fails_opens_it_for_twice_as_long() -> None:
-    breaker = a_half_open_one()
-    assert breaker.failed(1.1, "a", 0.0)
-    assert breaker.state == State(Phase.OPEN, 3.1, 2.0)
-
-
-def test_waits_double_up_to_half_a_minute() -> None:
-    breaker, waits, now = an_open_one(), [], 0.0
-    for _ in range(8):
-        waits.append(breaker.state.until - now)
-        now = breaker.state.until
-        breaker.began(WORN, now)
-        breaker.failed(now, "a", 0.0)
-    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
-
-
 def test_after_it_closed_the_first_wait_is_short_again() -> None:
-    breaker = a_half_open_one()
-    breaker.failed(1.0, "a", 0.0)
-    breaker.began(WORN, 3.0)
-    breaker.succeeded(3.1, "a")
-    fail(breaker, 9, now=4.0)
-    fail(breaker, 1, now=5.0)
-    assert breaker.state == State(Phase.OPEN, 6.0, 1.0)
+    breaker = an_open_one()
+    breaker.began(WORN, 3000.0)
+    assert breaker.state.until == 3030.0
+    breaker.succeeded(3001.0, "a")
+    fail(breaker, 9, now=4000.0)
+    fail(breaker, 1, now=4001.0)
+    assert breaker.state == State(Phase.OPEN, 4002.0, 4001.0)
 
 
-def test_a_probe_without_an_end_leaves_the_door_ajar_for_the_next() -> None:
-    breaker = a_half_open_one()
-    breaker.abandoned("a")
-    assert breaker.opens_at(WORN, 1.0) <= 1.0
-    breaker.began(WORN, 1.0)
-    assert breaker.state.phase is Phase.HALF_OPEN
+def test_an_abandoned_call_leaves_its_place_to_another() -> None:
+    breaker = an_open_one()
+    gone = start(breaker, map(first, range(60)))
+    assert len(gone) == 32
+    breaker.abandoned(gone[0].key)
+    assert len(start(breaker, map(first, range(60, 70)), 10.0)) == 1
 
 
 def test_an_abandoned_call_of_a_closed_one_changes_nothing() -> None:
@@ -208,44 +184,81 @@ def test_an_abandoned_call_of_a_closed_one_changes_nothing() -> None:
     assert breaker.state == State()
 
 
-@given(
-    st.sampled_from([State(), State(Phase.HALF_OPEN, 0.0, 4.0), State(Phase.HALF_OPEN, 0.0, 30.0)]),
-    st.floats(0.0, 1.0, exclude_max=True),
+# How many probes go
+
+
+@pytest.mark.parametrize(
+    ("failing", "needed"), [(1, 3), (3, 3), (60, 60), (100, 100), (101, 101), (120, 27.4), (200, 7.2), (10_000, 3)]
 )
-def test_jitter_shortens_a_wait_by_less_than_a_quarter_and_never_adds_to_it(state: State, jitter: float) -> None:
-    now = 100.0
-    after = opened(state, now, jitter)
-    assert after.phase is Phase.OPEN
-    assert 0.75 * after.wait - 1e-9 < after.until - now <= after.wait + 1e-9
-    assert after.wait == opened(state, now, 0.0).wait <= 30.0
+def test_a_round_has_so_many_probes_that_one_is_most_likely_for_another_than_a_hundred(
+    failing: int, needed: float
+) -> None:
+    assert probes_needed(failing) == pytest.approx(needed, abs=0.05)
+    assert failing <= 101 or (100 / failing) ** probes_needed(failing) < 0.01
 
 
-@given(st.lists(st.tuples(st.sampled_from(["call", "ok", "fail", "lost"]), st.floats(0.0, 3.0)), max_size=150))
-def test_one_probe_at_a_time_whatever_happens(events: list[tuple[str, float]]) -> None:
-    """The breaker is asked before each call, as the gate does; half open, nothing but the probe is out there."""
-    breaker, now = Breaker(), 0.0
-    for number, (name, wait) in enumerate(events):
+@pytest.mark.parametrize(
+    ("failing", "after", "wait"),
+    [
+        (3, 0.0, 1.0),  # seconds until the next probe, so long after it opened
+        (100, 0.0, 0.03),
+        (120, 0.0, 0.11),
+        (1000, 0.0, 1.0),
+        (100, 60.0, 0.06),
+        (100, 3600.0, 3.6),
+        (3, 60.0, 2.0),
+        (3, 3600.0, 30.0),
+        (1000, 3600.0, 30.0),
+    ],
+)
+def test_probes_come_less_often_the_longer_it_is_open(failing: int, after: float, wait: float) -> None:
+    state = probed(State(Phase.OPEN, 0.0, 0.0), after, probes_needed(failing), 0.0)
+    assert state.until - after == pytest.approx(wait, abs=0.01)
+
+
+@given(st.integers(1, 20_000), st.floats(0.0, 1e6), st.floats(0.0, 1.0, exclude_max=True))
+def test_jitter_shortens_a_wait_by_less_than_a_quarter_and_never_adds_to_it(
+    failing: int, after: float, jitter: float
+) -> None:
+    state = State(Phase.OPEN, 0.0, 0.0)
+    full = probed(state, after, probes_needed(failing), 0.0).until - after
+    wait = probed(state, after, probes_needed(failing), jitter).until - after
+    assert 0.75 * full - 1e-6 <= wait <= full + 1e-9 <= 30.0 + 1e-6
+    assert opened(after, jitter).until - after == pytest.approx(1.0 - 0.25 * jitter)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["call", "ok", "fail", "lost"]), st.sampled_from("abcde"), st.floats(0.0, 1.0)),
+        max_size=150,
+    )
+)
+def test_probes_keep_their_distance_whatever_happens(events: list[tuple[str, str, float]]) -> None:
+    """The breaker is asked before each call, as the gate does."""
+    breaker, now, went = an_open_one(), 0.0, []
+    for name, key, wait in events:
         now += wait
-        before = breaker.state.phase
-        if name == "call" and breaker.opens_at(WORN, now) <= now:
-            assert before is not Phase.HALF_OPEN
-            breaker.began(WORN, now)
-            assert breaker.state.phase is (Phase.CLOSED if before is Phase.CLOSED else Phase.HALF_OPEN)
+        was_probe = breaker.is_probe(head := Head(key))
+        at = breaker.opens_at(head, now)
+        assert now <= at <= now + 31.5
+        if name == "call" and at <= now:
+            breaker.began(head, now)
+            went += [now] if was_probe else []
         elif name == "ok":
-            breaker.succeeded(now, LANES[number % 3])
+            breaker.succeeded(now, key)
+            went.clear()
             assert breaker.state.phase is Phase.CLOSED
         elif name == "fail":
-            said = breaker.failed(now, LANES[number % 3], 0.5)
-            assert said == (before is not Phase.OPEN and breaker.state.phase is Phase.OPEN)
+            before = breaker.state.phase
+            said = breaker.failed(now, key, 0.5)
+            assert said == (before is not breaker.state.phase)
         elif name == "lost":
-            breaker.abandoned("a")
-            assert breaker.state.phase is not Phase.HALF_OPEN
-        if breaker.state.phase is Phase.OPEN:
-            assert breaker.state.until <= now + 30.0
+            breaker.abandoned(key)
+        assert all(later - earlier >= 0.5 for earlier, later in pairwise(went))
 
 
 def test_the_repr_names_the_phase() -> None:
-    assert repr(a_half_open_one()) == "<Breaker halfOpen>"
+    assert repr(an_open_one()) == "<Breaker open>"
 
 
 # Whose call goes while it is open
@@ -274,19 +287,31 @@ def use_up_firsts(breaker: Breaker, now: float = 0.5, *, since: int = 0) -> int:
     return number - since
 
 
+def probe(breaker: Breaker, waiting: Iterable[Head], count: int, now: float = 1.0) -> list[Head]:
+    """Have so many probes fail, each at once, for those who wait; gives for whom they were."""
+    times = dict.fromkeys(waiting, now)
+    gone: list[Head] = []
+    while len(gone) < count:
+        head, now = min(times.items(), key=lambda item: item[1])
+        times[head] = breaker.opens_at(head, now)
+        if times[head] <= now:
+            breaker.began(head, now)
+            breaker.failed(now, head.key, 0.0)
+            gone.append(head)
+    return gone
+
+
 def test_a_destination_that_was_not_tried_yet_goes_at_once_and_is_no_probe() -> None:
     breaker = an_open_one()
     assert start(breaker, [first(0)]) == [first(0)]
-    assert breaker.state.phase is Phase.OPEN
     assert not breaker.failed(0.6, "first 0", 0.0)
-    assert breaker.state == State(Phase.OPEN, 1.0, 1.0)
+    assert breaker.state == State(Phase.OPEN, 1.0, 0.0)
 
 
-def test_such_a_destination_is_tried_three_times_and_then_waits_for_a_probe() -> None:
+def test_such_a_destination_is_tried_once_and_then_waits_for_a_probe() -> None:
     breaker = an_open_one()
-    for _ in range(3):
-        assert start(breaker, [first(0)]) == [first(0)]
-        breaker.failed(0.5, "first 0", 0.0)
+    assert start(breaker, [first(0)]) == [first(0)]
+    breaker.failed(0.5, "first 0", 0.0)
     assert breaker.opens_at(first(0), 0.5) > 0.5
 
 
@@ -320,92 +345,114 @@ def test_not_all_of_them_are_in_flight_at_once() -> None:
     breaker = an_open_one()
     gone = start(breaker, map(first, range(60)))
     assert len(gone) == 32
-    assert breaker.opens_at(first(50), 0.5) == 0.6
+    assert 0.5 < breaker.opens_at(first(50), 0.5) <= 2.1
     breaker.failed(0.55, gone[0].key, 0.0)
     breaker.abandoned(gone[1].key)
-    assert len(start(breaker, map(first, range(40, 60)), 0.55)) == 2
+    assert len(start(breaker, map(first, range(40, 60)), 3.0)) == 2
 
 
-def test_the_probe_goes_to_a_destination_that_was_not_tried_before_one_that_was() -> None:
+def test_those_who_wait_come_one_by_one_and_not_as_a_crowd() -> None:
+    breaker = an_open_one()
+    for number in range(100):
+        breaker.failed(0.5, first(number).key, 0.0)
+    times = sorted(breaker.opens_at(first(number), 0.5) for number in range(100))
+    assert times[0] == 1.0
+    assert times[-1] <= 2.5
+    assert max(later - earlier for earlier, later in pairwise(times)) < 0.05
+
+
+def test_probes_go_to_destinations_that_were_not_tried_before_those_that_were() -> None:
     breaker = an_open_one()
     use_up_firsts(breaker)
-    assert breaker.opens_at(first(1000), 0.5) < breaker.opens_at(WORN, 0.5)
+    waiting = [*map(first, range(50)), *map(first, range(1000, 1005))]
+    assert {head.key for head in probe(breaker, waiting, 5)} == {f"first {number}" for number in range(1000, 1005)}
 
 
 def test_probes_go_to_the_kinds_of_calls_in_turn() -> None:
-    breaker, now, kinds = an_open_one(), 0.0, []
+    breaker = an_open_one()
     use_up_firsts(breaker)
-    worn = [Head(f"first {number}", kind) for number, kind in enumerate(("add", "add", "add", "removeAll"))]
-    for head in worn:
-        for _ in range(3):
-            breaker.failed(0.5, head.key, 0.0)
-        breaker.opens_at(head, 0.5)
-    for _ in range(6):
-        head, now = min(((head, breaker.opens_at(head, now)) for head in worn), key=itemgetter(1))
-        breaker.began(head, now)
-        kinds.append(head.kind)
-        breaker.failed(now, head.key, 0.0)
-    assert sorted(kinds) == ["add"] * 3 + ["removeAll"] * 3
-    assert kinds[0] != kinds[1]
+    worn = [Head(f"first {number}", "add" if number % 10 else "removeAll") for number in range(50)]
+    kinds = [head.kind for head in probe(breaker, worn, 40)]
+    assert all(kinds[start : start + 10].count("removeAll") >= 3 for start in range(0, 40, 10))
 
 
 def test_probes_go_to_all_destinations_in_turn() -> None:
     """After an outage some may go on failing: those that would be served now wait for no second probe of these."""
-    breaker, now = an_open_one(), 0.0
-    probed: list[str] = []
+    breaker = an_open_one()
     use_up_firsts(breaker)
-    worn = [Head(f"first {number}") for number in range(20)]
-    for head in [each for each in worn for _ in range(3)]:
-        breaker.failed(0.5, head.key, 0.0)
-    for _ in range(3 * len(worn)):
-        ready = sorted(worn, key=lambda head: probed[::-1].index(head.key) if head.key in probed else 100)
-        head, now = min(((head, breaker.opens_at(head, now)) for head in ready), key=itemgetter(1))
-        breaker.began(head, now)
-        probed.append(head.key)
-        breaker.failed(now, head.key, 0.0)
-    assert all(len({*probed[start : start + 20]}) == 20 for start in (0, 20, 40))
+    probed_in_turn = probe(breaker, map(first, range(20)), 60)
+    assert all(len({*probed_in_turn[start : start + 20]}) == 20 for start in (0, 20, 40))
 
 
-def test_a_hundred_destinations_that_fail_by_themselves_keep_nobody_waiting_for_five_seconds() -> None:
-    """They fail after a second each, all have been waiting for long, and then another one comes."""
-    breaker = Breaker()
-    bad = [Head(f"bad {number}", "removeAll") for number in range(100)]
-    ends: list[tuple[float, str]] = []
-    now = 0.0
-    while now < 20.0:
-        resting = [head for head in bad if head.key not in {key for _, key in ends}]
-        ends += [(now + 1.0, head.key) for head in start(breaker, resting, now)]
-        for end, key in [end for end in ends if end[0] <= now]:
-            breaker.failed(now, key, 0.0)
-            ends.remove((end, key))
-        now += 0.05
-    assert breaker.state.phase is not Phase.CLOSED
-    came = now
-    while not start(breaker, [Head("good", "add")], now):
-        for end, key in [end for end in ends if end[0] <= now]:
-            breaker.failed(now, key, 0.0)
-            ends.remove((end, key))
-        now += 0.05
-    assert now - came < 5.0
+def test_a_turn_goes_on_where_it_was_when_one_was_served_meanwhile() -> None:
+    breaker = an_open_one()
+    use_up_firsts(breaker)
+    worn = [*map(first, range(20))]
+    before = probe(breaker, worn, 10)
+    breaker.succeeded(20.0, "a")
+    fail(breaker, 9, now=20.0)
+    fail(breaker, 1, now=21.0)
+    breaker._first_left = [0, 0]
+    assert {*before, *probe(breaker, worn, 10, now=22.0)} == {*worn}
 
 
 # One for each hub
 
 
+def a_dead(hub: str, breakers: Breakers, now: float = 0.0) -> None:
+    """Have a hub's breaker open at a moment."""
+    for number in range(10):
+        breakers.failed(hub, now - 1.0 + number / 9, f"{hub}\n{LANES[number % 3]}", 0.0)
+
+
 def test_each_hub_has_its_own() -> None:
     breakers = Breakers()
-    for number in range(10):
-        breakers.failed("dead", number / 9, f"dead\n{LANES[number % 3]}", 0.0)
-    assert breakers.opens_at(Head("dead\na"), 1.0) == 2.25
+    a_dead("dead", breakers, 1.0)
+    assert breakers.opens_at(Head("dead\na"), 1.0) == 2.0
     assert breakers.opens_at(Head("quiet\na"), 1.0) == 1.0
     assert (breakers.open, len(breakers.by_hub)) == (1, 1)
     breakers.succeeded("quiet", 1.5, "a")
     assert breakers.open == 1
     breakers.began(Head("dead\na"), 2.0)
-    assert breakers.opens_at(Head("dead\na"), 2.0) == inf
+    assert breakers.probing == 1
     breakers.abandoned("dead", "dead\na")
-    assert breakers.opens_at(Head("dead\na"), 2.0) <= 2.0
+    assert breakers.probing == 0
     assert repr(breakers) == "<Breakers 1 of 1 open>"
+
+
+def test_all_hubs_together_have_the_probes_of_one() -> None:
+    """A thousand dead hubs are one dead service."""
+    breakers = Breakers()
+    hubs = [f"dead{number}" for number in range(50)]
+    for hub in hubs:
+        a_dead(hub, breakers)
+    went, times = [], {Head(f"{hub}\n{lane}"): 1.0 for hub in hubs for lane in LANES}
+    while (now := min(times.values())) < 6.0:
+        head = min(times, key=lambda each: times[each])
+        times[head] = breakers.opens_at(head, now)
+        if times[head] <= now:
+            breakers.began(head, now)
+            breakers.failed(head.hub, now, head.key, 0.0)
+            went.append(now)
+    assert min(later - earlier for earlier, later in pairwise(went)) >= 0.0299
+    assert len(went) > 100
+
+
+def test_once_a_hub_is_served_the_others_may_find_out_at_once() -> None:
+    breakers = Breakers()
+    for hub in ("x", "y", "z"):
+        a_dead(hub, breakers)
+    breakers.began(Head("x\na"), 1.0)
+    assert breakers.opens_at(Head("y\na"), 1.01) > 1.01
+    breakers.succeeded("x", 1.02, "x\na")
+    assert breakers.opens_at(Head("y\nb"), 1.02) == 1.02
+
+
+def test_without_room_for_a_probe_none_goes() -> None:
+    breakers = Breakers()
+    a_dead("x", breakers)
+    assert breakers.opens_at(Head("x\na"), 1.0, has_room=False) > 1.0
+    assert breakers.opens_at(Head("x\nnew"), 1.0, has_room=False) == 1.0
 
 
 def test_a_hub_that_is_well_again_is_forgotten_when_its_failures_are() -> None:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from fanout.signalr.message import RouteClass
 from tests.builders import an_entry
 from tests.workers.helpers import Head
-from workers.breaker import Refusals
 from workers.gate import ALL, Gate, Window, is_overload
 from workers.limit import Found
 from workers.pace import Pace, Slowdown
+from workers.refusals import Refusals
 from workers.verdicts import Answered, MaybeSent, NotSent, Outcome, Sign, sign_of
 
 OK = Answered(202)
@@ -100,7 +100,7 @@ def test_an_open_breaker_holds_back_its_class_of_its_hub_and_no_other() -> None:
     break_down(gate)
     assert gate.holds_back
     assert gate.open_classes(0.5, 0) == ALL
-    assert [gate.held_until(worn(each, "chat"), 0.5) for each in RouteClass] == [None, 1.25, None]
+    assert [gate.held_until(worn(each, "chat"), 0.5) for each in RouteClass] == [None, 1.0, None]
     assert all(gate.held_until(worn(each, "quiet"), 0.5) is None for each in RouteClass)
     assert [gate.held_back(each) for each in RouteClass] == [0, 1, 0]
 
@@ -109,7 +109,7 @@ def test_a_dead_hub_is_not_healed_by_another_that_lives() -> None:
     gate = a_gate()
     break_down(gate)
     call(gate, OK, lane="quiet\nua", now=0.5)
-    assert gate.held_until(worn(SEND, "chat"), 0.5) == 1.25
+    assert gate.held_until(worn(SEND, "chat"), 0.5) == 1.0
 
 
 def test_a_hub_that_failed_and_heals_is_forgotten() -> None:
@@ -120,11 +120,24 @@ def test_a_hub_that_failed_and_heals_is_forgotten() -> None:
     assert not gate.breakers[SEND].by_hub
 
 
-def test_while_a_probe_is_out_its_hub_is_asked_for_again_after_a_while() -> None:
+def test_after_a_probe_the_next_one_waits() -> None:
     gate = a_gate()
     break_down(gate)
     gate.began(SEND, worn(SEND), 1.0)
     assert gate.held_until(worn(SEND, "chat"), 1.0) == 2.0
+
+
+def test_probes_take_half_of_the_window_and_always_one_place() -> None:
+    """They may be answered late, or never. Those of all hubs and classes are counted together."""
+    for most, probing in ((8, 4), (1, 1)):
+        gate = a_gate(most)
+        for number in range(10):
+            break_down(gate, (SEND, ACTION)[number % 2], f"dead{number}")
+        for number in range(10):
+            lane = worn(route_class := (SEND, ACTION)[number % 2], f"dead{number}")
+            if gate.held_until(lane, 1.0 + number) is None:
+                gate.began(route_class, lane, 1.0 + number)
+        assert sum(breakers.probing for breakers in gate.breakers) == probing
 
 
 def test_a_probe_that_succeeds_ends_the_holding_back() -> None:
@@ -135,13 +148,31 @@ def test_a_probe_that_succeeds_ends_the_holding_back() -> None:
     assert gate.open_classes(1.0, 0) is ALL
 
 
-def test_a_probe_that_is_abandoned_lets_the_next_go() -> None:
-    gate = a_gate()
+def test_a_probe_that_is_abandoned_gives_its_place_to_the_next() -> None:
+    gate = a_gate(1)
     break_down(gate)
     gate.began(SEND, worn(SEND), 1.0)
+    assert gate.held_until(worn(SEND, "chat"), 2.0) is not None
     gate.abandoned(SEND, worn(SEND).key)
     assert gate.in_flight(SEND) == 0
-    assert gate.held_until(worn(SEND, "chat"), 1.0) is None
+    assert gate.held_until(worn(SEND, "chat"), 2.0) is None
+
+
+def test_while_a_breaker_is_open_it_says_who_goes_when_and_not_their_backoff() -> None:
+    gate = a_gate()
+    assert gate.longest_backoff(SEND, "chat", -2.0, -1.0) == inf
+    break_down(gate)
+    assert gate.longest_backoff(SEND, "chat", 0.5, 1.0) == 3.0
+    assert gate.longest_backoff(SEND, "chat", 99.5, 100.0) == 10.0
+    assert gate.longest_backoff(SEND, "quiet", 0.5, 1.0) == gate.longest_backoff(ACTION, "chat", 0.5, 1.0) == inf
+
+
+def test_a_call_that_began_before_a_breaker_closed_and_fails_after_it_is_repeated_soon() -> None:
+    gate = a_gate()
+    break_down(gate)
+    call(gate, OK, now=1.0)
+    assert gate.longest_backoff(SEND, "chat", 0.9, 1.5) == 1.0
+    assert gate.longest_backoff(SEND, "chat", 1.1, 1.5) == inf
 
 
 def test_a_refusal_says_nothing_against_the_health_of_the_far_side() -> None:
@@ -155,9 +186,18 @@ def test_a_refusal_says_nothing_against_the_health_of_the_far_side() -> None:
 
 def test_an_overload_narrows_the_window_of_all_classes() -> None:
     gate = a_gate(8)
-    call(gate, Answered(503), route_class=ACTION, now=1.0)
+    for number, outcome in enumerate((Answered(503), OK, Answered(503))):
+        call(gate, outcome, route_class=ACTION, lane=f"chat\nu{number}", now=1.0)
     assert gate.window.limit == 6.0
     assert gate.open_classes(1.0, 6) == ()
+
+
+def test_where_nothing_is_served_the_breaker_decides_and_the_window_stays_as_it_is() -> None:
+    """Else a hundred destinations that fail by themselves would leave three places of sixteen to all others."""
+    gate = a_gate(16)
+    for second in range(100):
+        call(gate, Answered(503), lane=f"chat\nu{second}", now=float(second))
+    assert gate.window.limit == 16.0
 
 
 def test_a_pause_that_was_heard_and_is_over_leaves_the_rate_behind() -> None:
@@ -209,7 +249,7 @@ def test_each_class_has_its_own_share_by_what_waits_here_and_elsewhere() -> None
     assert [pace.share for pace in gate.paces] == [1.0, 0.75, 1.0]
 
 
-def test_a_destination_that_fails_again_and_again_narrows_the_window_once() -> None:
+def test_a_destination_that_fails_again_and_again_narrows_the_window_once_at_most() -> None:
     gate = a_gate(8)
     for second in range(20):
         call(gate, Answered(503), now=float(second))

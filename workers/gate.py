@@ -138,10 +138,10 @@ class Gate:
         """
         if not self.holds_back:
             return None
-        probing = sum(breakers.probing for breakers in self.breakers)
-        has_room = probing < max(1.0, self.window.limit * _PROBING)
-        opens_at = self.breakers[lane.route_class].opens_at(lane, now, has_room=has_room)
-        at = max(opens_at, self._paused_hubs.get(lane.hub, now))
+        at = self._paused_hubs.get(lane.hub, now)
+        breakers = self.breakers[lane.route_class]
+        if breakers.by_hub:
+            at = max(at, breakers.opens_at(lane, now, has_room=self._has_room_to_probe()))
         if at <= now:
             return None
         return now + _LOOK_AGAIN if at == inf else at
@@ -213,6 +213,10 @@ class Gate:
         told = self._slowed(route_class, outcome, now, took, pressed=pressed)
         self._update(now)
         return told
+
+    def _has_room_to_probe(self) -> bool:
+        probing = sum(breakers.probing for breakers in self.breakers)
+        return probing < max(1.0, self.window.limit * _PROBING)
 
     def _failed(
         self,

@@ -53,7 +53,7 @@ LEAST: Mapping[str, int] = {
     "killed with a joined call in flight": 40,
     "outages of the store under a configured rate": 100,
     "outages of the store while a class was paused": 30,
-    "first calls through an open breaker": 100,
+    "first calls through an open breaker": 40,
     "pauses heard of": 500,
     "probe failed (send)": 50,
     "probes": 200,

@@ -29,7 +29,7 @@ from math import inf, log
 from typing import Protocol
 
 _STREAK = 10  # failures in a row
-_LASTING = 1.0  # seconds from the first of them to the last, and from the first call of a window
+_LASTING = 1.0  # seconds from the first of them to the last
 _WIDTH = 3  # destinations they must come from, where a hub has several
 _WINDOW = 10.0  # seconds looked back on
 _SAMPLE = 50  # calls that must be in the window
@@ -43,7 +43,7 @@ _MISSED = 5.0  # all probes of a round meet some of those that fail by themselve
 _FASTEST = _ROUND / _ALONE  # seconds from one probe to the next, whatever hubs they are for
 _LONGEST_WAIT = 30.0  # seconds from one probe to the next
 _SOON = 0.05  # seconds until it is looked again where nothing else says when
-_LOOK = 0.5  # share of a round within which those who wait ask again
+_LOOKS = 2  # of those who wait, so many ask again for each probe
 _REMEMBERED = 10_000  # destinations that failed, of each hub
 _NEXT_RECOVERY = 1.0  # seconds from one time that those who wait are told of a success to the next
 _GOLDEN = 0.6180339887  # multiples of it, without what is before the point, are spread evenly, however many there are
@@ -134,6 +134,7 @@ class Breaker:
         self._turns: dict[str, int] = {}
         self._had_turn: dict[str, set[str]] = {}  # by kind, the destinations probed in this turn of all that wait
         self._in_flight: set[str] = set()  # since it opened
+        self._waiting: set[str] = set()  # destinations that were told to ask again
         self._waits: dict[_Place, float] = {}  # until when somebody waits there who was told to ask again
         self._promised: _Place | None = None  # of the one that was told to come just when the next call may go
         self._jitter = 0.0
@@ -178,10 +179,10 @@ class Breaker:
         order = self._order_of(place)
         is_next = all(until < now or self._order_of(other) >= order for other, until in self._waits.items())
         if earliest > now:
-            return self._ask_again(place, earliest, is_next=is_next)
+            return self._ask_again(lane.key, place, earliest, is_next=is_next)
         if is_next and len(self._in_flight) < _AT_ONCE:
             return now
-        return self._ask_again(place, now + _SOON, is_next=is_next)
+        return self._ask_again(lane.key, place, now + _SOON, is_next=is_next)
 
     def began(self, lane: Candidate, now: float) -> None:
         """Count a call that is being sent; from an open breaker it may be a probe."""
@@ -189,12 +190,12 @@ class Breaker:
             return
         self._in_flight.add(lane.key)
         self._promised = None
+        self._waiting.discard(lane.key)
         if self._is_first(lane):
             self._first_left[lane.is_urgent] -= 1
         elif now >= self.state.until:
             is_new = lane.key not in self._failures  # most likely not one of those that fail by themselves
-            needed = _FEWEST if is_new else probes_needed(len(self._failures))
-            self.state = probed(self.state, now, needed, self._jitter)
+            self.state = probed(self.state, now, _FEWEST if is_new else self._needed(), self._jitter)
             self._count_turn(lane)
 
     def abandoned(self, lane: str) -> None:
@@ -215,6 +216,7 @@ class Breaker:
             self._calls.clear()
             self._in_flight.clear()
             self._waits.clear()
+            self._waiting.clear()
             self._first_left = [_ALONE, _ALONE]
             self._has_closed, self._closed_at = True, now
         if not self._has_closed or now < self._told_at + _NEXT_RECOVERY:
@@ -235,21 +237,27 @@ class Breaker:
         if not self._streak:
             self._streak_began = now
         self._streak.append(lane)
-        if not (self._long_streak(now) or self._bad_window()):
+        if not (self._long_streak(now) or self._bad_window(now)):
             return False
         self.state = opened(now, jitter)
         self._streak.clear()
         self._calls.clear()
         return True
 
-    def _ask_again(self, place: _Place, at: float, *, is_next: bool) -> float:
+    def _ask_again(self, lane: str, place: _Place, at: float, *, is_next: bool) -> float:
         # One comes at that time and the others at times of their own: a crowd would come for nothing.
+        if len(self._waiting) < _REMEMBERED:
+            self._waiting.add(lane)
         if is_next and (self._promised is None or self._order_of(place) < self._order_of(self._promised)):
             self._promised = place
         else:
-            at += next(self._spread) * round_of(self.state, at) * _LOOK
+            interval = round_of(self.state, at) / (self._needed() if place[0] else _FEWEST)
+            at += next(self._spread) * min(_LONGEST_WAIT, len(self._waiting) * interval / _LOOKS)
         self._waits[place] = max(self._waits.get(place, -inf), at + _SOON)
         return at
+
+    def _needed(self) -> float:
+        return probes_needed(len(self._failures))
 
     def _place_of(self, lane: Candidate) -> _Place:
         return lane.key in self._failures, lane.kind, lane.key in self._had_turn.get(lane.kind, ())
@@ -280,11 +288,12 @@ class Breaker:
         lasting = now - self._streak_began >= _LASTING
         return lasting and len(self._streak) >= _STREAK and len(set(self._streak)) >= self._width
 
-    def _bad_window(self) -> bool:
+    def _bad_window(self, now: float) -> bool:
+        if now < self._closed_at + _LASTING:
+            return False  # all who waited go at once, and those that fail by themselves may be the first
         failed = [lane for _when, bad, lane in self._calls if bad]
-        lasting = self._calls[-1][0] - self._calls[0][0] >= _LASTING
         most = len(self._calls) >= _SAMPLE and len(failed) >= _RATE * len(self._calls)
-        return lasting and most and len(set(failed)) >= self._width
+        return most and len(set(failed)) >= self._width
 
 
 class Breakers:

@@ -1,31 +1,41 @@
-"""Commands out, replies in: what the queue uses of Redis, be it one server or many.
+"""Commands out, replies in: what the queue uses of Redis, and a connection that carries it.
 
-Rule guarded: nothing that was written is repeated silently. redis-py's pool and client retry on their own, which would
+Rules guarded: nothing that was written is repeated silently. redis-py's pool and client retry on their own, which would
 append a batch twice. So a failed call says which of two things happened: nothing was done (QueueError), or it was
 written and no reply came (QueueSilentError). A script that the server does not know was not run, so this one case is
 sent again, as text. A server that makes no progress for `time_limit` seconds counts as silent. A large request on a
 slow link makes progress, because its bytes move.
+
+Replies arrive in the order of the commands, so each caller receives those of its own, whoever else uses the connection.
+A reply that nobody asked for ends the connection, because no reply after it could be trusted. redis-py connects and
+logs in. Packing and reading with hiredis alone cost a tenth of what its streams do for a reply in many pieces.
 """
 
+import asyncio
+import fcntl
+import re
+import struct
+import termios
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from hashlib import sha1
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
+import hiredis
 from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 
-from fanout.clock import Clock
-from fanout.errors import QueueError, QueueFullError, QueueSilentError
-from fanout.redis.address import Login
-from fanout.redis.connection import Pending, Request, ServerConnection
-from fanout.redis.durability import Durability, confirmed
-from fanout.redis.pool import CONNECTION_ERRORS, MAX_CONNECTIONS, ConnectionPool, reason_of
+from fanout.errors import QueueError, QueueFullError
+from fanout.redis.durability import Durability
 
 Argument = str | bytes | int | float
 Command = Sequence[Argument]
 
-_PROGRESS_CHECKS = 8  # how often within the time limit a call checks for progress
+MAX_SHARED = 64 * 1024  # bytes of one turn of the event loop beyond which no further caller joins
+_DEMOTED = (redis_errors.ReadOnlyError, redis_errors.MasterDownError)
+_INCOMPLETE: Final = object()  # hiredis has no complete reply yet
+_IDENTITY = re.compile(rb"^(?:run_id|master_replid):(\w+)", re.MULTILINE)
 
 
 class Script:
@@ -109,102 +119,6 @@ class RedisClient(ABC):
         return reply_or_raise((await self.run_all([(script, keys, args)], time_limit=time_limit))[0])
 
 
-class ServerClient(RedisClient):
-    """A client of one server. `make` builds an unconnected connection."""
-
-    def __init__(
-        self,
-        make: Callable[[], AbstractConnection],
-        clock: Clock,
-        *,
-        time_limit: float = 2.0,
-        max_connections: int = MAX_CONNECTIONS,
-    ) -> None:
-        self._pool = ConnectionPool(make, clock, max_connections=max_connections)
-        self._clock = clock
-        self._time_limit = time_limit
-
-    def __repr__(self) -> str:
-        return f"<ServerClient {self._pool!r}>"
-
-    def generation(self, key: str = "") -> Hashable:
-        del key  # one server has all of them
-        return self._pool.generation
-
-    def node_of(self, key: str) -> Hashable:
-        del key
-        return None
-
-    async def call(
-        self,
-        *commands: Command,
-        time_limit: float | None = None,
-        confirm: Durability | None = None,
-        blocking: bool = False,
-    ) -> list[Any]:
-        if not commands:
-            return []
-        request = Request(commands, confirm=confirm, blocking=blocking)
-        limit = self._time_limit if time_limit is None else time_limit
-        pending = self._pool.try_submit(request) or await self._submit(request, limit)
-        replies = await self._replies(pending, limit + (confirm.timeout if confirm else 0.0))
-        if confirm is not None and len(replies) > request.count:
-            replies = confirmed(replies, confirm)
-        for position, reply in enumerate(replies):
-            if isinstance(reply, redis_errors.ConnectionError):
-                raise self._refusal(pending.connection, reply, position)
-        return replies
-
-    async def ask_primaries(self, *command: Argument, time_limit: float | None = None) -> list[Any]:
-        return [await self.ask(*command, time_limit=time_limit)]
-
-    async def aclose(self) -> None:
-        self._pool.close()
-
-    def log_in(self, login: Login) -> None:
-        """Log in again on the open connections: what they logged in with ends."""
-        self._pool.log_in(login)
-
-    async def _submit(self, request: Request, limit: float) -> Pending:
-        try:
-            async with self._clock.timeout(limit):
-                return await self._pool.submit(request)
-        except TimeoutError:
-            raise QueueError(f"Redis cannot be reached or is too slow: no connection within {limit:g} s.") from None
-
-    async def _replies(self, pending: Pending, limit: float) -> list[Any]:
-        try:
-            return await self._wait_while_progressing(pending, limit)
-        except CONNECTION_ERRORS as error:
-            if isinstance(error, TimeoutError):
-                self._pool.expire()  # a machine that is gone closes nothing: the idle ones would time out one by one
-            self._pool.discard(pending.connection)
-            raise QueueSilentError(f"Redis did not answer: {reason_of(error)}.") from None
-        except BaseException:
-            self._pool.abandon(pending)
-            raise
-
-    async def _wait_while_progressing(self, pending: Pending, limit: float) -> list[Any]:
-        progress: tuple[int, int] | None = None
-        idle_checks = 0  # in a row that saw no progress
-        while True:
-            try:
-                async with self._clock.timeout(limit / _PROGRESS_CHECKS):
-                    return await pending.future
-            except TimeoutError:
-                last, progress = progress, pending.connection.progress()
-                idle_checks = idle_checks + 1 if last == progress else 0  # what was before the first one is not known
-                if idle_checks == _PROGRESS_CHECKS:
-                    raise TimeoutError(f"no progress within {limit:g} s") from None
-            pending.renew()
-
-    def _refusal(self, connection: ServerConnection, reply: redis_errors.ConnectionError, position: int) -> QueueError:
-        self._pool.discard(connection)
-        if isinstance(reply, redis_errors.BusyLoadingError) and position == 0:
-            return QueueError(f"Redis is starting: {reply}.")  # it runs no command yet
-        return QueueSilentError(f"Redis did not answer: {reason_of(reply)}.")
-
-
 def reply_or_raise(reply: Any) -> Any:
     """Return a reply, or raise what an error reply means to a caller."""
     if not isinstance(reply, Exception):
@@ -221,3 +135,266 @@ def is_out_of_memory(reply: Any) -> bool:
     return isinstance(reply, redis_errors.OutOfMemoryError) or (
         isinstance(reply, redis_errors.RedisError) and "OOM" in str(reply)
     )
+
+
+# One connection ------------------------------------------------------------------------------------------------------
+
+
+class Request:
+    """The commands that one caller sends together, packed.
+
+    `blocking`: they may wait in Redis. `confirm`: the acknowledgements to wait for after them; its reply comes last.
+    """
+
+    __slots__ = ("blocking", "confirm", "count", "is_shareable", "payload")
+
+    def __init__(
+        self, commands: Sequence[Sequence[Any]], *, confirm: Durability | None = None, blocking: bool = False
+    ) -> None:
+        packed = [hiredis.pack_command(tuple(command)) for command in commands]
+        self.payload = packed[0] if len(packed) == 1 else b"".join(packed)
+        self.count = len(packed)
+        self.confirm = confirm
+        self.blocking = blocking
+        self.is_shareable = commands[0][0] == "EVALSHA"  # scripts never block and have small replies
+
+
+class Pending:
+    """The replies that one caller waits for."""
+
+    __slots__ = ("connection", "future", "replies", "request")
+
+    def __init__(self, connection: "ServerConnection", request: Request, future: "asyncio.Future[list[Any]]") -> None:
+        self.connection = connection
+        self.request = request
+        self.replies: list[Any] = []
+        self.future = future
+
+    def renew(self) -> None:
+        """Wait again with a new future, after the wait for the old one was given up."""
+        self.future = asyncio.get_running_loop().create_future()
+        if len(self.replies) == self.request.count + (self.request.confirm is not None):
+            self.future.set_result(self.replies)
+        elif self.connection.is_lost:
+            self.fail("The connection was lost.")
+
+    def complete(self) -> None:
+        """Deliver the replies, which are all in, unless a confirmation has to follow."""
+        if self.request.confirm is None and not self.future.done():
+            self.future.set_result(self.replies)
+
+    def end(self) -> None:
+        """Deliver the replies that are in: no further one will come."""
+        if not self.future.done():
+            self.future.set_result(self.replies)
+
+    def fail(self, reason: str) -> None:
+        """Report that no reply will come."""
+        if not self.future.done():
+            self.future.set_exception(redis_errors.ConnectionError(reason))
+
+
+class _Confirmation(Pending):
+    """The reply that all requests of one turn wait for."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self, connection: "ServerConnection", confirm: Durability, waiting: Sequence[Pending]) -> None:
+        super().__init__(connection, Request([confirm.command]), asyncio.get_running_loop().create_future())
+        self.waiting = waiting
+
+    def complete(self) -> None:
+        for pending in self.waiting:
+            pending.replies += self.replies
+            pending.end()
+
+    end = complete
+
+    def fail(self, reason: str) -> None:
+        for pending in self.waiting:
+            pending.fail(reason)
+
+
+class ServerConnection(asyncio.Protocol):
+    """One connection. `on_free` is called when all replies are in and when the connection is lost.
+
+    `identity` names the server process and its history of data, None where it does not say. `is_demoted`: a reply said
+    that the server is no primary any more. `epoch`, `is_counted` and `idle_since` belong to the pool.
+    """
+
+    def __init__(
+        self, connection: AbstractConnection, epoch: int, on_free: "Callable[[ServerConnection], None]"
+    ) -> None:
+        self.epoch = epoch
+        self.is_counted = False
+        self.idle_since = 0.0
+        self.is_lost = False
+        self.is_demoted = False
+        self.identity: tuple[bytes, ...] | None = None
+        self._connection = connection
+        self._on_free = on_free
+        self._is_open = False
+        self._pending: deque[Pending] = deque()
+        self._received = 0
+        self._shared = MAX_SHARED  # bytes written in this turn by callers that share; at the maximum nobody may join
+        self._confirm: Durability | None = None  # what the requests of this turn wait for
+        self._unconfirmed: list[Pending] = []
+
+    def __repr__(self) -> str:
+        return f"<ServerConnection {'lost' if self.is_lost else 'up'}, {len(self._pending)} pending>"
+
+    async def open(self) -> None:
+        """Connect, log in and ask for the identity; raise what redis-py raises."""
+        await self._connection.connect()  # type: ignore[no-untyped-call] # redis-py does not annotate it
+        writer: Any = self._connection._writer  # noqa: SLF001 - the only way to its socket
+        reader: Any = self._connection._reader  # noqa: SLF001 - knows whether the server closed it meanwhile
+        parser: Any = self._connection._parser  # noqa: SLF001 - knows which exception stands for which error
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport = writer.transport
+        self._streams: Any = self._transport.get_protocol()
+        self._reader = hiredis.Reader(
+            protocolError=redis_errors.InvalidResponse, replyError=parser.parse_error, notEnoughData=_INCOMPLETE
+        )
+        self._transport.set_protocol(self)
+        self.is_lost = self._transport.is_closing() or reader.at_eof()
+        [info] = await self.send(Request([("INFO", "server", "replication")])).future
+        self.identity = tuple(_IDENTITY.findall(info)) or None if isinstance(info, bytes) else None
+        self._is_open = True
+
+    def can_share(self, request: Request) -> bool:
+        """Return whether a request may leave together with what was sent in this turn of the event loop."""
+        return self._shared < MAX_SHARED and not self.is_lost and request.confirm is self._confirm
+
+    def send(self, request: Request) -> Pending:
+        """Write a request and return its pending replies, with error replies as exceptions.
+
+        Others may add to it until the turn ends. The future fails with redis-py's ConnectionError.
+        """
+        pending = self._expect(request)
+        if not self.is_lost:
+            self._transport.write(request.payload)
+        return pending
+
+    def send_together(self, requests: Sequence[Request]) -> list[Pending]:
+        """Write requests of several callers at once, as `send` does for one."""
+        all_pending = [self._expect(request) for request in requests]
+        if not self.is_lost:
+            self._transport.write(b"".join([request.payload for request in requests]))
+        return all_pending
+
+    def _expect(self, request: Request) -> Pending:
+        pending = Pending(self, request, self._loop.create_future())
+        if self.is_lost or self._transport.is_closing():  # a reset closes it a turn before `connection_lost`
+            self.is_lost = True
+            pending.fail("Connection closed by server.")
+            return pending
+        self._pending.append(pending)
+        if request.is_shareable or request.confirm is not None:
+            if self._shared >= MAX_SHARED:
+                self._shared, self._confirm = 0, request.confirm
+                self._loop.call_soon(self._end_turn)
+            self._shared += len(request.payload)
+            if request.confirm is not None:
+                self._unconfirmed.append(pending)
+        return pending
+
+    def has_other_callers(self, own: Pending) -> bool:
+        """Return whether a caller other than that of `own` still waits for replies."""
+        return any(pending is not own and not pending.future.done() for pending in self._all_pending())
+
+    def progress(self) -> tuple[int, int]:
+        """Return what changes while bytes move: those received, and those the other side has not acknowledged."""
+        return self._received, self._transport.get_write_buffer_size() + _unacknowledged(self._transport)
+
+    def abort(self) -> None:
+        """Close at once; every caller's future fails."""
+        self.is_lost = True
+        self._transport.abort()
+        self._fail("The connection was given up.")
+        self._close_inner()
+
+    def data_received(self, data: bytes) -> None:
+        """Deliver replies."""
+        self._received += len(data)
+        try:
+            self._reader.feed(data)
+            while self._pending and self._read_replies():
+                pass
+        except redis_errors.RedisError:  # the bytes are not replies
+            self.abort()
+        if self._pending or self._unconfirmed or not self._is_open:
+            return
+        if not self.is_lost and self._reader.has_data():
+            self.abort()
+        self._shared = MAX_SHARED
+        self._on_free(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail every caller's future."""
+        self.is_lost = True
+        self._fail(f"Connection closed by server: {exc}." if exc else "Connection closed by server.")
+        self._streams.connection_lost(exc)
+        self._close_inner()
+        if self._is_open:
+            self._on_free(self)
+
+    def _read_replies(self) -> bool:
+        pending = self._pending[0]
+        replies, count = pending.replies, pending.request.count
+        while len(replies) < count:
+            reply = self._reader.gets()
+            if reply is _INCOMPLETE:
+                return False
+            replies.append(reply)
+            if not isinstance(reply, redis_errors.RedisError):
+                continue
+            if isinstance(reply, redis_errors.ConnectionError):
+                self._end_unserved(pending)
+                return False
+            if isinstance(reply, _DEMOTED) or str(reply).startswith("UNBLOCKED"):
+                self.is_demoted = True
+        self._pending.popleft()
+        pending.complete()
+        return True
+
+    def _end_unserved(self, pending: Pending) -> None:
+        # The server serves nobody on this connection (LOADING, too many clients): no further reply will come.
+        self._pending.popleft()
+        pending.end()
+        self.abort()
+
+    def _end_turn(self) -> None:
+        self._shared = MAX_SHARED
+        waiting, confirm = self._unconfirmed, self._confirm
+        self._unconfirmed, self._confirm = [], None
+        if waiting and confirm is not None and not self.is_lost:
+            confirmation = _Confirmation(self, confirm, waiting)
+            self._pending.append(confirmation)
+            self._transport.write(confirmation.request.payload)
+
+    def _all_pending(self) -> Iterator[Pending]:
+        for pending in self._pending:
+            if isinstance(pending, _Confirmation):
+                yield from pending.waiting
+            else:
+                yield pending
+        yield from self._unconfirmed
+
+    def _fail(self, reason: str) -> None:
+        for pending in list(self._all_pending()):
+            pending.fail(reason)
+        self._pending.clear()
+        self._unconfirmed.clear()
+
+    def _close_inner(self) -> None:
+        connection: Any = self._connection
+        connection._close()  # noqa: SLF001 - the public method waits, and this is called where nothing can
+
+
+def _unacknowledged(transport: asyncio.Transport) -> int:
+    # What the kernel holds of a large request may take longer to cross a slow link than a caller waits for a reply.
+    connected = transport.get_extra_info("socket")
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0])
+    except (AttributeError, OSError, ValueError):
+        return 0  # not a socket, one that another caller has closed, or a system that does not say

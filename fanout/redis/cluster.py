@@ -17,8 +17,9 @@ from redis import exceptions as redis_errors
 from fanout.clock import Clock
 from fanout.errors import ConfigurationError, QueueError, QueueSilentError
 from fanout.redis.address import Node
-from fanout.redis.client import Argument, Command, RedisClient, ServerClient
+from fanout.redis.client import Argument, Command, RedisClient
 from fanout.redis.durability import Durability
+from fanout.redis.server import ServerClient
 from fanout.redis.slots import SlotMap, key_of, read_slots, slot_of
 
 _MAX_HOPS = 8

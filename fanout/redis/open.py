@@ -23,10 +23,11 @@ from redis.exceptions import ResponseError
 from fanout.clock import Clock
 from fanout.errors import ConfigurationError
 from fanout.redis.address import Login, Node, RedisAddress, Tls, parse
-from fanout.redis.client import RedisClient, ServerClient
+from fanout.redis.client import RedisClient
 from fanout.redis.cluster import ClusterClient
 from fanout.redis.login import LoginProvider, Logins
 from fanout.redis.sentinel import Sentinels
+from fanout.redis.server import ServerClient
 from fanout.secret import Secret
 
 Find = Callable[[], Awaitable[Node]]

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from fanout.clock import Clock
 from fanout.redis.address import Node
-from fanout.redis.pool import abort, reason_of
+from fanout.redis.server import abort, reason_of
 
 _TIMEOUT = 1.0  # seconds for each Sentinel
 

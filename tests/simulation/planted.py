@@ -214,7 +214,7 @@ class Planted:
 _PORTIONS = "workers.ownership.portions_of"
 _OLD_DELETED = "fanout.queue.dead_letters.DeadLetters.delete_old"
 _SETTLED = "fanout.queue.stream.Stream.settle"
-_SERVED_BY = "fanout.redis.client.ServerClient.generation"
+_SERVED_BY = "fanout.redis.server.ServerClient.generation"
 _NO_CLOCK: Clock = Any  # type: ignore[assignment] # settling reads no clock
 PLANTED: Mapping[str, Planted] = {
     "a settler that ignores the fence": Planted({_SETTLED: settled_in_the_owners_name}, ("did SETTLE on",), "fence"),

@@ -19,7 +19,8 @@ from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.keys import KEYS
 from fanout.queue.stream import Stream
-from fanout.redis.client import RedisClient, ServerClient
+from fanout.redis.client import RedisClient
+from fanout.redis.server import ServerClient
 from fanout.settings import Settings
 from fanout.signalr.connection_string import ConnectionString
 from service import compose as assembly

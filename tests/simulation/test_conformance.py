@@ -16,8 +16,9 @@ from redis.asyncio.connection import AbstractConnection
 from fanout.clock import SystemClock
 from fanout.queue import scripts, worker_scripts
 from fanout.queue.keys import KEYS
-from fanout.redis.client import RedisClient, ServerClient
+from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
+from fanout.redis.server import ServerClient
 from service.dev.private_redis import private_redis
 from tests.conftest import servers
 from tests.simulation.loop import SimulatedClock, SimulatedLoop

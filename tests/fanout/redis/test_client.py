@@ -10,8 +10,9 @@ import uvloop
 
 from fanout.clock import SystemClock
 from fanout.errors import QueueError, QueueSilentError
-from fanout.redis.client import RedisClient, ServerClient, reply_or_raise
+from fanout.redis.client import RedisClient, reply_or_raise
 from fanout.redis.open import open_redis
+from fanout.redis.server import ServerClient
 from service.dev.private_redis import private_redis
 from tests.faults.proxy import proxy
 from tests.redis_kinds import Store, opened

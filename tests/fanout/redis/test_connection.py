@@ -12,9 +12,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from fanout.errors import QueueSilentError
-from fanout.redis.client import RedisClient, Script, ServerClient
-from fanout.redis.connection import Pending, Request, ServerConnection
+from fanout.redis.client import Pending, RedisClient, Request, Script, ServerConnection
 from fanout.redis.durability import Durability
+from fanout.redis.server import ServerClient
 from tests.redis_kinds import Store, opened
 
 Serving = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -11,10 +11,10 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.errors import QueueError, QueueSilentError
-from fanout.redis.client import RedisClient, Script, ServerClient
+from fanout.redis.client import RedisClient, Script
 from fanout.redis.durability import Durability
 from fanout.redis.open import open_redis
-from fanout.redis.pool import IDLE_SECONDS, MAX_CONNECTIONS
+from fanout.redis.server import IDLE_SECONDS, MAX_CONNECTIONS, ServerClient
 from tests.faults.proxy import Proxy, proxy
 from tests.redis_kinds import KINDS, MAKES, Store, borrowed, name_of, opened, ready_to_fail_over, replicated, single
 from tests.redis_servers import PORT, USUAL, RedisProcess, eventually

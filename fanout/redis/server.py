@@ -1,4 +1,4 @@
-"""The connections to one server: a bounded number, shared, and closed when they are idle.
+"""The client of one server: its calls, and a bounded number of connections, shared, and closed when they are idle.
 
 Rules guarded: requests that may wait in Redis use connections of their own; all others share at most
 `max_connections`. A request that finds all of them busy waits for its turn, in order, and what waits is sent together.
@@ -8,7 +8,7 @@ meets another server process or another history of its data than the one before 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -17,14 +17,118 @@ from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 
 from fanout.clock import Clock
-from fanout.errors import QueueError
+from fanout.errors import QueueError, QueueSilentError
 from fanout.redis.address import Login
-from fanout.redis.connection import MAX_SHARED, Pending, Request, ServerConnection
+from fanout.redis.client import MAX_SHARED, Argument, Command, Pending, RedisClient, Request, ServerConnection
+from fanout.redis.durability import Durability, confirmed
 
 MAX_CONNECTIONS = 8  # few are enough, because requests of one turn of the event loop share one
 IDLE_SECONDS = 60.0
+_PROGRESS_CHECKS = 8  # how often within the time limit a call checks for progress
 _REFUSED = -1  # the epoch of a connection that may not log in any more
 CONNECTION_ERRORS = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError, TimeoutError)
+
+
+# Calls ---------------------------------------------------------------------------------------------------------------
+
+
+class ServerClient(RedisClient):
+    """A client of one server. `make` builds an unconnected connection."""
+
+    def __init__(
+        self,
+        make: Callable[[], AbstractConnection],
+        clock: Clock,
+        *,
+        time_limit: float = 2.0,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        self._pool = ConnectionPool(make, clock, max_connections=max_connections)
+        self._clock = clock
+        self._time_limit = time_limit
+
+    def __repr__(self) -> str:
+        return f"<ServerClient {self._pool!r}>"
+
+    def generation(self, key: str = "") -> Hashable:
+        del key  # one server has all of them
+        return self._pool.generation
+
+    def node_of(self, key: str) -> Hashable:
+        del key
+        return None
+
+    async def call(
+        self,
+        *commands: Command,
+        time_limit: float | None = None,
+        confirm: Durability | None = None,
+        blocking: bool = False,
+    ) -> list[Any]:
+        if not commands:
+            return []
+        request = Request(commands, confirm=confirm, blocking=blocking)
+        limit = self._time_limit if time_limit is None else time_limit
+        pending = self._pool.try_submit(request) or await self._submit(request, limit)
+        replies = await self._replies(pending, limit + (confirm.timeout if confirm else 0.0))
+        if confirm is not None and len(replies) > request.count:
+            replies = confirmed(replies, confirm)
+        for position, reply in enumerate(replies):
+            if isinstance(reply, redis_errors.ConnectionError):
+                raise self._refusal(pending.connection, reply, position)
+        return replies
+
+    async def ask_primaries(self, *command: Argument, time_limit: float | None = None) -> list[Any]:
+        return [await self.ask(*command, time_limit=time_limit)]
+
+    async def aclose(self) -> None:
+        self._pool.close()
+
+    def log_in(self, login: Login) -> None:
+        """Log in again on the open connections: what they logged in with ends."""
+        self._pool.log_in(login)
+
+    async def _submit(self, request: Request, limit: float) -> Pending:
+        try:
+            async with self._clock.timeout(limit):
+                return await self._pool.submit(request)
+        except TimeoutError:
+            raise QueueError(f"Redis cannot be reached or is too slow: no connection within {limit:g} s.") from None
+
+    async def _replies(self, pending: Pending, limit: float) -> list[Any]:
+        try:
+            return await self._wait_while_progressing(pending, limit)
+        except CONNECTION_ERRORS as error:
+            if isinstance(error, TimeoutError):
+                self._pool.expire()  # a machine that is gone closes nothing: the idle ones would time out one by one
+            self._pool.discard(pending.connection)
+            raise QueueSilentError(f"Redis did not answer: {reason_of(error)}.") from None
+        except BaseException:
+            self._pool.abandon(pending)
+            raise
+
+    async def _wait_while_progressing(self, pending: Pending, limit: float) -> list[Any]:
+        progress: tuple[int, int] | None = None
+        idle_checks = 0  # in a row that saw no progress
+        while True:
+            try:
+                async with self._clock.timeout(limit / _PROGRESS_CHECKS):
+                    return await pending.future
+            except TimeoutError:
+                last, progress = progress, pending.connection.progress()
+                idle_checks = idle_checks + 1 if last == progress else 0  # what was before the first one is not known
+                if idle_checks == _PROGRESS_CHECKS:
+                    raise TimeoutError(f"no progress within {limit:g} s") from None
+            pending.renew()
+
+    def _refusal(self, connection: ServerConnection, reply: redis_errors.ConnectionError, position: int) -> QueueError:
+        self._pool.discard(connection)
+        if isinstance(reply, redis_errors.BusyLoadingError) and position == 0:
+            return QueueError(f"Redis is starting: {reply}.")  # it runs no command yet
+        return QueueSilentError(f"Redis did not answer: {reason_of(reply)}.")
+
+
+# Connections ---------------------------------------------------------------------------------------------------------
 
 
 class _Waiter:

@@ -102,10 +102,11 @@ class Sender:
     def _outcome(self, end: Response | NotSentError | MaybeSentError) -> Outcome:
         if not isinstance(end, Response):
             return _unanswered(end)
-        succeeded = end.status < _FIRST_NOT_TAKEN
-        foreign = succeeded and bool(end.body) and _is_web_page(end)
-        if succeeded and not foreign:
-            return TAKEN
+        foreign = False
+        if end.status < _FIRST_NOT_TAKEN:
+            foreign = bool(end.body) and _is_web_page(end)
+            if not foreign:
+                return TAKEN
         return Answered(
             status=end.status,
             foreign=foreign,

@@ -364,11 +364,11 @@ class Stream:
         answers = iter(reply if sure else reply.reply)
         partition = share.partition
         self._sizes[partition] = next(answers) or self._sizes[partition]
+        admission = _ACCEPTED if sure else _UNSURE
         for _flow, group in share.groups:
-            for position in group.positions:
-                answer = next(answers)
+            for position, answer in zip(group.positions, answers, strict=False):  # what is left is for the next groups
                 if answer[0] <= _NINE:
-                    receipts[position] = Receipt(_ACCEPTED if sure else _UNSURE, partition, answer)
+                    receipts[position] = Receipt(admission, partition, answer)
                 else:
                     receipts[position] = _unusual_receipt(partition, answer, sure=sure)
 

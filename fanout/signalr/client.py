@@ -198,11 +198,13 @@ def _key(hub: str, item: Item) -> Hashable:
     """Name what decides the whole request of an item except its body."""
     if not isinstance(item, Message):
         return hub, item
+    if not (item.excluded or item.stream or item.binary):  # nearly every one
+        return hub, item.scope, item.to
     if item.stream:
         return hub, item.to, item.stream, item.completion, bool(item.body)
-    if item.binary:
-        return hub, item.scope, item.to, item.excluded, _BINARY
-    return (hub, item.scope, item.to, item.excluded) if item.excluded else (hub, item.scope, item.to)
+    return (
+        (hub, item.scope, item.to, item.excluded, _BINARY) if item.binary else (hub, item.scope, item.to, item.excluded)
+    )
 
 
 def _is_binary(key: Hashable) -> bool:

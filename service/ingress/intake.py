@@ -153,12 +153,12 @@ class Intake:
         receipts: Sequence[Receipt],
         outcome: Stored | Mixed,
     ) -> None:
-        pairs = zip(submissions, receipts, strict=True)
-        stored = [
-            SENDS[item.scope] if type(item := submission.entry.item) is Message else operation_of(item)
-            for submission, receipt in pairs
-            if receipt.admission is _ACCEPTED
-        ]
+        if isinstance(outcome, Stored):
+            items = [submission.entry.item for submission in submissions]
+        else:
+            pairs = zip(submissions, receipts, strict=True)
+            items = [submission.entry.item for submission, receipt in pairs if receipt.admission is _ACCEPTED]
+        stored = [SENDS[item.scope] if type(item) is Message else operation_of(item) for item in items]
         for operation in set(stored):
             self._metrics.accepted[operation].inc(stored.count(operation))
         if self._metrics.by_hub.is_enabled:

@@ -29,14 +29,14 @@ class DelayQueue:
     Where half of the places are stale, the others move to a new heap, in parts.
     """
 
-    __slots__ = ("_backing_off", "_count", "_heap", "_held_until", "_hurried", "_old", "_stale")
+    __slots__ = ("_backing_off", "_count", "_heap", "_held_until", "_hurried", "_lanes", "_old")
 
     def __init__(self, held_until: HeldUntil = never_held) -> None:
         self._held_until = held_until
         self._heap: _Heap = []
         self._old: _Heap = []  # from which places move to the other
         self._count = 0
-        self._stale = 0
+        self._lanes = 0
         self._backing_off: dict[tuple[RouteClass, str], _Group] = {}  # those that `hurry` would make due sooner
         self._hurried: deque[tuple[_Group, Iterator[Lane]]] = deque()  # those that it has yet to
 
@@ -44,12 +44,14 @@ class DelayQueue:
         return f"<DelayQueue of {len(self)} lanes>"
 
     def __len__(self) -> int:
-        return len(self._heap) + len(self._old) - self._stale
+        return self._lanes
 
     def put(self, lane: Lane, until: float) -> None:
         """Keep a lane until that time of the monotonic clock."""
         lane.delayed = True
         self._count += 1
+        if lane.due is None:
+            self._lanes += 1
         lane.due = (until, self._count, lane)
         heappush(self._heap, lane.due)
         if lane.backs_off and lane.group is None and lane.next_hurry < until:
@@ -66,7 +68,6 @@ class DelayQueue:
             place = heappop(heap)
             lane = place[2]
             if lane.due is not place:
-                self._stale -= 1
                 continue
             held = None if lane.dropped else self._held_until(lane, now)
             if held is not None and held > now:
@@ -105,12 +106,10 @@ class DelayQueue:
             if not heap:
                 return None
             until, _count, lane = place = heap[0]
-            if lane.due is not place:
-                self._stale -= 1
-            elif lane.dropped:
+            if lane.due is place:
+                if not lane.dropped:
+                    return until
                 self._forget(lane)
-            else:
-                return until
             heappop(heap)
         return heap[0][0] if (heap := self._earliest()) else None
 
@@ -138,8 +137,7 @@ class DelayQueue:
             return
         lane.due = (sooner, count, lane)
         heappush(self._heap, lane.due)
-        self._stale += 1
-        if not self._old and self._stale > max(_MOST_STALE, len(self._heap) // 2):
+        if not self._old and len(self._heap) - self._lanes > max(_MOST_STALE, self._lanes):
             self._old, self._heap = self._heap, []
 
     def _move_some(self, most: int) -> None:
@@ -147,12 +145,11 @@ class DelayQueue:
             place = self._old.pop()  # without its last place it still is a heap
             if place[2].due is place:
                 heappush(self._heap, place)
-            else:
-                self._stale -= 1
 
     def _forget(self, lane: Lane) -> None:
         lane.delayed = False
         lane.due = None
+        self._lanes -= 1
         group, lane.group = lane.group, None
         if group is None:
             return

@@ -7,12 +7,14 @@ what they refused.
       | most calls that were under way beside a refusal were accepted, or the rate was cut again and again in vain
       v
     AS BEFORE  the share is measured at the former rate --- a run of refusals: LIMIT
-      | enough refusals
+      | enough refusals              (refusals after far fewer calls than others: SLOWER at once)
       v
-    SLOWER  the share is measured below what was accepted --- it is gone: LIMIT, at this rate
+    SLOWER  the share is measured below what was accepted --- it is gone: LIMIT, at this rate; it is another: SLOWER
       | it is still there
       v
-    RANDOM  refusals are expected --- more of them than chance explains: LIMIT; none for a while: LIMIT
+    RANDOM  refusals are expected --- none for a while: LIMIT
+      ^ | more of them than chance explains
+      +-+ the rate is cut, and they are expected still
 
 More than chance explains is decided by Page's cumulative sum test (1954).
 """
@@ -25,6 +27,12 @@ from workers.limit import REFUSED, SECOND
 
 _SOME = 4  # outcomes: fewer may be chance
 _OPEN = 2  # accepted for each refused of the calls under way: of what is far beyond a limit hardly any is
+_ABOUT = 2.0  # times as many, or as few: the same share, as far as so few refusals tell
+_UNKNOWN = 1 / (1 + _OPEN)  # the share that is expected until it is measured: as large as it may be
+_FAR_BELOW = 0.4  # of what was taken: a limit that counts by the second refuses nothing below half of it
+_ODD = 3  # refusals far below what was taken
+_MANY = 5  # refusals, each at a lower rate than the one before: enough to doubt that they come from it
+_MUCH_LOWER = 0.6  # of the rate that was refused first: most of what was too much for the service is gone
 _SLOWER = 0.8  # of the rate that was accepted
 _EXPECTED = 15  # refusals expected at the lower rate before their absence says something
 _OVER = 10.0  # seconds without a refusal: what refused has ended; also of a test with too little to send
@@ -83,6 +91,38 @@ class Sample:
         return self.refused / max(1, self.count)
 
 
+@dataclass(slots=True)
+class Run:
+    """Refusals one after the other, in no calls a second more than `first`, and no rate was taken for long since."""
+
+    first: float = inf
+    count: int = 0
+    own: int = 0  # of them, of calls of this worker
+    odd: int = 0  # of them, far below what was accepted before
+    most: float = 0.0  # calls a second that were accepted before one of them, the first of all left out
+
+    def is_odd(self, accepted: float, taken: float) -> bool:
+        """Return whether a refusal after so many `accepted` calls in a second comes far below what was taken."""
+        return self.count > 0 and accepted < _FAR_BELOW * max(self.most, taken)
+
+    def add(self, accepted: float, *, is_own: bool, is_odd: bool) -> None:
+        """Count a refusal."""
+        if self.count:
+            self.most = max(self.most, accepted)
+        self.count += 1
+        self.own += is_own
+        self.odd += is_odd
+
+    def is_vain(self, rate: float) -> bool:
+        """Return whether going slower did not help, down to this rate."""
+        return self.own >= _MANY and rate < _MUCH_LOWER * self.first
+
+    @property
+    def is_strange(self) -> bool:
+        """Whether no limit by the second refuses like that."""
+        return self.odd >= _ODD
+
+
 class Doubt:
     """What one worker believes of the refusals of a class. `share` of the calls is expected to be refused."""
 
@@ -91,6 +131,7 @@ class Doubt:
         self.share = 0.0
         self.sample = Sample(0.0)
         self.is_idle = True  # whether an accepted call says nothing
+        self._is_settled = False  # whether no worker tests
         self._tests = False  # whether it is this worker that tests
         self._beside: Sample | None = None
         self._all: Sample | None = None
@@ -100,9 +141,20 @@ class Doubt:
         self._measured = 0.0
         self._sum = 0.0
         self._refused_at = 0.0
+        self._shut_until = -inf
 
     def __repr__(self) -> str:
         return f"<Doubt {self.stage.name.lower()}, {self.share:.1%} expected>"
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether a share of refusals is known that is refused whatever the rate."""
+        return self.stage is Stage.RANDOM and self._is_settled
+
+    @property
+    def is_testing(self) -> bool:
+        """Whether it is not known yet where the refusals come from, here or at another worker."""
+        return self.stage is not Stage.LIMIT and not self.is_measured
 
     @property
     def awaits(self) -> bool:
@@ -113,6 +165,20 @@ class Doubt:
     def is_vain(self) -> bool:
         """Whether most calls were accepted since the refusals began."""
         return self._all is not None and self._all.is_mostly_taken
+
+    @property
+    def refused_since(self) -> float:
+        """Which part of the calls was refused since the refusals began."""
+        return 0.0 if self._all is None else self._all.share
+
+    def count(self, now: float) -> None:
+        """Count calls from a refusal on."""
+        self._all = self._all or Sample(now)
+        self.is_idle = False
+
+    def recount(self, start: float) -> None:
+        """Count calls anew: a limit was met for the first time, and too many calls were on their way to it."""
+        self._all, self.is_idle = Sample(start), False
 
     def watch(self, now: float, until: float, under_way: int) -> None:
         """Count the calls that are under way beside a refusal, whose pause ends at `until`."""
@@ -129,19 +195,23 @@ class Doubt:
 
     def begin(self, start: float) -> None:
         """Test from `start` on; until the share is measured it is taken for as large as it may be."""
-        self._expect(Stage.AS_BEFORE, 1 / (1 + _OPEN), start)
+        self._expect(Stage.AS_BEFORE, _UNKNOWN, start)
         self._tests = True
         self.sample = Sample(start)
 
-    def follow(self, share: float, now: float) -> None:
-        """Expect what another worker told."""
+    def follow(self, share: float, now: float, *, is_test: bool = False) -> None:
+        """Expect what another worker told; of a test that goes on here as well only the end."""
+        if self._tests and is_test:
+            return
+        self._is_settled = not is_test
         self._expect(Stage.RANDOM, share, now)
         self._measured = self.share
         self._tests = False
 
-    def go_slower(self, now: float) -> float:
+    def go_slower(self, now: float, share: float) -> float:
         """Measure the share again at a lower rate; return the part of the former rate that this is."""
-        share = self.sample.share
+        share = min(_MOST_SHARE, max(_LEAST_SHARE, share))
+        self._tests = True
         self._expect(Stage.SLOWER, share, now)
         self._measured = share
         self.sample = Sample(now + SECOND)  # services count by the second, and this one was faster
@@ -152,10 +222,16 @@ class Doubt:
         self.stage, self.share, self._tests = Stage.LIMIT, 0.0, False
         self.trust()
 
+    def shut(self, until: float) -> None:
+        """Take a run of refusals for those of a limit, beside the ones that are expected; `until` a pause lasts."""
+        self._sum, self._shut_until = 0.0, until
+
     def taken(self, now: float) -> Finding:
         """Count an accepted call."""
         if self.stage is Stage.LIMIT:
             return self._ended_beside(now, refused=False)
+        if self._all is not None:
+            self._all.add(refused=False)
         self._sum = max(0.0, self._sum + log((1 - self._more) / (1 - self.share)))
         return self._counted(now, refused=False)
 
@@ -163,8 +239,12 @@ class Doubt:
         """Count a refused call."""
         if self.stage is Stage.LIMIT:
             return self._ended_beside(now, refused=True)
-        self._sum += log(self._more / self.share)
+        if self._all is not None:
+            self._all.add(refused=True)
         self._refused_at = now
+        if now < self._shut_until:
+            return Finding.NOTHING
+        self._sum += log(self._more / self.share)
         return Finding.SHUT if self._sum >= _ALARM else self._counted(now, refused=True)
 
     @property
@@ -176,10 +256,16 @@ class Doubt:
         self.trust()
         self.share = min(_MOST_SHARE, max(_LEAST_SHARE, share))
 
+    def _settle(self, share: float, now: float) -> None:
+        """Expect what was measured, here or at another worker."""
+        self._expect(Stage.RANDOM, share, now)
+        self._tests, self._is_settled = False, True
+
     def _ended_beside(self, now: float, *, refused: bool) -> Finding:
-        if self._beside is None or self._all is None:
+        if self._all is not None and now >= self._all.since:
+            self._all.add(refused=refused)
+        if self._beside is None:
             return Finding.NOTHING
-        self._all.add(refused=refused)
         if not self._under_way:
             return Finding.OPEN if self._is_unsure and now >= self._until else Finding.NOTHING
         self._beside.add(refused=refused)
@@ -206,12 +292,11 @@ class Doubt:
                 return Finding.NOTHING
             if sample.share > REFUSED:
                 return Finding.MEASURED
-            self._measured = sample.share
-            self._expect(Stage.RANDOM, sample.share, now)
+            self._settle(sample.share, now)
             return Finding.RANDOM
-        if sample.refused >= _SOME:
-            self.stage = Stage.RANDOM
+        if sample.refused >= _SOME and self._measured / _ABOUT <= sample.share <= self._measured * _ABOUT:
+            self._settle(min(sample.share, self._measured), now)
             return Finding.RANDOM
-        if sample.count * self._measured >= _EXPECTED:
-            return Finding.LIMIT
+        if max(sample.refused, sample.count * self._measured) >= _EXPECTED:
+            return Finding.MEASURED if sample.refused >= _SOME else Finding.LIMIT
         return Finding.OVER if now - sample.since > _OVER else Finding.NOTHING

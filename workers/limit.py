@@ -16,11 +16,14 @@ accepted, as in TCP Westwood. Known are a rate that was taken for a while and on
 A step beyond costs a pause and refused calls when it fails, so that both have to be earned first.
 """
 
+from collections import deque
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from math import inf
 
 LEAST = 2.0  # calls a second: the service lists no lower limit (docs/sources.md, limits)
+REMEMBERED = 10.0  # seconds, twice at most, that the most that was taken in a second is remembered, as BBR does
+_FAR_BELOW = 0.5  # of the most that was taken in a second: a refusal there says little
 _LOWEST = 0.5  # calls a second: a class is never stopped altogether
 _FINE = 0.03  # share of the rate: how close a limit is told, the first cut and the first step beyond
 _WIDER = 4.0  # times the step before: four of them double the rate
@@ -28,6 +31,7 @@ _WIDEST = 0.36  # share of the rate: of what lies further beyond too many calls 
 _DEEPEST = 0.5  # share of the rate that one cut leaves: whether it has to be less is told by the next refusal
 _BELOW = 0.01  # share of the rate that is kept off a limit: calls do not go quite evenly
 SECOND = 1.0  # what services count calls by; a rate counts as taken after one, and where a pause is dear after two
+_UNSURE = 2  # times as long, where refusals are expected whatever the rate
 _STRIDE = 0.5  # seconds of each further step beyond, or twice the pause that it may cost
 _PAUSED = 0.03  # share of the time that the pauses after steps beyond may take
 REFUSED = 0.01  # share of the calls that steps beyond may have refused
@@ -78,6 +82,7 @@ class Limit:
         self._last_stride = 0.0  # the rate of the step before
         self.tried_at = -inf  # when the trial of the rate began
         self._trial = 0.0
+        self._is_sure = True
         self._cost = 0.0  # seconds that the last refusal cost
         self._beyond_at = -inf  # no step beyond before
         self._earned = 0.0  # calls accepted since the last refusal, of all workers
@@ -167,8 +172,12 @@ class Limit:
         """Forget the limit: refusals do not come from the rate."""
         self.found, self.phase, self._cuts = Found(self.ceiling), Phase.FREE, 0
 
-    def advance(self, now: float, *, used: bool) -> None:
-        """Go on after a trial without a refusal; nothing is shown by a rate that was not `used`."""
+    def advance(self, now: float, *, used: bool, is_sure: bool = True) -> None:
+        """Go on after a trial without a refusal; nothing is shown by a rate that was not `used`.
+
+        It is not so sure where refusals are expected that do not come from the rate: each trial takes longer then.
+        """
+        self._is_sure = is_sure
         if not used:
             self._try(now, self.rate)
             return
@@ -196,9 +205,11 @@ class Limit:
         if self.rate >= self.ceiling:
             self.free()
             return
-        self._step = min(_WIDEST, self._step * _WIDER)
+        if self._is_sure:
+            self._step = min(_WIDEST, self._step * _WIDER)
         self._go_to(self.rate * (1 + self._step), now, Phase.BEYOND)
-        self._trial = max(_STRIDE, min(_LONGEST, 2 * self._cost))
+        if self._is_sure:
+            self._trial = max(_STRIDE, min(_LONGEST, 2 * self._cost))
 
     def _go_to(self, rate: float, now: float, phase: Phase) -> None:
         before, self.phase = self.rate, phase
@@ -210,9 +221,41 @@ class Limit:
         apart = abs(self.rate - before)
         worth = 1.0 / apart if 0.0 < apart < inf else 0.0  # seconds until the difference is worth a call
         dear = min(SECOND, self._cost)
-        self._trial = max(worth, SECOND + dear * (1 + worth))
+        self._trial = max(worth, SECOND + dear * (1 + worth)) * (1 if self._is_sure else _UNSURE)
         if self.phase is Phase.HOLDING:
             self._trial = max(self._trial, self._beyond_at - now)
 
     def _bounded(self, found: Found) -> Found:
         return replace(found, rate=min(self.ceiling, max(_LOWEST, found.rate)))
+
+
+class Taken:
+    """When calls of one worker were accepted lately, and how many in a second at most."""
+
+    def __init__(self) -> None:
+        self.at: deque[float] = deque()
+        self._most = self._most_before = 0
+        self._most_until = -inf
+
+    def add(self, now: float, look: float) -> None:
+        """Count an accepted call, beside those of the last `look` seconds."""
+        self.at.append(now)
+        self._trim(now, look)
+        if now >= self._most_until:
+            self._most_before, self._most, self._most_until = self._most, 0, now + REMEMBERED
+        self._most = max(self._most, len(self.at))
+
+    def count(self, now: float, look: float, since: float = -inf) -> int:
+        """Return how many calls were accepted in the last `look` seconds, and not before `since`."""
+        self._trim(now, look)
+        return len(self.at) if since <= now - look else sum(at >= since for at in self.at)
+
+    def is_telling(self, now: float, *, again: bool) -> bool:
+        """Return whether a first refusal shows a rate: not where hardly anything was taken, or once far more."""
+        count = self.count(now, SECOND)
+        return count >= LEAST and (again or count >= _FAR_BELOW * max(self._most, self._most_before))
+
+    def _trim(self, now: float, look: float) -> None:
+        oldest = now - look
+        while self.at and self.at[0] < oldest:
+            self.at.popleft()

@@ -7,21 +7,24 @@ anything is sent, or far less than was taken before, costs its pause and nothing
 the others as a `Slowdown`.
 
     refused:  expected (doubt.py)                 -> nothing is held back
+              more than expected, share measured  -> a pause, and a cut; the share is expected still
               late: its call began before a pause -> a longer pause, and what it says beside the refusal
               little sent                         -> a pause
               no rate yet, others under way       -> a pause; what becomes of them tells whether a limit was met
+              far below what was accepted before  -> a pause; the third of them is a reason to doubt
               else                                -> a pause, and a cut (limit.py)
+
+A worker that does not know yet what the others know, because it has just started, has them pause and nothing else.
 
 As in BBR (Cardwell and others, 2016) the most that was taken lately is remembered, and what was sent while little
 waited shows no limit.
 """
 
-from collections import deque
 from dataclasses import dataclass, replace
 from math import inf
 
-from workers.doubt import Doubt, Finding, Stage
-from workers.limit import LEAST, SECOND, Found, Limit
+from workers.doubt import Doubt, Finding, Run, Stage
+from workers.limit import LEAST, REMEMBERED, SECOND, Found, Limit, Phase, Taken
 
 _PAUSE = 0.05  # seconds after a refusal without Retry-After, doubled while refusals follow each other, up to a second
 _LEAD = 0.03  # seconds who was refused tries again before the others: they hear of it when it was too early
@@ -29,11 +32,6 @@ _BURST = 0.02  # seconds a call may come early to make up for late ones; after a
 _EPOCH = 0.2  # seconds: refusals closer to each other than this count as one
 _USED = 0.85  # share of its rate that a worker must have used for it to count as tried: else something else limits it
 _SAMPLE = 10  # calls of one worker that show a rate
-_FAR_BELOW = 0.5  # of the most that was taken in a second: a refusal there says little
-_REMEMBERED = 10.0  # seconds, twice at most, that the most that was taken in a second is remembered, as BBR does
-_GRAIN = 0.02  # seconds: what was taken is looked through so often, because each call would pay for it
-_MUCH_LOWER = 0.6  # of the rate that was refused first: most of what was too much for the service is gone
-_MANY = 5  # refusals, each at a lower rate than the one before: enough to doubt that they come from it
 _SLOWEST = 0.05  # calls a second of one worker: it learns of a greater share when it asks for it
 IDLE = 0.001  # the demand of a worker where nothing waits: a share to begin with that takes hardly any from others
 _NO_PROBE, _PROBE_DUE, _PROBE_OUT = range(3)
@@ -51,6 +49,7 @@ class Slowdown:
     found: Found
     share: float = 0.0
     asked: bool = False  # the service named the pause itself
+    is_test: bool = False  # the share is not certain yet
     capped: bool = False  # it named a longer one: after the pause one call at a time finds out whether it is over
 
 
@@ -68,9 +67,8 @@ class Pace:
         self.share = self._next_share = 1.0
         self.paused_until = -inf
         self._former = self.limit.found  # before the refusals that are doubted
+        self._run = Run()
         self._back = self.limit.found  # what a test that showed nothing goes back to
-        self._refusals = 0  # since then
-        self._first_rate = inf  # what the first of them showed
         self._tried = self._tried_taken = 0.0  # the rate at which a share of refusals was measured
         self._last_at = -inf  # when the last call would have gone, had it come neither early nor late
         self._first_at = -inf  # the next does not go before it
@@ -81,9 +79,7 @@ class Pace:
         self.part = 0  # calls accepted here in the second before a rate was found, until it has been tried
         self._spent = self._streak = 0
         self._has_taken = False  # since the last cut
-        self._taken: deque[float] = deque()
-        self._most = self._most_before = 0  # taken in a second
-        self._most_until = self._trim_at = -inf
+        self._taken = Taken()
 
     def __repr__(self) -> str:
         rate = "unlimited" if self.rate == inf else f"{self.rate:.1f}/s"
@@ -140,7 +136,7 @@ class Pace:
             return
         self._spent += 1
         self._last_at = max(self._next_at, now - _BURST)
-        if self.limit.is_due(now) and self.doubt.stage is Stage.LIMIT:
+        if self.limit.is_due(now) and not self.doubt.is_testing:
             self._advance(now)
 
     def accepted(self, now: float) -> Slowdown | None:
@@ -148,9 +144,7 @@ class Pace:
         self._probe = _NO_PROBE
         self._streak = 0
         self._has_taken = True
-        self._taken.append(now)
-        if now >= self._trim_at:
-            self._trim(now)
+        self._taken.add(now, self._look)
         if self.limit.found.rate != inf:
             self.limit.earn(1.0 / max(self.share, IDLE))
         return None if self.doubt.is_idle else self._conclude(self.doubt.taken(now), now)
@@ -180,7 +174,8 @@ class Pace:
         if was_expected and finding is not Finding.SHUT:
             return self._conclude(finding, now)
         if was_expected:
-            self.doubt.end()
+            if not self.doubt.is_measured:
+                self.doubt.end()
             self._slowed_at = -inf
         elif finding is Finding.OPEN and now >= self.paused_until:
             return self._conclude(finding, now)
@@ -196,21 +191,20 @@ class Pace:
     def _slow_down(self, slowdown: Slowdown, now: float, *, pressed: bool, beside: int) -> Slowdown:
         """Slow down after a refusal that says something new."""
         self._streak += 1
-        again, self._refused_at = now - self._refused_at < _REMEMBERED, now
-        may_cut = pressed and self._has_taken and (self.rate < inf or self._is_telling(now, again=again))
-        if self.limit.is_trusted:
-            self.doubt.trust()
-            self._former, self._refusals, self._first_rate = self.limit.found, 0, self.rate
+        again, self._refused_at = now - self._refused_at < REMEMBERED, now
+        may_cut = pressed and self._has_taken and (self.rate < inf or self._taken.is_telling(now, again=again))
+        refused = self.rate
+        self._begin_run()
         if may_cut:
             self.doubt.watch(now, now + slowdown.pause, beside if self.rate == inf else 0)
-        if may_cut and not (self.rate == inf and beside):
+        is_odd = may_cut and self._count_refusal(now, is_own=True)
+        if may_cut and not is_odd and not (self.rate == inf and beside):
             slowdown = replace(slowdown, found=self._cut(now))
         self._apply(slowdown, now)
-        self._refusals += may_cut
-        if self._refusals >= _MANY and self.rate < _MUCH_LOWER * self._first_rate and self.doubt.is_vain:
-            self.doubt.begin(self.paused_until)
-            self._back = self.limit.found
-            slowdown = replace(slowdown, found=self.limit.found, share=self.doubt.share)
+        self.doubt.shut(self.paused_until)
+        if self.doubt.is_vain and (self._run.is_strange or self._run.is_vain(self.rate)):
+            self._doubt(refused)
+            slowdown = self._stated(pause=slowdown.pause, asked=slowdown.asked, capped=slowdown.capped)
         if slowdown.asked:
             self._told_until = self.paused_until
             return slowdown
@@ -219,23 +213,42 @@ class Pace:
 
     def heard(self, slowdown: Slowdown, now: float) -> None:
         """Keep to what another worker was refused, or learned."""
+        if self._knows_more(slowdown):
+            slowdown = self._stated(pause=slowdown.pause, asked=slowdown.asked, capped=slowdown.capped)
         if slowdown.share > 0.0:
-            if now - self._cut_at < _EPOCH:
+            if now - self._cut_at < _EPOCH and self.doubt.stage is Stage.LIMIT:
                 return  # what is refused beside that many refusals is no chance
-            self.doubt.follow(slowdown.share, now)
-            self.limit.keep(slowdown.found)
+            self.doubt.follow(slowdown.share, now, is_test=slowdown.is_test)
+            if slowdown.is_test or not slowdown.pause:
+                self.limit.keep(slowdown.found)
+            if not slowdown.pause:
+                return
+            self.doubt.shut(now + slowdown.pause)
         else:
-            if self.doubt.stage is not Stage.LIMIT:
-                self.doubt.end()
-            elif self.rate == inf and slowdown.found.rate < inf:
-                self.doubt.trust()
-            self._streak += slowdown.pause > 0.0 and now >= self.paused_until
-        if slowdown.share == 0.0 and self._knows_better(slowdown.found, now):
+            self._follow_limit(slowdown, now)
+        if self._knows_better(slowdown.found, now):
             slowdown = replace(slowdown, found=self.limit.found)
         lead = 0.0 if slowdown.asked or not slowdown.pause else _LEAD
         if lead and now < self._led_until:  # both were refused, and both try first
             slowdown, lead = replace(slowdown, pause=slowdown.pause - lead), 0.0
         self._apply(slowdown, now, lead)
+
+    def _follow_limit(self, slowdown: Slowdown, now: float) -> None:
+        """Take refusals for those of a limit, as another worker does."""
+        if self.doubt.stage is not Stage.LIMIT:
+            self.doubt.end()
+        elif self.rate == inf and slowdown.found.rate < inf:
+            self.doubt.trust()
+        if slowdown.pause > 0.0 and now >= self.paused_until:
+            self._streak += 1
+            self._begin_run()
+            self._count_refusal(now, is_own=False)
+            self.doubt.count(now)
+
+    def _knows_more(self, slowdown: Slowdown) -> bool:
+        """Return whether a worker was refused that does not know yet what we know."""
+        is_new = slowdown.pause > 0.0 and slowdown.share == 0.0 and slowdown.found.refused == inf
+        return is_new and (self.limit.phase is not Phase.FREE or self.doubt.is_measured)
 
     def _knows_better(self, found: Found, now: float) -> bool:
         """Return whether what we know is kept: another worker met a limit first, or we were cut deeper just now."""
@@ -252,22 +265,45 @@ class Pace:
         self._told_until = self.paused_until
         return slowdown
 
-    def _is_telling(self, now: float, *, again: bool) -> bool:
-        """Return whether a first refusal shows a rate: not where hardly anything was taken, or once far more."""
-        self._trim(now)
-        count = len(self._taken)
-        return count >= LEAST and (again or count >= _FAR_BELOW * max(self._most, self._most_before))
+    def _doubt(self, refused: float) -> None:
+        """Test whether refusals come from the rate: one that was `refused`, and lower ones in vain."""
+        self._back, start = self.limit.found, self.paused_until
+        if self._run.is_strange:  # the share is known
+            self._tried, self._tried_taken = refused, 0.0
+            self.limit.keep(Found(self.rate * self.doubt.go_slower(start, self.doubt.refused_since)))
+        else:
+            self.doubt.begin(start)
+        self._run = Run()
+
+    def _begin_run(self) -> None:
+        """Begin a run of refusals, if the rate that is refused is one that was taken, or a step beyond it."""
+        if self.limit.phase is Phase.BEYOND or (self._run.count == 0 and self.limit.is_trusted):
+            self.doubt.trust()
+            self._former, self._run = self.limit.found, Run(self.rate)
+        elif self.limit.is_trusted:
+            self._run.own, self._run.first = 0, self.rate
+
+    def _count_refusal(self, now: float, *, is_own: bool) -> bool:
+        """Count a refusal of a rate; return whether it says little about the limit."""
+        if self.rate == inf or not self._has_taken or self.limit.phase is Phase.BEYOND:
+            return False
+        found, since = self.limit.found, self.paused_until
+        taken = found.taken if self.limit.phase is Phase.SEARCHING and found.refused == inf else 0.0
+        accepted = self._taken.count(now, self._look, since) / self._look / max(self.share, IDLE)
+        is_odd = self.doubt.stage is Stage.LIMIT and self._run.is_odd(accepted, taken)
+        self._run.add(accepted, is_own=is_own, is_odd=is_odd)
+        return is_odd
 
     def _cut(self, now: float) -> Found:
         """Return what a refusal shows of the rate."""
-        self._trim(now)
-        count = len(self._taken)
+        count = self._taken.count(now, self._look)
         if self.rate == inf or count >= _SAMPLE:
-            return self.limit.cut(count / self._look / max(self.share, IDLE))
+            return self.limit.cut(count / self._look / max(self.share, IDLE) / (1 - self.doubt.share))
         return self.limit.cut(None)
 
     def _stated(self, *, pause: float = 0.0, asked: bool = False, capped: bool = False) -> Slowdown:
-        return Slowdown(pause, self.limit.found, share=self.doubt.share, asked=asked, capped=capped)
+        share, is_test = self.doubt.share, self.doubt.is_testing
+        return Slowdown(pause, self.limit.found, share=share, asked=asked, capped=capped, is_test=is_test)
 
     def _apply(self, slowdown: Slowdown, now: float, lead: float = 0.0) -> None:
         """Keep to a slowdown; `lead` is the part of its pause that only others get, so that all step on together."""
@@ -276,17 +312,15 @@ class Pace:
         if slowdown.pause > 0.0:
             self._slowed_at = now
             self.paused_until = max(self.paused_until, now + slowdown.pause)
-        if slowdown.share > 0.0:
-            return
         until = max(now, self.paused_until)
         if slowdown.found == self.limit.found:
             self.limit.try_again(until)
         else:
             self._cut_at = now
             if self.rate == inf:
-                self._trim(now)
-                self.part, self._found_until = len(self._taken), until
-                self._first_rate = slowdown.found.rate
+                self.part, self._found_until = self._taken.count(now, SECOND), until
+                self._run = Run(slowdown.found.rate, 1)
+                self.doubt.recount(until)
             self.limit.follow(slowdown.found, until - lead, until - lead - now)
             self._has_taken = False
         self._first_at = max(self._first_at, until + _BURST)
@@ -319,7 +353,7 @@ class Pace:
         sample = self.doubt.sample
         self._tried = sample.count / (now - sample.since) / max(self.share, IDLE)
         self._tried_taken = self._tried * (1 - sample.share)
-        part = self.doubt.go_slower(now)
+        part = self.doubt.go_slower(now, sample.share)
         self.limit.keep(Found(min(self.rate, part * self._tried)))
 
     def _end_test(self, finding: Finding, now: float) -> None:
@@ -334,35 +368,23 @@ class Pace:
     def _pause(self, retry_after: float | None, *, pressed: bool) -> float:
         if retry_after is not None:
             return min(retry_after, self._cap)
-        if self.rate == inf and pressed and len(self._taken) >= LEAST:
+        if self.rate == inf and pressed and len(self._taken.at) >= LEAST:
             return SECOND  # by then the service counts anew
         pause = min(SECOND, _PAUSE * 2.0 ** min(self._streak, 10))
         return max(pause, min(SECOND, 1.0 / self.rate))  # less than one call later nothing can have changed
 
     def _advance(self, now: float) -> None:
         used = self._spent >= _USED * self.rate * self.share * (now - self.limit.tried_at)
-        self.limit.advance(now, used=used)
+        self.limit.advance(now, used=used, is_sure=not self.doubt.is_measured)
         self._spent = self.part = 0
         if self.limit.is_trusted:
             self.doubt.trust()
-            self._refusals = 0
+            self._run = Run()
 
     @property
     def _look(self) -> float:
         """Seconds that are looked back on for what was taken."""
         return SECOND if self.rate == inf else min(5.0, max(SECOND, _SAMPLE / (self.rate * max(self.share, IDLE))))
-
-    def _trim(self, now: float) -> None:
-        taken, unlimited = self._taken, self.limit.found.rate == inf
-        self._trim_at = now + _GRAIN
-        oldest = now - (SECOND if unlimited else self._look)
-        while taken and taken[0] < oldest:
-            taken.popleft()
-        if not unlimited:
-            return
-        if now >= self._most_until:
-            self._most_before, self._most, self._most_until = self._most, 0, now + _REMEMBERED
-        self._most = max(self._most, len(taken))
 
 
 def share_of(demand: float, others: float) -> float:

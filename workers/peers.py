@@ -66,6 +66,7 @@ class Peers:
             slowdown.share,
             asked=slowdown.asked,
             capped=slowdown.capped,
+            is_test=slowdown.is_test,
         )
         self._channels[endpoint].publish(notice)
         if slowdown.asked and slowdown.pause >= _WORTH_KEEPING:
@@ -86,7 +87,14 @@ class Peers:
 
         def receive(notice: PaceNotice) -> None:
             found = Found(notice.rate, notice.taken, notice.refused)
-            slowdown = Slowdown(notice.pause, found, notice.share, asked=notice.asked, capped=notice.capped)
+            slowdown = Slowdown(
+                notice.pause,
+                found,
+                notice.share,
+                asked=notice.asked,
+                capped=notice.capped,
+                is_test=notice.is_test,
+            )
             gate.heard(RouteClass(notice.route_class), slowdown, self._clock.monotonic())
             on_change()
 

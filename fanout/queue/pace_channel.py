@@ -30,7 +30,8 @@ class PaceNotice:
     """What a worker learned of the pace of one class of calls.
 
     `pause` is the seconds that remained when the notice was received. `rate`, `taken` and `refused` are calls a second
-    of all workers, infinity where there is no limit. `share` of the calls is refused whatever the rate.
+    of all workers, infinity where there is no limit. `share` of the calls is refused whatever the rate; while `is_test`
+    that is not certain.
     """
 
     route_class: int
@@ -41,6 +42,7 @@ class PaceNotice:
     share: float
     asked: bool
     capped: bool = False
+    is_test: bool = False
 
 
 OnNotice = Callable[[PaceNotice], None]
@@ -126,7 +128,7 @@ class PaceChannel:
             "XADD", self._notices, "MAXLEN", "~", _MAX_NOTICES, "*",
             "w", self.worker, "c", notice.route_class, "p", notice.pause,
             "r", notice.rate, "t", notice.taken, "u", notice.refused, "s", notice.share,
-            "a", int(notice.asked), "x", int(notice.capped),
+            "a", int(notice.asked), "x", int(notice.capped), "d", int(notice.is_test),
         )  # fmt: skip
 
 
@@ -145,6 +147,7 @@ def _notice(flat: Sequence[bytes], *, age: float) -> PaceNotice:
         share=float(fields[b"s"]),
         asked=fields[b"a"] == b"1",
         capped=fields[b"x"] == b"1",
+        is_test=fields.get(b"d") == b"1",
     )
 
 

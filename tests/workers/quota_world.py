@@ -5,7 +5,7 @@ Nothing waits: moments are numbers in a heap, delays are drawn from a seeded gen
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from heapq import heappop, heappush
 from math import inf
@@ -57,7 +57,10 @@ class Worker:
 
 
 class World:
-    """`lanes` says how many lanes each worker has. Every message is refused until it is taken."""
+    """`lanes` says how many lanes each worker has, `starts` when it starts.
+
+    Every message that is refused is repeated until it is taken.
+    """
 
     def __init__(
         self,
@@ -68,8 +71,10 @@ class World:
         pace: Callable[[], Pace] = Pace,
         waiting: float = inf,
         call: float = _CALL,
+        starts: tuple[float, ...] = (),
     ) -> None:
         self._service = service
+        self._starts = starts or (0.0,) * len(lanes)
         self._call = call
         self._random = random.Random(seed)
         self._shift = self._random.random()  # where in its second the far side is when the run begins
@@ -80,14 +85,13 @@ class World:
         self._saved, self._filled_at = service.bucket, 0.0
         self._strays = list(service.strays)
         self._log: list[tuple[float, int, bool]] = []
+        self._told: list[tuple[float, Slowdown]] = []
 
-    def run(self, seconds: float, *, late: tuple[int, float] | None = None) -> None:
-        """Let `seconds` pass; `late` names one worker that starts only then."""
-        for number, worker in enumerate(self.workers):
-            start = self._random.uniform(0.0, 0.005)
-            if late is not None and late[0] == number:
-                start, worker.started = late[1], False
-            self._at(start, partial(self._start, worker))
+    def run(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        for worker, start in zip(self.workers, self._starts, strict=True):
+            worker.started = start == 0.0
+            self._at(start + self._random.uniform(0.0, 0.005), partial(self._start, worker))
         while self._events and self._events[0][0] < seconds:
             now, _count, happen = heappop(self._events)
             happen(now)
@@ -124,11 +128,14 @@ class World:
     def _start(self, worker: Worker, now: float) -> None:
         worker.started = True
         self._at(now + self._random.uniform(0.0, 0.5), lambda now: self._share(worker, now))
+        for when, told in self._told:
+            if now < when + told.pause:  # a worker that starts looks for pauses that go on
+                worker.pace.heard(replace(told, pause=when + told.pause - now), now)
         self._kick(worker, now)
 
     def _share(self, worker: Worker, now: float) -> None:
         worker.demand = max(IDLE, min(worker.waiting, float(worker.idle)) + worker.flying)
-        others = sum(other.demand for other in self.workers if other is not worker)
+        others = sum(other.demand for other in self.workers if other is not worker and other.started)
         worker.part = worker.pace.part
         worker.pace.take_share(share_of(worker.demand, others))
         worker.pace.take_parts(sum(other.part for other in self.workers if other is not worker), now)
@@ -197,11 +204,16 @@ class World:
             wait = self._service.retry_after
             told = worker.pace.refused(now, wait, took=now - began, pressed=worker.waiting > 1, beside=worker.flying)
             self._at(now + (wait or 0.0), lambda now: self._again(worker, now))
-        if told is not None:
-            for other in self.workers:
-                if other is not worker and other.started:
-                    self._at(now + self._random.uniform(0.001, 0.004), partial(self._hear, other, told))
+        self._tell(worker, told, now)
         self._kick(worker, now)
+
+    def _tell(self, worker: Worker, told: Slowdown | None, now: float) -> None:
+        if told is None:
+            return
+        self._told.append((now, told))
+        for other in self.workers:
+            if other is not worker and other.started:
+                self._at(now + self._random.uniform(0.001, 0.004), partial(self._hear, other, told))
 
     def _again(self, worker: Worker, now: float) -> None:
         worker.idle += 1

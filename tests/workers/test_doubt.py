@@ -21,7 +21,7 @@ def a_test_of(share: float, slower: float) -> list[Finding]:
     doubt.begin(0.0)
     found = calls(doubt, 3000, share, 0.0)
     if found[:1] == [Finding.MEASURED]:
-        doubt.go_slower(3.0)
+        doubt.go_slower(3.0, doubt.sample.share)
         found = [Finding.MEASURED, *calls(doubt, 5000, slower, 3.0)]
     return found
 

@@ -121,7 +121,8 @@ def test_calls_that_were_under_way_for_longer_than_the_pause_are_the_same_refusa
     rate, until = pace.rate, pace.paused_until
     assert all(pace.refused(10.0 + number / 100, None, took=0.3) is None for number in range(1, 30))
     assert (pace.rate, pace.paused_until) == (rate, until)
-    pace.accepted(10.3)
+    for number in range(100):  # as many as before: a refusal after far fewer says little
+        pace.accepted(10.3 + number / 1e5)
     assert pace.refused(10.31, None, took=0.3) is not None
     assert pace.rate < rate
 
@@ -213,6 +214,46 @@ def test_a_worker_that_meets_a_limit_the_others_know_does_not_change_their_rate(
     assert told is not None
     old.heard(told, 10.0)
     assert (old.rate, old.paused_until) == (200.0, 11.0)
+
+
+def test_a_worker_that_knows_nothing_yet_takes_away_no_rate_and_no_share_of_chance() -> None:
+    new = Pace()
+    told = new.refused(10.0, 1.0)
+    assert told is not None
+    assert told.found.rate == inf
+    old, expecting = limited(200.0), Pace()
+    expecting.heard(Slowdown(0.0, Found(inf), share=0.05), 9.0)
+    for pace in (old, expecting):
+        pace.heard(told, 10.0)
+    assert (old.rate, old.paused_until) == (200.0, 11.0)
+    assert expecting.expects_refusals
+    assert expecting.paused_until == 11.0
+
+
+def test_a_refusal_far_below_what_was_accepted_costs_its_pause_and_no_rate() -> None:
+    pace = Pace()
+    for number in range(200):
+        pace.accepted(9.0 + number / 250)
+    pace.refused(9.8, 1.0)
+    rate = pace.rate
+    for number in range(20):
+        pace.accepted(11.0 + number / 100)
+    pace.refused(11.2, 1.0)
+    assert (pace.rate, pace.paused_until) == (rate, 12.2)
+
+
+def test_a_limit_beside_refusals_by_chance_is_cut_and_the_chance_is_expected_still() -> None:
+    pace = Pace()
+    pace.heard(Slowdown(0.0, Found(inf), share=0.05), 9.0)
+    for number in range(200):
+        pace.accepted(9.2 + number / 250)
+    told = [pace.refused(10.0 + number / 1000, 1.0) for number in range(20)]
+    cut = next(each for each in told if each is not None)
+    assert cut.found.rate < 250
+    assert (cut.share, pace.rate, pace.expects_refusals) == (0.05, cut.found.rate, True)
+    other = Pace()
+    other.heard(cut, 10.01)
+    assert (other.rate, other.expects_refusals, other.doubt.share) == (pace.rate, True, 0.05)
 
 
 def test_a_worker_whose_share_grows_goes_faster_at_once() -> None:
@@ -362,8 +403,8 @@ def test_two_broadcasts_a_second_from_one_lane_are_held_with_one_refusal(seed: i
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_workers_that_start_in_a_fleet_that_is_limited_neither_starve_nor_starve_the_others(seed: int) -> None:
-    world = World(Service(quota=lambda _now: 200), lanes=(100, 100, 100, 100), seed=seed)
-    world.run(30.0, late=(3, 12.0))
+    world = World(Service(quota=lambda _now: 200), lanes=(100, 100, 100, 100), seed=seed, starts=(0.0, 0.0, 0.0, 12.0))
+    world.run(30.0)
     assert is_filled(world, Phase(20.0, 30.0, 200))
     assert world.seen_by(3, Phase(20.0, 30.0, 200)) >= 0.1
 
@@ -409,6 +450,18 @@ def test_a_limit_that_comes_after_random_refusals_is_noticed(seed: int) -> None:
     world.run(30.0)
     assert world.seen(Phase(10.0, 30.0, 200))[1] < 0.5
     assert any(pace.rate < 1000 for pace in (worker.pace for worker in world.workers))
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_limit_is_found_beside_refusals_by_chance(workers: int) -> None:
+    """The middle one of some seeds: how soon chance is told from the limit is chance as well."""
+    goodputs = []
+    for seed in range(5):
+        service = Service(quota=lambda _now: 200, random=0.1, retry_after=None)
+        world = World(service, lanes=(400 // workers,) * workers, seed=seed)
+        world.run(20.0)
+        goodputs.append(world.seen(Phase(10.0, 20.0, 200))[0])
+    assert sorted(goodputs)[2] >= 0.7
 
 
 def fills_a_quota() -> bool:

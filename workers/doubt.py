@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf, log
 
-from workers.limit import REFUSED, SECOND
+from workers.limit import REFUSED, REMEMBERED, SECOND
 
 _SOME = 4  # outcomes: fewer may be chance
 _OPEN = 2  # accepted for each refused of the calls under way: of what is far beyond a limit hardly any is
@@ -35,9 +35,8 @@ _MANY = 5  # refusals, each at a lower rate than the one before: enough to doubt
 _MUCH_LOWER = 0.6  # of the rate that was refused first: most of what was too much for the service is gone
 _SLOWER = 0.8  # of the rate that was accepted
 _EXPECTED = 15  # refusals expected at the lower rate before their absence says something
-_OVER = 10.0  # seconds without a refusal: what refused has ended; also of a test with too little to send
-_LEAST_SHARE = 0.005
-_MOST_SHARE = 0.5
+_LEAST_SHARE = REFUSED / 2  # of fewer refusals one hears too seldom to measure them
+_MOST_SHARE = 0.5  # what refuses more than every other call is as good as shut
 _MORE = 0.2  # added to the share: what the sum is to notice
 _ALARM = 14.0  # of the sum: by chance once in a million calls
 
@@ -278,7 +277,7 @@ class Doubt:
         return Finding.SHUT if self._beside.refused > self._beside.taken else Finding.OPEN
 
     def _counted(self, now: float, *, refused: bool) -> Finding:
-        if now - self._refused_at > _OVER:
+        if now - self._refused_at > REMEMBERED:
             return Finding.OVER
         if not self._tests or self.stage is Stage.RANDOM or now < self.sample.since:
             return Finding.NOTHING
@@ -299,4 +298,4 @@ class Doubt:
             return Finding.RANDOM
         if max(sample.refused, sample.count * self._measured) >= _EXPECTED:
             return Finding.MEASURED if sample.refused >= _SOME else Finding.LIMIT
-        return Finding.OVER if now - sample.since > _OVER else Finding.NOTHING
+        return Finding.OVER if now - sample.since > REMEMBERED else Finding.NOTHING

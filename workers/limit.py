@@ -22,7 +22,7 @@ from enum import Enum, auto
 from math import inf
 
 LEAST = 2.0  # calls a second: the service lists no lower limit (docs/sources.md, limits)
-REMEMBERED = 10.0  # seconds, twice at most, that the most that was taken in a second is remembered, as BBR does
+REMEMBERED = 10.0  # seconds, as in BBR: what was taken or refused before that says nothing of now
 _FAR_BELOW = 0.5  # of the most that was taken in a second: a refusal there says little
 _LOWEST = 0.5  # calls a second: a class is never stopped altogether
 _FINE = 0.03  # share of the rate: how close a limit is told, the first cut and the first step beyond
@@ -32,7 +32,6 @@ _DEEPEST = 0.5  # share of the rate that one cut leaves: whether it has to be le
 _BELOW = 0.01  # share of the rate that is kept off a limit: calls do not go quite evenly
 SECOND = 1.0  # what services count calls by; a rate counts as taken after one, and where a pause is dear after two
 _UNSURE = 2  # times as long, where refusals are expected whatever the rate
-_STRIDE = 0.5  # seconds of each further step beyond, or twice the pause that it may cost
 _PAUSED = 0.03  # share of the time that the pauses after steps beyond may take
 REFUSED = 0.01  # share of the calls that steps beyond may have refused
 _ON_CREDIT = 10.0  # seconds' worth of calls: the first step beyond comes early, because nothing is known yet
@@ -209,7 +208,7 @@ class Limit:
             self._step = min(_WIDEST, self._step * _WIDER)
         self._go_to(self.rate * (1 + self._step), now, Phase.BEYOND)
         if self._is_sure:
-            self._trial = max(_STRIDE, min(_LONGEST, 2 * self._cost))
+            self._trial = max(SECOND / 2, min(_LONGEST, 2 * self._cost))
 
     def _go_to(self, rate: float, now: float, phase: Phase) -> None:
         before, self.phase = self.rate, phase

@@ -24,7 +24,9 @@ from tests.workers.helpers import until
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-SLOW = PaceNotice(route_class=1, pause=3.5, rate=120.25, taken=100.5, refused=inf, share=0.125, asked=True)
+SLOW = PaceNotice(
+    route_class=1, pause=3.5, rate=120.25, taken=100.5, refused=inf, share=0.125, asked=True, is_test=True
+)
 
 
 @dataclass

@@ -24,6 +24,7 @@ from math import inf
 LEAST = 2.0  # calls a second: the service lists no lower limit (docs/sources.md, limits)
 REMEMBERED = 10.0  # seconds, as in BBR: what was taken or refused before that says nothing of now
 _FAR_BELOW = 0.5  # of the most that was taken in a second: a refusal there says little
+_GRAIN = 0.05  # seconds between two looks at what was accepted
 _LOWEST = 0.5  # calls a second: a class is never stopped altogether
 _FINE = 0.03  # share of the rate: how close a limit is told, the first cut and the first step beyond
 _WIDER = 4.0  # times the step before: four of them double the rate
@@ -229,16 +230,20 @@ class Limit:
 
 
 class Taken:
-    """When calls of one worker were accepted lately, and how many in a second at most."""
+    """When calls of one worker were accepted lately, and how many in a second at most.
+
+    Who adds to `at` calls `tidy` when that is due, and not for each call, because each call would pay for it.
+    """
 
     def __init__(self) -> None:
         self.at: deque[float] = deque()
         self._most = self._most_before = 0
         self._most_until = -inf
+        self.due = -inf  # when `tidy` is to be called after an accepted call
 
-    def add(self, now: float, look: float) -> None:
-        """Count an accepted call, beside those of the last `look` seconds."""
-        self.at.append(now)
+    def tidy(self, now: float, look: float) -> None:
+        """Forget the calls that are older than `look` seconds, and note how many are left."""
+        self.due = now + _GRAIN
         self._trim(now, look)
         if now >= self._most_until:
             self._most_before, self._most, self._most_until = self._most, 0, now + REMEMBERED

@@ -144,7 +144,9 @@ class Pace:
         self._probe = _NO_PROBE
         self._streak = 0
         self._has_taken = True
-        self._taken.add(now, self._look)
+        self._taken.at.append(now)
+        if now >= self._taken.due:
+            self._taken.tidy(now, self._look)
         if self.limit.found.rate != inf:
             self.limit.earn(1.0 / max(self.share, IDLE))
         return None if self.doubt.is_idle else self._conclude(self.doubt.taken(now), now)

@@ -119,7 +119,7 @@ class OwnedFlow:
     @property
     def weight(self) -> int:
         """Bytes that one of its entries takes in memory, about."""
-        return int(self.average) + _AROUND
+        return int(self.average) + AROUND
 
     @property
     def moves(self) -> bool:

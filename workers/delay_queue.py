@@ -25,16 +25,17 @@ class DelayQueue:
     """Lanes by the time they are due, and those that back off by class and hub as well.
 
     A lane whose time comes while its hub is held back is put back after one look, so that thousands of dead
-    destinations cost next to nothing. The place in the heap of a lane that was hurried stays behind as a stale one.
-    Where half of the places are stale, the others move to a new heap, in parts.
+    destinations cost next to nothing. The place in the heap of a lane that was hurried or dropped stays behind as a
+    stale one. Where half of the places are stale, the others move to a new heap, in parts.
     """
 
-    __slots__ = ("_backing_off", "_count", "_heap", "_held_until", "_hurried", "_lanes", "_old")
+    __slots__ = ("_backing_off", "_count", "_heap", "_held_until", "_hurried", "_lanes", "_old", "idle")
 
     def __init__(self, held_until: HeldUntil = never_held) -> None:
         self._held_until = held_until
         self._heap: _Heap = []
         self._old: _Heap = []  # from which places move to the other
+        self.idle = True  # nothing is in it, so that nothing need be asked
         self._count = 0
         self._lanes = 0
         self._backing_off: dict[tuple[RouteClass, str], _Group] = {}  # those that `hurry` would make due sooner
@@ -49,6 +50,7 @@ class DelayQueue:
     def put(self, lane: Lane, until: float) -> None:
         """Keep a lane until that time of the monotonic clock."""
         lane.delayed = True
+        self.idle = False
         self._count += 1
         if lane.due is None:
             self._lanes += 1
@@ -77,6 +79,12 @@ class DelayQueue:
             if not lane.dropped:
                 yield lane
 
+    def drop(self, lane: Lane) -> None:
+        """Give up a lane that waits here, and what waits in it. Its place stays behind as a stale one."""
+        self._forget(lane)
+        lane.waiting = []
+        self._leave_stale()
+
     def hurry(self, route_class: RouteClass, hub: str) -> None:
         """Have `due` make those due sooner that back off from calls of this class to this hub: the first time at once.
 
@@ -104,6 +112,7 @@ class DelayQueue:
         for _ in range(LOOKS):
             heap = self._earliest()
             if not heap:
+                self.idle = True
                 return None
             until, _count, lane = place = heap[0]
             if lane.due is place:
@@ -137,6 +146,9 @@ class DelayQueue:
             return
         lane.due = (sooner, count, lane)
         heappush(self._heap, lane.due)
+        self._leave_stale()
+
+    def _leave_stale(self) -> None:
         if not self._old and len(self._heap) - self._lanes > max(_MOST_STALE, self._lanes):
             self._old, self._heap = self._heap, []
 

@@ -6,10 +6,9 @@ Rules guarded:
 - A class of calls that is held back holds back no other class, and an endpoint no other endpoint.
 - No lane and no flow fills the worker's memory. Each flow has its part of the room. Past `depth` entries, and when its
   head has to be retried while memory is short, the rest of a lane is left in the stream, remembered by id, and fetched
-  when the lane has room. Where heads alone are too many, they are left there too until their time has come. The part
-  of a flow shrinks when others need theirs; what waits for its time in it then goes back to the stream.
-- All together stay within the room at every moment, beside one entry for each flow: while nothing is free, a flow in
-  which nothing moves goes on entry by entry.
+  when it has room. Where heads are too many, they are left there too until their time has come. The part of a flow
+  shrinks when others need theirs; what waits for its time in it then goes back to the stream.
+- All together stay within the room at every moment, beside one entry for each flow that may always go on.
 """
 
 from collections import defaultdict
@@ -143,7 +142,7 @@ class Schedule:
         It belongs to the caller until `advance`, `release` or `postpone`. Only heads of `classes` are considered. The
         classes take turns; see `FairQueue` for what does in each.
         """
-        if self._delayed:
+        if not self._delayed.idle:
             self.wake_due(now, 1)
         ready = self._ready[endpoint]
         while (lane := ready.take(classes)) is not None:
@@ -154,7 +153,7 @@ class Schedule:
     def wake_due(self, now: float, most: int = LOOKS) -> int:
         """Make lanes ready that are due at `now`, of `most` that are looked at; return how many. See `next_due`."""
         count = 0
-        for lane in self._delayed.due(now, most):
+        for lane in () if self._delayed.idle else self._delayed.due(now, most):
             if lane.waiting:
                 lane.flow.resting -= weight_of(lane.waiting)
                 self._ready[lane.flow.endpoint].put(lane)
@@ -241,7 +240,7 @@ class Schedule:
 
     def next_due(self) -> float | None:
         """Return when `wake_due` may have something to do; None when no lane is postponed."""
-        return self._delayed.next_at()
+        return None if self._delayed.idle else self._delayed.next_at()
 
     def to_fetch(self, owned: OwnedPartition, now: float, most: int) -> list[tuple[Lane, Sequence[bytes]]]:
         """Return lanes of a partition with ids that have room, about `most`; `fetched` has to follow for each."""
@@ -294,6 +293,8 @@ class Schedule:
             self._forget(lane, lane.waiting)
             self._left -= len(lane.index or ())
             lane.dropped = True
+            if lane.delayed:  # what is in flight ends by itself; this would stay for as long as the lane had to wait
+                self._delayed.drop(lane)
         for flow in owned.flows.values():
             flow.left = 0
         owned.hungry.clear()

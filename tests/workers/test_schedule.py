@@ -487,6 +487,23 @@ def test_a_dropped_lane_is_not_fetched_for() -> None:
     assert (lanes.to_fetch(owned, 0.0, 9), lanes.left) == ([], 0)
 
 
+def test_nothing_of_a_dropped_partition_stays_in_memory_until_its_lanes_would_have_been_due() -> None:
+    lanes = Schedule(room=1 << 30)
+    for _ in range(8):  # each time the partition is owned again, and fails again
+        owned = a_partition()
+        for number in range(500):
+            lanes.add(f"u{number}", buffered_in(owned, number + 1))
+        taken = [taken_from(lanes) for _ in range(500)]
+        for lane in taken:
+            lanes.postpone(lane, 300.0, backs_off=True)
+        lanes.drop(owned)
+        assert not any(lane.waiting or lane.group for lane in taken)
+        lanes.wake_due(0.0, 500)  # as the dispatcher does in each turn
+    delayed = lanes._delayed
+    assert (len(delayed), dict(delayed._backing_off)) == (0, {})
+    assert len(delayed._heap) + len(delayed._old) < 2000
+
+
 def test_a_lane_and_the_lanes_tell_their_state_to_people() -> None:
     lanes, _ = filled("aaaab", depth=3)
     lane = taken_from(lanes)

@@ -314,7 +314,7 @@ class Breakers:
 
     @property
     def open(self) -> int:
-        """How many hubs are held back: open, or half open."""
+        """How many hubs are held back."""
         return sum(breaker.state.phase is not Phase.CLOSED for breaker in self.by_hub.values())
 
     @property

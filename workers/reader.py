@@ -215,6 +215,7 @@ class Reader:
             if behind:  # all of them together, and in between one of them as far as there is room for it
                 await self._read(owned, behind if turn % 2 else [behind[turn // 2 % len(behind)]])
             elif not fetched:
+                on_read()  # a lane that asked may wait for its time now, and the dispatcher for none
                 await woken.wait()
                 continue
             if self._is_doubtful(owned):

@@ -36,7 +36,7 @@ from tests.workers.helpers import (
     until,
     users_in,
 )
-from workers.lane import Lane
+from workers.lane import HeldUntil, Lane, never_held
 from workers.partition import OwnedPartition
 from workers.pruner import Pruner
 from workers.reader import Reader
@@ -79,12 +79,14 @@ class Watched(Stream):
 class Bench:
     """A reader and what it works with; `room` counts entries of about a thousand bytes."""
 
-    def __init__(self, redis_client: RedisClient, *, room: int = 1000, depth: int = 64) -> None:
+    def __init__(
+        self, redis_client: RedisClient, *, room: int = 1000, depth: int = 64, held_until: HeldUntil = never_held
+    ) -> None:
         self.redis_client = redis_client
         self.clock = FakeClock()
         self.metrics = Metrics()
         self.lines = Lines()
-        self.lanes = Schedule(depth=depth, room=room * 1000)
+        self.lanes = Schedule(depth=depth, room=room * 1000, held_until=held_until)
         self.stream = Watched(redis_client)
         self.settler = Settler(self.stream, DeadLetters(redis_client), self.clock, self.metrics)
         self.sweeps = Sweeps(Presence(redis_client), self.lanes, self.settler, self.clock, self.metrics, bound=1.0)
@@ -246,6 +248,28 @@ async def test_what_a_long_lane_left_is_fetched_by_id_in_order_and_nothing_is_fe
     assert [text for text in delivered if text != "bob"] == texts
     fetched = [id_ for some in bench.stream.fetches for id_ in some]
     assert len(fetched) == len(set(fetched)) == 56
+
+
+async def test_the_dispatcher_is_told_of_a_lane_that_is_held_back_when_its_head_is_to_be_fetched(
+    redis_client: RedisClient,
+) -> None:
+    """It knew of no time to wait for, and would look again only when the store has something new."""
+    holds: list[float] = []
+    bench = Bench(redis_client, room=1, held_until=lambda _lane, now: now + holds[0] if holds else None)
+    await bench.put("1")
+    [owned] = await taken(redis_client, bench.clock, 0)
+    async with bench.reading(owned):
+        await until(lambda: bench.lanes.waiting == 1)
+        lane = bench.take()
+        assert lane is not None
+        bench.lanes.postpone(lane, bench.clock.monotonic() + 1.0)
+        assert bench.lanes.left == 1
+        await bench.clock.advance(1.0)
+        bench.lanes.wake_due(bench.clock.monotonic())
+        reads = bench.reads
+        holds.append(3.0)
+        await until(lambda: bench.lanes.next_due() is not None)
+        assert bench.reads == reads + 1
 
 
 async def test_one_fetch_serves_many_lanes(redis_client: RedisClient) -> None:

@@ -116,52 +116,8 @@ class OwnedFlow:
         self.swept: dict[str, list[Any]] = {}
         self.aside: set[str] = set()
 
-    @property
-    def weight(self) -> int:
-        """Bytes that one of its entries takes in memory, about."""
-        return int(self.average) + AROUND
-
-    @property
-    def moves(self) -> bool:
-        """Whether it holds something that does not wait for its time."""
-        return self.size > self.resting
-
     def __repr__(self) -> str:
         return f"<OwnedFlow {self.name!r} of {self.partition.number}: {self.waiting} waiting, {self.left} left>"
-
-
-class HungryLanes:
-    """Lanes to be fetched for, by flow. The flows take turns."""
-
-    __slots__ = ("_flows",)
-
-    def __init__(self) -> None:
-        self._flows: dict[OwnedFlow, deque[Any]] = {}
-
-    def __repr__(self) -> str:
-        return f"<HungryLanes of {len(self._flows)} flows>"
-
-    def __contains__(self, flow: OwnedFlow) -> bool:
-        return flow in self._flows
-
-    def append(self, lane: Any) -> None:
-        """Put a lane behind the others of its flow."""
-        self._flows.setdefault(lane.flow, deque()).append(lane)
-
-    def take(self, may_fetch: Callable[[OwnedFlow], bool]) -> Any:
-        """Remove and return the next lane of the first flow that may be fetched for; None when there is none."""
-        flow = next(filter(may_fetch, self._flows), None)
-        if flow is None:
-            return None
-        lanes = self._flows.pop(flow)
-        lane = lanes.popleft()
-        if lanes:
-            self._flows[flow] = lanes
-        return lane
-
-    def clear(self) -> None:
-        """Forget all of them."""
-        self._flows.clear()
 
 
 class OwnedPartition:
@@ -183,7 +139,7 @@ class OwnedPartition:
         self.number = lease.partition
         self.generation = generation
         self.flows: dict[str, OwnedFlow] = {}
-        self.hungry = HungryLanes()
+        self.hungry: deque[Any] = deque()
         self.on_wake: Callable[[], None] = _nothing
         self.chunk = _CHUNK
         self.left_alone: dict[str, str] = {}
@@ -282,38 +238,6 @@ class OwnedPartition:
             callback()
         else:
             self._when_quiet.append(callback)
-
-
-class StarvedPartitions:
-    """Those that are `waiting` for room which others have."""
-
-    __slots__ = ("waiting",)
-
-    def __init__(self) -> None:
-        self.waiting: dict[OwnedPartition, None] = {}
-
-    def __repr__(self) -> str:
-        return f"<StarvedPartitions {len(self.waiting)}>"
-
-    def add(self, owned: OwnedPartition) -> None:
-        """Note that a partition waits."""
-        self.waiting[owned] = None
-
-    def discard(self, owned: OwnedPartition) -> None:
-        """Forget a partition."""
-        self.waiting.pop(owned, None)
-
-    def wake(self, flow: OwnedFlow, *, has_room: bool) -> None:
-        """Wake all of them when there is room again, and that of `flow` when nothing of the flow moves any more.
-
-        `has_room` is to mean more than an entry, else they would read a single one each time one is gone.
-        """
-        if has_room:
-            waiting, self.waiting = self.waiting, {}
-            for owned in waiting:
-                owned.wake()
-        elif not flow.moves and flow.partition in self.waiting:
-            flow.partition.wake()
 
 
 class StoreClock:

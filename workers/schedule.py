@@ -6,19 +6,17 @@ Rules guarded:
 - A class of calls that is held back holds back no other class, and an endpoint no other endpoint.
 - No lane and no flow fills the worker's memory. Each flow has its part of the room. Past `depth` entries, and when its
   head has to be retried while memory is short, the rest of a lane is left in the stream, remembered by id, and fetched
-  when it has room. Where heads are too many, they are left there too until their time has come. The part of a flow
-  shrinks when others need theirs; what waits for its time in it then goes back to the stream.
-- All together stay within the room at every moment, beside one entry for each flow that may always go on.
+  when the lane has room. Where heads alone are too many, they are left there too until their time has come. The part
+  of a flow shrinks when others need theirs; what waits for its time in it then goes back to the stream.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 from fanout.signalr.message import Message, RouteClass, class_of
 from workers.delay_queue import LOOKS, DelayQueue
 from workers.lane import HeldUntil, Lane, ReadyLanes, never_held, weight_of
-from workers.partition import AROUND, BufferedEntry, OwnedFlow, OwnedPartition, StarvedPartitions
+from workers.partition import AROUND, BufferedEntry, OwnedFlow, OwnedPartition
 
 _CLASSES = tuple(RouteClass)
 _FETCH = 32  # entries that are fetched for one lane at a time
@@ -29,7 +27,7 @@ _MOST_LEFT = 1_000_000  # ids that are remembered, of 16 bytes each
 
 
 class Schedule:
-    """All lanes of one worker, with `room` for so many bytes in them together. Times are of the monotonic clock."""
+    """All lanes of one worker, about `room` bytes in them together. Times are readings of the monotonic clock."""
 
     def __init__(self, *, depth: int = 64, room: int = 32 << 20, held_until: HeldUntil = never_held) -> None:
         self._depth = depth
@@ -42,8 +40,7 @@ class Schedule:
         self._waiting = 0
         self._size = 0
         self._left = 0
-        self._busy: dict[OwnedFlow, None] = {}  # those that hold something
-        self._starved = StarvedPartitions()
+        self._busy = 0  # flows that hold something
 
     def __repr__(self) -> str:
         return (
@@ -81,27 +78,28 @@ class Schedule:
     def room_of(self, flow: OwnedFlow) -> int:
         """Return how many bytes more a flow may hold; not more than 0 means that it is not to be read.
 
-        Each flow has an equal part, so that one full of what cannot go leaves the others their own. Where nothing is
-        free, one in which nothing moves may read an entry; past the most lanes or ids one that holds nothing.
+        Each flow has an equal part, so that one that is full of what cannot go leaves the others their own. One that
+        holds nothing may always read. Past the most lanes or ids a worker remembers, only those may.
         """
         if flow.waiting and (len(self._lanes) >= self._most_lanes or self._left >= _MOST_LEFT):
             return 0
-        part = self._part(flow) - flow.size
-        room = min(part, self._room - self._size)
-        if room > 0 or flow.moves:
-            return room
-        return 1 if part > 0 or not flow.waiting else part
+        return self._part(flow) - flow.size
 
     def make_room(self, flow: OwnedFlow) -> bool:
-        """Leave what is postponed in the stream where it takes more than half of a part; False if there is none.
+        """Leave what is postponed in the stream where it takes more than half of the flow's part; False if it does not.
 
-        It was put there while the part was larger. A quarter is kept, so that this is rare. Where nothing is free, the
-        other flows do the same.
+        It was put there while the part was larger. A quarter is kept, so that this is rare while parts go on shrinking.
         """
-        if self._size < self._room:
-            return self._leave_postponed(flow)
-        self._starved.add(flow.partition)
-        return sum(map(self._leave_postponed, (flow, *self._busy))) > 0  # each of them is asked
+        if flow.resting <= self._part(flow) // 2:
+            return False
+        lanes = [lane for lane in self._lanes.values() if lane.flow is flow and lane.delayed]
+        for keep in (1, 0):
+            for lane in lanes:
+                if flow.resting <= self._part(flow) // 4:
+                    return True
+                flow.resting -= weight_of(lane.waiting[keep:])
+                self._leave(lane, keep)
+        return True
 
     def add(self, key: str, buffered: BufferedEntry) -> bool:
         """Put an entry at the end of its lane; return False when it is left in the stream for later."""
@@ -117,7 +115,7 @@ class Schedule:
             return True
         if not lane.has_left and len(lane.waiting) < self._depth:
             failing = lane.postponed or lane.attempts > 1
-            if not failing or not (self._is_crowded(flow) or self._size + buffered.weight > self._room):
+            if not (failing and self._is_crowded(flow)):
                 self._append(lane, buffered)
                 return True
         lane.leave(buffered.id)
@@ -151,7 +149,10 @@ class Schedule:
         return None
 
     def wake_due(self, now: float, most: int = LOOKS) -> int:
-        """Make lanes ready that are due at `now`, of `most` that are looked at; return how many. See `next_due`."""
+        """Make postponed lanes ready that are due at `now`; return how many. Look at `most` of them at the most.
+
+        While `next_due` is not later than `now`, there are more.
+        """
         count = 0
         for lane in () if self._delayed.idle else self._delayed.due(now, most):
             if lane.waiting:
@@ -163,7 +164,10 @@ class Schedule:
         return count
 
     def hurry(self, route_class: RouteClass, hub: str) -> None:
-        """Have `wake_due` make lanes of a hub ready that back off, in parts: calls of this class succeed again."""
+        """Make lanes of a hub, as it is in their keys, due at once that back off: calls of this class succeed again.
+
+        They are made so by `wake_due`, in parts.
+        """
         self._delayed.hurry(route_class, hub)
 
     def advance(self, lane: Lane, count: int = 1) -> None:
@@ -227,52 +231,49 @@ class Schedule:
         lane.backs_off = backs_off
         if self._is_crowded(lane.flow):
             self._leave(lane, 1)
-        if lane.flow.size > self._part(lane.flow) // 2 or self._size >= self._room:
+        if lane.flow.size > self._part(lane.flow) // 2:
             self._leave(lane, 0)
         lane.flow.resting += weight_of(lane.waiting)
         self._delayed.put(lane, until)
-        if self._starved.waiting:
-            self._starved.wake(lane.flow, has_room=self._size < self._room * 7 // 8)
 
     def hurry_refused(self, now: float, route_class: RouteClass, endpoint: str = "") -> None:
         """Make the lanes of an endpoint due at once whose head was refused for its speed: the pause was lifted."""
         self._delayed.hurry_refused(now, route_class, endpoint)
 
     def next_due(self) -> float | None:
-        """Return when `wake_due` may have something to do; None when no lane is postponed."""
+        """Return when the next postponed lane is due; None when none is postponed."""
         return None if self._delayed.idle else self._delayed.next_at()
 
     def to_fetch(self, owned: OwnedPartition, now: float, most: int) -> list[tuple[Lane, Sequence[bytes]]]:
-        """Return lanes of a partition with ids that have room, about `most`; `fetched` has to follow for each."""
+        """Return lanes of a partition with the ids that are to be fetched for them, about `most` in all.
+
+        `fetched` has to follow for each. Empty when there is nothing to fetch.
+        """
         chosen: list[tuple[Lane, Sequence[bytes]]] = []
-        count, budget = 0, self._room - self._size
-        while count < most and (lane := owned.hungry.take(partial(self._may_fetch, chosen, budget))) is not None:
+        count = 0
+        while owned.hungry and count < most:
+            lane = owned.hungry.popleft()
             lane.asked = False
             if lane.dropped or lane.index is None or lane.fetching is not None or self._is_held_back(lane, now):
                 continue
             wanted = 1 if lane.postponed else max(1, min(_FETCH, self._depth - len(lane.waiting)))
-            ids = lane.ids_to_fetch(max(1, min(wanted, budget // lane.flow.weight)))
+            ids = lane.ids_to_fetch(wanted)
             self._left -= len(ids)
             lane.flow.left -= len(ids)
             chosen.append((lane, ids))
             count += len(ids)
-            budget -= len(ids) * lane.flow.weight
         return chosen
 
     def fetched(self, lane: Lane, ids: Sequence[bytes], found: Sequence[BufferedEntry]) -> None:
         """Add what was fetched for a lane; entries that are gone are left out of `found`.
 
-        Nothing is added when the lane left more in the stream since then: that comes first. What has no room goes back.
+        Nothing is added when the lane left more in the stream since the fetch began: that comes first.
         """
         if lane.dropped or lane.fetching is not ids:
             return
         lane.fetching = None
         was_idle = not lane.waiting
-        for place, buffered in enumerate(found):
-            size = self._size + buffered.weight * lane.delayed  # what waits for its time has to fit
-            if size >= self._room and (lane.delayed or lane.flow.moves):
-                self._put_back(lane, [each.id for each in found[place:]])
-                break
+        for buffered in found:
             self._append(lane, buffered)
         if lane.waiting and lane.left not in {None, lane.head.id}:
             lane.begin_next()  # its head was removed from the stream meanwhile
@@ -298,7 +299,6 @@ class Schedule:
         for flow in owned.flows.values():
             flow.left = 0
         owned.hungry.clear()
-        self._starved.discard(owned)
 
     def _ask(self, lane: Lane) -> None:
         if not lane.asked and lane.fetching is None:
@@ -308,24 +308,6 @@ class Schedule:
 
     def _end(self, lane: Lane) -> None:
         del self._lanes[lane.flow, lane.key]
-
-    def _may_fetch(self, chosen: Sequence[tuple[Lane, Sequence[bytes]]], budget: int, flow: OwnedFlow) -> bool:
-        if budget > 0 or not (flow.moves or any(lane.flow is flow for lane, _ids in chosen)):
-            return True
-        self._starved.add(flow.partition)
-        return False
-
-    def _leave_postponed(self, flow: OwnedFlow) -> bool:
-        if flow.resting <= self._part(flow) // 2:
-            return False
-        lanes = [lane for lane in self._lanes.values() if lane.flow is flow and lane.delayed]
-        for keep in (1, 0):
-            for lane in lanes:
-                if flow.resting <= self._part(flow) // 4:
-                    return True
-                flow.resting -= weight_of(lane.waiting[keep:])
-                self._leave(lane, keep)
-        return True
 
     def _is_held_back(self, lane: Lane, now: float) -> bool:
         # To fetch a head that may not go would be for nothing.
@@ -346,7 +328,7 @@ class Schedule:
         lane.waiting.append(buffered)
         flow.known.add(buffered.id)
         if not flow.waiting:
-            self._busy[flow] = None
+            self._busy += 1
         flow.waiting += 1
         flow.size += weight
         if lane.delayed:
@@ -363,11 +345,9 @@ class Schedule:
         self._waiting -= len(gone)
         self._size -= size
         if not flow.waiting:
-            del self._busy[flow]
+            self._busy -= 1
         if flow.behind and (flow.size < self._enough(flow) or flow.resting > self._part(flow) // 2):
             flow.partition.wake()
-        if self._starved.waiting:
-            self._starved.wake(flow, has_room=self._size < self._room * 7 // 8)
 
     def _enough(self, flow: OwnedFlow) -> int:
         # With less than this a flow is read again. What waits for its time takes half of the part and one entry at the
@@ -376,7 +356,7 @@ class Schedule:
         return part if part < _SMALL_PART else part * 3 // 4
 
     def _part(self, flow: OwnedFlow) -> int:
-        return self._room // max(1, len(self._busy) + (not flow.waiting))
+        return self._room // max(1, self._busy + (not flow.waiting))
 
     def _is_crowded(self, flow: OwnedFlow) -> bool:
         # Each flow has its own part of the room. One that is full of what cannot go would read nothing more.
@@ -390,10 +370,8 @@ class Schedule:
             lane.flow.known.discard(buffered.id)
         del lane.waiting[keep:]
         self._forget(lane, gone)
+        ids = [buffered.id for buffered in gone]
         lane.note_left(gone[0], is_head=not keep)
-        self._put_back(lane, [buffered.id for buffered in gone])
-
-    def _put_back(self, lane: Lane, ids: Sequence[bytes]) -> None:
         count = len(ids) + len(lane.fetching or ())
         lane.put_back(ids)
         self._left += count

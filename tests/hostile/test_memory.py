@@ -49,10 +49,13 @@ def targets(count: int, size: int) -> bytes:
 
 
 async def until_taken(client: httpx.AsyncClient, body: bytes) -> httpx.Response:
-    """Send a batch until there is memory for it, as often as Retry-After says."""
+    """Send a batch until there is memory for it, as often as Retry-After says.
+
+    A machine with much to do may also be too late for the store, with nothing stored: that is asked for again too.
+    """
     while True:
         answer = await client.post("/v1/hubs/chat/messages", content=body)
-        if answer.status_code != 503 or answer.json()["code"] != "overloaded":
+        if answer.status_code != 503 or answer.json()["code"] not in {"overloaded", "queueUnavailable"}:
             return answer
         await asyncio.sleep(float(answer.headers["Retry-After"]))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 
 from tests.flow.waiting import until
-from tests.soak.gauges import Trend, shrank, trend_of
+from tests.soak.gauges import Trend, drained, trend_of
 from tests.soak.load import Load
 from tests.soak.plant import LASTING, Plant, running_plant
 from tests.soak.troubles import Troublemaker
@@ -63,8 +63,8 @@ async def soak(plan: Plan, directory: Path) -> bool:
         watch.verdict.close(trouble.events)
         wrong += watch.verdict.wrong + plant.ended() + _too_few(watch, trouble)
         wrong += [f"dead letter: {letter!r}" for letter in await plant.dead_letters()]
-        if not shrank(watch.backlogs):
-            wrong.append("the streams never shrank")
+        if not drained(watch.backlogs):
+            wrong.append("something was left waiting")
         trends = [trend for name, at in sorted(watch.samples.items()) if (trend := trend_of(name, at))]
         return _report(watch, load, trouble, trends, wrong, judge_memory=plan.seconds >= _SHORTEST_FOR_MEMORY)
 

@@ -6,7 +6,6 @@ than a tenth and some megabytes, which an allocator takes without leaking.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import fmean, linear_regression
 
 MIB = 2**20
@@ -47,6 +46,6 @@ def trend_of(name: str, samples: Sequence[tuple[float, int]]) -> Trend | None:
     return Trend(name, first, last, slope)
 
 
-def shrank(backlogs: Sequence[int]) -> bool:
-    """Whether what waits went up and came down again: streams that only grow would hide in a flat mean."""
-    return not backlogs or (backlogs[-1] == 0 and any(after < before for before, after in pairwise([*backlogs, 0])))
+def drained(backlogs: Sequence[int]) -> bool:
+    """Whether nothing was left waiting at the last look, however much waited before."""
+    return not backlogs or backlogs[-1] == 0

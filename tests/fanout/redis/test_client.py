@@ -106,10 +106,10 @@ async def test_a_server_that_is_no_primary_any_more_loses_all_its_connections(re
 
 
 async def test_a_server_that_does_not_answer_in_time_loses_the_idle_connections_too(store: Store) -> None:
-    async with opened(store.url, time_limit=0.3) as redis_client:
+    async with opened(store.url) as redis_client:
         await asyncio.gather(redis_client.ask("GET", "a"), redis_client.ask("GET", "a"))
         with pytest.raises(QueueSilentError):
-            reply_or_raise((await redis_client.call(("BLPOP", "a", 2)))[0])
+            reply_or_raise((await redis_client.call(("BLPOP", "a", 2), time_limit=0.3))[0])
         one_server = isinstance(redis_client, ServerClient)
         assert not one_server or await redis_client.ask("GET", "a") is None
         assert not one_server or "1 idle, 0 busy" in repr(redis_client)

@@ -86,21 +86,18 @@ refuse_move(KEYS[4])
 local room = tonumber(redis.call('GET', KEYS[3]) or 0) < tonumber(ARGV[1])
 local add, answers, at = adder(ARGV[3], KEYS[2]), {0}, 5
 local count, size = 0, 0
-local find, keep
+local find, keep, now
 local function admit(guard)
   if guard == '' then return not room and 'F' end
-  if not find then find, keep = remembering(KEYS[4], tonumber(ARGV[2])) end
-  local known, key = find(string.sub(guard, 1, 12))
+  if not find then find, keep, now = remembering(KEYS[4], tonumber(ARGV[2])) end
+  local known, key, since = find(string.sub(guard, 1, 12))
   if not known then return not room and 'F' end
   if string.sub(known, 1, 8) ~= string.sub(guard, 13) then return 'C' end
   redis.call('PEXPIRE', key, redis.call('PTTL', key))
-  return string.format('D%.0f-%.0f', struct.unpack('>I6I7', known, 9))
+  return 'D' .. unpacked(string.sub(known, 9), since)
 end
 local function remember(guard, id)
-  if guard ~= '' then
-    local time, number = string.match(id, '^(%d+)-(%d+)$')
-    keep(string.sub(guard, 1, 12), string.sub(guard, 13) .. struct.pack('>I6I7', time, number))
-  end
+  if guard ~= '' then keep(string.sub(guard, 1, 12), string.sub(guard, 13) .. packed(id, now)) end
 end
 while at <= #ARGV do
   local stream, body, n, before = KEYS[4 + ARGV[at]], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), count

@@ -85,6 +85,20 @@ async def test_a_clock_behind_the_stream_gives_no_id_a_lost_entry_may_have_had(
     assert await append(redis_client, (b"1", "", b""), (b"2", "", b"")) == [2 * EACH + 2, one, two]
 
 
+@pytest.mark.parametrize("last", [b"", b"99999999999999-5", b"99999999999999-4503599627370490", b"1-9"])
+async def test_a_duplicate_is_answered_with_the_id_stored_before_whatever_that_is(
+    redis_client: RedisClient, last: bytes
+) -> None:
+    """One that was made now is remembered in few bytes, another one whole."""
+    if last:
+        await redis_client.ask("XADD", STREAM, last, "e", b"0")
+    entries = [(b"1", f"{n}", b"=x") for n in range(3)]
+    stored = await append(redis_client, *entries)
+    assert (await append(redis_client, *entries))[1:] == [b"D" + id_ for id_ in stored[1:]]
+    sizes = [len(value) for name in await remembered(redis_client) for value in await redis_client.ask("HVALS", name)]
+    assert sizes == [26 if last.startswith(b"9") else 18] * 3
+
+
 async def test_an_append_the_store_refuses_says_why(redis_client: RedisClient) -> None:
     await redis_client.ask("SET", STREAM, "no stream")
     with pytest.raises(Exception, match="WRONGTYPE"):
@@ -161,7 +175,7 @@ async def test_each_remembered_id_takes_little_however_many_there_are(redis_clie
         await redis_client.ask("DEL", SEEN, *keys)
 
 
-@pytest.mark.parametrize("count", [900, 1_500, 2_500])
+@pytest.mark.parametrize("count", [900, 1_000, 1_500, 2_500])
 async def test_ids_that_come_before_it_is_known_how_many_there_will_be_take_little_too(
     redis_client: RedisClient, count: int
 ) -> None:

@@ -214,6 +214,12 @@ EVENTS: Final = (
         "a lease ran out or was taken: what was in flight may repeat",
     ),
     _event("leases.unreachable", "warning", "error held", "Redis did not answer; it is tried again"),
+    _event(
+        "dead_letters.unreachable",
+        "warning",
+        "partition error",
+        "Redis did not answer when old dead letters were to be deleted; it is tried again; one line in 60 seconds",
+    ),
     _event("reader.failed", "warning", "partition error", "Redis did not answer; it is tried again"),
     _event(
         "reader.rewound",

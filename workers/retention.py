@@ -21,6 +21,7 @@ from workers.partition import OwnedPartition
 _INTERVAL: Final = 10.0  # seconds between two rounds, and between two lines of the log
 _SHORTEST: Final = 0.1  # seconds between two rounds where letters may become old sooner than that
 _LATEST: Final = 3600.0  # seconds after which a partition is looked at again, because the store's clock may be set
+_FAILURES_EVERY: Final = 60.0  # seconds between two lines of the log that say that Redis did not answer
 _BETWEEN: Final = 0.05  # seconds between two steps of a partition, in which Redis does the work of others
 
 
@@ -57,6 +58,7 @@ class Retention:
         self._looks: dict[OwnedPartition, Look] = {}
         self._unsaid = 0  # letters deleted since the last line of the log
         self._said = -inf
+        self._failure_said = -inf
 
     def __repr__(self) -> str:
         return f"<Retention, {self._max_age:g} s>"
@@ -82,13 +84,22 @@ class Retention:
         """Make one step in a partition; return whether the next one is due at once."""
         try:
             step = await self._dead_letters.delete_old(owned.number, owned.lease.token, self._max_age, look.counted)
-        except (QueueError, LeaseLostError):
-            return False  # the next round asks again, and is told what this one deleted
+        except LeaseLostError:
+            return False  # the next owner does it
+        except QueueError as error:  # the next round asks again, and is told what this one deleted
+            self._log_failure(owned.number, error)
+            return False
         self._counter.inc(step.count)
         self._unsaid += step.count
         now = self._clock.monotonic()
         self._looks[owned] = next_look(step, now, self._max_age)
         return self._looks[owned].at <= now
+
+    def _log_failure(self, partition: int, error: QueueError) -> None:
+        now = self._clock.monotonic()
+        if now - self._failure_said >= _FAILURES_EVERY:  # every partition fails in every round of an outage
+            self._log.warning("dead_letters.unreachable", partition=partition, error=str(error))
+            self._failure_said = now
 
     def _say(self, now: float) -> None:
         if self._unsaid and now - self._said >= _INTERVAL:

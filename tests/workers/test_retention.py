@@ -167,6 +167,14 @@ async def test_the_log_has_one_line_in_ten_seconds_with_all_that_was_deleted() -
     assert sum(line["deleted"] for line in lines) == 30
 
 
+async def test_an_outage_is_said_once_a_minute_and_a_lost_lease_never() -> None:
+    bench = Bench(a_partition(0, token="w:0"), a_partition(1), a_partition(2))
+    bench.letters.lost = 16  # two in each round of 10 seconds
+    await bench.live(75.0)
+    assert bench.letters.lost == 0
+    assert bench.lines.of("dead_letters.unreachable") == [{"partition": 1, "error": "no answer"}] * 2
+
+
 def test_letters_without_an_age_need_no_task() -> None:
     letters = cast("DeadLetters", Letters(FakeClock()))
     retention = Retention(letters, FakeClock(), Metrics(), Lines().log, max_age=0.0)

@@ -27,6 +27,7 @@ from zlib import crc32
 from fanout.clock import Clock
 from fanout.errors import LeaseLostError, QueueError, QueueSilentError
 from fanout.queue.changes import swept_by
+from fanout.queue.claims import Claims
 from fanout.queue.entry import (
     Admission,
     Depth,
@@ -42,12 +43,12 @@ from fanout.queue.entry import (
     parts_of,
     settlement,
 )
-from fanout.queue.keys import FIELD, KEYS, Keys, flow_of_stream, partition_of, place_of, scope_of_flow
-from fanout.queue.remembered import dedup_mark, guard_of, idempotency_mark, short
+from fanout.queue.keys import FIELD, KEYS, Keys, flow_of_stream, place_of, scope_of_flow
+from fanout.queue.remembered import dedup_mark, guard_of
 from fanout.queue.scripts import EXPIRE, FETCH, MEASURE, PRUNE, WAKE
 from fanout.queue.staged import Mark, append_staged
 from fanout.queue.store import info_of, memory_ratio
-from fanout.queue.worker_scripts import CLAIM, LEFT
+from fanout.queue.worker_scripts import LEFT
 from fanout.redis.client import Argument, Call, RedisClient, is_out_of_memory, reply_or_raise
 from fanout.redis.durability import Durability, Unconfirmed
 from fanout.signalr.message import Message, Scope
@@ -86,6 +87,7 @@ class Stream:
         self._origin = origin
         self._numbers = count(1)
         self._sizes = [0] * partitions
+        self._claims = Claims(redis_client, clock, keys, partitions=partitions, window=self._window_ms)
 
     def __repr__(self) -> str:
         return f"<Stream {self._partitions} partitions, about {sum(self._sizes)} bytes>"
@@ -165,9 +167,7 @@ class Stream:
 
     async def claim_key(self, hub: str, key: str, fingerprint: bytes) -> bool:
         """Remember the body an Idempotency-Key stands for; False when it stood for another one."""
-        partition = partition_of(f"{hub}\n{key}", self._partitions)
-        arguments: list[Argument] = [idempotency_mark(hub, key), short(fingerprint), self._window_ms]
-        return bool(await self._redis.run(CLAIM, [self._keys.seen(partition)], arguments))
+        return await self._claims.claim(hub, key, fingerprint)
 
     async def flows(self, partition: int) -> list[str]:
         """Return the flows of a partition that may hold entries."""

@@ -241,7 +241,11 @@ class ClusterClient(RedisClient):
             if self._slots and self._clock.monotonic() - self._refreshed < _MAP_LIFETIME and not self._is_outdated:
                 return
             self._is_outdated = False
-            self._slots = await self._read_slots()
+            try:
+                self._slots = await self._read_slots()
+            except asyncio.CancelledError:
+                self._is_outdated = True  # the next caller reads it instead
+                raise
             self._refreshed = self._clock.monotonic()
             for node in self._nodes.keys() - set(self._slots.nodes):
                 await self._nodes.pop(node).client.aclose()

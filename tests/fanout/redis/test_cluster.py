@@ -262,6 +262,26 @@ async def test_an_append_waits_for_no_node_but_its_own(nodes: Store) -> None:
         refreshing.cancel()
 
 
+async def test_a_key_of_a_request_waits_for_no_node_that_is_silent(nodes: Store) -> None:
+    """Whichever of its places is silent, the other two decide, also about another body, and remember it for later."""
+    async with opened(nodes.url, time_limit=3.0) as redis_client, asyncio.TaskGroup() as tasks:
+        stream = a_stream(redis_client)
+        names = [f"k{n}" for n in range(20)]
+        assert all([await stream.claim_key("chat", name, b"one body") for name in names[:10]])
+        victim = owner_of(nodes, slot_of(KEYS.seen(0)))
+        victim.freeze()
+        try:
+            waiting = tasks.create_task(redis_client.call(("GET", KEYS.seen(0))))
+            assert all([await stream.claim_key("chat", name, b"one body") for name in names])
+            assert not any([await stream.claim_key("chat", name, b"another.") for name in names])
+            assert not waiting.done()
+            waiting.cancel()
+        finally:
+            victim.thaw()
+        assert not any([await stream.claim_key("chat", name, b"another.") for name in names])
+        assert all([await stream.claim_key("chat", name, b"one body") for name in names])
+
+
 async def test_only_keys_of_a_node_that_was_restarted_may_have_lost_something(nodes: Store) -> None:
     async with opened(nodes.url) as redis_client:
         names = [f"key {i}" for i in range(60)]

@@ -86,16 +86,7 @@ class Peers:
         gate, channel = endpoint.gate, self._channels[endpoint.name]
 
         def receive(notice: PaceNotice) -> None:
-            found = Found(notice.rate, notice.taken, notice.refused)
-            slowdown = Slowdown(
-                notice.pause,
-                found,
-                notice.share,
-                asked=notice.asked,
-                capped=notice.capped,
-                is_test=notice.is_test,
-            )
-            gate.heard(RouteClass(notice.route_class), slowdown, self._clock.monotonic())
+            gate.heard(RouteClass(notice.route_class), _slowdown_of(notice), self._clock.monotonic())
             on_change()
 
         def share(others: Sequence[float]) -> None:
@@ -191,3 +182,8 @@ def _hold_back(endpoint: Endpoint, left: Mapping[Pause, float], now: float) -> N
             hub = hub_at(pause.hub, endpoint.name)
             hubs[hub] = max(hubs.get(hub, now), now + seconds)
     endpoint.gate.set_pauses(classes, hubs, now)
+
+
+def _slowdown_of(notice: PaceNotice) -> Slowdown:
+    found = Found(notice.rate, notice.taken, notice.refused)
+    return Slowdown(notice.pause, found, notice.share, asked=notice.asked, capped=notice.capped, is_test=notice.is_test)

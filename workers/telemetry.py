@@ -213,16 +213,9 @@ class Telemetry:
             self._trace(buffered, "attempt", detail)
 
     def _record_end(
-        self,
-        buffered: BufferedEntry,
-        end: str,
-        status: int,
-        stands_for: int,
-        *,
-        attempts: int,
-        took: float,
-        age: float | None = None,
-    ) -> None:
+        self, buffered: BufferedEntry, end: str, status: int, stands_for: int,
+        *, attempts: int, took: float, age: float | None = None,
+    ) -> None:  # fmt: skip
         if self.traces is not None:
             self._trace(buffered, "settled", {"end": end, "status": status, "attempts": attempts})
         if not stands_for:

@@ -65,8 +65,7 @@ class Pool:
         self._idle: list[Connection] = []
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._permits = 0  # in use
-        self._opened = 0
-        self._reused = 0
+        self._opened = self._reused = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
 

@@ -106,20 +106,23 @@ class Intake:
         if holding is not None:
             copies = _copies_of(batch, len(self._endpoints)) if len(submissions) > len(batch.results) else 0
             holding.resize(holding.size + _ENTRY * len(submissions) + copies)
-        key = None if options.key is None else f"{options.caller}\n{options.key}"
-        if key is not None and not await self._queue.claim_key(hub, key, options.fingerprint):
-            raise IdempotencyConflictError(DETAILS["idempotencyConflict"])
+        if options.key is not None:
+            await self._claim_key(hub, options)
         asked_at = self._clock.wall()  # a worker may be done with an entry before its receipt is here
         is_small = holding is not None and holding.size <= _PART
         receipts = await self._append(submissions, is_small=is_small) if submissions else []
-        outcome = _common_outcome(submissions, receipts, options) if is_common else None
-        if outcome is None:
-            outcome = outcome_of(batch, submissions, receipts, options.id_prefix(hub), len(self._endpoints))
+        outcome: Stored | Mixed | None = _common_outcome(submissions, receipts, options) if is_common else None
+        outcome = outcome or outcome_of(batch, submissions, receipts, options.id_prefix(hub), len(self._endpoints))
         self._count(hub, options.caller, submissions, receipts, outcome)
         self._count_warnings(batch)
         self._trace(submissions, receipts, asked_at, options.caller)
         self._log_stored(outcome, hub, options)
         return outcome
+
+    async def _claim_key(self, hub: str, options: BatchOptions) -> None:
+        key = f"{options.caller}\n{options.key}"
+        if not await self._queue.claim_key(hub, key, options.fingerprint):
+            raise IdempotencyConflictError(DETAILS["idempotencyConflict"])
 
     async def _append(self, submissions: Sequence[Submission], *, is_small: bool) -> list[Receipt]:
         started = self._clock.monotonic()

@@ -371,6 +371,7 @@ class Breakers:
         """Learn that the service has dealt with a call; return whether those who wait may be told of a recovery."""
         breaker = self.by_hub.get(hub)
         if breaker is None:
+            self._forget_oldest(now)
             return False
         self._probing.discard(lane)
         self._free_at = -inf  # the others may find out at once
@@ -384,5 +385,15 @@ class Breakers:
         self._probing.discard(lane)
         breaker = self.by_hub.get(hub)
         if breaker is None:
+            self._forget_oldest(now)
+            self._forget_oldest(now)  # two for each new one: the old ones become fewer
             breaker = self.by_hub[hub] = Breaker(self._width)
         return breaker.failed(now, lane, jitter)
+
+    def _forget_oldest(self, now: float) -> None:
+        # Hubs come and go: one that failed and is called no more would be kept for ever.
+        hub, breaker = next(iter(self.by_hub.items()), ("", None))
+        if breaker is not None:
+            del self.by_hub[hub]
+            if not breaker.is_forgotten(now):
+                self.by_hub[hub] = breaker  # the next look is at another one

@@ -10,6 +10,7 @@ _MOST_ALONE = 10  # destinations of a hub that were refused lately; where it is 
 _LATELY = 60.0  # seconds; backoff makes it half a minute between two calls to one of them
 _MOST_REFUSED = 10_000
 _MOST_HUBS = 1000
+_FORGOTTEN = 600.0  # seconds after which a refusal says nothing: twice the longest pause that is usual
 
 
 class Refusals:
@@ -54,8 +55,18 @@ class Refusals:
         if self.by_lane.pop(lane, None) is not None:
             self._alone.discard(lane)
         self._served[hub] = now
+        if len(self._served) > _MOST_REFUSED:
+            del self._served[next(iter(self._served))]
+        self._forget_oldest(now)
         if not self.by_lane:
             self._served.clear()
+
+    def _forget_oldest(self, now: float) -> None:
+        # A destination that is called no more, because its messages died, would be asked about for ever.
+        oldest = next(iter(self.by_lane), None)
+        if oldest is not None and self.by_lane[oldest][1] < now - _FORGOTTEN:
+            del self.by_lane[oldest]
+            self._alone.discard(oldest)
 
     def _count_refused(self, hub: str, lane: str, now: float) -> int:
         # As many as decide. This one is included, and so is who was served since: refusals may come and go.

@@ -476,3 +476,21 @@ def test_a_hub_that_is_well_again_is_forgotten_when_its_failures_are() -> None:
 def test_where_a_hub_has_but_one_lane_that_lane_opens_it(only: bool, opens: int) -> None:
     breakers = Breakers(only=only)
     assert sum(breakers.failed("a", number / 9, "everybody", 0.0) for number in range(10)) == opens
+
+
+def test_hubs_that_failed_once_and_are_called_no_more_are_not_kept() -> None:
+    breakers = Breakers()
+    for second in range(1_000):
+        breakers.failed(f"hub{second}", float(second), f"hub{second}\nu", 0.0)
+    assert len(breakers.by_hub) <= 25  # those of twice a window, and a few
+    for second in range(1_011, 1_040):
+        assert not breakers.succeeded("healthy", float(second), "healthy\nu")
+    assert not breakers.by_hub
+
+
+def test_a_hub_that_is_held_back_is_kept_however_many_others_fail() -> None:
+    breakers = Breakers()
+    a_dead("dead", breakers)
+    for second in range(20, 500):
+        breakers.failed(f"hub{second}", float(second), f"hub{second}\nu", 0.0)
+    assert not breakers.is_closed("dead")

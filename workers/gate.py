@@ -1,7 +1,7 @@
 """Whether a call may go now: the window of calls in flight, the pace of its class, the breaker of its hub. Pure.
 
 Rules guarded: what waits here uses up no attempt. A class or a hub that is held back holds back no other. While nothing
-was refused and nothing fails, asking costs one comparison.
+was refused and nothing fails, asking costs one comparison, and of a call that was accepted only its time is noted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -86,6 +86,8 @@ class Gate:
         self._random = random
         self.holds_back = bool(ceilings)  # whether any class or hub may have to wait now
         self._in_flight = [0 for _ in RouteClass]
+        # Which paces have to hear of each call that is taken: none while no rate is known and nothing was refused.
+        self._listens = [pace.is_listening for pace in self.paces]
         self._has_taken = False  # whether the service has taken any call
         self.recovered: list[tuple[RouteClass, str]] = []
         self._refusals = Refusals()
@@ -203,7 +205,11 @@ class Gate:
             self._has_taken = True
             if self._refusals.by_lane or self.breakers[route_class].by_hub:
                 self._served(route_class, lane, now)
-            told = self.paces[route_class].accepted(now)
+            told = None
+            if self._listens[route_class]:
+                told = self._accepted(route_class, now)
+            else:
+                self.paces[route_class].taken_at.append(now)
             if self.window.limit < self.window.largest:
                 self.window.succeeded(in_flight)
             if self.holds_back:
@@ -212,6 +218,12 @@ class Gate:
         self._failed(route_class, lane, outcome, sign, now=now, took=took, in_flight=in_flight)
         told = self._slowed(route_class, outcome, now, took, pressed=pressed)
         self._update(now)
+        return told
+
+    def _accepted(self, route_class: RouteClass, now: float) -> Slowdown | None:
+        pace = self.paces[route_class]
+        told = pace.accepted(now)
+        self._listens[route_class] = pace.is_listening
         return told
 
     def _has_room_to_probe(self) -> bool:
@@ -245,7 +257,9 @@ class Gate:
     ) -> Slowdown | None:
         pace, beside = self.paces[route_class], self._in_flight[route_class]
         if isinstance(outcome, Answered) and outcome.status == _THROTTLED:
-            return pace.refused(now, outcome.retry_after, took=took, pressed=pressed, beside=beside)
+            told = pace.refused(now, outcome.retry_after, took=took, pressed=pressed, beside=beside)
+            self._listens[route_class] = pace.is_listening
+            return told
         pace.unanswered()
         return None
 
@@ -263,6 +277,7 @@ class Gate:
     def heard(self, route_class: RouteClass, slowdown: Slowdown, now: float) -> None:
         """Learn that another worker was refused."""
         self.paces[route_class].heard(slowdown, now)
+        self._listens[route_class] = self.paces[route_class].is_listening
         self._update(now)
 
     def parts(self) -> Sequence[float]:

@@ -24,7 +24,7 @@ from math import inf
 LEAST = 2.0  # calls a second: the service lists no lower limit (docs/sources.md, limits)
 REMEMBERED = 10.0  # seconds, as in BBR: what was taken or refused before that says nothing of now
 _FAR_BELOW = 0.5  # of the most that was taken in a second: a refusal there says little
-_GRAIN = 0.05  # seconds between two looks at what was accepted
+_MOST_KEPT = 16_384  # times of accepted calls, half a megabyte: more than a worker makes between two looks at them
 _LOWEST = 0.5  # calls a second: a class is never stopped altogether
 _FINE = 0.03  # share of the rate: how close a limit is told, the first cut and the first step beyond
 _WIDER = 4.0  # times the step before: four of them double the rate
@@ -230,24 +230,34 @@ class Limit:
 
 
 class Taken:
-    """When calls of one worker were accepted lately, and how many in a second at most.
-
-    Who adds to `at` calls `tidy` when that is due, and not for each call, because each call would pay for it.
-    """
+    """When calls of one worker were accepted lately (`at`, in order), and how many in a second at most."""
 
     def __init__(self) -> None:
-        self.at: deque[float] = deque()
+        self.at: deque[float] = deque(maxlen=_MOST_KEPT)
         self._most = self._most_before = 0
-        self._most_until = -inf
-        self.due = -inf  # when `tidy` is to be called after an accepted call
+        self._most_until = self._forgotten_at = self._refused_at = -inf
+        self._refusals = 0
 
-    def tidy(self, now: float, look: float) -> None:
-        """Forget the calls that are older than `look` seconds, and note how many are left."""
-        self.due = now + _GRAIN
-        self._trim(now, look)
+    @property
+    def last_at(self) -> float:
+        """When the last call was accepted."""
+        return self.at[-1] if self.at else self._forgotten_at
+
+    @property
+    def streak(self) -> int:
+        """How many refusals came after the last accepted call."""
+        return 0 if self.last_at > self._refused_at else self._refusals
+
+    def refused(self, now: float) -> None:
+        """Count a refusal."""
+        self._refusals, self._refused_at = self.streak + 1, now
+
+    def look(self, now: float, seconds: float) -> None:
+        """Note how many calls were accepted in the last `seconds`, and forget those before."""
+        count = self.count(now, seconds)
         if now >= self._most_until:
             self._most_before, self._most, self._most_until = self._most, 0, now + REMEMBERED
-        self._most = max(self._most, len(self.at))
+        self._most = max(self._most, count)
 
     def count(self, now: float, look: float, since: float = -inf) -> int:
         """Return how many calls were accepted in the last `look` seconds, and not before `since`."""
@@ -262,4 +272,4 @@ class Taken:
     def _trim(self, now: float, look: float) -> None:
         oldest = now - look
         while self.at and self.at[0] < oldest:
-            self.at.popleft()
+            self._forgotten_at = self.at.popleft()

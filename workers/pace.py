@@ -77,9 +77,9 @@ class Pace:
         self._refused_at = -inf
         self._found_until = -inf  # the first rate that is found may be corrected
         self.part = 0  # calls accepted here in the second before a rate was found, until it has been tried
-        self._spent = self._streak = 0
-        self._has_taken = False  # since the last cut
+        self._spent = 0
         self._taken = Taken()
+        self.taken_at = self._taken.at  # times of accepted calls, in order: who need not call `accepted` adds them here
 
     def __repr__(self) -> str:
         rate = "unlimited" if self.rate == inf else f"{self.rate:.1f}/s"
@@ -115,6 +115,11 @@ class Pace:
         return max(self._first_at, self._last_at + 1.0 / max(_SLOWEST, self.rate * self.share))
 
     @property
+    def is_listening(self) -> bool:
+        """Whether `accepted` has to be called for each call the service takes; else its time is enough."""
+        return self.rate != inf or self._probe != _NO_PROBE or not self.doubt.is_idle
+
+    @property
     def expects_refusals(self) -> bool:
         """Whether calls are refused that would be at any rate."""
         return self.doubt.stage is not Stage.LIMIT
@@ -125,6 +130,7 @@ class Pace:
 
     def take_parts(self, others: float, now: float) -> None:
         """Learn how many calls the other workers had accepted in the second before the last refusal."""
+        self._taken.look(now, self._look)  # here because this happens twice a second
         if now < self._found_until:
             self.limit.correct(max(LEAST, self.part + others))
 
@@ -142,11 +148,7 @@ class Pace:
     def accepted(self, now: float) -> Slowdown | None:
         """Count one call the service took; return what the others should know, if it shows anything."""
         self._probe = _NO_PROBE
-        self._streak = 0
-        self._has_taken = True
-        self._taken.at.append(now)
-        if now >= self._taken.due:
-            self._taken.tidy(now, self._look)
+        self.taken_at.append(now)
         if self.limit.found.rate != inf:
             self.limit.earn(1.0 / max(self.share, IDLE))
         return None if self.doubt.is_idle else self._conclude(self.doubt.taken(now), now)
@@ -192,9 +194,10 @@ class Pace:
 
     def _slow_down(self, slowdown: Slowdown, now: float, *, pressed: bool, beside: int) -> Slowdown:
         """Slow down after a refusal that says something new."""
-        self._streak += 1
+        self._taken.refused(now)
         again, self._refused_at = now - self._refused_at < REMEMBERED, now
-        may_cut = pressed and self._has_taken and (self.rate < inf or self._taken.is_telling(now, again=again))
+        has_taken = self._taken.last_at > self._cut_at
+        may_cut = pressed and has_taken and (self.rate < inf or self._taken.is_telling(now, again=again))
         refused = self.rate
         self._begin_run()
         if may_cut:
@@ -242,7 +245,7 @@ class Pace:
         elif self.rate == inf and slowdown.found.rate < inf:
             self.doubt.trust()
         if slowdown.pause > 0.0 and now >= self.paused_until:
-            self._streak += 1
+            self._taken.refused(now)
             self._begin_run()
             self._count_refusal(now, is_own=False)
             self.doubt.count(now)
@@ -287,7 +290,7 @@ class Pace:
 
     def _count_refusal(self, now: float, *, is_own: bool) -> bool:
         """Count a refusal of a rate; return whether it says little about the limit."""
-        if self.rate == inf or not self._has_taken or self.limit.phase is Phase.BEYOND:
+        if self.rate == inf or self._taken.last_at <= self._cut_at or self.limit.phase is Phase.BEYOND:
             return False
         found, since = self.limit.found, self.paused_until
         taken = found.taken if self.limit.phase is Phase.SEARCHING and found.refused == inf else 0.0
@@ -324,7 +327,6 @@ class Pace:
                 self._run = Run(slowdown.found.rate, 1)
                 self.doubt.recount(until)
             self.limit.follow(slowdown.found, until - lead, until - lead - now)
-            self._has_taken = False
         self._first_at = max(self._first_at, until + _BURST)
         self._spent = 0
 
@@ -372,7 +374,7 @@ class Pace:
             return min(retry_after, self._cap)
         if self.rate == inf and pressed and len(self._taken.at) >= LEAST:
             return SECOND  # by then the service counts anew
-        pause = min(SECOND, _PAUSE * 2.0 ** min(self._streak, 10))
+        pause = min(SECOND, _PAUSE * 2.0 ** min(self._taken.streak, 10))
         return max(pause, min(SECOND, 1.0 / self.rate))  # less than one call later nothing can have changed
 
     def _advance(self, now: float) -> None:

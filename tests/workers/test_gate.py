@@ -57,10 +57,24 @@ def test_while_nothing_holds_back_neither_pace_nor_breaker_is_asked(monkeypatch:
         pytest.fail("it was asked")
 
     monkeypatch.setattr(Pace, "spend", no)
+    monkeypatch.setattr(Pace, "accepted", no)
     monkeypatch.setattr(Pace, "opens_at", property(no))
     gate = a_gate()
     call(gate, OK)
     assert gate.open_classes(0.0, 0) is ALL
+
+
+def test_a_refusal_finds_the_rate_of_calls_the_pace_did_not_hear_of_and_it_hears_of_those_that_follow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, heard = a_gate(), list[float]()
+    for number in range(100):
+        call(gate, OK, now=number / 200)
+    assert call(gate, Answered(429, "", 1.0), now=0.5) is not None
+    assert gate.paces[SEND].rate == pytest.approx(97.0)
+    monkeypatch.setattr(Pace, "accepted", lambda _pace, now: heard.append(now))
+    call(gate, OK, now=2.0)
+    assert heard == [2.0]
 
 
 def test_a_full_window_closes_all_classes() -> None:

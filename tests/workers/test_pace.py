@@ -156,6 +156,7 @@ def test_a_first_refusal_far_below_what_was_taken_before_leaves_no_rate_behind_a
     pace = Pace()
     for number in range(500):
         pace.accepted(5.0 + number / 1000)
+    pace.take_parts(0.0, 5.7)  # as twice a second
     for start in (8.0, 9.5):
         for number in range(20):
             pace.accepted(start + number / 100)

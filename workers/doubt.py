@@ -4,10 +4,11 @@ A limit is what goes away when one goes slower. Refusals whose share stays the s
 what they refused.
 
     LIMIT  every refusal is taken for one of the rate
-      | most calls that were under way beside a refusal were accepted, or the rate was cut again and again in vain
+      | most calls under way beside a refusal were accepted, or refusals came after fewer calls than were taken before,
+      | or the rate was cut again and again in vain
       v
     AS BEFORE  the share is measured at the former rate --- a run of refusals: LIMIT
-      | enough refusals              (refusals after far fewer calls than others: SLOWER at once)
+      | enough refusals
       v
     SLOWER  the share is measured below what was accepted --- it is gone: LIMIT, at this rate; it is another: SLOWER
       | it is still there
@@ -30,7 +31,8 @@ _OPEN = 2  # accepted for each refused of the calls under way: of what is far be
 _ABOUT = 2.0  # times as many, or as few: the same share, as far as so few refusals tell
 _UNKNOWN = 1 / (1 + _OPEN)  # the share that is expected until it is measured: as large as it may be
 _FAR_BELOW = 0.4  # of what was taken: a limit that counts by the second refuses nothing below half of it
-_ODD = 3  # refusals far below what was taken
+_NEARLY = 0.8  # of a rate that was taken: after a pause, a limit by the second refuses nothing before
+_ODD = 2  # refusals far below what was taken, none of them just after another
 _MANY = 5  # refusals, each at a lower rate than the one before: enough to doubt that they come from it
 _MUCH_LOWER = 0.6  # of the rate that was refused first: most of what was too much for the service is gone
 _SLOWER = 0.8  # of the rate that was accepted
@@ -102,7 +104,7 @@ class Run:
 
     def is_odd(self, accepted: float, taken: float) -> bool:
         """Return whether a refusal after so many `accepted` calls in a second comes far below what was taken."""
-        return self.count > 0 and accepted < _FAR_BELOW * max(self.most, taken)
+        return accepted < max(_FAR_BELOW * self.most, _NEARLY * taken)
 
     def add(self, accepted: float, *, is_own: bool, is_odd: bool) -> None:
         """Count a refusal."""
@@ -164,11 +166,6 @@ class Doubt:
     def is_vain(self) -> bool:
         """Whether most calls were accepted since the refusals began."""
         return self._all is not None and self._all.is_mostly_taken
-
-    @property
-    def refused_since(self) -> float:
-        """Which part of the calls was refused since the refusals began."""
-        return 0.0 if self._all is None else self._all.share
 
     def count(self, now: float) -> None:
         """Count calls from a refusal on."""
@@ -298,4 +295,4 @@ class Doubt:
             return Finding.RANDOM
         if max(sample.refused, sample.count * self._measured) >= _EXPECTED:
             return Finding.MEASURED if sample.refused >= _SOME else Finding.LIMIT
-        return Finding.OVER if now - sample.since > REMEMBERED else Finding.NOTHING
+        return Finding.NOTHING

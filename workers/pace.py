@@ -198,7 +198,6 @@ class Pace:
         again, self._refused_at = now - self._refused_at < REMEMBERED, now
         has_taken = self._taken.last_at > self._cut_at
         may_cut = pressed and has_taken and (self.rate < inf or self._taken.is_telling(now, again=again))
-        refused = self.rate
         self._begin_run()
         if may_cut:
             self.doubt.watch(now, now + slowdown.pause, beside if self.rate == inf else 0)
@@ -208,7 +207,7 @@ class Pace:
         self._apply(slowdown, now)
         self.doubt.shut(self.paused_until)
         if self.doubt.is_vain and (self._run.is_strange or self._run.is_vain(self.rate)):
-            self._doubt(refused)
+            self._doubt()
             slowdown = self._stated(pause=slowdown.pause, asked=slowdown.asked, capped=slowdown.capped)
         if slowdown.asked:
             self._told_until = self.paused_until
@@ -270,14 +269,10 @@ class Pace:
         self._told_until = self.paused_until
         return slowdown
 
-    def _doubt(self, refused: float) -> None:
-        """Test whether refusals come from the rate: one that was `refused`, and lower ones in vain."""
-        self._back, start = self.limit.found, self.paused_until
-        if self._run.is_strange:  # the share is known
-            self._tried, self._tried_taken = refused, 0.0
-            self.limit.keep(Found(self.rate * self.doubt.go_slower(start, self.doubt.refused_since)))
-        else:
-            self.doubt.begin(start)
+    def _doubt(self) -> None:
+        """Test whether refusals come from the rate."""
+        self._back = self.limit.found
+        self.doubt.begin(self.paused_until)
         self._run = Run()
 
     def _begin_run(self) -> None:
@@ -292,10 +287,13 @@ class Pace:
         """Count a refusal of a rate; return whether it says little about the limit."""
         if self.rate == inf or self._taken.last_at <= self._cut_at or self.limit.phase is Phase.BEYOND:
             return False
-        found, since = self.limit.found, self.paused_until
-        taken = found.taken if self.limit.phase is Phase.SEARCHING and found.refused == inf else 0.0
-        accepted = self._taken.count(now, self._look, since) / self._look / max(self.share, IDLE)
-        is_odd = self.doubt.stage is Stage.LIMIT and self._run.is_odd(accepted, taken)
+        share, found = max(self.share, IDLE), self.limit.found
+        accepted = self._taken.count(now, self._look, self.paused_until) / self._look / share
+        # After a shorter pause a service that saves up calls has saved too few to say this.
+        counts_anew = self.paused_until - self._slowed_at >= SECOND - _BURST and found.taken * share >= _SAMPLE
+        is_first = self.limit.phase is Phase.SEARCHING and found.refused == inf
+        taken = found.taken if counts_anew or is_first else 0.0
+        is_odd = self.doubt.stage is Stage.LIMIT and self._taken.streak == 1 and self._run.is_odd(accepted, taken)
         self._run.add(accepted, is_own=is_own, is_odd=is_odd)
         return is_odd
 
@@ -358,7 +356,8 @@ class Pace:
         self._tried = sample.count / (now - sample.since) / max(self.share, IDLE)
         self._tried_taken = self._tried * (1 - sample.share)
         part = self.doubt.go_slower(now, sample.share)
-        self.limit.keep(Found(min(self.rate, part * self._tried)))
+        rate = min(self.rate, part * self._tried)
+        self.limit.keep(Found(rate, min(rate, self.limit.found.taken)))
 
     def _end_test(self, finding: Finding, now: float) -> None:
         """Take refusals for those of the rate again, with or without a limit."""

@@ -243,6 +243,20 @@ def test_a_refusal_far_below_what_was_accepted_costs_its_pause_and_no_rate() -> 
     assert (pace.rate, pace.paused_until) == (rate, 12.2)
 
 
+def test_two_refusals_before_what_was_taken_was_accepted_again_raise_doubt_where_a_service_counts_anew() -> None:
+    """After a pause of a second it does, and after a shorter one it may have saved up too few calls."""
+    for retry_after, doubts in ((1.0, True), (0.5, False)):
+        pace = Pace()
+        pace.heard(Slowdown(0.0, Found(198.0, 200.0, 206.0)), 8.0)
+        pace.accepted(9.9)
+        pace.refused(10.0, retry_after, pressed=False)
+        for start in (11.0, 13.0):
+            for number in range(100):
+                pace.accepted(start + number / 200)
+            pace.refused(start + 0.5, retry_after)
+        assert (pace.expects_refusals, pace.rate == 198.0) == (doubts, doubts)
+
+
 def test_a_limit_beside_refusals_by_chance_is_cut_and_the_chance_is_expected_still() -> None:
     pace = Pace()
     pace.heard(Slowdown(0.0, Found(inf), share=0.05), 9.0)

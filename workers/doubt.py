@@ -24,21 +24,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf, log
 
-from workers.limit import REFUSED, REMEMBERED, SECOND
+from workers.limit import FAR_BELOW, LESS, REFUSED, REMEMBERED, SECOND
 
 _SOME = 4  # outcomes: fewer may be chance
-_OPEN = 2  # accepted for each refused of the calls under way: of what is far beyond a limit hardly any is
-_ABOUT = 2.0  # times as many, or as few: the same share, as far as so few refusals tell
-_UNKNOWN = 1 / (1 + _OPEN)  # the share that is expected until it is measured: as large as it may be
-_FAR_BELOW = 0.4  # of what was taken: a limit that counts by the second refuses nothing below half of it
-_NEARLY = 0.8  # of a rate that was taken: after a pause, a limit by the second refuses nothing before
+_TWICE = 2.0  # times as many: so much apart are numbers that so few calls tell apart
 _ODD = 2  # refusals far below what was taken, none of them just after another
-_MANY = 5  # refusals, each at a lower rate than the one before: enough to doubt that they come from it
-_MUCH_LOWER = 0.6  # of the rate that was refused first: most of what was too much for the service is gone
-_SLOWER = 0.8  # of the rate that was accepted
 _EXPECTED = 15  # refusals expected at the lower rate before their absence says something
-_LEAST_SHARE = REFUSED / 2  # of fewer refusals one hears too seldom to measure them
-_MOST_SHARE = 0.5  # what refuses more than every other call is as good as shut
 _MORE = 0.2  # added to the share: what the sum is to notice
 _ALARM = 14.0  # of the sum: by chance once in a million calls
 
@@ -80,7 +71,7 @@ class Sample:
     @property
     def is_mostly_taken(self) -> bool:
         """Whether far more was taken than a rate that is much too high leads to."""
-        return self.taken >= _OPEN * (1 + self.refused)
+        return self.taken >= _TWICE * (1 + self.refused)
 
     @property
     def count(self) -> int:
@@ -104,7 +95,7 @@ class Run:
 
     def is_odd(self, accepted: float, taken: float) -> bool:
         """Return whether a refusal after so many `accepted` calls in a second comes far below what was taken."""
-        return accepted < max(_FAR_BELOW * self.most, _NEARLY * taken)
+        return accepted < max(FAR_BELOW * self.most, LESS * taken)
 
     def add(self, accepted: float, *, is_own: bool, is_odd: bool) -> None:
         """Count a refusal."""
@@ -116,7 +107,7 @@ class Run:
 
     def is_vain(self, rate: float) -> bool:
         """Return whether going slower did not help, down to this rate."""
-        return self.own >= _MANY and rate < _MUCH_LOWER * self.first
+        return self.own > _SOME and rate < FAR_BELOW * self.first
 
     @property
     def is_strange(self) -> bool:
@@ -191,7 +182,7 @@ class Doubt:
 
     def begin(self, start: float) -> None:
         """Test from `start` on; until the share is measured it is taken for as large as it may be."""
-        self._expect(Stage.AS_BEFORE, _UNKNOWN, start)
+        self._expect(Stage.AS_BEFORE, 1 / (1 + _TWICE), start)
         self._tests = True
         self.sample = Sample(start)
 
@@ -206,12 +197,12 @@ class Doubt:
 
     def go_slower(self, now: float, share: float) -> float:
         """Measure the share again at a lower rate; return the part of the former rate that this is."""
-        share = min(_MOST_SHARE, max(_LEAST_SHARE, share))
+        share = _possible(share)
         self._tests = True
         self._expect(Stage.SLOWER, share, now)
         self._measured = share
         self.sample = Sample(now + SECOND)  # services count by the second, and this one was faster
-        return _SLOWER * (1 - share)
+        return LESS * (1 - share)
 
     def end(self) -> None:
         """Take every refusal for one of the rate."""
@@ -250,7 +241,7 @@ class Doubt:
     def _expect(self, stage: Stage, share: float, now: float) -> None:
         self.stage, self._sum, self._refused_at = stage, 0.0, now
         self.trust()
-        self.share = min(_MOST_SHARE, max(_LEAST_SHARE, share))
+        self.share = _possible(share)
 
     def _settle(self, share: float, now: float) -> None:
         """Expect what was measured, here or at another worker."""
@@ -290,9 +281,14 @@ class Doubt:
                 return Finding.MEASURED
             self._settle(sample.share, now)
             return Finding.RANDOM
-        if sample.refused >= _SOME and self._measured / _ABOUT <= sample.share <= self._measured * _ABOUT:
+        if sample.refused >= _SOME and self._measured / _TWICE <= sample.share <= self._measured * _TWICE:
             self._settle(min(sample.share, self._measured), now)
             return Finding.RANDOM
         if max(sample.refused, sample.count * self._measured) >= _EXPECTED:
             return Finding.MEASURED if sample.refused >= _SOME else Finding.LIMIT
         return Finding.NOTHING
+
+
+def _possible(share: float) -> float:
+    """Return a share that can be told: of fewer one hears too seldom, of more than every other call it is shut."""
+    return min(1 / _TWICE, max(REFUSED / 2, share))

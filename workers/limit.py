@@ -23,19 +23,17 @@ from math import inf
 
 LEAST = 2.0  # calls a second: the service lists no lower limit (docs/sources.md, limits)
 REMEMBERED = 10.0  # seconds, as in BBR: what was taken or refused before that says nothing of now
-_FAR_BELOW = 0.5  # of the most that was taken in a second: a refusal there says little
+FAR_BELOW = 0.5  # share of what was taken: no limit by the second refuses below half of it, nor does a cut go there
+LESS = 0.8  # share of a rate: a worker that knows its part about is sure that this is less, and that less was not used
 _MOST_KEPT = 16_384  # times of accepted calls, half a megabyte: more than a worker makes between two looks at them
 _LOWEST = 0.5  # calls a second: a class is never stopped altogether
 _FINE = 0.03  # share of the rate: how close a limit is told, the first cut and the first step beyond
 _WIDER = 4.0  # times the step before: four of them double the rate
 _WIDEST = 0.36  # share of the rate: of what lies further beyond too many calls are refused before it is noticed
-_DEEPEST = 0.5  # share of the rate that one cut leaves: whether it has to be less is told by the next refusal
-_BELOW = 0.01  # share of the rate that is kept off a limit: calls do not go quite evenly
 SECOND = 1.0  # what services count calls by; a rate counts as taken after one, and where a pause is dear after two
 _UNSURE = 2  # times as long, where refusals are expected whatever the rate
 _PAUSED = 0.03  # share of the time that the pauses after steps beyond may take
-REFUSED = 0.01  # share of the calls that steps beyond may have refused
-_ON_CREDIT = 10.0  # seconds' worth of calls: the first step beyond comes early, because nothing is known yet
+REFUSED = 0.01  # share of the calls that steps beyond may have refused; it is kept off a limit, for they go unevenly
 _LONGEST = 60.0  # seconds between two steps beyond and of one of them, however long the pause was
 
 
@@ -66,7 +64,7 @@ class Found:
     def between(self, close: float = _FINE) -> "Found":
         """Return the next rate to try: half way, or just below the one that was taken when that is close enough."""
         if self.is_within(close):
-            return replace(self, rate=self.taken * (1 - _BELOW))
+            return replace(self, rate=self.taken * (1 - REFUSED))
         return replace(self, rate=(self.taken + self.refused) / 2)
 
 
@@ -121,8 +119,8 @@ class Limit:
             return self._bounded(replace(half, rate=min(half.rate, max(known.taken, taken * (1 - _FINE)))))
         if 0.0 < known.taken < rate:
             return self._bounded(replace(known, refused=rate).between(self._close))
-        deep = min(1 - _DEEPEST, _FINE * 2.0**self._cuts)
-        least = rate * _DEEPEST
+        deep = min(1 - FAR_BELOW, _FINE * 2.0**self._cuts)
+        least = rate * FAR_BELOW
         return self._bounded(Found(max(least, min(rate * (1 - deep), taken * (1 - _FINE))), 0.0, rate))
 
     def follow(self, found: Found, until: float, pause: float) -> None:
@@ -135,7 +133,7 @@ class Limit:
         self._cost = pause
         self.phase = Phase.HOLDING if self.rate <= found.taken else Phase.SEARCHING
         is_first = found.refused == inf  # nothing is known that would have to be paid for
-        self._earned = found.rate * _ON_CREDIT if is_first else 0.0
+        self._earned = found.rate * REMEMBERED if is_first else 0.0  # so that the first step beyond comes early
         self._beyond_at = until if is_first else until + min(_LONGEST, pause / _PAUSED)
         self._step = _FINE
         self._try(until, before)
@@ -267,7 +265,7 @@ class Taken:
     def is_telling(self, now: float, *, again: bool) -> bool:
         """Return whether a first refusal shows a rate: not where hardly anything was taken, or once far more."""
         count = self.count(now, SECOND)
-        return count >= LEAST and (again or count >= _FAR_BELOW * max(self._most, self._most_before))
+        return count >= LEAST and (again or count >= FAR_BELOW * max(self._most, self._most_before))
 
     def _trim(self, now: float, look: float) -> None:
         oldest = now - look

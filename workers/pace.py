@@ -24,13 +24,12 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from workers.doubt import Doubt, Finding, Run, Stage
-from workers.limit import LEAST, REMEMBERED, SECOND, Found, Limit, Phase, Taken
+from workers.limit import LEAST, LESS, REMEMBERED, SECOND, Found, Limit, Phase, Taken
 
 _PAUSE = 0.05  # seconds after a refusal without Retry-After, doubled while refusals follow each other, up to a second
 _LEAD = 0.03  # seconds who was refused tries again before the others: they hear of it when it was too early
 _BURST = 0.02  # seconds a call may come early to make up for late ones; after a rest, twice that is made up for
 _EPOCH = 0.2  # seconds: refusals closer to each other than this count as one
-_USED = 0.85  # share of its rate that a worker must have used for it to count as tried: else something else limits it
 _SAMPLE = 10  # calls of one worker that show a rate
 _SLOWEST = 0.05  # calls a second of one worker: it learns of a greater share when it asks for it
 IDLE = 0.001  # the demand of a worker where nothing waits: a share to begin with that takes hardly any from others
@@ -377,7 +376,7 @@ class Pace:
         return max(pause, min(SECOND, 1.0 / self.rate))  # less than one call later nothing can have changed
 
     def _advance(self, now: float) -> None:
-        used = self._spent >= _USED * self.rate * self.share * (now - self.limit.tried_at)
+        used = self._spent >= LESS * self.rate * self.share * (now - self.limit.tried_at)
         self.limit.advance(now, used=used, is_sure=not self.doubt.is_measured)
         self._spent = self.part = 0
         if self.limit.is_trusted:

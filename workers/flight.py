@@ -9,7 +9,8 @@ Rules guarded:
 - A call holds its place until it is settled, and gives it back once, in `land`. What a crash can duplicate is bounded
   by the calls in flight.
 - Nothing is sent under a lease that may have run out, nor past the gate. Being held back is no attempt.
-- The lane moves on as soon as its head is delivered and does not wait for the store.
+- The lane moves on as soon as its head is delivered and does not wait for the store. It waits until a dead head is in
+  the dead letters, because the next owner would send that again, after what went on without it.
 - A call of several messages that is refused harms none of them: each is judged in a call of its own.
 - A call concerns the endpoint of its lane alone: places in flight, pace, breakers and tokens are those of the endpoint.
 
@@ -289,7 +290,7 @@ class Flight:
             case Dead(reason) if len(call) > 1 and reason != OUTCOME_UNKNOWN:
                 self._split()
             case Dead():
-                self._give_up(verdict)
+                self._task(self._bury(verdict))
 
     def _attempt(self, *, proven: bool) -> Attempt:
         flights, lane, age = self._flights, self._lane, self._flights.telemetry.age(self._call[0])
@@ -324,30 +325,20 @@ class Flight:
         self._flights.schedule.release(self._lane)
         self.land()
 
-    def _give_up(self, dead: Dead) -> None:
-        """Let the lane move on, at once where the call took no effect and will take none."""
-        is_unknown = dead.reason == OUTCOME_UNKNOWN
-        self._task(self._bury(dead, self._lane.attempts, keeps_lane=is_unknown))
-        if not is_unknown:
-            self._flights.schedule.advance(self._lane, len(self._call))
-
     async def _bury_lost(self) -> None:
         """Move a call to the dead letters whose body the store has lost."""
-        lane, attempts = self._lane, self._lane.attempts
         dead = Dead("unreadable", "refused", 0, "the body that this entry names is not in the store any more")
-        self._flights.schedule.advance(lane, len(self._call))
-        await self._bury(dead, attempts)
+        await self._bury(dead)
 
-    async def _bury(self, dead: Dead, attempts: int, *, keeps_lane: bool = False) -> None:
-        """Move what the call carried to the dead letters; `keeps_lane` until nobody will send it again."""
-        flights = self._flights
-        cause = DeathCause(reason=dead.reason, status=dead.status, attempts=attempts, detail=dead.detail)
+    async def _bury(self, dead: Dead) -> None:
+        """Move what the call carried to the dead letters. The lane moves on when it is there."""
+        flights, lane = self._flights, self._lane
+        cause = DeathCause(reason=dead.reason, status=dead.status, attempts=lane.attempts, detail=dead.detail)
         try:
             for buffered in self._call:
                 if await flights.settler.park(buffered, cause):
                     flights.telemetry.parked(buffered, cause)
-            if keeps_lane:
-                flights.schedule.advance(self._lane, len(self._call))
+            flights.schedule.advance(lane, len(self._call))
         finally:
             self.land()
         flights.wake()

@@ -32,11 +32,18 @@ NAMED: dict[str, tuple[int, str, dict[str, Any]]] = {
     "heads that had waited for the store went all at once, faster than configured": (315, "late", {}),
     "a lane that was held back while it was to be fetched for was ready twice": (284, "dead", {}),
     "a worker stood between looking at a message's age and sending it": (3154, "any", {}),
+    "what stood behind a dead head was settled before that was in the dead letters, and then came before it": (
+        1171,
+        "late",
+        {"service_noise": 0.3, "settings": {"retry_max_attempts": 2, "lease_seconds": 1.0}},
+    ),
 }
 
 
 @pytest.mark.parametrize("name", sorted(NAMED))
 def test_a_bug_stays_fixed(name: str) -> None:
     seed, scene, changes = NAMED[name]
-    result = run_plan(replace(plan_of(seed, scene), **changes))
+    plan = plan_of(seed, scene)
+    settings = {**plan.settings, **changes.get("settings", {})}
+    result = run_plan(replace(plan, **{**changes, "settings": settings}))
     assert not result.violations, result.report

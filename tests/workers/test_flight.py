@@ -146,23 +146,24 @@ async def test_a_call_refused_for_speed_is_no_attempt() -> None:
         assert "tell" in rig.calls
 
 
-async def test_a_dead_head_makes_way_and_its_place_is_free_when_it_is_in_the_dead_letters() -> None:
-    async with asyncio.TaskGroup() as group:
-        rig = Rig(group)
-        rig.answer(Answered(413))
-        assert (len(rig.lane.waiting), rig.places) == (1, (1, 1))
-    assert rig.places == (0, 0)
-    assert [(cause.reason, cause.attempts) for cause in rig.held.parked] == [("tooLarge", 1)]
-
-
-async def test_what_stands_behind_an_unknown_outcome_waits_until_it_is_in_the_dead_letters() -> None:
+@pytest.mark.parametrize(
+    ("outcome", "policy", "reason"),
+    [
+        (Answered(413), POLICY, "tooLarge"),
+        (Answered(503), replace(POLICY, max_attempts=1), "tooManyAttempts"),
+        (Answered(500), replace(POLICY, retry_unknown=False), "outcomeUnknown"),
+    ],
+)
+async def test_what_stands_behind_a_dead_head_waits_until_that_is_in_the_dead_letters(
+    outcome: Outcome, policy: RetryPolicy, reason: str
+) -> None:
     """The lease may be lost before that, and then the next owner sends it first."""
     async with asyncio.TaskGroup() as group:
-        rig = Rig(group, policy=replace(POLICY, retry_unknown=False))
-        rig.answer(Answered(500))
+        rig = Rig(group, policy=policy)
+        rig.answer(outcome)
         assert (len(rig.lane.waiting), rig.schedule.ready, rig.places) == (2, 0, (1, 1))
     assert (len(rig.lane.waiting), rig.schedule.ready, rig.places) == (1, 1, (0, 0))
-    assert [cause.reason for cause in rig.held.parked] == ["outcomeUnknown"]
+    assert [(cause.reason, cause.attempts) for cause in rig.held.parked] == [(reason, 1)]
 
 
 async def test_a_joined_call_that_is_refused_is_split_and_its_place_is_free() -> None:

@@ -94,12 +94,15 @@ def is_excused(observer: Observer, late: tuple[TrackedEntry, Call], early: tuple
 
 
 def _is_stray(observer: Observer, tracked: TrackedEntry, call: Call) -> bool:
-    """Return whether a call was answered after its sender had given up, was gone, or had lost its lease."""
+    """Return whether a call was answered after its sender had given up, was gone, or had lost its lease.
+
+    The holder of a lease that the store forgot, or whose end its clock passed, relies on it until it hears of that.
+    """
     killed = observer.kills.get(call.host.name)
-    ends = [end.at for end in observer.lease_ends if end.may_end(call, tracked.partition)]
-    ends += observer.lapses(call, tracked.partition)
-    ends += [at for at in (killed, call.ended) if at is not None]
-    return any(call.began <= at <= (call.reached or 0.0) for at in ends)
+    reached, unaware = call.reached or 0.0, observer.unaware if observer.store_changed else 0.0
+    lost = [end.at for end in observer.lease_ends if end.may_end(call, tracked.partition)]
+    ends = [*observer.lapses(call, tracked.partition), *(at for at in (killed, call.ended) if at is not None)]
+    return any(call.began - unaware <= at <= reached for at in lost) or any(call.began <= at <= reached for at in ends)
 
 
 def _check_duplicates(observer: Observer, concurrency: int) -> None:

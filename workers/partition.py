@@ -22,6 +22,8 @@ from fanout.signalr.message import SENDS, RouteClass, Scope, class_of_messages
 NO_LANE = ""  # stands for the lane of what is settled and belongs to none: a marker
 AROUND = 600  # bytes that an entry takes in memory beside its stored form, in round numbers
 _CHUNK = 64 * 1024
+_OWN = 512  # a flow may hold the room by this whatever the others do, as long as it lasts
+_SMALL_LIMIT = 65_536  # bytes
 _PRECISION = 0.001  # seconds: the store's clock is read in whole milliseconds, rounded down
 
 
@@ -57,6 +59,7 @@ class OwnedFlow:
     `cursor` is the last id read; `behind` means that the stream may hold more than was read. `known` are the ids that
     are in memory and not settled; `waiting` entries of `size` bytes are in lanes, `resting` bytes of them in lanes that
     are postponed; `left` were read and left in the stream. `average` is the size of an entry, as it was lately.
+    `hungry` are lanes to be fetched for, as the schedule asks for it.
 
     `held` are the lanes that stand still since an entry of a newer format was met in them, `first_held` the id of the
     first such entry. `stopped`: such an entry was met whose lane is not known, and nothing more is read of the flow.
@@ -75,6 +78,7 @@ class OwnedFlow:
         "first_held",
         "held",
         "hub",
+        "hungry",
         "known",
         "left",
         "name",
@@ -108,6 +112,7 @@ class OwnedFlow:
         self.resting = 0
         self.left = 0
         self.average = 512.0
+        self.hungry: deque[Any] = deque()
         self.held: set[str] = set()
         self.first_held = b""
         self.stopped = False
@@ -123,7 +128,7 @@ class OwnedFlow:
 class OwnedPartition:
     """One partition from taking its lease until giving it back.
 
-    `flows` are those that may hold entries, by name. `hungry` are lanes to be fetched for, as the schedule asks for it.
+    `flows` are those that may hold entries, by name. `hungry` are those with lanes to be fetched for, in their turns.
     `left_alone` are flows of endpoints that are not configured here, with the name of the endpoint: nobody reads them.
     `foreign` are such flows in which nothing waited when they were looked at.
     `chunk` is how many bytes a read asks for; it adapts to the link. Its reader sets `on_wake`. `needs` is the newest
@@ -139,7 +144,7 @@ class OwnedPartition:
         self.number = lease.partition
         self.generation = generation
         self.flows: dict[str, OwnedFlow] = {}
-        self.hungry: deque[Any] = deque()
+        self.hungry: dict[OwnedFlow, None] = {}
         self.on_wake: Callable[[], None] = _nothing
         self.chunk = _CHUNK
         self.left_alone: dict[str, str] = {}
@@ -238,6 +243,70 @@ class OwnedPartition:
             callback()
         else:
             self._when_quiet.append(callback)
+
+
+class Room:
+    """How many bytes the entries in memory take, of all partitions together, and how many each flow may hold.
+
+    Three quarters are shared in equal parts, as far as they are free. The rest is kept for flows that hold little.
+    `size` bytes are taken by `busy` flows. `starved` are partitions with a flow that waits for what others hold.
+    """
+
+    __slots__ = ("_own", "_shared", "_total", "busy", "size", "starved")
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._shared = total * 3 // 4
+        self._own = total // _OWN
+        self.size = 0
+        self.busy = 0
+        self.starved: dict[OwnedPartition, None] = {}
+
+    def __repr__(self) -> str:
+        return f"<Room {self.size} of {self._total} bytes taken by {self.busy} flows>"
+
+    @property
+    def free(self) -> int:
+        return self._total - self.size
+
+    @property
+    def is_half_full(self) -> bool:
+        return self.size > self._total // 2
+
+    def limit(self, flow: OwnedFlow) -> int:
+        """Return how many bytes a flow may hold as long as the others hold what they do."""
+        others = self.size - flow.size
+        return max(min(self._part(flow), self._shared - others), min(self._own, self._total - others))
+
+    def free_for(self, flow: OwnedFlow) -> int:
+        """Return how many bytes more a flow may hold: one entry at least if it holds nothing."""
+        return max(self.limit(flow) - flow.size, 0 if flow.waiting else 1)
+
+    def wait_for(self, flow: OwnedFlow) -> None:
+        """Wake the reader of a flow that finds no room once others have given back what keeps it from its part."""
+        if flow.size < self._part(flow):
+            self.starved[flow.partition] = None
+
+    def forget(self, owned: OwnedPartition) -> None:
+        """Wake the reader of a partition no more."""
+        self.starved.pop(owned, None)
+
+    def wake(self, flow: OwnedFlow) -> None:
+        """Wake the readers that have something to do again, now that a flow holds less."""
+        if flow.behind or flow.hungry:
+            limit = self.limit(flow)
+            # With less than this a flow is read again. What waits for its time takes half of the limit and one entry at
+            # the most, so it is reached whenever all else is done. It is less, so that reads are not tiny.
+            enough = limit if limit < _SMALL_LIMIT else limit * 3 // 4
+            if not flow.waiting or flow.size < enough or flow.resting > limit // 2:
+                flow.partition.wake()
+        if self.starved and self.size < self._shared * 7 // 8:
+            starved, self.starved = self.starved, {}
+            for owned in starved:
+                owned.wake()
+
+    def _part(self, flow: OwnedFlow) -> int:
+        return self._shared // max(1, self.busy + (not flow.waiting))
 
 
 class StoreClock:

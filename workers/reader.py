@@ -295,8 +295,8 @@ class Reader:
         room, hub, held = self._schedule.room_of(flow), flow.hub, flow.held
         bare_hub, endpoint = flow.origin
         read = self._decode if is_known_flow(flow.name) else _decode_nothing
-        for place, stored in enumerate(entries):
-            if room <= 0 and place:  # one at least, so that an entry larger than the room is read all the same
+        for stored in entries:
+            if room <= 0:
                 return False
             before, flow.cursor = flow.cursor, stored.id
             flow.average += (len(stored.data) - flow.average) * 0.05
@@ -306,6 +306,7 @@ class Reader:
                 entry = read(stored.data, bare_hub, endpoint)
             except UnreadableEntryError as error:
                 if await self._pass_by(flow, stored, error):
+                    room = self._schedule.room_of(flow)
                     continue
                 flow.cursor = before
                 return False

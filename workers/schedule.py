@@ -4,43 +4,45 @@ Rules guarded:
 - A lane has at most one call in flight, and a retry waits in its lane while the other lanes go on.
 - Hubs take turns, and so do the lanes of a hub: neither a long lane nor a hub with many lanes starves another.
 - A class of calls that is held back holds back no other class, and an endpoint no other endpoint.
-- No lane and no flow fills the worker's memory. Each flow has its part of the room. Past `depth` entries, and when its
-  head has to be retried while memory is short, the rest of a lane is left in the stream, remembered by id, and fetched
-  when the lane has room. Where heads alone are too many, they are left there too until their time has come. The part
-  of a flow shrinks when others need theirs; what waits for its time in it then goes back to the stream.
+- No lane and no flow fills the worker's memory. All together stay within the room at every moment, beside one entry for
+  each flow. Three quarters are shared: each flow has an equal part, and takes no more than is free. The rest is kept
+  for flows that hold next to nothing. So a flow is read in portions when all that is shared is taken by what cannot go,
+  and entry by entry where even the rest is taken.
+- Past `depth` entries, and when its head has to be retried while memory is short, the rest of a lane is left in the
+  stream, remembered by id, and fetched when the flow has room. Where heads alone are too many, they are left there too
+  until their time has come. What a flow may hold shrinks when others need theirs; what waits for its time in it then
+  goes back to the stream.
+- A flow that has to wait for room is woken by what leaves it: it holds something that moves, or it may read.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
 from fanout.signalr.message import Message, RouteClass, class_of
 from workers.delay_queue import LOOKS, DelayQueue
 from workers.lane import HeldUntil, Lane, ReadyLanes, never_held, weight_of
-from workers.partition import AROUND, BufferedEntry, OwnedFlow, OwnedPartition
+from workers.partition import AROUND, BufferedEntry, OwnedFlow, OwnedPartition, Room
 
 _CLASSES = tuple(RouteClass)
 _FETCH = 32  # entries that are fetched for one lane at a time
 _PER_LANE = 1024  # bytes of the room for which one lane is remembered
 _FEWEST_LANES = 10_000
-_SMALL_PART = 65_536  # bytes
 _MOST_LEFT = 1_000_000  # ids that are remembered, of 16 bytes each
 
 
 class Schedule:
-    """All lanes of one worker, about `room` bytes in them together. Times are readings of the monotonic clock."""
+    """All lanes of one worker, with `room` for so many bytes in them together. Times are of the monotonic clock."""
 
     def __init__(self, *, depth: int = 64, room: int = 32 << 20, held_until: HeldUntil = never_held) -> None:
         self._depth = depth
-        self._room = room
+        self._room = Room(room)
         self._most_lanes = max(_FEWEST_LANES, room // _PER_LANE)
         self._held_until = held_until
         self._lanes: dict[tuple[OwnedFlow, str], Lane] = {}
         self._ready: dict[str, ReadyLanes] = defaultdict(ReadyLanes)  # by endpoint
         self._delayed = DelayQueue(held_until)
         self._waiting = 0
-        self._size = 0
         self._left = 0
-        self._busy = 0  # flows that hold something
 
     def __repr__(self) -> str:
         return (
@@ -58,7 +60,7 @@ class Schedule:
     @property
     def size(self) -> int:
         """How many bytes they take in memory."""
-        return self._size
+        return self._room.size
 
     @property
     def left(self) -> int:
@@ -78,24 +80,25 @@ class Schedule:
     def room_of(self, flow: OwnedFlow) -> int:
         """Return how many bytes more a flow may hold; not more than 0 means that it is not to be read.
 
-        Each flow has an equal part, so that one that is full of what cannot go leaves the others their own. One that
-        holds nothing may always read. Past the most lanes or ids a worker remembers, only those may.
+        One that holds nothing may always read an entry. Past the most lanes or ids a worker remembers, only those may.
         """
         if flow.waiting and (len(self._lanes) >= self._most_lanes or self._left >= _MOST_LEFT):
             return 0
-        return self._part(flow) - flow.size
+        return self._room.free_for(flow)
 
     def make_room(self, flow: OwnedFlow) -> bool:
-        """Leave what is postponed in the stream where it takes more than half of the flow's part; False if it does not.
+        """Leave what is postponed in the stream where it takes more than half of the limit; False if it does not.
 
-        It was put there while the part was larger. A quarter is kept, so that this is rare while parts go on shrinking.
+        It was put there while the limit was higher. A quarter is kept, so that this is rare while limits go on falling.
         """
-        if flow.resting <= self._part(flow) // 2:
+        room = self._room
+        if flow.resting <= room.limit(flow) // 2:
+            room.wait_for(flow)
             return False
         lanes = [lane for lane in self._lanes.values() if lane.flow is flow and lane.delayed]
         for keep in (1, 0):
             for lane in lanes:
-                if flow.resting <= self._part(flow) // 4:
+                if flow.resting <= room.limit(flow) // 4:
                     return True
                 flow.resting -= weight_of(lane.waiting[keep:])
                 self._leave(lane, keep)
@@ -229,12 +232,15 @@ class Schedule:
             return
         lane.postponed = True
         lane.backs_off = backs_off
-        if self._is_crowded(lane.flow):
+        flow = lane.flow
+        if self._is_crowded(flow):
             self._leave(lane, 1)
-        if lane.flow.size > self._part(lane.flow) // 2:
+        if flow.size > self._room.limit(flow) // 2:
             self._leave(lane, 0)
-        lane.flow.resting += weight_of(lane.waiting)
+        flow.resting += weight_of(lane.waiting)
         self._delayed.put(lane, until)
+        if flow.size == flow.resting and (flow.behind or flow.hungry):
+            flow.partition.wake()  # nothing moves in it that would do this later
 
     def hurry_refused(self, now: float, route_class: RouteClass, endpoint: str = "") -> None:
         """Make the lanes of an endpoint due at once whose head was refused for its speed: the pause was lifted."""
@@ -245,35 +251,44 @@ class Schedule:
         return None if self._delayed.idle else self._delayed.next_at()
 
     def to_fetch(self, owned: OwnedPartition, now: float, most: int) -> list[tuple[Lane, Sequence[bytes]]]:
-        """Return lanes of a partition with the ids that are to be fetched for them, about `most` in all.
+        """Return lanes of a partition with ids that there is room for, about `most`; `fetched` has to follow for each.
 
-        `fetched` has to follow for each. Empty when there is nothing to fetch.
+        The flows take turns. Empty when there is nothing to fetch, or no room for it.
         """
         chosen: list[tuple[Lane, Sequence[bytes]]] = []
-        count = 0
-        while owned.hungry and count < most:
-            lane = owned.hungry.popleft()
-            lane.asked = False
-            if lane.dropped or lane.index is None or lane.fetching is not None or self._is_held_back(lane, now):
+        count, free, turns = 0, self._room.free, deque(owned.hungry)
+        rooms: dict[OwnedFlow, int] = {}
+        while turns and count < most:
+            flow = turns.popleft()
+            room = self._room_to_fetch(flow) if flow not in rooms else min(rooms[flow], free)
+            lane = self._next_hungry(flow, now) if room > 0 else None
+            if lane is None:
                 continue
-            wanted = 1 if lane.postponed else max(1, min(_FETCH, self._depth - len(lane.waiting)))
+            weight = int(flow.average) + AROUND
+            wanted = 1 if lane.postponed else max(1, min(_FETCH, self._depth - len(lane.waiting), room // weight))
             ids = lane.ids_to_fetch(wanted)
             self._left -= len(ids)
-            lane.flow.left -= len(ids)
+            flow.left -= len(ids)
             chosen.append((lane, ids))
             count += len(ids)
+            rooms[flow] = room - len(ids) * weight
+            free -= len(ids) * weight
+            turns.append(flow)
         return chosen
 
     def fetched(self, lane: Lane, ids: Sequence[bytes], found: Sequence[BufferedEntry]) -> None:
         """Add what was fetched for a lane; entries that are gone are left out of `found`.
 
-        Nothing is added when the lane left more in the stream since the fetch began: that comes first.
+        Nothing is added when the lane left more in the stream since then: that comes first. What has no room goes back.
         """
         if lane.dropped or lane.fetching is not ids:
             return
         lane.fetching = None
         was_idle = not lane.waiting
-        for buffered in found:
+        for place, buffered in enumerate(found):
+            if self._room.free_for(lane.flow) <= 0:
+                self._put_back(lane, [each.id for each in found[place:]])
+                break
             self._append(lane, buffered)
         if lane.waiting and lane.left not in {None, lane.head.id}:
             lane.begin_next()  # its head was removed from the stream meanwhile
@@ -298,16 +313,37 @@ class Schedule:
                 self._delayed.drop(lane)
         for flow in owned.flows.values():
             flow.left = 0
+            flow.hungry.clear()
         owned.hungry.clear()
+        self._room.forget(owned)
 
     def _ask(self, lane: Lane) -> None:
         if not lane.asked and lane.fetching is None:
+            flow = lane.flow
             lane.asked = True
-            lane.flow.partition.hungry.append(lane)
-            lane.flow.partition.wake()
+            flow.hungry.append(lane)
+            flow.partition.hungry[flow] = None
+            flow.partition.wake()
 
     def _end(self, lane: Lane) -> None:
         del self._lanes[lane.flow, lane.key]
+
+    def _room_to_fetch(self, flow: OwnedFlow) -> int:
+        room = self._room.free_for(flow)
+        return self._room.free_for(flow) if room <= 0 and self.make_room(flow) else room
+
+    def _next_hungry(self, flow: OwnedFlow, now: float) -> Lane | None:
+        """Remove and return the next lane of a flow that is to be fetched for; the flow goes behind the others."""
+        all_hungry = flow.partition.hungry
+        while flow.hungry:
+            lane: Lane = flow.hungry.popleft()
+            lane.asked = False
+            if lane.dropped or lane.index is None or lane.fetching is not None or self._is_held_back(lane, now):
+                continue
+            all_hungry[flow] = all_hungry.pop(flow)
+            return lane
+        del all_hungry[flow]
+        return None
 
     def _is_held_back(self, lane: Lane, now: float) -> bool:
         # To fetch a head that may not go would be for nothing.
@@ -327,40 +363,32 @@ class Schedule:
         weight = buffered.size + AROUND
         lane.waiting.append(buffered)
         flow.known.add(buffered.id)
+        room = self._room
         if not flow.waiting:
-            self._busy += 1
+            room.busy += 1
         flow.waiting += 1
         flow.size += weight
+        room.size += weight
         if lane.delayed:
             flow.resting += weight
         self._waiting += 1
-        self._size += weight
 
     def _forget(self, lane: Lane, gone: Sequence[BufferedEntry]) -> None:
         if not gone:
             return
-        flow, size = lane.flow, weight_of(gone)
+        flow, size, room = lane.flow, weight_of(gone), self._room
         flow.waiting -= len(gone)
         flow.size -= size
+        room.size -= size
         self._waiting -= len(gone)
-        self._size -= size
         if not flow.waiting:
-            self._busy -= 1
-        if flow.behind and (flow.size < self._enough(flow) or flow.resting > self._part(flow) // 2):
-            flow.partition.wake()
-
-    def _enough(self, flow: OwnedFlow) -> int:
-        # With less than this a flow is read again. What waits for its time takes half of the part and one entry at the
-        # most, so it is reached whenever all else is done. It is less than the part, so that reads are not tiny.
-        part = self._part(flow)
-        return part if part < _SMALL_PART else part * 3 // 4
-
-    def _part(self, flow: OwnedFlow) -> int:
-        return self._room // max(1, self._busy + (not flow.waiting))
+            room.busy -= 1
+        if flow.behind or flow.hungry or room.starved:
+            room.wake(flow)
 
     def _is_crowded(self, flow: OwnedFlow) -> bool:
         # Each flow has its own part of the room. One that is full of what cannot go would read nothing more.
-        return self._size > self._room // 2 or flow.size > self._part(flow) // 2
+        return self._room.is_half_full or flow.size > self._room.limit(flow) // 2
 
     def _leave(self, lane: Lane, keep: int) -> None:
         gone = lane.waiting[keep:]
@@ -370,8 +398,10 @@ class Schedule:
             lane.flow.known.discard(buffered.id)
         del lane.waiting[keep:]
         self._forget(lane, gone)
-        ids = [buffered.id for buffered in gone]
         lane.note_left(gone[0], is_head=not keep)
+        self._put_back(lane, [buffered.id for buffered in gone])
+
+    def _put_back(self, lane: Lane, ids: Sequence[bytes]) -> None:
         count = len(ids) + len(lane.fetching or ())
         lane.put_back(ids)
         self._left += count

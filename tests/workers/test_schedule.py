@@ -242,7 +242,7 @@ def test_a_head_that_has_to_be_repeated_while_its_lane_is_being_fetched_for_keep
 
 
 def test_while_memory_is_not_short_what_waits_behind_a_repeated_head_stays() -> None:
-    lanes, owned = filled("aaa", room=6000)
+    lanes, owned = filled("aaa", room=8000)
     lane = taken_from(lanes)
     lane.attempts = 2
     lanes.postpone(lane, 1.0)
@@ -321,15 +321,34 @@ def test_a_lane_whose_hub_is_held_back_is_not_fetched_for_until_it_may_be_called
 
 
 def test_each_flow_has_its_part_of_the_room() -> None:
-    lanes, owned = filled("aaaaaaaa", room=8000)
+    lanes, owned = filled("aa", room=8000)
     users, groups = a_flow(owned), a_flow(owned, "gchat")
-    assert (lanes.room_of(users), lanes.room_of(groups)) == (0, 4000)
+    assert (lanes.room_of(users), lanes.room_of(groups)) == (4000, 3000)
     lanes.add("g", buffered_in(owned, 9, flow="gchat"))
-    assert (lanes.room_of(users), lanes.room_of(groups)) == (-4000, 3000)
+    assert (lanes.room_of(users), lanes.room_of(groups)) == (1000, 2000)
+
+
+def test_a_flow_takes_no_more_of_what_is_shared_than_is_free() -> None:
+    lanes, owned = filled("aaaaa", room=8000)
+    users, groups = a_flow(owned), a_flow(owned, "gchat")
+    assert (lanes.room_of(users), lanes.room_of(groups)) == (1000, 1000)
+    lanes.add("g", buffered_in(owned, 9, flow="gchat"))
+    assert (lanes.room_of(users), lanes.room_of(groups)) == (0, 0)
+
+
+def test_where_what_is_shared_is_taken_each_flow_has_some_of_its_own_and_then_an_entry() -> None:
+    lanes, owned = filled("a" * 768, depth=768, room=1024_000)
+    groups = a_flow(owned, "gchat")
+    assert (lanes.room_of(a_flow(owned)), lanes.room_of(groups)) == (0, 2000)
+    lanes.add("g", buffered_in(owned, 1001, flow="gchat"))
+    assert lanes.room_of(groups) == 1000
+    for number in range(255):
+        lanes.add("b", buffered_in(owned, 1002 + number, flow="gnews"))
+    assert (lanes.size, lanes.room_of(groups), lanes.room_of(a_flow(owned, "bchat"))) == (1024_000, 0, 1)
 
 
 def test_a_reader_is_woken_when_a_flow_that_is_behind_has_room_again() -> None:
-    lanes, owned = filled("aaaa", room=4000)
+    lanes, owned = filled("aaaa", room=5336)
     woken: list[int] = []
     owned.on_wake = lambda: woken.append(lanes.waiting)
     for _ in range(4):
@@ -338,7 +357,7 @@ def test_a_reader_is_woken_when_a_flow_that_is_behind_has_room_again() -> None:
 
 
 def test_a_large_part_is_read_again_only_when_a_quarter_of_it_is_free() -> None:
-    lanes, owned = filled("a" * 100, depth=200, room=100_000)
+    lanes, owned = filled("a" * 100, depth=200, room=133_333)
     woken: list[int] = []
     owned.on_wake = lambda: woken.append(lanes.waiting)
     for _ in range(30):
@@ -347,7 +366,7 @@ def test_a_large_part_is_read_again_only_when_a_quarter_of_it_is_free() -> None:
 
 
 def test_what_waits_for_its_time_goes_back_to_the_stream_when_the_part_shrinks() -> None:
-    lanes, owned = filled("aaabbbcd", room=40_000)
+    lanes, owned = filled("aaabbbcd", room=53_336)
     for _ in range(3):
         lanes.postpone(taken_from(lanes), 9.0)
     assert not lanes.make_room(a_flow(owned))

@@ -1,13 +1,14 @@
 """The lanes whose time has not come: postponed, or their hub is held back. Pure.
 
 Rules guarded: no step takes longer the more lanes wait. Those that are due are looked at in parts, and so are those
-that a recovered hub makes due sooner, so that a hundred thousand lanes never keep all else from having its turn. A
-lane is hurried once for each time it is put in, so that all hurrying together costs as much as putting the lanes in.
+that a recovered hub or the end of a pause makes due sooner, so that a hundred thousand lanes never keep all else from
+having its turn. A lane is hurried once for each time it is put in, so that all hurrying together costs as much as
+putting the lanes in.
 """
 
 from collections import deque
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from math import inf
 
 from fanout.signalr.message import RouteClass
@@ -17,19 +18,57 @@ LOOKS = 64  # lanes that are looked at in one part when their time has come
 _HURRIES = 4  # times as many are made due sooner in one part, or moved
 _MOST_STALE = 1024  # places that may be stale whatever their share
 
-_Group = dict[Lane, None]
 _Heap = list[tuple[float, int, Lane]]
 
 
+class LaneGroup(dict[Lane, None]):
+    """Lanes that are made due sooner together, in `groups` by `key` until that begins. Then it changes no more."""
+
+    __slots__ = ("groups", "key")
+
+    def __init__(self, groups: "_Groups", key: tuple[RouteClass, str]) -> None:
+        self.groups: _Groups | None = groups
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"<LaneGroup {self.key} of {len(self)} lanes>"
+
+    def begin(self) -> Iterator[Lane]:
+        """Take it out of the groups, and return an iterator over its lanes."""
+        if self.groups is not None:
+            del self.groups[self.key]
+            self.groups = None
+        return iter(self)
+
+    def leave(self, lane: Lane) -> None:
+        """Remove a lane, as long as they are not being made due sooner."""
+        if self.groups is None:
+            return
+        del self[lane]
+        if not self:
+            del self.groups[self.key]
+
+
+_Groups = dict[tuple[RouteClass, str], LaneGroup]
+
+
+def _join(groups: _Groups, key: tuple[RouteClass, str], lane: Lane) -> LaneGroup:
+    group = groups.get(key)
+    if group is None:
+        group = groups[key] = LaneGroup(groups, key)
+    group[lane] = None
+    return group
+
+
 class DelayQueue:
-    """Lanes by the time they are due, and those that back off by class and hub as well.
+    """Lanes by the time they are due; also those that back off by class and hub, those refused by class and endpoint.
 
     A lane whose time comes while its hub is held back is put back after one look, so that thousands of dead
     destinations cost next to nothing. The place in the heap of a lane that was hurried or dropped stays behind as a
     stale one. Where half of the places are stale, the others move to a new heap, in parts.
     """
 
-    __slots__ = ("_backing_off", "_count", "_heap", "_held_until", "_hurried", "_lanes", "_old", "idle")
+    __slots__ = ("_backing_off", "_count", "_heap", "_held_until", "_hurried", "_lanes", "_old", "_refused", "idle")
 
     def __init__(self, held_until: HeldUntil = never_held) -> None:
         self._held_until = held_until
@@ -38,8 +77,9 @@ class DelayQueue:
         self.idle = True  # nothing is in it, so that nothing need be asked
         self._count = 0
         self._lanes = 0
-        self._backing_off: dict[tuple[RouteClass, str], _Group] = {}  # those that `hurry` would make due sooner
-        self._hurried: deque[tuple[_Group, Iterator[Lane]]] = deque()  # those that it has yet to
+        self._backing_off: _Groups = {}  # those that `hurry` would make due sooner
+        self._refused: _Groups = {}  # and `hurry_refused`
+        self._hurried: deque[tuple[LaneGroup, Iterator[Lane]]] = deque()  # those that they have yet to
 
     def __repr__(self) -> str:
         return f"<DelayQueue of {len(self)} lanes>"
@@ -57,9 +97,9 @@ class DelayQueue:
         lane.due = (until, self._count, lane)
         heappush(self._heap, lane.due)
         if lane.backs_off and lane.group is None and lane.next_hurry < until:
-            lane.group_key = (lane.route_class, lane.hub)
-            lane.group = self._backing_off.setdefault(lane.group_key, {})
-            lane.group[lane] = None
+            lane.group = _join(self._backing_off, (lane.route_class, lane.hub), lane)
+        if lane.uncounted and lane.refused is None:
+            lane.refused = _join(self._refused, (lane.route_class, lane.flow.endpoint), lane)
 
     def due(self, now: float, most: int = LOOKS) -> Iterator[Lane]:
         """Remove and yield lanes whose time has come, in the order of their times; look at `most` at the most."""
@@ -90,20 +130,11 @@ class DelayQueue:
 
         A lane that is put in later is not among them.
         """
-        group = self._backing_off.pop((route_class, hub), None)
-        if group is not None:
-            self._hurried.append((group, iter(list(group))))
+        self._begin(self._backing_off, (route_class, hub))
 
-    def hurry_refused(self, now: float, route_class: RouteClass, endpoint: str = "") -> None:
-        """Make those of an endpoint due at `now` whose last call of this class was refused for its speed."""
-        for heap in (self._heap, self._old):
-            for number, place in enumerate(heap):
-                until, count, lane = place
-                if until <= now or lane.flow.endpoint != endpoint or lane.due is not place:
-                    continue
-                if lane.uncounted and lane.route_class is route_class:
-                    heap[number] = lane.due = (now, count, lane)
-            heapify(heap)
+    def hurry_refused(self, route_class: RouteClass, endpoint: str = "") -> None:
+        """Have `due` make those of an endpoint due at once whose last call of this class was refused for its speed."""
+        self._begin(self._refused, (route_class, endpoint))
 
     def next_at(self) -> float | None:
         """Return when there may be something to do next, not later than when there is; None when no lane waits."""
@@ -125,6 +156,11 @@ class DelayQueue:
     def _earliest(self) -> _Heap:
         return self._old if self._old and (not self._heap or self._old[0] < self._heap[0]) else self._heap
 
+    def _begin(self, groups: _Groups, key: tuple[RouteClass, str]) -> None:
+        group = groups.get(key)
+        if group is not None:
+            self._hurried.append((group, group.begin()))
+
     def _hurry_some(self, now: float, most: int) -> None:
         while self._hurried and most:
             group, lanes = self._hurried[0]
@@ -132,16 +168,20 @@ class DelayQueue:
                 most -= 1
                 if lane.group is group:  # else its time came before its turn did
                     lane.group = None
-                    self._hurry_one(lane, now)
+                    self._hurry_one(lane, now, asks=True)
+                elif lane.refused is group:
+                    lane.refused = None
+                    if lane.uncounted:  # else its head is another one now
+                        self._hurry_one(lane, now, asks=False)
                 if not most:
                     return
             self._hurried.popleft()
 
-    def _hurry_one(self, lane: Lane, now: float) -> None:
+    def _hurry_one(self, lane: Lane, now: float, *, asks: bool) -> None:
         if lane.due is None:  # what is in a group is in the queue too
             return
         until, count, _lane = lane.due
-        sooner = lane.hurry(now, until)
+        sooner = lane.hurry(now, until) if asks else now
         if sooner >= until:
             return
         lane.due = (sooner, count, lane)
@@ -163,8 +203,8 @@ class DelayQueue:
         lane.due = None
         self._lanes -= 1
         group, lane.group = lane.group, None
-        if group is None:
-            return
-        del group[lane]
-        if not group and self._backing_off.get(lane.group_key) is group:
-            del self._backing_off[lane.group_key]
+        if group is not None:
+            group.leave(lane)
+        group, lane.refused = lane.refused, None
+        if group is not None:
+            group.leave(lane)

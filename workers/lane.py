@@ -14,6 +14,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf
+from typing import Any
 
 from fanout.queue.keys import hub_of
 from fanout.signalr.message import Message, Priority, RouteClass, class_of, operation_of
@@ -23,7 +24,6 @@ _LEVEL = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 _OTHERS_TURN = 8  # every so many turns begin with the least urgent, so that nothing waits without end
 _NEXT_HURRY = 1.0  # seconds from the first time a backoff of the head was cut short to the second; it doubles
 _MOST_DOUBLINGS = 30
-_NO_GROUP = (RouteClass.SEND, "")
 
 
 class StreamIds:
@@ -82,14 +82,14 @@ class Lane:
     `index` are the ids of what was read for it and left in the stream behind `waiting`, None when there is none;
     `fetching` the ids that are being fetched, None when none are. While it has either, nothing that is read later may
     be added before. `asked`: it waits for a fetch. `delayed`: its time has not come yet; `due` is then its place in the
-    queue of these, and `group` the lanes by `group_key` that back off together. `plain`: nothing that could be
-    superseded or expire was ever in it, so that no plan is needed.
+    queue of these, `group` the lanes that back off together, and `refused` those that were refused for speed. `plain`:
+    nothing that could be superseded or expire was ever in it, so that no plan is needed.
     """
 
     __slots__ = (
         "alone", "asked", "attempts", "backs_off", "delayed", "dropped", "due", "fetching", "flow", "group",
-        "group_key", "home", "hub", "hurries", "index", "key", "left", "left_class", "left_kind", "next_hurry",
-        "partition", "plain", "postponed", "renewed", "uncounted", "waiting",
+        "home", "hub", "hurries", "index", "key", "left", "left_class", "left_kind", "next_hurry", "partition", "plain",
+        "postponed", "refused", "renewed", "uncounted", "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, flow: OwnedFlow) -> None:
@@ -108,8 +108,8 @@ class Lane:
         self.next_hurry = -inf
         self.delayed = False
         self.due: tuple[float, int, Lane] | None = None
-        self.group: dict[Lane, None] | None = None
-        self.group_key = _NO_GROUP
+        self.group: Any = None
+        self.refused: Any = None
         self.left: bytes | None = None
         self.left_class = RouteClass.SEND
         self.left_kind = ""

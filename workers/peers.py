@@ -155,7 +155,7 @@ class Peers:
                     continue
                 for route_class in pause.route_classes:
                     endpoint.gate.resume(route_class, now)
-                    self._schedule.hurry_refused(now, route_class, endpoint.name)
+                    self._schedule.hurry_refused(route_class, endpoint.name)
 
     async def _run_keeping(self) -> None:
         """Keep the pauses that the service asked this worker for where everybody can see them."""

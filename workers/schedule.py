@@ -152,10 +152,7 @@ class Schedule:
         return None
 
     def wake_due(self, now: float, most: int = LOOKS) -> int:
-        """Make postponed lanes ready that are due at `now`; return how many. Look at `most` of them at the most.
-
-        While `next_due` is not later than `now`, there are more.
-        """
+        """Make lanes ready that are due at `now`, of `most` that are looked at; return how many. See `next_due`."""
         count = 0
         for lane in () if self._delayed.idle else self._delayed.due(now, most):
             if lane.waiting:
@@ -167,10 +164,7 @@ class Schedule:
         return count
 
     def hurry(self, route_class: RouteClass, hub: str) -> None:
-        """Make lanes of a hub, as it is in their keys, due at once that back off: calls of this class succeed again.
-
-        They are made so by `wake_due`, in parts.
-        """
+        """Have `wake_due` make lanes of a hub ready that back off, in parts: calls of this class succeed again."""
         self._delayed.hurry(route_class, hub)
 
     def advance(self, lane: Lane, count: int = 1) -> None:
@@ -242,19 +236,16 @@ class Schedule:
         if flow.size == flow.resting and (flow.behind or flow.hungry):
             flow.partition.wake()  # nothing moves in it that would do this later
 
-    def hurry_refused(self, now: float, route_class: RouteClass, endpoint: str = "") -> None:
-        """Make the lanes of an endpoint due at once whose head was refused for its speed: the pause was lifted."""
-        self._delayed.hurry_refused(now, route_class, endpoint)
+    def hurry_refused(self, route_class: RouteClass, endpoint: str = "") -> None:
+        """Have `wake_due` make lanes of an endpoint ready that were refused for speed: the pause was lifted."""
+        self._delayed.hurry_refused(route_class, endpoint)
 
     def next_due(self) -> float | None:
-        """Return when the next postponed lane is due; None when none is postponed."""
+        """Return when `wake_due` may have something to do; None when no lane is postponed."""
         return None if self._delayed.idle else self._delayed.next_at()
 
     def to_fetch(self, owned: OwnedPartition, now: float, most: int) -> list[tuple[Lane, Sequence[bytes]]]:
-        """Return lanes of a partition with ids that there is room for, about `most`; `fetched` has to follow for each.
-
-        The flows take turns. Empty when there is nothing to fetch, or no room for it.
-        """
+        """Return lanes of a partition with ids that have room, about `most`; `fetched` has to follow for each."""
         chosen: list[tuple[Lane, Sequence[bytes]]] = []
         count, free, turns = 0, self._room.free, deque(owned.hungry)
         rooms: dict[OwnedFlow, int] = {}
@@ -319,11 +310,10 @@ class Schedule:
 
     def _ask(self, lane: Lane) -> None:
         if not lane.asked and lane.fetching is None:
-            flow = lane.flow
             lane.asked = True
-            flow.hungry.append(lane)
-            flow.partition.hungry[flow] = None
-            flow.partition.wake()
+            lane.flow.hungry.append(lane)
+            lane.partition.hungry[lane.flow] = None
+            lane.partition.wake()
 
     def _end(self, lane: Lane) -> None:
         del self._lanes[lane.flow, lane.key]

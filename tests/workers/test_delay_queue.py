@@ -19,6 +19,7 @@ from workers.lane import Lane
 
 MESSAGE, JOIN = an_entry(a_message("")), an_entry(a_join())
 HUBS = ("a", "b")
+ENDPOINTS = ("", "east")
 
 
 def a_lane(key: str = "hub\nu1", *, joins: bool = False) -> Lane:
@@ -63,9 +64,9 @@ def test_lanes_that_were_refused_for_speed_can_be_made_due_at_once() -> None:
     throttled.uncounted = True
     queue.put(failed, 5.0)
     queue.put(throttled, 300.0)
-    queue.hurry_refused(1.0, RouteClass.ACTION)
+    queue.hurry_refused(RouteClass.ACTION)
     assert list(queue.due(1.0)) == []
-    queue.hurry_refused(1.0, RouteClass.SEND)
+    queue.hurry_refused(RouteClass.SEND)
     assert list(queue.due(1.0)) == [throttled]
     assert queue.next_at() == 5.0
 
@@ -91,6 +92,24 @@ def test_many_lanes_are_made_due_and_given_in_parts_none_twice() -> None:
         assert 0 < len(part) <= LOOKS
         given += part
     assert (len(given), set(given), len(queue)) == (1000, set(lanes), 0)
+
+
+def test_many_lanes_that_were_refused_are_made_due_in_parts_and_those_put_in_later_are_not() -> None:
+    queue, lanes = DelayQueue(), [a_lane(f"hub\nu{number}") for number in range(1001)]
+    for lane in lanes:
+        lane.uncounted = True
+    for lane in lanes[:1000]:
+        queue.put(lane, 60.0)
+    queue.hurry_refused(RouteClass.SEND)
+    queue.put(lanes[1000], 60.0)
+    assert sum(until <= 1.0 for until, _count, _lane in queue._heap) == 0  # nothing is looked at but in parts
+    given: list[Lane] = []
+    while (at := queue.next_at()) is not None and at <= 1.0:
+        part = list(queue.due(1.0))
+        assert 0 < len(part) <= LOOKS
+        given += part
+        assert len([each for each in lanes if each.due and each.due[0] <= 1.0]) <= 1000 - len(given)
+    assert (set(given), len(queue), queue.next_at()) == (set(lanes[:1000]), 1, 60.0)
 
 
 def test_a_lane_that_comes_while_others_are_hurried_is_not_among_them() -> None:
@@ -147,6 +166,12 @@ class Model:
                     each.next_hurry = sooner + 2.0**each.hurries
                     each.hurries += 1
 
+    def hurry_refused(self, now: float, route_class: RouteClass, endpoint: str) -> None:
+        for each in self.waiting:
+            lane = each.lane
+            if lane.uncounted and lane.flow.endpoint == endpoint and lane.route_class is route_class:
+                each.until = min(each.until, now)
+
     def due(self, now: float) -> list[Waiting]:
         for each in self.waiting:
             if each.until <= now:
@@ -160,6 +185,7 @@ ACTION = st.one_of(
     st.tuples(st.just("go_on"), st.sampled_from([0.5, 1.0, 7.0])),
     st.tuples(st.just("put"), st.sampled_from([0.0, 3.0, 10.0, 60.0])),
     st.tuples(st.just("hurry"), st.sampled_from([(kind, hub) for kind in RouteClass for hub in HUBS])),
+    st.tuples(st.just("hurry_refused"), st.sampled_from([(kind, name) for kind in RouteClass for name in ENDPOINTS])),
     st.tuples(st.just("drop"), st.integers(0, 20)),
     st.tuples(st.just("hold"), st.tuples(st.sampled_from(HUBS), st.sampled_from([0.0, 2.0, 30.0]))),
 )
@@ -168,15 +194,15 @@ ACTION = st.one_of(
 class Both:
     """The queue and the model, to which the same happens."""
 
-    def __init__(self, kinds: Sequence[tuple[str, bool, bool]], most: int) -> None:
+    def __init__(self, kinds: Sequence[tuple[str, bool, bool, bool, str]], most: int) -> None:
         self.now = 0.0
         self.most = most
         self.held: dict[str, float] = {}
         self.queue, self.model = DelayQueue(lambda lane, _now: self.held.get(lane.hub)), Model(self.held)
         self.idle: list[Waiting] = []
-        for number, (hub, joins, backs_off) in enumerate(kinds):
+        for number, (hub, joins, backs_off, uncounted, endpoint) in enumerate(kinds):
             lane = a_lane(f"{hub}\nu{number}", joins=joins)
-            lane.backs_off = backs_off
+            lane.backs_off, lane.uncounted, lane.flow.endpoint = backs_off, uncounted, endpoint
             self.idle.append(Waiting(lane, 0.0))
 
     def go_on(self, seconds: float) -> None:
@@ -192,6 +218,10 @@ class Both:
     def hurry(self, what: tuple[RouteClass, str]) -> None:
         self.queue.hurry(*what)
         self.model.hurry(self.now, *what)
+
+    def hurry_refused(self, what: tuple[RouteClass, str]) -> None:
+        self.queue.hurry_refused(*what)
+        self.model.hurry_refused(self.now, *what)
 
     def drop(self, number: int) -> None:
         for each in self.model.waiting[number : number + 1]:
@@ -221,12 +251,16 @@ def most_stale(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 @settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(st.tuples(st.sampled_from(HUBS), st.booleans(), st.booleans()), min_size=1, max_size=12),
+    st.lists(
+        st.tuples(st.sampled_from(HUBS), st.booleans(), st.booleans(), st.booleans(), st.sampled_from(ENDPOINTS)),
+        min_size=1,
+        max_size=12,
+    ),
     st.lists(ACTION, max_size=40),
     st.integers(1, 5),
 )
 def test_the_lanes_that_are_woken_are_those_of_a_plain_model(
-    kinds: list[tuple[str, bool, bool]], actions: list[tuple[str, Any]], most: int
+    kinds: list[tuple[str, bool, bool, bool, str]], actions: list[tuple[str, Any]], most: int
 ) -> None:
     both = Both(kinds, most)
     for action, value in actions:
@@ -235,4 +269,4 @@ def test_the_lanes_that_are_woken_are_those_of_a_plain_model(
     both.go_on(1000.0)
     both.wake()
     assert not [each for each in both.model.waiting if not each.dropped]
-    assert (len(both.queue), both.queue._backing_off, both.queue.next_at()) == (0, {}, None)
+    assert (len(both.queue), both.queue._backing_off, both.queue._refused, both.queue.next_at()) == (0, {}, {}, None)

@@ -847,6 +847,6 @@ def test_an_endpoint_has_turns_and_refused_lanes_of_its_own() -> None:
     for lane in (east, home):
         lane.uncounted = True
         lanes.postpone(lane, 300.0)
-    lanes.hurry_refused(1.0, RouteClass.SEND, "east")
+    lanes.hurry_refused(RouteClass.SEND, "east")
     assert lanes.wake_due(1.0) == 1
     assert (lanes.ready_in(RouteClass.SEND), lanes.ready_in(RouteClass.SEND, "east")) == (0, 2)

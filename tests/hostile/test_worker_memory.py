@@ -1,15 +1,18 @@
-"""A worker stays within its memory limit whatever waits in the queue, and drains it.
+"""A process stays within its memory limit whatever waits in the queue, and drains it: a worker, or all in one process.
 
 Rules guarded: it is the kernel that says how large the process was at most; what was delivered is counted by the far
 side and by the queue, which is empty in the end without a dead letter.
 """
 
+import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from fanout.clock import SystemClock
@@ -23,6 +26,7 @@ from service.dev.private_redis import private_redis
 from tests.builders import an_entry
 from tests.faults.proxy import Proxy, proxy
 from tests.hostile.ingress import Victim
+from tests.hostile.test_memory import until_taken
 from tests.service.programs import program, service_at
 from tests.workers.scripted_service import ACCEPTED, Received, scripted_service
 
@@ -52,7 +56,7 @@ class FarSide:
 
 @dataclass
 class World:
-    """A queue, the link to it, a far side; `worker` starts one worker."""
+    """A queue, the link to it, a far side; `worker` starts one worker, `process` one of another role."""
 
     url: str
     redis_client: RedisClient
@@ -74,18 +78,21 @@ class World:
         if start < len(items):
             await self.stream.append(items[start:])
 
+    def worker(self) -> AbstractAsyncContextManager[Victim]:
+        return self.process("worker")
+
     @asynccontextmanager
-    async def worker(self) -> AsyncIterator[Victim]:
+    async def process(self, role: str) -> AsyncIterator[Victim]:
         settings = {
             "AzureSignalRConnectionString": service_at(self.port),
             "FANOUT_REDIS_URL": f"redis://127.0.0.1:{self.link.port}/0",
             "FANOUT_PORT": "0",
             "FANOUT_MEMORY_LIMIT": "256MiB",
             "FANOUT_RETRY_CAP": "1s",
-            "FANOUT_LOG_LEVEL": "error",
+            "FANOUT_LOG_LEVEL": "info" if role == "all" else "error",  # its port is logged
         }
-        async with program(self.directory, "serve", "--role", "worker", **settings) as running:
-            victim = Victim(running, 0)
+        async with program(self.directory, "serve", "--role", role, **settings) as running:
+            victim = Victim(running, await running.port() if role == "all" else 0)
             yield victim
             assert running.process.returncode is None, running.err
             assert victim.peak < LIMIT, f"{victim.peak / MIB:.0f} MiB"
@@ -187,3 +194,33 @@ async def test_every_size_mixed(world: World) -> None:
         world.far.holds = False
         await world.drained(victim)
     assert world.far.taken == 25_600
+
+
+def a_batch(count: int, size: int) -> bytes:
+    """One request with messages of `size` bytes to as many users."""
+    content = {"target": "t", "arguments": ["x" * size]}
+    return json.dumps([{"userId": f"b{number}", **content} for number in range(count)]).encode()
+
+
+def a_list_for(number: int, count: int, size: int) -> bytes:
+    """One request with a message of `size` bytes to users of its own."""
+    users = [f"l{number}-{user}" for user in range(count)]
+    return json.dumps({"userIds": users, "target": "t", "arguments": ["x" * size]}).encode()
+
+
+async def test_a_process_that_takes_in_and_delivers(world: World) -> None:
+    """Large messages over a slow link, held back, while large batches and lists are posted at once; `--role all`."""
+    await world.fill([single(number, 900_000, users=250) for number in range(250)])
+    await world.fill([single(number, 30_000, users=300) for number in range(300)])
+    world.link.rate = 16 * LINK
+    world.far.holds = True
+    lists = [a_list_for(number, 40, 900_000) for number in range(4)]
+    bodies = [*[a_batch(300, 50_000), a_batch(17, 900_000), a_batch(17, 900_000)] * 2, *lists]
+    async with world.process("all") as victim:
+        async with httpx.AsyncClient(base_url=victim.url, timeout=200, trust_env=False) as client:
+            answers = await asyncio.gather(*[until_taken(client, body) for body in bodies])
+        assert {answer.status_code for answer in answers} == {202}
+        assert world.far.refused > 0
+        world.far.holds = False
+        await world.drained(victim)
+    assert world.far.taken == 550 + 2 * (300 + 17 + 17) + 4 * 40

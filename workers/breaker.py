@@ -21,19 +21,15 @@ Rules guarded:
 | open | any call succeeds | closed |
 """
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf, log
 from typing import Protocol
 
-_STREAK = 10  # failures in a row
-_LASTING = 1.0  # seconds from the first of them to the last
-_WIDTH = 3  # destinations they must come from, where a hub has several
-_WINDOW = 10.0  # seconds looked back on
-_SAMPLE = 50  # calls that must be in the window
-_RATE = 0.98  # share of them that failed
+from workers.recent_calls import WINDOW, RecentCalls
+
+_WIDTH = 3  # destinations that must fail to open it, where a hub has several
 _ALONE = 100  # destinations of a hub that may fail by themselves; as many again of urgent calls are tried at once
 _AT_ONCE = 32  # calls in flight through an open breaker
 _ROUND = 3.0  # seconds of the shortest round
@@ -124,11 +120,8 @@ class Breaker:
 
     def __init__(self, width: int = _WIDTH) -> None:
         self.state = State()
-        self._width = width
-        self._streak: list[str] = []
-        self._streak_began = 0.0
+        self._recent = RecentCalls(width)
         self._failed_at = -inf
-        self._calls: deque[tuple[float, bool, str]] = deque()
         self._failures: dict[str, int] = {}  # in a row, by destination
         self._turn = 0  # of the kinds of calls: how many probes that one had which was probed last
         self._turns: dict[str, int] = {}
@@ -150,11 +143,11 @@ class Breaker:
     @property
     def is_failing(self) -> bool:
         """Whether it is open, or nothing succeeded since the last failure."""
-        return self.state.phase is Phase.OPEN or bool(self._streak)
+        return self.state.phase is Phase.OPEN or self._recent.streak > 0
 
     def is_forgotten(self, now: float) -> bool:
         """Return whether it is like a new one: closed, and no failure in its window."""
-        return self.state.phase is Phase.CLOSED and now - self._failed_at > _WINDOW
+        return self.state.phase is Phase.CLOSED and now - self._failed_at > WINDOW
 
     def failures_of(self, lane: str) -> int:
         """Return how often a destination has failed in a row."""
@@ -207,13 +200,12 @@ class Breaker:
 
         Where many destinations fail by themselves, each success of another one closes it for a moment.
         """
-        self._streak.clear()
         self._failures.pop(lane, None)
         if self.state.phase is Phase.CLOSED:
-            self._note(now, lane, failed=False)
+            self._recent.succeeded(now, lane)
         else:
             self.state = State()
-            self._calls.clear()
+            self._recent.forget()
             self._in_flight.clear()
             self._waits.clear()
             self._waiting.clear()
@@ -233,15 +225,11 @@ class Breaker:
         self._in_flight.discard(lane)
         if self.state.phase is Phase.OPEN:
             return False
-        self._note(now, lane, failed=True)
-        if not self._streak:
-            self._streak_began = now
-        self._streak.append(lane)
-        if not (self._long_streak(now) or self._bad_window(now)):
+        self._recent.failed(now, lane)
+        if not self._recent.show_outage(now, self._closed_at):
             return False
         self.state = opened(now, jitter)
-        self._streak.clear()
-        self._calls.clear()
+        self._recent.forget()
         return True
 
     def _ask_again(self, lane: str, place: _Place, at: float, *, is_next: bool) -> float:
@@ -278,22 +266,6 @@ class Breaker:
 
     def _is_first(self, lane: Candidate) -> bool:
         return self._first_left[lane.is_urgent] > 0 and lane.key not in self._failures
-
-    def _note(self, now: float, lane: str, *, failed: bool) -> None:
-        self._calls.append((now, failed, lane))
-        while self._calls and (self._calls[0][0] < now - _WINDOW or len(self._calls) > 10 * _SAMPLE):
-            self._calls.popleft()
-
-    def _long_streak(self, now: float) -> bool:
-        lasting = now - self._streak_began >= _LASTING
-        return lasting and len(self._streak) >= _STREAK and len(set(self._streak)) >= self._width
-
-    def _bad_window(self, now: float) -> bool:
-        if now < self._closed_at + _LASTING:
-            return False  # all who waited go at once, and those that fail by themselves may be the first
-        failed = [lane for _when, bad, lane in self._calls if bad]
-        most = len(self._calls) >= _SAMPLE and len(failed) >= _RATE * len(self._calls)
-        return most and len(set(failed)) >= self._width
 
 
 class Breakers:

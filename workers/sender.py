@@ -107,12 +107,15 @@ class Sender:
             foreign = bool(end.body) and _is_web_page(end)
             if not foreign:
                 return TAKEN
+        headers: dict[str, str] = {}
+        for name, value in end.headers:  # parsed once, because a service that is down is asked often
+            headers.setdefault(name, value)
         return Answered(
             status=end.status,
             foreign=foreign,
-            error_code=end.headers.get("x-ms-error-code") or "",
-            retry_after=retry_after(end.headers.get("retry-after"), self._clock.wall()),
-            request_id=next((text for name in _REQUEST_IDS if (text := end.headers.get(name))), "")[:_MAX_REQUEST_ID],
+            error_code=headers.get("x-ms-error-code", ""),
+            retry_after=retry_after(headers.get("retry-after"), self._clock.wall()),
+            request_id=next((text for name in _REQUEST_IDS if (text := headers.get(name))), "")[:_MAX_REQUEST_ID],
             body=end.body[:_EXCERPT],
         )
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import Enum, StrEnum, auto
+from functools import lru_cache
 
 from fanout.log import masked
 from fanout.queue.entry import Entry
@@ -29,6 +30,7 @@ _NOT_FOUND = 404
 _SERVER_ERROR = 500
 _MAX_EXCERPT = 500  # characters of an answer that are worth keeping
 _LONGEST = 1e9  # seconds: a Retry-After may have hundreds of digits
+_KEPT_EXCERPTS = 64  # of bodies of up to 2 KB: thousands of calls are refused with the same words
 
 # 404 with one of these in x-ms-error-code is an answer about the world, not a wrong address.
 GONE = frozenset(
@@ -321,6 +323,12 @@ def describe(outcome: Outcome) -> str:
     code = f" {outcome.error_code}" if outcome.error_code else ""
     request = f" (request {outcome.request_id})" if outcome.request_id else ""
     after = "" if outcome.retry_after is None else f" (Retry-After: {outcome.retry_after:.9g} s)"
-    text = masked(outcome.body.decode("utf-8", "replace"))
-    body = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_MAX_EXCERPT]
+    body = _excerpt(outcome.body) if outcome.body else ""
     return f"status {outcome.status}{code}{request}{after}{f': {body}' if body else ''}"
+
+
+@lru_cache(maxsize=_KEPT_EXCERPTS)
+def _excerpt(body: bytes) -> str:
+    text = masked(body.decode("utf-8", "replace"))
+    printable = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.split())[:_MAX_EXCERPT]

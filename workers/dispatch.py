@@ -20,7 +20,8 @@ from workers.lane import Lane
 from workers.partition import BufferedEntry
 
 _AT_ONCE = 16  # lanes that look for room again whenever some was given back
-_LOOKS = 32  # lanes of an endpoint that are begun or put aside before all else has its turn again
+_LOOKS = 32  # calls to an endpoint that are begun before all else has its turn again, fewer where they take longer
+_ASIDE = 2.0  # putting a lane aside takes as long as so many
 
 
 class Dispatcher:
@@ -81,7 +82,7 @@ class Dispatcher:
         due = self._schedule.next_due()
         self._goes_on = due is not None and due <= self._woken_at
         for endpoint in self._endpoints:
-            endpoint.looks = 0
+            endpoint.looks = 0.0
 
     async def _wait(self) -> None:
         """Return after `wake`, or when a postponed lane is due or a class of calls opens."""
@@ -102,6 +103,8 @@ class Dispatcher:
     def _openings(self, now: float) -> list[float]:
         openings: list[float] = []
         for endpoint in self._endpoints:
+            if endpoint.retries.left < 1.0 and self._schedule.has_retries(endpoint.name):
+                openings.append(endpoint.retries.opens_at)
             if endpoint.gate.holds_back:
                 classes = [each for each in RouteClass if self._schedule.ready_in(each, endpoint.name)]
                 openings += [endpoint.gate.opens_at(each, now) for each in classes]
@@ -125,12 +128,17 @@ class Dispatcher:
                 self._work.set()
                 break
             classes = gate.open_classes(now, endpoint.in_flight)
-            lane = schedule.take(now, classes, endpoint.name) if classes else None
+            retries = endpoint.retries.is_open(now)
+            lane = schedule.take(now, classes, endpoint.name, retries=retries) if classes else None
             if lane is None:
                 break
             if flights.may_go(lane, now):
+                if lane.attempts:
+                    endpoint.retries.began(now)
                 self._start(endpoint, lane, now)
-            endpoint.looks += 1
+                endpoint.looks += endpoint.cost
+            else:
+                endpoint.looks += _ASIDE
             now = self._clock.monotonic()
         return now
 

@@ -12,7 +12,12 @@ from fanout.instruments import Gauges
 from fanout.signalr.client import Client
 from fanout.signalr.message import RouteClass, label_of
 from workers.gate import Gate
+from workers.retry_pace import RetryPace
 from workers.sender import Sender
+
+_FAILURE = 4.0  # a call that has to be repeated takes as long as so many that are served
+_NEWEST = 0.1  # the part of the last call in what calls take lately
+_AS_EVER = 1.05  # so little is no difference
 
 
 class Endpoint:
@@ -21,9 +26,10 @@ class Endpoint:
     `name` is what it is called in the keys of the queue, "" for none. `address` is what is known of it by, without a
     secret. `in_flight` counts its calls until they are settled, `starting` those of them that wait for their task, so
     that the gate has not counted them yet. `looks` counts the lanes looked at for it since the dispatcher's last turn.
+    Each counts as much as its `cost` is: what a call takes lately, where 1 is one that is served.
     """
 
-    __slots__ = ("address", "client", "gate", "in_flight", "looks", "name", "sender", "starting")
+    __slots__ = ("address", "client", "cost", "gate", "in_flight", "looks", "name", "retries", "sender", "starting")
 
     def __init__(self, client: Client, sender: Sender, gate: Gate, *, name: str = "", address: str = "") -> None:
         self.client = client
@@ -32,7 +38,9 @@ class Endpoint:
         self.name = name
         self.address = address
         self.in_flight = 0
-        self.looks = 0
+        self.looks = 0.0
+        self.cost = 1.0
+        self.retries = RetryPace()
         self.starting = 0
 
     def __repr__(self) -> str:
@@ -42,6 +50,17 @@ class Endpoint:
     def label(self) -> str:
         """What it is called in metrics and logs."""
         return label_of(self.name)
+
+    def failed(self) -> None:
+        """Count a call that has to be repeated."""
+        self.cost += (_FAILURE - self.cost) * _NEWEST
+
+    def served(self, attempts: int) -> None:
+        """Count a call that was served, the last of so many for what it carried."""
+        cost = self.cost + (1.0 - self.cost) * _NEWEST
+        self.cost = cost if cost > _AS_EVER else 1.0
+        if attempts > 1:
+            self.retries.served()
 
     async def aclose(self) -> None:
         """Close the connections."""

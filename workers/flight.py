@@ -301,6 +301,8 @@ class Flight:
         """Let the lane move on, and have the store settle what was delivered, or what nobody is there for."""
         flights, lane, call = self._flights, self._lane, self._call
         self._outcome, self._end, self._attempts = outcome, end, lane.attempts
+        if lane.attempts > 1 or self._endpoint.cost > 1.0:
+            self._endpoint.served(lane.attempts)
         flights.schedule.advance(lane, len(call))
         flights.telemetry.ended(call, end)
         flights.settler.settle(call, self.settled)
@@ -313,6 +315,7 @@ class Flight:
             self._endpoint.sender.renew_token([buffered.entry for buffered in self._call])
         if again.failure == THROTTLED:
             lane.uncount_attempt()
+        self._endpoint.failed()
         now, delay = flights.clock.monotonic(), again.delay
         if not again.asked:
             delay = min(delay, self._endpoint.gate.longest_backoff(self._route_class, lane.hub, self._began_at, now))

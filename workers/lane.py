@@ -322,13 +322,16 @@ class ReadyLanes:
         """Put a lane behind the others like it."""
         (self.retries if lane.attempts else self.queues)[class_of(lane.waiting[0].entry.item)].append(lane)
 
-    def take(self, classes: Sequence[RouteClass]) -> Lane | None:
+    def take(self, classes: Sequence[RouteClass], *, retries: bool = True) -> Lane | None:
         """Remove and return the next lane whose head is of one of these classes, which take turns."""
         self.turn += 1
         first = self.turn % (len(classes) or 1)
         in_turn = (*classes[first:], *classes[:first])
         is_theirs = self.turn % _OTHERS_TURN == 0
-        for queues in (self.retries, self.queues) if is_theirs else (self.queues, self.retries):
+        order = (self.retries, self.queues) if is_theirs else (self.queues, self.retries)
+        if not retries:
+            order = (self.queues, self.queues)
+        for queues in order:
             for route_class in in_turn:
                 if queues[route_class].count:
                     return queues[route_class].popleft()

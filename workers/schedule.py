@@ -137,16 +137,22 @@ class Schedule:
             lane.unblock()
             (self._ask if lane.index else self._end)(lane)
 
-    def take(self, now: float, classes: Sequence[RouteClass] = _CLASSES, endpoint: str = "") -> Lane | None:
+    def has_retries(self, endpoint: str = "") -> bool:
+        """Return whether ready lanes of an endpoint have a head that failed before."""
+        return any(queue.count for queue in self._ready[endpoint].retries)
+
+    def take(
+        self, now: float, classes: Sequence[RouteClass] = _CLASSES, endpoint: str = "", *, retries: bool = True
+    ) -> Lane | None:
         """Remove and return the next lane of an endpoint whose head may go; None when there is none.
 
-        It belongs to the caller until `advance`, `release` or `postpone`. Only heads of `classes` are considered. The
-        classes take turns; see `FairQueue` for what does in each.
+        It belongs to the caller until `advance`, `release` or `postpone`. Only heads of `classes` are considered, and
+        without `retries` only those that did not fail. The classes take turns; see `FairQueue` for what does in each.
         """
         if not self._delayed.idle:
             self.wake_due(now, 1)
         ready = self._ready[endpoint]
-        while (lane := ready.take(classes)) is not None:
+        while (lane := ready.take(classes, retries=retries)) is not None:
             if not lane.dropped:
                 return lane
         return None

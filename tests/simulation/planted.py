@@ -70,8 +70,15 @@ async def younger_deleted(
 class TwoHeads(Schedule):
     """Makes a lane with more entries ready twice."""
 
-    def take(self, now: float, classes: Sequence[RouteClass] = tuple(RouteClass), endpoint: str = "") -> Lane | None:
-        lane = super().take(now, classes, endpoint)
+    def take(
+        self,
+        now: float,
+        classes: Sequence[RouteClass] = tuple(RouteClass),
+        endpoint: str = "",
+        *,
+        retries: bool = True,
+    ) -> Lane | None:
+        lane = super().take(now, classes, endpoint, retries=retries)
         if lane is not None and len(lane.waiting) > 1 and lane.attempts == 0:
             self._ready[endpoint].queues[lane.route_class].append(lane)
         return lane

@@ -116,7 +116,7 @@ class Rig:
         self.store_clock = StoreClock()
         self.store_clock.observe(2000.0, self.clock.monotonic(), self.clock.monotonic())
         log, metrics = self.log.log, self.metrics
-        endpoint = Endpoint(cast("Client", None), cast("Sender", self.script), self.gate)
+        endpoint = self.endpoint = Endpoint(cast("Client", None), cast("Sender", self.script), self.gate)
         telemetry = Telemetry(metrics, log, self.clock, self.store_clock)
         stream = a_stream(redis_client, self.clock)
         self.bodies = Bodies(stream, self.clock, room=1_000_000)
@@ -567,6 +567,56 @@ async def test_many_lanes_that_may_go_let_all_else_have_its_turn(redis_client: R
         gate.set()  # hundreds of answers come in one turn, and each would begin another call
         await until(lambda: not rig.schedule.ready)
     assert max(before - after for before, after in pairwise(turns)) <= 64
+
+
+async def test_calls_that_fail_take_more_of_a_turn_than_those_that_are_served(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client, places=300)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    [first] = await rig.put(owned, "0", to="u0")
+    for number in range(1, 400):
+        rig.schedule.add(f"u{number}", first)
+    for _ in range(100):
+        rig.endpoint.failed()
+    turns: list[int] = []
+
+    def turn() -> None:
+        turns.append(rig.schedule.ready)
+        if rig.schedule.ready:
+            asyncio.get_running_loop().call_soon(turn)
+
+    rig.script.gates["0"] = asyncio.Event()  # none of them is answered
+    async with rig.working():
+        asyncio.get_running_loop().call_soon(turn)
+        await until(lambda: rig.dispatcher.in_flight == 300)
+        assert max(before - after for before, after in pairwise(turns)) <= 16
+        rig.script.gates["0"].set()
+        await until(lambda: not rig.schedule.ready)
+    assert rig.endpoint.cost == 1.0  # which is forgotten as soon as others are served
+
+
+async def test_many_lanes_that_failed_are_tried_again_bit_by_bit_and_keep_no_other_waiting(
+    redis_client: RedisClient,
+) -> None:
+    rig = Rig(redis_client, places=400)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    gate = rig.script.gates["0"] = asyncio.Event()
+    [first] = await rig.put(owned, "0", to="u0")
+    for number in range(1, 300):
+        rig.schedule.add(f"u{number}", first)
+    lanes = [rig.schedule.take(rig.clock.monotonic()) for _ in range(300)]
+    for lane in lanes:
+        assert lane is not None
+        lane.count_attempt()
+        rig.schedule.release(lane)
+    async with rig.working():
+        await until(lambda: len(rig.script.sent) == 128)
+        await rig.put(owned, "hi", to="alice")
+        await until(lambda: rig.script.sent[128:] == ["hi"])
+        await rig.clock.advance(0.1)
+        assert 129 + 40 <= len(rig.script.sent) <= 129 + 50  # as many as the time allows, a few at a time
+        await rig.clock.advance(0.3)
+        assert len(rig.script.sent) == 301
+        gate.set()
 
 
 async def test_messages_that_wait_together_go_in_one_call_and_are_settled_one_by_one(redis_client: RedisClient) -> None:

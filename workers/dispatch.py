@@ -118,7 +118,7 @@ class Dispatcher:
 
     def _fill_places(self, endpoint: Endpoint) -> float:
         """Start calls to one endpoint; return when it was looked last whether one may go."""
-        flights, gate, schedule = self._flights, endpoint.gate, self._schedule
+        flights, gate, schedule, pace = self._flights, endpoint.gate, self._schedule, endpoint.retries
         now = self._clock.monotonic()
         while flights.group is not None and not self._closed:
             if endpoint.starting and gate.holds_back:
@@ -128,13 +128,13 @@ class Dispatcher:
                 self._work.set()
                 break
             classes = gate.open_classes(now, endpoint.in_flight)
-            retries = endpoint.retries.is_open(now)
+            retries = pace.left >= 1.0 or pace.is_open(now)
             lane = schedule.take(now, classes, endpoint.name, retries=retries) if classes else None
             if lane is None:
                 break
             if flights.may_go(lane, now):
                 if lane.attempts:
-                    endpoint.retries.began(now)
+                    pace.began(now)
                 self._start(endpoint, lane, now)
                 endpoint.looks += endpoint.cost
             else:

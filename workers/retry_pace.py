@@ -25,9 +25,8 @@ class RetryPace:
 
     def is_open(self, now: float) -> bool:
         """Return whether a retry may begin."""
-        if self.left >= 1.0:  # nearly always
-            return True
-        self._count_time(now)
+        if self.left < 1.0:
+            self._count_time(now)
         return self.left >= 1.0
 
     @property

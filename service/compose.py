@@ -35,6 +35,7 @@ from fanout.redis.client import RedisClient
 from fanout.redis.durability import Durability, durability_of
 from fanout.secret import Secret
 from fanout.settings import Settings
+from fanout.signalr.client import Bounds, Sender
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.endpoints import Endpoints
 from fanout.signalr.message import RouteClass, label_of
@@ -44,7 +45,6 @@ from service.identities import Identities
 from service.outgoing import open_client, open_configured_redis
 from service.tracing import open_tracing
 from workers.bodies import Bodies
-from workers.coalescer import Bounds
 from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint, watch_endpoints
 from workers.flight import Flights
@@ -58,7 +58,6 @@ from workers.pruner import Pruner
 from workers.reader import Reader
 from workers.retention import Retention
 from workers.schedule import Schedule
-from workers.sender import Sender
 from workers.settler import Settler
 from workers.sweeps import Sweeps
 from workers.telemetry import Telemetry

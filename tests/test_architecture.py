@@ -41,7 +41,14 @@ KEYS = {
 ROOMS = {
     "fanout.http1.": ("fanout.clock", "fanout.errors"),
     "fanout.redis.": ("fanout.clock", "fanout.errors", "fanout.log", "fanout.secret"),
-    "fanout.signalr.": ("fanout.clock", "fanout.errors", "fanout.http1.", "fanout.renewal", "fanout.secret"),
+    "fanout.signalr.": (
+        "fanout.clock",
+        "fanout.errors",
+        "fanout.http1.",
+        "fanout.instruments",
+        "fanout.renewal",
+        "fanout.secret",
+    ),
     "fanout.binding.": ("fanout.errors", "fanout.signalr.message", "fanout.signalr.routes"),
 }
 PURE = (
@@ -59,6 +66,7 @@ PURE = (
     "workers.verdicts",
     "workers.partition",
     "fanout.signalr.message",
+    "fanout.signalr.outcome",
     "fanout.signalr.routes",
     "fanout.binding.names",
     "fanout.binding.batch",

@@ -10,28 +10,16 @@ It works on what waits anyway while a call is in flight, so that it adds no late
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 import msgspec
 
+from fanout.signalr.client import Bounds
 from fanout.signalr.message import GroupAction, Message, Scope
 from workers.partition import BufferedEntry
 
 _PER_MESSAGE = 64  # bytes of a command around its message, in round numbers
 _JOINABLE = frozenset({Scope.USER, Scope.BROADCAST})
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """The largest number of messages and of bytes in one `:execute`, and the least that have to wait for one.
-
-    More than the schedule holds of a lane cannot be joined, so that is the largest number.
-    """
-
-    count: int = 64
-    size: int = 900_000
-    least: int = 2
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 
 from fanout.clock import Clock
 from fanout.instruments import Gauges
-from fanout.signalr.client import Client
+from fanout.signalr.client import Client, Sender
 from fanout.signalr.message import RouteClass, label_of
 from workers.gate import Gate
 from workers.retry_pace import RetryPace
-from workers.sender import Sender
 
 _FAILURE = 4.0  # a call that has to be repeated takes as long as so many that are served
 _NEWEST = 0.1  # the part of the last call in what calls take lately

@@ -26,6 +26,7 @@ from fanout.clock import Clock
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.entry import Entry, with_body
 from fanout.signalr.message import Message, RouteClass, class_of
+from fanout.signalr.outcome import TAKEN, Outcome
 from workers.bodies import Bodies
 from workers.coalescer import may_be_expired
 from workers.endpoint import Endpoint
@@ -38,14 +39,12 @@ from workers.sweeps import Sweeps
 from workers.telemetry import DELIVERED, GONE, End, Telemetry
 from workers.verdicts import (
     OUTCOME_UNKNOWN,
-    TAKEN,
     THROTTLED,
     Again,
     Attempt,
     Dead,
     Delivered,
     Gone,
-    Outcome,
     RetryPolicy,
     Sign,
     describe,

@@ -10,10 +10,11 @@ from typing import Protocol
 
 from fanout.queue.keys import hub_of
 from fanout.signalr.message import RouteClass
+from fanout.signalr.outcome import Answered, MaybeSent, NotSent, Outcome
 from workers.breaker import Breakers, Candidate
 from workers.pace import Pace, Slowdown, share_of
 from workers.refusals import Refusals
-from workers.verdicts import Answered, MaybeSent, NotSent, Outcome, Sign
+from workers.verdicts import Sign
 
 _REDIRECTED = 300
 _REFUSED = 400

@@ -10,8 +10,7 @@ from fanout.clock import Clock
 from fanout.errors import QueueError
 from fanout.log import Logger
 from fanout.queue.evidence import Evidence
-from workers.coalescer import Bounds
-from workers.sender import Sender
+from fanout.signalr.client import Bounds, Sender
 
 _LOOK_EVERY = 30.0  # seconds
 BACKLOG = Bounds(least=8)  # a lane with fewer messages has no backlog, and gains next to nothing

@@ -12,6 +12,7 @@ waits in the store. A third forgets flows that nobody uses any more (see `pruner
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from math import inf
 from typing import ParamSpec, TypeVar
@@ -32,7 +33,6 @@ from workers.pruner import Pruner
 from workers.schedule import Schedule
 from workers.settler import Settler
 from workers.sweeps import Sweeps
-from workers.turns import Turns
 
 _AT_ONCE = 256  # entries of all flows that one wait brings, about; at least `_OF_EACH` of each
 _OF_EACH = 16
@@ -338,15 +338,11 @@ class Reader:
         key = lane_in_flow(flow.name, error.lane) if is_known_flow(flow.name) else ""
         if (owned.number, error.version) not in self._warned:
             self._warned.add((owned.number, error.version))
+            stops = "lane" if key else "flow"
             self._log.warning(
-                "entry.newer",
-                partition=owned.number,
-                id=stored.id.decode(),
-                hub=flow.origin[0],
-                format=error.version,
-                reads=VERSION,
-                stops="lane" if key else "flow",
-            )
+                "entry.newer", partition=owned.number, id=stored.id.decode(), hub=flow.origin[0],
+                format=error.version, reads=VERSION, stops=stops,
+            )  # fmt: skip
         if not key or len(flow.held) >= _MOST_HELD:
             flow.stopped = True
             return False
@@ -362,6 +358,42 @@ class Reader:
             if self._metrics.by_hub.is_enabled:
                 self._metrics.by_hub.died(flow.origin[0])
             self._log.error("entry.unreadable", partition=flow.partition.number, id=stored.id.decode(), detail=detail)
+
+
+class Turns:
+    """Lets `most` entries be taken in by all partitions in a turn of the event loop. Who waits goes on in order."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._begins = False  # the next turn
+
+    def __repr__(self) -> str:
+        return f"<Turns of {self._most}, {len(self._waiting)} waiting>"
+
+    async def take(self, count: int) -> None:
+        """Return when `count` entries, which are not more than `most`, may be taken in."""
+        loop = asyncio.get_running_loop()
+        if not self._begins:
+            self._begins = True
+            loop.call_soon(self._begin)
+        if self._waiting or count > self._left:
+            place = loop.create_future()
+            self._waiting.append((place, count))
+            await place
+        else:
+            self._left -= count
+
+    def _begin(self) -> None:
+        self._left = self._most
+        while self._waiting and self._waiting[0][1] <= self._left:
+            place, count = self._waiting.popleft()
+            if not place.done():  # else it was cancelled
+                self._left -= count
+                place.set_result(None)
+        self._begins = bool(self._waiting)
+        if self._begins:
+            asyncio.get_running_loop().call_soon(self._begin)
 
 
 def _decode_nothing(_data: bytes, _hub: str, _endpoint: str) -> Entry:

@@ -45,9 +45,7 @@ class Schedule:
         self._left = 0
 
     def __repr__(self) -> str:
-        return (
-            f"<Schedule {len(self)} lanes, {self._waiting} entries, {self.ready} ready, {len(self._delayed)} delayed>"
-        )
+        return f"<Schedule {len(self)} lanes, {self._waiting} entries, {len(self._delayed)} delayed>"
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -78,10 +76,8 @@ class Schedule:
         return len(ready.queues[route_class]) + len(ready.retries[route_class])
 
     def room_of(self, flow: OwnedFlow) -> int:
-        """Return how many bytes more a flow may hold; not more than 0 means that it is not to be read.
-
-        One that holds nothing may always read an entry. Past the most lanes or ids a worker remembers, only those may.
-        """
+        """Return how many bytes more a flow may hold; not more than 0 means that it is not to be read."""
+        # One that holds nothing may always read an entry. Past the most lanes or ids that are remembered, only those.
         if flow.waiting and (len(self._lanes) >= self._most_lanes or self._left >= _MOST_LEFT):
             return 0
         return self._room.free_for(flow)
@@ -383,7 +379,6 @@ class Schedule:
             room.wake(flow)
 
     def _is_crowded(self, flow: OwnedFlow) -> bool:
-        # Each flow has its own part of the room. One that is full of what cannot go would read nothing more.
         return self._room.is_half_full or flow.size > self._room.limit(flow) // 2
 
     def _leave(self, lane: Lane, keep: int) -> None:

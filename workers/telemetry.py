@@ -18,9 +18,10 @@ from fanout.queue.dead_letters import DeathCause
 from fanout.queue.entry import Entry
 from fanout.queue.traces import Detail, TraceEvent, Traces, What
 from fanout.signalr.message import UNNAMED, Message, RouteClass, class_of, label_of, operation_of, recipient_of
+from fanout.signalr.outcome import Answered, Outcome
 from workers.pace import Slowdown
 from workers.partition import BufferedEntry, StoreClock
-from workers.verdicts import Again, Answered, Attempt, Dead, Delivered, Gone, Outcome, Verdict, describe
+from workers.verdicts import Again, Attempt, Dead, Delivered, Gone, Verdict, describe
 
 End = Literal["delivered", "gone"]
 DELIVERED: Final = "delivered"

@@ -15,16 +15,13 @@ from fanout.instruments import DeliveryLog
 from fanout.log import Logger
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeathCause
-from fanout.queue.entry import Entry
 from fanout.queue.traces import Traces
-from fanout.signalr.client import Client
+from fanout.signalr.client import Bounds, Call, Client, OnOutcome, Sender
 from fanout.signalr.message import class_of, operation_of
+from fanout.signalr.outcome import TAKEN, Answered, NotSent, Outcome
 from fanout.tracing import Attributes, Span, SpanKind, Tracing, calling, sampled_trace
-from workers.coalescer import Bounds
 from workers.partition import BufferedEntry, OwnedFlow, StoreClock
-from workers.sender import OnOutcome, Sender
 from workers.telemetry import End, Telemetry
-from workers.verdicts import TAKEN, Answered, NotSent, Outcome
 
 _FIRST_FAILED = 300
 
@@ -38,14 +35,14 @@ class TracedSender(Sender):
         super().__init__(client, clock, metrics, joined=joined)
         self._tracing = tracing
 
-    async def send(self, entries: Sequence[Entry]) -> Outcome:
-        """Make one call for one or more entries and return its outcome; several are messages for one destination."""
-        span = self._begin(entries)
+    async def send(self, calls: Sequence[Call]) -> Outcome:
+        """Make one request for one or more calls and return its outcome; several are messages for one destination."""
+        span = self._begin(calls)
         if span is None:
-            return await super().send(entries)
+            return await super().send(calls)
         token = calling.set(span.link)
         try:
-            outcome = await super().send(entries)
+            outcome = await super().send(calls)
         except BaseException as error:
             span.end({}, error=type(error).__name__)
             raise
@@ -54,22 +51,22 @@ class TracedSender(Sender):
         _end(span, outcome)
         return outcome
 
-    def start(self, entry: Entry, before_write: Callable[[], None], on_outcome: OnOutcome) -> bool:
-        """Make the call for one entry at once, as `Sender.start`. A span of a call that was not made is dropped."""
-        span = self._begin((entry,)) if self._client.pool.may_start else None
+    def start(self, call: Call, before_write: Callable[[], None], on_outcome: OnOutcome) -> bool:
+        """Make the call at once, as `Sender.start`. A span of a call that was not made is dropped."""
+        span = self._begin((call,)) if self._client.pool.may_start else None
         if span is None:
-            return super().start(entry, before_write, on_outcome)
+            return super().start(call, before_write, on_outcome)
         token = calling.set(span.link)
         try:
-            return super().start(entry, before_write, partial(_finish, span, on_outcome))
+            return super().start(call, before_write, partial(_finish, span, on_outcome))
         finally:
             calling.reset(token)
 
-    def _begin(self, entries: Sequence[Entry]) -> Span | None:
-        links = [entry.link for entry in entries if entry.link]
+    def _begin(self, calls: Sequence[Call]) -> Span | None:
+        links = [call.link for call in calls if call.link]
         if not links:
             return None
-        return self._tracing.start("send", SpanKind.CLIENT, links, _about(entries))
+        return self._tracing.start("send", SpanKind.CLIENT, links, _about(calls))
 
 
 class TracedTelemetry(Telemetry):
@@ -148,16 +145,16 @@ class TracedTelemetry(Telemetry):
             self._tracing.record(name, entry.link, start, end, {**_about((entry,)), **attributes}, error)
 
 
-def _about(entries: Sequence[Entry]) -> dict[str, str | int | float | bool]:
-    first = entries[0]
+def _about(calls: Sequence[Call]) -> dict[str, str | int | float | bool]:
+    first = calls[0]
     about: dict[str, str | int | float | bool] = {
         "messaging.system": "signalr",
         "messaging.destination.name": first.hub,
         "messaging.operation.name": operation_of(first.item),
     }
-    if len(entries) == 1:
+    if len(calls) == 1:
         return about | {"messaging.message.id": first.message_id}
-    return about | {"messaging.batch.message_count": len(entries)}
+    return about | {"messaging.batch.message_count": len(calls)}
 
 
 def _finish(span: Span, on_outcome: OnOutcome, outcome: Outcome) -> None:

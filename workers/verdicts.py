@@ -14,13 +14,13 @@ Source: docs/sources.md, statuses. Rules guarded:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from enum import Enum, StrEnum, auto
 from functools import lru_cache
 
 from fanout.log import masked
 from fanout.queue.entry import Entry
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Verb
+from fanout.signalr.outcome import Answered, MaybeSent, NotSent, Outcome
 
 THROTTLED = "throttled"
 OUTCOME_UNKNOWN = "outcomeUnknown"
@@ -29,7 +29,6 @@ _MAX_DOUBLINGS = 30
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
 _MAX_EXCERPT = 500  # characters of an answer that are worth keeping
-_LONGEST = 1e9  # seconds: a Retry-After may have hundreds of digits
 _KEPT_EXCERPTS = 64  # of bodies of up to 2 KB: thousands of calls are refused with the same words
 
 # 404 with one of these in x-ms-error-code is an answer about the world, not a wrong address.
@@ -96,42 +95,6 @@ def rule_of(status: int) -> Rule:
         if rule.first <= status <= rule.last:
             return rule
     return _REST
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The service answered: its status, x-ms-error-code ("" without) and the seconds that Retry-After asks for.
-
-    `foreign`: a success that the service would not answer so. `request_id` and the beginning of the `body` are for
-    people who have to find out why.
-    """
-
-    status: int
-    error_code: str = ""
-    retry_after: float | None = None
-    request_id: str = ""
-    body: bytes = b""
-    foreign: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class NotSent:
-    """Nothing of the request was written. `no_token`: because no identity token can be had."""
-
-    detail: str
-    no_token: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MaybeSent:
-    """The request was written and no answer came. `stale`: on a kept-alive connection that died under it."""
-
-    detail: str
-    stale: bool = False
-
-
-Outcome = Answered | NotSent | MaybeSent
-TAKEN = Answered(202)  # any 2xx: the differences between them mean nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,19 +187,6 @@ def judge(entry: Entry, outcome: Outcome, attempt: Attempt, policy: RetryPolicy)
 def backoff(policy: RetryPolicy, attempt: int, jitter: float) -> float:
     """Return a wait between 0 and the ceiling of this attempt: `base`, doubled each time, at most `cap`."""
     return jitter * min(policy.cap, policy.base * float(2 ** min(attempt - 1, _MAX_DOUBLINGS)))
-
-
-def retry_after(text: str | None, now: float) -> float | None:
-    """Return the seconds from `now` (unix time) that a Retry-After header asks for: a number or a date (RFC 9110)."""
-    if not text:
-        return None
-    try:
-        seconds = (
-            float(text) if text.isascii() and text.strip().isdigit() else parsedate_to_datetime(text).timestamp() - now
-        )
-    except (ValueError, OverflowError):
-        return None
-    return min(max(0.0, seconds), _LONGEST)
 
 
 class Sign(Enum):

@@ -1,28 +1,34 @@
-"""One REST call: the route of an item, the authorization of its audience, and the request sent over the pool.
+"""One REST call: the route of an item, the authorization of its audience, the request sent over the pool, and its end.
 
-Rules guarded: the audience is made of the very path that goes into the request line (source: docs/sources.md,
-rest-tokens). Nothing is retried here: the answer or the error goes up unchanged. What one destination's requests have
-in common, token included, is kept in one cache with one bound, because every user, group and connection is an audience
-of its own.
+`Client` makes the request, `Sender` measures it and gives its end as a value. Rules guarded:
+- The audience is made of the very path that goes into the request line (source: docs/sources.md, rest-tokens).
+- Nothing is retried here: the answer or the error goes up unchanged.
+- What one destination's requests have in common, token included, is kept in one cache with one bound, because every
+  user, group and connection is an audience of its own.
+- A service that refused `:execute` is not asked for it again for a while.
 """
 
 from collections import OrderedDict
-from collections.abc import Coroutine, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
 from fanout import __version__
 from fanout.clock import Clock
+from fanout.errors import MaybeSentError, NotSentError
 from fanout.http1.connection import BeforeWrite, OnDone
 from fanout.http1.exchange import Response
 from fanout.http1.messages import HeaderLines, Request, RequestHead
 from fanout.http1.pool import Pool
+from fanout.instruments import Counter, Histogram
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import Authorization, Credential
 from fanout.signalr.message import Item, Message, Scope
+from fanout.signalr.outcome import TAKEN, Answered, Outcome, outcome_of
 from fanout.signalr.routes import API_VERSION, EXECUTE_API_VERSION, Route, execute_body, execute_route, route_of
 
 MARK = "x-signalr-fanout"  # in every call of this service, so that it recognises a call that comes back to it
@@ -33,6 +39,13 @@ _WITHOUT_BODY = HeaderLines(_AGENT)
 _WITH_BODY = HeaderLines(_AGENT + b"Content-Type: application/json; charset=utf-8\r\n")
 _BINARY = object()  # ends the key of a call whose body is no JSON
 _WITH_BINARY = HeaderLines(_AGENT + b"Content-Type: application/octet-stream\r\n")
+_FIRST_NOT_TAKEN = 300
+# An `:execute` that ends so may contain one bad message, or the service may not know it. Its messages go one by one,
+# and it is not tried again before `_REMEMBERED` seconds have passed.
+_REFUSALS = frozenset({400, 404, 413, 415, 501})
+_REMEMBERED = 600.0
+
+OnOutcome = Callable[[Outcome], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +205,126 @@ class Client:
 
     def _route(self, hub: str, item: Item) -> Route:
         return route_of(hub, item, api_version=self._address.api_version, application=self._address.application)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The largest number of messages and of bytes in one `:execute`, and the least that have to wait for one.
+
+    More than the schedule holds of a lane cannot be joined, so that is the largest number.
+    """
+
+    count: int = 64
+    size: int = 900_000
+    least: int = 2
+
+
+class Call(Protocol):
+    """What is sent: an item to a hub, with its id and the link to its trace ("" for none)."""
+
+    @property
+    def hub(self) -> str: ...
+
+    @property
+    def item(self) -> Item: ...
+
+    @property
+    def message_id(self) -> str: ...
+
+    @property
+    def link(self) -> str: ...
+
+
+class Measures(Protocol):
+    """What a sender counts: seconds of each request, and messages that shared one."""
+
+    @property
+    def send_seconds(self) -> Histogram: ...
+
+    @property
+    def joined(self) -> Counter: ...
+
+
+class Sender:
+    """Sends calls to one service. `joined` bounds one `:execute`; None where the service is not known to run it."""
+
+    def __init__(self, client: Client, clock: Clock, metrics: Measures, *, joined: Bounds | None = None) -> None:
+        self._client = client
+        self._clock = clock
+        self._metrics = metrics
+        self._joined = joined
+        self._is_on_trial = False
+        self._not_joined_until = float("-inf")
+
+    def __repr__(self) -> str:
+        return f"<Sender {self._client!r}>"
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """How much may go in one call now; None when each message goes in its own."""
+        if self._joined is None or self._clock.monotonic() < self._not_joined_until:
+            return None
+        return self._joined
+
+    def join(self, joined: Bounds | None) -> None:
+        """Use `:execute` within these bounds until it is refused once, or not any longer."""
+        self._joined = joined
+        self._is_on_trial = True
+        self._not_joined_until = float("-inf")
+
+    async def send(self, calls: Sequence[Call]) -> Outcome:
+        """Make one request for one or more calls and return its outcome; several are messages for one destination."""
+        waited = self._client.call(calls[0].hub, calls[0].item) if len(calls) == 1 else self._joint(calls)
+        started = self._clock.monotonic()
+        try:
+            return self._outcome(await waited)
+        except (NotSentError, MaybeSentError) as error:
+            return self._outcome(error)
+        finally:
+            self._metrics.send_seconds.observe(self._clock.monotonic() - started)
+
+    def start(self, call: Call, before_write: Callable[[], None], on_outcome: OnOutcome) -> bool:
+        """Make the call at once, and call `on_outcome` when it has ended.
+
+        `before_write` is called right before the request is written. Return False when nothing was done, because no
+        connection is free: `send` can wait for one. `on_outcome` must not raise.
+        """
+        on_done = partial(self._ended, on_outcome, self._clock.monotonic())
+        return self._client.start(call.hub, call.item, before_write, on_done)
+
+    def refused_joining(self, outcome: Outcome) -> bool:
+        """Return whether an `:execute` was refused as such; if so, it is not used for a while, or not any more."""
+        if not (isinstance(outcome, Answered) and outcome.status in _REFUSALS):
+            return False
+        if self._is_on_trial:
+            self._joined = None
+        self._not_joined_until = self._clock.monotonic() + _REMEMBERED
+        return True
+
+    def renew_token(self, calls: Sequence[Call]) -> None:
+        """Have the next request for these calls carry a new token."""
+        first = calls[0]
+        if len(calls) == 1:
+            self._client.renew_token(first.hub, first.item)
+        elif isinstance(first.item, Message):
+            self._client.renew_execute_token(first.hub, first.item.scope, first.item.to)
+
+    def _ended(self, on_outcome: OnOutcome, started: float, end: Response | MaybeSentError) -> None:
+        self._metrics.send_seconds.observe(self._clock.monotonic() - started)
+        on_outcome(self._outcome(end))
+
+    def _outcome(self, end: Response | NotSentError | MaybeSentError) -> Outcome:
+        if type(end) is Response and end.status < _FIRST_NOT_TAKEN and not end.body:  # nearly every one
+            return TAKEN
+        return outcome_of(end, self._clock.wall())
+
+    def _joint(self, calls: Sequence[Call]) -> Coroutine[Any, Any, Response]:
+        first = calls[0].item
+        bodies = [call.item.body for call in calls if isinstance(call.item, Message)]
+        if not isinstance(first, Message) or len(bodies) != len(calls):
+            raise TypeError("only messages share a call")
+        self._metrics.joined.inc(len(calls))
+        return self._client.execute(calls[0].hub, first.scope, first.to, bodies)
 
 
 def _key(hub: str, item: Item) -> Hashable:

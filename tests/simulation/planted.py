@@ -18,15 +18,15 @@ from fanout.queue.keys import KEYS
 from fanout.queue.leases import Lease, LeaseKey, Leases, Renewal
 from fanout.queue.sharing import LiveWorkers, Portion, portions_of
 from fanout.queue.stream import Stream
+from fanout.signalr.client import Call, OnOutcome, Sender
 from fanout.signalr.message import Message, RouteClass
+from fanout.signalr.outcome import Answered, MaybeSent, Outcome
 from workers.lane import Lane
 from workers.ownership import Ownership
 from workers.partition import OwnedFlow, OwnedPartition
 from workers.pruner import Pruner
 from workers.reader import Reader
 from workers.schedule import Schedule
-from workers.sender import OnOutcome, Sender
-from workers.verdicts import Answered, MaybeSent, Outcome
 
 _SETTLE, _DELETE_OLD = Stream.settle, DeadLetters.delete_old
 Work = Sequence[tuple[int, str, Sequence[Settled]]]  # partition, token of its lease, entries
@@ -126,11 +126,11 @@ class ParkingReader(Reader):
 class HopefulSender(Sender):
     """Treats a lost answer as a delivery."""
 
-    async def send(self, entries: Sequence[Entry]) -> Outcome:
-        return self._hoped(await super().send(entries))
+    async def send(self, calls: Sequence[Call]) -> Outcome:
+        return self._hoped(await super().send(calls))
 
-    def start(self, entry: Entry, before_write: Callable[[], None], on_outcome: OnOutcome) -> bool:
-        return super().start(entry, before_write, lambda outcome: on_outcome(self._hoped(outcome)))
+    def start(self, call: Call, before_write: Callable[[], None], on_outcome: OnOutcome) -> bool:
+        return super().start(call, before_write, lambda outcome: on_outcome(self._hoped(outcome)))
 
     def _hoped(self, outcome: Outcome) -> Outcome:
         return Answered(202) if isinstance(outcome, MaybeSent) else outcome
@@ -139,17 +139,18 @@ class HopefulSender(Sender):
 class RewritingSender(Sender):
     """Rewrites numbers in payloads."""
 
-    async def send(self, entries: Sequence[Entry]) -> Outcome:
-        return await super().send([self._tidied(entry) for entry in entries])
+    async def send(self, calls: Sequence[Call]) -> Outcome:
+        return await super().send([self._tidied(call) for call in calls])
 
-    def start(self, entry: Entry, before_write: Callable[[], None], on_outcome: OnOutcome) -> bool:
-        return super().start(self._tidied(entry), before_write, on_outcome)
+    def start(self, call: Call, before_write: Callable[[], None], on_outcome: OnOutcome) -> bool:
+        return super().start(self._tidied(call), before_write, on_outcome)
 
-    def _tidied(self, entry: Entry) -> Entry:
-        if not isinstance(entry.item, Message):
-            return entry
-        item = msgspec.structs.replace(entry.item, body=entry.item.body.replace(b"1.10", b"1.1"))
-        return msgspec.structs.replace(entry, item=item)
+    def _tidied(self, call: Call) -> Call:
+        if not isinstance(call.item, Message):
+            return call
+        assert isinstance(call, Entry)
+        item = msgspec.structs.replace(call.item, body=call.item.body.replace(b"1.10", b"1.1"))
+        return msgspec.structs.replace(call, item=item)
 
 
 class EternalLeases(Leases):

@@ -7,20 +7,20 @@ from math import inf
 from typing import Any
 
 from fanout.errors import QueueError
-from fanout.queue.entry import Entry
+from fanout.signalr.client import Bounds, Call, Sender
 from fanout.signalr.message import RouteClass
+from fanout.signalr.outcome import TAKEN, Outcome
 from tests.simulation.planted import Planted
 from workers.breaker import Breaker, Candidate, Phase, State
-from workers.coalescer import Bounds, Plan, plan
+from workers.coalescer import Plan, plan
 from workers.flight import Flight
 from workers.gate import Gate, Window
 from workers.limit import Limit
 from workers.pace import Pace, Slowdown
 from workers.partition import BufferedEntry
 from workers.peers import Peers
-from workers.sender import Sender
 from workers.settler import OnSettled, Settler
-from workers.verdicts import TAKEN, THROTTLED, Again, Outcome
+from workers.verdicts import THROTTLED, Again
 
 _REFUSED, _HEARD = Pace.refused, Pace.heard
 _REPEAT = Flight._repeat
@@ -110,9 +110,9 @@ class ForgetfulSender(Sender):
 class CarelessSender(Sender):
     """Treats any answer to `:execute` as a delivery."""
 
-    async def send(self, entries: Sequence[Entry]) -> Outcome:
-        outcome = await super().send(entries)
-        return TAKEN if len(entries) > 1 and self.refused_joining(outcome) else outcome
+    async def send(self, calls: Sequence[Call]) -> Outcome:
+        outcome = await super().send(calls)
+        return TAKEN if len(calls) > 1 and self.refused_joining(outcome) else outcome
 
 
 class HalfSettled(Settler):

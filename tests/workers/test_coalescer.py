@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.queue.entry import Entry
+from fanout.signalr.client import Bounds
 from fanout.signalr.message import CloseConnections, GroupAction, Item, Message, Scope, Verb
 from tests.builders import a_join, a_message, an_entry
 from tests.examples import examples
 from tests.workers.helpers import a_flow
-from workers.coalescer import Bounds, Plan, may_be_expired, plan
+from workers.coalescer import Plan, may_be_expired, plan
 from workers.partition import BufferedEntry
 
 FLOW = a_flow()

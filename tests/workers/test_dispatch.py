@@ -17,14 +17,14 @@ from fanout.queue.keys import KEYS
 from fanout.queue.presence import Presence
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
-from fanout.signalr.client import Client
+from fanout.signalr.client import Bounds, Client, OnOutcome, Sender
 from fanout.signalr.message import GroupAction, Message, RouteClass, Scope, Verb
+from fanout.signalr.outcome import Answered, MaybeSent, NotSent, Outcome
 from tests.builders import a_join, a_message, an_entry
 from tests.fakes import FakeClock
 from tests.queue_layout import USERS, put
 from tests.workers.helpers import Lines, a_flow, a_settler, a_stream, taken, text_of, until
 from workers.bodies import Bodies
-from workers.coalescer import Bounds
 from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
 from workers.flight import Flights
@@ -33,10 +33,9 @@ from workers.lane import Lane
 from workers.pace import Slowdown
 from workers.partition import BufferedEntry, OwnedPartition, StoreClock
 from workers.schedule import Schedule
-from workers.sender import OnOutcome, Sender
 from workers.sweeps import Sweeps
 from workers.telemetry import Telemetry
-from workers.verdicts import Answered, MaybeSent, NotSent, Outcome, RetryPolicy
+from workers.verdicts import RetryPolicy
 
 POLICY = RetryPolicy(base=1.0, cap=30.0, max_age=3600.0, max_attempts=100, retry_unknown=True)
 OK = Answered(202)

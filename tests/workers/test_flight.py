@@ -13,7 +13,8 @@ from fanout.queue.dead_letters import DeathCause
 from fanout.queue.entry import Entry
 from fanout.queue.presence import Presence
 from fanout.queue.stream import Stream
-from fanout.signalr.client import Client
+from fanout.signalr.client import Client, OnOutcome, Sender
+from fanout.signalr.outcome import TAKEN, Answered, MaybeSent, NotSent, Outcome
 from tests.fakes import FakeClock
 from tests.workers.helpers import Lines, a_partition, buffered_in
 from workers.bodies import Bodies
@@ -22,11 +23,10 @@ from workers.flight import Flight, Flights
 from workers.gate import Gate, Window
 from workers.partition import BufferedEntry, StoreClock
 from workers.schedule import Schedule
-from workers.sender import OnOutcome, Sender
 from workers.settler import OnSettled, Settler
 from workers.sweeps import Sweeps
 from workers.telemetry import Telemetry
-from workers.verdicts import TAKEN, Answered, MaybeSent, NotSent, Outcome, RetryPolicy
+from workers.verdicts import RetryPolicy
 
 POLICY = RetryPolicy(base=1.0, cap=30.0, max_age=3600.0, max_attempts=100, retry_unknown=True)
 

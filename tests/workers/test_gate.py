@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout.signalr.message import RouteClass
+from fanout.signalr.outcome import Answered, MaybeSent, NotSent, Outcome
 from tests.builders import an_entry
 from tests.workers.helpers import Head
 from workers.gate import ALL, Gate, Window, is_overload
 from workers.limit import Found
 from workers.pace import Pace, Slowdown
 from workers.refusals import Refusals
-from workers.verdicts import Answered, MaybeSent, NotSent, Outcome, Sign, sign_of
+from workers.verdicts import Sign, sign_of
 
 OK = Answered(202)
 ALICE, BOB = "chat\nualice", "chat\nubob"

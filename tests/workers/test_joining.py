@@ -6,12 +6,12 @@ from fanout.clock import SystemClock
 from fanout.metrics import Metrics
 from fanout.queue.evidence import Evidence
 from fanout.redis.client import RedisClient
+from fanout.signalr.client import Sender
+from fanout.signalr.outcome import Answered
 from tests.fakes import FakeClock
 from tests.workers.helpers import Lines, until
 from tests.workers.scripted_service import calling
 from workers.joining import BACKLOG, Joining
-from workers.sender import Sender
-from workers.verdicts import Answered
 
 HERE = "https://a.example"
 REFUSED = Answered(404, "", None)

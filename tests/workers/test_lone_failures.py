@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from fanout.signalr.message import GroupAction, Item, Scope, Verb, recipient_of
+from fanout.signalr.outcome import TAKEN, Answered, MaybeSent, NotSent, Outcome
 from tests.builders import a_join, a_message
 from tests.workers.virtual_worker import VirtualWorker
-from workers.verdicts import TAKEN, Answered, MaybeSent, NotSent, Outcome
 
 UNAVAILABLE = Answered(503)
 _BAD = 100

@@ -16,6 +16,7 @@ from fanout.queue.pace_channel import PaceChannel
 from fanout.queue.pauses import ALL, Pause, Pauses, at_endpoint, of_class, of_hub, of_service
 from fanout.redis.client import RedisClient
 from fanout.signalr.message import RouteClass
+from fanout.signalr.outcome import Answered
 from tests.builders import a_message, an_entry
 from tests.workers.helpers import Head, Lines, a_partition, buffered_in, until
 from workers.endpoint import Endpoint
@@ -24,11 +25,10 @@ from workers.limit import Found
 from workers.pace import Slowdown
 from workers.peers import Peers, _hold_back
 from workers.schedule import Schedule
-from workers.verdicts import Answered, Sign
+from workers.verdicts import Sign
 
 if TYPE_CHECKING:
-    from fanout.signalr.client import Client
-    from workers.sender import Sender
+    from fanout.signalr.client import Client, Sender
 
 pytestmark = pytest.mark.slow
 

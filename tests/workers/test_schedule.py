@@ -516,7 +516,7 @@ def test_a_lane_and_the_lanes_tell_their_state_to_people() -> None:
     lanes, _ = filled("aaaab", depth=3)
     lane = taken_from(lanes)
     assert "3 waiting, 1 in the stream" in repr(lane)
-    assert repr(lanes) == "<Schedule 2 lanes, 4 entries, 1 ready, 0 delayed>"
+    assert repr(lanes) == "<Schedule 2 lanes, 4 entries, 0 delayed>"
 
 
 class World(RuleBasedStateMachine):

@@ -11,6 +11,7 @@ from fanout.metrics import DEAD_REASONS, Metrics
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.traces import TraceEvent, Traces
 from fanout.signalr.message import OPERATIONS, RouteClass
+from fanout.signalr.outcome import Answered
 from tests.builders import a_join, an_entry
 from tests.fakes import FakeClock
 from tests.workers.helpers import Lines, a_partition, buffered_in
@@ -18,7 +19,7 @@ from workers.limit import Found
 from workers.pace import Slowdown
 from workers.partition import StoreClock
 from workers.telemetry import Telemetry
-from workers.verdicts import TABLE, Again, Answered, Attempt, Dead, Delivered, Gone
+from workers.verdicts import TABLE, Again, Attempt, Dead, Delivered, Gone
 
 NOW = FakeClock().monotonic()
 

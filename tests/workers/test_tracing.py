@@ -9,13 +9,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from fanout.metrics import CONTENT_TYPE, Metrics
 from fanout.queue.dead_letters import DeathCause
+from fanout.signalr.outcome import TAKEN
 from fanout.tracing import Attributes, SpanKind
 from tests.builders import an_entry
 from tests.fakes import FakeClock
 from tests.workers.helpers import Lines, a_partition, buffered_in
 from workers.partition import BufferedEntry, StoreClock
 from workers.tracing import TracedTelemetry
-from workers.verdicts import TAKEN
 
 NOW = FakeClock().monotonic()
 LINK = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -3,7 +3,7 @@
 import asyncio
 from itertools import pairwise
 
-from workers.turns import Turns
+from workers.reader import Turns
 
 
 async def test_tasks_take_no_more_in_a_turn_than_may_be_and_each_goes_on() -> None:

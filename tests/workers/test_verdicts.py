@@ -13,26 +13,22 @@ from hypothesis import strategies as st
 from fanout.metrics import DEAD_REASONS, FAILURES
 from fanout.queue.entry import Entry
 from fanout.signalr.message import CloseConnections, GroupAction, Scope, Verb
+from fanout.signalr.outcome import Answered, MaybeSent, NotSent, Outcome, retry_after
 from tests.builders import a_join, a_message, an_entry
 from workers.verdicts import (
     GONE,
     TABLE,
     Again,
-    Answered,
     Attempt,
     Dead,
     Delivered,
     Gone,
-    MaybeSent,
-    NotSent,
-    Outcome,
     RetryPolicy,
     Ruling,
     Verdict,
     backoff,
     describe,
     judge,
-    retry_after,
     rule_of,
 )
 

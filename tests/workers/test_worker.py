@@ -18,6 +18,7 @@ from fanout.queue.presence import Presence
 from fanout.queue.stream import Stream
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
+from fanout.signalr.client import Sender
 from tests.builders import a_message, a_submission
 from tests.workers.helpers import PARTITIONS, Lines, until, users_in
 from tests.workers.scripted_service import ACCEPTED, Received, ScriptedService, calling, scripted_service
@@ -33,7 +34,6 @@ from workers.pruner import Pruner
 from workers.reader import Reader
 from workers.retention import Retention
 from workers.schedule import Schedule
-from workers.sender import Sender
 from workers.settler import Settler
 from workers.sweeps import Sweeps
 from workers.telemetry import Telemetry

@@ -12,8 +12,9 @@ from fanout.metrics import Metrics
 from fanout.queue.entry import Entry
 from fanout.queue.keys import flow_of, lane_of
 from fanout.queue.presence import Presence
-from fanout.signalr.client import Client
+from fanout.signalr.client import Client, OnOutcome, Sender
 from fanout.signalr.message import Item, recipient_of
+from fanout.signalr.outcome import TAKEN, Outcome
 from tests.builders import an_entry
 from tests.simulation.loop import SimulatedClock, SimulatedLoop
 from tests.workers.helpers import Lines, a_flow, a_partition
@@ -24,11 +25,10 @@ from workers.flight import Flights
 from workers.gate import Gate, Window
 from workers.partition import BufferedEntry, StoreClock
 from workers.schedule import Schedule
-from workers.sender import OnOutcome, Sender
 from workers.settler import OnSettled, Settler
 from workers.sweeps import Sweeps
 from workers.telemetry import Telemetry
-from workers.verdicts import TAKEN, Outcome, RetryPolicy
+from workers.verdicts import RetryPolicy
 
 # What the service answers to a call that comes at a moment, and after how many seconds.
 Service = Callable[[float, Item], tuple[float, Outcome]]

@@ -7,11 +7,10 @@ import pytest
 
 from fanout.clock import SystemClock
 from fanout.metrics import Metrics
-from fanout.signalr.client import CacheStats
+from fanout.signalr.client import CacheStats, Sender
+from fanout.signalr.outcome import TAKEN, Answered, MaybeSent, NotSent, Outcome
 from tests.builders import a_join, a_message, an_entry
 from tests.workers.scripted_service import ACCEPTED, Received, calling, scripted_service
-from workers.sender import Sender
-from workers.verdicts import TAKEN, Answered, MaybeSent, NotSent, Outcome
 
 
 def timed(metrics: Metrics) -> float | None:

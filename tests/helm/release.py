@@ -28,7 +28,7 @@ def chart() -> helm_python.Chart:
 
 def example(name: str) -> Object:
     """Read one of the chart's example values files."""
-    values: Object = yaml.safe_load((CHART / "ci" / f"{name}-values.yaml").read_text())
+    values: Object = yaml.load((CHART / "ci" / f"{name}-values.yaml").read_text(), Loader=_LOADER)
     return values
 
 

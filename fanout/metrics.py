@@ -114,7 +114,7 @@ GAUGES = (
         "fanout_window",
         "REST calls that may be in flight at once. It shrinks on 429, 503 and lost answers and grows again.",
     ),
-    Definition(WORKER, "gauge", "fanout_waiting", "Entries this worker holds in memory; at most FANOUT_READ_AHEAD."),
+    Definition(WORKER, "gauge", "fanout_waiting", "Entries in this worker's memory, within FANOUT_READ_AHEAD_BYTES."),
     Definition(WORKER, "gauge", "fanout_lanes", "Destinations with entries in this worker's memory."),
     Definition(WORKER, "gauge", "fanout_lanes_leaving", "Destinations handed over whose calls still are in flight."),
     Definition(

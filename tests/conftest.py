@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: real Redis-compatible servers, each private and empty."""
 
+import gc
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,8 @@ LOGGERS_OF_THEIR_OWN = {"tests.fanout.test_log"}
 # Rooms whose files take long and hold few tests. They begin first, so that nobody works alone on the last of them.
 LONG = ("simulation", "faults", "flow", "redis", "soak", "clients", "hostile")
 
+gc.disable()  # until all is imported and collected: it would look through ever more that stays
+
 settings.register_profile("quick", max_examples=examples(100))  # the library's own default is 100
 if IS_QUICK:
     settings.load_profile("quick")
@@ -31,6 +34,13 @@ if IS_QUICK:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take long first; `make unit` hands files out in this order."""
     items.sort(key=lambda item: item.path.parent.name not in LONG)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every later collection of garbage: it stays until the end."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def servers() -> dict[str, str]:

@@ -18,12 +18,10 @@ from fanout.queue.dead_letters import DeathCause
 from fanout.queue.traces import Traces
 from fanout.signalr.client import Bounds, Call, Client, OnOutcome, Sender
 from fanout.signalr.message import class_of, operation_of
-from fanout.signalr.outcome import TAKEN, Answered, NotSent, Outcome
+from fanout.signalr.outcome import FIRST_NOT_TAKEN, TAKEN, Answered, NotSent, Outcome
 from fanout.tracing import Attributes, Span, SpanKind, Tracing, calling, sampled_trace
 from workers.partition import BufferedEntry, OwnedFlow, StoreClock
 from workers.telemetry import End, Telemetry
-
-_FIRST_FAILED = 300
 
 
 class TracedSender(Sender):
@@ -165,7 +163,7 @@ def _finish(span: Span, on_outcome: OnOutcome, outcome: Outcome) -> None:
 def _end(span: Span, outcome: Outcome) -> None:
     match outcome:
         case Answered(status=status, foreign=foreign):
-            failed = foreign or status >= _FIRST_FAILED
+            failed = foreign or status >= FIRST_NOT_TAKEN
             known = {} if outcome is TAKEN else {"http.response.status_code": status}
             span.end(known, error=str(status) if failed else "")
         case NotSent():

@@ -28,7 +28,7 @@ from fanout.instruments import Counter, Histogram
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import Authorization, Credential
 from fanout.signalr.message import Item, Message, Scope
-from fanout.signalr.outcome import TAKEN, Answered, Outcome, outcome_of
+from fanout.signalr.outcome import FIRST_NOT_TAKEN, TAKEN, Answered, Outcome, outcome_of
 from fanout.signalr.routes import API_VERSION, EXECUTE_API_VERSION, Route, execute_body, execute_route, route_of
 
 MARK = "x-signalr-fanout"  # in every call of this service, so that it recognises a call that comes back to it
@@ -39,7 +39,6 @@ _WITHOUT_BODY = HeaderLines(_AGENT)
 _WITH_BODY = HeaderLines(_AGENT + b"Content-Type: application/json; charset=utf-8\r\n")
 _BINARY = object()  # ends the key of a call whose body is no JSON
 _WITH_BINARY = HeaderLines(_AGENT + b"Content-Type: application/octet-stream\r\n")
-_FIRST_NOT_TAKEN = 300
 # An `:execute` that ends so may contain one bad message, or the service may not know it. Its messages go one by one,
 # and it is not tried again before `_REMEMBERED` seconds have passed.
 _REFUSALS = frozenset({400, 404, 413, 415, 501})
@@ -209,12 +208,9 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The largest number of messages and of bytes in one `:execute`, and the least that have to wait for one.
+    """The largest number of messages and of bytes in one `:execute`, and the least that have to wait for one."""
 
-    More than the schedule holds of a lane cannot be joined, so that is the largest number.
-    """
-
-    count: int = 64
+    count: int = 64  # a caller that keeps fewer of one destination joins fewer
     size: int = 900_000
     least: int = 2
 
@@ -314,7 +310,7 @@ class Sender:
         on_outcome(self._outcome(end))
 
     def _outcome(self, end: Response | NotSentError | MaybeSentError) -> Outcome:
-        if type(end) is Response and end.status < _FIRST_NOT_TAKEN and not end.body:  # nearly every one
+        if type(end) is Response and end.status < FIRST_NOT_TAKEN and not end.body:  # nearly every one
             return TAKEN
         return outcome_of(end, self._clock.wall())
 

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from fanout.errors import MaybeSentError, NotSentError, TokenUnavailableError
 from fanout.http1.exchange import BrokenExchangeError, Response, StaleConnectionError
 
-_FIRST_NOT_TAKEN = 300
+FIRST_NOT_TAKEN = 300
 _WEB_PAGE = "text/html"
 # No name is documented for the id of a request; these are what Azure services and gateways use.
 _REQUEST_IDS = ("x-ms-request-id", "x-ms-client-request-id", "x-request-id", "x-azure-ref")
@@ -60,7 +60,7 @@ def outcome_of(end: Response | NotSentError | MaybeSentError, wall: float) -> Ou
     if not isinstance(end, Response):
         return _unanswered(end)
     foreign = False
-    if end.status < _FIRST_NOT_TAKEN:
+    if end.status < FIRST_NOT_TAKEN:
         foreign = bool(end.body) and _is_web_page(end)
         if not foreign:
             return TAKEN
@@ -101,7 +101,7 @@ def _unanswered(error: NotSentError | MaybeSentError) -> Outcome:
             return NotSent(str(error), no_token=True)
         case NotSentError():
             return NotSent(str(error))
-        case BrokenExchangeError(answered=int(status)) if status < _FIRST_NOT_TAKEN:
+        case BrokenExchangeError(answered=int(status)) if status < FIRST_NOT_TAKEN:
             return TAKEN  # the answer was complete up to its body, which says nothing
         case BrokenExchangeError():
             return MaybeSent(str(error), stale=isinstance(error, StaleConnectionError) and error.reused)

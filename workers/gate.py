@@ -186,17 +186,9 @@ class Gate:
         self.breakers[route_class].abandoned(hub_of(lane), lane)
 
     def ended(
-        self,
-        route_class: RouteClass,
-        lane: str,
-        outcome: Outcome,
-        sign: Sign,
-        *,
-        now: float,
-        took: float,
-        in_flight: int,
-        pressed: bool = True,
-    ) -> Slowdown | None:
+        self, route_class: RouteClass, lane: str, outcome: Outcome, sign: Sign,
+        *, now: float, took: float, in_flight: int, pressed: bool = True,
+    ) -> Slowdown | None:  # fmt: skip
         """Learn from the outcome of a call; return what the other workers should know.
 
         `pressed`: more of the class waits than may be sent.
@@ -232,16 +224,9 @@ class Gate:
         return probing < max(1.0, self.window.limit * _PROBING)
 
     def _failed(
-        self,
-        route_class: RouteClass,
-        lane: str,
-        outcome: Outcome,
-        sign: Sign,
-        *,
-        now: float,
-        took: float,
-        in_flight: int,
-    ) -> None:
+        self, route_class: RouteClass, lane: str, outcome: Outcome, sign: Sign,
+        *, now: float, took: float, in_flight: int,
+    ) -> None:  # fmt: skip
         hub = hub_of(lane)
         # What is refused whatever the rate says nothing of too much to do, nor does what fails beside nothing served.
         is_lone = self._is_lone(route_class, hub, lane, outcome)

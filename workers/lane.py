@@ -328,10 +328,8 @@ class ReadyLanes:
         first = self.turn % (len(classes) or 1)
         in_turn = (*classes[first:], *classes[:first])
         is_theirs = self.turn % _OTHERS_TURN == 0
-        order = (self.retries, self.queues) if is_theirs else (self.queues, self.retries)
-        if not retries:
-            order = (self.queues, self.queues)
-        for queues in order:
+        both = (self.retries, self.queues) if is_theirs else (self.queues, self.retries)
+        for queues in both if retries else (self.queues,):
             for route_class in in_turn:
                 if queues[route_class].count:
                     return queues[route_class].popleft()

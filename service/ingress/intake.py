@@ -111,8 +111,9 @@ class Intake:
         asked_at = self._clock.wall()  # a worker may be done with an entry before its receipt is here
         is_small = holding is not None and holding.size <= _PART
         receipts = await self._append(submissions, is_small=is_small) if submissions else []
-        outcome: Stored | Mixed | None = _common_outcome(submissions, receipts, options) if is_common else None
-        outcome = outcome or outcome_of(batch, submissions, receipts, options.id_prefix(hub), len(self._endpoints))
+        outcome = _common_outcome(submissions, receipts, options) if is_common else None
+        if outcome is None:
+            outcome = outcome_of(batch, submissions, receipts, options.id_prefix(hub), len(self._endpoints))
         self._count(hub, options.caller, submissions, receipts, outcome)
         self._count_warnings(batch)
         self._trace(submissions, receipts, asked_at, options.caller)

@@ -157,6 +157,18 @@ class Rig:
         self.dispatcher.wake()
         return buffered
 
+    def ready_by_turn(self) -> list[int]:
+        """Note in each turn of the loop how many lanes are ready, until none is."""
+        found: list[int] = []
+
+        def turn() -> None:
+            found.append(self.schedule.ready)
+            if self.schedule.ready:
+                asyncio.get_running_loop().call_soon(turn)
+
+        asyncio.get_running_loop().call_soon(turn)
+        return found
+
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
@@ -553,15 +565,8 @@ async def test_many_lanes_that_may_go_let_all_else_have_its_turn(redis_client: R
     [first] = await rig.put(owned, "0", to="u0")
     for number in range(1, 900):
         rig.schedule.add(f"u{number}", first)
-    turns: list[int] = []
-
-    def turn() -> None:
-        turns.append(rig.schedule.ready)
-        if rig.schedule.ready:
-            asyncio.get_running_loop().call_soon(turn)
-
     async with rig.working():
-        asyncio.get_running_loop().call_soon(turn)
+        turns = rig.ready_by_turn()
         await until(lambda: rig.dispatcher.in_flight == 300)
         gate.set()  # hundreds of answers come in one turn, and each would begin another call
         await until(lambda: not rig.schedule.ready)
@@ -576,16 +581,9 @@ async def test_calls_that_fail_take_more_of_a_turn_than_those_that_are_served(re
         rig.schedule.add(f"u{number}", first)
     for _ in range(100):
         rig.endpoint.failed()
-    turns: list[int] = []
-
-    def turn() -> None:
-        turns.append(rig.schedule.ready)
-        if rig.schedule.ready:
-            asyncio.get_running_loop().call_soon(turn)
-
     rig.script.gates["0"] = asyncio.Event()  # none of them is answered
     async with rig.working():
-        asyncio.get_running_loop().call_soon(turn)
+        turns = rig.ready_by_turn()
         await until(lambda: rig.dispatcher.in_flight == 300)
         assert max(before - after for before, after in pairwise(turns)) <= 16
         rig.script.gates["0"].set()

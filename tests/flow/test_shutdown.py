@@ -107,7 +107,7 @@ async def test_a_worker_that_is_told_to_end_while_it_hands_partitions_over_ends(
         async def second_is_known() -> bool:
             return bool(await stack.redis_client.ask("ZCARD", KEYS.workers) == 2)
 
-        await until(second_is_known, within=10, what="the second worker has come")
+        await until(second_is_known, within=30, what="the second worker has come")
         await asyncio.sleep(0.5)  # a beat of the first, so that it has begun to hand over; its calls take longer
         leaver.tell_to_end()
         assert await leaver.ended(20) == 0

@@ -7,6 +7,7 @@ work is reported at start, and no error and no log shows the credentials of a pr
 
 import ssl
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from fanout.clock import Clock
@@ -98,12 +99,18 @@ def proxy_to(settings: Settings, origin: Origin) -> Proxy | None:
 def trusted(settings: Settings) -> ssl.SSLContext:
     """Return the TLS context of calls to the service; ConfigurationError when FANOUT_SERVICE_CA cannot be used."""
     try:
-        return default_tls(settings.service_ca)
+        return _tls_of(settings.service_ca)
     except ssl.SSLError:
         reason = "it holds no certificate in PEM form"
     except OSError as error:
         reason = error.strerror or type(error).__name__
     raise ConfigurationError(f"{variable_of('service_ca')}: {settings.service_ca!r} cannot be used: {reason}.")
+
+
+@lru_cache(maxsize=2)
+def _tls_of(ca_file: str) -> ssl.SSLContext:
+    # One for all clients of the process: it takes some 40 ms to read the CAs of the system.
+    return default_tls(ca_file)
 
 
 def check_way(settings: Settings, service: ConnectionString) -> None:

@@ -1,13 +1,11 @@
 """Runs one process: starts it, and ends it in order.
 
 Rules guarded: the HTTP server and the worker run in one task group, so a worker that fails ends the process instead of
-leaving a server that answers for a dead worker. The server answers the probes while Redis is still away. Signals are
-handled here and nowhere else. Shutdown is readiness first, then the worker's drain, then the server, then the clients.
+leaving a server that answers for a dead worker. The server answers the probes while Redis is still away. Shutdown is
+readiness first, then the worker's drain, then the server, then the clients.
 """
 
 import asyncio
-import os
-import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -114,19 +112,6 @@ def _listening(plan: Plan) -> Iterator[list[socket.socket]]:
         ports.append((settings.admin_port, variable_of("admin_port")))
     with ExitStack() as stack:
         yield [stack.enter_context(closing(listen(settings.host, port, option=option))) for port, option in ports]
-
-
-def stop_on_signals(stopping: asyncio.Event) -> None:
-    """Set `stopping` on SIGTERM or SIGINT; a second one ends the process at once."""
-
-    def on_signal(number: int) -> None:
-        if stopping.is_set():
-            os._exit(128 + number)
-        stopping.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
 
 
 def _servers(parts: Parts, listeners: Sequence[socket.socket]) -> list[Server]:

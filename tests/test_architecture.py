@@ -165,7 +165,7 @@ def test_only_the_command_line_and_dev_know_the_emulator() -> None:
     }
     assert {module for module in knowing if not module.startswith("emulator")} == {
         "service.cli.dev",
-        "service.cli.serve",
+        "service.cli.emulate",
         "service.dev.run",
     }
 

@@ -20,9 +20,9 @@ from fanout.settings import ESSENTIAL, SUBJECTS, Settings
 from fanout.signalr.message import label_of
 from service.app import Role
 from service.cli.api import Api, api_key, url_option
+from service.cli.options import ROLES
 from service.cli.render import plain
 from service.cli.running import NO, UNANSWERED, or_exit
-from service.cli.serve import ROLES
 from service.effective import shown
 from service.startup import check_connections, examine_settings
 

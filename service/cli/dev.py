@@ -13,8 +13,8 @@ import click
 from emulator.config import WELL_KNOWN_PORT
 from fanout.environment import load_some, variables_that_set
 from fanout.settings import Settings
+from service.cli.options import PORT
 from service.cli.running import or_exit, run_until_stopped
-from service.cli.serve import PORT
 from service.dev.parent import end_with_parent
 from service.dev.run import DevPlan, run_dev
 

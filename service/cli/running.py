@@ -3,11 +3,13 @@
 Rules guarded: exit code 0 is yes or done. 1 is an answer too: no, nothing there, or not confirmed. 2 is no answer: a
 wrong option or setting, nobody to ask, or a refusal; so a script never takes for a "no" what could not be asked. What
 is wrong and what is refused is reported on standard error, one line for each finding, without a traceback. An error
-while running is a traceback and exit code 1.
+while running is a traceback and exit code 1. Signals are handled here and nowhere else.
 """
 
 import asyncio
 import gc
+import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, NoReturn, TypeVar
@@ -21,7 +23,6 @@ from fanout.log import configure
 from fanout.settings import Settings
 from service.cli.api import RefusedError
 from service.cli.render import plain
-from service.process import stop_on_signals
 
 T = TypeVar("T")
 NO, UNANSWERED = 1, 2
@@ -46,6 +47,19 @@ def run_until_stopped(settings: Settings, work: Callable[[Clock, asyncio.Event],
             runner.run(main_task())
 
     or_exit(run_loop)
+
+
+def stop_on_signals(stopping: asyncio.Event) -> None:
+    """Set `stopping` on SIGTERM or SIGINT; a second one ends the process at once."""
+
+    def on_signal(number: int) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
 
 
 def or_exit(call: Callable[[], T]) -> T:

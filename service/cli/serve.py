@@ -1,23 +1,16 @@
-"""`fanout serve`, and `fanout emulate` for a service to try it with.
+"""`fanout serve`: one process of the service.
 
-Rule guarded: each of them runs until SIGTERM or SIGINT, then drains.
+Rule guarded: it runs until SIGTERM or SIGINT, then drains.
 """
 
-import asyncio
 from typing import Any
 
 import click
 
-from emulator.app import create_emulator
-from emulator.config import LIKE_ASRS_EMULATOR, WELL_KNOWN_PORT, EmulatorConfig, connection_string
-from emulator.server import serve as serve_emulator
-from fanout.clock import Clock
 from fanout.environment import load
+from service.cli.options import PORT, ROLES
 from service.cli.running import or_exit, run_until_stopped
 from service.process import Plan, run
-
-PORT = click.IntRange(0, 65_535)
-ROLES = click.Choice(["all", "ingress", "worker"])
 
 
 @click.command()
@@ -37,29 +30,3 @@ def serve(role: Any, **options: Any) -> None:
     given = {name: value for name, value in options.items() if value is not None}
     settings = or_exit(lambda: load(**given))
     run_until_stopped(settings, lambda clock, stopping: run(Plan(settings, role), clock, stopping))
-
-
-@click.command()
-@click.option("--port", type=PORT, default=WELL_KNOWN_PORT, show_default=True, help="Port to listen on.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--like-asrs-emulator", is_flag=True, help="Behave like the vendor's own emulator where that one differs."
-)
-def emulate(port: int, host: str, *, like_asrs_emulator: bool) -> None:
-    """Run the emulator of Azure SignalR Service alone and print its connection string.
-
-    It checks the audience, expiry and signature of tokens, names, sizes and API versions. Open /emulator/ in a browser
-    to see the calls that arrived and to inject faults.
-    """
-
-    def announce(real_port: int) -> None:
-        click.echo(f"The emulator is running. AzureSignalRConnectionString='{connection_string(real_port)}'")
-
-    async def work(clock: Clock, stopping: asyncio.Event) -> None:
-        emulator = create_emulator(LIKE_ASRS_EMULATOR if like_asrs_emulator else EmulatorConfig(), clock)
-        async with asyncio.TaskGroup() as group:
-            serving = group.create_task(serve_emulator(emulator, host=host, port=port, ready=announce))
-            await stopping.wait()
-            serving.cancel()
-
-    run_until_stopped(load({}), work)

@@ -20,9 +20,8 @@ from fanout.clock import Clock, SystemClock
 from fanout.errors import ConfigurationError, FanoutError
 from service.cli.api import Api, api_key, url_option
 from service.cli.render import plain
-from service.cli.running import or_exit
+from service.cli.running import or_exit, stop_on_signals
 from service.cli.screen import cut, lines_of
-from service.process import stop_on_signals
 
 _PATH: Final = "/v1/admin/overview"
 _TIMEOUT: Final = 5.0

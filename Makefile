@@ -23,7 +23,7 @@ run: $(VENV)/.run ## start Redis, emulator, ingress, worker and a live page (POR
 
 quick: lint types ## lint, types and the quick tests of single modules, for every change: within a minute on two cores
 	@PYTHONDONTWRITEBYTECODE= REDIS_KINDS=valkey QUICK_EXAMPLES=1 $(BIN)/pytest --quiet --dist worksteal \
-	  --numprocesses $$((2 * $$(getconf _NPROCESSORS_ONLN))) -p no:schemathesis -m "not process and not slow" \
+	  --numprocesses $$((1 + $$(getconf _NPROCESSORS_ONLN))) -p no:schemathesis -m "not process and not slow" \
 	  tests/fanout tests/workers tests/service tests/test_*.py $(ARGS)
 
 test: lint types unit ## everything CI runs: lint, types, tests
@@ -63,7 +63,7 @@ lowest: $(VENV)/.test ## the tests of single modules with the lowest versions th
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -r pyproject.toml --extra dev --extra otel --extra entra --extra jwt
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python $(LOWEST_TOOLS)
 	@REDIS_KINDS=valkey QUICK_EXAMPLES=1 .venv-lowest/bin/python -m pytest --quiet -p no:cacheprovider -W ignore::DeprecationWarning \
-	  --numprocesses $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist worksteal -m "not process and not slow" tests/fanout tests/workers tests/service tests/emulator $(ARGS)
+	  --numprocesses $$((1 + $$(getconf _NPROCESSORS_ONLN))) --dist worksteal -m "not process and not slow" tests/fanout tests/workers tests/service tests/emulator $(ARGS)
 	@if $(BIN)/uv venv --quiet --no-python-downloads --python $(OLDEST) .venv-client 2>/dev/null; then \
 	  $(BIN)/uv pip install --quiet --python .venv-client/bin/python --resolution lowest-direct ./client && \
 	  TEST_CLIENT_PYTHON=$(CURDIR)/.venv-client/bin/python $(BIN)/pytest --quiet -p no:cacheprovider tests/client/test_oldest.py; \

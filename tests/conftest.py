@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: real Redis-compatible servers, each private and empty."""
+"""Fixtures shared by all tests: real Redis-compatible servers, each empty when a test gets it."""
 
 import gc
 import shutil
@@ -13,10 +13,10 @@ from hypothesis import settings
 from fanout.clock import SystemClock
 from fanout.redis.client import RedisClient
 from fanout.redis.open import open_redis
-from service.dev.private_redis import find_server, private_redis
+from service.dev.private_redis import find_server
 from tests import log_lines
 from tests.examples import IS_QUICK, examples
-from tests.redis_kinds import KINDS, Store, borrowed
+from tests.redis_kinds import KINDS, Store, borrowed, single
 
 # These try the loggers themselves, with events made up for it.
 LOGGERS_OF_THEIR_OWN = {"tests.fanout.test_log"}
@@ -44,12 +44,12 @@ def pytest_collection_finish() -> None:
 
 
 def servers() -> dict[str, str]:
-    """Every kind of server this machine has, by name; the first is the one `make run` uses."""
+    """Every make of server this machine has and REDIS_KINDS leaves, by name; the first is the one `make run` uses."""
     found = {"valkey": find_server()}
     redis = shutil.which("redis-server")
     if redis:
         found["redis"] = redis
-    return found
+    return {make: binary for make, binary in found.items() if make in KINDS} or found
 
 
 @pytest.fixture(autouse=True)
@@ -91,18 +91,40 @@ def store(kind: Store) -> Store:
     return kind
 
 
+@pytest.fixture(scope="session")
+def usual_store() -> Iterator[Store]:
+    """One server for all tests that take it as it is: it takes a tenth of a second to start."""
+    store = single(find_server())
+    yield store
+    store.stop()
+
+
+@pytest.fixture(scope="session")
+def store_of_a_make(every_server: str) -> Iterator[Store]:
+    """The same, one for each make of server."""
+    store = single(every_server)
+    yield store
+    store.stop()
+
+
 @pytest.fixture
-async def redis_url() -> AsyncIterator[str]:
+def redis_url(usual_store: Store) -> str:
     """The URL of an empty server."""
-    async with private_redis(SystemClock()) as url:
-        yield url
+    return _as_new(usual_store)
 
 
 @pytest.fixture
-async def every_redis_url(every_server: str) -> AsyncIterator[str]:
+def every_redis_url(store_of_a_make: Store) -> str:
     """The URL of an empty server, one test run for each kind of server."""
-    async with private_redis(SystemClock(), binary=every_server) as url:
-        yield url
+    return _as_new(store_of_a_make)
+
+
+def _as_new(store: Store) -> str:
+    for server in store.servers:  # a test may have left a connection open, which waits for something to come
+        server.ask("CLIENT", "UNPAUSE")
+        server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    store.empty()
+    return store.url
 
 
 @pytest.fixture

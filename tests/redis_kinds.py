@@ -48,6 +48,7 @@ class Store:
             with server.client() as client:
                 if client.info("replication")["role"] == "master":
                     client.config_set("maxmemory", 0)
+                    client.config_set("maxmemory-policy", "noeviction")
                     client.flushall()
                     client.script_flush()
 

@@ -102,9 +102,14 @@ def modules() -> dict[str, Path]:
     return found
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -230,7 +235,7 @@ def test_no_bare_tasks() -> None:
 
 def test_every_module_says_why_it_exists() -> None:
     for module, path in MODULES.items():
-        head = ast.get_docstring(ast.parse(path.read_text()))
+        head = ast.get_docstring(parsed(path))
         assert head, f"{module} has no head"
         if path.name != "__init__.py":
             assert len(head.splitlines()) >= 2, (

@@ -13,6 +13,8 @@ from fanout.signalr.outcome import TAKEN, Answered, MaybeSent, NotSent, Outcome
 from tests.builders import a_join, a_message
 from tests.workers.virtual_worker import VirtualWorker
 
+pytestmark = pytest.mark.slow
+
 UNAVAILABLE = Answered(503)
 _BAD = 100
 _FAILS_AFTER = 0.9  # seconds

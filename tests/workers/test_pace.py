@@ -11,6 +11,8 @@ from tests.workers.quota_world import Phase, Service, World
 from workers.limit import Found
 from workers.pace import IDLE, Pace, Slowdown, share_of
 
+pytestmark = pytest.mark.slow
+
 SEEDS = (1, 3, 8)
 
 

@@ -106,7 +106,7 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trust(authority: trustme.CA) -> ssl.SSLContext:
     context = default_tls()
     authority.configure_trust(context)

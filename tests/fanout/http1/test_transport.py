@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 import pytest
 import trustme
@@ -118,14 +119,20 @@ def plain_pair() -> Pair:
     return Pair(Recorder(Transport(ours)), Peer(theirs))
 
 
-def tls_pair(version: ssl.TLSVersion) -> Pair:
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
+@cache
+def contexts(version: ssl.TLSVersion) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), default_tls()
     AUTHORITY.issue_cert("h").configure_cert(server)
     AUTHORITY.configure_trust(client)
     server.maximum_version = version
+    return server, client
+
+
+def tls_pair(version: ssl.TLSVersion) -> Pair:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    server, client = contexts(version)
     to_server, to_client, from_server, from_client = (ssl.MemoryBIO() for _ in range(4))
     one = client.wrap_bio(to_client, from_client, server_hostname="h")
     other = server.wrap_bio(to_server, from_server, server_side=True)

@@ -20,6 +20,8 @@ from tests.free_ports import free_port
 from tests.service.apps import KEY, an_app, client_of, served
 from tests.service.memory_queue import MemoryQueue
 
+pytestmark = pytest.mark.slow
+
 LONG = "c" * 2049
 SECRET = "a secret that nobody may see"
 

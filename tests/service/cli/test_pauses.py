@@ -14,6 +14,8 @@ from fanout.redis.open import open_redis
 from service.cli.main import main
 from tests.service.apps import KEY, an_app, served
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def url(redis_url: str) -> AsyncIterator[str]:

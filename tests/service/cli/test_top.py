@@ -22,6 +22,8 @@ from service.cli.main import main
 from tests.free_ports import free_port
 from tests.service.apps import KEY, an_app, served
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 LEAVES = b"\x1b[?25h\x1b[?1049l"
 

@@ -19,6 +19,8 @@ from service.cli.main import main
 from service.cli.trace import lines_of, print_trace
 from tests.service.apps import KEY, an_app, served
 
+pytestmark = pytest.mark.slow
+
 BEGAN = 1_800_000_000.25
 LIFE = (
     TraceEvent(BEGAN, "accepted", {"admission": "accepted", "hub": "chat"}),

@@ -10,6 +10,8 @@ from service.doctor.probe import Access, probe
 from tests.emulator.running import running
 from tests.service.doctor.examining import service_of
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_healthy_service_accepts_the_key_and_nothing_is_changed() -> None:
     async with running() as service:

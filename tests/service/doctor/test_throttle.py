@@ -1,7 +1,11 @@
 """A 429 is provoked on request, and what it carries is told."""
 
+import pytest
+
 from service.doctor import throttle
 from tests.service.doctor.examining import examined, failed, run_check
+
+pytestmark = pytest.mark.slow
 
 CHECKS = throttle.checks()
 NAME = "what 429 carries"

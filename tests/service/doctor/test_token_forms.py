@@ -21,6 +21,8 @@ from tests.authority import CLIENT, SECRET, TENANT, authority, token_number
 from tests.emulator.running import running
 from tests.service.doctor.examining import examined, failed, options, run_check
 
+pytestmark = pytest.mark.slow
+
 
 def all_of(target: Target) -> tuple[Check, ...]:
     return token_forms.checks(target.service, target.settings)

@@ -1,6 +1,7 @@
 """The OpenAPI document; that answers keep to it is checked on every request of the other tests."""
 
 import re
+from functools import cache
 from typing import Any
 
 from jsonschema_rs import Draft202012Validator, meta
@@ -11,6 +12,7 @@ from service.http.problems import MEDIA_TYPE, PROBLEM_TYPES
 from tests.service.apps import an_app, client_of
 
 
+@cache
 def document() -> dict[str, Any]:
     return an_app().build().main.openapi()
 

@@ -17,6 +17,8 @@ from service.cli.main import main
 from tests.service.admin.dead_letters.parked import an_admin_app, park, parked_count, queued
 from tests.service.apps import served
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def url(one_redis: RedisClient) -> AsyncIterator[str]:

@@ -11,6 +11,8 @@ from service.cli.api import Api, RefusedError
 from service.cli.dead_letters.client import DeadLetterClient
 from tests.service.apps import KEY
 
+pytestmark = pytest.mark.slow
+
 
 @asynccontextmanager
 async def answering(status: bytes, body: bytes) -> AsyncIterator[str]:

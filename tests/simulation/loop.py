@@ -165,7 +165,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self._approach(host)
 
     def _next_host(self) -> Host | None:
-        able = [host for host in self.hosts if host.running and host.ready]
+        able = [host for host in self.hosts if host.ready and host.running]
         if len(able) > 1:
             return able[int(self._random.random() * len(able))]
         return able[0] if able else None

@@ -5,13 +5,13 @@ runs beside the code.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import exceptions as redis_errors
 
 from fanout.queue import scripts, worker_scripts
 from fanout.redis.client import Script
-from tests.simulation.store_model import StoreModel, as_bytes, id_of, text_of
+from tests.simulation.store_model import Id, StoreModel, as_bytes, id_of, text_of
 from tests.simulation.store_scripts import OOM, SCRIPT_TWINS
 
 Args = Sequence[bytes]
@@ -117,19 +117,31 @@ def _xrevrange(store: StoreModel, args: Args) -> Any:
     return _xrange(store, [args[0], b"-", b"+"])[::-1][: int(args[4])]
 
 
-def read(store: StoreModel, args: Args) -> Any:
+class Reading(NamedTuple):
+    """What an XREAD asks for, parsed once: one that waits is looked at after every write."""
+
+    after: Sequence[tuple[bytes, Id]]  # streams and the last id that was read of each
+    most: int
+
+    @classmethod
+    def of(cls, args: Args) -> "Reading":
+        start = list(args).index(b"STREAMS")
+        options = {args[i].upper(): args[i + 1] for i in range(0, start, 2)}
+        named = args[start + 1 :]
+        keys, ids = named[: len(named) // 2], named[len(named) // 2 :]
+        after = [(key, id_of(text)) for key, text in zip(keys, ids, strict=True)]
+        return cls(after, int(options.get(b"COUNT", b"1000")))
+
+
+def read(store: StoreModel, reading: Reading) -> Any:
     """XREAD without the waiting: None when there is nothing."""
-    start = list(args).index(b"STREAMS")
-    options = {args[i].upper(): args[i + 1] for i in range(0, start, 2)}
-    count = int(options.get(b"COUNT", b"1000"))
-    named = args[start + 1 :]
     found = []
-    for key, after in zip(named[: len(named) // 2], named[len(named) // 2 :], strict=True):
-        entries, last_read = store.stream(key).entries, id_of(after)
-        if next(reversed(entries), last_read) <= last_read:
+    for key, last_read in reading.after:
+        stream = store.streams.get(key)
+        if stream is None or next(reversed(stream.entries), last_read) <= last_read:
             continue  # ids only grow, so nothing here is new; this is so for nearly every stream that is waited for
-        rows = [[text_of(i), list(fields)] for i, fields in entries.items() if i > last_read]
-        found.append([key, rows[:count]])
+        rows = [[text_of(i), list(fields)] for i, fields in stream.entries.items() if i > last_read]
+        found.append([key, rows[: reading.most]])
     return found or None
 
 
@@ -181,7 +193,7 @@ COMMANDS: dict[str, Callable[[StoreModel, Args], Any]] = {
     "XDEL": _xdel,
     "XRANGE": _xrange,
     "XREVRANGE": _xrevrange,
-    "XREAD": read,
+    "XREAD": lambda store, args: read(store, Reading.of(args)),
     "HSET": _hset,
     "HDEL": _hdel,
     "HGETALL": _hgetall,

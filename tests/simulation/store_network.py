@@ -16,7 +16,7 @@ from redis import exceptions as redis_errors
 from redis._parsers.base import BaseParser
 
 from tests.simulation.loop import HOST, SimulatedLoop
-from tests.simulation.store_commands import block_of, execute, read
+from tests.simulation.store_commands import Reading, block_of, execute, read
 from tests.simulation.store_model import StoreModel, as_bytes
 
 Command = Sequence[Any]
@@ -49,7 +49,7 @@ class StoreNetwork:
         self._random = random
         self._connections: list[ModelConnection] = []
         self._backlog: list[tuple[ModelConnection, Sequence[Command]]] = []
-        self._readers: list[tuple[ModelConnection, Sequence[bytes]]] = []
+        self._readers: list[tuple[ModelConnection, Reading]] = []
 
     def connect(self) -> "ModelConnection":
         """Make a connection that is not connected yet, as redis-py's pool does."""
@@ -120,16 +120,16 @@ class StoreNetwork:
             self.loop.outside(self.delay(), connection.receive, replies, then_cut)
 
     def _read(self, connection: "ModelConnection", args: list[bytes]) -> None:
-        reply = read(self.store, args)
-        block = block_of(args)
+        reading, block = Reading.of(args), block_of(args)
+        reply = read(self.store, reading)
         if reply is not None or block is None or not connection.is_connected:
             self._answer(connection, [reply])
             return
-        reader = (connection, args)
+        reader = (connection, reading)
         self._readers.append(reader)
         self.loop.outside(block / 1000, self._end_read, reader)
 
-    def _end_read(self, reader: tuple["ModelConnection", Sequence[bytes]]) -> None:
+    def _end_read(self, reader: tuple["ModelConnection", Reading]) -> None:
         if any(waiting is reader for waiting in self._readers) and not self.conditions.paused:
             self._readers = [waiting for waiting in self._readers if waiting is not reader]
             self._answer(reader[0], [None])

@@ -26,6 +26,17 @@ def chart() -> helm_python.Chart:
     return helm_python.Chart.load(CHART)
 
 
+# The least that must be said, with credentials that other tools keep. Those in values cost half a second each time the
+# chart is rendered, because the sum of them that rolls the pods is slow on purpose.
+KEPT_ELSEWHERE: Object = {
+    "credentials": {
+        "connectionString": {"existingSecret": "signalr", "key": "connectionString"},
+        "redisUrl": {"existingSecret": "redis", "key": "redisUrl"},
+        "apiKey": {"existingSecret": "signalr", "key": "apiKey"},
+    }
+}
+
+
 def example(name: str) -> Object:
     """Read one of the chart's example values files."""
     values: Object = yaml.load((CHART / "ci" / f"{name}-values.yaml").read_text(), Loader=_LOADER)
@@ -104,5 +115,5 @@ def matches(selector: dict[str, str], labels: dict[str, str]) -> bool:
 
 
 def install(over: Object | None = None, *, base: str = "minimal") -> Release:
-    """Render an example with changes."""
-    return render(merged(example(base), over or {}))
+    """Render an example, or the least that must be said, with changes."""
+    return render(merged(example(base) if base else KEPT_ELSEWHERE, over or {}))

@@ -40,14 +40,27 @@ _MEASURED = 5
 
 
 async def main(*parts: str) -> None:
-    """Run the parts that are named (found, configured, strict, stray, random), or all, and print tables."""
+    """Run the parts that are named (found, configured, strict, stray, random), or all, and print tables.
+
+    `strict:1000:4` is the one row of 1000/s with four workers, `random:5` the one of 5 %.
+    """
     wanted = parts or (*_MODES, "strict", "stray", "random")
     modes = [mode for mode in _MODES if mode in wanted]
     if modes:
         await quotas(modes)
-    for name, run in (("strict", strict), ("stray", stray), ("random", by_chance)):
-        if name in wanted:
-            await run()
+    rows = [row for row in _STRICT if is_wanted(wanted, "strict", f"strict:{row[1]}:{row[0]}")]
+    if rows:
+        await strict(rows)
+    if "stray" in wanted:
+        await stray()
+    shares = [share for share in _SHARES if is_wanted(wanted, "random", f"random:{share * 100:.0f}")]
+    if shares:
+        await by_chance(shares)
+
+
+def is_wanted(wanted: Sequence[str], part: str, row: str) -> bool:
+    """Return whether a row is asked for, by its own name or by that of its part."""
+    return part in wanted or row in wanted
 
 
 async def quotas(modes: Sequence[str]) -> None:
@@ -60,10 +73,10 @@ async def quotas(modes: Sequence[str]) -> None:
             await broadcasts(far, mode)
 
 
-async def strict() -> None:
+async def strict(rows: Sequence[tuple[int, int]]) -> None:
     """Run quotas that refuse with `Retry-After: 1`."""
     print("quota   workers   taken/s of quota from 10 s on   refused from 10 s on   refused before")
-    for workers, quota in _STRICT:
+    for workers, quota in rows:
         async with Rig.open() as rig, far_side(rig, workers=workers) as far:
             await far.quota(quota, 1)
             await post(far, quota * (_FOUND + _WATCHED) * 2)
@@ -107,10 +120,10 @@ async def after_stray(rule: dict[str, Any] | None, before: str) -> float:
         return time.monotonic() - begin
 
 
-async def by_chance() -> None:
+async def by_chance(shares: Sequence[float]) -> None:
     """Refuse a share of the calls whatever the rate, beside workers that only repeat what was refused."""
     print("refused   taken/s from 5 s on   only repeated   share of it")
-    for share in _SHARES:
+    for share in shares:
         ours = await goodput(share, "service.cli")
         theirs = await goodput(share, "bench.patient")
         print(f"{share:>7.0%} {ours:>21.0f} {theirs:>15.0f} {ours / theirs:>13.1%}", flush=True)

@@ -13,6 +13,7 @@ from math import inf
 from workers.pace import IDLE, Pace, Slowdown, share_of
 
 _CALL = 0.0004  # seconds a worker, and the far side, are busy with one call
+_SOON = 0.005  # seconds within which those start that are there from the beginning
 _WINDOW = 128  # calls one worker has in flight at most
 
 
@@ -91,7 +92,7 @@ class World:
         """Let `seconds` pass."""
         for worker, start in zip(self.workers, self._starts, strict=True):
             worker.started = start == 0.0
-            self._at(start + self._random.uniform(0.0, 0.005), partial(self._start, worker))
+            self._at(start + self._random.uniform(0.0, _SOON), partial(self._start, worker))
         while self._events and self._events[0][0] < seconds:
             now, _count, happen = heappop(self._events)
             happen(now)
@@ -127,6 +128,8 @@ class World:
 
     def _start(self, worker: Worker, now: float) -> None:
         worker.started = True
+        if now > _SOON:  # who comes later has no share until it has asked for one twice, as with real workers
+            worker.pace.take_share(0.0)
         self._at(now + self._random.uniform(0.0, 0.5), lambda now: self._share(worker, now))
         for when, told in self._told:
             if now < when + told.pause:  # a worker that starts looks for pauses that go on

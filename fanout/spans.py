@@ -65,7 +65,11 @@ class Counts:
 
 
 class CountedQueue(BatchSpanProcessor):
-    """The queue of the SDK, which drops the oldest span when it is full, with a count of what it dropped."""
+    """The queue of the SDK, which is never asked to take more than it has room for, so that nothing is lost uncounted.
+
+    Its own thread takes spans out before the exporter hears of them. To count what the SDK itself would drop would
+    therefore count some that found room.
+    """
 
     def __init__(self, exporter: SpanExporter, counts: Counts, size: int) -> None:
         super().__init__(exporter, max_queue_size=size)
@@ -80,6 +84,7 @@ class CountedQueue(BatchSpanProcessor):
         counts.queued += 1
         if counts.waiting > self._size:
             counts.dropped += 1
+            return
         super().on_end(span)
 
 

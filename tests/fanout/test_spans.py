@@ -2,13 +2,16 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
 
 from fanout.clock import SystemClock
 from fanout.errors import ConfigurationError
-from fanout.spans import open_spans
+from fanout.spans import CountedExporter, open_spans
 from fanout.tracing import SpanKind
 from tests.fakes import FakeClock
 from tests.otlp import Collector, collecting
@@ -68,6 +71,31 @@ async def test_what_finds_no_room_is_lost_and_counted(collector: Collector, monk
     assert waiting <= 4
     assert dropped >= 50 - 4 - 4
     assert counts.exported + counts.lost == counts.queued == 50
+    assert len(collector.spans) == counts.exported
+
+
+async def test_what_the_thread_of_the_queue_has_in_its_hand_is_counted_once(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has taken spans out of the queue, and the exporter has not heard of them."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
+    export, taken, goes_on = CountedExporter.export, threading.Event(), threading.Event()
+
+    def held(exporter: CountedExporter, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        taken.set()
+        assert goes_on.wait(10)
+        return export(exporter, spans)
+
+    monkeypatch.setattr(CountedExporter, "export", held)
+    async with open_spans(SystemClock()) as (spans, counts):
+        for _ in range(4):
+            spans.record("step", SAMPLED, 1.0, 2.0, {})
+        assert await asyncio.to_thread(taken.wait, 10)
+        for _ in range(4):
+            spans.record("step", SAMPLED, 1.0, 2.0, {})
+        goes_on.set()
+    assert counts.exported + counts.lost == counts.queued == 8
     assert len(collector.spans) == counts.exported
 
 

@@ -103,7 +103,7 @@ $(VENV)/.run: requirements-run.txt pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: requirements-test.txt pyproject.toml | $(VENV)/bin/python
-	@echo "Installing the test tools into $(VENV) (once, about a minute) ..."
+	@echo "Installing the test tools into $(VENV) (once, about half a minute) ..."
 	@$(call install,requirements-test.txt)
 	@touch $@ $(VENV)/.run
 

@@ -59,7 +59,7 @@ class SectionedGroup(WholeGroup):
 
 
 def _imported(module: str, name: str) -> click.Command:
-    # What an import makes stays. The garbage collector would look through it again and again, a sixth of the time.
+    # What an import makes stays. The garbage collector would look through it again and again, a tenth of the time.
     was_enabled = gc.isenabled()
     gc.disable()
     try:

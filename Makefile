@@ -5,8 +5,7 @@ EMULATOR_PORT ?= 8888
 PYTHON ?= python3
 # The oldest Python that the client supports, by version or path.
 OLDEST ?= 3.9
-# Tests of whole processes wait most of their time, so more of them than there are cores.
-JOBS ?= 4
+JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 # What the tests of single modules need beside the service itself.

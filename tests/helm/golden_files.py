@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from tests.helm import dashboard
-from tests.helm.release import Object, example, merged, render
+from tests.helm.release import Object, chart, example, merged, render
 
 FOLDER = Path(__file__).parent / "golden"
 _WATCHED: Object = {"metrics": {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}}
@@ -30,7 +30,7 @@ VALUES: dict[str, Object] = {
 
 def rendered(name: str) -> str:
     """Return the objects of one set of values as YAML, and the notes."""
-    release = render(VALUES[name])
+    release = render(VALUES[name], of=chart())
     objects = [thing for thing in release.objects if not thing["metadata"]["name"].endswith("-generated")]
     for thing in objects:
         if thing["metadata"]["name"].endswith("-dashboard"):

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.helm.release import Object, Release, matches, render
+from tests.helm.release import Object, Release, chart, matches, render
 from tests.image.engine import Engine
 from tests.image.site import IMAGE, REDIS, Site
 
@@ -107,7 +107,7 @@ class Cluster:
 async def delivers_as_the_chart_renders_it(site: Site) -> None:
     """The pods of `demo: true` deliver a batch, each confined as rendered, and the pod of `helm test` passes."""
     site.clear()
-    release = render(_VALUES)
+    release = render(_VALUES, of=chart())
     cluster = Cluster(site.engine, release)
     cluster.keep_secrets()
     cluster.play(release.one("StatefulSet"))

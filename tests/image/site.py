@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from service.dev.private_redis import find_server
-from tests.helm.release import ROOT, render
+from tests.helm.release import ROOT, chart, render
 from tests.image.engine import HARDENED, Engine
 
 IMAGE = "localhost/signalr-fanout:test"
@@ -159,6 +159,6 @@ class Site:
 
 def limit_of(role: str) -> int:
     """Return the bytes of memory that the chart gives a pod of a role without being told."""
-    release = render({"demo": True, "mode": "all" if role == "all" else "split"})
+    release = render({"demo": True, "mode": "all" if role == "all" else "split"}, of=chart())
     text = str(release.container("ingress" if role == "all" else role)["resources"]["limits"]["memory"])
     return int(text.removesuffix("Mi")) * _MIB

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from service.dev.parent import dying_with
+from tests.flow.forking import Forked, can_be_forked, fork
 from tests.flow.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ class Child:
         self.port = port
         self.log = log
         self._http = http
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | Forked | None = None
         self._counted: dict[str, float] = {}
 
     def __repr__(self) -> str:
@@ -41,7 +42,7 @@ class Child:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def process(self) -> asyncio.subprocess.Process:
+    def process(self) -> asyncio.subprocess.Process | Forked:
         """The process, for tests that signal it themselves."""
         assert self._process is not None
         return self._process
@@ -54,9 +55,15 @@ class Child:
     async def start(
         self, arguments: Sequence[str], environment: Mapping[str, str], module: str = "service.cli"
     ) -> None:
-        """Run `fanout` with `arguments`; only `environment` configures it, nothing of this process's own."""
+        """Run `fanout` with `arguments`; only `environment` configures it, nothing of this process's own.
+
+        It is forked where that makes no difference, see forking.py.
+        """
         own = {name: value for name, value in os.environ.items() if not is_setting(name)}
         with self.log.open("ab") as log:
+            if module == "service.cli" and can_be_forked(environment):
+                self._process = await fork(arguments, {**own, **environment}, log)
+                return
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", module, *arguments, cwd=ROOT, env={**own, **environment},
                 stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL, preexec_fn=dying_with(os.getpid()),

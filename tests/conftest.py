@@ -2,8 +2,10 @@
 
 import gc
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,11 @@ LOGGERS_OF_THEIR_OWN = {"tests.fanout.test_log"}
 
 # Rooms whose files take long and hold few tests. They begin first, so that nobody works alone on the last of them.
 LONG = ("simulation", "faults", "flow", "redis", "soak", "clients", "hostile")
+
+# httpx imports this module several times a request. Where it is missing, it is searched for on the whole path each
+# time, which takes as long as the request.
+if find_spec("sniffio") is None:
+    sys.modules["sniffio"] = None  # type: ignore[assignment] # so that an import fails at once
 
 gc.disable()  # until all is imported and collected: it would look through ever more that stays
 

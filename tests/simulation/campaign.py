@@ -4,6 +4,7 @@ Rule guarded: the result of a seed depends on the seed and the code alone, never
 Its digest is over everything that happened, so that two runs can be compared.
 """
 
+import gc
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -55,8 +56,13 @@ def run_seeds(seeds: Iterable[int], *, processes: int | None = None) -> Iterator
     if count == 1:
         yield from map(run_seed, seeds)
         return
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_keep_imports) as pool:
         yield from pool.map(run_seed, seeds, chunksize=_CHUNK)
+
+
+def _keep_imports() -> None:
+    """Leave what was imported out of the collections of garbage, of which there is one after each seed."""
+    gc.freeze()
 
 
 def _report(plan: Plan, observer: Observer, *, whole: bool) -> str:

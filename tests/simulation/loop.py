@@ -146,13 +146,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self.run_forever()
 
     def _run_once(self) -> None:
-        host = self._next_host()
-        if host is None:
-            self._advance()
-            return
-        handle = host.ready.popleft()
-        if handle.cancelled():
-            return
+        """Run callbacks until the loop is stopped; asyncio would look after each one, in a loop of its own."""
+        while not self._stopping:  # type: ignore[attr-defined] # asyncio keeps it private
+            able = [host for host in self.hosts if host.ready and host.running]
+            if not able:
+                self._advance()
+                continue
+            host = able[0] if len(able) == 1 else able[int(self._random.random() * len(able))]
+            handle = host.ready.popleft()
+            if not handle.cancelled():
+                self._run_callback(host, handle)
+
+    def _run_callback(self, host: Host, handle: asyncio.Handle) -> None:
         self.steps += 1
         if self.steps > STEP_LIMIT:
             raise StuckError(
@@ -163,12 +168,6 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             raise self.unfit
         if host.trap is not None:
             self._approach(host)
-
-    def _next_host(self) -> Host | None:
-        able = [host for host in self.hosts if host.ready and host.running]
-        if len(able) > 1:
-            return able[int(self._random.random() * len(able))]
-        return able[0] if able else None
 
     def _advance(self) -> None:
         while self._timers:

@@ -232,6 +232,8 @@ class ModelConnection:
 def resp(reply: Any) -> bytes:
     """Write a reply as RESP2."""
     match reply:
+        case bytes():  # most replies, and most parts of the others
+            return b"$%d\r\n%b\r\n" % (len(reply), reply)
         case None:
             return b"$-1\r\n"
         case int():

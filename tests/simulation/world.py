@@ -33,6 +33,7 @@ from tests.simulation.sweep_checks import check_sweeps
 from workers.worker import Worker
 
 _SWIFT = 0.01  # above this latency a worker that has just ended may be given a lease, which then runs out
+_MEMORY = 8 * 2**30  # bytes of every process, whatever the machine has
 _CALM = 0.001  # up to this latency and clock resolution a notice arrives at once
 _NEWER_WORKERS = 0.4  # of the workers, where there are two versions
 _HEALED_WITHIN = 90.0  # seconds in which a healed world has to deliver everything
@@ -68,7 +69,7 @@ class World:
         )
         self.service.conditions.quotas, self.service.conditions.over_quota = dict(plan.quotas), plan.over_quota
         self.observer.calm = plan.store_latency <= _CALM and plan.tick <= _CALM
-        self.settings = Settings(log_format="console", **plan.settings)
+        self.settings = Settings(**{"log_format": "console", "memory_limit": _MEMORY, **plan.settings})
         self.workers: list[Running] = []
         self.observer.store = self.store
         self.observer.unaware = self.settings.lease_seconds

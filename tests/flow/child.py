@@ -62,7 +62,7 @@ class Child:
         own = {name: value for name, value in os.environ.items() if not is_setting(name)}
         with self.log.open("ab") as log:
             if module == "service.cli" and can_be_forked(environment):
-                self._process = await fork(arguments, {**own, **environment}, log)
+                self._process = await fork(arguments, {**own, **environment}, log, log)
                 return
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", module, *arguments, cwd=ROOT, env={**own, **environment},

@@ -2,8 +2,8 @@
 
 Rules guarded: each is a process of its own, with its own environment, arguments, output, signals and exit code, and
 none outlives the tests. What a library reads while it is imported cannot be given to a fork, so a process with such
-variables, or of another program, is started anew by `Child`. The command line as its users start it is tried by
-tests/service/test_process.py and tests/hostile.
+variables, or of another program, is started anew by `Child`, and so is one whose memory is measured. The command line
+as its users start it is tried by tests/service/test_process.py.
 """
 
 import asyncio
@@ -69,13 +69,15 @@ class Forked:
         self._over.set()
 
 
-async def fork(arguments: Sequence[str], environment: Mapping[str, str], output: IO[bytes]) -> Forked:
-    """Run `fanout` with these arguments and this environment alone; what it writes goes to `output`."""
+async def fork(
+    arguments: Sequence[str], environment: Mapping[str, str], output: IO[bytes], errors: IO[bytes]
+) -> Forked:
+    """Run `fanout` with these arguments and this environment alone; what it writes goes to `output` and `errors`."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     with theirs:
         request = orjson.dumps([list(arguments), dict(environment)])
-        socket.send_fds(_server(), [request], [output.fileno(), theirs.fileno()])
+        socket.send_fds(_server(), [request], [output.fileno(), errors.fileno(), theirs.fileno()])
     pid = await asyncio.get_running_loop().sock_recv(ours, _LARGEST)
     return Forked(int(pid), ours)
 
@@ -113,15 +115,15 @@ class Server:
                 if key.fileobj is not self._requests:
                     self._tell(*key.data, pid_file=key.fd)
                     continue
-                data, files, _flags, _address = socket.recv_fds(self._requests, _LARGEST, 2)
+                data, files, _flags, _address = socket.recv_fds(self._requests, _LARGEST, 3)
                 if not data:
                     return None
                 arguments, environment = orjson.loads(data)
                 if self._forks(*files):
-                    _become(environment, files[0])
+                    _become(environment, *files[:2])
                     return [sys.argv[0], *arguments]
 
-    def _forks(self, output: int, status: int) -> bool:
+    def _forks(self, output: int, errors: int, status: int) -> bool:
         server, pid = os.getpid(), os.fork()
         if pid == 0:
             request_signal = dying_with(server)
@@ -129,6 +131,7 @@ class Server:
                 request_signal()
             return True
         os.close(output)
+        os.close(errors)
         told = socket.socket(fileno=status)
         told.send(b"%d" % pid)
         self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, told))
@@ -142,11 +145,11 @@ class Server:
             told.send(b"%d" % code)
 
 
-def _become(environment: Mapping[str, str], output: int) -> None:
-    """Take on an environment and an output, and leave everything that belongs to the server."""
+def _become(environment: Mapping[str, str], output: int, errors: int) -> None:
+    """Take on an environment and outputs, and leave everything that belongs to the server."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
-    os.dup2(output, 2)
+    os.dup2(errors, 2)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     os.environ.clear()
     os.environ.update(environment)

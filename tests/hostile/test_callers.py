@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.hostile.ingress import KEY, ingress
-from tests.service.programs import program, service_at
+from tests.service.programs import forked_program, service_at
 
 MESSAGES, NEGOTIATE, PURGE = "/v1/hubs/chat/messages", "/chat/negotiate?userId=eve", "/v1/admin/dead-letters/purge"
 ITEM = {"userId": "alice", "target": "t"}
@@ -48,11 +48,11 @@ async def test_without_any_source_of_callers_an_ingress_does_not_start_and_a_wor
 ) -> None:
     keyless = settings(redis_url, FANOUT_AUTH="key")
     for role in ("ingress", "all"):
-        async with program(tmp_path / role, "serve", "--role", role, **keyless) as running:
+        async with forked_program(tmp_path / role, "serve", "--role", role, **keyless) as running:
             assert await running.ended() == 2
         assert "set FANOUT_API_KEY to a long random text" in running.err
         assert "token_urlsafe" in running.err
-    async with program(tmp_path / "worker", "serve", "--role", "worker", **keyless) as running:
+    async with forked_program(tmp_path / "worker", "serve", "--role", "worker", **keyless) as running:
         base = f"http://127.0.0.1:{await running.port()}"
         async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
             assert [(await client.get(path)).status_code for path in ("/metrics", "/livez")] == [200, 200]
@@ -61,7 +61,7 @@ async def test_without_any_source_of_callers_an_ingress_does_not_start_and_a_wor
 @pytest.mark.parametrize("key", ["a", "' '", "fifteen-letters"])
 async def test_a_weak_key_does_not_start(redis_url: str, tmp_path: Path, key: str) -> None:
     weak = settings(redis_url, FANOUT_API_KEY=key)
-    async with program(tmp_path, "serve", "--role", "ingress", **weak) as running:
+    async with forked_program(tmp_path, "serve", "--role", "ingress", **weak) as running:
         assert await running.ended() == 2
     assert "FANOUT_API_KEY" in running.err
 
@@ -124,7 +124,7 @@ async def test_without_a_key_nothing_is_served_behind_a_proxy_of_this_machine(
     redis_url: str, tmp_path: Path, lines: str
 ) -> None:
     local: dict[str, Any] = settings(redis_url, FANOUT_AUTH="none")
-    async with program(tmp_path / "ingress", "serve", "--role", "ingress", **local) as running:
+    async with forked_program(tmp_path / "ingress", "serve", "--role", "ingress", **local) as running:
         port = await running.port()
         assert await statuses(f"http://127.0.0.1:{port}") == [202, 200, 200]
         async with nginx(tmp_path / "nginx", port, lines) as front:
@@ -149,7 +149,7 @@ async def test_without_a_key_no_page_of_another_origin_is_served(
     redis_url: str, tmp_path: Path, headers: dict[str, str]
 ) -> None:
     local = settings(redis_url, FANOUT_AUTH="none", FANOUT_CORS_ORIGINS="https://app.example.com")
-    async with program(tmp_path, "serve", "--role", "ingress", **local) as running:
+    async with forked_program(tmp_path, "serve", "--role", "ingress", **local) as running:
         base = f"http://127.0.0.1:{await running.port()}"
         assert await statuses(base, **{name.replace("-", "_"): value for name, value in headers.items()}) == [401] * 3
         listed = await statuses(base, Origin="https://app.example.com")

@@ -5,24 +5,27 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from tests.flow.forking import Forked, can_be_forked, fork
 from tests.log_lines import checked
 
 ROOT = Path(__file__).parents[2]
 KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH"
 _QUICK = {"FANOUT_LAME_DUCK": "0"}  # a test says when it wants more
 _KEYLESS = {"FANOUT_AUTH": "none"}
+Process = asyncio.subprocess.Process | Forked
 _KEPT = ("PATH", "HOME", "LANG", "VIRTUAL_ENV")
 
 
 class Program:
     """A running process; what it wrote is read from files."""
 
-    def __init__(self, process: asyncio.subprocess.Process, directory: Path) -> None:
+    def __init__(self, process: Process, directory: Path) -> None:
         self.process = process
         self._directory = directory
 
@@ -70,16 +73,36 @@ async def _truth(value: Any) -> bool:
 @asynccontextmanager
 async def program(directory: Path, *arguments: str, code: str = "", **environ: str) -> AsyncIterator[Program]:
     """Run `fanout` with these arguments in an environment that holds nothing else; `code` runs before it."""
-    directory.mkdir(exist_ok=True)  # noqa: ASYNC240 - nothing else runs yet
     start = ["-m", "service.cli"] if not code else ["-c", f"{code}\nfrom service.cli.main import main\nmain()"]
+
+    async def started(environ: Mapping[str, str], out: IO[bytes], err: IO[bytes]) -> Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, *start, *arguments,
+            cwd=ROOT, env=environ, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=err,
+        )  # fmt: skip
+
+    async with _running(directory, environ, started) as program:
+        yield program
+
+
+@asynccontextmanager
+async def forked_program(directory: Path, *arguments: str, **environ: str) -> AsyncIterator[Program]:
+    """Do the same quicker, for tests to which the start itself and memory do not matter; see forking.py."""
+    assert can_be_forked(environ)
+    async with _running(directory, environ, partial(fork, arguments)) as program:
+        yield program
+
+
+@asynccontextmanager
+async def _running(
+    directory: Path, environ: Mapping[str, str], started: Callable[..., Awaitable[Process]]
+) -> AsyncIterator[Program]:
+    directory.mkdir(exist_ok=True)  # noqa: ASYNC240 - nothing else runs yet
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ} | _QUICK
     if not {"FANOUT_API_KEY", "FANOUT_API_KEY_FILE"} & environ.keys():
         kept |= _KEYLESS
     with (directory / "out").open("wb") as out, (directory / "err").open("wb") as err:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *start, *arguments,
-            cwd=ROOT, env=kept | environ, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=err,
-        )  # fmt: skip
+        process = await started({**kept, **environ}, out, err)
     try:
         yield Program(process, directory)
     finally:

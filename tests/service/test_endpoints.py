@@ -15,7 +15,7 @@ from fanout.clock import SystemClock
 from fanout.signalr.credentials import rest_token
 from tests.emulator.running import Service, running
 from tests.free_ports import free_port
-from tests.service.programs import KEY, Program, program
+from tests.service.programs import KEY, Program, forked_program
 
 pytestmark = pytest.mark.process
 
@@ -39,7 +39,7 @@ async def two_endpoints(redis_url: str, home: int, east: int, directory: Path, *
         "AzureSignalRConnectionString": string(home, KEY),
         "Azure__SignalR__Endpoints__East__secondary": string(east, EAST_KEY),
     }
-    async with program(directory, "serve", **(settings | more)) as fanout:
+    async with forked_program(directory, "serve", **(settings | more)) as fanout:
         yield fanout
 
 
@@ -158,13 +158,13 @@ async def test_what_waits_for_an_endpoint_that_is_gone_is_counted_and_ends_with_
             assert await metric(http, waits) == 0
         expected = sum(len(item.get("userIds", [0])) for item in batch(0))
         async with (
-            program(tmp_path / "two", "serve", **alone) as fanout,
+            forked_program(tmp_path / "two", "serve", **alone) as fanout,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{await fanout.port()}") as http,
         ):
             assert await metric(http, waits) == expected
             await fanout.until(lambda: is_told(http), within=30)
         async with (
-            program(tmp_path / "three", "serve", **alone, FANOUT_RETRY_MAX_AGE="1") as fanout,
+            forked_program(tmp_path / "three", "serve", **alone, FANOUT_RETRY_MAX_AGE="1") as fanout,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{await fanout.port()}") as http,
         ):
             await fanout.until(lambda: metric_is_zero(http), within=60)

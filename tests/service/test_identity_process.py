@@ -17,7 +17,7 @@ from tests.authority import CLIENT, OBJECT, SECRET, TENANT, Authority, authority
 from tests.emulator.running import END, HANDSHAKE, Service, SignalRClient, running
 from tests.redis_kinds import MAKES
 from tests.redis_servers import PORT, USUAL, RedisProcess
-from tests.service.programs import ROOT, Program, program
+from tests.service.programs import ROOT, Program, forked_program
 
 pytestmark = pytest.mark.process
 
@@ -84,7 +84,7 @@ async def test_messages_wait_for_the_authority_and_for_a_token_that_is_accepted(
         )
         async with (
             running(config) as service,
-            program(tmp_path / "run", "serve", **environ(redis.port, service.port, entra)) as fanout,
+            forked_program(tmp_path / "run", "serve", **environ(redis.port, service.port, entra)) as fanout,
         ):
             port = await fanout.port()
             answer = await call(port, "/v1/hubs/chat/messages", {"userId": "alice", "target": "t", "arguments": [1]})

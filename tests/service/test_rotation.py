@@ -26,7 +26,7 @@ from service.startup import endpoints_of
 from tests.fakes import FakeClock
 from tests.redis_kinds import MAKES, PASSWORD
 from tests.redis_servers import PORT, USUAL, RedisProcess
-from tests.service.programs import KEY, Program, program, service_at
+from tests.service.programs import KEY, Program, forked_program, service_at
 from tests.workers.scripted_service import ACCEPTED, Received, scripted_service
 
 NEW_KEY = "0123456789ABCDEFGHABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -89,7 +89,7 @@ async def sent_with(client: httpx.AsyncClient, key: str, service_port: int) -> i
 async def serving(directory: Path, **environ: str) -> AsyncIterator[tuple[Program, httpx.AsyncClient]]:
     """Run ingress and worker in one process, with a client of it."""
     async with (
-        program(directory / "run", "serve", **environ, FANOUT_PORT="0", FANOUT_RETRY_CAP="0.5") as fanout,
+        forked_program(directory / "run", "serve", **environ, FANOUT_PORT="0", FANOUT_RETRY_CAP="0.5") as fanout,
         httpx.AsyncClient() as client,
     ):
         client.base_url = f"http://127.0.0.1:{await fanout.port()}"

@@ -11,7 +11,7 @@ from fanout.redis.open import open_redis
 from service.callers.caller import ApiKey, digest_of, secret_of
 from tests.service.apps import BATCH, ITEM
 from tests.service.callers.issuing import AUDIENCE, an_issuer
-from tests.service.programs import program, service_at
+from tests.service.programs import forked_program, service_at
 
 
 @pytest.mark.process
@@ -26,7 +26,7 @@ async def test_callers_with_tokens_and_keys_are_known_limited_counted_and_noted(
             "FANOUT_METRICS_CALLERS": "jwt:orders-app",
         }  # fmt: skip
         writer = {"Authorization": f"Bearer {issuer.token(clock.wall(), roles=['Writer'])}"}
-        async with program(tmp_path, "serve", "--role", "ingress", **settings) as fanout:
+        async with forked_program(tmp_path, "serve", "--role", "ingress", **settings) as fanout:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{await fanout.port()}") as client:
 
                 async def sent() -> int:

@@ -21,7 +21,7 @@ from tests.fakes import FakeClock
 from tests.redis_servers import eventually
 from tests.service.apps import KEY, an_app, client_of
 from tests.service.callers.issuing import AUDIENCE, IssuerServer, an_issuer, published
-from tests.service.programs import program, service_at
+from tests.service.programs import forked_program, service_at
 
 URL = "/chat/negotiate"
 BEARER = {"Authorization": f"Bearer {KEY}"}
@@ -236,7 +236,7 @@ async def test_a_process_fetches_the_keys_and_believes_the_tokens(redis_url: str
             "FANOUT_NEGOTIATE_AUDIENCE": AUDIENCE,
         }
         async with (
-            program(tmp_path, "serve", "--role", "ingress", **environ) as fanout,
+            forked_program(tmp_path, "serve", "--role", "ingress", **environ) as fanout,
             httpx.AsyncClient() as client,
         ):
             client.base_url = f"http://127.0.0.1:{await fanout.port()}"

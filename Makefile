@@ -63,7 +63,7 @@ lowest: $(VENV)/.test ## the tests of single modules with the lowest versions th
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -r pyproject.toml --extra dev --extra otel --extra entra --extra jwt
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python $(LOWEST_TOOLS)
 	@REDIS_KINDS=valkey QUICK_EXAMPLES=1 .venv-lowest/bin/python -m pytest --quiet -p no:cacheprovider -W ignore::DeprecationWarning \
-	  --numprocesses $$((1 + $$(getconf _NPROCESSORS_ONLN))) --dist worksteal -m "not process and not slow" tests/fanout tests/workers tests/service tests/emulator $(ARGS)
+	  --numprocesses $$(getconf _NPROCESSORS_ONLN) --dist worksteal -m "not process and not slow" tests/fanout tests/workers tests/service tests/emulator $(ARGS)
 	@if $(BIN)/uv venv --quiet --no-python-downloads --python $(OLDEST) .venv-client 2>/dev/null; then \
 	  $(BIN)/uv pip install --quiet --python .venv-client/bin/python --resolution lowest-direct ./client && \
 	  TEST_CLIENT_PYTHON=$(CURDIR)/.venv-client/bin/python $(BIN)/pytest --quiet -p no:cacheprovider tests/client/test_oldest.py; \

@@ -122,6 +122,7 @@ class Doubt:
         self.stage = Stage.LIMIT
         self.share = 0.0
         self.sample = Sample(0.0)
+        self._before = self.sample  # the one before it, at a higher rate
         self.is_idle = True  # whether an accepted call says nothing
         self._is_settled = False  # whether no worker tests
         self._tests = False  # whether it is this worker that tests
@@ -201,6 +202,7 @@ class Doubt:
         self._tests = True
         self._expect(Stage.SLOWER, share, now)
         self._measured = share
+        self._before = self.sample
         self.sample = Sample(now + SECOND)  # services count by the second, and this one was faster
         return LESS * (1 - share)
 
@@ -282,7 +284,9 @@ class Doubt:
             self._settle(sample.share, now)
             return Finding.RANDOM
         if sample.refused >= _SOME and self._measured / _TWICE <= sample.share <= self._measured * _TWICE:
-            self._settle(min(sample.share, self._measured), now)
+            # Of both samples: the second ends as soon as it is like the first, which is at the least that is like it.
+            both = Sample(now, self._before.taken + sample.taken, self._before.refused + sample.refused)
+            self._settle(both.share, now)
             return Finding.RANDOM
         if max(sample.refused, sample.count * self._measured) >= _EXPECTED:
             return Finding.MEASURED if sample.refused >= _SOME else Finding.LIMIT

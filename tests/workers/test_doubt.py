@@ -55,6 +55,17 @@ def test_a_share_that_stays_the_same_at_a_lower_rate_is_no_limit() -> None:
         assert a_test_of(share, share) == [Finding.MEASURED, Finding.RANDOM]
 
 
+def test_the_share_that_is_expected_is_that_of_both_measurements() -> None:
+    doubt = Doubt()
+    doubt.begin(0.0)
+    for number in range(1001):
+        _ = doubt.refused(number / 500) if number % 10 == 0 else doubt.taken(number / 500)
+    doubt.go_slower(2.0, doubt.sample.share)
+    found = [doubt.taken(3.01) for _ in range(74)] + [doubt.refused(3.02) for _ in range(4)]
+    assert found[-1] is Finding.RANDOM  # 4 of 78 is the least that is like a tenth
+    assert 0.09 < doubt.share < 0.1
+
+
 def test_a_share_that_is_gone_at_a_lower_rate_is_a_limit() -> None:
     for share in (0.02, 0.05, 0.2):
         assert a_test_of(share, 0.0)[:2] == [Finding.MEASURED, Finding.LIMIT]

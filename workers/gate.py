@@ -42,13 +42,15 @@ class Window:
 
     It shrinks on signs that the service is overloaded (429, 503, time-outs), at most once in a round of calls, and
     grows by one in a round while it is full. It stays between 1 and `largest`, and starts at `largest`: a service that
-    copes should not be tried out slowly each time a worker starts.
+    copes should not be tried out slowly each time a worker starts. Where refusals for speed turn out to be none of the
+    rate, what they took is given back: nothing was overloaded.
     """
 
     def __init__(self, largest: int) -> None:
         self.largest = largest
         self.limit = float(largest)
         self._shrunk_at = -inf
+        self._left = 1.0  # by refusals for speed alone: which part of the limit
 
     def __repr__(self) -> str:
         return f"<Window {self.limit:.1f} of {self.largest}>"
@@ -56,14 +58,24 @@ class Window:
     def succeeded(self, in_flight: int) -> None:
         """Grow by one call's part of a round, if the window was about full."""
         if self.limit < self.largest and in_flight + 1 >= self.limit * _FULL:
-            self.limit = min(float(self.largest), self.limit + 1.0 / self.limit)
+            grown = min(float(self.largest), self.limit + 1.0 / self.limit)
+            self._left = min(1.0, self._left * grown / self.limit)
+            self.limit = grown
 
-    def overloaded(self, now: float, took: float) -> None:
+    def overloaded(self, now: float, took: float, *, is_throttled: bool = False) -> None:
         """Shrink, unless that was done within the last round; `took` is how long the call was in flight."""
         if now - self._shrunk_at < max(_ROUND, took):
             return
         self._shrunk_at = now
-        self.limit = max(1.0, self.limit * _SHRINK)
+        shrunk = max(1.0, self.limit * _SHRINK)
+        if is_throttled:
+            self._left *= shrunk / self.limit
+        self.limit = shrunk
+
+    def forgive(self) -> None:
+        """Give back what refusals for speed took: they do not come from the rate."""
+        self.limit = min(float(self.largest), self.limit / self._left)
+        self._left = 1.0
 
 
 class Gate:
@@ -217,7 +229,13 @@ class Gate:
         pace = self.paces[route_class]
         told = pace.accepted(now)
         self._listens[route_class] = pace.is_listening
+        if told is not None:
+            self._forgive(pace)
         return told
+
+    def _forgive(self, pace: Pace) -> None:
+        if pace.expects_refusals:
+            self.window.forgive()
 
     def _has_room_to_probe(self) -> bool:
         probing = sum(breakers.probing for breakers in self.breakers)
@@ -245,6 +263,7 @@ class Gate:
         if isinstance(outcome, Answered) and outcome.status == _THROTTLED:
             told = pace.refused(now, outcome.retry_after, took=took, pressed=pressed, beside=beside)
             self._listens[route_class] = pace.is_listening
+            self._forgive(pace)
             return told
         pace.unanswered()
         return None
@@ -258,12 +277,13 @@ class Gate:
         if not is_overload(outcome):
             self.window.succeeded(in_flight)
         elif not is_lone:
-            self.window.overloaded(now, took)
+            self.window.overloaded(now, took, is_throttled=is_throttled(outcome))
 
     def heard(self, route_class: RouteClass, slowdown: Slowdown, now: float) -> None:
         """Learn that another worker was refused."""
         self.paces[route_class].heard(slowdown, now)
         self._listens[route_class] = self.paces[route_class].is_listening
+        self._forgive(self.paces[route_class])
         self._update(now)
 
     def parts(self) -> Sequence[float]:

@@ -1,15 +1,17 @@
 """Pace, breaker and window together: whether a call may go now."""
 
 from math import inf
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.signalr.message import RouteClass
-from fanout.signalr.outcome import Answered, MaybeSent, NotSent, Outcome
-from tests.builders import an_entry
+from fanout.signalr.message import Item, RouteClass
+from fanout.signalr.outcome import TAKEN, Answered, MaybeSent, NotSent, Outcome
+from tests.builders import a_message, an_entry
 from tests.workers.helpers import Head
+from tests.workers.virtual_worker import VirtualWorker
 from workers.gate import ALL, Gate, Window, is_overload
 from workers.limit import Found
 from workers.pace import Pace, Slowdown
@@ -519,3 +521,39 @@ def test_it_never_leaves_one_to_most(most: int, events: list[tuple[bool, int, fl
 
 def test_the_repr_shows_how_far_it_is_open() -> None:
     assert repr(Window(8)) == "<Window 8.0 of 8>"
+
+
+def test_what_refusals_for_speed_took_from_the_window_is_given_back_where_they_are_none_of_the_rate() -> None:
+    window = Window(100)
+    window.overloaded(10.0, 0.0, is_throttled=True)
+    window.overloaded(11.0, 0.0)
+    window.overloaded(12.0, 0.0, is_throttled=True)
+    window.forgive()
+    assert window.limit == pytest.approx(75.0)  # what the other sign took stays
+    window.forgive()
+    assert window.limit == pytest.approx(75.0)
+
+
+def test_what_a_window_has_grown_since_is_not_given_back_once_more() -> None:
+    window = Window(100)
+    window.overloaded(10.0, 0.0)
+    window.overloaded(11.0, 0.0, is_throttled=True)
+    while window.limit < 74.0:
+        window.succeeded(99)
+    window.forgive()
+    assert window.limit == pytest.approx(75.0)
+
+
+def test_refusals_at_random_leave_the_whole_window() -> None:
+    random, limits = Random(1), list[float]()
+
+    def service(_now: float, _item: Item) -> tuple[float, Outcome]:
+        limits.append(worker.gate.window.limit)
+        return 0.2, Answered(429, retry_after=1.0) if random.random() < 0.1 else TAKEN
+
+    worker = VirtualWorker(service, places=128)
+    worker.post(0.0, [a_message(f"u{number % 400}") for number in range(3000)])
+    worker.run(4.0)
+    assert min(limits) < 128.0
+    assert worker.gate.paces[SEND].expects_refusals
+    assert limits[-1] == 128.0

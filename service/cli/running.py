@@ -38,9 +38,10 @@ def run_until_stopped(settings: Settings, work: Callable[[Clock, asyncio.Event],
         await work(SystemClock(), stopping)
 
     # Entries live from when they are read until they are settled, a few thousand at a time. With the default threshold
-    # the garbage collector would traverse them again and again and find nothing.
+    # the garbage collector would traverse them again and again and find nothing. A pass over what is new keeps all else
+    # waiting, 40 to 57 ms for 50,000 objects, so it comes after fewer; those over all are as rare as with 20 of these.
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(10_000, 100, 50)
 
     def run_loop() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -7,12 +7,13 @@ while, which says how many were left out.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import isinf
 from typing import Final, Literal
 
 from fanout.clock import Clock
 from fanout.instruments import DeliveryLog
-from fanout.log import LimitedWarnings, Logger
+from fanout.log import LimitedWarnings, Logger, masked
 from fanout.metrics import CLASSES, Metrics
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.entry import Entry
@@ -80,19 +81,30 @@ class Telemetry:
         self._metrics.failures[verdict.failure].inc()
         if verdict.failure in _CREDENTIALS:
             self._warn_of_credentials(call[0].entry, verdict.failure, outcome)
-        detail = describe(outcome)
+        self._log_attempt(call, attempt, outcome, verdict)
+
+    def _log_attempt(
+        self, call: Sequence[BufferedEntry], attempt: Attempt, outcome: Outcome, verdict: Again | Dead
+    ) -> None:
+        if self._delivery_log is not None and not self._delivery_log.is_enabled:
+            return
+        detail = _masked(describe(outcome))
+        delay = round(verdict.delay, 3) if isinstance(verdict, Again) else None
         for buffered in call:
-            self._log.info(
-                "delivery.attempt",
-                id=buffered.entry.message_id,
-                hub=buffered.entry.hub,
-                endpoint=label_of(buffered.entry.endpoint),
-                attempt=attempt.number,
-                failure=verdict.failure,
-                status=_status(outcome),
-                detail=detail,
-                again_in=round(verdict.delay, 3) if isinstance(verdict, Again) else None,
-            )
+            fields = {
+                "id": buffered.entry.message_id,
+                "hub": buffered.entry.hub,
+                "endpoint": label_of(buffered.entry.endpoint),
+                "attempt": attempt.number,
+                "failure": verdict.failure,
+                "status": _status(outcome),
+                "detail": detail,
+                "again_in": delay,
+            }
+            if self._delivery_log is None:
+                self._log.info("delivery.attempt", **fields)
+            else:
+                self._delivery_log.write(fields, event="delivery.attempt")
 
     def _warn_of_credentials(self, entry: Entry, failure: str, outcome: Outcome) -> None:
         self._warnings.warn(
@@ -248,6 +260,9 @@ class Telemetry:
                 leg["endpoint"] = buffered.entry.endpoint
             event = TraceEvent(self._clock.wall(), what, leg)
             self.traces.record(buffered.entry.message_id, event)
+
+
+_masked = lru_cache(maxsize=256)(masked)  # causes repeat, and to look for secrets takes longer than all else in a line
 
 
 def _always(*, important: bool) -> int:

@@ -264,3 +264,28 @@ def test_every_label_in_use_exists() -> None:
         assert rule.reason in metrics.dead or rule.reason == ""
     assert set(DEAD_REASONS) == set(metrics.dead)
     assert set(OPERATIONS) == set(metrics.delivered)
+
+
+async def test_each_attempt_that_failed_has_its_line_in_the_quick_log_with_secrets_masked() -> None:
+    written: list[bytes] = []
+    delivery_log = DeliveryLog("delivery.settled", FakeClock(), written.append)
+    telemetry, _notes = traced(delivery_log)
+    buffered = buffered_in(a_partition(), 1, entry=an_entry(message_id="m-7"))
+    answer = Answered(503, error_code="Bearer " + "s3cret" * 8)
+    for number in range(600):
+        telemetry.judged([buffered], Attempt(number, 0.0, 0.0), answer, Again(1.5, "unavailable"))
+    delivery_log.flush()
+    lines = [json.loads(line) for line in b"".join(written).splitlines()]
+    assert [line["attempt"] for line in lines] == list(range(600))
+    assert {line["event"] for line in lines} == {"delivery.attempt"}
+    assert b"s3cret" not in b"".join(written)
+    first = {name: lines[0][name] for name in ("id", "hub", "failure", "status", "again_in", "level")}
+    assert first == {
+        "id": "m-7", "hub": "chat", "failure": "unavailable", "status": 503, "again_in": 1.5, "level": "info",
+    }  # fmt: skip
+
+
+def test_above_info_a_failed_attempt_has_no_line() -> None:
+    telemetry, _notes = traced(DeliveryLog("delivery.settled", FakeClock(), None))
+    buffered = buffered_in(a_partition(), 1)
+    telemetry.judged([buffered], Attempt(1, 0.0, 0.0), Answered(503), Again(1.5, "unavailable"))

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 import pytest
 import structlog
@@ -29,7 +31,7 @@ LONG = ("simulation", "faults", "flow", "redis", "soak", "clients", "hostile")
 # httpx imports this module several times a request. Where it is missing, it is searched for on the whole path each
 # time, which takes as long as the request.
 if find_spec("sniffio") is None:
-    sys.modules["sniffio"] = None  # type: ignore[assignment] # so that an import fails at once
+    cast("dict[str, ModuleType | None]", sys.modules)["sniffio"] = None  # so that an import fails at once
 
 gc.disable()  # until all is imported and collected: it would look through ever more that stays
 

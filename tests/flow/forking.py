@@ -160,8 +160,7 @@ def main() -> None:
     gc.disable()
     for name in ("service.cli.serve", "service.cli.emulate"):
         import_module(name)
-    from service.cli.main import main as run  # noqa: PLC0415 - the tests have no use for it
-
+    run = import_module("service.cli.main").main
     gc.collect()
     gc.freeze()
     gc.enable()

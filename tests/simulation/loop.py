@@ -80,6 +80,8 @@ class SimulatedTask(asyncio.Task[Any]):
 class SimulatedLoop(asyncio.BaseEventLoop):
     """The loop. `world` is the process of everything that belongs to no worker: network, store, service, script."""
 
+    _stopping: bool  # of asyncio's loop, which does not declare it
+
     def __init__(self, random: Random) -> None:
         super().__init__()
         self.world = Host("world")
@@ -147,7 +149,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         """Run callbacks until the loop is stopped; asyncio would look after each one, in a loop of its own."""
-        while not self._stopping:  # type: ignore[attr-defined] # asyncio keeps it private
+        while not self._stopping:
             able = [host for host in self.hosts if host.ready and host.running]
             if not able:
                 self._advance()

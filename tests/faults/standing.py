@@ -229,7 +229,7 @@ def marks_of(entries: Iterable[tuple[str, bytes]]) -> dict[str, set[str]]:
 @asynccontextmanager
 async def standing(directory: Path) -> AsyncIterator[Standing]:
     """Run it for the time of the block; at the end no process, connection or file of it is left."""
-    redis = RedisServer("--appendfsync", "always")
+    redis = RedisServer()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(redis.stop)
         await redis.start()

@@ -18,7 +18,7 @@ _live: list[Stack] = []
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """Run Redis, emulator and ingress for the whole session."""
-    async with running_stack(tmp_path_factory.mktemp("flow"), "--appendfsync", "always") as stack:
+    async with running_stack(tmp_path_factory.mktemp("flow")) as stack:
         _live.append(stack)
         yield stack
         _live.clear()

@@ -281,11 +281,9 @@ def _variable(name: str) -> str:
 
 
 @asynccontextmanager
-async def running_stack(
-    directory: Path, *redis_options: str, emulator_options: Sequence[str] = ()
-) -> AsyncIterator[Stack]:
+async def running_stack(directory: Path, *, emulator_options: Sequence[str] = ()) -> AsyncIterator[Stack]:
     """Run a stack without workers for the time of the block; logs go to `directory`."""
-    redis = RedisServer(*redis_options)
+    redis = RedisServer()
     async with httpx.AsyncClient(trust_env=False, timeout=30.0) as http:
         emulator = Child("emulator", free_port(), directory / "emulator.log", http)
         stack = Stack(redis, emulator, http, directory)

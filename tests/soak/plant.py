@@ -155,7 +155,7 @@ class Plant:
 async def running_plant(directory: Path) -> AsyncIterator[Plant]:
     """Run all of it for the time of the block; logs go to `directory`."""
     limits = httpx.Limits(max_connections=None)
-    redis = RedisServer("--appendfsync", "always")
+    redis = RedisServer()
     path = Path(redis.url.removeprefix("unix://").partition("?")[0])
     async with httpx.AsyncClient(trust_env=False, limits=limits) as http, proxy(path) as between:
         plant = Plant(redis, between, directory, http)

@@ -34,7 +34,7 @@ from tests.queue_layout import flows_of
 
 CONCURRENCY = 16  # calls in flight of one worker, and what its end may repeat
 WORKERS = 2
-LEASE = 2.0
+LEASE = 3.0
 _SETTINGS = {
     "concurrency": CONCURRENCY,
     "lease_seconds": LEASE,

@@ -29,7 +29,7 @@ from tests.queue_layout import waiting_in
 
 PARTITIONS = 16
 COUNTED_HUB = "counted"  # the one hub whose metrics are kept apart
-LEASE = 1.0
+LEASE = 1.5
 _PAGE = 1000
 _STANDARD = "OTEL_"  # begins the variables that a library reads
 _SHARED_VARIABLES = ("AzureSignalRConnectionString", "HTTPS_PROXY")  # settings that are not named FANOUT_...

@@ -59,6 +59,7 @@ class RedisProcess:
         self._binary = binary
         self._options = options
         self._login = dict(login or {})
+        self._clients: dict[int, redis.Redis] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._has_answered = False
         self._choose_ports()
@@ -112,9 +113,15 @@ class RedisProcess:
 
     @contextmanager
     def client(self) -> Iterator["redis.Redis"]:
-        """Return a client of redis-py's for the block."""
-        where: dict[str, Any] = {"port": self.port} if self.port else {"unix_socket_path": str(self.socket)}
-        client = redis.Redis(**where, **self._login, socket_timeout=5, retry=Retry(NoBackoff(), 0), protocol=2)
+        """Return a client of redis-py's for the block; its connections are closed at the end.
+
+        It is the same each time, because redis-py takes longer to make a client than most servers to answer it.
+        """
+        client = self._clients.get(self.port)
+        if client is None:
+            where: dict[str, Any] = {"port": self.port} if self.port else {"unix_socket_path": str(self.socket)}
+            client = redis.Redis(**where, **self._login, socket_timeout=5, retry=Retry(NoBackoff(), 0), protocol=2)
+            self._clients[self.port] = client
         try:
             yield client
         finally:

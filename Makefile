@@ -23,7 +23,7 @@ run: $(VENV)/.run ## start Redis, emulator, ingress, worker and a live page (POR
 
 quick: lint types ## lint, types and the quick tests of single modules, for every change: within a minute on two cores
 	@PYTHONDONTWRITEBYTECODE= REDIS_KINDS=valkey QUICK_EXAMPLES=1 $(BIN)/pytest --quiet --dist worksteal \
-	  --numprocesses $$((1 + $$(getconf _NPROCESSORS_ONLN))) -p no:schemathesis -m "not process and not slow" \
+	  --numprocesses $$((1 + $$(getconf _NPROCESSORS_ONLN))) -p no:schemathesis -m "not process and not slow and not lengthy" \
 	  tests/fanout tests/workers tests/service tests/test_*.py $(ARGS)
 
 test: lint types unit ## everything CI runs: lint, types, tests

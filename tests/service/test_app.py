@@ -11,6 +11,8 @@ from service.app import Role
 from tests.service.apps import BATCH, ITEM, KEY, an_app, client_of
 from tests.service.memory_queue import MemoryQueue
 
+pytestmark = pytest.mark.lengthy
+
 
 @pytest.mark.parametrize(("role", "served"), [("all", True), ("ingress", True), ("worker", False)])
 async def test_a_worker_serves_probes_and_nothing_to_send_to(role: Role, *, served: bool) -> None:

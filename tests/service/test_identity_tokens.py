@@ -15,6 +15,8 @@ from fanout.signalr.entra import SCOPE
 from service.identity_tokens import IdentityTokens
 from tests.authority import CLIENT, SECRET, TENANT, Authority, authority, token_number
 
+pytestmark = pytest.mark.lengthy
+
 APP = EntraIdentity("azure.app", CLIENT, TENANT, Secret(SECRET))
 
 

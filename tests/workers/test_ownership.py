@@ -215,6 +215,7 @@ async def test_a_partition_is_handed_over_at_once_but_for_lanes_with_calls_in_fl
         assert [line["lanes_left"] for line in a.lines.of("lease.released")] == [2]
 
 
+@pytest.mark.lengthy
 async def test_a_lease_that_cannot_be_handed_over_yet_is_renewed(redis_client: RedisClient) -> None:
     clock = FakeClock()
     async with Member(redis_client, clock, "a", partitions=1).on_duty() as a:

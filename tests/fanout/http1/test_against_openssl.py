@@ -20,6 +20,8 @@ from fanout.http1.pool import Pool
 from tests.fanout.http1.scripted import OK, PoolOf, a_request
 from tests.free_ports import free_port
 
+pytestmark = pytest.mark.lengthy
+
 
 @dataclass
 class OpenSsl:

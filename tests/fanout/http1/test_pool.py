@@ -82,6 +82,7 @@ async def test_a_request_that_does_not_fit_the_wire_costs_no_permit(pool_of: Poo
     assert pool.stats == PoolStats(0, 0, 0, 0, 0)
 
 
+@pytest.mark.lengthy
 async def test_connections_never_exceed_their_bound_and_each_answer_matches_its_request(pool_of: PoolOf) -> None:
     dice = random.Random(7)
 
@@ -200,6 +201,7 @@ async def test_a_failed_dial_passes_its_permit_to_the_next(pool_of: PoolOf) -> N
     assert pool.stats == PoolStats(0, 0, 0, 0, 0)
 
 
+@pytest.mark.lengthy
 async def test_chaos_of_cancels_and_resets_loses_no_permit(pool_of: PoolOf) -> None:
     dice = random.Random(11)
 
@@ -297,6 +299,7 @@ async def test_the_sweep_fails_what_is_past_its_deadline_and_nothing_else(pool_o
         await pool.aclose()
 
 
+@pytest.mark.lengthy
 async def test_waiting_for_a_permit_does_not_count_against_the_deadline(pool_of: PoolOf) -> None:
     async def slow(visit: Visit) -> None:
         while True:

@@ -151,10 +151,12 @@ async def faults(seed: int) -> list[str]:
     return found + ["two bodies are accepted"] * (len(accepted) - 1)
 
 
+@pytest.mark.lengthy
 async def test_two_bodies_are_never_accepted_under_one_key_and_no_repeat_is_refused() -> None:
     assert [await faults(seed) for seed in range(100)] == [[]] * 100
 
 
+@pytest.mark.lengthy
 async def test_places_that_decide_alone_are_found_by_that(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "_MAJORITY", 1)
     found = {fault for seed in range(100) for fault in await faults(seed)}

@@ -1,5 +1,7 @@
 """Surveys of the queue, on every kind of server."""
 
+import pytest
+
 from fanout.clock import SystemClock
 from fanout.queue.entry import Entry, Submission
 from fanout.queue.keys import KEYS
@@ -51,6 +53,7 @@ async def test_flows_beyond_the_bound_are_counted_together(redis_client: RedisCl
     assert shown == [[KEYS.stream(0, name).encode(), count] for name, count in (("bhub3", 4), ("bhub2", 3))]
 
 
+@pytest.mark.lengthy
 async def test_thousands_of_flows_in_one_partition_are_answered(redis_client: RedisClient) -> None:
     flows = 3000  # more than a script can hand over as arguments
     stream = Stream(redis_client, SystemClock(), partitions=1, max_bytes=0, dedup_window=60.0)

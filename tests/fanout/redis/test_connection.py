@@ -179,6 +179,7 @@ async def test_a_connection_that_ends_before_the_confirmation_fails_all_that_wai
     assert whole == []
 
 
+@pytest.mark.lengthy
 async def test_progress_is_seen_while_bytes_move_and_not_while_none_do() -> None:
     """A server that reads slowly moves the bytes of a large request; one that has stopped reading does not."""
     reading = asyncio.Event()
@@ -247,6 +248,7 @@ async def test_silence_is_told_to_each_of_those_who_shared() -> None:
         await asyncio.wait_for(ended.wait(), 5)
 
 
+@pytest.mark.lengthy
 async def test_silence_is_counted_from_the_last_bytes_that_moved_and_not_from_the_request() -> None:
     moved, ended = 0.0, asyncio.Event()
 

@@ -15,6 +15,8 @@ from tests.flow.waiting import until
 from tests.redis_kinds import MAKES
 from tests.redis_servers import PORT, USUAL, RedisProcess, eventually
 
+pytestmark = pytest.mark.lengthy
+
 OPERATOR = "operator"
 
 

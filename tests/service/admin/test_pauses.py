@@ -59,6 +59,7 @@ async def test_a_class_is_resumed_whoever_paused_it_and_all_ends_every_pause(pau
         assert (await client.post(f"{PATH}/lift", json={"all": True})).json() == {"lifted": 2}
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     ("command", "pointer"),
     [

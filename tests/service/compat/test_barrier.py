@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
+import pytest
+
 from fanout.errors import QueueError
 from fanout.queue.entry import Entry, FlowRead, StoredEntry, encode
 from fanout.queue.keys import place_of
@@ -98,6 +100,7 @@ async def test_a_store_that_is_away_is_not_waited_for() -> None:
     assert not await barrier(flow, FakeClock()).passed(HUB, [RED])
 
 
+@pytest.mark.lengthy
 async def test_no_more_than_5000_entries_are_looked_at_and_then_the_answer_says_so() -> None:
     others = GroupAction(Verb.ADD, Scope.USER, "ann", other_group())
     for count, passed in ((4_999, True), (5_000, False), (20_000, False)):

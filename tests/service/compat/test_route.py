@@ -23,6 +23,8 @@ from service.compat.address import ROUTES, address_of, promised_status
 from tests.service.apps import ACCESS_KEY, KEY, App, an_app, client_of, metric
 from tests.service.memory_queue import MemoryQueue
 
+pytestmark = pytest.mark.lengthy
+
 V = "api-version=2022-06-01"
 HUB, V1 = "/api/hubs/chat", "/api/v1/hubs/chat"
 HELLO = b'{"Target":"m","Arguments":["hello"]}'

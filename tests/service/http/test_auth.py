@@ -21,6 +21,7 @@ def from_peer(peer: str | None, version: str = "1.1") -> Scope:
     return {"client": None if peer is None else (peer, 50_000), "http_version": version}
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from starlette.types import Receive, Scope, Send
 
 from fanout.clock import SystemClock
 from service.http.connection import Timeouts
 from service.http.server import Server, ServerLimits
+
+pytestmark = pytest.mark.lengthy
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"

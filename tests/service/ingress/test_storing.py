@@ -145,6 +145,7 @@ async def test_a_batch_stored_in_part_is_503_and_its_repeat_stores_only_the_rest
     assert [r["status"] for r in again.json()["results"]] == ["duplicate", "accepted", "accepted"]
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     ("error", "code", "wait"),
     [

@@ -19,6 +19,8 @@ from tests.service.apps import ACCESS_KEY, KEY, SERVICE, an_app, client_of, metr
 from tests.service.callers.test_api_key import SECRET, a_key
 from tests.service.memory_queue import MemoryQueue
 
+pytestmark = pytest.mark.lengthy
+
 URL = "/chat/negotiate"
 BEARER = {"Authorization": f"Bearer {KEY}"}
 ORIGIN = "https://app.example.com"

@@ -23,6 +23,8 @@ from tests.service.apps import KEY, an_app, client_of
 from tests.service.callers.issuing import AUDIENCE, IssuerServer, an_issuer, published
 from tests.service.programs import forked_program, service_at
 
+pytestmark = pytest.mark.lengthy
+
 URL = "/chat/negotiate"
 BEARER = {"Authorization": f"Bearer {KEY}"}
 NOW = 1_800_000_000.0

@@ -4,12 +4,15 @@ import re
 from functools import cache
 from typing import Any
 
+import pytest
 from jsonschema_rs import Draft202012Validator, meta
 
 from fanout.binding.refusals import ITEM_CODES
 from service.compat.address import ROUTES, address_of
 from service.http.problems import MEDIA_TYPE, PROBLEM_TYPES
 from tests.service.apps import an_app, client_of
+
+pytestmark = pytest.mark.lengthy
 
 
 @cache

@@ -39,6 +39,7 @@ def an_app_on(one_redis: RedisClient, **settings: Any) -> App:
     return replace(an_app(**settings), surveyor=surveyor, pauses=Pauses(one_redis))
 
 
+@pytest.mark.lengthy
 async def test_the_whole_queue_is_one_document(one_redis: RedisClient) -> None:
     stream = Stream(one_redis, SystemClock(), partitions=PARTITIONS, max_bytes=0, dedup_window=60.0)
     await stream.append([entry("chat"), entry("chat", "alice"), entry("news")])

@@ -18,6 +18,8 @@ from tests.queue_layout import waiting_in
 from tests.service.admin.dead_letters.parked import PARTITIONS, an_admin_app, park, park_entry, park_row
 from tests.service.apps import KEY, served
 
+pytestmark = pytest.mark.lengthy
+
 HEADING = "ID PARKED REASON STATUS TRIES HUB ENDPOINT OPERATION TO MESSAGE ID"
 
 

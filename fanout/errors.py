@@ -214,6 +214,12 @@ class TokenUnavailableError(NotSentError):
     """No identity token can be had now, so that no call can be made; the text says why."""
 
 
+class WithheldError(FanoutError):
+    """The request was not written: when it could be, its sender said that it may not go any more."""
+
+    label = "withheld"
+
+
 class MaybeSentError(TransportError):
     """The request was written, wholly or in part, and no answer arrived: its outcome is unknown."""
 

@@ -2,13 +2,14 @@
 
 The methods of `Flight` are in the order in which they happen:
 
-    begin -> (ask the store for the age) -> (fetch bodies) -> (wait for a connection) -> leaving -> answered
+    begin -> (ask the store for the age) -> (fetch bodies) -> leaving -> (wait for a connection) -> answered
           -> follow: deliver | repeat | split | bury -> settled -> land
 
 Rules guarded:
 - A call holds its place until it is settled, and gives it back once, in `land`. What a crash can duplicate is bounded
   by the calls in flight.
-- Nothing is sent under a lease that may have run out, nor past the gate. Being held back is no attempt.
+- Nothing is sent under a lease that may have run out, nor past the gate. Being held back is no attempt. A call that
+  waited for a connection or a token is asked about again right before it is written.
 - The lane moves on as soon as its head is delivered and does not wait for the store. It waits until a dead head is in
   the dead letters, because the next owner would send that again, after what went on without it.
 - A call of several messages that is refused harms none of them: each is judged in a call of its own.
@@ -20,9 +21,11 @@ what has to wait, for the store or a connection, is a task.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fanout.clock import Clock
+from fanout.errors import WithheldError
 from fanout.queue.dead_letters import DeathCause
 from fanout.queue.entry import Entry, with_body
 from fanout.signalr.message import Message, RouteClass, class_of
@@ -52,10 +55,12 @@ from workers.verdicts import (
     sign_of,
 )
 
+_WITHOUT_BODY = Dead("unreadable", "refused", 0, "the body that this entry names is not in the store any more")
 _SERVED = Sign.SERVED  # looking it up on the class costs more
 _STOOD_STILL = 0.01  # seconds between two steps past which the process may have been stopped meanwhile
 
 
+@dataclass(eq=False, repr=False)
 class Flights:
     """What all calls of one worker share: the stations they pass, and how many are in flight.
 
@@ -63,25 +68,20 @@ class Flights:
     an endpoint and its cause to the other workers.
     """
 
-    def __init__(
-        self, schedule: Schedule, endpoints: Mapping[str, Endpoint], settler: Settler, bodies: Bodies, sweeps: Sweeps,
-        telemetry: Telemetry, policy: RetryPolicy, clock: Clock, random: Callable[[], float],
-        tell: Callable[[str, RouteClass, Slowdown, str], None],
-    ) -> None:  # fmt: skip
-        self.schedule = schedule
-        self.endpoints = endpoints
-        self.settler = settler
-        self.bodies = bodies
-        self.sweeps = sweeps
-        self.telemetry = telemetry
-        self.policy = policy
-        self.clock = clock
-        self.random = random
-        self.tell = tell
-        self.fill: Callable[[], None]
-        self.wake: Callable[[], None]
-        self.fail: Callable[[BaseException], None]
-        self.group: asyncio.TaskGroup | None = None  # while the dispatcher runs
+    schedule: Schedule
+    endpoints: Mapping[str, Endpoint]
+    settler: Settler
+    bodies: Bodies
+    sweeps: Sweeps
+    telemetry: Telemetry
+    policy: RetryPolicy
+    clock: Clock
+    random: Callable[[], float]
+    tell: Callable[[str, RouteClass, Slowdown, str], None]
+    fill: Callable[[], None] = field(init=False)
+    wake: Callable[[], None] = field(init=False)
+    fail: Callable[[BaseException], None] = field(init=False)
+    group: asyncio.TaskGroup | None = field(default=None, init=False)  # while the dispatcher runs
 
     def __repr__(self) -> str:
         return f"<Flights {self.count} in flight>"
@@ -163,8 +163,8 @@ class Flight:
         except BaseException:
             self.land()
             raise
+        self._began_at = flights.clock.monotonic()  # what the store has just spared is not asked about again
         if expired is False and self._may_still_go():
-            self._began_at = flights.clock.monotonic()
             self._send()
         else:
             if expired is not False:
@@ -194,7 +194,7 @@ class Flight:
             self.land()
             raise
         if None in bodies:
-            await self._bury_lost()
+            await self._bury(_WITHOUT_BODY)
             return
         pairs = zip(self._call, bodies, strict=True)
         entries = [with_body(buffered.entry, body) if body else buffered.entry for buffered, body in pairs]
@@ -204,7 +204,7 @@ class Flight:
     async def _wait_for_connection(self, entries: Sequence[Entry]) -> None:
         flights, endpoint = self._flights, self._endpoint
         endpoint.starting -= 1
-        if not self._may_still_go() or self._grew_old():
+        if not self._may_still_go():
             self.land()
             flights.fill()
             return
@@ -212,12 +212,31 @@ class Flight:
         self.leaving()
         flights.fill()
         try:
-            outcome = await endpoint.sender.send(entries)
+            outcome = await endpoint.sender.send(entries, self._may_be_written)
+        except WithheldError:
+            self._take_back()
+            return
         except BaseException:
             endpoint.gate.abandoned(self._route_class, self._lane.key)
             self.land()
             raise
         self.answered(outcome)
+
+    def _may_be_written(self) -> bool:
+        """Return whether the lease still stands, no pause began, and no message of the call may have expired."""
+        now = self._flights.clock.monotonic()
+        is_paused = self._endpoint.gate.pause_ends_at(self._route_class, now) > now
+        return self._lane.partition.may_act(now) and not is_paused and not self._may_have_expired(now)
+
+    def _take_back(self) -> None:
+        """Undo `leaving`, and have the lane go again if it may: the call was not written."""
+        flights, lane = self._flights, self._lane
+        lane.uncount_attempt()
+        self._endpoint.gate.abandoned(self._route_class, lane.key)
+        if flights.may_go(lane, flights.clock.monotonic()):
+            flights.schedule.release(lane)
+        self.land()
+        flights.wake()
 
     def leaving(self) -> None:
         """Count the call: it is about to be written."""
@@ -251,7 +270,10 @@ class Flight:
         sign = _SERVED if outcome is TAKEN else sign_of(self._call[0].entry, outcome, proven=proven)
         slowdown = gate.ended(
             self._route_class, self._lane.key, outcome, sign, now=now, took=self._took,
-            in_flight=self._endpoint.in_flight, pressed=outcome is not TAKEN and self._is_pressed(),
+            in_flight=self._endpoint.in_flight, pressed=outcome is not TAKEN and (
+                len(self._lane.waiting) > len(self._call)
+                or flights.schedule.ready_in(self._route_class, self._endpoint.name) > 0
+            ),
         )  # fmt: skip
         if slowdown is not None:
             flights.telemetry.slowed(self._endpoint.label, self._route_class, slowdown)
@@ -261,11 +283,6 @@ class Flight:
             flights.wake()
         if gate.holds_back:
             flights.wake()
-
-    def _is_pressed(self) -> bool:
-        """Return whether more of the class waits than is sent."""
-        ready = self._flights.schedule.ready_in(self._route_class, self._endpoint.name)
-        return len(self._lane.waiting) > len(self._call) or ready > 0
 
     def _follow(self, outcome: Outcome, *, proven: bool) -> None:
         """Deliver, repeat, split or bury."""
@@ -327,11 +344,6 @@ class Flight:
         self._flights.schedule.release(self._lane)
         self.land()
 
-    async def _bury_lost(self) -> None:
-        """Move a call to the dead letters whose body the store has lost."""
-        dead = Dead("unreadable", "refused", 0, "the body that this entry names is not in the store any more")
-        await self._bury(dead)
-
     async def _bury(self, dead: Dead) -> None:
         """Move what the call carried to the dead letters. The lane moves on when it is there."""
         flights, lane = self._flights, self._lane
@@ -361,7 +373,7 @@ class Flight:
         self._lane.partition.ended_call(self._lane.home)
 
     def _may_still_go(self) -> bool:
-        # Since the lane was taken its lease may have run out, its class been paused, or its breaker opened.
+        # Since the lane was taken its lease may have run out, its class been paused, its breaker opened, or it expired.
         flights, lane, endpoint = self._flights, self._lane, self._endpoint
         now = flights.clock.monotonic()
         open_classes = endpoint.gate.open_classes(now, endpoint.in_flight - 1)
@@ -369,18 +381,16 @@ class Flight:
             flights.schedule.release(lane)
             flights.wake()
             return False
-        return flights.may_go(lane, now)
+        may_go = flights.may_go(lane, now)
+        if may_go and self._may_have_expired(now):
+            flights.schedule.release(lane)
+            return False
+        return may_go
 
-    def _grew_old(self) -> bool:
-        # The process may have been stopped since the age was looked at. What the store has just spared is not asked
-        # about again before a turn of the loop.
-        flights = self._flights
-        if flights.clock.monotonic() - self._began_at < _STOOD_STILL:
-            return False
-        if not any(may_be_expired(buffered, flights.telemetry.age) for buffered in self._call):
-            return False
-        flights.schedule.release(self._lane)
-        return True
+    def _may_have_expired(self, now: float) -> bool:
+        # The process may have been stopped since the age was looked at, or the call waited.
+        stood = now - self._began_at >= _STOOD_STILL
+        return stood and any(may_be_expired(buffered, self._flights.telemetry.age) for buffered in self._call)
 
     def _task(self, coroutine: Coroutine[Any, Any, None]) -> None:
         group = self._flights.group

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from fanout.clock import Clock
+from fanout.http1.pool import MayWrite
 from fanout.instruments import DeliveryLog
 from fanout.log import Logger
 from fanout.metrics import Metrics
@@ -33,14 +34,14 @@ class TracedSender(Sender):
         super().__init__(client, clock, metrics, joined=joined)
         self._tracing = tracing
 
-    async def send(self, calls: Sequence[Call]) -> Outcome:
-        """Make one request for one or more calls and return its outcome; several are messages for one destination."""
+    async def send(self, calls: Sequence[Call], may_write: MayWrite | None = None) -> Outcome:
+        """Make one request for one or more calls, as `Sender.send`. One that was withheld is a span with that error."""
         span = self._begin(calls)
         if span is None:
-            return await super().send(calls)
+            return await super().send(calls, may_write)
         token = calling.set(span.link)
         try:
-            outcome = await super().send(calls)
+            outcome = await super().send(calls, may_write)
         except BaseException as error:
             span.end({}, error=type(error).__name__)
             raise

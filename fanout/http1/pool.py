@@ -2,8 +2,9 @@
 
 Rules guarded: a caller holds a permit, and there are as many permits as connections. A permit is passed on with a
 connection or without one, so a cancelled waiter, a failed dial or a connection that died never loses it. A connection
-that is found dead before a byte was written is replaced; what was written is never repeated here. Deadlines and idle
-limits cost one timer for the pool, not one for each request, and are noticed at most one sweep late.
+that is found dead before a byte was written is replaced; what was written is never repeated here. Who waited for a
+connection is asked again whether the request may go, because what allowed it may have ended meanwhile. Deadlines and
+idle limits cost one timer for the pool, not one for each request, and are noticed at most one sweep late.
 """
 
 import asyncio
@@ -16,12 +17,14 @@ from functools import partial
 from typing import Final
 
 from fanout.clock import Clock
-from fanout.errors import NotSentError
+from fanout.errors import NotSentError, WithheldError
 from fanout.http1.connection import BeforeWrite, Connection, OnDone
 from fanout.http1.dial import default_tls, dial
 from fanout.http1.exchange import BrokenExchangeError, Limits, Origin, Response
 from fanout.http1.messages import HeaderLines, Request
 from fanout.http1.proxy import Proxy, encode_for_proxy
+
+MayWrite = Callable[[], bool]
 
 _SWEEPS_PER_LIMIT: Final = 20
 _SHORTEST_SWEEP, _LONGEST_SWEEP = 0.01, 0.5  # seconds
@@ -79,11 +82,12 @@ class Pool:
         """A snapshot for metrics."""
         return PoolStats(self._opened, self._reused, len(self._idle), self._permits, len(self._waiters))
 
-    async def send(self, request: Request) -> Response:
+    async def send(self, request: Request, may_write: MayWrite | None = None) -> Response:
         """Write `request` once and return its answer, whatever the status.
 
         Raises NotSentError when no byte of it was written, and MaybeSentError (always a BrokenExchangeError) when it
-        was written and no complete answer came in time.
+        was written and no complete answer came in time. `may_write` is asked right before the write, and WithheldError
+        is raised when it says no.
         """
         message = self._encode(request, self._authority)
         now = self._clock.monotonic()
@@ -92,6 +96,8 @@ class Pool:
             connection = await self._acquire()
             now = self._clock.monotonic()
         try:
+            if may_write is not None and not may_write():
+                raise WithheldError("The request may not go any more.")
             if connection.answers:
                 self._reused += 1
             return await connection.exchange(message, request.head.method, now + self._limits.request_timeout)

@@ -23,7 +23,7 @@ from fanout.errors import MaybeSentError, NotSentError
 from fanout.http1.connection import BeforeWrite, OnDone
 from fanout.http1.exchange import Response
 from fanout.http1.messages import HeaderLines, Request, RequestHead
-from fanout.http1.pool import Pool
+from fanout.http1.pool import MayWrite, Pool
 from fanout.instruments import Counter, Histogram
 from fanout.signalr.connection_string import ConnectionString
 from fanout.signalr.credentials import Authorization, Credential
@@ -107,12 +107,15 @@ class Client:
         """A snapshot for metrics."""
         return CacheStats(len(self._cache), self._hits, self._misses)
 
-    def call(self, hub: str, item: Item) -> Coroutine[Any, Any, Response]:
-        """Deliver one item when awaited; NotSentError or MaybeSentError when no answer came."""
+    def call(self, hub: str, item: Item, may_write: MayWrite | None = None) -> Coroutine[Any, Any, Response]:
+        """Deliver one item when awaited; NotSentError or MaybeSentError when no answer came.
+
+        `may_write` is asked after all waiting, see `Pool.send`.
+        """
         request = self._request(hub, item)
         if request is None:
-            return self._authorize_and_send(_key(hub, item), self._route(hub, item), _body(item))
-        return self.pool.send(request)
+            return self._authorize_and_send(_key(hub, item), self._route(hub, item), _body(item), may_write)
+        return self.pool.send(request, may_write)
 
     def start(self, hub: str, item: Item, before_write: BeforeWrite, on_done: OnDone) -> bool:
         """Deliver one item at once, as `Pool.start`.
@@ -124,7 +127,9 @@ class Client:
         request = self._request(hub, item)
         return request is not None and self.pool.start(request, before_write, on_done)
 
-    async def execute(self, hub: str, scope: Scope, to: str, bodies: Sequence[bytes]) -> Response:
+    async def execute(
+        self, hub: str, scope: Scope, to: str, bodies: Sequence[bytes], may_write: MayWrite | None = None
+    ) -> Response:
         """Deliver messages for everybody or one user in one call, in order; errors as `call`.
 
         ValueError for another scope. `bodies` are what `Message.body` holds; the service takes 1 MB of them.
@@ -132,8 +137,10 @@ class Client:
         key = _execute_key(hub, scope, to)
         prepared = self._cached(key)
         if prepared is not None:
-            return await self.pool.send(Request(prepared.head, execute_body(bodies), prepared.authorization.lines))
-        return await self._authorize_and_send(key, self._execute_route(hub, scope, to), execute_body(bodies))
+            request = Request(prepared.head, execute_body(bodies), prepared.authorization.lines)
+            return await self.pool.send(request, may_write)
+        route = self._execute_route(hub, scope, to)
+        return await self._authorize_and_send(key, route, execute_body(bodies), may_write)
 
     def renew_token(self, hub: str, item: Item) -> None:
         """Have the next call of this item carry a new authorization: the service refused the last one."""
@@ -187,10 +194,12 @@ class Client:
         if prepared is not None:
             self._credential.refused(prepared.authorization)
 
-    async def _authorize_and_send(self, key: Hashable, route: Route, body: bytes) -> Response:
+    async def _authorize_and_send(
+        self, key: Hashable, route: Route, body: bytes, may_write: MayWrite | None
+    ) -> Response:
         authorization = await self._credential.authorization(self._audience(route))
         prepared = self._keep(key, route, authorization)
-        return await self.pool.send(Request(prepared.head, body, authorization.lines))
+        return await self.pool.send(Request(prepared.head, body, authorization.lines), may_write)
 
     def _audience(self, route: Route) -> str:
         return self._address.audience + route.path
@@ -268,9 +277,14 @@ class Sender:
         self._is_on_trial = True
         self._not_joined_until = float("-inf")
 
-    async def send(self, calls: Sequence[Call]) -> Outcome:
-        """Make one request for one or more calls and return its outcome; several are messages for one destination."""
-        waited = self._client.call(calls[0].hub, calls[0].item) if len(calls) == 1 else self._joint(calls)
+    async def send(self, calls: Sequence[Call], may_write: MayWrite | None = None) -> Outcome:
+        """Make one request for one or more calls and return its outcome; several are messages for one destination.
+
+        Raises WithheldError when `may_write` says no right before the request would be written.
+        """
+        first = calls[0]
+        alone = len(calls) == 1
+        waited = self._client.call(first.hub, first.item, may_write) if alone else self._joint(calls, may_write)
         started = self._clock.monotonic()
         try:
             return self._outcome(await waited)
@@ -314,13 +328,20 @@ class Sender:
             return TAKEN
         return outcome_of(end, self._clock.wall())
 
-    def _joint(self, calls: Sequence[Call]) -> Coroutine[Any, Any, Response]:
+    def _joint(self, calls: Sequence[Call], may_write: MayWrite | None) -> Coroutine[Any, Any, Response]:
         first = calls[0].item
         bodies = [call.item.body for call in calls if isinstance(call.item, Message)]
         if not isinstance(first, Message) or len(bodies) != len(calls):
             raise TypeError("only messages share a call")
-        self._metrics.joined.inc(len(calls))
-        return self._client.execute(calls[0].hub, first.scope, first.to, bodies)
+        may_join = partial(self._may_join, len(calls), may_write)
+        return self._client.execute(calls[0].hub, first.scope, first.to, bodies, may_join)
+
+    def _may_join(self, count: int, may_write: MayWrite | None) -> bool:
+        """Count messages that share a call, unless another such call was refused while this one waited."""
+        if self.bounds is None or not (may_write is None or may_write()):
+            return False
+        self._metrics.joined.inc(count)
+        return True
 
 
 def _key(hub: str, item: Item) -> Hashable:

@@ -75,7 +75,7 @@ async def test_a_frozen_worker_that_wakes_up_settles_nothing_and_sends_nothing_m
     """SIGSTOP longer than a lease lives, then SIGCONT.
 
     What it sends is seen by a proxy of its own, what its writes change by Redis' MONITOR. It is silent until it has
-    taken leases anew, which it says in its log.
+    taken leases anew, which it says in its log; what it was about to write when it was stopped goes, and no more.
     """
     await stack.faults(_BUSY)
     async with proxy(stack.emulator.port) as own, watching(stack.redis.socket) as monitor:
@@ -94,7 +94,8 @@ async def test_a_frozen_worker_that_wakes_up_settles_nothing_and_sends_nothing_m
         (await stack.verdict(flow)).check(most_duplicates=CONCURRENCY)
         await zombie.terminate()
     reborn = min(at for at in times_of(zombie, "lease.taken") if at > woken)
-    assert [at for at in own.requests if woken <= at < reborn] == []
+    # Nobody can look at the clock and write in one step: the one call that it was stopped in the middle of may go.
+    assert len([at for at in own.requests if woken <= at < reborn]) <= 1
     assert len([at for at in times_of(zombie, "lease.lost") if woken <= at < reborn]) == len(leases)
     del monitor.lines[:seen]
     own_writes = [script for lease in leases for script in monitor.scripts(lease)]

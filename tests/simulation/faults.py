@@ -42,6 +42,7 @@ class Faults:
         world.service.conditions.troubles.clear()
         world.service.conditions.noise = 0.0
         world.service.conditions.latency = min(world.plan.service_latency, _HEALTHY)
+        world.service.conditions.connect = 0.0
         world.service.conditions.quotas.clear()
         if world.plan.executes:
             world.service.conditions.joined = ""

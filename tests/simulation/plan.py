@@ -13,6 +13,7 @@ from fanout.signalr.message import CloseConnections, GroupAction, Item, Message,
 from tests.simulation.service_model import TROUBLE
 
 LASTS = 4.0  # seconds of faults; then everything heals
+_SLOW_TO_CONNECT = 2.5  # seconds: longer than most leases of the simulation live
 _DESTINATIONS = (
     (Scope.USER, "ada"),
     (Scope.GROUP, "g"),
@@ -66,6 +67,14 @@ class Plan:
     over_quota: str = "429"  # the answer to the others
     newer: float = 0.0  # the part of the entries that are of a newer format, which some of the workers read
     prunes: bool = False  # streams are deleted soon after they are empty
+
+    @property
+    def connect(self) -> float:
+        """The longest that connecting to the service takes, in seconds.
+
+        The number of the seed decides. A draw would change all that is drawn after it, and so every named world.
+        """
+        return _SLOW_TO_CONNECT if self.seed % 10 == 8 else 0.0
 
 
 def plan_at_large(seed: int) -> Plan:

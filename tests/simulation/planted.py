@@ -12,6 +12,7 @@ import msgspec
 
 from fanout.clock import Clock
 from fanout.errors import QueueError
+from fanout.http1.pool import MayWrite
 from fanout.queue.dead_letters import DeadLetters, DeathCause, OldDeleted, Parked
 from fanout.queue.entry import Entry, NewerEntryError, Settled, StoredEntry, UnreadableEntryError, weight_of
 from fanout.queue.keys import KEYS
@@ -126,8 +127,8 @@ class ParkingReader(Reader):
 class HopefulSender(Sender):
     """Treats a lost answer as a delivery."""
 
-    async def send(self, calls: Sequence[Call]) -> Outcome:
-        return self._hoped(await super().send(calls))
+    async def send(self, calls: Sequence[Call], may_write: MayWrite | None = None) -> Outcome:
+        return self._hoped(await super().send(calls, may_write))
 
     def start(self, call: Call, before_write: Callable[[], None], on_outcome: OnOutcome) -> bool:
         return super().start(call, before_write, lambda outcome: on_outcome(self._hoped(outcome)))
@@ -139,8 +140,8 @@ class HopefulSender(Sender):
 class RewritingSender(Sender):
     """Rewrites numbers in payloads."""
 
-    async def send(self, calls: Sequence[Call]) -> Outcome:
-        return await super().send([self._tidied(call) for call in calls])
+    async def send(self, calls: Sequence[Call], may_write: MayWrite | None = None) -> Outcome:
+        return await super().send([self._tidied(call) for call in calls], may_write)
 
     def start(self, call: Call, before_write: Callable[[], None], on_outcome: OnOutcome) -> bool:
         return super().start(self._tidied(call), before_write, on_outcome)

@@ -7,6 +7,7 @@ from math import inf
 from typing import Any
 
 from fanout.errors import QueueError
+from fanout.http1.pool import MayWrite
 from fanout.signalr.client import Bounds, Call, Sender
 from fanout.signalr.message import RouteClass
 from fanout.signalr.outcome import TAKEN, Outcome
@@ -110,8 +111,8 @@ class ForgetfulSender(Sender):
 class CarelessSender(Sender):
     """Treats any answer to `:execute` as a delivery."""
 
-    async def send(self, calls: Sequence[Call]) -> Outcome:
-        outcome = await super().send(calls)
+    async def send(self, calls: Sequence[Call], may_write: MayWrite | None = None) -> Outcome:
+        outcome = await super().send(calls, may_write)
         return TAKEN if len(calls) > 1 and self.refused_joining(outcome) else outcome
 
 
@@ -176,6 +177,9 @@ PLANTED_IN_DELIVERY: Mapping[str, Planted] = {
     ),
     "an attempt for each refusal of speed": _patched(
         "workers.flight.Flight._repeat", counting_refusals, "was parked as tooManyAttempts", "quota"
+    ),
+    "a wait for a connection after which nothing is asked": _patched(
+        "workers.flight.Flight._may_be_written", lambda _flight: True, "while partition", "any"
     ),
     "more calls in flight than allowed": Planted({"Window": lambda most: Window(most + 2)}, ("calls in flight",)),
 }

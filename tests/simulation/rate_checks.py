@@ -1,7 +1,8 @@
 """The checks of rates at the end of a run: no worker and no fleet sent faster than the settings allow.
 
 Rule guarded: a configured rate is for all workers together. One worker alone never exceeds it by more than a burst,
-with or without a store. All together exceed it only until they know of each other's demand.
+with or without a store. All together exceed it only until they know of each other's demand. A call counts when it is
+let go: those that wait for a connection then reach the service together, as those do that a network held up.
 """
 
 from collections import defaultdict
@@ -33,7 +34,7 @@ def _check_rate(observer: Observer, kind: str, rate: float) -> None:
     calls = {call for tracked in observer.all_tracked.values() for call in tracked.calls if call.kind == kind}
     by_host: dict[str, list[float]] = defaultdict(list)
     for call in calls:
-        by_host[call.host.name].append(call.began)
+        by_host[call.host.name].append(call.let_go)
     for host, times in by_host.items():
         over = excess(sorted(times), rate)
         if over > _BURST + _CATCHING_UP * rate:
@@ -41,7 +42,7 @@ def _check_rate(observer: Observer, kind: str, rate: float) -> None:
     if not calls:
         return
     stale = _STALE if observer.calm and not observer.frozen else _STALE + _AWAY
-    fleet = excess(sorted(call.began for call in calls), rate)
+    fleet = excess(sorted(call.let_go for call in calls), rate)
     ahead = (_BURST + _CATCHING_UP * rate) * len(by_host)
     if fleet > ahead + rate * stale * (len(by_host) - 1):
         observer.violate(f"all workers made {fleet:.1f} {kind} calls more than {rate:g} a second allow")

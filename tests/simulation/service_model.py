@@ -14,7 +14,7 @@ from random import Random
 from typing import Protocol
 
 from fanout.clock import Clock
-from fanout.errors import MaybeSentError, NotSentError
+from fanout.errors import MaybeSentError, NotSentError, WithheldError
 from fanout.http1.exchange import ExchangeTimeoutError, Headers, Response, StaleConnectionError
 from fanout.http1.messages import Request
 from tests.simulation.loop import HOST, Host, SimulatedLoop
@@ -36,6 +36,7 @@ class ServiceConditions:
     noise: float = 0.0  # chance of any trouble at all
     quotas: dict[str, int] = field(default_factory=dict)  # calls taken in each second, by class
     over_quota: str = "429"  # what answers the others
+    connect: float = 0.0  # the longest that a call waits for a connection, in seconds
 
 
 @dataclass(eq=False)
@@ -48,6 +49,7 @@ class Call:
     kind: str  # the class of calls the service limits apart
     lane: str
     began: float
+    let_go: float  # when its place in the rate was taken, before it waited for a connection
     fate: str
     reply: "asyncio.Future[Response]"
     arrived: float | None = None  # when it delivered
@@ -84,15 +86,17 @@ class ServiceModel:
         self._count = 0
         self._taken: Counter[tuple[str, int]] = Counter()
 
-    def begin(self, request: Request) -> Call:
-        """Register a request that leaves a worker now."""
+    def begin(self, request: Request, let_go: float | None = None) -> Call:
+        """Register a request that leaves a worker now, and was let go then or now."""
         tags = self.observer.tags_of(request)
         lane, kind = (self.observer.lane_of(tags[0]), self.observer.kind_of(tags[0])) if tags else ("", "")
         self._count += 1
         fate = self._within_quota(self._fate(tags, lane), kind)
         if fate == "404" and (request.head.method == "DELETE" or ":closeConnections" in request.head.target):
             fate = "400"  # to leaving and closing a bare 404 is no refusal: it may mean that what is named is gone
-        call = Call(self._count, HOST.get(), tags, kind, lane, self.loop.time(), fate, self.loop.create_future())
+        now = self.loop.time()
+        let_go = now if let_go is None else let_go
+        call = Call(self._count, HOST.get(), tags, kind, lane, now, let_go, fate, self.loop.create_future())
         self.observer.began(call, request)
         if call.fate not in ("not sent", "lost before"):
             late = self._random.random() * 3 if call.fate == "hang" else 0.0
@@ -102,6 +106,10 @@ class ServiceModel:
     def delay(self) -> float:
         """Draw the seconds of one trip."""
         return self.conditions.latency * (0.3 + self._random.random() ** 3 * 3)
+
+    def to_connect(self) -> float:
+        """Draw the seconds until a connection is open: mostly few, rarely as long as a lease lives."""
+        return self._random.random() ** 4 * self.conditions.connect
 
     def _fate(self, tags: Sequence[str], lane: str) -> str:
         if len(tags) > 1 and self.conditions.joined:
@@ -174,9 +182,15 @@ class ModelPool:
         self._rests = False
         self._calling: set[asyncio.Task[None]] = set()
 
-    async def send(self, request: Request) -> Response:
-        """Send a request as http1.pool.Pool.send does, with its errors."""
-        return await self._carried(self._service.begin(request))
+    async def send(self, request: Request, may_write: Callable[[], bool] | None = None) -> Response:
+        """Send a request as http1.pool.Pool.send does, with its errors; it may take long to connect."""
+        let_go = self._service.loop.time()
+        if self._service.conditions.connect:
+            await self._clock.sleep(self._service.to_connect())
+        if may_write is not None and not may_write():
+            self._service.observer.count("calls withheld after the wait for a connection")
+            raise WithheldError("withheld")
+        return await self._carried(self._service.begin(request, let_go))
 
     @property
     def may_start(self) -> bool:

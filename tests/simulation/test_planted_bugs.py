@@ -19,6 +19,7 @@ LIKELY = {
     "a lease released over calls in flight": 20,
     "a rate that is not shared": 30,
     "a settler that gives up": 91,
+    "a wait for a connection after which nothing is asked": 8,
     "at most once, and once more": 7,
     "one lane aside for all groups": 16,
 }

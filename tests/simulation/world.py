@@ -65,7 +65,7 @@ class World:
         self.network.conditions = NetworkConditions(latency=plan.store_latency)
         self.service = ServiceModel(self.loop, Random(f"far {plan.seed}"), self.observer, plan.doomed)
         self.service.conditions = ServiceConditions(
-            plan.service_latency, joined="" if plan.executes else "404", noise=plan.service_noise
+            plan.service_latency, joined="" if plan.executes else "404", noise=plan.service_noise, connect=plan.connect
         )
         self.service.conditions.quotas, self.service.conditions.over_quota = dict(plan.quotas), plan.over_quota
         self.observer.calm = plan.store_latency <= _CALM and plan.tick <= _CALM

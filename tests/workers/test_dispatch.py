@@ -10,6 +10,8 @@ import msgspec
 import pytest
 
 from fanout.clock import SystemClock
+from fanout.errors import WithheldError
+from fanout.http1.pool import MayWrite
 from fanout.metrics import Metrics
 from fanout.queue.dead_letters import DeadLetters
 from fanout.queue.entry import Entry, encode
@@ -66,6 +68,7 @@ class Script:
         self.renewed: list[str] = []
         self.outcomes: dict[str, list[Outcome]] = {}
         self.gates: dict[str, asyncio.Event] = {}
+        self.connecting: asyncio.Event | None = None
         self.meanwhile: Callable[[], None] = lambda: None
         self.bounds: Bounds | None = None
         self.answering: set[asyncio.Task[None]] = set()
@@ -81,7 +84,11 @@ class Script:
     async def _answer(self, sending: Awaitable[Outcome], on_outcome: OnOutcome) -> None:
         on_outcome(await sending)
 
-    async def send(self, entries: Sequence[Entry]) -> Outcome:
+    async def send(self, entries: Sequence[Entry], may_write: MayWrite | None = None) -> Outcome:
+        if self.connecting is not None:
+            await self.connecting.wait()
+        if may_write is not None and not may_write():
+            raise WithheldError("not any more")
         texts = [text_of(entry) if isinstance(entry.item, Message) else "action" for entry in entries]
         text = "+".join(texts)
         self.sent.append(text)
@@ -689,6 +696,68 @@ async def test_nothing_is_sent_under_a_lease_that_ran_out(redis_client: RedisCli
     assert rig.script.sent == ["yes"]
     assert rig.schedule.waiting == 0
     assert await rig.left(0) == 2
+
+
+async def test_a_call_that_waited_for_a_connection_is_not_written_under_a_lease_that_ran_out_meanwhile(
+    redis_client: RedisClient,
+) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0, lifetime=5.0)
+    await rig.put(owned, "a", "b")
+    rig.script.connected, rig.script.connecting = False, asyncio.Event()
+    async with rig.working():
+        await until(lambda: owned.in_flight == 1)
+        rig.clock.jump(5.0)
+        rig.script.connecting.set()
+        await until(lambda: owned.in_flight == 0)
+        await rig.idle()
+    assert (rig.script.sent, rig.schedule.waiting, rig.dispatcher.in_flight) == ([], 0, 0)
+    assert await rig.left() == 2
+    assert owned.doubted
+
+
+async def test_a_call_that_waited_for_a_connection_is_not_written_in_a_pause_that_began_meanwhile(
+    redis_client: RedisClient,
+) -> None:
+    """It is no attempt, and goes when the pause is over."""
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0, lifetime=50.0)
+    await rig.put(owned, "a")
+    rig.script.connected, rig.script.connecting = False, asyncio.Event()
+    async with rig.working():
+        await until(lambda: owned.in_flight == 1)
+        now = rig.clock.monotonic()
+        rig.gate.set_pauses({RouteClass.SEND: now + 3.0}, {}, now)
+        rig.script.connecting.set()
+        await until(lambda: owned.in_flight == 0)
+        assert (rig.script.sent, rig.gate.in_flight(RouteClass.SEND)) == ([], 0)
+        await rig.clock.advance(3.0)
+        [line] = await rig.settled(1)
+    assert (rig.script.sent, line["attempts"]) == (["a"], 1)
+
+
+async def test_a_message_that_may_have_expired_in_the_wait_for_a_connection_is_not_written_until_the_store_was_asked(
+    redis_client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(redis_client)
+    [owned] = await taken(redis_client, rig.clock, 0, lifetime=50.0)
+    message = msgspec.structs.replace(a_message(text="a"), ttl=2.0)
+    await rig.put_entry(owned, an_entry(message))
+    rig.script.connected, rig.script.connecting = False, asyncio.Event()
+    asked: list[list[str]] = []
+    expire = rig.settler.expire
+
+    async def asking(buffered: BufferedEntry, ttl: float) -> bool | None:
+        asked.append(list(rig.script.sent))
+        return await expire(buffered, ttl)
+
+    monkeypatch.setattr(rig.settler, "expire", asking)
+    async with rig.working():
+        await until(lambda: owned.in_flight == 1)
+        rig.clock.jump(4.0)
+        rig.script.connecting.set()
+        [line] = await rig.settled(1)
+    assert (asked, rig.script.sent, line["attempts"]) == ([[]], ["a"], 1)  # by the clock of the store it is young
 
 
 async def test_a_call_whose_lease_is_lost_meanwhile_is_told_as_not_settled(redis_client: RedisClient) -> None:

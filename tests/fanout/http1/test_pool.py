@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from fanout.errors import MaybeSentError, NotSentError
+from fanout.errors import MaybeSentError, NotSentError, WithheldError
 from fanout.http1.exchange import (
     BrokenExchangeError,
     ExchangeTimeoutError,
@@ -311,6 +311,32 @@ async def test_waiting_for_a_permit_does_not_count_against_the_deadline(pool_of:
         pool = pool_of(server.origin, Limits(connections=1, request_timeout=0.3))
         answers = await asyncio.gather(*(pool.send(a_request()) for _ in range(4)))
         assert [answer.status for answer in answers] == [202] * 4
+
+
+async def test_who_waited_for_a_connection_and_may_not_write_any_more_writes_nothing_and_passes_it_on(
+    pool_of: PoolOf,
+) -> None:
+    gate = Gate()
+    async with served(gate) as server, asyncio.TaskGroup() as group:
+        pool = pool_of(server.origin, ONE)
+        first = group.create_task(pool.send(a_request(b"first")))
+        await gate.arrived.acquire()
+        asked: list[int] = []
+
+        def no_more() -> bool:
+            asked.append(len(gate.seen))
+            return False
+
+        withheld = asyncio.ensure_future(pool.send(a_request(b"withheld"), no_more))
+        last = group.create_task(pool.send(a_request(b"last"), lambda: True))
+        await settle()
+        assert asked == []  # while it waits nobody knows whether it may go in the end
+        gate.open()
+        with pytest.raises(WithheldError):
+            await withheld
+        assert [(await each).body for each in (first, last)] == [b"first", b"last"]
+        assert (gate.seen, asked) == ([b"first", b"last"], [1])
+        assert pool.stats == PoolStats(opened=1, reused=1, idle=1, busy=0, waiting=0)
 
 
 async def test_closing_fails_waiters_as_not_sent_and_exchanges_as_maybe_sent(pool_of: PoolOf) -> None:

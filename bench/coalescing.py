@@ -4,9 +4,9 @@ Source of the demand: at least fifty times fewer calls with it, and nothing lost
 """
 
 import asyncio
-import sys
 import time
 
+from bench.command import parser
 from bench.far_side import far_side
 from bench.rig import Rig
 
@@ -45,4 +45,6 @@ async def run(name: str, messages: int, *, execute: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(*(int(argument) for argument in sys.argv[1:]))))
+    command = parser("coalescing", __doc__)
+    command.add_argument("messages", nargs="?", type=int, default=_MESSAGES, help="to one user (%(default)s)")
+    asyncio.run(main(command.parse_args().messages))

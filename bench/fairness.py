@@ -10,7 +10,6 @@ machine's.
 
 import asyncio
 import re
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from math import inf
 from statistics import median
 from typing import Any
 
+from bench.command import parser
 from bench.far_side import FarSide, far_side
 from bench.rig import Rig
 
@@ -224,4 +224,10 @@ def _row(name: str, found: Sequence[float]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(int(sys.argv[1]) if sys.argv[1:] else _ROUNDS, *sys.argv[2:3])))
+    command = parser("fairness", __doc__)
+    command.add_argument("rounds", nargs="?", type=int, default=_ROUNDS, help="the median of them counts (%(default)s)")
+    command.add_argument("only", nargs="?", default="", help="a part of the names of the neighbours to be run")
+    asked = command.parse_args()
+    if not any(asked.only in each.name for each in NEIGHBOURS):
+        command.error(f"no neighbour is named so; there are: {', '.join(each.name for each in NEIGHBOURS)}")
+    asyncio.run(main(asked.rounds, asked.only))

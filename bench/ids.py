@@ -7,13 +7,13 @@ them, with and without ids, then taken away, so that what remains is what rememb
 
 import asyncio
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import product
 
+from bench.command import parser
 from bench.rig import PARTITIONS, Redis, Rig
 from fanout.clock import SystemClock
 from fanout.queue.entry import Entry, Submission
@@ -93,4 +93,6 @@ def _print_of(number: int) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(*(int(argument) for argument in sys.argv[1:]))))
+    command = parser("ids", __doc__)
+    command.add_argument("counts", nargs="*", type=int, help=f"how many ids are remembered {_COUNTS}")
+    asyncio.run(main(*command.parse_args().counts))

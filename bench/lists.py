@@ -6,9 +6,9 @@ each target, and by one body for each partition touched, traces off. CPU per tar
 
 import asyncio
 import json
-import sys
 from collections.abc import Iterator
 
+from bench.command import parser
 from bench.messages import MESSAGE, USERS, arguments, batches
 from bench.rig import PARTITIONS, Rig
 from bench.stacks import BATCH, Sample, Shape, Stack
@@ -61,4 +61,8 @@ def row(name: str, sample: Sample) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(*(int(argument) for argument in sys.argv[1:]))))
+    command = parser("lists", __doc__)
+    command.add_argument("targets", nargs="?", type=int, default=_TARGETS, help="of the one list (%(default)s)")
+    command.add_argument("rounds", nargs="?", type=int, default=_ROUNDS, help="of the part for CPU (%(default)s)")
+    chosen = command.parse_args()
+    asyncio.run(main(chosen.targets, chosen.rounds))

@@ -16,11 +16,11 @@ leave to one run and to the other.
 
 import asyncio
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from bench.command import parser
 from bench.far_side import Counts, FarSide, far_side
 from bench.rig import Rig
 
@@ -45,6 +45,15 @@ _TESTED = 5  # seconds until refusals by chance have to be known as such
 _MEASURED = 5
 _OURS, _THEIRS = "service.cli", "bench.patient"
 _TURNS = (_OURS, _THEIRS, _THEIRS, _OURS)  # what else the machine does meanwhile meets both
+
+PARTS = (
+    *_MODES,
+    "strict",
+    *(f"strict:{quota}:{workers}" for workers, quota in _STRICT),
+    "stray",
+    "random",
+    *(f"random:{share * 100:.0f}" for share in _SHARES),
+)
 
 
 async def main(*parts: str) -> None:
@@ -212,4 +221,9 @@ def print_row(mode: str, quota: int, name: str, goodput: float, counts: Counts, 
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(*sys.argv[1:])))
+    command = parser("pacing", __doc__)
+    command.add_argument("parts", nargs="*", help=f"which to run, all without any: {', '.join(PARTS)}")
+    named = command.parse_args().parts
+    if not set(named) <= set(PARTS):
+        command.error(f"there are these parts: {', '.join(PARTS)}")
+    asyncio.run(main(*named))

@@ -57,18 +57,9 @@ class Reader:
     _decode = staticmethod(decode)
 
     def __init__(
-        self,
-        stream: Stream,
-        schedule: Schedule,
-        settler: Settler,
-        sweeps: Sweeps,
-        pruner: Pruner,
-        clock: Clock,
-        metrics: Metrics,
-        log: Logger,
-        *,
-        endpoints: Collection[str] = ("",),
-    ) -> None:
+        self, stream: Stream, schedule: Schedule, settler: Settler, sweeps: Sweeps, pruner: Pruner, clock: Clock,
+        metrics: Metrics, log: Logger, *, endpoints: Collection[str] = ("",),
+    ) -> None:  # fmt: skip
         self._stream = stream
         self._endpoints = endpoints
         self._schedule = schedule
@@ -101,9 +92,13 @@ class Reader:
         finally:
             self._reading -= 1
 
-    async def _find_flows(self, owned: OwnedPartition, *, behind: bool = True) -> None:
-        """Note flows that are new. One that is not `behind` is listened to at once, and stands behind no backlog."""
-        for name in await self._ask(owned, self._stream.flows, owned.number):
+    async def _find_flows(self, owned: OwnedPartition, *, behind: bool = True, named: str = "") -> None:
+        """Note flows that are new. One that is not `behind` is listened to at once, and stands behind no backlog.
+
+        What waits in the one that is `named` comes in the same reply.
+        """
+        names, entries = await self._ask(owned, self._stream.look, owned.number, named, most=_OF_EACH)
+        for name in names:
             endpoint = hub_and_endpoint(hub_of_flow(name))[1]
             if endpoint not in self._endpoints:
                 await self._leave_alone(owned, name, endpoint)
@@ -111,6 +106,8 @@ class Reader:
                 flow = owned.flows[name] = OwnedFlow(owned, name)
                 flow.behind = behind
                 owned.wake()
+        if entries and not self._is_doubtful(owned):
+            await self._hear(owned, named, entries, START, _OF_EACH)
 
     async def _leave_alone(self, owned: OwnedPartition, name: str, endpoint: str) -> None:
         """Leave a flow in the store whose endpoint is configured elsewhere, or not any more."""
@@ -182,9 +179,11 @@ class Reader:
                 return
             was_woken, woken = last != woken, last
             if was_woken:
-                await self._find_flows(owned, behind=False)
+                named = next((name for name, entries in reads if not entries and name not in owned.flows), "")
+                await self._find_flows(owned, behind=False, named=named)
             for name, entries in reads:
-                await self._hear(owned, name, entries, after[name], most)
+                if entries:
+                    await self._hear(owned, name, entries, after[name], most)
             on_read()
             if owned.left and (was_woken or not reads or self._clock.monotonic() >= looked_at + _LEFT_BLOCK):
                 await self._find_freed(owned)

@@ -171,8 +171,13 @@ class Stream:
 
     async def flows(self, partition: int) -> list[str]:
         """Return the flows of a partition that may hold entries."""
-        names = await self._redis.ask("SMEMBERS", self._keys.flows(partition))
-        return sorted(flow_of_stream(name) for name in names)
+        return (await self.look(partition, "", most=1))[0]
+
+    async def look(self, partition: int, named: str, *, most: int) -> tuple[list[str], list[StoredEntry]]:
+        """Return the flows that may hold entries, and the first entries of the one that is `named`, if there is any."""
+        read = ("XRANGE", self._keys.stream(partition, named), "-", "+", "COUNT", most)
+        names, rows = map(reply_or_raise, await self._redis.call(("SMEMBERS", self._keys.flows(partition)), read))
+        return sorted(flow_of_stream(name) for name in names), stored_entries(rows)
 
     async def wait(
         self, partition: int, woken: bytes, after: Mapping[str, bytes], *, most: int, block: float
@@ -180,20 +185,18 @@ class Stream:
         """Wait up to `block` seconds for entries after the id `after` of each flow, at most `most` of each.
 
         Returns early when the partition's reader was woken after the id `woken`; the first value is the id to wait
-        after next time. It differs from `woken` when there may be a new flow.
+        after next time. It differs from `woken` when there may be new flows; the latest comes without entries.
         """
         command: list[Argument] = ["XREAD", "COUNT", most, "BLOCK", int(block * 1000), "STREAMS"]
         command += [self._keys.wake(partition), *(self._keys.stream(partition, flow) for flow in after)]
         command += [woken, *after.values()]
         reply = await self._redis.ask(*command, time_limit=block + _TIME_LIMIT, blocking=True)
-        wake = self._keys.wake(partition).encode()
-        read: list[FlowRead] = []
-        for name, rows in reply or ():
-            if name == wake:
-                woken = rows[-1][0]
-            else:
-                read.append(FlowRead(flow_of_stream(name), stored_entries(rows)))
-        return woken, read
+        found = dict(reply or ())
+        if wakes := found.pop(self._keys.wake(partition).encode(), None):
+            woken, (_field, stream) = wakes[-1]
+            if flow_of_stream(stream):
+                found.setdefault(stream, ())
+        return woken, [FlowRead(flow_of_stream(name), stored_entries(rows)) for name, rows in found.items()]
 
     async def read(self, partition: int, after: Mapping[str, bytes], *, most: int) -> list[FlowRead]:
         """Return at most `most` entries after the id `after` of each flow, oldest first, without waiting."""

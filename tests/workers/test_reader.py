@@ -58,6 +58,8 @@ class Watched(Stream):
         self.reads: list[tuple[list[str], int]] = []
         self.fetches: list[list[bytes]] = []
         self.answers = 0
+        self.waits = 0
+        self.waited = 0
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
@@ -69,6 +71,14 @@ class Watched(Stream):
         answer = await super().read(partition, after, most=most)
         self.answers += 1
         await self.may_answer.wait()
+        return answer
+
+    async def wait(
+        self, partition: int, woken: bytes, after: Mapping[str, bytes], *, most: int, block: float
+    ) -> tuple[bytes, list[FlowRead]]:
+        self.waits += 1
+        answer = await super().wait(partition, woken, after, most=most, block=block)
+        self.waited += 1
         return answer
 
     async def fetch(self, partition: int, ids: Mapping[str, Sequence[bytes]]) -> dict[str, list[StoredEntry | None]]:
@@ -178,6 +188,20 @@ async def test_a_flow_that_comes_while_the_reader_waits_is_found_at_once(redis_c
         await bench.put("a group", to=group, scope=Scope.GROUP)
         await until(lambda: bench.lanes.waiting == 2)
         assert sorted(owned.flows) == ["gchat", "uchat"]
+
+
+async def test_what_is_first_in_a_new_flow_comes_with_the_reply_that_names_the_flow(redis_client: RedisClient) -> None:
+    bench = Bench(redis_client)
+    [owned] = await taken(redis_client, bench.clock, 0)
+    texts = [str(number) for number in range(20)]  # more than that reply brings
+    async with bench.reading(owned):
+        await until(lambda: bench.stream.waits == 1)
+        await bench.put(texts[0])
+        await until(lambda: bench.lanes.waiting == 1)
+        assert bench.stream.waited == 1  # for word of the flow, and not for its entries
+        group = next(name for name in (f"g{n}" for n in range(99)) if home_of(name, scope=Scope.GROUP) == 0)
+        await bench.put(*texts, to=group, scope=Scope.GROUP)
+        assert await bench.delivered(21) == [texts[0], *texts]
 
 
 async def test_a_flow_that_comes_later_does_not_stand_behind_the_backlog(redis_client: RedisClient) -> None:

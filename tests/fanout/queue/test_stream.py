@@ -147,7 +147,10 @@ async def test_a_new_flow_wakes_a_wait_once(redis_client: RedisClient) -> None:
         await asyncio.sleep(0)
         await stream.append([a_submission(group_message)])
     woken, reads = waiting.result()
-    assert (woken != START, reads) == (True, [])
+    assert (woken != START, reads) == (True, [("gchat", [])])
+    names, entries = await stream.look(partition, "gchat", most=10)
+    assert (names, [decode(stored.data, "chat").item for stored in entries]) == (["gchat"], [group_message])
+    assert await stream.look(partition, USERS, most=10) == (["gchat"], [])
     assert await stream.flows(partition) == ["gchat"]
     await stream.append([a_submission(group_message)])
     assert await stream.wait(partition, woken, {USERS: START}, most=10, block=0.01) == (woken, [])

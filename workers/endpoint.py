@@ -5,6 +5,7 @@ runs `:execute`) is in this one object. A process can have several, and what one
 another.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from fanout.clock import Clock
@@ -25,10 +26,14 @@ class Endpoint:
     `name` is what it is called in the keys of the queue, "" for none. `address` is what is known of it by, without a
     secret. `in_flight` counts its calls until they are settled, `starting` those of them that wait for their task, so
     that the gate has not counted them yet. `looks` counts the lanes looked at for it since the dispatcher's last turn.
-    Each counts as much as its `cost` is: what a call takes lately, where 1 is one that is served.
+    Each counts as much as its `cost` is: what a call takes lately, where 1 is one that is served. `judged` counts the
+    failed calls that were judged since that turn, and `put_off` has those that wait for the next one.
     """
 
-    __slots__ = ("address", "client", "cost", "gate", "in_flight", "looks", "name", "retries", "sender", "starting")
+    __slots__ = (
+        "address", "client", "cost", "gate", "in_flight", "judged", "looks", "name", "put_off", "retries", "sender",
+        "starting",
+    )  # fmt: skip
 
     def __init__(self, client: Client, sender: Sender, gate: Gate, *, name: str = "", address: str = "") -> None:
         self.client = client
@@ -39,6 +44,8 @@ class Endpoint:
         self.in_flight = 0
         self.looks = 0.0
         self.cost = 1.0
+        self.judged = 0
+        self.put_off: deque[Callable[[], None]] = deque()
         self.retries = RetryPace()
         self.starting = 0
 

@@ -22,6 +22,7 @@ what has to wait, for the store or a connection, is a task.
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fanout.clock import Clock
@@ -78,9 +79,11 @@ class Flights:
     clock: Clock
     random: Callable[[], float]
     tell: Callable[[str, RouteClass, Slowdown, str], None]
+    # What starts calls after places became free, has that done soon, ends the worker, and keeps an answer for later.
     fill: Callable[[], None] = field(init=False)
     wake: Callable[[], None] = field(init=False)
     fail: Callable[[BaseException], None] = field(init=False)
+    put_off: Callable[[Endpoint, Callable[[], None]], bool] = field(init=False)
     group: asyncio.TaskGroup | None = field(default=None, init=False)  # while the dispatcher runs
 
     def __repr__(self) -> str:
@@ -90,12 +93,6 @@ class Flights:
     def count(self) -> int:
         """How many calls are in flight or not yet settled."""
         return sum(endpoint.in_flight for endpoint in self.endpoints.values())
-
-    def attach(
-        self, *, fill: Callable[[], None], wake: Callable[[], None], fail: Callable[[BaseException], None]
-    ) -> None:
-        """Store what starts calls after places became free, what has that done soon, and what ends the worker."""
-        self.fill, self.wake, self.fail = fill, wake, fail
 
     def may_go(self, lane: Lane, now: float) -> bool:
         """Return whether the head of a lane that was taken may be sent; if not, the lane is put where it belongs."""
@@ -250,6 +247,8 @@ class Flight:
     def answered(self, outcome: Outcome) -> None:
         """Learn from the outcome and do what follows. Called by a transport, so that it must not raise."""
         flights, gate = self._flights, self._endpoint.gate
+        if outcome is not TAKEN and flights.put_off(self._endpoint, partial(self.answered, outcome)):
+            return  # many calls failed in this turn
         try:
             if flights.group is None:  # the worker has stopped: the outcome changes nothing any more
                 gate.abandoned(self._route_class, self._lane.key)

@@ -166,11 +166,15 @@ class Rig:
 
     def ready_by_turn(self) -> list[int]:
         """Note in each turn of the loop how many lanes are ready, until none is."""
+        return self.by_turn(lambda: self.schedule.ready)
+
+    def by_turn(self, count: Callable[[], int]) -> list[int]:
+        """Note what `count` returns in each turn of the loop, until that is 0."""
         found: list[int] = []
 
         def turn() -> None:
-            found.append(self.schedule.ready)
-            if self.schedule.ready:
+            found.append(count())
+            if found[-1]:
                 asyncio.get_running_loop().call_soon(turn)
 
         asyncio.get_running_loop().call_soon(turn)
@@ -578,6 +582,46 @@ async def test_many_lanes_that_may_go_let_all_else_have_its_turn(redis_client: R
         gate.set()  # hundreds of answers come in one turn, and each would begin another call
         await until(lambda: not rig.schedule.ready)
     assert max(before - after for before, after in pairwise(turns)) <= 64
+
+
+@pytest.mark.parametrize("outcome", [Answered(503), Answered(429), Answered(400), NotSent("no route")])
+async def test_many_calls_that_fail_at_once_let_all_else_have_its_turn(
+    redis_client: RedisClient, outcome: Outcome
+) -> None:
+    rig = Rig(redis_client, places=200)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    [first] = await rig.put(owned, "0", to="u0")
+    for number in range(1, 200):
+        rig.schedule.add(f"u{number}", first)
+    rig.script.gates["0"] = asyncio.Event()
+    rig.script.outcomes["0"] = [outcome] * 200
+    async with rig.working():
+        await until(lambda: rig.dispatcher.in_flight == 200)
+        judged = rig.by_turn(lambda: len(rig.script.outcomes["0"]) + len(rig.endpoint.put_off))
+        rig.script.gates["0"].set()  # hundreds of them fail in one turn
+        await until(lambda: bool(judged) and judged[-1] == 0)
+        assert max(before - after for before, after in pairwise(judged)) <= 8
+        await until(lambda: rig.dispatcher.in_flight == 0)
+
+
+async def test_calls_that_failed_give_their_places_back_when_the_worker_stops_before_they_were_judged(
+    redis_client: RedisClient,
+) -> None:
+    rig = Rig(redis_client, places=100)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    [first] = await rig.put(owned, "0", to="u0")
+    for number in range(1, 100):
+        rig.schedule.add(f"u{number}", first)
+    rig.script.gates["0"] = asyncio.Event()
+    rig.script.outcomes["0"] = [Answered(503)] * 100
+    async with rig.working():
+        await until(lambda: rig.dispatcher.in_flight == 100)
+        some_wait = asyncio.Event()
+        rig.script.meanwhile = lambda: some_wait.set() if rig.endpoint.put_off else None
+        rig.script.gates["0"].set()
+        await some_wait.wait()
+        assert rig.endpoint.put_off
+    assert (rig.dispatcher.in_flight, owned.in_flight) == (0, 0)
 
 
 async def test_calls_that_fail_take_more_of_a_turn_than_those_that_are_served(redis_client: RedisClient) -> None:

@@ -80,9 +80,10 @@ class Rig:
             self.schedule, {"": endpoint}, settler, bodies, sweeps, telemetry, policy,
             self.clock, lambda: 0.5, lambda *_slowdown: self.calls.append("tell"),
         )  # fmt: skip
-        self.flights.attach(
-            fill=lambda: self.calls.append("fill"), wake=lambda: self.calls.append("wake"), fail=self.errors.append
-        )
+        self.flights.fill = lambda: self.calls.append("fill")
+        self.flights.wake = lambda: self.calls.append("wake")
+        self.flights.fail = self.errors.append
+        self.flights.put_off = lambda _endpoint, _judge: False
         self.flights.group = group
         self.partition = a_partition()
         for number in (1, 2):

@@ -145,12 +145,11 @@ class Reader:
         owned.freed = set()
 
     def _is_doubtful(self, owned: OwnedPartition) -> bool:
-        if owned.generation == self._stream.generation(owned.number):
-            return False
-        # Another server answered, or one that was restarted. It may have lost what was read, and give out smaller ids
-        # than the last one. The next owner of the partition begins at the start of the streams.
-        owned.doubt()
-        return True
+        if owned.generation != self._stream.generation(owned.number):
+            # Another server answered, or one that was restarted. It may have lost what was read, and give out smaller
+            # ids than the last one. The next owner of the partition begins at the start of the streams.
+            owned.doubt()
+        return owned.doubted
 
     async def _ask(
         self, owned: OwnedPartition, ask: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
@@ -284,7 +283,7 @@ class Reader:
             if start:
                 await self._clock.sleep(0)
             await self._turns.take(len(part))
-            if flow.partition.doubted or (start and self._schedule.room_of(flow) <= 0):
+            if self._is_doubtful(flow.partition) or (start and self._schedule.room_of(flow) <= 0):
                 return False
             if not await self._add(flow, part):
                 return False

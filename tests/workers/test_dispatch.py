@@ -596,7 +596,7 @@ async def test_many_calls_that_fail_at_once_let_all_else_have_its_turn(
     rig.script.gates["0"] = asyncio.Event()
     rig.script.outcomes["0"] = [outcome] * 200
     async with rig.working():
-        await until(lambda: rig.dispatcher.in_flight == 200)
+        await until(lambda: len(rig.script.sent) == 200)
         judged = rig.by_turn(lambda: len(rig.script.outcomes["0"]) + len(rig.endpoint.put_off))
         rig.script.gates["0"].set()  # hundreds of them fail in one turn
         await until(lambda: bool(judged) and judged[-1] == 0)
@@ -615,7 +615,7 @@ async def test_calls_that_failed_give_their_places_back_when_the_worker_stops_be
     rig.script.gates["0"] = asyncio.Event()
     rig.script.outcomes["0"] = [Answered(503)] * 100
     async with rig.working():
-        await until(lambda: rig.dispatcher.in_flight == 100)
+        await until(lambda: len(rig.script.sent) == 100)
         some_wait = asyncio.Event()
         rig.script.meanwhile = lambda: some_wait.set() if rig.endpoint.put_off else None
         rig.script.gates["0"].set()

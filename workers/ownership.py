@@ -212,9 +212,11 @@ class Ownership:
         for number, token in owners.items():
             if token != self._latest.get(number):
                 self._check_fence(number, token)
+        # What was handed over but for its calls in flight is not taken again beside these, once the store forgot them.
+        mine = self._owned.keys() | {owned.number for owned in self._handing if owned.lost}
         free: list[int] = []
         for partitions, count in wanted:
-            found = [number for number in partitions if number not in owners and number not in self._owned]
+            found = [number for number in partitions if number not in owners and number not in mine]
             free += found[: max(0, count)]
         return free
 

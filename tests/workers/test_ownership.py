@@ -464,6 +464,34 @@ async def test_a_lost_partition_is_not_taken_again_while_its_calls_are_in_flight
         await a.owned(0)
 
 
+async def test_what_was_handed_over_and_then_forgotten_is_not_taken_again_while_its_calls_are_in_flight(
+    redis_client: RedisClient,
+) -> None:
+    """The store would tell another owner of the lanes with these calls, and has forgotten them."""
+    clock = FakeClock()
+    async with Member(redis_client, clock, "a").on_duty() as a:
+        await a.owned(0, 1, 2, 3)
+        all_owned = dict(a.reading)
+        for owned in all_owned.values():
+            owned.began_call("lane")
+        await redis_client.ask("ZADD", KEYS.workers, "+inf", "b")
+        await a.beats(5)
+        kept = list(a.reading)
+        given = [number for number in all_owned if number not in kept]
+        assert len(given) == 2
+        for number in given:
+            await redis_client.ask("DEL", KEYS.left(number), KEYS.rest(number, all_owned[number].lease.token))
+        await redis_client.ask("ZREM", KEYS.workers, "b")
+        await a.beats(5)
+        await a.owned(*kept)
+        all_owned[given[0]].ended_call("lane")
+        await a.beats(2)
+        await a.owned(*sorted([*kept, given[0]]))
+        all_owned[given[1]].ended_call("lane")
+        await a.beats(2)
+        await a.owned(0, 1, 2, 3)
+
+
 async def test_without_the_store_leases_are_held_until_they_run_out_and_taken_again_when_it_is_back(
     redis_client: RedisClient,
 ) -> None:

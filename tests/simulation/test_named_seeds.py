@@ -32,6 +32,12 @@ NAMED: dict[str, tuple[int, str, dict[str, Any]]] = {
     "heads that had waited for the store went all at once, faster than configured": (315, "late", {}),
     "a lane that was held back while it was to be fetched for was ready twice": (284, "dead", {}),
     "a worker stood between looking at a message's age and sending it": (3154, "any", {}),
+    "a lane went on with what a former server had given, after another one had answered": (536, "failover", {}),
+    "lanes handed over with calls in flight were taken again beside these when the store forgot them": (
+        1364,
+        "fence",
+        {},
+    ),
     "what stood behind a dead head was settled before that was in the dead letters, and then came before it": (
         1171,
         "late",

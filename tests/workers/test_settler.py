@@ -84,6 +84,25 @@ async def test_a_settled_entry_is_gone_and_not_known_any_more(redis_client: Redi
     assert metrics.registry.get_sample_value("fanout_settle_seconds_count") == 1
 
 
+async def test_a_settlement_that_another_server_answered_puts_the_partition_in_doubt_before_it_is_told(
+    redis_client: RedisClient,
+) -> None:
+    """The lane would go on with what the former server had, and this one may have it under another id."""
+    clock = FakeClock()
+    [owned] = await taken(redis_client, clock, 0)
+    [buffered] = await stored(redis_client, owned, 1)
+    async with settling(Watched(redis_client), redis_client, clock, Metrics()) as settler:
+        await redis_client.ask("REPLICAOF", "127.0.0.1", "1")
+        await redis_client.ask("REPLICAOF", "NO", "ONE")
+        await redis_client.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
+        told: asyncio.Future[tuple[bool, bool]] = asyncio.get_running_loop().create_future()
+        settler.settle([buffered], lambda certain: told.set_result((certain, owned.doubted)))
+        while not told.done():
+            await clock.settle()
+            await clock.advance(0.1)
+        assert await told == (True, True)
+
+
 async def test_what_becomes_done_while_a_settlement_is_on_its_way_goes_together_with_the_next(
     redis_client: RedisClient,
 ) -> None:

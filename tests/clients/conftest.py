@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 READY_WITHIN = 30.0
 STOPS_WITHIN = 40.0
-ANSWERS_WITHIN = 20.0
+ANSWERS_WITHIN = 40.0  # seconds; a page takes 10 to be drawn beside two busy cores, and has taken more than 20
 _REQUIRED = "TEST_REQUIRE"
 
 

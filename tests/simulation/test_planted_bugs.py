@@ -9,13 +9,13 @@ from tests.simulation.planted_handover import PLANTED_IN_HANDOVER
 from tests.simulation.planted_sweeps import PLANTED_IN_SWEEPS
 from tests.simulation.scenes import plan_of
 
-WITHIN = 150  # seeds
+WITHIN = 250  # seeds: the rarest was found by 2 of 550
 # Seeds that find what others rarely find. Each is tried before the others; where it finds nothing, all are tried.
 LIKELY = {
     "a breaker that outlives its process": 11,
     "a deletion that ignores the lease": 13,
     "a flow forgotten while it is used": 7,
-    "a lane aside that is told by its own name": 94,
+    "a lane aside that is told by its own name": 205,
     "a lease released over calls in flight": 20,
     "a rate that is not shared": 30,
     "a settler that gives up": 91,

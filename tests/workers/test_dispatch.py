@@ -164,6 +164,15 @@ class Rig:
         self.dispatcher.wake()
         return buffered
 
+    async def put_failing(self, owned: OwnedPartition, count: int, outcome: Outcome) -> asyncio.Event:
+        """Have one message wait in each of `count` lanes; all calls end in `outcome` when the event is set."""
+        [first] = await self.put(owned, "0", to="u0")
+        for number in range(1, count):
+            self.schedule.add(f"u{number}", first)
+        self.script.outcomes["0"] = [outcome] * count
+        answer = self.script.gates["0"] = asyncio.Event()
+        return answer
+
     def ready_by_turn(self) -> list[int]:
         """Note in each turn of the loop how many lanes are ready, until none is."""
         return self.by_turn(lambda: self.schedule.ready)
@@ -590,15 +599,11 @@ async def test_many_calls_that_fail_at_once_let_all_else_have_its_turn(
 ) -> None:
     rig = Rig(redis_client, places=200)
     [owned] = await taken(redis_client, rig.clock, 0)
-    [first] = await rig.put(owned, "0", to="u0")
-    for number in range(1, 200):
-        rig.schedule.add(f"u{number}", first)
-    rig.script.gates["0"] = asyncio.Event()
-    rig.script.outcomes["0"] = [outcome] * 200
+    answer = await rig.put_failing(owned, 200, outcome)
     async with rig.working():
         await until(lambda: len(rig.script.sent) == 200)
         judged = rig.by_turn(lambda: len(rig.script.outcomes["0"]) + len(rig.endpoint.put_off))
-        rig.script.gates["0"].set()  # hundreds of them fail in one turn
+        answer.set()  # hundreds of them fail in one turn
         await until(lambda: bool(judged) and judged[-1] == 0)
         assert max(before - after for before, after in pairwise(judged)) <= 8
         await until(lambda: rig.dispatcher.in_flight == 0)
@@ -609,16 +614,12 @@ async def test_calls_that_failed_give_their_places_back_when_the_worker_stops_be
 ) -> None:
     rig = Rig(redis_client, places=100)
     [owned] = await taken(redis_client, rig.clock, 0)
-    [first] = await rig.put(owned, "0", to="u0")
-    for number in range(1, 100):
-        rig.schedule.add(f"u{number}", first)
-    rig.script.gates["0"] = asyncio.Event()
-    rig.script.outcomes["0"] = [Answered(503)] * 100
+    answer = await rig.put_failing(owned, 100, Answered(503))
     async with rig.working():
         await until(lambda: len(rig.script.sent) == 100)
         some_wait = asyncio.Event()
         rig.script.meanwhile = lambda: some_wait.set() if rig.endpoint.put_off else None
-        rig.script.gates["0"].set()
+        answer.set()
         await some_wait.wait()
         assert rig.endpoint.put_off
     assert (rig.dispatcher.in_flight, owned.in_flight) == (0, 0)

@@ -236,7 +236,7 @@ class Flight:
         flights.wake()
 
     def leaving(self) -> None:
-        """Count the call: it is about to be written."""
+        """Count the call: it is written now, or when it has its connection."""
         flights, lane, gate = self._flights, self._lane, self._endpoint.gate
         lane.count_attempt()
         flights.telemetry.began(self._call, lane.attempts, self._began_at, uncounted=lane.uncounted)
@@ -372,7 +372,7 @@ class Flight:
         self._lane.partition.ended_call(self._lane.home)
 
     def _may_still_go(self) -> bool:
-        # Since the lane was taken its lease may have run out, its class been paused, its breaker opened, or it expired.
+        # Since the lane was taken its lease or its message may have run out, its class been paused, its breaker opened.
         flights, lane, endpoint = self._flights, self._lane, self._endpoint
         now = flights.clock.monotonic()
         open_classes = endpoint.gate.open_classes(now, endpoint.in_flight - 1)

@@ -241,10 +241,8 @@ class Ownership:
         self._unsettled.pop(number, None)
 
     def _doubt_outdated(self) -> None:
-        # Another server, or one that was restarted, may have lost what was read and give out smaller ids than that.
         for owned in self._owned.values():
-            if owned.generation != self._leases.generation(owned.number):
-                owned.doubt()
+            owned.heard_from(self._leases.generation(owned.number))
 
     def _end_expired(self) -> None:
         now = self._clock.monotonic()

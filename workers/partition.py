@@ -211,6 +211,16 @@ class OwnedPartition:
         """Send nothing more under this lease: a write was refused, or reading broke off. Its owner begins it anew."""
         self.doubted = True
 
+    def heard_from(self, generation: Hashable) -> bool:
+        """Doubt it where another history of the data answered than the one it was taken from; return if it is in doubt.
+
+        That server may have lost what was read, and give out smaller ids than the last one. The next owner begins at
+        the start of the streams.
+        """
+        if generation != self.generation:
+            self.doubt()
+        return self.doubted
+
     def lose(self) -> None:
         """Send and settle nothing more under this lease: it is not ours any longer."""
         self.ended = self.lost = True

@@ -145,11 +145,7 @@ class Reader:
         owned.freed = set()
 
     def _is_doubtful(self, owned: OwnedPartition) -> bool:
-        if owned.generation != self._stream.generation(owned.number):
-            # Another server answered, or one that was restarted. It may have lost what was read, and give out smaller
-            # ids than the last one. The next owner of the partition begins at the start of the streams.
-            owned.doubt()
-        return owned.doubted
+        return owned.heard_from(self._stream.generation(owned.number))
 
     async def _ask(
         self, owned: OwnedPartition, ask: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs

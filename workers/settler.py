@@ -190,8 +190,9 @@ class Settler:
                 if settled is None or (not settled and owned.is_moving(token)):
                     continue  # its part of the store does not answer, or its lease became another: it is tried again
                 del batches[owned]
-                if not settled or owned.generation != self._stream.generation(owned.number):
-                    owned.doubt()  # another server may have lost what was read, and have it again under another id
+                owned.heard_from(self._stream.generation(owned.number))
+                if not settled:
+                    owned.doubt()
                 batch.end(settled=settled)
             if batches:
                 await self._clock.sleep(_PAUSE)

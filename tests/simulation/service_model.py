@@ -17,6 +17,7 @@ from fanout.clock import Clock
 from fanout.errors import MaybeSentError, NotSentError, WithheldError
 from fanout.http1.exchange import ExchangeTimeoutError, Headers, Response, StaleConnectionError
 from fanout.http1.messages import Request
+from fanout.http1.pool import MayWrite
 from tests.simulation.loop import HOST, Host, SimulatedLoop
 
 DELIVERING = frozenset({"ok", "500 after", "lost after", "hang"})
@@ -182,7 +183,7 @@ class ModelPool:
         self._rests = False
         self._calling: set[asyncio.Task[None]] = set()
 
-    async def send(self, request: Request, may_write: Callable[[], bool] | None = None) -> Response:
+    async def send(self, request: Request, may_write: MayWrite | None = None) -> Response:
         """Send a request as http1.pool.Pool.send does, with its errors; it may take long to connect."""
         let_go = self._service.loop.time()
         if self._service.conditions.connect:

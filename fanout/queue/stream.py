@@ -171,10 +171,13 @@ class Stream:
 
     async def flows(self, partition: int) -> list[str]:
         """Return the flows of a partition that may hold entries."""
-        return (await self.look(partition, "", most=1))[0]
+        names = await self._redis.ask("SMEMBERS", self._keys.flows(partition))
+        return sorted(flow_of_stream(name) for name in names)
 
     async def look(self, partition: int, named: str, *, most: int) -> tuple[list[str], list[StoredEntry]]:
-        """Return the flows that may hold entries, and the first entries of the one that is `named`, if there is any."""
+        """Return the flows that may hold entries, and the first entries of the one that is `named`; "" names none."""
+        if not named:
+            return await self.flows(partition), []
         read = ("XRANGE", self._keys.stream(partition, named), "-", "+", "COUNT", most)
         names, rows = map(reply_or_raise, await self._redis.call(("SMEMBERS", self._keys.flows(partition)), read))
         return sorted(flow_of_stream(name) for name in names), stored_entries(rows)

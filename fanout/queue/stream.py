@@ -171,8 +171,7 @@ class Stream:
 
     async def flows(self, partition: int) -> list[str]:
         """Return the flows of a partition that may hold entries."""
-        names = await self._redis.ask("SMEMBERS", self._keys.flows(partition))
-        return sorted(flow_of_stream(name) for name in names)
+        return sorted(map(flow_of_stream, await self._redis.ask("SMEMBERS", self._keys.flows(partition))))
 
     async def look(self, partition: int, named: str, *, most: int) -> tuple[list[str], list[StoredEntry]]:
         """Return the flows that may hold entries, and the first entries of the one that is `named`; "" names none."""
@@ -180,7 +179,7 @@ class Stream:
             return await self.flows(partition), []
         read = ("XRANGE", self._keys.stream(partition, named), "-", "+", "COUNT", most)
         names, rows = map(reply_or_raise, await self._redis.call(("SMEMBERS", self._keys.flows(partition)), read))
-        return sorted(flow_of_stream(name) for name in names), stored_entries(rows)
+        return sorted(map(flow_of_stream, names)), stored_entries(rows)
 
     async def wait(
         self, partition: int, woken: bytes, after: Mapping[str, bytes], *, most: int, block: float
@@ -193,8 +192,7 @@ class Stream:
         command: list[Argument] = ["XREAD", "COUNT", most, "BLOCK", int(block * 1000), "STREAMS"]
         command += [self._keys.wake(partition), *(self._keys.stream(partition, flow) for flow in after)]
         command += [woken, *after.values()]
-        reply = await self._redis.ask(*command, time_limit=block + _TIME_LIMIT, blocking=True)
-        found = dict(reply or ())
+        found = dict(await self._redis.ask(*command, time_limit=block + _TIME_LIMIT, blocking=True) or ())
         if wakes := found.pop(self._keys.wake(partition).encode(), None):
             woken, (_field, stream) = wakes[-1]
             if flow_of_stream(stream):

@@ -286,6 +286,9 @@ class Ownership:
 
     async def _hand_back_once(self, owned: OwnedPartition) -> None:
         self._stop(owned)
+        expired = not owned.lost and not owned.is_held(self._clock.monotonic())
+        if expired:  # while this process stood still
+            self._lose(owned, "expired")
         ended = asyncio.Event()
         owned.on_lane_ended = ended.set
         lanes = set(owned.busy)
@@ -295,7 +298,7 @@ class Ownership:
         quiet = asyncio.Event()
         owned.when_quiet(quiet.set)
         await quiet.wait()
-        if not owned.lost:
+        if expired or not owned.lost:  # the store may hold for longer what ran out here
             await self._release(owned)
 
     async def _hand_over(self, owned: OwnedPartition, lanes: Collection[str]) -> bool:
@@ -347,7 +350,7 @@ class Ownership:
     async def _release(self, owned: OwnedPartition) -> None:
         try:
             await self._leases.release(owned.lease)
-            if not is_rest(owned.lease):  # of a rest it was logged at the hand-over
+            if not owned.lost and not is_rest(owned.lease):  # of a rest it was logged at the hand-over
                 self._log.info("lease.released", partition=owned.number, lanes_left=0)
         except QueueError as error:
             self._log.warning("leases.unreachable", error=str(error), held=len(self))

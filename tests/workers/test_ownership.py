@@ -524,6 +524,9 @@ async def test_a_renewal_that_comes_after_the_lease_ran_out_does_not_revive_what
         await until(lambda: not a.leases.late)
         await until(lambda: owned not in a.reading.values())
         assert owned.ended
+        await until(lambda: bool(a.lines.of("lease.lost")))
+        assert [line["cause"] for line in a.lines.of("lease.lost")] == ["expired"]
+        assert a.lines.of("lease.released") == []
         async with asyncio.timeout(5):
             while 0 not in a.reading:
                 await a.beats()

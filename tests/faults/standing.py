@@ -105,10 +105,17 @@ class Standing(Stack):
         await self.drained()
         return judge(flow, await self.calls(), Exits(self._expired(flow), await self._dead(), forgotten or {}))
 
-    def unsettled(self, hub: str) -> int:
-        """Count the deliveries that workers say they could not settle because a lease had ended: these come again."""
-        lines = [line for worker in self.workers for line in lines_of(worker, "delivery.settled")]
-        return sum(line["hub"].startswith(hub) and line["end"] == "delivered, not settled" for line in lines)
+    def may_repeat(self, hub: str) -> int:
+        """Count the deliveries of which workers say that they may come again, whatever was the reason.
+
+        They could not settle them because a lease had ended, or the service had not answered in time.
+        """
+        settled, attempts = (
+            [line for worker in self.workers for line in lines_of(worker, event) if line["hub"].startswith(hub)]
+            for event in ("delivery.settled", "delivery.attempt")
+        )
+        unsettled = [line for line in settled if line["end"] == "delivered, not settled"]
+        return len(unsettled) + len([line for line in attempts if line["failure"] == "maybeSent"])
 
     async def calls(self) -> dict[str, list[Call]]:
         """Return the journal's calls by hub."""

@@ -2,7 +2,7 @@
 
 Rule guarded: a connection may end at any byte, in either direction, or say nothing any more; what was written and not
 answered is never taken for done nor for undone. Nothing is lost, no lane is overtaken, and since nobody was killed
-nothing is repeated, as long as leases can be renewed.
+nothing is repeated, as long as leases can be renewed; where a busy machine kept them from it, workers say so.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ async def test_connections_cut_in_the_middle_of(stack: Standing, hub: str, side:
         await stack.cut_so_often(stack.store, before + 15)
         stack.store.heal()
         await flow.goes_on(60)
-    (await stack.verdict(flow)).check()
+    (await stack.verdict(flow)).check(most_duplicates=stack.may_repeat(hub))
 
 
 async def test_all_connections_to_redis_reset_again_and_again(stack: Standing, hub: str) -> None:
@@ -35,7 +35,7 @@ async def test_all_connections_to_redis_reset_again_and_again(stack: Standing, h
         for _ in range(10):
             stack.store.cut_all()
             await flow.goes_on(20)
-    (await stack.verdict(flow)).check(most_duplicates=stack.unsettled(hub))
+    (await stack.verdict(flow)).check(most_duplicates=stack.may_repeat(hub))
 
 
 async def test_redis_far_away(stack: Standing, hub: str) -> None:
@@ -43,7 +43,7 @@ async def test_redis_far_away(stack: Standing, hub: str) -> None:
     async with stack.flow(hub) as flow:
         stack.store.latency = 0.05
         await flow.goes_on(150)
-    (await stack.verdict(flow)).check()
+    (await stack.verdict(flow)).check(most_duplicates=stack.may_repeat(hub))
     assert set(flow.answers) == {202}
 
 

@@ -13,9 +13,10 @@ from yarl import URL
 
 import fanout.http1.pool
 from fanout.clock import Clock
+from fanout.errors import WithheldError
 from fanout.http1.exchange import Headers, Limits, Origin, Response
 from fanout.http1.messages import Request
-from fanout.http1.pool import PoolStats
+from fanout.http1.pool import MayWrite, PoolStats
 from fanout.http1.proxy import Proxy
 
 _SKIPPED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
@@ -54,8 +55,10 @@ class AiohttpPool:
         del request, before_write, on_done
         return False
 
-    async def send(self, request: Request) -> Response:
-        """Make one call."""
+    async def send(self, request: Request, may_write: MayWrite | None = None) -> Response:
+        """Make one call; `may_write` is asked before it, as aiohttp has no place right before the write."""
+        if may_write is not None and not may_write():
+            raise WithheldError("The request may not go any more.")
         if self._session is None:
             self._session = self._open()
         head = request.head

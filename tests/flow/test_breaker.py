@@ -120,7 +120,7 @@ async def test_sixty_members_that_fail_for_ever_keep_no_join_of_others_waiting(r
         await member.resources.stream.append([a_submission(a_join(user)) for user in USERS])
         # How long a join waits is tried in virtual time, in tests/workers/test_lone_failures.py.
         await until(
-            lambda: len({target for _when, target in far.came if "/users/user" in target}) == len(USERS), within=20
+            lambda: len({target for _when, target in far.came if "/users/user" in target}) == len(USERS), within=60
         )
         assert sum((await member.resources.stream.depth()).entries) >= len(bad)
 

@@ -14,7 +14,7 @@ import pytest
 from emulator.config import WELL_KNOWN_KEY
 from fanout.signalr.credentials import rest_token
 from tests.flow.child import Child
-from tests.flow.stack import Stack
+from tests.flow.stack import LEASE, Stack
 from tests.flow.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -90,7 +90,7 @@ async def test_two_requests_take_effect_in_their_order(stack: Stack, hub: str) -
 
 
 async def test_a_worker_is_killed_in_the_middle(stack: Stack, hub: str) -> None:
-    victim, _ = await stack.add_workers(2)
+    victim, _ = await stack.add_workers(2, lease_seconds=LEASE)
     await stack.faults({"kind": "latency", "seconds": 0.02})
     await _post_all(stack, hub, lambda user: [_add(user), _remove_all(user), _add(user), _remove_all(user), _add(user)])
     await victim.kill()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.flow.child import Child
 from tests.flow.oracle import examine
-from tests.flow.stack import PARTITIONS, Stack
+from tests.flow.stack import LEASE, PARTITIONS, Stack
 from tests.flow.traffic import batches, mixed, sent_of
 from tests.flow.waiting import until
 
@@ -20,7 +20,7 @@ CONCURRENCY = 16
 
 async def test_redis_is_killed_and_started_again_mid_run(stack: Stack, hub: str) -> None:
     """Workers and ingress live on; a caller that repeats what was not taken, with the same key, gets everything in."""
-    worker = await stack.add_worker(concurrency=CONCURRENCY)
+    worker = await stack.add_worker(concurrency=CONCURRENCY, lease_seconds=LEASE)
     await stack.faults({"kind": "latency", "seconds": 0.02})
     items = mixed(hub, 800, seed=41)
     bodies = batches(items, 100)

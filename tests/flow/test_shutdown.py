@@ -47,7 +47,7 @@ async def test_the_next_worker_does_not_wait_for_leases_to_run_out(stack: Stack,
 
 async def test_calls_in_flight_get_their_grace(stack: Stack, hub: str) -> None:
     """Four calls that take longer than a lease lives are finished, settled and not repeated: the leases are renewed."""
-    leaver = await stack.add_worker(shutdown_grace=20)
+    leaver = await stack.add_worker(shutdown_grace=20, lease_seconds=LEASE)
     await stack.faults({"kind": "latency", "seconds": 3 * LEASE})
     items = [message(hub, n, "users", f"user {n % 4}") for n in range(8)]
     await stack.post(hub, batches(items, 8)[0])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flow.stack import PARTITIONS, Stack
+from tests.flow.stack import LEASE, PARTITIONS, Stack
 from tests.flow.watching import PROGRAMS, watching
 
 pytestmark = [
@@ -46,7 +46,7 @@ async def test_workers_that_are_not_scraped_are_not_taken_for_workers_that_do_no
 
 
 async def test_partitions_whose_worker_died_are_told_until_another_one_has_them(stack: Stack, tmp_path: Path) -> None:
-    worker = await stack.add_worker()
+    worker = await stack.add_worker(lease_seconds=LEASE)
     await stack.shared_as(PARTITIONS)
     async with watching(tmp_path, {"partitionsWithoutOwner": "5s"}) as watch:
         watch.scrape([stack.ingress])

@@ -82,7 +82,7 @@ async def running_product(store: Store, **settings: object) -> AsyncIterator[Pro
         usual = {
             "connection_string": connection_string(service.port),
             "auth": "none",
-            "lease_seconds": 3.0,
+            "lease_seconds": 20.0,  # one that runs out on a busy machine repeats what is in flight
             "partitions": PARTITIONS,
         }
         loaded = load({}, **{"redis_url": store.url, "port": 0, **usual, **settings})

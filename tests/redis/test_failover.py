@@ -16,7 +16,8 @@ from tests.redis.product import HUB, PARTITIONS, running_product
 from tests.redis_kinds import KINDS, PASSWORD, Store, name_of, node_id, ready_to_fail_over
 from tests.redis_servers import RedisProcess, eventually
 
-WAIT_1 = {"durability": "replicas", "durability_replicas": 1, "durability_timeout": 1.0}
+_LEASE = {"lease_seconds": 3.0}
+WAIT_1 = {**_LEASE, "durability": "replicas", "durability_replicas": 1, "durability_timeout": 1.0}
 _MOST_AGAIN = 200  # a WAIT confirms what was accepted, not what was settled; in flight are 128 at most
 
 
@@ -84,7 +85,7 @@ async def test_a_node_that_does_not_answer_delays_only_its_own_partitions(cluste
     healthy = [user for user in users if partition_of_user(HUB, user, PARTITIONS) not in own][:60]
     first, rest = [message(HUB, 0, "users", users[0])], [message(HUB, n, "users", u) for n, u in enumerate(healthy, 1)]
     try:
-        async with running_product(clustered) as product:
+        async with running_product(clustered, **_LEASE) as product:
             await product.send(first)
             await product.delivered(1)
             victim.freeze()

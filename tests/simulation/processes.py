@@ -34,7 +34,7 @@ from tests.simulation.service_model import ModelPool, ServiceModel
 from tests.simulation.store_network import StoreNetwork
 from workers.worker import Worker
 
-_SERVICE = ConnectionString.parse("Endpoint=http://far.example;AccessKey=" + "k" * 44 + ";Version=1.0;")
+_SERVICE = "Endpoint=http://far.example;AccessKey=" + "k" * 44 + ";Version=1.0;"
 _METRICS = Metrics()  # not read; made once because making it is slow
 
 
@@ -83,7 +83,8 @@ class ProcessFactory:
         }
         parts = instrumented(self._observer, clock, name, newer=newer, prunes=self._prunes)
         with patch.multiple(assembly, **cast("dict[str, Any]", chance), **parts):
-            endpoint = assembly.open_endpoint(self._settings, clock, _METRICS, _SERVICE)
+            service = ConnectionString.parse(_SERVICE)  # for each its own, because a key knows the clients it is of
+            endpoint = assembly.open_endpoint(self._settings, clock, _METRICS, service)
             pool = ModelPool(self._service, clock, request_timeout=self._settings.attempt_timeout)
             endpoint.client.pool = cast("Pool", pool)
             return assembly.build_worker(resources, [endpoint])

@@ -52,6 +52,12 @@ def owner_of(store: Store, slot: int) -> RedisProcess:
     return next(server for server in store.servers if server.port == port)
 
 
+def replicas_of(primary: RedisProcess) -> set[int]:
+    """Return the ports of those that it can reach; right after a take-over there may be none."""
+    slots = primary.ask("CLUSTER", "SLOTS")
+    return {replica[1] for entry in slots for replica in entry[3:] if entry[2][1] == primary.port}
+
+
 class Move:
     """A slot on its way from its owner to another node; it stays there until `end`."""
 
@@ -302,9 +308,8 @@ async def test_a_replica_that_took_over_is_found(nodes: Store) -> None:
     async with opened(nodes.url, time_limit=2.0) as redis_client:
         await redis_client.ask("SET", "{a}", "1")
         old = owner_of(nodes, slot_of("{a}"))
-        slots = old.ask("CLUSTER", "SLOTS")
-        [port] = {entry[3][1] for entry in slots if entry[2][1] == old.port}
-        heir = next(server for server in nodes.servers if server.port == port)
+        eventually(lambda: len(replicas_of(old)) == 1, what="its replica is in reach")
+        heir = next(server for server in nodes.servers if server.port in replicas_of(old))
         heir.ask("CLUSTER", "FAILOVER")
         eventually(heir.is_primary, what="the replica takes over")
         assert await redis_client.ask("INCR", "{a}") == 2

@@ -242,6 +242,9 @@ class Stack:
         names: list[bytes] = await self._redis.ask("KEYS", "*")
         forgotten = [name for name in names if not name.endswith((b":lease", b":fence", KEYS.workers.encode()))]
         await self._redis.call(*(("DEL", name) for name in forgotten))
+        # What partitions ask of their readers would go on for as long as a lease lives.
+        needs = [member for member in await self._redis.ask("ZRANGE", KEYS.workers, 0, -1) if member.startswith(b"!")]
+        await self._redis.call(*(("ZREM", KEYS.workers, member) for member in needs))
         await self._control("DELETE", "journal")
 
     async def aclose(self) -> None:

@@ -31,6 +31,13 @@ async def waiting_in(redis_client: RedisClient, partitions: int) -> int:
     return count
 
 
+async def forget_needs(redis_client: RedisClient) -> None:
+    """Forget what partitions ask of the workers that read them; the live workers stand in the same set."""
+    members = await redis_client.ask("ZRANGE", KEYS.workers, 0, -1)
+    needs = [member for member in members if member.startswith(b"!")]
+    await redis_client.call(*(("ZREM", KEYS.workers, member) for member in needs))
+
+
 async def put(
     redis_client: RedisClient, partition: int, *fields: Argument, flow: str = USERS, stream_id: Argument = "*"
 ) -> Any:

@@ -106,7 +106,7 @@ class Standing(Stack):
         return judge(flow, await self.calls(), Exits(self._expired(flow), await self._dead(), forgotten or {}))
 
     def may_repeat(self, hub: str) -> int:
-        """Count the deliveries of which workers say that they may come again, whatever was the reason.
+        """Count the deliveries of which workers say that they may come again.
 
         They could not settle them because a lease had ended, or the service had not answered in time.
         """

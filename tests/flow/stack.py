@@ -25,19 +25,19 @@ from tests.flow.oracle import Call
 from tests.flow.redis_server import RedisServer
 from tests.flow.waiting import until
 from tests.free_ports import free_port
-from tests.queue_layout import waiting_in
+from tests.queue_layout import forget_needs, waiting_in
 
 PARTITIONS = 16
 COUNTED_HUB = "counted"  # the one hub whose metrics are kept apart
 LEASE = 3.0  # of a worker that is killed or stands still in its test
-_LEASE = 20.0  # of all others: where a lease runs out on a busy machine, what is in flight comes again
+_LONG_LEASE = 20.0  # of all others: where a lease runs out on a busy machine, what is in flight comes again
 _PAGE = 1000
 _STANDARD = "OTEL_"  # begins the variables that a library reads
 _SHARED_VARIABLES = ("AzureSignalRConnectionString", "HTTPS_PROXY")  # settings that are not named FANOUT_...
 # The settings of every process of a stack; single workers may get others.
 _SETTINGS = {
     "FANOUT_PARTITIONS": str(PARTITIONS),
-    "FANOUT_LEASE_SECONDS": str(_LEASE),
+    "FANOUT_LEASE_SECONDS": str(_LONG_LEASE),
     "FANOUT_RETRY_BASE": "0.05",
     "FANOUT_RETRY_CAP": "0.5",
     "FANOUT_LOG_LEVEL": "warning",
@@ -242,9 +242,7 @@ class Stack:
         names: list[bytes] = await self._redis.ask("KEYS", "*")
         forgotten = [name for name in names if not name.endswith((b":lease", b":fence", KEYS.workers.encode()))]
         await self._redis.call(*(("DEL", name) for name in forgotten))
-        # What partitions ask of their readers would go on for as long as a lease lives.
-        needs = [member for member in await self._redis.ask("ZRANGE", KEYS.workers, 0, -1) if member.startswith(b"!")]
-        await self._redis.call(*(("ZREM", KEYS.workers, member) for member in needs))
+        await forget_needs(self._redis)  # they would go on for as long as a lease lives
         await self._control("DELETE", "journal")
 
     async def aclose(self) -> None:

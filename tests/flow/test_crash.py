@@ -15,11 +15,12 @@ from tests.flow.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 CONCURRENCY = 16
+_WORKER = {"concurrency": CONCURRENCY, "lease_seconds": LEASE}
 
 
 async def test_a_killed_worker_is_replaced_and_nothing_is_lost(stack: Stack, hub: str) -> None:
     """SIGKILL with calls in flight, then a replacement. Repeats: at most the calls that were in flight."""
-    victim = await stack.add_worker(concurrency=CONCURRENCY, lease_seconds=LEASE)
+    victim = await stack.add_worker(**_WORKER)
     await stack.faults({"kind": "latency", "seconds": 0.03})
     items = mixed(hub, 600, seed=11)
     for body in batches(items, 200):
@@ -27,7 +28,7 @@ async def test_a_killed_worker_is_replaced_and_nothing_is_lost(stack: Stack, hub
     await stack.arrived(hub, 150)
     await victim.kill()
     assert await stack.depth() > 200  # it was in the middle of it
-    await stack.add_worker(concurrency=CONCURRENCY, lease_seconds=LEASE)
+    await stack.add_worker(**_WORKER)
     await stack.drained()
     calls = await stack.journal(hub)
     assert max(call.in_flight for call in calls) <= CONCURRENCY * 2  # calls of the dead may still be in flight
@@ -39,13 +40,13 @@ async def test_a_killed_worker_is_replaced_and_nothing_is_lost(stack: Stack, hub
 async def test_a_kill_in_the_middle_of_a_list_repeats_only_what_was_in_flight(stack: Stack, hub: str) -> None:
     """One item for 600 users, whose body is stored once in each partition: every user gets it."""
     users = [f"listed{number}" for number in range(600)]
-    victim = await stack.add_worker(concurrency=CONCURRENCY, lease_seconds=LEASE)
+    victim = await stack.add_worker(**_WORKER)
     await stack.faults({"kind": "latency", "seconds": 0.03})
     await stack.post(hub, {"userIds": users, "target": "t", "arguments": ["x" * 5000]})
     await stack.arrived(hub, 150)
     await victim.kill()
     assert await stack.depth() > 200  # it was in the middle of it
-    await stack.add_worker(concurrency=CONCURRENCY, lease_seconds=LEASE)
+    await stack.add_worker(**_WORKER)
     await stack.drained()
     calls = await stack.journal(hub)
     assert {call.target.split("/users/")[1].split("/")[0] for call in calls} == set(users)
@@ -55,7 +56,7 @@ async def test_a_kill_in_the_middle_of_a_list_repeats_only_what_was_in_flight(st
 
 async def test_a_standing_by_worker_takes_over_when_the_leases_have_run_out(stack: Stack, hub: str) -> None:
     """Both deliver half; one is killed; the other has everything within a few lives of a lease."""
-    victim, survivor = await stack.add_workers(2, concurrency=CONCURRENCY, lease_seconds=LEASE)
+    victim, survivor = await stack.add_workers(2, **_WORKER)
     await stack.shared_as(8, 8)
     await stack.faults({"kind": "latency", "seconds": 0.02})
     items = mixed(hub, 800, seed=12)
@@ -77,7 +78,7 @@ async def test_workers_that_are_killed_again_and_again_lose_nothing(stack: Stack
 
     async def kill_again() -> None:
         for _ in range(2):
-            victim = await stack.add_worker(concurrency=CONCURRENCY, lease_seconds=LEASE)
+            victim = await stack.add_worker(**_WORKER)
             already = len(await stack.journal(hub))
             await stack.arrived(hub, already + 60)
             await victim.kill()
@@ -90,21 +91,21 @@ async def test_workers_that_are_killed_again_and_again_lose_nothing(stack: Stack
     async with asyncio.TaskGroup() as group:
         group.create_task(kill_again())
         group.create_task(keep_coming())
-    await stack.add_worker(concurrency=CONCURRENCY, lease_seconds=LEASE)
+    await stack.add_worker(**_WORKER)
     await stack.drained()
     examine(sent_of(items), await stack.journal(hub)).check(most_duplicates=2 * CONCURRENCY)
 
 
 async def test_a_frozen_worker_that_wakes_up_after_its_leases_ran_out_falls_silent(stack: Stack, hub: str) -> None:
     """SIGSTOP longer than a lease lives, then SIGCONT: the successor's work is neither repeated nor overtaken."""
-    frozen = await stack.add_worker(concurrency=CONCURRENCY, lease_seconds=LEASE)
+    frozen = await stack.add_worker(**_WORKER)
     await stack.faults({"kind": "latency", "seconds": 0.03})
     items = mixed(hub, 500, seed=14)
     for body in batches(items, 250):
         await stack.post(hub, body)
     await stack.arrived(hub, 100)
     frozen.freeze()
-    await stack.add_worker(concurrency=CONCURRENCY, lease_seconds=LEASE)
+    await stack.add_worker(**_WORKER)
 
     async def taken_over() -> bool:
         return not {holder for holder in (await stack.leases()).values() if f"-{frozen.process.pid}-" in holder}

@@ -16,8 +16,8 @@ from tests.redis.product import HUB, PARTITIONS, running_product
 from tests.redis_kinds import KINDS, PASSWORD, Store, name_of, node_id, ready_to_fail_over
 from tests.redis_servers import RedisProcess, eventually
 
-_LEASE = {"lease_seconds": 3.0}
-WAIT_1 = {**_LEASE, "durability": "replicas", "durability_replicas": 1, "durability_timeout": 1.0}
+_LEASE = {"lease_seconds": 3.0}  # runs out while a server is away
+WAIT_1 = {"durability": "replicas", "durability_replicas": 1, "durability_timeout": 1.0}
 _MOST_AGAIN = 200  # a WAIT confirms what was accepted, not what was settled; in flight are 128 at most
 
 
@@ -51,7 +51,7 @@ def clustered(whole_cluster: Store) -> Store:
 
 async def test_a_killed_master_is_replaced_and_nothing_accepted_is_lost(watched: Store) -> None:
     items = mixed(HUB, 500, seed=11)
-    async with running_product(watched, **WAIT_1) as product, asyncio.TaskGroup() as tasks:
+    async with running_product(watched, **WAIT_1, **_LEASE) as product, asyncio.TaskGroup() as tasks:
         sending = tasks.create_task(product.send(items, pause=0.02))
         await product.delivered(150)
         watched.servers[0].kill()
@@ -105,7 +105,7 @@ async def test_a_node_that_does_not_answer_delays_only_its_own_partitions(cluste
 async def test_a_killed_node_of_a_cluster_is_replaced_and_nothing_accepted_is_lost(clustered: Store) -> None:
     items = mixed(HUB, 500, seed=12)
     victim, heir = _owner_and_heir(clustered, 0)
-    async with running_product(clustered, **WAIT_1) as product, asyncio.TaskGroup() as tasks:
+    async with running_product(clustered, **WAIT_1, **_LEASE) as product, asyncio.TaskGroup() as tasks:
         sending = tasks.create_task(product.send(items, pause=0.02))
         await product.delivered(150)
         victim.kill()

@@ -25,6 +25,8 @@ _OTHERS_TURN = 8  # every so many turns begin with the least urgent, so that not
 _NEXT_HURRY = 1.0  # seconds from the first time a backoff of the head was cut short to the second; it doubles
 _MOST_DOUBLINGS = 30
 
+_Place = tuple[str, bool]  # a hub, and whether what waits is of a long list
+
 
 class StreamIds:
     """Ids of entries that were left in the stream, oldest first; 16 bytes for each."""
@@ -248,6 +250,45 @@ def never_held(_lane: Lane, _now: float) -> float | None:
     return None
 
 
+class _Level:
+    """The lanes of one priority. A hub that comes has the next turn, and from then on one behind each of the others.
+
+    A hub stays where it is in the turns when it has no lane any more, until its turn comes. So it is not taken for one
+    that comes as often as it has a lane again, and nobody waits for more than a turn of each other hub. Source: the new
+    and old flows of RFC 8290, section 4.2.
+    """
+
+    __slots__ = ("come", "count", "turns")
+
+    def __init__(self) -> None:
+        self.come: dict[_Place, deque[Lane]] = {}
+        self.turns: dict[_Place, deque[Lane]] = {}
+        self.count = 0
+
+    def __repr__(self) -> str:
+        return f"<_Level {self.count} lanes, {len(self.come)} and {len(self.turns)} hubs>"
+
+    def append(self, place: _Place, lane: Lane) -> None:
+        """Put a lane behind the others of its place."""
+        queue = self.turns.get(place)
+        if queue is None and (queue := self.come.get(place)) is None:
+            queue = self.come[place] = deque()
+        queue.append(lane)
+        self.count += 1
+
+    def popleft(self) -> Lane:
+        """Remove and return the next lane; there has to be one."""
+        turns = self.turns
+        while turns and not turns[place := next(iter(turns))]:
+            del turns[place]
+        places = self.come or turns
+        place, queue = next(iter(places.items()))
+        del places[place]
+        turns[place] = queue  # behind the others
+        self.count -= 1
+        return queue.popleft()
+
+
 class FairQueue:
     """Lanes of one class that are ready. The urgent go first, but not always; within a priority there are turns.
 
@@ -259,7 +300,7 @@ class FairQueue:
     __slots__ = ("_levels", "_reversed", "_turn", "count")
 
     def __init__(self) -> None:
-        self._levels: tuple[dict[tuple[str, bool], deque[Lane]], ...] = ({}, {}, {})  # in the order of their turns
+        self._levels = (_Level(), _Level(), _Level())  # in the order of their turns
         self._reversed = self._levels[::-1]
         self.count = 0  # read by every call: `len` would cost a call of its own
         self._turn = 0
@@ -273,30 +314,17 @@ class FairQueue:
     def append(self, lane: Lane) -> None:
         """Put a lane behind the others of its hub."""
         head = lane.waiting[0]
-        queues = self._levels[_LEVEL[_priority_of(lane.flow, head)]]
-        place = (lane.hub, bool(head.entry.body_ref))
-        queue = queues.get(place)
-        if queue is None:
-            queue = queues[place] = deque()
-        queue.append(lane)
+        self._levels[_LEVEL[_priority_of(lane.flow, head)]].append((lane.hub, bool(head.entry.body_ref)), lane)
         self.count += 1
 
     def popleft(self) -> Lane:
         """Remove and return the next lane; IndexError when there is none."""
-        if not self.count:
-            raise IndexError("no lane is ready")
         self._turn += 1
-        for queues in self._levels if self._turn % _OTHERS_TURN else self._reversed:
-            if queues:
-                break
-        place, queue = next(iter(queues.items()))
-        lane = queue.popleft()
-        self.count -= 1
-        if not queue:
-            del queues[place]
-        elif len(queues) > 1:
-            queues[place] = queues.pop(place)  # behind the others
-        return lane
+        for level in self._levels if self._turn % _OTHERS_TURN else self._reversed:
+            if level.count:
+                self.count -= 1
+                return level.popleft()
+        raise IndexError("no lane is ready")
 
 
 class ReadyLanes:

@@ -684,8 +684,8 @@ class World(RuleBasedStateMachine):
             lane
             for of_endpoint in self.lanes._ready.values()
             for queue in of_endpoint.queues
-            for hubs in queue._levels
-            for lanes in hubs.values()
+            for level in queue._levels
+            for lanes in (*level.come.values(), *level.turns.values())
             for lane in lanes
         ]
         places = [lane for lane in ready if not lane.dropped]
@@ -774,11 +774,32 @@ def test_hubs_take_queue_and_so_do_the_lanes_of_each() -> None:
     assert emptied(queue_of("a\n1", "a\n2", "a\n3", "b\n1", "b\n2")) == ["a\n1", "b\n1", "a\n2", "b\n2", "a\n3"]
 
 
-def test_a_hub_that_comes_waits_for_one_lane_of_each_other() -> None:
-    queue = queue_of("a\n1", "a\n2", "b\n1", "b\n2")
+def test_a_hub_that_comes_has_the_next_turn_after_others_that_came() -> None:
+    queue = queue_of("a\n1", "a\n2", "a\n3", "b\n1", "b\n2")
     queue.popleft()
     queue.append(a_lane("quiet\n1"))
-    assert emptied(queue)[:3] == ["b\n1", "a\n2", "quiet\n1"]
+    assert emptied(queue) == ["b\n1", "quiet\n1", "a\n2", "b\n2", "a\n3"]
+
+
+def test_hubs_that_come_again_and_again_wait_for_one_lane_of_each_other() -> None:
+    queue = queue_of(*(f"backlog\n{number}" for number in range(9)), "x\n1", "y\n1")
+    served = []
+    while queue:
+        lane = queue.popleft()
+        served.append(lane.key[0])
+        if lane.hub != "backlog" and len(served) < 25:
+            queue.append(lane)
+    assert "".join(served) == "bxybxybxybxybxybxybxybxybxy"
+
+
+def test_a_hub_without_lanes_is_forgotten_when_its_turn_has_come() -> None:
+    queue = FairQueue()
+    for number in range(100):
+        queue.append(a_lane(f"hub{number}\n1"))
+        queue.popleft()
+    queue.append(a_lane("hub1\n1"))
+    queue.popleft()
+    assert sum(len(level.turns) for level in queue._levels) == 1
 
 
 def test_a_lane_of_one_hub_alone_goes_behind_the_others() -> None:

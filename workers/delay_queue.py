@@ -15,7 +15,7 @@ from fanout.signalr.message import RouteClass
 from workers.lane import HeldUntil, Lane, never_held
 
 LOOKS = 64  # lanes that are looked at in one part when their time has come
-_HURRIES = 4  # times as many are made due sooner in one part, or moved
+_HURRIES = 1  # times as many are made due sooner in one part, or moved
 _MOST_STALE = 1024  # places that may be stale whatever their share
 
 _Heap = list[tuple[float, int, Lane]]

@@ -21,7 +21,7 @@ from workers.partition import BufferedEntry
 
 _AT_ONCE = 16  # lanes that look for room again whenever some was given back
 _LOOKS = 32  # calls to an endpoint that are begun before all else has its turn again, fewer where they take longer
-_JUDGED = 8  # failed calls to an endpoint that are judged before all else has its turn again; one takes 0.2 ms
+_JUDGED = 4  # failed calls to an endpoint that are judged before all else has its turn again; one takes 0.2 ms
 _ASIDE = 2.0  # putting a lane aside takes as long as so many
 
 

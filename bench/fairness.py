@@ -6,36 +6,56 @@ rate is set, one slot of that rate more. The neighbours are in the hub `noisy`; 
 or in another one. Latency is from the POST to the far side's arrival, for one message every 20 ms, the kinds of quiet
 traffic in turn. Rounds are interleaved and the median over them counts, because p99 on a shared machine is mostly the
 machine's.
+
+The far side is the sink, not the emulator. Where hundreds of calls are under way, an emulator in Python takes them one
+by one, and the quiet ones would wait for it, as they do not wait for the service.
 """
 
 import asyncio
-import re
+import gc
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import inf
 from statistics import median
 from typing import Any
 
+import httpx
+
 from bench.command import parser
-from bench.far_side import FarSide, far_side
+from bench.far_side import service
 from bench.rig import Rig
+from bench.sink import Sink
 
 _PER_KIND = 150
 _EVERY = 0.02
 _ROUNDS = 3
-_LATENCY = 0.005
+_LATENCY = 5.0  # milliseconds
 _RATE = 200  # calls a second, of the class `send`
 _MOST_TIMES = 2.0
 _MOST_SECONDS = 0.25
 _USERS = 50
 _READ_WITHIN = 60.0
-_WARM_UP = 2.0  # seconds: a worker that starts learns its share of a rate from the others first
+_WARM_UP = 2.0  # seconds: connections open, and a worker that starts learns its share of a rate from the others first
+_PAUSE_IS_KNOWN = 1.0  # seconds: workers look twice in each
 _MARKS = 200
-_PROBE = re.compile(r"probe-\d+")
 
 Item = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service, and the sink that stands for what it delivers to."""
+
+    http: httpx.AsyncClient
+    ingress: str
+    sink: Sink
+
+    async def post(self, hub: str, items: list[Item]) -> None:
+        """Post items to the ingress."""
+        (await self.http.post(f"{self.ingress}/v1/hubs/{hub}/messages", json=items)).raise_for_status()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +73,7 @@ class Neighbour:
     """What is beside it. `rate` is set for the class `send` where it is not 0."""
 
     name: str
-    begin: Callable[[FarSide], Awaitable[None]]
+    begin: Callable[[Service], Awaitable[None]]
     rate: int = 0
     is_pause: bool = False
 
@@ -92,37 +112,33 @@ QUIET = (
 )
 
 
-async def _alone(far: FarSide) -> None:
-    await far.latency(_LATENCY)
+async def _alone(_far: Service) -> None:
+    """Begin nothing."""
 
 
-async def _list(far: FarSide) -> None:
-    await far.latency(_LATENCY)
+async def _list(far: Service) -> None:
     await far.post("noisy", [{"userIds": [f"u{n}" for n in range(10_000)], "target": "t", "arguments": ["list"]}])
 
 
-async def _many_users(far: FarSide) -> None:
-    await far.latency(_LATENCY)
+async def _many_users(far: Service) -> None:
     await _fill(far, 4 * 3_000, 3_000)
 
 
-async def _long_lane(far: FarSide) -> None:
-    await far.latency(_LATENCY)
+async def _long_lane(far: Service) -> None:
     await _fill(far, 100_000, 1)
     await _read_past(far)
 
 
-async def _dead(far: FarSide) -> None:
+async def _dead(far: Service) -> None:
     # They are more than a worker reads ahead, and all else in that hub is well.
-    rules = [{"kind": "latency", "seconds": _LATENCY}]
-    await far.faults([{"kind": "status", "status": 503, "match": {"path": "/hubs/noisy/users/u"}}, *rules])
+    await far.sink.refuse_in("/api/hubs/noisy/users/u")
     await _fill(far, 30_000, 3_000)
 
 
-async def _paused(far: FarSide) -> None:
-    await far.latency(_LATENCY)
+async def _paused(far: Service) -> None:
     pause = {"class": "send", "seconds": 600, "reason": "bench.fairness"}
     (await far.http.post(f"{far.ingress}/v1/admin/pauses/set", json=pause)).raise_for_status()
+    await asyncio.sleep(_PAUSE_IS_KNOWN)
     await _fill(far, 12_000, 3_000)
 
 
@@ -138,6 +154,7 @@ _ALONE = (Neighbour("alone", _alone), Neighbour(f"alone at {_RATE}/s", _alone, r
 
 async def main(rounds: int = _ROUNDS, only: str = "") -> None:
     """Measure alone and beside each neighbour (whose name contains `only`), `rounds` times; print the medians."""
+    gc.disable()  # a collection here would be 30 ms of all that is measured
     chosen = [neighbour for neighbour in NEIGHBOURS if only in neighbour.name]
     rates = {neighbour.rate for neighbour in chosen}
     references = [alone for alone in _ALONE if alone.rate in rates]
@@ -153,11 +170,24 @@ async def main(rounds: int = _ROUNDS, only: str = "") -> None:
 
 
 async def _measured(neighbour: Neighbour) -> Found:
-    settings = {"FANOUT_SEND_RATE": str(neighbour.rate)} if neighbour.rate else {}
-    async with Rig.open() as rig, far_side(rig, workers=1, **settings) as far:
+    async with _started(neighbour) as far:
+        for quiet in QUIET:
+            await far.post(quiet.hub, [quiet.item("warm", 0)])
         await asyncio.sleep(_WARM_UP)
         await neighbour.begin(far)
         return await _probed(far, [quiet for quiet in QUIET if not (neighbour.is_pause and quiet.is_send)])
+
+
+@asynccontextmanager
+async def _started(neighbour: Neighbour) -> AsyncIterator[Service]:
+    settings = {"FANOUT_SEND_RATE": str(neighbour.rate)} if neighbour.rate else {}
+    async with Rig.open() as rig, httpx.AsyncClient(timeout=60) as http:
+        sink = await Sink.start(rig)
+        await sink.set_latency(_LATENCY)
+        ingress, _workers = await service(
+            rig, await rig.redis(), sink.connection_string(), workers=1, settings=settings
+        )
+        yield Service(http, ingress, sink)
 
 
 def _print_verdicts(
@@ -176,41 +206,40 @@ def _print_verdicts(
             print(f"{name:<55} {found * 1e3:>6.1f} {found / alone:>9.2f}  {'' if holds else 'MISSED'}")
 
 
-async def _read_past(far: FarSide) -> None:
+async def _read_past(far: Service) -> None:
     # Quiet messages that were stored last, in every partition, have arrived: all before them was read.
-    await far.post("quiet", [{"userId": f"s{n}", "target": "t", "arguments": ["read"]} for n in range(_MARKS)])
-    begin = time.monotonic()
-    while sum("/hubs/quiet/" in call["path"] for call in await far.journal()) < _MARKS:
+    await far.sink.record(on=True)
+    await far.post("quiet", [{"userId": f"s{n}", "target": "t", "arguments": [f"probe-{n}"]} for n in range(_MARKS)])
+    begin, arrived = time.monotonic(), 0
+    while arrived < _MARKS:
         if time.monotonic() - begin > _READ_WITHIN:
             raise SystemExit("the worker did not read past the long lane")
         await asyncio.sleep(0.2)
+        arrived += len(await far.sink.arrivals())
 
 
-async def _fill(far: FarSide, count: int, users: int) -> None:
+async def _fill(far: Service, count: int, users: int) -> None:
     for start in range(0, count, 5000):
         numbers = range(start, min(start + 5000, count))
         await far.post("noisy", [{"userId": f"u{n % users}", "target": "t", "arguments": [n]} for n in numbers])
 
 
-async def _probed(far: FarSide, kinds: Sequence[Quiet]) -> Found:
+async def _probed(far: Service, kinds: Sequence[Quiet]) -> Found:
     """Send one message at a time, of these kinds in turn; return the latencies of each in seconds, sorted."""
-    sent: dict[str, float] = {}
-    since = (await far.journal())[-1:]
+    await far.sink.record(on=True)
+    sent: list[float] = []
     async with asyncio.TaskGroup() as group:
         begin = time.monotonic()
         for number in range(_PER_KIND * len(kinds)):
             await asyncio.sleep(max(0.0, begin + number * _EVERY - time.monotonic()))
-            quiet, mark = kinds[number % len(kinds)], f"probe-{number}"
-            sent[mark] = time.time()
-            group.create_task(far.post(quiet.hub, [quiet.item(mark, number // len(kinds))]))
+            quiet = kinds[number % len(kinds)]
+            sent.append(time.monotonic())
+            group.create_task(far.post(quiet.hub, [quiet.item(f"probe-{number}", number // len(kinds))]))
     await asyncio.sleep(3)
-    arrived: dict[str, float] = {}
-    for call in await far.journal(since[0]["sequence"] if since else 0):
-        if mark_found := _PROBE.search(call["path"]) or _PROBE.search(call["body"]):
-            arrived.setdefault(mark_found[0], call["wall"])
+    arrived = await far.sink.arrivals()
     latencies: dict[Quiet, list[float]] = defaultdict(list)
-    for number, (mark, at) in enumerate(sent.items()):
-        latencies[kinds[number % len(kinds)]].append(arrived.get(mark, inf) - at)
+    for number, at in enumerate(sent):
+        latencies[kinds[number % len(kinds)]].append(arrived.get(number, inf) - at)
     return {quiet: sorted(found) for quiet, found in latencies.items()}
 
 

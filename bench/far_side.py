@@ -3,7 +3,7 @@
 Rule guarded: what was delivered and refused is counted by the far side, never by the service that is measured.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -80,17 +80,30 @@ class FarSide:
 @asynccontextmanager
 async def far_side(rig: Rig, *, workers: int, program: str = "service.cli", **settings: str) -> AsyncIterator[FarSide]:
     """Start Redis, emulator, ingress and workers for as long as the block lasts; `program` is what workers run."""
-    redis, port, front = await rig.redis(), free_port(), free_port()
+    redis, port = await rig.redis(), free_port()
     emulator = await rig.python("emulator", "service.cli", "emulate", "--port", str(port))
+    await answering(emulator, port, "/api/health")
+    ingress, started = await service(
+        rig, redis, connection_string(port), workers=workers, program=program, settings=settings
+    )
+    async with httpx.AsyncClient(timeout=60) as http:
+        yield FarSide(http, f"http://127.0.0.1:{port}", ingress, redis, started)
+
+
+async def service(
+    rig: Rig, redis: Redis, connection: str, *, workers: int, settings: Mapping[str, str], program: str = "service.cli"
+) -> tuple[str, tuple[Child, ...]]:
+    """Start an ingress and workers in front of what `connection` names; return the ingress' URL and the workers."""
     environ = {
-        "AzureSignalRConnectionString": connection_string(port),
+        "AzureSignalRConnectionString": connection,
         "FANOUT_REDIS_URL": redis.url,
         "FANOUT_LOG_LEVEL": "warning",
         "FANOUT_AUTH": "none",
         "FANOUT_LAME_DUCK": "0",
-    } | settings
+        **settings,
+    }
+    front = free_port()
     ingress = await rig.python("ingress", "service.cli", "serve", "--role", "ingress", "--port", str(front), **environ)
-    await answering(emulator, port, "/api/health")
     await answering(ingress, front)
     started = []
     for number in range(workers):
@@ -100,6 +113,4 @@ async def far_side(rig: Rig, *, workers: int, program: str = "service.cli", **se
         )
         await answering(worker, own)
         started.append(worker)
-    async with httpx.AsyncClient(timeout=60) as http:
-        base = "http://127.0.0.1"
-        yield FarSide(http, f"{base}:{port}", f"{base}:{front}", redis, tuple(started))
+    return f"http://127.0.0.1:{front}", tuple(started)

@@ -7,7 +7,9 @@
  *   GET /bench/wait/N         answered once N requests have been answered; body: monotonic nanoseconds of that moment
  *   GET /bench/latency/US     from now on answer US microseconds after a request is complete
  *   GET /bench/refuse/1       from now on answer 503, which does not count as answered; 0 ends it
- *   GET /bench/record/1       from now on note when each message arrives (its "seq" number and monotonic nanoseconds)
+ *   GET /bench/refuse-in/PATH from now on do so where the request's path begins with PATH
+ *   GET /bench/record/1       from now on note when each message arrives (its "seq" number, else the one behind "probe-"
+ *                             in path or body, and monotonic nanoseconds)
  *   GET /bench/arrivals       the notes, one "seq nanoseconds" a line, and forget them
  *
  * Usage: sink; prints its port.
@@ -58,6 +60,7 @@ struct pending {
     int64_t due;
     int descriptor;
     uint32_t generation;
+    int refused;
 };
 
 struct note {
@@ -72,6 +75,7 @@ static size_t ring_size = 1 << 16, ring_head, ring_count;
 static struct note *notes;
 static size_t note_count, note_room;
 static int recording, refusing, poller, timer, waiter = -1;
+static char refused_path[256];
 static int64_t latency;
 static long answered, wanted;
 
@@ -120,8 +124,8 @@ static void tell_waiter(void) {
     }
 }
 
-static void answer(int descriptor) {
-    if (refusing) {
+static void answer(int descriptor, int refused) {
+    if (refusing || refused) {
         put(descriptor, REFUSED, sizeof REFUSED - 1);
         return;
     }
@@ -138,7 +142,7 @@ static void arm(void) {
     timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
-static void postpone(int descriptor) {
+static void postpone(int descriptor, int refused) {
     if (ring_count == ring_size) {
         struct pending *larger = malloc(2 * ring_size * sizeof *ring);
         for (size_t i = 0; i < ring_count; i++) larger[i] = ring[(ring_head + i) % ring_size];
@@ -148,7 +152,7 @@ static void postpone(int descriptor) {
         ring_size *= 2;
     }
     ring[(ring_head + ring_count++) % ring_size] =
-        (struct pending){now() + latency, descriptor, connections[descriptor]->generation};
+        (struct pending){now() + latency, descriptor, connections[descriptor]->generation, refused};
     if (ring_count == 1) arm();
 }
 
@@ -161,13 +165,14 @@ static void answer_due(void) {
         ring_head = (ring_head + 1) % ring_size;
         ring_count--;
         struct connection *held = connections[next.descriptor];
-        if (held && held->generation == next.generation) answer(next.descriptor);
+        if (held && held->generation == next.generation) answer(next.descriptor, next.refused);
     }
     if (ring_count) arm();
 }
 
-static void note(const char *body, size_t size) {
-    const char *found = memmem(body, size, "\"seq\":", 6);
+static void note(const char *request, size_t head, size_t size) {
+    const char *found = memmem(request + head, size - head, "\"seq\":", 6);
+    if (!found) found = memmem(request, size, "probe-", 6);
     if (!found) return;
     if (note_count == note_room) {
         note_room = note_room ? 2 * note_room : 4096;
@@ -199,6 +204,12 @@ static void steer(int descriptor, const char *command) {
     } else if (!strncmp(command, "refuse/", 7)) {
         refusing = atoi(command + 7);
         say_number(descriptor, refusing);
+    } else if (!strncmp(command, "refuse-in/", 10)) {
+        size_t length = strcspn(command + 9, " ");
+        if (length >= sizeof refused_path) length = sizeof refused_path - 1;
+        memcpy(refused_path, command + 9, length);
+        refused_path[length] = 0;
+        say_number(descriptor, (long)length);
     } else if (!strncmp(command, "record/", 7)) {
         recording = atoi(command + 7);
         note_count = 0;
@@ -224,6 +235,12 @@ static size_t request_size(const char *bytes, size_t size, size_t *head) {
     return *head + body <= size ? *head + body : 0;
 }
 
+static int is_refused(const char *bytes, size_t size) {
+    size_t length = strlen(refused_path);
+    const char *path = memchr(bytes, ' ', size);
+    return length && path && path + 1 + length <= bytes + size && !memcmp(path + 1, refused_path, length);
+}
+
 static void take(struct connection *from, size_t head, size_t size) {
     if (!strncmp(from->bytes, "GET /bench/", 11)) {
         steer(from->descriptor, from->bytes + 11);
@@ -233,11 +250,12 @@ static void take(struct connection *from, size_t head, size_t size) {
         put(from->descriptor, ACCEPTED, sizeof ACCEPTED - 1);
         return;
     }
-    if (recording) note(from->bytes + head, size - head);
+    if (recording) note(from->bytes, head, size);
+    int refused = is_refused(from->bytes, size);
     if (latency)
-        postpone(from->descriptor);
+        postpone(from->descriptor, refused);
     else
-        answer(from->descriptor);
+        answer(from->descriptor, refused);
 }
 
 static void receive(struct connection *from) {

@@ -74,8 +74,12 @@ class Sink:
         """Answer 503 from now on, which does not count as answered, or stop."""
         await self._get(f"refuse/{int(on)}")
 
+    async def refuse_in(self, path: str) -> None:
+        """Answer 503 from now on where the request's path begins with this one."""
+        await self._get(f"refuse-in{path}")
+
     async def record(self, *, on: bool) -> None:
-        """Note the arrival of each message from now on, or stop."""
+        """Note the arrival of each message with a number ("seq", or behind "probe-") from now on, or stop."""
         await self._get(f"record/{int(on)}")
 
     async def arrivals(self) -> dict[int, float]:

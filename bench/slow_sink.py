@@ -7,6 +7,7 @@ certificate for 127.0.0.1 and leaves the CA there as ca.pem. Prints its port.
 
 import argparse
 import asyncio
+import re
 import ssl
 import sys
 import time
@@ -22,6 +23,7 @@ _ACCEPTED = (
 )
 _REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"
 _STEERING = b"GET /bench/"
+_SEQ, _PROBE = re.compile(rb'"seq":(\d+)'), re.compile(rb"probe-(\d+)")
 
 
 class Counter:
@@ -32,6 +34,7 @@ class Counter:
         self.latency = 0.0
         self.recording = False
         self.refusing = False
+        self.refused_path = b""
         self.notes: list[tuple[int, int]] = []
         self._waiting: tuple[int, asyncio.Transport] | None = None
 
@@ -42,11 +45,16 @@ class Counter:
             _say(self._waiting[1], str(time.monotonic_ns()))
             self._waiting = None
 
-    def note(self, body: bytes) -> None:
+    def note(self, request: bytes, body: int) -> None:
         """Remember when a message arrived."""
-        found = body.find(b'"seq":')
-        if found >= 0:
-            self.notes.append((int(body[found + 6 : found + 30].partition(b",")[0]), time.monotonic_ns()))
+        found = _SEQ.search(request, body) or _PROBE.search(request)
+        if found is not None:
+            self.notes.append((int(found[1]), time.monotonic_ns()))
+
+    def is_refused(self, request: bytes) -> bool:
+        """Return whether a request is to be answered with 503 for its path."""
+        path = self.refused_path
+        return path != b"" and request.startswith(path, request.find(b" ") + 1)
 
     def steer(self, command: str, transport: asyncio.Transport) -> None:
         """Obey one /bench/ path."""
@@ -60,6 +68,8 @@ class Counter:
             self.latency = int(argument) / 1e6
         elif name == "refuse":
             self.refusing = bool(int(argument))
+        elif name == "refuse-in":
+            self.refused_path = f"/{argument}".encode()
         elif name == "record":
             self.recording, self.notes = bool(int(argument)), []
         _say(transport, self._text(name))
@@ -101,14 +111,15 @@ class Connection(asyncio.Protocol):
             self._transport.write(_ACCEPTED)
             return
         if self._counter.recording:
-            self._counter.note(whole[body:])
+            self._counter.note(whole, body)
+        is_refused = self._counter.is_refused(whole)
         if self._counter.latency:
-            asyncio.get_running_loop().call_later(self._counter.latency, self._answer)
+            asyncio.get_running_loop().call_later(self._counter.latency, self._answer, is_refused)
         else:
-            self._answer()
+            self._answer(is_refused)
 
-    def _answer(self) -> None:
-        if self._counter.refusing:
+    def _answer(self, is_refused: bool) -> None:
+        if is_refused or self._counter.refusing:
             self._transport.write(_REFUSED)
             return
         self._transport.write(_ACCEPTED)

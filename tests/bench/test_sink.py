@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from bench import sink as sinks
@@ -57,6 +58,23 @@ async def test_what_it_refuses_is_not_counted(sink: Sink) -> None:
     await sink.refuse(on=False)
     await post_all(sink.port, "/any", bodies(2), connections=1)
     assert await sink.answered() == 2
+
+
+async def test_it_refuses_what_goes_to_one_path(sink: Sink) -> None:
+    await sink.set_latency(1)
+    await sink.refuse_in("/api/hubs/noisy")
+    await post_all(sink.port, "/api/hubs/quiet/:send", bodies(2), connections=1)
+    with pytest.raises(ExceptionGroup) as refused:
+        await post_all(sink.port, "/api/hubs/noisy/:send", bodies(1), connections=1)
+    assert "503" in str(refused.value.exceptions[0])
+    assert await sink.answered() == 2
+
+
+async def test_it_notes_calls_without_a_body_by_their_path(sink: Sink) -> None:
+    await sink.record(on=True)
+    async with httpx.AsyncClient() as http:
+        await http.put(f"http://127.0.0.1:{sink.port}/api/hubs/a/groups/g/users/probe-17")
+    assert list(await sink.arrivals()) == [17]
 
 
 async def test_it_notes_when_each_message_arrives(sink: Sink) -> None:

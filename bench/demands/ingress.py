@@ -14,7 +14,7 @@ from bench.stacks import BATCH, Sample
 
 
 async def noop_100(bench: Bench) -> Sample:
-    """Send batches of 100 to the route that does nothing; with fewer of them its cost differs by half."""
+    """Send batches of 100 to the route that does nothing; a batch costs it little, so there are more of them."""
     return await _noop(bench, bench.scale.count(150_000), BATCH, 8)
 
 

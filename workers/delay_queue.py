@@ -14,8 +14,7 @@ from math import inf
 from fanout.signalr.message import RouteClass
 from workers.lane import HeldUntil, Lane, never_held
 
-LOOKS = 64  # lanes that are looked at in one part when their time has come
-_HURRIES = 1  # times as many are made due sooner in one part, or moved
+LOOKS = 64  # lanes that are looked at in one part when their time has come; as many are made due sooner, or moved
 _MOST_STALE = 1024  # places that may be stale whatever their share
 
 _Heap = list[tuple[float, int, Lane]]
@@ -103,8 +102,8 @@ class DelayQueue:
 
     def due(self, now: float, most: int = LOOKS) -> Iterator[Lane]:
         """Remove and yield lanes whose time has come, in the order of their times; look at `most` at the most."""
-        self._hurry_some(now, most * _HURRIES)
-        self._move_some(most * _HURRIES)
+        self._hurry_some(now, most)
+        self._move_some(most)
         while most and (heap := self._earliest()) and heap[0][0] <= now:
             most -= 1
             place = heappop(heap)

@@ -1,4 +1,4 @@
-"""The emulator as the far side of a run, with what the delivery benchmarks ask of it: quota, latency, counts.
+"""The service in front of a far side, and the emulator as one, with what benchmarks ask of it: quota, latency, counts.
 
 Rule guarded: what was delivered and refused is counted by the far side, never by the service that is measured.
 """

@@ -177,11 +177,14 @@ async def sends(far: FarSide, mode: str) -> None:
     """Keep far more waiting than the quota allows, and change the quota twice."""
     seconds = sum(length for length, _, _ in _PHASES)
     wanted = seconds * _QUOTA * 2
+    await far.quota(_PHASES[0][1])
+    begin = await far.counts()
     for start in range(0, wanted, 2000):
-        await far.quota(_PHASES[0][1])
         items = [{"userId": f"u{n % _USERS}", "target": "t", "arguments": [n]} for n in range(start, start + 2000)]
         await far.post("pacing", items)
-    for length, quota, name in _PHASES:
+    length, quota, name = _PHASES[0]
+    print_row(mode, quota, name, *await watch(far, length, quota, since=begin))
+    for length, quota, name in _PHASES[1:]:
         await far.quota(quota)
         print_row(mode, quota, name, *await watch(far, length, quota))
 
@@ -194,11 +197,17 @@ async def broadcasts(far: FarSide, mode: str) -> None:
     print_row(mode, quota, "broadcasts", *await watch(far, length, quota))
 
 
-async def watch(far: FarSide, length: int, quota: int) -> tuple[float, Counts, float | None]:
-    """Look once a second; gives goodput after settling, all counts, and when 95 % was first reached again."""
-    begin, first = time.monotonic(), await far.counts()
+async def watch(
+    far: FarSide, length: int, quota: int, *, since: Counts | None = None
+) -> tuple[float, Counts, float | None]:
+    """Look once a second; gives goodput after settling, all counts, and when 95 % was first reached again.
+
+    The counts are those since now, or since an earlier look: what was sent while the messages were posted.
+    """
+    begin, last = time.monotonic(), await far.counts()
+    first = since or last
     settled: Counts | None = None
-    last, back = first, None
+    back: float | None = None
     for second in range(1, length + 1):
         await asyncio.sleep(max(0.0, begin + second - time.monotonic()))
         now = await far.counts()

@@ -121,6 +121,8 @@ class Dispatcher:
     def _openings(self, now: float) -> list[float]:
         openings: list[float] = []
         for endpoint in self._endpoints:
+            if endpoint.in_flight >= endpoint.gate.window.limit:
+                openings.append(endpoint.gate.window.widens_at)
             if endpoint.retries.left < 1.0 and self._schedule.has_retries(endpoint.name):
                 openings.append(endpoint.retries.opens_at)
             if endpoint.gate.holds_back:

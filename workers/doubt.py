@@ -74,6 +74,11 @@ class Sample:
         return self.taken >= _TWICE * (1 + self.refused)
 
     @property
+    def is_mostly_refused(self) -> bool:
+        """Whether far more was refused than chance leads to."""
+        return self.refused >= max(_SOME, _TWICE * (1 + self.taken))
+
+    @property
     def count(self) -> int:
         return self.taken + self.refused
 
@@ -158,6 +163,10 @@ class Doubt:
     def is_vain(self) -> bool:
         """Whether most calls were accepted since the refusals began."""
         return self._all is not None and self._all.is_mostly_taken
+
+    def is_watching(self, now: float) -> bool:
+        """Return whether calls beside refusals of the last seconds are counted: not enough of them to tell yet."""
+        return self._beside is not None and now - self._beside.since < REMEMBERED
 
     def count(self, now: float) -> None:
         """Count calls from a refusal on."""
@@ -261,10 +270,11 @@ class Doubt:
         self._under_way -= 1
         if self._under_way:
             return Finding.NOTHING
-        self._is_unsure = self._beside.count < _SOME
-        if self._is_unsure:
-            return Finding.NOTHING  # unless another worker knows better until the pause is over, it has to be tried
-        return Finding.SHUT if self._beside.refused > self._beside.taken else Finding.OPEN
+        if self._beside.is_mostly_refused:
+            return Finding.SHUT
+        self._is_unsure = self._beside.count < _SOME or self._beside.refused > self._beside.taken
+        # Unless another worker knows better until the pause is over, it has to be tried.
+        return Finding.NOTHING if self._is_unsure else Finding.OPEN
 
     def _counted(self, now: float, *, refused: bool) -> Finding:
         if now - self._refused_at > REMEMBERED:

@@ -25,6 +25,7 @@ _OVERLOADED = frozenset({_THROTTLED, _UNAVAILABLE})
 _LOOK_AGAIN = 1.0  # seconds until a lane that waits for the end of a pause without one is looked at again
 _SHRINK = 0.75
 _ROUND = 0.1  # seconds: the shortest time between two decreases
+_FIRST = 8  # calls in flight at the start: of four workers, what 200 a second allow in a sixth of one
 _FULL = 0.9  # share of the window in use from which on it counts as full
 _PROBING = 0.5  # share of the window that probes may take: they may be answered late, or never
 ALL = tuple(RouteClass)
@@ -41,19 +42,33 @@ class Window:
     """How many calls may be in flight at once: additive increase, multiplicative decrease.
 
     It shrinks on signs that the service is overloaded (429, 503, time-outs), at most once in a round of calls, and
-    grows by one in a round while it is full. It stays between 1 and `largest`, and starts at `largest`: a service that
-    copes should not be tried out slowly each time a worker starts. Where refusals for speed turn out to be none of the
-    rate, what they took is given back: nothing was overloaded.
+    grows by one in a round while it is full. It stays between 1 and `largest`. A worker that starts does not know what
+    the service takes, and calls in flight cannot be called back: it starts at 8 and doubles while it is full, ten times
+    a second. Not with each round: calls that are not answered would keep it small. A refusal for speed meanwhile has it
+    start again, for the pace may have to try once more. Where refusals for speed turn out to be none of the rate, what
+    they took is given back: nothing was overloaded.
     """
 
-    def __init__(self, largest: int) -> None:
+    def __init__(self, largest: int, *, first: int = _FIRST) -> None:
         self.largest = largest
-        self.limit = float(largest)
+        self._first = float(min(first, largest))
+        self.limit = self._first
+        self.widens_at = -inf if self.limit < largest else inf  # when it doubles next, infinity after the start
         self._shrunk_at = -inf
         self._left = 1.0  # by refusals for speed alone: which part of the limit
 
     def __repr__(self) -> str:
         return f"<Window {self.limit:.1f} of {self.largest}>"
+
+    def widen(self, now: float) -> bool:
+        """Double, if a worker that starts has found it full for long enough; return whether there is room."""
+        if self.widens_at == -inf:
+            self.widens_at = now + _ROUND
+        if now < self.widens_at:
+            return False
+        self.limit = min(float(self.largest), self.limit * 2.0)
+        self.widens_at = now + _ROUND if self.limit < self.largest else inf
+        return True
 
     def succeeded(self, in_flight: int) -> None:
         """Grow by one call's part of a round, if the window was about full."""
@@ -66,6 +81,10 @@ class Window:
         """Shrink, unless that was done within the last round; `took` is how long the call was in flight."""
         if now - self._shrunk_at < max(_ROUND, took):
             return
+        if is_throttled and self.widens_at < inf:
+            self.limit, self.widens_at = self._first, -inf
+            return
+        self.widens_at = inf
         self._shrunk_at = now
         shrunk = max(1.0, self.limit * _SHRINK)
         if is_throttled:
@@ -117,7 +136,7 @@ class Gate:
 
     def open_classes(self, now: float, in_flight: int) -> tuple[RouteClass, ...]:
         """Return the classes of which a call may be made now."""
-        if in_flight >= self.window.limit:
+        if in_flight >= self.window.limit and not self.window.widen(now):
             return ()
         if not self.holds_back:
             return ALL

@@ -16,10 +16,11 @@ accepted, as in TCP Westwood. Known are a rate that was taken for a while and on
 A step beyond costs a pause and refused calls when it fails, so that both have to be earned first.
 """
 
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from math import inf
+from math import floor, inf
 
 LEAST = 2.0  # calls a second: the service lists no lower limit (docs/sources.md, limits)
 REMEMBERED = 10.0  # seconds, as in BBR: what was taken or refused before that says nothing of now
@@ -107,8 +108,22 @@ class Limit:
         """Return whether the trial of the rate is over."""
         return self.phase is not Phase.FREE and now >= self.tried_at + self._trial
 
-    def cut(self, accepted: float | None) -> Found:
-        """Return what is known after a refusal; `accepted` is the rate that was taken lately, None when not known."""
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the first rate that was found, and no other was refused."""
+        return self.phase is Phase.SEARCHING and self.found.refused == inf and self.found.taken > 0.0
+
+    def cut(self, accepted: float | None, quota: tuple[float, float] | None = None) -> Found:
+        """Return what is known after a refusal; `accepted` is the rate that was taken lately, None when not known.
+
+        `quota`: the least and the most that is taken in a second, where two refusals have shown it.
+        """
+        if quota is not None and quota[0] < self.rate:
+            least, most = max(self.found.taken, quota[0]), max(self.found.taken, quota[1])
+            if most <= least * (1 + _WIDER * _FINE):
+                rate = (least + most) / 2 * (1 - 2 * REFUSED)
+                return self._bounded(Found(rate, rate, max(rate, most)))
+            return self._bounded(Found(0.0, least * (1 - _FINE), min(most, self.rate)).between())
         known, rate = self.found, self.rate
         taken = rate if accepted is None else min(accepted, rate)
         if rate == inf:
@@ -153,7 +168,7 @@ class Limit:
             self.phase = Phase.HOLDING if self.rate <= found.taken else Phase.SEARCHING
 
     def correct(self, rate: float) -> None:
-        """Take the first rate that is found for another, while its trial has not begun."""
+        """Take the first rate that is found for another: it was a guess of what the other workers had accepted."""
         if self.phase is Phase.SEARCHING and self.found.refused == inf:
             self.found = self._bounded(Found(rate * (1 - _FINE), rate / 2))
 
@@ -235,6 +250,7 @@ class Taken:
         self._most = self._most_before = 0
         self._most_until = self._forgotten_at = self._refused_at = -inf
         self._refusals = 0
+        self.first: tuple[float, ...] = ()  # times of those that were accepted in the second before a rate was found
 
     @property
     def last_at(self) -> float:
@@ -261,6 +277,29 @@ class Taken:
         """Return how many calls were accepted in the last `look` seconds, and not before `since`."""
         self._trim(now, look)
         return len(self.at) if since <= now - look else sum(at >= since for at in self.at)
+
+    def begin(self, now: float) -> int:
+        """Keep the times of what was accepted in the last second, because a rate is found; return how many."""
+        count = self.count(now, SECOND)
+        self.first = tuple(self.at)
+        return count
+
+    def in_a_second(self, now: float, *, of_all: float, share: float) -> tuple[float, float] | None:
+        """Return how many calls the service takes in a second, None where what was seen does not tell.
+
+        The calls before the first rate was found (`of_all` those of all workers) fell into two seconds of the service,
+        if that rate is refused too. From the beginning of the second one on as many of them were taken as
+        later from the beginning of the second on that is refused now. One moment gives the same number for both.
+        `share` of all later calls are of this worker.
+        """
+        later, scale = list(self.at), of_all / max(1, len(self.first))
+        found = list[float]()
+        for number, begin in enumerate(self.first):
+            before = (len(self.first) - number) * scale
+            after = (len(later) - bisect_left(later, begin + floor(now - begin))) / share
+            if abs(before - after) < REFUSED * before:
+                found.append(after)
+        return (min(found), max(found)) if found else None
 
     def is_telling(self, now: float, *, again: bool) -> bool:
         """Return whether a first refusal shows a rate: not where hardly anything was taken, or once far more."""

@@ -31,6 +31,7 @@ _LEAD = 0.03  # seconds who was refused tries again before the others: they hear
 _BURST = 0.02  # seconds a call may come early to make up for late ones; after a rest, twice that is made up for
 _EPOCH = 0.2  # seconds: refusals closer to each other than this count as one
 _SAMPLE = 10  # calls of one worker that show a rate
+_ALONE = 0.9  # share of a rate: what the others had accepted makes no difference
 _SLOWEST = 0.05  # calls a second of one worker: it learns of a greater share when it asks for it
 IDLE = 0.001  # the demand of a worker where nothing waits: a share to begin with that takes hardly any from others
 _NO_PROBE, _PROBE_DUE, _PROBE_OUT = range(3)
@@ -197,12 +198,12 @@ class Pace:
         again, self._refused_at = now - self._refused_at < REMEMBERED, now
         has_taken = self._taken.last_at > self._cut_at
         may_cut = pressed and has_taken and (self.rate < inf or self._taken.is_telling(now, again=again))
-        self._begin_run()
-        if may_cut:
+        self._begin_run(now)
+        if may_cut or (pressed and beside and self.rate == inf):
             self.doubt.watch(now, now + slowdown.pause, beside if self.rate == inf else 0)
         is_odd = may_cut and self._count_refusal(now, is_own=True)
         if may_cut and not is_odd and not (self.rate == inf and beside):
-            slowdown = replace(slowdown, found=self._cut(now))
+            slowdown = replace(slowdown, found=self._cut(now, is_dear=slowdown.asked))
         self._apply(slowdown, now)
         self.doubt.shut(self.paused_until)
         if self.doubt.is_vain and (self._run.is_strange or self._run.is_vain(self.rate)):
@@ -244,14 +245,15 @@ class Pace:
             self.doubt.trust()
         if slowdown.pause > 0.0 and now >= self.paused_until:
             self._taken.refused(now)
-            self._begin_run()
+            self._begin_run(now)
             self._count_refusal(now, is_own=False)
             self.doubt.count(now)
 
     def _knows_more(self, slowdown: Slowdown) -> bool:
         """Return whether a worker was refused that does not know yet what we know."""
         is_new = slowdown.pause > 0.0 and slowdown.share == 0.0 and slowdown.found.refused == inf
-        return is_new and (self.limit.phase is not Phase.FREE or self.doubt.is_measured)
+        is_doubting = self.doubt.stage is not Stage.LIMIT and (slowdown.found.rate == inf or self.doubt.is_measured)
+        return is_new and (self.limit.phase is not Phase.FREE or is_doubting)
 
     def _knows_better(self, found: Found, now: float) -> bool:
         """Return whether what we know is kept: another worker met a limit first, or we were cut deeper just now."""
@@ -274,10 +276,11 @@ class Pace:
         self.doubt.begin(self.paused_until)
         self._run = Run()
 
-    def _begin_run(self) -> None:
+    def _begin_run(self, now: float) -> None:
         """Begin a run of refusals, if the rate that is refused is one that was taken, or a step beyond it."""
         if self.limit.phase is Phase.BEYOND or (self._run.count == 0 and self.limit.is_trusted):
-            self.doubt.trust()
+            if not self.doubt.is_watching(now):
+                self.doubt.trust()
             self._former, self._run = self.limit.found, Run(self.rate)
         elif self.limit.is_trusted:
             self._run.own, self._run.first = 0, self.rate
@@ -296,12 +299,13 @@ class Pace:
         self._run.add(accepted, is_own=is_own, is_odd=is_odd)
         return is_odd
 
-    def _cut(self, now: float) -> Found:
+    def _cut(self, now: float, *, is_dear: bool = False) -> Found:
         """Return what a refusal shows of the rate."""
-        count = self._taken.count(now, self._look)
-        if self.rate == inf or count >= _SAMPLE:
-            return self.limit.cut(count / self._look / max(self.share, IDLE) / (1 - self.doubt.share))
-        return self.limit.cut(None)
+        count, share, quota = self._taken.count(now, self._look), max(self.share, IDLE), None
+        if is_dear and self.limit.is_first and share > _ALONE:
+            quota = self._taken.in_a_second(now, of_all=2 * self.limit.found.taken, share=share)
+        is_known = self.rate == inf or count >= _SAMPLE
+        return self.limit.cut(count / self._look / share / (1 - self.doubt.share) if is_known else None, quota)
 
     def _stated(self, *, pause: float = 0.0, asked: bool = False, capped: bool = False) -> Slowdown:
         share, is_test = self.doubt.share, self.doubt.is_testing
@@ -320,7 +324,7 @@ class Pace:
         else:
             self._cut_at = now
             if self.rate == inf:
-                self.part, self._found_until = self._taken.count(now, SECOND), until
+                self.part, self._found_until = self._taken.begin(now), until + SECOND / 2  # each tells twice a second
                 self._run = Run(slowdown.found.rate, 1)
                 self.doubt.recount(until)
             self.limit.follow(slowdown.found, until - lead, until - lead - now)
@@ -334,8 +338,8 @@ class Pace:
                 return None
             case Finding.SHUT:
                 self.doubt.trust()
-                if self.rate < inf:
-                    return None  # another worker told of a rate in the meantime
+                if self.rate < inf or not self._taken.is_telling(now, again=False):
+                    return None  # another worker told of a rate in the meantime, or will
                 self._apply(Slowdown(0.0, self._cut(now)), now)
             case Finding.OPEN:
                 self.doubt.begin(max(now, self.paused_until))

@@ -23,6 +23,7 @@ from workers.pace import Pace
 _FOUND, _END = 10.0, 30.0  # seconds: a quota is known, and the run ends
 _CHANGED = 15.0  # seconds: a quota changes
 _SETTLED = 5.0  # seconds after a change until goodput counts
+_STARTED, _BROADCASTS = 15.0, 40.0  # seconds from the start on, as in bench.pacing
 _LANES = 400
 _MESSAGES = 2000  # after a stray refusal
 SHARES = (0.01, 0.05, 0.1)
@@ -51,6 +52,11 @@ class Row:
 
 class Patient(Pace):
     """Holds back nothing: each refused message is repeated when its own time has come."""
+
+    @property
+    def expects_refusals(self) -> bool:
+        """So that the window does not shrink either."""
+        return True
 
     def accepted(self, now: float) -> None:
         pass
@@ -99,6 +105,15 @@ def strict(
     return watched(run, Phase(_FOUND, end, int(taken)), Phase(0.0, _FOUND, quota))
 
 
+def start(quota: int, retry_after: float | None, lanes: Sequence[int], latency: float, seed: int) -> Result:
+    """Run a fleet that starts with more than the quota waiting; what is refused counts from the start on."""
+    service = Service(quota=lambda _now: quota, retry_after=retry_after, latency=latency)
+    run = World(service, lanes=tuple(lanes), seed=seed)
+    end = _STARTED if quota > 2 else _BROADCASTS
+    run.run(end)
+    return Result(run.seen(Phase(_SETTLED, end, quota))[0], run.seen(Phase(0.0, end, quota))[1], 0.0)
+
+
 def changed(before: int, after: int, retry_after: float | None, rate: float | None, seed: int) -> Result:
     """Run a quota that changes."""
     service = Service(quota=lambda now: before if now < _CHANGED else after, retry_after=retry_after)
@@ -126,9 +141,10 @@ def stray(messages: int, retry_after: float | None, workers: int, seed: int) -> 
     return Result(seconds - (retry_after or 0.0), run.seen(Phase(5.0, _END, 1))[1], 0.0)
 
 
-def by_chance(share: float, retry_after: float | None, workers: int, seed: int) -> Result:
+def by_chance(share: float, retry_after: float | None, workers: int, latency: float, seed: int) -> Result:
     """Run refusals by chance beside workers that only repeat."""
-    service, seen = Service(random=share, retry_after=retry_after), list[tuple[float, float]]()
+    service = Service(random=share, retry_after=retry_after, latency=latency)
+    seen = list[tuple[float, float]]()
     for pace in (Pace, Patient):
         run = World(service, lanes=(_LANES // workers,) * workers, seed=seed, pace=pace)
         run.run(8.0)
@@ -152,7 +168,8 @@ def rows() -> Sequence[Row]:
     """Return the table."""
     table = list[Row]()
     for retry_after in (1.0, None):
-        table += [*_strict(retry_after), *_changed(retry_after), *_mixed(retry_after), *_others(retry_after)]
+        kinds = (_strict, _start, _changed, _mixed, _others)
+        table += [row for kind in kinds for row in kind(retry_after)]
     return [*table, *_stray()]
 
 
@@ -174,13 +191,23 @@ def _changed(retry_after: float | None) -> Iterator[Row]:
         yield Row(f"{rate} configured, {quota}/s, {said}", run, "configured")
 
 
+def _start(retry_after: float | None) -> Iterator[Row]:
+    said, all_lanes, one = _said(retry_after), (_LANES // 4,) * 4, (1, 0, 0, 0)
+    for quota, latency in itertools.product((20, 200, 1000), (0.0, 0.05, 0.2)):
+        run = partial(start, quota, retry_after, all_lanes, latency)
+        yield Row(f"{quota}/s from the start, answers after {latency:g} s, {said}", run, "start")
+    for quota in (2, 3, 4, 10):
+        yield Row(f"{quota}/s in one lane, {said}", partial(start, quota, retry_after, one, 0.0), "lane")
+
+
 def _mixed(retry_after: float | None) -> Iterator[Row]:
     for name, share in itertools.product(("1 worker", "4 together", "4, 0.6 s apart"), SHARES):
         run = partial(strict, 200, retry_after, STARTS[name], share, None)
         yield Row(f"{share:.0%} by chance and 200/s, {_said(retry_after)}, {name}", run, "mixed")
     for workers, share in itertools.product((1, 4), SHARES):
-        run = partial(by_chance, share, retry_after, workers)
-        yield Row(f"{share:.0%} by chance, {_said(retry_after)}, {workers} workers", run, "chance", 4)
+        for latency in (0.0, 0.2):
+            name = f"{share:.0%} by chance, {_said(retry_after)}, after {latency:g} s, {workers} workers"
+            yield Row(name, partial(by_chance, share, retry_after, workers, latency), "chance", 4)
 
 
 def _others(retry_after: float | None) -> Iterator[Row]:

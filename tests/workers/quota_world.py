@@ -10,6 +10,7 @@ from functools import partial
 from heapq import heappop, heappush
 from math import inf
 
+from workers.gate import Window
 from workers.pace import IDLE, Pace, Slowdown, share_of
 
 _CALL = 0.0004  # seconds a worker, and the far side, are busy with one call
@@ -47,6 +48,7 @@ class Worker:
     """Lanes with one call in flight at most, and `waiting` messages for them."""
 
     pace: Pace
+    window: Window
     idle: int
     waiting: float = inf
     started: bool = True
@@ -79,7 +81,7 @@ class World:
         self._call = call
         self._random = random.Random(seed)
         self._shift = self._random.random()  # where in its second the far side is when the run begins
-        self.workers = [Worker(pace(), count, waiting) for count in lanes]
+        self.workers = [Worker(pace(), Window(_WINDOW), count, waiting) for count in lanes]
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._count = 0
         self._second, self._used, self._free_at = -1, 0, 0.0
@@ -149,6 +151,8 @@ class World:
         if not worker.started or not worker.idle or not worker.waiting:
             return
         when = max(now, worker.pace.opens_at, worker.busy_until)
+        if worker.flying >= worker.window.limit and not worker.window.widen(now):
+            when = max(when, worker.window.widens_at)
         if when > now:
             when += self._random.expovariate(1000.0) + (0.02 * self._random.random() ** 50)
         if when < worker.wakes_at:
@@ -159,7 +163,7 @@ class World:
         if worker.wakes_at != now:
             return
         worker.wakes_at = inf
-        if worker.idle and worker.waiting and worker.flying < _WINDOW and worker.pace.opens_at <= now:
+        if worker.idle and worker.waiting and worker.flying < worker.window.limit and worker.pace.opens_at <= now:
             worker.pace.spend(now)
             worker.idle -= 1
             worker.waiting -= 1
@@ -201,12 +205,17 @@ class World:
         worker.flying -= 1
         if taken:
             worker.idle += 1
+            worker.window.succeeded(worker.flying)
             told = worker.pace.accepted(now)
         else:
             worker.waiting += 1
             wait = self._service.retry_after
+            if not worker.pace.expects_refusals:
+                worker.window.overloaded(now, now - began, is_throttled=True)
             told = worker.pace.refused(now, wait, took=now - began, pressed=worker.waiting > 1, beside=worker.flying)
             self._at(now + (wait or 0.0), lambda now: self._again(worker, now))
+        if told is not None and worker.pace.expects_refusals:
+            worker.window.forgive()
         self._tell(worker, told, now)
         self._kick(worker, now)
 
@@ -224,4 +233,6 @@ class World:
 
     def _hear(self, worker: Worker, told: Slowdown, now: float) -> None:
         worker.pace.heard(told, now)
+        if worker.pace.expects_refusals:
+            worker.window.forgive()
         self._kick(worker, now)

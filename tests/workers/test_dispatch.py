@@ -109,14 +109,16 @@ class Script:
 class Rig:
     """A dispatcher and what it works with, on one store."""
 
-    def __init__(self, redis_client: RedisClient, policy: RetryPolicy = POLICY, *, places: int = 100) -> None:
+    def __init__(
+        self, redis_client: RedisClient, policy: RetryPolicy = POLICY, *, places: int = 100, first: int | None = None
+    ) -> None:
         self.redis_client = redis_client
         self.clock = FakeClock()
         self.metrics = Metrics()
         self.log = Lines()
         self.script = Script()
         self.settler = a_settler(redis_client, self.clock, self.metrics)
-        self.gate = Gate(Window(places), {}, lambda: 0.5)
+        self.gate = Gate(Window(places, first=first or places), {}, lambda: 0.5)
         self.schedule = Schedule(held_until=self.gate.held_until)
         self.told: list[tuple[RouteClass, Slowdown, str]] = []
         self.store_clock = StoreClock()
@@ -269,6 +271,24 @@ async def test_no_more_calls_are_in_flight_than_there_are_places(redis_client: R
         assert rig.dispatcher.in_flight == 2
         gate.set()
         await rig.settled(5)
+
+
+async def test_calls_that_are_not_answered_do_not_keep_the_start_of_a_worker_small(redis_client: RedisClient) -> None:
+    rig = Rig(redis_client, places=16, first=4)
+    [owned] = await taken(redis_client, rig.clock, 0)
+    gate = asyncio.Event()
+    for number in range(20):
+        rig.script.gates[str(number)] = gate
+        await rig.put(owned, str(number), to=f"user{number}")
+    async with rig.working():
+        await rig.clock.settle()
+        assert rig.dispatcher.in_flight == 4
+        await rig.clock.advance(0.11)
+        assert rig.dispatcher.in_flight == 8
+        await rig.clock.advance(0.11)
+        assert rig.dispatcher.in_flight == 16
+        gate.set()
+        await rig.settled(20)
 
 
 async def test_a_class_that_opens_between_the_last_look_and_the_wait_is_not_waited_for(

@@ -24,7 +24,9 @@ SEND, BROADCAST, ACTION = RouteClass.SEND, RouteClass.BROADCAST, RouteClass.ACTI
 
 
 def a_gate(most: int = 8, **ceilings: float) -> Gate:
-    return Gate(Window(most), {RouteClass[name.upper()]: rate for name, rate in ceilings.items()}, lambda: 0.0)
+    return Gate(
+        Window(most, first=most), {RouteClass[name.upper()]: rate for name, rate in ceilings.items()}, lambda: 0.0
+    )
 
 
 def call(
@@ -459,19 +461,52 @@ def test_an_operator_can_end_a_pause_that_the_service_asked_for() -> None:
 # The window ----------------------------------------------------------------------------------------------------------
 
 
-def test_it_starts_wide_open() -> None:
-    assert Window(128).limit == 128.0
+def test_it_starts_small_and_doubles_while_it_is_full_whether_calls_are_answered_or_not() -> None:
+    gate, limits = Gate(Window(128), {}, lambda: 0.0), list[float]()
+    for tenth in range(8):
+        gate.open_classes(tenth * 0.11, in_flight=int(gate.window.limit))
+        limits.append(gate.window.limit)
+    assert limits == [8, 16, 32, 64, 128, 128, 128, 128]
+    assert not gate.open_classes(1.0, in_flight=128)
+
+
+def test_while_it_is_not_full_it_stays_small() -> None:
+    gate = Gate(Window(128), {}, lambda: 0.0)
+    assert all(gate.open_classes(float(second), in_flight=7) for second in range(10))
+    assert gate.window.limit == 8.0
+
+
+def test_a_refusal_for_speed_while_it_starts_has_it_start_again() -> None:
+    window = Window(128)
+    window.widen(0.0)
+    assert window.widen(0.1)
+    window.overloaded(0.15, 0.01, is_throttled=True)
+    assert window.limit == 8.0
+    assert not window.widen(0.2)
+    assert window.widen(0.31)
+
+
+def test_an_overload_while_it_starts_ends_the_start() -> None:
+    window = Window(128)
+    window.overloaded(0.15, 0.01)
+    assert window.limit == 6.0
+    assert not window.widen(100.0)
+
+
+def test_a_window_that_is_smaller_than_the_start_is_all_there_from_the_beginning() -> None:
+    window = Window(4)
+    assert (window.limit, window.widens_at) == (4.0, inf)
 
 
 def test_a_sign_of_overload_shrinks_it_by_a_quarter() -> None:
-    window = Window(100)
+    window = Window(100, first=100)
     window.overloaded(10.0, 0.0)
     assert window.limit == 75.0
 
 
 def test_it_shrinks_once_in_a_round_of_calls() -> None:
     """A round lasts as long as the call that was overloaded, at least a tenth of a second."""
-    window = Window(100)
+    window = Window(100, first=100)
     window.overloaded(10.0, 0.01)
     window.overloaded(10.09, 0.01)
     assert window.limit == 75.0
@@ -482,14 +517,14 @@ def test_it_shrinks_once_in_a_round_of_calls() -> None:
 
 
 def test_it_never_shuts() -> None:
-    window = Window(100)
+    window = Window(100, first=100)
     for round_ in range(100):
         window.overloaded(float(round_), 0.0)
     assert window.limit == 1.0
 
 
 def test_it_grows_by_one_in_a_round_while_it_is_full() -> None:
-    window = Window(100)
+    window = Window(100, first=100)
     window.limit = 50.0
     for _ in range(50):
         window.succeeded(50)
@@ -497,7 +532,7 @@ def test_it_grows_by_one_in_a_round_while_it_is_full() -> None:
 
 
 def test_it_does_not_grow_while_it_is_not_used() -> None:
-    window = Window(100)
+    window = Window(100, first=100)
     window.limit = 50.0
     for _ in range(500):
         window.succeeded(10)
@@ -509,7 +544,7 @@ def test_it_does_not_grow_while_it_is_not_used() -> None:
     st.lists(st.tuples(st.booleans(), st.integers(0, 500), st.floats(0.0, 1.0)), max_size=200),
 )
 def test_it_never_leaves_one_to_most(most: int, events: list[tuple[bool, int, float]]) -> None:
-    window, now = Window(most), 0.0
+    window, now = Window(most, first=most), 0.0
     for well, in_flight, wait in events:
         now += wait
         if well:
@@ -524,7 +559,7 @@ def test_the_repr_shows_how_far_it_is_open() -> None:
 
 
 def test_what_refusals_for_speed_took_from_the_window_is_given_back_where_they_are_none_of_the_rate() -> None:
-    window = Window(100)
+    window = Window(100, first=100)
     window.overloaded(10.0, 0.0, is_throttled=True)
     window.overloaded(11.0, 0.0)
     window.overloaded(12.0, 0.0, is_throttled=True)
@@ -535,7 +570,7 @@ def test_what_refusals_for_speed_took_from_the_window_is_given_back_where_they_a
 
 
 def test_what_a_window_has_grown_since_is_not_given_back_once_more() -> None:
-    window = Window(100)
+    window = Window(100, first=100)
     window.overloaded(10.0, 0.0)
     window.overloaded(11.0, 0.0, is_throttled=True)
     while window.limit < 74.0:

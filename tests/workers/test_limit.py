@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.limit import Found, Limit, Phase
+from workers.limit import Found, Limit, Phase, Taken
 
 
 def used_for(limit: Limit, start: float, seconds: float) -> float:
@@ -132,3 +132,39 @@ def test_whatever_happens_the_rate_stays_between_its_floor_and_its_ceiling(
             if limit.is_due(now):
                 limit.advance(now, used=wait > 1.0)
         assert 0.5 <= limit.rate <= limit.ceiling
+
+
+@pytest.mark.parametrize("boundary", [0.02, 0.05, 0.09])
+@pytest.mark.parametrize("quota", [20, 200, 900])
+def test_two_refusals_show_what_fell_into_one_second_of_the_service(quota: int, boundary: float) -> None:
+    """The first calls fell into two seconds, so that the rate that was found is too high, and is refused too."""
+    rate, taken = quota / 0.03, Taken()
+    times = [boundary + each / rate for each in range(-int(boundary * rate), quota)]
+    taken.at.extend(time for time in times if time < boundary or time - boundary < quota / rate)
+    assert taken.begin(times[-1]) > quota
+    trial = [1.1 + each / (1.2 * quota) for each in range(2 * quota)]
+    second = [time for time in trial if time >= 1 + boundary][:quota]
+    begun = [time for time in trial if time < 1 + boundary] + second
+    taken.at.extend(begun if begun[0] < 1 + boundary else second)
+    found = taken.in_a_second(second[-1] + 0.01, of_all=len(taken.first), share=1.0)
+    assert found is not None
+    assert found == pytest.approx((quota, quota), rel=0.06)
+
+
+def test_where_no_moment_fits_both_refusals_nothing_is_shown() -> None:
+    taken = Taken()
+    taken.at.extend(each / 1000 for each in range(100))
+    taken.begin(0.1)
+    assert taken.in_a_second(1.5, of_all=100.0, share=1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("quota", "rate", "taken"), [((190.0, 194.0), 188.16, 188.16), ((150.0, 250.0), 197.75, 145.5)]
+)
+def test_a_quota_that_is_known_closely_is_held_and_another_is_searched_for(
+    quota: tuple[float, float], rate: float, taken: float
+) -> None:
+    limit = Limit()
+    limit.follow(limit.cut(280.0), 0.0, 1.0)
+    found = limit.cut(None, quota)
+    assert (found.rate, found.taken) == pytest.approx((rate, taken))

@@ -79,7 +79,7 @@ class VirtualWorker:
         self._calls = _Calls(self._loop, service)
         self._owned = a_partition()
         self._number = 0
-        self.gate = Gate(Window(places), {}, random.random)
+        self.gate = Gate(Window(places, first=places), {}, random.random)
         self.schedule = Schedule(held_until=self.gate.held_until)
         store_clock = StoreClock()
         store_clock.observe(0.0, 0.0, 0.0)

@@ -112,7 +112,7 @@ GAUGES = (
         WORKER,
         "gauge",
         "fanout_window",
-        "REST calls that may be in flight at once. It shrinks on 429, 503 and lost answers and grows again.",
+        "REST calls that may be in flight at once: few at the start, fewer after 429, 503 and lost answers.",
     ),
     Definition(WORKER, "gauge", "fanout_waiting", "Entries in this worker's memory, within FANOUT_READ_AHEAD_BYTES."),
     Definition(WORKER, "gauge", "fanout_lanes", "Destinations with entries in this worker's memory."),

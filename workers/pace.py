@@ -338,7 +338,7 @@ class Pace:
                 return None
             case Finding.SHUT:
                 self.doubt.trust()
-                if self.rate < inf or not self._taken.is_telling(now, again=False):
+                if self.rate < inf or self._taken.count(now, SECOND) < LEAST:
                     return None  # another worker told of a rate in the meantime, or will
                 self._apply(Slowdown(0.0, self._cut(now)), now)
             case Finding.OPEN:

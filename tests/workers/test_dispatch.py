@@ -166,6 +166,14 @@ class Rig:
         self.dispatcher.wake()
         return buffered
 
+    async def put_unanswered(self, owned: OwnedPartition, count: int) -> asyncio.Event:
+        """Have one message wait in each of `count` lanes; their calls are answered when the event is set."""
+        answer = asyncio.Event()
+        for number in range(count):
+            self.script.gates[str(number)] = answer
+            await self.put(owned, str(number), to=f"user{number}")
+        return answer
+
     async def put_failing(self, owned: OwnedPartition, count: int, outcome: Outcome) -> asyncio.Event:
         """Have one message wait in each of `count` lanes; all calls end in `outcome` when the event is set."""
         [first] = await self.put(owned, "0", to="u0")
@@ -262,10 +270,7 @@ async def test_entries_of_a_lane_are_sent_one_after_the_other_and_lanes_side_by_
 async def test_no_more_calls_are_in_flight_than_there_are_places(redis_client: RedisClient) -> None:
     rig = Rig(redis_client, places=2)
     [owned] = await taken(redis_client, rig.clock, 0)
-    gate = asyncio.Event()
-    for number in range(5):
-        rig.script.gates[str(number)] = gate
-        await rig.put(owned, str(number), to=f"user{number}")
+    gate = await rig.put_unanswered(owned, 5)
     async with rig.working():
         await rig.clock.settle()
         assert rig.dispatcher.in_flight == 2
@@ -276,10 +281,7 @@ async def test_no_more_calls_are_in_flight_than_there_are_places(redis_client: R
 async def test_calls_that_are_not_answered_do_not_keep_the_start_of_a_worker_small(redis_client: RedisClient) -> None:
     rig = Rig(redis_client, places=16, first=4)
     [owned] = await taken(redis_client, rig.clock, 0)
-    gate = asyncio.Event()
-    for number in range(20):
-        rig.script.gates[str(number)] = gate
-        await rig.put(owned, str(number), to=f"user{number}")
+    gate = await rig.put_unanswered(owned, 20)
     async with rig.working():
         await rig.clock.settle()
         assert rig.dispatcher.in_flight == 4

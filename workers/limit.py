@@ -84,7 +84,7 @@ class Limit:
         self._is_sure = True
         self._cost = 0.0  # seconds that the last refusal cost
         self._beyond_at = -inf  # no step beyond before
-        self._earned = 0.0  # calls accepted since the last refusal, of all workers
+        self._earned = 0.0  # calls made since the last refusal, of all workers
 
     def __repr__(self) -> str:
         rate = "unlimited" if self.rate == inf else f"{self.rate:.1f}/s"
@@ -100,13 +100,10 @@ class Limit:
         """How close a limit is told: every step of the search may cost a pause."""
         return _FINE * (1 + min(SECOND, self._cost) / 2)
 
-    def earn(self, calls: float) -> None:
-        """Count calls that were accepted, of all workers."""
-        self._earned += calls
-
     def is_due(self, now: float) -> bool:
         """Return whether the trial of the rate is over."""
-        return self.phase is not Phase.FREE and now >= self.tried_at + self._trial
+        is_tried = self.phase is not Phase.FREE and now >= self.tried_at + self._trial
+        return is_tried and (self.phase is not Phase.HOLDING or now >= self._beyond_at)
 
     @property
     def is_first(self) -> bool:
@@ -171,6 +168,7 @@ class Limit:
         """Take the first rate that is found for another: it was a guess of what the other workers had accepted."""
         if self.phase is Phase.SEARCHING and self.found.refused == inf:
             self.found = self._bounded(Found(rate * (1 - _FINE), rate / 2))
+            self._earned = self.rate * REMEMBERED
 
     def tested(self, taken: float, refused: float) -> Found:
         """Return what is known when a share of a rate was refused, and nothing at this lower one."""
@@ -178,20 +176,22 @@ class Limit:
 
     def try_again(self, at: float) -> None:
         """Begin the trial of the rate anew: it was refused without being shown as too much."""
-        if self.phase is not Phase.FREE:
-            self._try(at, self.rate)
+        self.tried_at = at
 
     def free(self) -> None:
         """Forget the limit: refusals do not come from the rate."""
         self.found, self.phase, self._cuts = Found(self.ceiling), Phase.FREE, 0
 
-    def advance(self, now: float, *, used: bool, is_sure: bool = True) -> None:
-        """Go on after a trial without a refusal; nothing is shown by a rate that was not `used`.
+    def advance(self, now: float, sent: float, *, is_sure: bool = True) -> None:
+        """Go on after a trial without a refusal; nothing is shown by a rate that was not used.
 
-        It is not so sure where refusals are expected that do not come from the rate: each trial takes longer then.
+        `sent`: the calls of all workers since the trial began, as far as one of them can tell from its share. It is not
+        so sure where refusals are expected that do not come from the rate: each trial takes longer then.
         """
         self._is_sure = is_sure
-        if not used:
+        whole = self.rate * (now - self.tried_at)
+        self._earned += min(sent, whole)
+        if sent < LESS * whole:
             self._try(now, self.rate)
             return
         if self.phase is Phase.BEYOND:
@@ -222,7 +222,7 @@ class Limit:
             self._step = min(_WIDEST, self._step * _WIDER)
         self._go_to(self.rate * (1 + self._step), now, Phase.BEYOND)
         if self._is_sure:
-            self._trial = max(SECOND / 2, min(_LONGEST, 2 * self._cost))
+            self._trial = max(2.0 / (self.rate - self._last_stride), SECOND / 2, min(_LONGEST, 2 * self._cost))
 
     def _go_to(self, rate: float, now: float, phase: Phase) -> None:
         before, self.phase = self.rate, phase
@@ -235,8 +235,6 @@ class Limit:
         worth = 1.0 / apart if 0.0 < apart < inf else 0.0  # seconds until the difference is worth a call
         dear = min(SECOND, self._cost)
         self._trial = max(worth, SECOND + dear * (1 + worth)) * (1 if self._is_sure else _UNSURE)
-        if self.phase is Phase.HOLDING:
-            self._trial = max(self._trial, self._beyond_at - now)
 
     def _bounded(self, found: Found) -> Found:
         return replace(found, rate=min(self.ceiling, max(_LOWEST, found.rate)))

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from workers.doubt import Doubt, Finding, Run, Stage
-from workers.limit import LEAST, LESS, REMEMBERED, SECOND, Found, Limit, Phase, Taken
+from workers.limit import LEAST, REMEMBERED, SECOND, Found, Limit, Phase, Taken
 
 _PAUSE = 0.05  # seconds after a refusal without Retry-After, doubled while refusals follow each other, up to a second
 _LEAD = 0.03  # seconds who was refused tries again before the others: they hear of it when it was too early
@@ -117,7 +117,7 @@ class Pace:
     @property
     def is_listening(self) -> bool:
         """Whether `accepted` has to be called for each call the service takes; else its time is enough."""
-        return self.rate != inf or self._probe != _NO_PROBE or not self.doubt.is_idle
+        return self._probe != _NO_PROBE or not self.doubt.is_idle
 
     @property
     def expects_refusals(self) -> bool:
@@ -149,8 +149,6 @@ class Pace:
         """Count one call the service took; return what the others should know, if it shows anything."""
         self._probe = _NO_PROBE
         self.taken_at.append(now)
-        if self.limit.found.rate != inf:
-            self.limit.earn(1.0 / max(self.share, IDLE))
         return None if self.doubt.is_idle else self._conclude(self.doubt.taken(now), now)
 
     def unanswered(self) -> None:
@@ -380,8 +378,7 @@ class Pace:
         return max(pause, min(SECOND, 1.0 / self.rate))  # less than one call later nothing can have changed
 
     def _advance(self, now: float) -> None:
-        used = self._spent >= LESS * self.rate * self.share * (now - self.limit.tried_at)
-        self.limit.advance(now, used=used, is_sure=not self.doubt.is_measured)
+        self.limit.advance(now, self._spent / max(self.share, IDLE), is_sure=not self.doubt.is_measured)
         self._spent = self.part = 0
         if self.limit.is_trusted:
             self.doubt.trust()

@@ -24,6 +24,7 @@ _FOUND, _END = 10.0, 30.0  # seconds: a quota is known, and the run ends
 _CHANGED = 15.0  # seconds: a quota changes
 _SETTLED = 5.0  # seconds after a change until goodput counts
 _STARTED, _BROADCASTS = 15.0, 40.0  # seconds from the start on, as in bench.pacing
+_MOVED = 1.2  # seconds until a lane has another owner: those who have joined meanwhile get their partitions
 _LANES = 400
 _MESSAGES = 2000  # after a stray refusal
 SHARES = (0.01, 0.05, 0.1)
@@ -105,11 +106,22 @@ def strict(
     return watched(run, Phase(_FOUND, end, int(taken)), Phase(0.0, _FOUND, quota))
 
 
-def start(quota: int, retry_after: float | None, lanes: Sequence[int], latency: float, seed: int) -> Result:
+def start(quota: int, retry_after: float | None, latency: float, seed: int) -> Result:
     """Run a fleet that starts with more than the quota waiting; what is refused counts from the start on."""
     service = Service(quota=lambda _now: quota, retry_after=retry_after, latency=latency)
-    run = World(service, lanes=tuple(lanes), seed=seed)
-    end = _STARTED if quota > 2 else _BROADCASTS
+    return started(World(service, lanes=(_LANES // 4,) * 4, seed=seed), quota, _STARTED)
+
+
+def lane(quota: int, retry_after: float | None, moved: float | None, seed: int) -> Result:
+    """Run a fleet that starts with one lane, which may get another owner soon after."""
+    run = World(Service(quota=lambda _now: quota, retry_after=retry_after), lanes=(1, 0, 0, 0), seed=seed)
+    if moved is not None:
+        run.move(moved, 0, 1)
+    return started(run, quota, _BROADCASTS)
+
+
+def started(run: World, quota: int, end: float) -> Result:
+    """Return what is seen from the start on."""
     run.run(end)
     return Result(run.seen(Phase(_SETTLED, end, quota))[0], run.seen(Phase(0.0, end, quota))[1], 0.0)
 
@@ -192,12 +204,13 @@ def _changed(retry_after: float | None) -> Iterator[Row]:
 
 
 def _start(retry_after: float | None) -> Iterator[Row]:
-    said, all_lanes, one = _said(retry_after), (_LANES // 4,) * 4, (1, 0, 0, 0)
+    said = _said(retry_after)
     for quota, latency in itertools.product((20, 200, 1000), (0.0, 0.05, 0.2)):
-        run = partial(start, quota, retry_after, all_lanes, latency)
+        run = partial(start, quota, retry_after, latency)
         yield Row(f"{quota}/s from the start, answers after {latency:g} s, {said}", run, "start")
-    for quota in (2, 3, 4, 10):
-        yield Row(f"{quota}/s in one lane, {said}", partial(start, quota, retry_after, one, 0.0), "lane")
+    for quota, moved in itertools.product((2, 3, 4, 10), (None, _MOVED)):
+        name = "one lane" if moved is None else "a lane that moves"
+        yield Row(f"{quota}/s in {name}, {said}", partial(lane, quota, retry_after, moved), "lane")
 
 
 def _mixed(retry_after: float | None) -> Iterator[Row]:

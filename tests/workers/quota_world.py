@@ -109,6 +109,20 @@ class World:
 
         self._at(when, arrive)
 
+    def move(self, when: float, source: int, target: int) -> None:
+        """Hand a lane over at a moment, or when it has no call in flight, as the partitions of a fleet that starts."""
+
+        def give(now: float) -> None:
+            giver, taker = self.workers[source], self.workers[target]
+            if not giver.idle:
+                self._at(now + _SOON, give)
+                return
+            giver.idle -= 1
+            taker.idle += 1
+            self._kick(taker, now)
+
+        self._at(when, give)
+
     def seen(self, phase: Phase) -> tuple[float, float]:
         """Return the goodput as a part of the quota, and the part of all calls that was refused."""
         ends = [taken for now, _worker, taken in self._log if phase.start <= now < phase.end]

@@ -15,9 +15,8 @@ def used_for(limit: Limit, start: float, seconds: float) -> float:
     now = start
     while now < start + seconds:
         now += 0.01
-        limit.earn(limit.rate * 0.01)
         if limit.is_due(now):
-            limit.advance(now, used=True)
+            limit.advance(now, limit.rate * (now - limit.tried_at))
     return now
 
 
@@ -102,10 +101,48 @@ def test_it_does_not_grow_while_it_is_not_used() -> None:
     limit = Limit()
     limit.follow(Found(99.0, 100.0, 102.0), 0.0, 0.05)
     for second in range(200):
-        limit.earn(10.0)
         if limit.is_due(float(second)):
-            limit.advance(float(second), used=False)
+            limit.advance(float(second), 10.0)
     assert limit.rate == 99.0
+
+
+def test_a_share_that_was_too_small_earns_no_more_than_time_allows() -> None:
+    limit = Limit()
+    limit.follow(Found(1.98, 2.0, 2.05), 0.0, 0.05)
+    for second in range(1, 46):
+        if limit.is_due(float(second)):
+            limit.advance(float(second), 1000.0)
+    assert standing(limit) == "HOLDING"
+
+
+def test_a_step_beyond_a_slow_rate_lasts_until_it_is_worth_two_calls() -> None:
+    limit = Limit()
+    limit.follow(Found(1.98, 2.0, inf), 0.0, 1.0)
+    now = used_for(limit, 0.0, 60.0)
+    while limit.found.taken <= 2.0:
+        now = used_for(limit, now, 0.1)
+    assert standing(limit) == "BEYOND"
+    apart = limit.rate - limit.found.taken
+    assert used_for(limit, now, 2.0 / apart - 0.2) > now
+    assert limit.rate - limit.found.taken == apart
+
+
+def test_a_trial_that_begins_anew_is_as_long_as_before() -> None:
+    limit = Limit()
+    limit.follow(Found(3.0, 2.0, 4.0), 0.0, 0.05)
+    limit.follow(limit.cut(None), 0.0, 0.05)
+    worth = 1.0 / (3.0 - limit.rate)
+    limit.try_again(10.0)
+    assert not limit.is_due(10.0 + worth - 0.01)
+    assert limit.is_due(10.0 + worth + 0.1)
+
+
+def test_a_first_rate_that_is_corrected_earns_what_the_corrected_one_does() -> None:
+    limit = Limit()
+    limit.follow(limit.cut(8.0), 0.0, 1.0)
+    limit.correct(2.0)
+    used_for(limit, 0.0, 35.0)
+    assert standing(limit) == "HOLDING"
 
 
 def test_it_grows_to_the_ceiling_and_is_free_there() -> None:
@@ -127,10 +164,8 @@ def test_whatever_happens_the_rate_stays_between_its_floor_and_its_ceiling(
         now += wait
         if refused and not (limit.rate == inf and accepted is None):
             limit.follow(limit.cut(accepted), now, wait)
-        else:
-            limit.earn(100.0)
-            if limit.is_due(now):
-                limit.advance(now, used=wait > 1.0)
+        elif limit.is_due(now):
+            limit.advance(now, 1000.0 * wait)
         assert 0.5 <= limit.rate <= limit.ceiling
 
 

@@ -27,11 +27,14 @@ from math import inf, log
 from workers.limit import FAR_BELOW, LESS, REFUSED, REMEMBERED, SECOND
 
 _SOME = 4  # outcomes: fewer may be chance
+_ALIKE = 3  # refusals and nothing else: once in a thousand times where every tenth call is refused by chance
 _TWICE = 2.0  # times as many: so much apart are numbers that so few calls tell apart
 _ODD = 2  # refusals far below what was taken, none of them just after another
 _EXPECTED = 15  # refusals expected at the lower rate before their absence says something
 _MORE = 0.2  # added to the share: what the sum is to notice
 _ALARM = 14.0  # of the sum: by chance once in a million calls
+_NEARLY_ALL = 0.9  # the share that the sum is to notice while the share by chance is not measured
+_EARLY_ALARM = 7.0  # of the sum meanwhile: seven refusals, one after the other
 
 
 class Stage(Enum):
@@ -76,7 +79,7 @@ class Sample:
     @property
     def is_mostly_refused(self) -> bool:
         """Whether far more was refused than chance leads to."""
-        return self.refused >= max(_SOME, _TWICE * (1 + self.taken))
+        return self.refused >= max(_ALIKE, _TWICE * (1 + self.taken))
 
     @property
     def count(self) -> int:
@@ -243,11 +246,12 @@ class Doubt:
         if now < self._shut_until:
             return Finding.NOTHING
         self._sum += log(self._more / self.share)
-        return Finding.SHUT if self._sum >= _ALARM else self._counted(now, refused=True)
+        alarm = _EARLY_ALARM if self.stage is Stage.AS_BEFORE else _ALARM
+        return Finding.SHUT if self._sum >= alarm else self._counted(now, refused=True)
 
     @property
     def _more(self) -> float:
-        return min(0.9, self.share + _MORE)
+        return _NEARLY_ALL if self.stage is Stage.AS_BEFORE else min(_NEARLY_ALL, self.share + _MORE)
 
     def _expect(self, stage: Stage, share: float, now: float) -> None:
         self.stage, self._sum, self._refused_at = stage, 0.0, now

@@ -71,8 +71,8 @@ class Window:
         return True
 
     def succeeded(self, in_flight: int) -> None:
-        """Grow by one call's part of a round, if the window was about full."""
-        if self.limit < self.largest and in_flight + 1 >= self.limit * _FULL:
+        """Grow by one call's part of a round, if the window was about full; at the start time alone widens it."""
+        if self.widens_at == inf and self.limit < self.largest and in_flight + 1 >= self.limit * _FULL:
             grown = min(float(self.largest), self.limit + 1.0 / self.limit)
             self._left = min(1.0, self._left * grown / self.limit)
             self.limit = grown

@@ -38,6 +38,14 @@ def test_calls_beside_a_refusal_that_are_refused_as_well_show_a_limit() -> None:
     assert [doubt.refused(0.01) for _ in range(5)] == [*[Finding.NOTHING] * 4, Finding.SHUT]
 
 
+def test_three_calls_beside_a_refusal_show_a_limit_if_none_was_accepted() -> None:
+    doubt, other = Doubt(), Doubt()
+    doubt.watch(0.0, 1.0, 3)
+    assert [doubt.refused(0.01) for _ in range(3)] == [*[Finding.NOTHING] * 2, Finding.SHUT]
+    other.watch(0.0, 1.0, 4)
+    assert [other.taken(0.01), *(other.refused(0.01) for _ in range(3))] == [Finding.NOTHING] * 4
+
+
 def test_calls_beside_a_refusal_that_are_accepted_raise_a_doubt() -> None:
     doubt = Doubt()
     doubt.watch(0.0, 1.0, 5)
@@ -82,6 +90,14 @@ def test_nothing_but_refusals_is_a_limit_whatever_was_expected() -> None:
         assert calls(doubt, 3000, share, 0.0) == []
         found = [doubt.refused(3.0) for _ in range(60)]
         assert Finding.SHUT in found
+
+
+def test_before_the_share_is_measured_seven_refusals_in_a_row_are_a_limit() -> None:
+    doubt = Doubt()
+    doubt.begin(0.0)
+    found = [doubt.taken(0.0), *(doubt.refused(0.01) for _ in range(8))]
+    assert Finding.SHUT not in found[:7]
+    assert found[8] is Finding.SHUT
 
 
 def test_refusals_that_have_ended_are_expected_no_more() -> None:

@@ -476,6 +476,13 @@ def test_while_it_is_not_full_it_stays_small() -> None:
     assert gate.window.limit == 8.0
 
 
+def test_while_it_starts_calls_that_are_answered_do_not_widen_it() -> None:
+    window = Window(128)
+    for _ in range(1000):
+        window.succeeded(8)
+    assert window.limit == 8.0
+
+
 def test_a_refusal_for_speed_while_it_starts_has_it_start_again() -> None:
     window = Window(128)
     window.widen(0.0)

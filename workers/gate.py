@@ -25,7 +25,7 @@ _OVERLOADED = frozenset({_THROTTLED, _UNAVAILABLE})
 _LOOK_AGAIN = 1.0  # seconds until a lane that waits for the end of a pause without one is looked at again
 _SHRINK = 0.75
 _ROUND = 0.1  # seconds: the shortest time between two decreases, or two doublings at the start
-_FIRST = 8  # calls in flight at the start: of four workers, what 200 a second allow in a sixth of one
+_FIRST = 6  # calls in flight at the start: of four workers, what 200 a second allow in an eighth of one
 _FULL = 0.9  # share of the window in use from which on it counts as full
 _PROBING = 0.5  # share of the window that probes may take: they may be answered late, or never
 ALL = tuple(RouteClass)
@@ -43,7 +43,7 @@ class Window:
 
     It shrinks on signs that the service is overloaded (429, 503, time-outs), at most once in a round of calls, and
     grows by one in a round while it is full. It stays between 1 and `largest`. A worker that starts does not know what
-    the service takes, and calls in flight cannot be called back: it starts at 8 and doubles while it is full, ten times
+    the service takes, and calls in flight cannot be called back: it starts at 6 and doubles while it is full, ten times
     a second. Not with each round: calls that are not answered would keep it small. A refusal for speed meanwhile has it
     start again, for the pace may have to try once more. Where refusals for speed turn out to be none of the rate, what
     they took is given back: nothing was overloaded.

@@ -82,7 +82,7 @@ async def test_the_state_of_a_new_worker_can_be_read_as_metrics(redis_url: str) 
         build_worker(resources, [endpoint])
         lines = resources.metrics.render().decode().splitlines()
         await endpoint.aclose()
-    assert "fanout_window 8.0" in lines
+    assert "fanout_window 6.0" in lines
     assert 'fanout_rate_limit{class="send"} 400.0' in lines
     assert 'fanout_rate_limit{class="broadcast"} 2.0' in lines
     assert 'fanout_rate_limit{class="action"} +Inf' in lines

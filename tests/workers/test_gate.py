@@ -466,21 +466,21 @@ def test_it_starts_small_and_doubles_while_it_is_full_whether_calls_are_answered
     for tenth in range(8):
         gate.open_classes(tenth * 0.11, in_flight=int(gate.window.limit))
         limits.append(gate.window.limit)
-    assert limits == [8, 16, 32, 64, 128, 128, 128, 128]
+    assert limits == [6, 12, 24, 48, 96, 128, 128, 128]
     assert not gate.open_classes(1.0, in_flight=128)
 
 
 def test_while_it_is_not_full_it_stays_small() -> None:
     gate = Gate(Window(128), {}, lambda: 0.0)
-    assert all(gate.open_classes(float(second), in_flight=7) for second in range(10))
-    assert gate.window.limit == 8.0
+    assert all(gate.open_classes(float(second), in_flight=5) for second in range(10))
+    assert gate.window.limit == 6.0
 
 
 def test_while_it_starts_calls_that_are_answered_do_not_widen_it() -> None:
     window = Window(128)
     for _ in range(1000):
-        window.succeeded(8)
-    assert window.limit == 8.0
+        window.succeeded(6)
+    assert window.limit == 6.0
 
 
 def test_a_refusal_for_speed_while_it_starts_has_it_start_again() -> None:
@@ -488,7 +488,7 @@ def test_a_refusal_for_speed_while_it_starts_has_it_start_again() -> None:
     window.widen(0.0)
     assert window.widen(0.1)
     window.overloaded(0.15, 0.01, is_throttled=True)
-    assert window.limit == 8.0
+    assert window.limit == 6.0
     assert not window.widen(0.2)
     assert window.widen(0.31)
 
@@ -496,7 +496,7 @@ def test_a_refusal_for_speed_while_it_starts_has_it_start_again() -> None:
 def test_an_overload_while_it_starts_ends_the_start() -> None:
     window = Window(128)
     window.overloaded(0.15, 0.01)
-    assert window.limit == 6.0
+    assert window.limit == 4.5
     assert not window.widen(100.0)
 
 
@@ -562,7 +562,7 @@ def test_it_never_leaves_one_to_most(most: int, events: list[tuple[bool, int, fl
 
 
 def test_the_repr_shows_how_far_it_is_open() -> None:
-    assert repr(Window(8)) == "<Window 8.0 of 8>"
+    assert repr(Window(6)) == "<Window 6.0 of 6>"
 
 
 def test_what_refusals_for_speed_took_from_the_window_is_given_back_where_they_are_none_of_the_rate() -> None:

@@ -35,10 +35,10 @@ from workers.bodies import Bodies
 from workers.coalescer import may_be_expired
 from workers.endpoint import Endpoint
 from workers.lane import Lane
-from workers.pace import Slowdown
 from workers.partition import BufferedEntry
 from workers.schedule import Schedule
 from workers.settler import Settler
+from workers.slowdown import Slowdown
 from workers.sweeps import Sweeps
 from workers.telemetry import DELIVERED, GONE, End, Telemetry
 from workers.verdicts import (

@@ -12,8 +12,9 @@ from fanout.queue.keys import hub_of
 from fanout.signalr.message import RouteClass
 from fanout.signalr.outcome import Answered, MaybeSent, NotSent, Outcome
 from workers.breaker import Breakers, Candidate
-from workers.pace import Pace, Slowdown, share_of
+from workers.pace import Pace
 from workers.refusals import Refusals
+from workers.slowdown import Slowdown, share_of
 from workers.verdicts import Sign
 
 _REDIRECTED = 300

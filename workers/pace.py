@@ -20,11 +20,12 @@ As in BBR (Cardwell and others, 2016) the most that was taken lately is remember
 waited shows no limit.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 
 from workers.doubt import Doubt, Finding, Run, Stage
 from workers.limit import LEAST, REMEMBERED, SECOND, Found, Limit, Phase, Taken
+from workers.slowdown import IDLE, Slowdown
 
 _PAUSE = 0.05  # seconds after a refusal without Retry-After, doubled while refusals follow each other, up to a second
 _LEAD = 0.03  # seconds who was refused tries again before the others: they hear of it when it was too early
@@ -33,24 +34,7 @@ _EPOCH = 0.2  # seconds: refusals closer to each other than this count as one
 _SAMPLE = 10  # calls of one worker that show a rate
 _ALONE = 0.9  # share of a rate: what the others had accepted makes no difference
 _SLOWEST = 0.05  # calls a second of one worker: it learns of a greater share when it asks for it
-IDLE = 0.001  # the demand of a worker where nothing waits: a share to begin with that takes hardly any from others
 _NO_PROBE, _PROBE_DUE, _PROBE_OUT = range(3)
-
-
-@dataclass(frozen=True, slots=True)
-class Slowdown:
-    """What one worker tells all of the pace: a refusal, or what was learned of refusals.
-
-    `pause` in seconds from now. `found`: the rate for all together, and what is known of it. `share` of the calls is
-    refused whatever the rate: such refusals hold back nothing but what they refused.
-    """
-
-    pause: float
-    found: Found
-    share: float = 0.0
-    asked: bool = False  # the service named the pause itself
-    is_test: bool = False  # the share is not certain yet
-    capped: bool = False  # it named a longer one: after the pause one call at a time finds out whether it is over
 
 
 class Pace:
@@ -388,9 +372,3 @@ class Pace:
     def _look(self) -> float:
         """Seconds that are looked back on for what was taken."""
         return SECOND if self.rate == inf else min(5.0, max(SECOND, _SAMPLE / (self.rate * max(self.share, IDLE))))
-
-
-def share_of(demand: float, others: float) -> float:
-    """Return a worker's share of the rate: its demand (lanes ready) against that of the other live workers."""
-    mine = max(IDLE, demand)
-    return mine / (mine + max(0.0, others))

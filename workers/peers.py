@@ -22,8 +22,8 @@ from fanout.queue.pauses import Pause, Pauses
 from fanout.signalr.message import RouteClass
 from workers.endpoint import Endpoint
 from workers.limit import Found
-from workers.pace import IDLE, Slowdown
 from workers.schedule import Schedule
+from workers.slowdown import IDLE, Slowdown
 
 _LOOK_EVERY = 0.5  # seconds between two looks at the pauses
 _WAIT_FOR_PAUSES = 5.0  # seconds after which a worker begins although it could not read them

@@ -20,8 +20,8 @@ from fanout.queue.entry import Entry
 from fanout.queue.traces import Detail, TraceEvent, Traces, What
 from fanout.signalr.message import UNNAMED, Message, RouteClass, class_of, label_of, operation_of, recipient_of
 from fanout.signalr.outcome import Answered, Outcome
-from workers.pace import Slowdown
 from workers.partition import BufferedEntry, StoreClock
+from workers.slowdown import Slowdown
 from workers.verdicts import Again, Attempt, Dead, Delivered, Gone, Verdict, describe
 
 End = Literal["delivered", "gone"]

@@ -17,10 +17,11 @@ from workers.coalescer import Plan, plan
 from workers.flight import Flight
 from workers.gate import Gate, Window
 from workers.limit import Limit
-from workers.pace import Pace, Slowdown
+from workers.pace import Pace
 from workers.partition import BufferedEntry
 from workers.peers import Peers
 from workers.settler import OnSettled, Settler
+from workers.slowdown import Slowdown
 from workers.verdicts import THROTTLED, Again
 
 _REFUSED, _HEARD = Pace.refused, Pace.heard

@@ -11,7 +11,8 @@ from heapq import heappop, heappush
 from math import inf
 
 from workers.gate import Window
-from workers.pace import IDLE, Pace, Slowdown, share_of
+from workers.pace import Pace
+from workers.slowdown import IDLE, Slowdown, share_of
 
 _CALL = 0.0004  # seconds a worker, and the far side, are busy with one call
 _SOON = 0.005  # seconds within which those start that are there from the beginning

@@ -32,9 +32,9 @@ from workers.endpoint import Endpoint
 from workers.flight import Flights
 from workers.gate import Gate, Window
 from workers.lane import Lane
-from workers.pace import Slowdown
 from workers.partition import BufferedEntry, OwnedPartition, StoreClock
 from workers.schedule import Schedule
+from workers.slowdown import Slowdown
 from workers.sweeps import Sweeps
 from workers.telemetry import Telemetry
 from workers.verdicts import RetryPolicy

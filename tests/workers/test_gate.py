@@ -14,8 +14,9 @@ from tests.workers.helpers import Head
 from tests.workers.virtual_worker import VirtualWorker
 from workers.gate import ALL, Gate, Window, is_overload
 from workers.limit import Found
-from workers.pace import Pace, Slowdown
+from workers.pace import Pace
 from workers.refusals import Refusals
+from workers.slowdown import Slowdown
 from workers.verdicts import Sign, sign_of
 
 OK = Answered(202)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.workers.quota_world import Phase, Service, World
 from workers.limit import Found
-from workers.pace import IDLE, Pace, Slowdown, share_of
+from workers.pace import Pace
+from workers.slowdown import IDLE, Slowdown, share_of
 
 pytestmark = pytest.mark.slow
 

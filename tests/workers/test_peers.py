@@ -22,9 +22,9 @@ from tests.workers.helpers import Head, Lines, a_partition, buffered_in, until
 from workers.endpoint import Endpoint
 from workers.gate import Gate, Window
 from workers.limit import Found
-from workers.pace import Slowdown
 from workers.peers import Peers, _hold_back
 from workers.schedule import Schedule
+from workers.slowdown import Slowdown
 from workers.verdicts import Sign
 
 if TYPE_CHECKING:

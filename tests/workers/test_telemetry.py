@@ -16,8 +16,8 @@ from tests.builders import a_join, an_entry
 from tests.fakes import FakeClock
 from tests.workers.helpers import Lines, a_partition, buffered_in
 from workers.limit import Found
-from workers.pace import Slowdown
 from workers.partition import StoreClock
+from workers.slowdown import Slowdown
 from workers.telemetry import Telemetry
 from workers.verdicts import TABLE, Again, Attempt, Dead, Delivered, Gone
 

@@ -232,7 +232,7 @@ class Gate:
                 self._served(route_class, lane, now)
             told = None
             if self._listens[route_class]:
-                told = self._accepted(route_class, now)
+                told = self._accepted(route_class, now, took)
             else:
                 self.paces[route_class].taken_at.append(now)
             if self.window.limit < self.window.largest:
@@ -245,9 +245,9 @@ class Gate:
         self._update(now)
         return told
 
-    def _accepted(self, route_class: RouteClass, now: float) -> Slowdown | None:
+    def _accepted(self, route_class: RouteClass, now: float, took: float) -> Slowdown | None:
         pace = self.paces[route_class]
-        told = pace.accepted(now)
+        told = pace.accepted(now, took=took)
         self._listens[route_class] = pace.is_listening
         if told is not None:
             self._forgive(pace)

@@ -31,10 +31,12 @@ _LOWEST = 0.5  # calls a second: a class is never stopped altogether
 _FINE = 0.03  # share of the rate: how close a limit is told, the first cut and the first step beyond
 _WIDER = 4.0  # times the step before: four of them double the rate
 _WIDEST = 0.36  # share of the rate: of what lies further beyond too many calls are refused before it is noticed
+PAUSE = 0.05  # seconds after a refusal without Retry-After, doubled while refusals follow each other, up to a second
 SECOND = 1.0  # what services count calls by; a rate counts as taken after one, and where a pause is dear after two
 _UNSURE = 2  # times as long, where refusals are expected whatever the rate
 _PAUSED = 0.03  # share of the time that the pauses after steps beyond may take
 REFUSED = 0.01  # share of the calls that steps beyond may have refused; it is kept off a limit, for they go unevenly
+_APART = 1.2  # times a rate: what was refused is far from it
 _LONGEST = 60.0  # seconds between two steps beyond and of one of them, however long the pause was
 
 
@@ -135,18 +137,22 @@ class Limit:
         least = rate * FAR_BELOW
         return self._bounded(Found(max(least, min(rate * (1 - deep), taken * (1 - _FINE))), 0.0, rate))
 
-    def follow(self, found: Found, until: float, pause: float) -> None:
-        """Keep to what a refusal showed, here or at another worker, after the pause that ends at `until`."""
+    def follow(self, found: Found, until: float, pause: float, *, is_asked: bool = True) -> None:
+        """Keep to what a refusal showed, here or at another worker, after the pause that ends at `until`.
+
+        `is_asked`: the service named the pause.
+        """
+        cost = self._cost_of(pause, is_asked=is_asked)
         if found.rate >= self.ceiling:
             self.free()
             return
         before, self.found = self.rate, self._bounded(found)
         self._cuts = 0 if found.taken > 0.0 else self._cuts + 1
-        self._cost = pause
+        self._cost = cost
         self.phase = Phase.HOLDING if self.rate <= found.taken else Phase.SEARCHING
         is_first = found.refused == inf  # nothing is known that would have to be paid for
         self._earned = found.rate * REMEMBERED if is_first else 0.0  # so that the first step beyond comes early
-        self._beyond_at = until if is_first else until + min(_LONGEST, pause / _PAUSED)
+        self._beyond_at = until if is_first else until + min(_LONGEST, cost / _PAUSED)
         self._step = _FINE
         self._try(until, before)
 
@@ -174,9 +180,14 @@ class Limit:
         """Return what is known when a share of a rate was refused, and nothing at this lower one."""
         return Found(max(self.rate, taken * (1 - _FINE)), self.rate, max(refused, self.rate))
 
-    def try_again(self, at: float) -> None:
-        """Begin the trial of the rate anew: it was refused without being shown as too much."""
+    def try_again(self, at: float, pause: float, *, is_asked: bool = True) -> None:
+        """Begin the trial of the rate anew after a pause: it was refused without being shown as too much.
+
+        Workers that were refused together pause for different times, and go on together.
+        """
         self.tried_at = at
+        cost = self._cost_of(pause, is_asked=is_asked)
+        self._beyond_at = min(self._beyond_at, at + min(_LONGEST, cost / _PAUSED))
 
     def free(self) -> None:
         """Forget the limit: refusals do not come from the rate."""
@@ -231,10 +242,17 @@ class Limit:
 
     def _try(self, now: float, before: float) -> None:
         self.tried_at = now
-        apart = abs(self.rate - before)
+        apart = max(abs(self.rate - before), REFUSED * self.rate) if self.rate != before else 0.0
         worth = 1.0 / apart if 0.0 < apart < inf else 0.0  # seconds until the difference is worth a call
         dear = min(SECOND, self._cost)
-        self._trial = max(worth, SECOND + dear * (1 + worth)) * (1 if self._is_sure else _UNSURE)
+        # In parts of two seconds of the service a rate passes that is far too high for one.
+        is_far = self.phase is Phase.SEARCHING and self.rate * _APART < self.found.refused < inf
+        least = 2 * SECOND if is_far else SECOND
+        self._trial = max(worth, least, SECOND + dear * (1 + worth)) * (1 if self._is_sure else _UNSURE)
+
+    def _cost_of(self, pause: float, *, is_asked: bool) -> float:
+        # A pause that the service does not name ends with the second of which nothing is left.
+        return pause if is_asked or self.rate == inf else min(pause, max(PAUSE, 1.0 / self.rate))
 
     def _bounded(self, found: Found) -> Found:
         return replace(found, rate=min(self.ceiling, max(_LOWEST, found.rate)))

@@ -2,9 +2,9 @@
 
 Rules guarded: a rate limit is not a concurrency limit, so both exist apart (window.py is the other one). The rate is
 for all workers together; each takes its share by demand. It is unlimited until the service refuses while more waits
-than is sent; limit.py searches for it, doubt.py says whether refusals come from the rate at all. A refusal while hardly
-anything is sent, or far less than was taken before, costs its pause and nothing else. What one worker learns it tells
-the others as a `Slowdown`.
+than is sent; limit.py searches for it, doubt.py says whether refusals come from the rate at all, and second.py when the
+service counts anew. A refusal while hardly anything is sent, or far less than was taken before, costs its pause and
+nothing else. What one worker learns it tells the others as a `Slowdown`.
 
     refused:  expected (doubt.py)                 -> nothing is held back
               more than expected, share measured  -> a pause, and a cut; the share is expected still
@@ -24,10 +24,10 @@ from dataclasses import replace
 from math import inf
 
 from workers.doubt import Doubt, Finding, Run, Stage
-from workers.limit import LEAST, REMEMBERED, SECOND, Found, Limit, Phase, Taken
+from workers.limit import FAR_BELOW, LEAST, LESS, PAUSE, REMEMBERED, SECOND, Found, Limit, Phase, Taken
+from workers.second import Second
 from workers.slowdown import IDLE, Slowdown
 
-_PAUSE = 0.05  # seconds after a refusal without Retry-After, doubled while refusals follow each other, up to a second
 _LEAD = 0.03  # seconds who was refused tries again before the others: they hear of it when it was too early
 _BURST = 0.02  # seconds a call may come early to make up for late ones; after a rest, twice that is made up for
 _EPOCH = 0.2  # seconds: refusals closer to each other than this count as one
@@ -62,6 +62,7 @@ class Pace:
         self._found_until = -inf  # the first rate that is found may be corrected
         self.part = 0  # calls accepted here in the second before a rate was found, until it has been tried
         self._spent = 0
+        self._second = Second()
         self._taken = Taken()
         self.taken_at = self._taken.at  # times of accepted calls, in order: who need not call `accepted` adds them here
 
@@ -101,7 +102,7 @@ class Pace:
     @property
     def is_listening(self) -> bool:
         """Whether `accepted` has to be called for each call the service takes; else its time is enough."""
-        return self._probe != _NO_PROBE or not self.doubt.is_idle
+        return self._probe != _NO_PROBE or not self.doubt.is_idle or self._second.awaits
 
     @property
     def expects_refusals(self) -> bool:
@@ -129,9 +130,10 @@ class Pace:
         if self.limit.is_due(now) and not self.doubt.is_testing:
             self._advance(now)
 
-    def accepted(self, now: float) -> Slowdown | None:
+    def accepted(self, now: float, *, took: float = 0.0) -> Slowdown | None:
         """Count one call the service took; return what the others should know, if it shows anything."""
         self._probe = _NO_PROBE
+        self._second.accepted(now - took, now)
         self.taken_at.append(now)
         return None if self.doubt.is_idle else self._conclude(self.doubt.taken(now), now)
 
@@ -166,7 +168,9 @@ class Pace:
         elif finding is Finding.OPEN and now >= self.paused_until:
             return self._conclude(finding, now)
         asked, capped = retry_after is not None, retry_after is not None and retry_after > self._cap
-        pause = self._pause(retry_after, pressed=pressed)
+        if not asked:
+            self._second.refused(now - took, now, again=self._taken.streak > 0)
+        pause = self._pause(retry_after, now, pressed=pressed)
         slowdown = self._stated(pause=pause, asked=asked, capped=capped)
         if now < self.paused_until or now - took < self._slowed_at:
             longer = self._lengthen(slowdown, now)
@@ -277,7 +281,8 @@ class Pace:
         counts_anew = self.paused_until - self._slowed_at >= SECOND - _BURST and found.taken * share >= _SAMPLE
         is_first = self.limit.phase is Phase.SEARCHING and found.refused == inf
         taken = found.taken if counts_anew or is_first else 0.0
-        is_odd = self.doubt.stage is Stage.LIMIT and self._taken.streak == 1 and self._run.is_odd(accepted, taken)
+        is_lone = self.doubt.stage is Stage.LIMIT and self._taken.streak == 1
+        is_odd = is_lone and self._run.is_odd(accepted, taken) and not (is_own and self._is_spent(now))
         self._run.add(accepted, is_own=is_own, is_odd=is_odd)
         return is_odd
 
@@ -286,6 +291,8 @@ class Pace:
         count, share, quota = self._taken.count(now, self._look), max(self.share, IDLE), None
         if is_dear and self.limit.is_first and share > _ALONE:
             quota = self._taken.in_a_second(now, of_all=2 * self.limit.found.taken, share=share)
+        elif not is_dear and self._is_spent(now):
+            quota = self._quota(now)
         is_known = self.rate == inf or count >= _SAMPLE
         return self.limit.cut(count / self._look / share / (1 - self.doubt.share) if is_known else None, quota)
 
@@ -301,15 +308,16 @@ class Pace:
             self._slowed_at = now
             self.paused_until = max(self.paused_until, now + slowdown.pause)
         until = max(now, self.paused_until)
+        start, pause = until - lead, until - lead - now
         if slowdown.found == self.limit.found:
-            self.limit.try_again(until)
+            self.limit.try_again(until, pause, is_asked=slowdown.asked)
         else:
             self._cut_at = now
             if self.rate == inf:
                 self.part, self._found_until = self._taken.begin(now), until + SECOND / 2  # each tells twice a second
                 self._run = Run(slowdown.found.rate, 1)
                 self.doubt.recount(until)
-            self.limit.follow(slowdown.found, until - lead, until - lead - now)
+            self.limit.follow(slowdown.found, start, pause, is_asked=slowdown.asked)
         self._first_at = max(self._first_at, until + _BURST)
         self._spent = 0
 
@@ -348,18 +356,34 @@ class Pace:
         """Take refusals for those of the rate again, with or without a limit."""
         if finding is Finding.LIMIT:
             self._spent = 0
-            self.limit.follow(self.limit.tested(self._tried_taken, self._tried), now, _PAUSE)
+            self.limit.follow(self.limit.tested(self._tried_taken, self._tried), now, PAUSE)
         elif self.doubt.stage is Stage.SLOWER:
             self.limit.keep(self._back)
         self.doubt.end()
 
-    def _pause(self, retry_after: float | None, *, pressed: bool) -> float:
+    def _pause(self, retry_after: float | None, now: float, *, pressed: bool) -> float:
         if retry_after is not None:
             return min(retry_after, self._cap)
         if self.rate == inf and pressed and len(self._taken.at) >= LEAST:
             return SECOND  # by then the service counts anew
-        pause = min(SECOND, _PAUSE * 2.0 ** min(self._taken.streak, 10))
-        return max(pause, min(SECOND, 1.0 / self.rate))  # less than one call later nothing can have changed
+        left = self._second.left(now)
+        if left is None or not (self._taken.streak or self._is_spent(now)):
+            left = min(SECOND, PAUSE * 2.0 ** min(self._taken.streak, 10))
+        return max(left, min(SECOND, 1.0 / self.rate))  # less than one call later nothing can have changed
+
+    def _quota(self, now: float) -> tuple[float, float] | None:
+        """Return the least and the most that was accepted in this second of the service, None while it is not known."""
+        begun = self._second.begun(now)
+        if begun is None:
+            return None
+        earliest, latest = (self._taken.count(now, self._look, since) for since in begun)
+        share = max(self.share, IDLE)
+        return latest / share, (earliest + 1) / share
+
+    def _is_spent(self, now: float) -> bool:
+        """Return whether so much was accepted in this second of the service that a limit is met; False: not known."""
+        quota, found = self._quota(now), self.limit.found
+        return quota is not None and quota[1] >= max(LESS * found.taken, FAR_BELOW * found.rate)
 
     def _advance(self, now: float) -> None:
         self.limit.advance(now, self._spent / max(self.share, IDLE), is_sure=not self.doubt.is_measured)

@@ -59,7 +59,7 @@ class Patient(Pace):
         """So that the window does not shrink either."""
         return True
 
-    def accepted(self, now: float) -> None:
+    def accepted(self, now: float, *, took: float = 0.0) -> None:
         pass
 
     def refused(self, now: float, retry_after: float | None, **kwargs: object) -> None:

@@ -221,7 +221,7 @@ class World:
         if taken:
             worker.idle += 1
             worker.window.succeeded(worker.flying)
-            told = worker.pace.accepted(now)
+            told = worker.pace.accepted(now, took=now - began)
         else:
             worker.waiting += 1
             wait = self._service.retry_after

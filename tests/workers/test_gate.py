@@ -78,7 +78,7 @@ def test_a_refusal_finds_the_rate_of_calls_the_pace_did_not_hear_of_and_it_hears
         call(gate, OK, now=number / 200)
     assert call(gate, Answered(429, "", 1.0), now=0.5) is not None
     assert gate.paces[SEND].rate == pytest.approx(97.0)
-    monkeypatch.setattr(Pace, "accepted", lambda _pace, now: heard.append(now))
+    monkeypatch.setattr(Pace, "accepted", lambda _pace, now, *, took: heard.append(now - took))
     call(gate, OK, now=2.0)
     assert heard == [2.0]
 

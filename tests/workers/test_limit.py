@@ -129,12 +129,42 @@ def test_a_step_beyond_a_slow_rate_lasts_until_it_is_worth_two_calls() -> None:
 
 def test_a_trial_that_begins_anew_is_as_long_as_before() -> None:
     limit = Limit()
-    limit.follow(Found(3.0, 2.0, 4.0), 0.0, 0.05)
+    limit.follow(Found(3.0, 2.0, 3.1), 0.0, 0.05)
     limit.follow(limit.cut(None), 0.0, 0.05)
     worth = 1.0 / (3.0 - limit.rate)
-    limit.try_again(10.0)
+    limit.try_again(10.0, 0.05)
     assert not limit.is_due(10.0 + worth - 0.01)
     assert limit.is_due(10.0 + worth + 0.1)
+
+
+@pytest.mark.parametrize(("refused", "seconds"), [(204.0, 1.0), (230.0, 1.0), (250.0, 2.0), (400.0, 2.0)])
+def test_a_rate_far_below_the_one_that_was_refused_is_tried_for_two_seconds(refused: float, seconds: float) -> None:
+    """In parts of two seconds of the service it would pass at half as much again as the service takes in one."""
+    limit = Limit()
+    limit.follow(Found(200.0, 0.0, refused), 0.0, 0.0)
+    assert not limit.is_due(seconds - 0.01)
+    assert limit.is_due(seconds + 0.01)
+
+
+@pytest.mark.parametrize(("is_asked", "seconds"), [(True, 13.0), (False, 3.0)])
+def test_a_pause_costs_little_where_it_ends_with_a_second_that_is_used_up(*, is_asked: bool, seconds: float) -> None:
+    limit = Limit()
+    limit.keep(Found(102.0, 100.0))
+    limit.follow(Found(99.0, 100.0, 102.0), 0.0, 0.4, is_asked=is_asked)
+    now = 0.0
+    while standing(limit) != "BEYOND":
+        now = used_for(limit, now, 0.1)
+    assert now == pytest.approx(seconds, abs=1.5)
+
+
+def test_workers_that_paused_for_different_times_go_beyond_together() -> None:
+    longer, shorter = Limit(), Limit()
+    for limit, pause in ((longer, 0.9), (shorter, 0.1)):
+        limit.follow(Found(99.0, 100.0, 102.0), pause, pause)
+    longer.try_again(0.9, 0.1)
+    for limit in (longer, shorter):
+        used_for(limit, 1.0, 4.0)
+    assert standing(longer) == standing(shorter) == "BEYOND"
 
 
 def test_a_first_rate_that_is_corrected_earns_what_the_corrected_one_does() -> None:

@@ -115,14 +115,10 @@ class Limit:
     def cut(self, accepted: float | None, quota: tuple[float, float] | None = None) -> Found:
         """Return what is known after a refusal; `accepted` is the rate that was taken lately, None when not known.
 
-        `quota`: the least and the most that is taken in a second, where two refusals have shown it.
+        `quota`: the least and the most that is taken in a second, as far as it has been seen.
         """
         if quota is not None and quota[0] < self.rate:
-            least, most = max(self.found.taken, quota[0]), max(self.found.taken, quota[1])
-            if most <= least * (1 + _WIDER * _FINE):
-                rate = (least + most) / 2 * (1 - 2 * REFUSED)
-                return self._bounded(Found(rate, rate, max(rate, most)))
-            return self._bounded(Found(0.0, least * (1 - _FINE), min(most, self.rate)).between())
+            return self._bounded(self._within(*quota))
         known, rate = self.found, self.rate
         taken = rate if accepted is None else min(accepted, rate)
         if rate == inf:
@@ -136,6 +132,16 @@ class Limit:
         deep = min(1 - FAR_BELOW, _FINE * 2.0**self._cuts)
         least = rate * FAR_BELOW
         return self._bounded(Found(max(least, min(rate * (1 - deep), taken * (1 - _FINE))), 0.0, rate))
+
+    def _within(self, least: float, most: float) -> Found:
+        """Return what is known of a quota that lies between two rates; a refusal never raises the rate."""
+        taken = self.found.taken
+        if not LESS * taken <= most < taken:  # what was taken before is no longer, if that little is more likely
+            least, most = max(least, taken), max(most, taken)
+        if most > least * (1 + _WIDER * _FINE):
+            return Found(0.0, least * (1 - _FINE), min(most, self.rate)).between()
+        rate = min((least + most) / 2 * (1 - 2 * REFUSED), self.rate * (1 - REFUSED))
+        return Found(rate, min(least, rate), max(most, rate))
 
     def follow(self, found: Found, until: float, pause: float, *, is_asked: bool = True) -> None:
         """Keep to what a refusal showed, here or at another worker, after the pause that ends at `until`.
@@ -186,8 +192,8 @@ class Limit:
         Workers that were refused together pause for different times, and go on together.
         """
         self.tried_at = at
-        cost = self._cost_of(pause, is_asked=is_asked)
-        self._beyond_at = min(self._beyond_at, at + min(_LONGEST, cost / _PAUSED))
+        if pause > 0.0 and not is_asked and self._cost < SECOND:
+            self._beyond_at = min(self._beyond_at, at + self._cost_of(pause, is_asked=False) / _PAUSED)
 
     def free(self) -> None:
         """Forget the limit: refusals do not come from the rate."""
@@ -251,7 +257,7 @@ class Limit:
         self._trial = max(worth, least, SECOND + dear * (1 + worth)) * (1 if self._is_sure else _UNSURE)
 
     def _cost_of(self, pause: float, *, is_asked: bool) -> float:
-        # A pause that the service does not name ends with the second of which nothing is left.
+        # One that the service does not name mostly ends with its second, of which nothing is left.
         return pause if is_asked or self.rate == inf else min(pause, max(PAUSE, 1.0 / self.rate))
 
     def _bounded(self, found: Found) -> Found:

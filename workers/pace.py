@@ -169,7 +169,7 @@ class Pace:
             return self._conclude(finding, now)
         asked, capped = retry_after is not None, retry_after is not None and retry_after > self._cap
         if not asked:
-            self._second.refused(now - took, now, again=self._taken.streak > 0)
+            self._second.refused(now - took, now)
         pause = self._pause(retry_after, now, pressed=pressed)
         slowdown = self._stated(pause=pause, asked=asked, capped=capped)
         if now < self.paused_until or now - took < self._slowed_at:
@@ -292,7 +292,8 @@ class Pace:
         if is_dear and self.limit.is_first and share > _ALONE:
             quota = self._taken.in_a_second(now, of_all=2 * self.limit.found.taken, share=share)
         elif not is_dear and self._is_spent(now):
-            quota = self._quota(now)
+            least, most = self._in_this_second(now)
+            quota = (least / share, (most + 1) / share) if least >= _SAMPLE else None
         is_known = self.rate == inf or count >= _SAMPLE
         return self.limit.cut(count / self._look / share / (1 - self.doubt.share) if is_known else None, quota)
 
@@ -308,7 +309,9 @@ class Pace:
             self._slowed_at = now
             self.paused_until = max(self.paused_until, now + slowdown.pause)
         until = max(now, self.paused_until)
-        start, pause = until - lead, until - lead - now
+        start, pause = until - lead, max(0.0, until - lead - now)
+        if pause and (slowdown.asked or slowdown.found.refused == inf):
+            pause = max(pause, SECOND)  # who starts meanwhile hears of the rest of it
         if slowdown.found == self.limit.found:
             self.limit.try_again(until, pause, is_asked=slowdown.asked)
         else:
@@ -371,19 +374,18 @@ class Pace:
             left = min(SECOND, PAUSE * 2.0 ** min(self._taken.streak, 10))
         return max(left, min(SECOND, 1.0 / self.rate))  # less than one call later nothing can have changed
 
-    def _quota(self, now: float) -> tuple[float, float] | None:
-        """Return the least and the most that was accepted in this second of the service, None while it is not known."""
+    def _in_this_second(self, now: float) -> tuple[int, int]:
+        """Return the least and the most of the calls accepted here in this second of the service; none: not known."""
         begun = self._second.begun(now)
         if begun is None:
-            return None
+            return 0, 0
         earliest, latest = (self._taken.count(now, self._look, since) for since in begun)
-        share = max(self.share, IDLE)
-        return latest / share, (earliest + 1) / share
+        return latest, earliest
 
     def _is_spent(self, now: float) -> bool:
         """Return whether so much was accepted in this second of the service that a limit is met; False: not known."""
-        quota, found = self._quota(now), self.limit.found
-        return quota is not None and quota[1] >= max(LESS * found.taken, FAR_BELOW * found.rate)
+        least = max(LESS * self.limit.found.taken, FAR_BELOW * self.rate) * max(self.share, IDLE)
+        return self._in_this_second(now)[1] >= max(1.0, least)
 
     def _advance(self, now: float) -> None:
         self.limit.advance(now, self._spent / max(self.share, IDLE), is_sure=not self.doubt.is_measured)

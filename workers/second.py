@@ -7,7 +7,8 @@ the second in which the quota is used up, where it would be tried in vain severa
     refused, refused, accepted    a second began between the last two
     ... again, and it agrees      known, to less than a quarter of a second: a pause ends in the middle of that part,
                                   which halves it, until it is small
-    ... again, and it does not    the later one counts: another service, or one that does not count by the second
+    ... again, and it does not    the later one counts: what was known came by chance
+    nothing new for minutes       forgotten: clocks go apart, and what was expected confirms itself
 """
 
 from math import inf
@@ -36,9 +37,10 @@ class Second:
         """Whether an accepted call would show something."""
         return self._refused_at < inf
 
-    def refused(self, sent: float, now: float, *, again: bool = False) -> None:
-        """Learn that a call was refused; `again`: so was the one before it."""
-        if again and self.left(now) is not None and (sent - self._to) % SECOND < 2 * _CLOSE:
+    def refused(self, sent: float, now: float) -> None:
+        """Learn that a call was refused."""
+        is_again = sent >= self._known_at
+        if is_again and self.left(now) is not None and (sent - self._to) % SECOND < 2 * _CLOSE:
             self._alike = 0  # a second should have begun just then
         self._refused_at, self._known_at = sent, now
 
@@ -51,7 +53,7 @@ class Second:
             self._narrow(begin, now)
 
     def left(self, now: float) -> float | None:
-        """Return in how many seconds a second will have begun, None while that is not known."""
+        """Return in how many seconds to see whether a second has begun, None while its beginning is not known."""
         width = self._width(now)
         if self._alike < _ALIKE or width > _TELLING:
             return None
@@ -69,11 +71,14 @@ class Second:
         return self._to - self._from + 2 * _DRIFT * (now - self._to)
 
     def _narrow(self, begin: float, end: float) -> None:
+        is_telling = end - begin < _TELLING
         whole = round((begin + end - self._from - self._to) / 2 / SECOND) * SECOND
         apart = _DRIFT * (begin - self._from)
-        known = max(begin, self._from + whole - apart), min(end, self._to + whole + apart)
-        is_telling, is_known = end - begin < _TELLING, self._alike > 0 and self._width(begin) < 2 * _TELLING
-        if is_known and known[0] < known[1]:
-            (self._from, self._to), self._alike = known, self._alike + is_telling
-        else:
+        first, last = self._from + whole - apart, self._to + whole + apart
+        is_known = self._alike > 0 and self._width(begin) < 2 * _TELLING
+        if not is_known or max(begin, first) >= min(end, last):
             self._from, self._to, self._alike = begin, end, int(is_telling)
+        elif begin > first or end < last:
+            self._from, self._to, self._alike = max(begin, first), min(end, last), self._alike + is_telling
+        else:  # a pause that ended when a second was expected confirms whatever was expected
+            self._alike = max(self._alike, min(_ALIKE, self._alike + is_telling))

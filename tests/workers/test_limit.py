@@ -161,7 +161,7 @@ def test_workers_that_paused_for_different_times_go_beyond_together() -> None:
     longer, shorter = Limit(), Limit()
     for limit, pause in ((longer, 0.9), (shorter, 0.1)):
         limit.follow(Found(99.0, 100.0, 102.0), pause, pause)
-    longer.try_again(0.9, 0.1)
+    longer.try_again(0.9, 0.1, is_asked=False)
     for limit in (longer, shorter):
         used_for(limit, 1.0, 4.0)
     assert standing(longer) == standing(shorter) == "BEYOND"
@@ -233,3 +233,21 @@ def test_a_quota_that_is_known_closely_is_held_and_another_is_searched_for(
     limit.follow(limit.cut(280.0), 0.0, 1.0)
     found = limit.cut(None, quota)
     assert (found.rate, found.taken) == pytest.approx((rate, taken))
+
+
+@pytest.mark.parametrize("quota", [(98.0, 109.0), (99.0, 100.0), (60.0, 66.0), (40.0, 90.0)])
+@pytest.mark.parametrize("taken", [0.0, 90.0, 99.0])
+def test_a_refusal_never_raises_the_rate_whatever_quota_was_seen(quota: tuple[float, float], taken: float) -> None:
+    limit = Limit(100.0)
+    limit.keep(Found(99.9, taken))
+    limit.follow(limit.cut(None, quota), 0.0, 0.05)
+    assert limit.rate < 99.9
+    assert limit.found.taken <= max(taken, quota[0])
+    assert standing(limit) != "FREE"
+
+
+def test_a_quota_that_was_seen_counts_for_more_than_what_was_taken_before_unless_it_is_far_lower() -> None:
+    limit = Limit()
+    limit.keep(Found(100.0, 101.0))
+    assert limit.cut(None, (85.0, 86.0)).rate == pytest.approx(83.8, abs=0.1)
+    assert limit.cut(None, (40.0, 41.0)).rate > 90.0

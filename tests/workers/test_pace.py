@@ -1,6 +1,7 @@
 """How fast one class of calls may go."""
 
 import itertools
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -289,6 +290,17 @@ def test_who_was_refused_tries_again_before_the_others_do() -> None:
     assert told is not None
     other.heard(told, 10.002)
     assert own.opens_at < other.opens_at
+
+
+def test_who_hears_of_the_rest_of_a_pause_tries_the_rate_for_as_long_as_the_others() -> None:
+    first, late = Pace(), Pace()
+    told = Slowdown(1.0, Found(19.4, 10.0), asked=True)
+    first.heard(told, 10.0)
+    late.heard(replace(told, pause=0.2), 10.8)
+    for pace in (first, late):
+        pace.spend(11.0)
+    assert [pace.limit.is_due(12.99) for pace in (first, late)] == [False, False]
+    assert [pace.limit.is_due(13.01) for pace in (first, late)] == [True, True]
 
 
 def taught(pace: Pace) -> float:

@@ -19,7 +19,7 @@ def round_of(second: Second, first: float, begin: float, *, answered: float = _A
         if sent >= begin:
             second.accepted(sent, now)
             return now
-        second.refused(sent, now, again=number > 0)
+        second.refused(sent, now)
         sent = now + 0.05 * 2**number
     raise AssertionError
 
@@ -73,7 +73,7 @@ def test_a_pause_ends_in_the_middle_of_what_is_not_known_until_that_is_little() 
 
 def test_a_call_that_is_refused_in_that_part_is_tried_again_at_its_end() -> None:
     second = known()
-    second.refused(2.9, 2.9, again=True)
+    second.refused(2.9, 2.9)
     assert second.left(2.9) == pytest.approx(0.1, abs=0.01)
 
 
@@ -106,8 +106,24 @@ def test_refusals_just_after_it_should_have_begun_show_that_it_did_not() -> None
     second = known()
     second.refused(2.5, 2.5)
     assert second.left(2.5) is not None
-    second.refused(3.01, 3.02, again=True)
+    second.refused(3.01, 3.02)
     assert second.left(3.02) is None
+
+
+def test_two_calls_that_were_under_way_together_and_are_refused_contradict_nothing() -> None:
+    second = known()
+    second.refused(3.01, 3.02)
+    second.refused(3.01, 3.03)
+    assert second.left(3.03) is not None
+
+
+def test_pauses_that_end_when_a_second_was_expected_do_not_keep_the_expectation_alive() -> None:
+    second, now = known(), 2.7
+    while (left := second.left(now)) is not None:
+        second.refused(now, now)
+        second.accepted(now + left + 0.03, now + left + 0.03)
+        now += 1.0
+    assert 30.0 < now < 600.0
 
 
 def test_the_present_second_is_told_by_its_earliest_and_its_latest_beginning() -> None:

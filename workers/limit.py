@@ -136,7 +136,7 @@ class Limit:
     def _within(self, least: float, most: float) -> Found:
         """Return what is known of a quota that lies between two rates; a refusal never raises the rate."""
         taken = self.found.taken
-        if not LESS * taken <= most < taken:  # what was taken before is no longer, if that little is more likely
+        if not LESS * taken <= most < taken:  # a quota a little below that has fallen, one far below was seen wrongly
             least, most = max(least, taken), max(most, taken)
         if most > least * (1 + _WIDER * _FINE):
             return Found(0.0, least * (1 - _FINE), min(most, self.rate)).between()

@@ -382,7 +382,8 @@ async def test_a_partition_released_while_a_renewal_is_on_its_way_is_not_a_lost_
         owned = a.reading[0]
         owned.began_call("lane")
         await redis_client.ask("ZADD", KEYS.workers, "+inf", "0")
-        await a.beats(2)
+        while len(a.ownership):  # until it is handed over but for the lane
+            await a.beats()
 
         async def it_is_released() -> None:
             owned.ended_call("lane")

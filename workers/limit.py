@@ -158,7 +158,7 @@ class Limit:
         self.phase = Phase.HOLDING if self.rate <= found.taken else Phase.SEARCHING
         is_first = found.refused == inf  # nothing is known that would have to be paid for
         self._earned = found.rate * REMEMBERED if is_first else 0.0  # so that the first step beyond comes early
-        self._beyond_at = until if is_first else until + min(_LONGEST, cost / _PAUSED)
+        self._beyond_at = until if is_first else until + _rest_after(cost)
         self._step = _FINE
         self._try(until, before)
 
@@ -193,7 +193,7 @@ class Limit:
         """
         self.tried_at = at
         if pause > 0.0 and not is_asked and self._cost < SECOND:
-            self._beyond_at = min(self._beyond_at, at + self._cost_of(pause, is_asked=False) / _PAUSED)
+            self._beyond_at = min(self._beyond_at, at + _rest_after(self._cost_of(pause, is_asked=False)))
 
     def free(self) -> None:
         """Forget the limit: refusals do not come from the rate."""
@@ -257,11 +257,16 @@ class Limit:
         self._trial = max(worth, least, SECOND + dear * (1 + worth)) * (1 if self._is_sure else _UNSURE)
 
     def _cost_of(self, pause: float, *, is_asked: bool) -> float:
-        # One that the service does not name mostly ends with its second, of which nothing is left.
+        """Return the seconds lost by a pause: one that is not asked for mostly waits for a quota that is used up."""
         return pause if is_asked or self.rate == inf else min(pause, max(PAUSE, 1.0 / self.rate))
 
     def _bounded(self, found: Found) -> Found:
         return replace(found, rate=min(self.ceiling, max(_LOWEST, found.rate)))
+
+
+def _rest_after(cost: float) -> float:
+    """Return the seconds from a pause to the next step beyond."""
+    return min(_LONGEST, cost / _PAUSED)
 
 
 class Taken:
